@@ -1,0 +1,1 @@
+//! Falco on AWS Lambda.

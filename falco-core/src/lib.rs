@@ -1,0 +1,1 @@
+//! The traits of Falco, and the plain data that their signatures exchange.

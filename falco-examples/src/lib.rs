@@ -1,0 +1,1 @@
+//! Runnable pipelines on Falco, one per idea.

@@ -1,0 +1,1 @@
+//! Execution strategies of Falco: sequential, parallel, asynchronous; derivations, the plan runner, reports.

@@ -1,0 +1,1 @@
+//! Falco on Google Cloud Functions, 2nd generation.

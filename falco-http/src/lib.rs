@@ -1,0 +1,1 @@
+//! What every HTTP platform of Falco needs: client, body limits, redaction.

@@ -1,0 +1,1 @@
+//! Layers around any Falco platform: retry, congestion control, timeout, tracing, held calls.

@@ -1,0 +1,1 @@
+//! Falco on this machine: functions as warm worker processes.

@@ -1,0 +1,1 @@
+//! From function source to a deterministic archive.

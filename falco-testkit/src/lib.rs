@@ -1,0 +1,1 @@
+//! The conformance suite of Falco platforms, an in-memory platform, fault injection.
