@@ -1,1 +1,52 @@
-//! The traits of Falco, and the plain data that their signatures exchange.
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod activation;
+mod capabilities;
+mod completion;
+mod congestion;
+mod deployable;
+mod deployment;
+mod derivation;
+mod driver;
+mod error;
+mod forward;
+mod id;
+mod invocation;
+mod monitor;
+mod options;
+mod payload;
+mod plan;
+mod platform;
+mod runtime;
+mod stage;
+mod strategy;
+mod unix_time;
+
+pub use activation::{
+    Activation, ActivationLog, FunctionError, FunctionErrorKind, LogLine, LogStream, UsDollars,
+};
+pub use async_trait::async_trait;
+pub use bytes::Bytes;
+pub use capabilities::{Bounds, Capabilities, RateLimit};
+pub use completion::{Completion, Outcome};
+pub use congestion::{Allowance, CongestionController, Signal, SignalKind};
+pub use deployable::{Code, Deployable, Environment, FunctionSettings, Ownership, RuntimeName};
+pub use deployment::{Deployment, Scaling};
+pub use derivation::{Derivation, DerivationContext, Derive};
+pub use driver::Driver;
+pub use error::{Error, ErrorKind, Result};
+pub use futures_core::stream::BoxStream;
+pub use id::{ActivationId, InvocationId, RunId, StageName};
+pub use invocation::Invocation;
+pub use monitor::{AttemptReason, Event, Monitor, Verdict, WaitReason};
+pub use options::Options;
+pub use payload::Payload;
+pub use plan::ExecutionPlan;
+pub use platform::{AsyncPlatform, Collected, Pending, Platform, Release};
+pub use runtime::Runtime;
+pub use stage::{Input, InputFactory, Source, Stage};
+pub use strategy::{ExecutionStrategy, Target};
+
+#[doc(hidden)]
+pub use invocation::unsupported_submission;

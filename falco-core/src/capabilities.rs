@@ -1,0 +1,93 @@
+//! What a platform can do and where its limits are, as data.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// What a platform can do, and its limits as far as it knows them. `None` means unknown or without limit.
+///
+/// Executors size their windows by it, congestion control starts from it, the conformance suite follows it.
+///
+/// # Examples
+///
+/// ```
+/// use falco_core::{Capabilities, RateLimit};
+/// use std::time::Duration;
+///
+/// let capabilities = Capabilities {
+///     submit: true,
+///     concurrency: Some(100),
+///     rate: Some(RateLimit { invocations: 120, window: Duration::from_secs(60) }),
+///     runtimes: vec!["python:3".into(), "nodejs:22".into()],
+///     ..Capabilities::default()
+/// };
+/// assert!(capabilities.has_family("python"));
+/// assert_eq!(capabilities.rate.map(|rate| rate.per_second()), Some(2.0));
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Capabilities {
+    /// Whether invocations can be submitted and collected later.
+    pub submit: bool,
+    /// Whether [`activation_log`](crate::AsyncPlatform::activation_log) has anything to say.
+    pub logs: bool,
+    /// Whether [`scale`](crate::Platform::scale) has an effect.
+    pub scaling: bool,
+    /// Longest argument of `invoke`, in bytes.
+    pub max_payload: Option<u64>,
+    /// Longest argument of `submit`, in bytes.
+    pub max_submit_payload: Option<u64>,
+    /// Longest result, in bytes.
+    pub max_result: Option<u64>,
+    /// Longest code, in bytes as uploaded.
+    pub max_code: Option<u64>,
+    /// Activations that may be in flight at once, per account or namespace.
+    pub concurrency: Option<u32>,
+    /// Invocations that may be started in a window of time.
+    pub rate: Option<RateLimit>,
+    /// Memory of a function, in MiB.
+    pub memory_mib: Option<Bounds<u32>>,
+    /// Time-out of a function.
+    pub timeout: Option<Bounds<Duration>>,
+    /// The runtimes that it takes, such as `python:3`.
+    pub runtimes: Vec<String>,
+}
+
+impl Capabilities {
+    /// Whether any runtime of the family is there.
+    pub fn has_family(&self, family: &str) -> bool {
+        self.runtimes.iter().any(|runtime| runtime.split(':').next() == Some(family))
+    }
+}
+
+/// Smallest and largest value allowed, both inclusive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bounds<T> {
+    /// The smallest.
+    pub min: T,
+    /// The largest.
+    pub max: T,
+}
+
+impl<T: PartialOrd> Bounds<T> {
+    /// Whether `value` lies within.
+    pub fn contains(&self, value: T) -> bool {
+        self.min <= value && value <= self.max
+    }
+}
+
+/// So many invocations in a window of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RateLimit {
+    /// How many may start in one window.
+    pub invocations: u32,
+    /// How long the window is. OpenWhisk counts by the minute, most others by the second.
+    pub window: Duration,
+}
+
+impl RateLimit {
+    /// The limit as a steady rate.
+    pub fn per_second(&self) -> f64 {
+        f64::from(self.invocations) / self.window.as_secs_f64().max(f64::MIN_POSITIVE)
+    }
+}

@@ -1,0 +1,131 @@
+//! What came of an invocation.
+
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use crate::activation::Activation;
+use crate::error::Error;
+use crate::id::{InvocationId, RunId, StageName};
+use crate::payload::Payload;
+
+/// What came of an invocation: exactly one for each that entered an execution strategy.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Completion {
+    /// The run.
+    pub run: RunId,
+    /// The stage.
+    pub stage: StageName,
+    /// The invocation.
+    pub invocation: InvocationId,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// Attempts that were made, speculative copies included; 0 when it was cancelled before it was sent.
+    pub attempts: u32,
+    /// When the strategy took it in, by the driver's clock.
+    #[serde(with = "crate::unix_time")]
+    pub requested_at: SystemTime,
+    /// From being taken in until the answer of the last attempt, by the driver's clock.
+    pub latency: Duration,
+}
+
+impl Completion {
+    /// A completion of one attempt.
+    pub fn new(
+        run: RunId,
+        stage: StageName,
+        invocation: InvocationId,
+        outcome: Outcome,
+        requested_at: SystemTime,
+        latency: Duration,
+    ) -> Self {
+        Self { run, stage, invocation, outcome, attempts: 1, requested_at, latency }
+    }
+
+    /// Sets how many attempts were made.
+    #[must_use]
+    pub fn with_attempts(mut self, attempts: u32) -> Self {
+        self.attempts = attempts;
+        self
+    }
+
+    /// The function's result, when it succeeded.
+    pub fn result(&self) -> Option<&Payload> {
+        self.outcome.activation()?.outcome.as_ref().ok()
+    }
+
+    /// Whether the function returned a result.
+    pub fn is_success(&self) -> bool {
+        matches!(self.outcome, Outcome::Succeeded(_))
+    }
+}
+
+/// The ways in which an invocation ends.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Outcome {
+    /// The function returned a result.
+    Succeeded(Activation),
+    /// The function ran and failed; the activation's outcome is the error.
+    FunctionFailed(Activation),
+    /// The platform did not run it.
+    PlatformFailed(Error),
+    /// Nobody can know whether it ran, and it must not be sent again: it is not idempotent, or nothing is left
+    /// to try.
+    Unknown(Error),
+    /// The run, or the stage's first failure, stopped it after it was taken in.
+    Cancelled,
+    /// The stage's deadline passed.
+    DeadlineExceeded,
+}
+
+impl Outcome {
+    /// The outcome that an activation is.
+    pub fn from_activation(activation: Activation) -> Self {
+        if activation.is_success() {
+            Self::Succeeded(activation)
+        } else {
+            Self::FunctionFailed(activation)
+        }
+    }
+
+    /// The outcome that a failed call is: unknown where the function may have run.
+    pub fn from_error(error: Error) -> Self {
+        if error.may_have_run() { Self::Unknown(error) } else { Self::PlatformFailed(error) }
+    }
+
+    /// What the provider told of the run, if it ran to an end.
+    pub fn activation(&self) -> Option<&Activation> {
+        match self {
+            Self::Succeeded(activation) | Self::FunctionFailed(activation) => Some(activation),
+            _ => None,
+        }
+    }
+
+    /// The outcome in one or two lower-case words, for logs and tables.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Succeeded(_) => "succeeded",
+            Self::FunctionFailed(_) => "function failed",
+            Self::PlatformFailed(_) => "platform failed",
+            Self::Unknown(_) => "unknown",
+            Self::Cancelled => "cancelled",
+            Self::DeadlineExceeded => "deadline exceeded",
+        }
+    }
+
+    /// Why it did not succeed, in one line.
+    pub fn failure(&self) -> Option<String> {
+        match self {
+            Self::Succeeded(_) => None,
+            Self::FunctionFailed(activation) => {
+                activation.outcome.as_ref().err().map(ToString::to_string)
+            }
+            Self::PlatformFailed(error) | Self::Unknown(error) => Some(error.to_string()),
+            Self::Cancelled => Some("cancelled".to_owned()),
+            Self::DeadlineExceeded => Some("the stage's deadline passed".to_owned()),
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! The contract of congestion control: outcomes in, an allowance out.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+/// Decides how fast and how many invocations may be sent, from what came of earlier ones.
+///
+/// Synchronous and pure: no clock, no I/O, no randomness that the caller has not handed in. Time is passed in as
+/// the time since the controller's layer began, and never goes back.
+///
+/// # For implementers
+///
+/// - [`SignalKind::Abandoned`] says nothing about the platform: the rate must not follow it.
+/// - The outcomes of calls that were in flight together tell of one event: do not halve for each of them.
+/// - The allowance has to let something through in finite time, or the run stands still.
+pub trait CongestionController: Debug + Send {
+    /// Learns what came of a call.
+    fn on_signal(&mut self, now: Duration, signal: &Signal);
+
+    /// What is allowed from `now` on, until the next signal or the next call.
+    fn allowance(&mut self, now: Duration) -> Allowance;
+}
+
+/// What came of one call, as a controller sees it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Signal {
+    /// The outcome.
+    pub kind: SignalKind,
+    /// From sending to the answer.
+    pub latency: Duration,
+    /// When it was sent, on the controller's time line: signals of one round trip can be told from later ones.
+    pub sent_at: Duration,
+    /// Calls in flight when the answer came, this one included.
+    pub in_flight: u32,
+    /// The wait that the platform suggests.
+    pub retry_after: Option<Duration>,
+}
+
+impl Signal {
+    /// A signal of `kind` for a call that was sent at `sent_at`.
+    pub fn new(kind: SignalKind, sent_at: Duration, latency: Duration, in_flight: u32) -> Self {
+        Self { kind, latency, sent_at, in_flight, retry_after: None }
+    }
+
+    /// Adds the wait that the platform suggests.
+    #[must_use]
+    pub fn with_retry_after(mut self, wait: Option<Duration>) -> Self {
+        self.retry_after = wait;
+        self
+    }
+}
+
+/// The outcomes that matter for the rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SignalKind {
+    /// The platform ran it, whatever the function answered.
+    Ok,
+    /// The platform refused it for its rate or concurrency.
+    Throttled,
+    /// The platform failed in another way.
+    Failed,
+    /// The caller gave up waiting: the slot returns, and nothing was learned.
+    Abandoned,
+}
+
+/// What may be sent.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Allowance {
+    /// Invocations started per second; `None` is without limit.
+    pub per_second: Option<f64>,
+    /// Invocations that may start at once after a pause.
+    pub burst: u32,
+    /// Invocations in flight at the same time; `None` is without limit.
+    pub concurrency: Option<u32>,
+    /// Nothing is sent before this point of the controller's time line.
+    pub not_before: Duration,
+}
+
+impl Allowance {
+    /// Everything is allowed.
+    pub const UNLIMITED: Self =
+        Self { per_second: None, burst: 1, concurrency: None, not_before: Duration::ZERO };
+
+    /// Limits the rate.
+    #[must_use]
+    pub fn with_rate(mut self, per_second: f64, burst: u32) -> Self {
+        self.per_second = Some(per_second);
+        self.burst = burst;
+        self
+    }
+
+    /// Limits what is in flight.
+    #[must_use]
+    pub fn with_concurrency(mut self, concurrency: u32) -> Self {
+        self.concurrency = Some(concurrency);
+        self
+    }
+
+    /// Sends nothing before `when`.
+    #[must_use]
+    pub fn with_not_before(mut self, when: Duration) -> Self {
+        self.not_before = when;
+        self
+    }
+}
+
+const _: fn(&mut dyn CongestionController) = |_| {};

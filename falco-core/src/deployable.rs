@@ -1,0 +1,378 @@
+//! What a user hands to a platform: a function's code and its settings.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::deployment::Scaling;
+use crate::error::{Error, Result};
+use crate::id::RunId;
+
+/// A function, ready to be deployed on any platform that has its runtime.
+///
+/// The portable convention is OpenWhisk's: `main(args) -> result`, JSON object in, JSON object out; what it
+/// prints is its log; raising is failing.
+///
+/// # Examples
+///
+/// ```
+/// use falco_core::{Deployable, Scaling};
+/// use std::time::Duration;
+///
+/// let hello = Deployable::from_source(
+///     "hello",
+///     "python:3".parse()?,
+///     "def main(args):\n    return {'greeting': 'Hello ' + args['name'] + '!'}\n",
+/// )
+/// .with_scaling(Scaling { timeout: Some(Duration::from_secs(10)), ..Scaling::default() })
+/// .with_env("GREETING", "Hello");
+/// hello.validate()?;
+/// # Ok::<(), falco_core::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Deployable {
+    /// The function's name; letters, digits, `-` and `_`, and it starts with a letter.
+    pub name: String,
+    /// The runtime that the code is written for.
+    pub runtime: RuntimeName,
+    /// The function to call; `main` when none is named.
+    pub entry_point: Option<String>,
+    /// The code.
+    pub code: Code,
+    /// Sizes and environment.
+    pub settings: FunctionSettings,
+    /// Which run it belongs to. The plan runner sets it; platforms store it as tags, labels or annotations.
+    pub ownership: Option<Ownership>,
+}
+
+/// Names longer than this do not fit every platform once the plan runner has appended the run.
+const MAX_NAME: usize = 63;
+
+impl Deployable {
+    /// A function out of source text of one module.
+    pub fn from_source(
+        name: impl Into<String>,
+        runtime: RuntimeName,
+        source: impl Into<Arc<str>>,
+    ) -> Self {
+        Self::new(name.into(), runtime, Code::Source(source.into()))
+    }
+
+    /// A function out of a zip archive: `__main__.py`, a node package, or an executable named `exec`.
+    pub fn from_archive(
+        name: impl Into<String>,
+        runtime: RuntimeName,
+        archive: impl Into<Bytes>,
+    ) -> Self {
+        Self::new(name.into(), runtime, Code::Archive(archive.into()))
+    }
+
+    fn new(name: String, runtime: RuntimeName, code: Code) -> Self {
+        Self {
+            name,
+            runtime,
+            entry_point: None,
+            code,
+            settings: FunctionSettings::default(),
+            ownership: None,
+        }
+    }
+
+    /// Renames it, as the plan runner does to keep runs apart.
+    #[must_use]
+    pub fn with_name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Calls `entry_point` instead of `main`.
+    #[must_use]
+    pub fn with_entry_point(mut self, entry_point: impl Into<String>) -> Self {
+        self.entry_point = Some(entry_point.into());
+        self
+    }
+
+    /// Sets memory, time-out and instances.
+    #[must_use]
+    pub fn with_scaling(mut self, scaling: Scaling) -> Self {
+        self.settings.scaling = scaling;
+        self
+    }
+
+    /// Adds an environment variable of the function. Its value is treated as a secret.
+    #[must_use]
+    pub fn with_env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.settings.env.set(name, value);
+        self
+    }
+
+    /// Marks whose it is and when it may be swept.
+    #[must_use]
+    pub fn with_ownership(mut self, ownership: Ownership) -> Self {
+        self.ownership = Some(ownership);
+        self
+    }
+
+    /// The function that is called: `main`, unless another is named.
+    pub fn entry_point(&self) -> &str {
+        self.entry_point.as_deref().unwrap_or("main")
+    }
+
+    /// Checks what can be checked without a platform.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` that names the function and what is wrong: its name, its environment, or empty code.
+    pub fn validate(&self) -> Result<()> {
+        let invalid =
+            |message: String| Err(Error::invalid_input(message).with_function(&self.name));
+        let name_is_portable = self.name.starts_with(|c: char| c.is_ascii_alphabetic())
+            && self.name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+        if !name_is_portable || self.name.len() > MAX_NAME {
+            return invalid(format!(
+                "{:?} is no portable function name: 1 to {MAX_NAME} letters, digits, '-' and '_', a letter first",
+                self.name
+            ));
+        }
+        if self.code.is_blank() {
+            return invalid("the function has no code".into());
+        }
+        for name in self.settings.env.names() {
+            if name.is_empty() || name.contains(['=', '\0']) {
+                return invalid(format!("{name:?} is no name of an environment variable"));
+            }
+        }
+        self.settings.scaling.validate().map_err(|e| e.with_function(&self.name))
+    }
+}
+
+/// The code of a function. `Debug` shows its size only.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Code {
+    /// Source text of one module.
+    Source(Arc<str>),
+    /// A zip archive.
+    Archive(Bytes),
+}
+
+impl Code {
+    /// The size in bytes.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Source(source) => source.len(),
+            Self::Archive(archive) => archive.len(),
+        }
+    }
+
+    /// Whether there is no code at all.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn is_blank(&self) -> bool {
+        match self {
+            Self::Source(source) => source.trim().is_empty(),
+            Self::Archive(archive) => archive.is_empty(),
+        }
+    }
+}
+
+impl fmt::Debug for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self {
+            Self::Source(_) => "Source",
+            Self::Archive(_) => "Archive",
+        };
+        write!(f, "{kind}({} bytes)", self.len())
+    }
+}
+
+/// How a function is set up: its sizes and its environment.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct FunctionSettings {
+    /// Memory, time-out and instances.
+    pub scaling: Scaling,
+    /// Environment variables.
+    pub env: Environment,
+}
+
+/// Environment variables of a function. `Debug` shows the names; the values are treated as secrets.
+///
+/// It is not serialisable on purpose: a stored deployment must not hold secrets.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Environment(BTreeMap<String, String>);
+
+impl Environment {
+    /// Sets a variable.
+    pub fn set(&mut self, name: impl Into<String>, value: impl Into<String>) {
+        self.0.insert(name.into(), value.into());
+    }
+
+    /// The value of a variable.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    /// All variables with their values, sorted by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// The names, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Environment {
+    fn from_iter<I: IntoIterator<Item = (N, V)>>(variables: I) -> Self {
+        Self(variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
+    }
+}
+
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.0.keys().map(|name| (name, "REDACTED"))).finish()
+    }
+}
+
+/// A runtime as family and version: `python:3`, `python:3.12`, `nodejs:22`, `native`.
+///
+/// # Examples
+///
+/// ```
+/// use falco_core::RuntimeName;
+///
+/// let python: RuntimeName = "python:3.12".parse()?;
+/// assert_eq!((python.family(), python.version()), ("python", Some("3.12")));
+/// assert_eq!("native".parse::<RuntimeName>()?.version(), None);
+/// assert!("python:".parse::<RuntimeName>().is_err());
+/// # Ok::<(), falco_core::Error>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct RuntimeName {
+    family: String,
+    version: Option<String>,
+}
+
+impl RuntimeName {
+    /// The family, such as `python`.
+    pub fn family(&self) -> &str {
+        &self.family
+    }
+
+    /// The version, such as `3.12`, when one was named.
+    pub fn version(&self) -> Option<&str> {
+        self.version.as_deref()
+    }
+}
+
+impl FromStr for RuntimeName {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let (family, version) = match text.split_once(':') {
+            Some((family, version)) => (family, Some(version)),
+            None => (text, None),
+        };
+        let plain = |part: &str| {
+            !part.is_empty()
+                && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'))
+        };
+        if !plain(family) || !version.is_none_or(plain) {
+            return Err(Error::invalid_input(format!("{text:?} is no runtime"))
+                .with_hint("write family and version, such as python:3, nodejs:22 or native"));
+        }
+        Ok(Self { family: family.to_owned(), version: version.map(str::to_owned) })
+    }
+}
+
+impl TryFrom<String> for RuntimeName {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
+    }
+}
+
+impl From<RuntimeName> for String {
+    fn from(name: RuntimeName) -> Self {
+        name.to_string()
+    }
+}
+
+impl fmt::Display for RuntimeName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.version {
+            Some(version) => write!(f, "{}:{version}", self.family),
+            None => f.write_str(&self.family),
+        }
+    }
+}
+
+impl fmt::Debug for RuntimeName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+/// Whose a deployment is: by this `cleanup` finds what a run left behind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ownership {
+    /// The run that made it.
+    pub run: RunId,
+    /// Who started the run, such as `ada@workstation`.
+    pub owner: String,
+    /// When it may be removed without asking.
+    #[serde(with = "crate::unix_time")]
+    pub expires_at: SystemTime,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn python() -> RuntimeName {
+        "python:3".parse().unwrap()
+    }
+
+    #[test]
+    fn env_values_never_show_in_debug() {
+        let function = Deployable::from_source("f", python(), "x").with_env("KEY", "marked-secret");
+        let shown = format!("{function:?} {function:#?}");
+        assert!(shown.contains("KEY") && !shown.contains("marked-secret"), "{shown}");
+    }
+
+    #[test]
+    fn names_that_some_platform_refuses_are_refused_here() {
+        for name in ["", "1st", "a b", "ä", "a/b", &"x".repeat(64)] {
+            let error = Deployable::from_source(name, python(), "x").validate().unwrap_err();
+            assert_eq!(error.kind(), crate::ErrorKind::InvalidInput, "{name}");
+        }
+        Deployable::from_source("word_count-map", python(), "x").validate().unwrap();
+    }
+
+    #[test]
+    fn empty_source_is_refused_before_anything_is_sent() {
+        let error = Deployable::from_source("f", python(), " \n").validate().unwrap_err();
+        assert!(error.to_string().contains("no code"), "{error}");
+    }
+}

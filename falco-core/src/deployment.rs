@@ -1,0 +1,178 @@
+//! What a platform gives back for a function that it holds.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::deployable::{Ownership, RuntimeName};
+use crate::error::{Error, Result};
+
+/// A function on a platform. Plain data without secrets, so that a run can store it and another process go on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Deployment {
+    /// The platform that holds it, as [`Platform::name`](crate::Platform::name) says.
+    pub platform: String,
+    /// The name that [`Platform::fetch_deployment`](crate::Platform::fetch_deployment) takes.
+    pub name: String,
+    /// The provider's own identifier, such as an ARN, a URL or a qualified name.
+    pub id: String,
+    /// The runtime, as the user named it.
+    pub runtime: RuntimeName,
+    /// Memory, time-out and instances in force, as far as the platform tells.
+    pub scaling: Scaling,
+    /// Whose it is, when Falco's tags say so.
+    pub ownership: Option<Ownership>,
+    /// What else the platform needs to find it again. Never a secret.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub attributes: BTreeMap<String, String>,
+}
+
+impl Deployment {
+    /// A deployment of `name` on `platform`, with the provider's `id`.
+    pub fn new(
+        platform: impl Into<String>,
+        name: impl Into<String>,
+        id: impl Into<String>,
+        runtime: RuntimeName,
+    ) -> Self {
+        Self {
+            platform: platform.into(),
+            name: name.into(),
+            id: id.into(),
+            runtime,
+            scaling: Scaling::default(),
+            ownership: None,
+            attributes: BTreeMap::new(),
+        }
+    }
+
+    /// Sets what is in force.
+    #[must_use]
+    pub fn with_scaling(mut self, scaling: Scaling) -> Self {
+        self.scaling = scaling;
+        self
+    }
+
+    /// Sets whose it is.
+    #[must_use]
+    pub fn with_ownership(mut self, ownership: Option<Ownership>) -> Self {
+        self.ownership = ownership;
+        self
+    }
+
+    /// Adds an attribute.
+    #[must_use]
+    pub fn with_attribute(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.attributes.insert(name.into(), value.into());
+        self
+    }
+
+    /// An attribute by name.
+    pub fn attribute(&self, name: &str) -> Option<&str> {
+        self.attributes.get(name).map(String::as_str)
+    }
+}
+
+/// How large a function is and how many of it there may be. `None` leaves the platform's default, or, in
+/// [`Platform::scale`](crate::Platform::scale), what is in force.
+///
+/// # Examples
+///
+/// ```
+/// use falco_core::Scaling;
+///
+/// let large = Scaling { memory_mib: Some(1024), ..Scaling::default() };
+/// let many = Scaling { max_instances: Some(50), ..Scaling::default() };
+/// assert_eq!(
+///     large.overridden_by(&many),
+///     Scaling { memory_mib: Some(1024), max_instances: Some(50), ..Scaling::default() },
+/// );
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Scaling {
+    /// Memory of one instance, in MiB.
+    pub memory_mib: Option<u32>,
+    /// Processors of one instance; most platforms derive it from the memory.
+    pub cpus: Option<f32>,
+    /// How long one activation may run.
+    pub timeout: Option<Duration>,
+    /// Instances kept warm.
+    pub min_instances: Option<u32>,
+    /// Instances at most: workers here, reserved concurrency on Lambda, maximum instances on Google.
+    pub max_instances: Option<u32>,
+    /// Activations that one instance runs at the same time.
+    pub concurrency: Option<u32>,
+}
+
+impl Scaling {
+    /// `self`, with what `other` sets instead.
+    #[must_use]
+    pub fn overridden_by(&self, other: &Self) -> Self {
+        Self {
+            memory_mib: other.memory_mib.or(self.memory_mib),
+            cpus: other.cpus.or(self.cpus),
+            timeout: other.timeout.or(self.timeout),
+            min_instances: other.min_instances.or(self.min_instances),
+            max_instances: other.max_instances.or(self.max_instances),
+            concurrency: other.concurrency.or(self.concurrency),
+        }
+    }
+
+    /// Checks what no platform can grant.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` that names the value: a zero, or a minimum above the maximum.
+    pub fn validate(&self) -> Result<()> {
+        let zero = [
+            ("memory", self.memory_mib == Some(0)),
+            ("timeout", self.timeout == Some(Duration::ZERO)),
+            ("max_instances", self.max_instances == Some(0)),
+            ("concurrency", self.concurrency == Some(0)),
+        ];
+        if let Some((name, _)) = zero.iter().find(|(_, is_zero)| *is_zero) {
+            return Err(Error::invalid_input(format!("{name} must not be zero")));
+        }
+        if self.cpus.is_some_and(|cpus| !(cpus > 0.0 && cpus.is_finite())) {
+            return Err(Error::invalid_input("cpus has to be a positive number"));
+        }
+        match (self.min_instances, self.max_instances) {
+            (Some(min), Some(max)) if min > max => Err(Error::invalid_input(format!(
+                "min_instances ({min}) is above max_instances ({max})"
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn impossible_sizes_are_named() {
+        for (scaling, name) in [
+            (Scaling { memory_mib: Some(0), ..Scaling::default() }, "memory"),
+            (Scaling { timeout: Some(Duration::ZERO), ..Scaling::default() }, "timeout"),
+            (Scaling { cpus: Some(f32::NAN), ..Scaling::default() }, "cpus"),
+            (
+                Scaling { min_instances: Some(3), max_instances: Some(2), ..Scaling::default() },
+                "min_instances",
+            ),
+        ] {
+            let error = scaling.validate().unwrap_err();
+            assert!(error.to_string().contains(name), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_deployment_survives_being_stored() {
+        let deployment = Deployment::new("local", "f-1", "/tmp/f-1", "python:3".parse().unwrap())
+            .with_attribute("code", "abc");
+        let json = serde_json::to_string(&deployment).unwrap();
+        assert_eq!(serde_json::from_str::<Deployment>(&json).unwrap(), deployment);
+    }
+}

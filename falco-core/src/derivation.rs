@@ -1,0 +1,71 @@
+//! How the invocations of one stage follow from the completions of others.
+
+use std::fmt::Debug;
+
+use crate::capabilities::Capabilities;
+use crate::completion::Completion;
+use crate::error::Result;
+use crate::id::StageName;
+use crate::stage::Input;
+
+/// How a stage's inputs follow from what its upstream stages completed: the recipe, shared by all runs.
+///
+/// # For implementers
+///
+/// Ids and payloads must depend on upstream ids and results only, never on the order of arrival: results are
+/// then reproducible, and a run can be resumed. The built-in derivations keep to these rules, and so should others:
+/// one to one keeps the parent's id; fan-out appends `.k`; barriers sort by id; chunks go by sequence number; with
+/// several upstream stages the id is prefixed by the stage.
+pub trait Derivation: Debug + Send + Sync + 'static {
+    /// Begins to derive the inputs of one stage in one run.
+    ///
+    /// # Errors
+    ///
+    /// When the recipe does not fit the stage, such as a join with one upstream stage.
+    fn start(&self, context: DerivationContext) -> Result<Box<dyn Derive>>;
+}
+
+/// A derivation at work in one run. It sees each successful completion of the upstream stages once.
+///
+/// Where it answers decides how stages overlap: inputs returned by [`on`](Self::on) start at once (one to one,
+/// fan-out), those returned by [`end`](Self::end) wait for all (fan-in, shuffle).
+pub trait Derive: Send {
+    /// Takes a completion that succeeded; returns the inputs that follow from it now.
+    ///
+    /// # Errors
+    ///
+    /// An error fails the stage: a result of the wrong shape, or an input over the platform's limit.
+    fn on(&mut self, completion: &Completion) -> Result<Vec<Input>>;
+
+    /// Called once, after all upstream stages have succeeded; returns the inputs that are left.
+    ///
+    /// # Errors
+    ///
+    /// As [`on`](Self::on).
+    fn end(&mut self) -> Result<Vec<Input>>;
+}
+
+/// What a derivation may know of the stage that it works for.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct DerivationContext {
+    /// The stage whose inputs are derived.
+    pub stage: StageName,
+    /// The stages that it follows.
+    pub upstream: Vec<StageName>,
+    /// The platform's limits: an input over them has to be an error that names stage, group and limit.
+    pub capabilities: Capabilities,
+}
+
+impl DerivationContext {
+    /// The context of `stage`, which follows `upstream`.
+    pub fn new(stage: StageName, upstream: Vec<StageName>, capabilities: Capabilities) -> Self {
+        Self { stage, upstream, capabilities }
+    }
+
+    /// The longest input that the platform takes, whichever way it is sent.
+    pub fn max_payload(&self) -> Option<u64> {
+        let submit = self.capabilities.max_submit_payload.filter(|_| self.capabilities.submit);
+        [self.capabilities.max_payload, submit].into_iter().flatten().min()
+    }
+}

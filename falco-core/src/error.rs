@@ -1,0 +1,387 @@
+//! The one error of Falco: what failed, where, whether it may be repeated, and what to do about it.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// A `Result` whose error is Falco's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, in the categories that a caller can act on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The caller's input, configuration or plan is wrong; nothing was sent.
+    InvalidInput,
+    /// The credentials are missing, wrong or expired. Check the platform's configuration.
+    Unauthorized,
+    /// The credentials are good, but not for this operation. Grant the missing permission.
+    Forbidden,
+    /// The function, deployment or activation is not there.
+    NotFound,
+    /// Somebody else changed the same thing at the same time, or it exists already.
+    Conflict,
+    /// The payload, result or archive is over the platform's limit.
+    PayloadTooLarge,
+    /// The platform refused the call because of a rate or concurrency limit. It did not run.
+    Throttled,
+    /// No answer within the time allowed.
+    Timeout,
+    /// The platform cannot be reached or has a fault of its own.
+    Unavailable,
+    /// The platform cannot do this; see its [`Capabilities`](crate::Capabilities).
+    Unsupported,
+    /// The platform's answer could not be understood.
+    Protocol,
+    /// The activation was accepted and never answered.
+    Lost,
+    /// The caller stopped the operation.
+    Cancelled,
+    /// Code supplied by the user (a driver, monitor, derivation or platform) panicked.
+    Panicked,
+    /// None of the others.
+    Other,
+}
+
+impl ErrorKind {
+    /// The kind as lower-case words, for logs and tables.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidInput => "invalid input",
+            Self::Unauthorized => "unauthorized",
+            Self::Forbidden => "forbidden",
+            Self::NotFound => "not found",
+            Self::Conflict => "conflict",
+            Self::PayloadTooLarge => "payload too large",
+            Self::Throttled => "throttled",
+            Self::Timeout => "timeout",
+            Self::Unavailable => "unavailable",
+            Self::Unsupported => "unsupported",
+            Self::Protocol => "protocol error",
+            Self::Lost => "lost",
+            Self::Cancelled => "cancelled",
+            Self::Panicked => "panicked",
+            Self::Other => "error",
+        }
+    }
+
+    /// Whether an error of this kind is usually gone on a second try.
+    fn usually_passes(self) -> bool {
+        matches!(self, Self::Throttled | Self::Timeout | Self::Unavailable)
+    }
+
+    /// Whether a call that failed in this way may have reached the function all the same.
+    fn leaves_doubt(self) -> bool {
+        matches!(self, Self::Timeout | Self::Protocol | Self::Lost)
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Why a call to Falco or to a platform failed.
+///
+/// An error of a *function* is not an `Error`: it comes back as an [`Activation`](crate::Activation) whose
+/// outcome is a [`FunctionError`](crate::FunctionError).
+///
+/// Two questions decide whether a call may be repeated, and they are independent:
+/// [`is_retryable`](Self::is_retryable) (is there hope?) and [`may_have_run`](Self::may_have_run) (is it safe?).
+/// Both have a default that follows from the kind; whoever knows better says so.
+///
+/// `Display` is one line; it never holds a secret, and implementers must keep it so.
+///
+/// # Examples
+///
+/// ```
+/// use falco_core::{Error, ErrorKind};
+/// use std::time::Duration;
+///
+/// let error = Error::new(ErrorKind::Throttled, "120 invocations a minute are allowed")
+///     .with_platform("openwhisk")
+///     .with_operation("invoke")
+///     .with_function("wordcount-map")
+///     .with_retry_after(Duration::from_secs(12))
+///     .with_hint("lower --max-rate, or ask for a higher quota");
+/// assert!(error.is_retryable() && !error.may_have_run());
+/// assert_eq!(
+///     error.to_string(),
+///     "openwhisk: invoke wordcount-map: throttled: 120 invocations a minute are allowed \
+///      (lower --max-rate, or ask for a higher quota)",
+/// );
+/// ```
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Error(Box<Inner>);
+
+#[derive(Clone, Serialize, Deserialize)]
+struct Inner {
+    kind: ErrorKind,
+    message: String,
+    retryable: bool,
+    may_have_run: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    exhausted: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    retry_after: Option<Duration>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    platform: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    operation: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    function: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    request_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
+    /// The chain of causes, outermost first. Text, so that an error can be cloned, stored and sent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    causes: Vec<String>,
+}
+
+impl Error {
+    /// An error of `kind`; retryability and doubt follow from the kind until set otherwise.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self(Box::new(Inner {
+            kind,
+            message: message.into(),
+            retryable: kind.usually_passes(),
+            may_have_run: kind.leaves_doubt(),
+            exhausted: false,
+            retry_after: None,
+            platform: None,
+            operation: None,
+            function: None,
+            request_id: None,
+            hint: None,
+            causes: Vec::new(),
+        }))
+    }
+
+    /// Shorthand for [`ErrorKind::InvalidInput`].
+    pub fn invalid_input(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::InvalidInput, message)
+    }
+
+    /// Shorthand for [`ErrorKind::Unsupported`].
+    pub fn unsupported(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Unsupported, message)
+    }
+
+    /// Names the platform, such as `openwhisk`.
+    #[must_use]
+    pub fn with_platform(mut self, platform: impl Into<String>) -> Self {
+        self.0.platform = Some(platform.into());
+        self
+    }
+
+    /// Names the operation, such as `invoke`.
+    #[must_use]
+    pub fn with_operation(mut self, operation: impl Into<String>) -> Self {
+        self.0.operation = Some(operation.into());
+        self
+    }
+
+    /// Names the function or deployment that the operation was about.
+    #[must_use]
+    pub fn with_function(mut self, function: impl Into<String>) -> Self {
+        self.0.function = Some(function.into());
+        self
+    }
+
+    /// Keeps the provider's id of the request, for its support desk.
+    #[must_use]
+    pub fn with_request_id(mut self, request_id: impl Into<String>) -> Self {
+        self.0.request_id = Some(request_id.into());
+        self
+    }
+
+    /// Tells the user what to do: which setting to change, which permission to grant.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.0.hint = Some(hint.into());
+        self
+    }
+
+    /// Overrides what [`is_retryable`](Self::is_retryable) says.
+    #[must_use]
+    pub fn with_retryable(mut self, retryable: bool) -> Self {
+        self.0.retryable = retryable;
+        self
+    }
+
+    /// Overrides what [`may_have_run`](Self::may_have_run) says.
+    #[must_use]
+    pub fn with_may_have_run(mut self, may_have_run: bool) -> Self {
+        self.0.may_have_run = may_have_run;
+        self
+    }
+
+    /// The wait that the platform suggests before the next try.
+    #[must_use]
+    pub fn with_retry_after(mut self, wait: Duration) -> Self {
+        self.0.retry_after = Some(wait);
+        self
+    }
+
+    /// Adds the chain of causes of `source`, as text.
+    #[must_use]
+    pub fn with_source(mut self, source: &(dyn StdError + 'static)) -> Self {
+        let mut next = Some(source);
+        while let Some(cause) = next {
+            self.0.causes.push(cause.to_string());
+            next = cause.source();
+        }
+        self
+    }
+
+    /// Marks that retries were made and did not help, so that no outer layer retries again.
+    #[must_use]
+    pub fn into_exhausted(mut self) -> Self {
+        self.0.exhausted = true;
+        self
+    }
+
+    /// What went wrong.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// What went wrong, in words, without platform, operation, function and hint.
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// Whether the same call may succeed later. False once retries are [exhausted](Self::is_exhausted).
+    pub fn is_retryable(&self) -> bool {
+        self.0.retryable && !self.0.exhausted
+    }
+
+    /// Whether the function may have run, or may still run, although the call failed.
+    ///
+    /// Repeating such a call is safe for idempotent invocations only.
+    pub fn may_have_run(&self) -> bool {
+        self.0.may_have_run
+    }
+
+    /// Whether a retry layer has given up on it already.
+    pub fn is_exhausted(&self) -> bool {
+        self.0.exhausted
+    }
+
+    /// The wait that the platform suggests before the next try.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.0.retry_after
+    }
+
+    /// The platform that answered, such as `openwhisk`.
+    pub fn platform(&self) -> Option<&str> {
+        self.0.platform.as_deref()
+    }
+
+    /// The operation that failed, such as `invoke`.
+    pub fn operation(&self) -> Option<&str> {
+        self.0.operation.as_deref()
+    }
+
+    /// The function or deployment that the operation was about.
+    pub fn function(&self) -> Option<&str> {
+        self.0.function.as_deref()
+    }
+
+    /// The provider's id of the request.
+    pub fn request_id(&self) -> Option<&str> {
+        self.0.request_id.as_deref()
+    }
+
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<&str> {
+        self.0.hint.as_deref()
+    }
+
+    /// The causes, outermost first, as text.
+    pub fn causes(&self) -> &[String] {
+        &self.0.causes
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let inner = &*self.0;
+        if let Some(platform) = &inner.platform {
+            write!(f, "{platform}: ")?;
+        }
+        match (&inner.operation, &inner.function) {
+            (Some(operation), Some(function)) => write!(f, "{operation} {function}: ")?,
+            (Some(only), None) | (None, Some(only)) => write!(f, "{only}: ")?,
+            (None, None) => {}
+        }
+        write!(f, "{}: {}", inner.kind, inner.message)?;
+        for cause in inner.causes.iter().filter(|cause| **cause != inner.message) {
+            write!(f, ": {cause}")?;
+        }
+        if let Some(request_id) = &inner.request_id {
+            write!(f, " [request {request_id}]")?;
+        }
+        match &inner.hint {
+            Some(hint) => write!(f, " ({hint})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let inner = &*self.0;
+        f.debug_struct("Error")
+            .field("kind", &inner.kind)
+            .field("message", &inner.message)
+            .field("platform", &inner.platform)
+            .field("operation", &inner.operation)
+            .field("function", &inner.function)
+            .field("request_id", &inner.request_id)
+            .field("retryable", &inner.retryable)
+            .field("may_have_run", &inner.may_have_run)
+            .field("exhausted", &inner.exhausted)
+            .field("retry_after", &inner.retry_after)
+            .field("hint", &inner.hint)
+            .field("causes", &inner.causes)
+            .finish()
+    }
+}
+
+impl StdError for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_one_pointer_wide() {
+        assert_eq!(size_of::<Error>(), size_of::<usize>());
+    }
+
+    #[test]
+    fn an_exhausted_error_is_no_longer_retryable() {
+        let error = Error::new(ErrorKind::Unavailable, "down");
+        assert!(error.is_retryable());
+        assert!(!error.into_exhausted().is_retryable());
+    }
+
+    #[test]
+    fn it_survives_serialisation_with_its_causes() {
+        let cause = std::io::Error::other("connection reset");
+        let error = Error::new(ErrorKind::Timeout, "no answer")
+            .with_source(&cause)
+            .with_retry_after(Duration::from_millis(1500));
+        let json = serde_json::to_string(&error).unwrap();
+        let back: Error = serde_json::from_str(&json).unwrap();
+        assert_eq!(format!("{back:?}"), format!("{error:?}"));
+        assert_eq!(back.to_string(), "timeout: no answer: connection reset");
+    }
+}

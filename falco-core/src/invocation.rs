@@ -1,0 +1,175 @@
+//! One unit of work on its way to a platform.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+use crate::id::{InvocationId, RunId, StageName};
+use crate::monitor::{Event, Monitor, Verdict};
+use crate::payload::Payload;
+use crate::platform::Pending;
+
+/// One unit of work. Immutable: a further attempt is a new value, see [`next_attempt`](Self::next_attempt).
+///
+/// Its identity is run, stage, id and attempt.
+///
+/// # Examples
+///
+/// ```
+/// use falco_core::{Invocation, Payload};
+///
+/// let first = Invocation::new("run-1", "map", "chunk-7", Payload::empty()).idempotent(true);
+/// let second = first.next_attempt();
+/// assert_eq!((first.attempt(), second.attempt()), (1, 2));
+/// assert_eq!(first.id(), second.id());
+/// ```
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Invocation {
+    run: RunId,
+    stage: StageName,
+    id: InvocationId,
+    attempt: u32,
+    payload: Payload,
+    idempotent: bool,
+    #[serde(with = "crate::unix_time::option")]
+    deadline: Option<SystemTime>,
+    submitted: Option<Pending>,
+    #[serde(skip)]
+    monitor: Option<Arc<dyn Monitor>>,
+}
+
+impl Invocation {
+    /// The first attempt of an invocation that is not idempotent and has no deadline.
+    pub fn new(
+        run: impl Into<RunId>,
+        stage: impl Into<StageName>,
+        id: impl Into<InvocationId>,
+        payload: Payload,
+    ) -> Self {
+        Self {
+            run: run.into(),
+            stage: stage.into(),
+            id: id.into(),
+            attempt: 1,
+            payload,
+            idempotent: false,
+            deadline: None,
+            submitted: None,
+            monitor: None,
+        }
+    }
+
+    /// Says whether running it twice does no harm: such invocations may be repeated when nobody knows whether
+    /// they ran, and copied when they are slow.
+    #[must_use]
+    pub fn idempotent(mut self, idempotent: bool) -> Self {
+        self.idempotent = idempotent;
+        self
+    }
+
+    /// Sets when its answer is of no use any more.
+    #[must_use]
+    pub fn with_deadline(mut self, deadline: SystemTime) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    /// Says that an earlier process has sent it already: executors collect it and do not send it again.
+    #[must_use]
+    pub fn with_submitted(mut self, pending: Pending) -> Self {
+        self.submitted = Some(pending);
+        self
+    }
+
+    /// Lets layers, executors and platforms report what happens to it.
+    #[must_use]
+    pub fn with_monitor(mut self, monitor: Arc<dyn Monitor>) -> Self {
+        self.monitor = Some(monitor);
+        self
+    }
+
+    /// The next attempt of the same invocation, not sent yet.
+    #[must_use]
+    pub fn next_attempt(&self) -> Self {
+        Self { attempt: self.attempt + 1, submitted: None, ..self.clone() }
+    }
+
+    /// The run that it belongs to.
+    pub fn run(&self) -> &RunId {
+        &self.run
+    }
+
+    /// The stage that it belongs to.
+    pub fn stage(&self) -> &StageName {
+        &self.stage
+    }
+
+    /// Its id, unique in its stage.
+    pub fn id(&self) -> &InvocationId {
+        &self.id
+    }
+
+    /// Which attempt it is, from 1.
+    pub fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// The function's argument.
+    pub fn payload(&self) -> &Payload {
+        &self.payload
+    }
+
+    /// Whether running it twice does no harm.
+    pub fn is_idempotent(&self) -> bool {
+        self.idempotent
+    }
+
+    /// When its answer is of no use any more.
+    pub fn deadline(&self) -> Option<SystemTime> {
+        self.deadline
+    }
+
+    /// What an earlier process got when it sent this attempt.
+    pub fn submitted(&self) -> Option<&Pending> {
+        self.submitted.as_ref()
+    }
+
+    /// Tells the run's monitor what happens; without a monitor it does nothing.
+    ///
+    /// A layer need not act on the verdict: the runner remembers a `Stop`.
+    pub fn report(&self, event: &Event<'_>) -> Verdict {
+        self.monitor.as_ref().map_or(Verdict::Continue, |monitor| monitor.event(event))
+    }
+
+    /// Whether anybody listens, for callers to whom building an event costs something.
+    pub fn is_monitored(&self) -> bool {
+        self.monitor.is_some()
+    }
+}
+
+impl fmt::Debug for Invocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Invocation")
+            .field("run", &self.run)
+            .field("stage", &self.stage)
+            .field("id", &self.id)
+            .field("attempt", &self.attempt)
+            .field("payload", &format_args!("{} bytes", self.payload.len()))
+            .field("idempotent", &self.idempotent)
+            .field("deadline", &self.deadline)
+            .field("submitted", &self.submitted)
+            .finish()
+    }
+}
+
+/// The error of every asynchronous method on a platform that can only invoke; used by `invoke_only!`.
+#[doc(hidden)]
+pub fn unsupported_submission(platform: &str, operation: &'static str) -> Error {
+    Error::unsupported("this platform can only invoke and wait")
+        .with_platform(platform)
+        .with_operation(operation)
+        .with_hint("use an executor that invokes, or wrap the platform in falco_layers::Held")
+}

@@ -1,0 +1,196 @@
+//! What happens in a run, as it happens.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use crate::completion::Completion;
+use crate::deployment::Deployment;
+use crate::error::Error;
+use crate::id::{ActivationId, RunId, StageName};
+use crate::invocation::Invocation;
+use crate::platform::Pending;
+
+/// Watches a run: progress bars, reports, journals and budgets are monitors.
+///
+/// # For implementers
+///
+/// It is called from the tasks that drive the run, by several at once: block no longer than a write to the page cache
+/// takes. A panic in it ends the run with an error that names the monitor.
+///
+/// # Examples
+///
+/// ```
+/// use falco_core::{Event, Monitor, UsDollars, Verdict};
+/// use std::sync::Mutex;
+///
+/// /// Stops the run when the money is spent.
+/// #[derive(Debug)]
+/// struct Budget { left: Mutex<f64> }
+///
+/// impl Monitor for Budget {
+///     fn event(&self, event: &Event<'_>) -> Verdict {
+///         let Event::Completed { completion, .. } = event else { return Verdict::Continue };
+///         let cost = completion.outcome.activation().and_then(|a| a.cost).unwrap_or_default();
+///         let mut left = self.left.lock().unwrap();
+///         *left -= cost.0;
+///         if *left > 0.0 { Verdict::Continue } else { Verdict::Stop }
+///     }
+/// }
+/// ```
+pub trait Monitor: Debug + Send + Sync + 'static {
+    /// Takes note of an event; [`Verdict::Stop`] ends the run in order.
+    fn event(&self, event: &Event<'_>) -> Verdict;
+}
+
+/// Whether the run goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[must_use]
+pub enum Verdict {
+    /// It goes on.
+    Continue,
+    /// No more invocations are taken in; those in flight are cancelled, and the deployments are removed.
+    Stop,
+}
+
+impl Verdict {
+    /// `Stop` if either says so.
+    pub fn and(self, other: Self) -> Self {
+        if self == Self::Stop { self } else { other }
+    }
+}
+
+/// Something that happened in a run.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// A run begins.
+    RunStarted {
+        /// The run.
+        run: &'a RunId,
+        /// Its stages, in order.
+        stages: &'a [StageName],
+    },
+    /// A run has ended, its deployments removed or listed as leftovers.
+    RunFinished {
+        /// The run.
+        run: &'a RunId,
+    },
+    /// A function was deployed.
+    Deployed {
+        /// The function.
+        deployment: &'a Deployment,
+    },
+    /// A function was removed.
+    Removed {
+        /// The function.
+        deployment: &'a Deployment,
+    },
+    /// A function could not be removed.
+    Leftover {
+        /// The function.
+        deployment: &'a Deployment,
+        /// Why.
+        error: &'a Error,
+    },
+    /// A stage begins.
+    StageStarted {
+        /// The stage.
+        stage: &'a StageName,
+    },
+    /// How many invocations a stage will have has become known, exactly or as a lower bound.
+    StageSized {
+        /// The stage.
+        stage: &'a StageName,
+        /// The number.
+        invocations: u64,
+    },
+    /// A stage has ended.
+    StageFinished {
+        /// The stage.
+        stage: &'a StageName,
+        /// Why it failed, if it did.
+        error: Option<&'a Error>,
+    },
+    /// Inputs never entered the strategy, because the stage stopped before.
+    Skipped {
+        /// The stage.
+        stage: &'a StageName,
+        /// How many.
+        invocations: u64,
+    },
+    /// An invocation entered the strategy.
+    Admitted {
+        /// The invocation.
+        invocation: &'a Invocation,
+    },
+    /// An attempt is sent.
+    Attempt {
+        /// The invocation, with its attempt.
+        invocation: &'a Invocation,
+        /// Why it is sent.
+        reason: AttemptReason,
+    },
+    /// A call to the platform failed; a layer or the strategy decides what follows.
+    CallFailed {
+        /// The invocation.
+        invocation: &'a Invocation,
+        /// Why; its kind tells throttling from the rest.
+        error: &'a Error,
+    },
+    /// An invocation waits.
+    Waiting {
+        /// The invocation.
+        invocation: &'a Invocation,
+        /// What for.
+        reason: WaitReason,
+        /// How long it will wait, or has waited.
+        wait: Duration,
+    },
+    /// The provider has accepted an invocation.
+    Submitted {
+        /// The invocation.
+        invocation: &'a Invocation,
+        /// By what it will be collected.
+        pending: &'a Pending,
+    },
+    /// An answer came that was counted already, or came for an attempt that lost.
+    DuplicateIgnored {
+        /// The stage.
+        stage: &'a StageName,
+        /// The activation.
+        activation: &'a ActivationId,
+    },
+    /// An invocation has left the strategy.
+    Completed {
+        /// What came of it.
+        completion: &'a Completion,
+    },
+}
+
+/// Why an attempt is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum AttemptReason {
+    /// It is the first.
+    First,
+    /// The call to the platform failed before.
+    CallFailed,
+    /// The function failed before.
+    FunctionFailed,
+    /// The activation before was lost.
+    Lost,
+    /// The attempt before is slow: this is a copy, and the first answer wins.
+    Straggler,
+}
+
+/// What an invocation waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum WaitReason {
+    /// Congestion control: rate or concurrency.
+    Limit,
+    /// The pause before another attempt.
+    BackOff,
+}
+
+const _: fn(&dyn Monitor) = |_| {};

@@ -1,0 +1,217 @@
+//! JSON on one line: what goes into a function and what comes out of it.
+
+use std::fmt;
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::RawValue;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// How much of a payload `Debug` shows.
+const DEBUG_BYTES: usize = 200;
+
+/// Valid JSON in UTF-8 on one line, passed through without being parsed again. Cloning is cheap.
+///
+/// Raw line breaks become blanks on entry: they can stand only between tokens, and they would end a message too
+/// early in every protocol that sends one JSON value a line.
+///
+/// # Examples
+///
+/// ```
+/// use falco_core::Payload;
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Serialize, Deserialize)]
+/// struct Greeting { name: String }
+///
+/// let payload = Payload::json(&Greeting { name: "Ada".into() })?;
+/// assert_eq!(payload.as_str(), r#"{"name":"Ada"}"#);
+/// assert_eq!(payload.parse::<Greeting>()?.name, "Ada");
+/// assert!(Payload::from_bytes("{oops").is_err());
+/// # Ok::<(), falco_core::Error>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Payload(Bytes);
+
+impl Payload {
+    /// Serialises `value`.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` when `value` has no JSON form, such as a map with keys that are no strings.
+    pub fn json<T: Serialize + ?Sized>(value: &T) -> Result<Self> {
+        serde_json::to_vec(value).map(|json| Self(json.into())).map_err(|e| {
+            Error::invalid_input("the value cannot be written as JSON").with_source(&e)
+        })
+    }
+
+    /// Takes JSON text as it is.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` when `json` is not one JSON value in UTF-8.
+    pub fn from_bytes(json: impl Into<Bytes>) -> Result<Self> {
+        let json = json.into();
+        serde_json::from_slice::<&RawValue>(&json)
+            .map_err(|e| Error::invalid_input("the payload is not valid JSON").with_source(&e))?;
+        if json.iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
+            let one_line = json.iter().map(|byte| match byte {
+                b'\n' | b'\r' => b' ',
+                other => *other,
+            });
+            return Ok(Self(one_line.collect::<Vec<u8>>().into()));
+        }
+        Ok(Self(json))
+    }
+
+    /// The empty object, `{}`.
+    pub fn empty() -> Self {
+        Self(Bytes::from_static(b"{}"))
+    }
+
+    /// Parses the payload.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` when the payload does not have the shape of a `T`.
+    pub fn parse<'a, T: Deserialize<'a>>(&'a self) -> Result<T> {
+        serde_json::from_slice(&self.0).map_err(|e| {
+            Error::invalid_input(format!(
+                "the payload is no {}",
+                std::any::type_name::<T>().rsplit("::").next().unwrap_or("value")
+            ))
+            .with_source(&e)
+        })
+    }
+
+    /// Parses the payload into a value that borrows nothing, for use behind generic bounds.
+    ///
+    /// # Errors
+    ///
+    /// As [`parse`](Self::parse).
+    pub fn parse_owned<T: DeserializeOwned>(&self) -> Result<T> {
+        self.parse()
+    }
+
+    /// The JSON text.
+    pub fn as_str(&self) -> &str {
+        // Validated on entry, so this never falls back.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+
+    /// The JSON text as bytes, sharing the payload's memory.
+    pub fn to_bytes(&self) -> Bytes {
+        self.0.clone()
+    }
+
+    /// The length in bytes, which is what the platforms' limits count.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Always false: no JSON value is the empty text.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether it is a JSON object, as the argument of a function has to be.
+    pub fn is_object(&self) -> bool {
+        self.0.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{')
+    }
+
+    /// Fails unless the payload is an object and no longer than `limit` bytes; for platforms, before they send.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for what is no object, `PayloadTooLarge` for what is too long.
+    pub fn check_argument(&self, limit: Option<u64>) -> Result<()> {
+        if !self.is_object() {
+            return Err(Error::invalid_input(format!(
+                "a function's argument has to be a JSON object, and this is {}",
+                self.excerpt()
+            )));
+        }
+        match limit {
+            Some(limit) if self.len() as u64 > limit => Err(Error::new(
+                ErrorKind::PayloadTooLarge,
+                format!("the payload has {} bytes, and {limit} are allowed", self.len()),
+            )
+            .with_hint("send smaller pieces, or a reference to the data")),
+            _ => Ok(()),
+        }
+    }
+
+    fn excerpt(&self) -> String {
+        let text = self.as_str();
+        if text.len() <= DEBUG_BYTES {
+            return text.to_owned();
+        }
+        let end = text.floor_char_boundary(DEBUG_BYTES);
+        format!("{}… ({} bytes)", &text[..end], text.len())
+    }
+}
+
+impl Default for Payload {
+    fn default() -> Self {
+        Self::empty()
+    }
+}
+
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.excerpt())
+    }
+}
+
+impl Serialize for Payload {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serde_json::from_str::<&RawValue>(self.as_str())
+            .map_err(serde::ser::Error::custom)?
+            .serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Payload {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        Self::from_bytes(Box::<str>::from(raw).into_string()).map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn line_breaks_between_tokens_become_blanks_and_escaped_ones_stay() {
+        let payload = Payload::from_bytes("{\n\"a\":\r\n\"x\\ny\"}").unwrap();
+        assert_eq!(payload.as_str(), "{ \"a\":  \"x\\ny\"}");
+        assert_eq!(payload.parse::<serde_json::Value>().unwrap()["a"], "x\ny");
+    }
+
+    #[test]
+    fn what_is_no_object_is_no_argument() {
+        for (json, ok) in [("{}", true), (" {\"a\":1}", true), ("[]", false), ("null", false)] {
+            let payload = Payload::from_bytes(json).unwrap();
+            assert_eq!(payload.check_argument(None).is_ok(), ok, "{json}");
+        }
+    }
+
+    #[test]
+    fn the_limit_counts_bytes_and_is_inclusive() {
+        let payload = Payload::json(&serde_json::json!({"a": "ä"})).unwrap();
+        assert!(payload.check_argument(Some(10)).is_ok());
+        let error = payload.check_argument(Some(9)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::PayloadTooLarge);
+    }
+
+    #[test]
+    fn it_is_embedded_in_other_json_as_it_stands() {
+        let payload = Payload::from_bytes("{\"n\":1.50}").unwrap();
+        let line = serde_json::to_string(&[&payload]).unwrap();
+        assert_eq!(line, "[{\"n\":1.50}]");
+        assert_eq!(serde_json::from_str::<Vec<Payload>>(&line).unwrap()[0], payload);
+    }
+}

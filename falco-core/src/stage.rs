@@ -1,0 +1,211 @@
+//! A stage: a function, and where its invocations come from.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_core::Stream;
+use futures_core::stream::BoxStream;
+
+use crate::deployable::Deployable;
+use crate::derivation::Derivation;
+use crate::error::Result;
+use crate::id::{InvocationId, StageName};
+use crate::options::Options;
+use crate::payload::Payload;
+use crate::runtime::Runtime;
+
+/// A stage of a plan: a function, and where its invocations come from.
+///
+/// # Examples
+///
+/// ```
+/// use falco_core::{Deployable, Payload, Stage};
+///
+/// let hello = Deployable::from_source("hello", "python:3".parse()?, "def main(args): return args");
+/// let stage = Stage::from_payloads("greet", hello, vec![Payload::empty(), Payload::empty()])
+///     .idempotent(true);
+/// assert_eq!(stage.name, "greet");
+/// # Ok::<(), falco_core::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Stage {
+    /// Its name, unique in the plan.
+    pub name: StageName,
+    /// The function that it runs.
+    pub function: Deployable,
+    /// Where its invocations come from.
+    pub source: Source,
+    /// Whether running one of its invocations twice does no harm.
+    pub idempotent: bool,
+    /// How long the stage may take, from its first invocation; later ones are not sent.
+    pub deadline: Option<Duration>,
+}
+
+impl Stage {
+    /// A stage whose inputs are made by `inputs`, which is called once for each run.
+    ///
+    /// The stream is read as fast as the strategy admits, so that inputs need not fit into memory. An error in it
+    /// fails the stage.
+    pub fn new<F, S>(name: impl Into<StageName>, function: Deployable, inputs: F) -> Self
+    where
+        F: Fn() -> S + Send + Sync + 'static,
+        S: Stream<Item = Result<Input>> + Send + 'static,
+    {
+        Self::with_source(
+            name,
+            function,
+            Source::Inputs(InputFactory(Arc::new(move || Box::pin(inputs())))),
+        )
+    }
+
+    /// A stage over payloads that are there already. They are numbered from 0.
+    pub fn from_payloads(
+        name: impl Into<StageName>,
+        function: Deployable,
+        payloads: Vec<Payload>,
+    ) -> Self {
+        let payloads: Arc<[Payload]> = payloads.into();
+        Self::from_fn(name, function, move |index| payloads.get(index).cloned().map(Ok))
+    }
+
+    /// A stage whose inputs `make` makes one by one, from index 0 until it answers `None`. They are numbered
+    /// likewise.
+    pub fn from_fn<F>(name: impl Into<StageName>, function: Deployable, make: F) -> Self
+    where
+        F: Fn(usize) -> Option<Result<Payload>> + Send + Sync + 'static,
+    {
+        let make = Arc::new(make);
+        Self::new(name, function, move || Numbered { make: make.clone(), next: 0 })
+    }
+
+    /// A stage as a [`Runtime`] describes it, with one invocation for each of `inputs`.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the runtime's `make_deployment` answers. An error of `invocation_payload` fails the stage in the
+    /// run.
+    pub fn from_runtime(
+        name: impl Into<StageName>,
+        runtime: Arc<dyn Runtime>,
+        options: Options,
+        inputs: Vec<String>,
+    ) -> Result<Self> {
+        let function = runtime.make_deployment(&options, &inputs)?;
+        Ok(Self::from_fn(name, function, move |index| {
+            inputs.get(index).map(|input| runtime.invocation_payload(&options, input))
+        }))
+    }
+
+    /// A stage whose inputs follow from what `upstream` completes.
+    pub fn derived<U: Into<StageName>>(
+        name: impl Into<StageName>,
+        function: Deployable,
+        upstream: impl IntoIterator<Item = U>,
+        derivation: impl Derivation,
+    ) -> Self {
+        let source = Source::Derived {
+            upstream: upstream.into_iter().map(Into::into).collect(),
+            derivation: Arc::new(derivation),
+        };
+        Self::with_source(name, function, source)
+    }
+
+    fn with_source(name: impl Into<StageName>, function: Deployable, source: Source) -> Self {
+        Self { name: name.into(), function, source, idempotent: false, deadline: None }
+    }
+
+    /// Says whether running one of its invocations twice does no harm.
+    #[must_use]
+    pub fn idempotent(mut self, idempotent: bool) -> Self {
+        self.idempotent = idempotent;
+        self
+    }
+
+    /// Limits how long the stage may take.
+    #[must_use]
+    pub fn with_deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    /// The stages that it follows.
+    pub fn upstream(&self) -> &[StageName] {
+        match &self.source {
+            Source::Inputs(_) => &[],
+            Source::Derived { upstream, .. } => upstream,
+        }
+    }
+}
+
+/// Where the invocations of a stage come from.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Source {
+    /// From outside.
+    Inputs(InputFactory),
+    /// From other stages.
+    Derived {
+        /// The stages that it follows.
+        upstream: Vec<StageName>,
+        /// How its inputs follow from their completions.
+        derivation: Arc<dyn Derivation>,
+    },
+}
+
+/// Makes the inputs of a stage, anew for each run.
+#[derive(Clone)]
+pub struct InputFactory(Arc<dyn Fn() -> BoxStream<'static, Result<Input>> + Send + Sync>);
+
+impl InputFactory {
+    /// The inputs, from the first.
+    pub fn open(&self) -> BoxStream<'static, Result<Input>> {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for InputFactory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("InputFactory")
+    }
+}
+
+/// One input of a stage: the argument of one invocation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Input {
+    /// The id of the invocation, unique in its stage.
+    pub id: InvocationId,
+    /// The function's argument.
+    pub payload: Payload,
+}
+
+impl Input {
+    /// An input with an id of the user's choice.
+    pub fn new(id: impl Into<InvocationId>, payload: Payload) -> Self {
+        Self { id: id.into(), payload }
+    }
+
+    /// The input with a sequence number, padded so that ids sort as the numbers do.
+    pub fn numbered(index: usize, payload: Payload) -> Self {
+        Self::new(format!("{index:08}"), payload)
+    }
+}
+
+struct Numbered<F> {
+    make: Arc<F>,
+    next: usize,
+}
+
+impl<F: Fn(usize) -> Option<Result<Payload>>> Stream for Numbered<F> {
+    type Item = Result<Input>;
+
+    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let index = self.next;
+        let payload = (self.make)(index);
+        self.next += 1;
+        Poll::Ready(payload.map(|payload| payload.map(|payload| Input::numbered(index, payload))))
+    }
+}
