@@ -1,2 +1,78 @@
-//! The single door for contributors of Falco.
-fn main() {}
+//! The single door for contributors: `cargo xtask help` lists what it does.
+#![forbid(unsafe_code)]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "it is a command line tool")]
+
+mod bench;
+mod dependencies;
+mod docs;
+mod licences;
+mod lint;
+mod metadata;
+mod shell;
+mod test;
+
+use std::process::ExitCode;
+
+use anyhow::bail;
+
+struct Task {
+    name: &'static str,
+    about: &'static str,
+    run: fn(&[String]) -> anyhow::Result<()>,
+}
+
+const TASKS: &[Task] = &[
+    Task {
+        name: "test",
+        about: "run unit, integration and doc tests of all crates",
+        run: test::run,
+    },
+    Task {
+        name: "lint",
+        about: "check format, clippy, docs, the dependency rule and licences",
+        run: lint::run,
+    },
+    Task { name: "docs", about: "build the documentation into target/doc", run: docs::run },
+    Task {
+        name: "bench",
+        about: "measure speed and memory; [NAME ..] [--no-check] [--list]",
+        run: bench::run,
+    },
+];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match dispatch(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(arguments: &[String]) -> anyhow::Result<()> {
+    let Some((name, rest)) = arguments.split_first() else {
+        help();
+        bail!("name a task");
+    };
+    if matches!(name.as_str(), "help" | "--help" | "-h") {
+        help();
+        return Ok(());
+    }
+    match TASKS.iter().find(|task| task.name == name) {
+        Some(task) => (task.run)(rest),
+        None => {
+            help();
+            bail!("there is no task {name:?}");
+        }
+    }
+}
+
+fn help() {
+    eprintln!("usage: cargo xtask TASK\n");
+    for task in TASKS {
+        eprintln!("  {:<14} {}", task.name, task.about);
+    }
+    eprintln!();
+}

@@ -1,0 +1,17 @@
+//! `cargo xtask lint`: what a reviewer should not have to look for.
+
+use crate::metadata::Metadata;
+use crate::shell::{cargo, check, no_arguments, step};
+use crate::{dependencies, docs, licences};
+
+/// Checks format, clippy, documentation, the dependency rule and licences.
+pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
+    no_arguments("lint", arguments)?;
+    let metadata = Metadata::read()?;
+    check("dependency rule", || dependencies::check(&metadata))?;
+    check("licences", || licences::check(&metadata))?;
+    step("format", &mut cargo(&["fmt", "--all", "--check"]))?;
+    let clippy = ["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"];
+    step("clippy", &mut cargo(&clippy))?;
+    docs::run(&[])
+}

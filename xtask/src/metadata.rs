@@ -1,0 +1,97 @@
+//! What `cargo metadata` tells of the workspace and of everything it builds on.
+
+use anyhow::{Context, ensure};
+use serde_json::Value;
+
+use crate::shell::cargo;
+
+/// One crate of the workspace or of the registry.
+#[derive(Debug)]
+pub(crate) struct Package {
+    /// Its name.
+    pub(crate) name: String,
+    /// Its version.
+    pub(crate) version: String,
+    /// Its licence expression.
+    pub(crate) licence: Option<String>,
+    /// Whether it belongs to this workspace.
+    pub(crate) is_member: bool,
+    /// What its manifest names.
+    pub(crate) dependencies: Vec<Dependency>,
+}
+
+/// One line of a manifest's dependencies.
+#[derive(Debug)]
+pub(crate) struct Dependency {
+    /// The crate.
+    pub(crate) name: String,
+    /// Whether only tests need it.
+    pub(crate) is_dev: bool,
+    /// Whether it is a crate of this repository.
+    pub(crate) is_path: bool,
+    /// The version wanted; `*` when none is named.
+    pub(crate) requirement: String,
+}
+
+/// All packages.
+#[derive(Debug)]
+pub(crate) struct Metadata {
+    /// All packages.
+    pub(crate) packages: Vec<Package>,
+}
+
+impl Metadata {
+    /// Asks cargo.
+    pub(crate) fn read() -> anyhow::Result<Self> {
+        let output = cargo(&["metadata", "--format-version", "1", "--locked"]).output()?;
+        ensure!(
+            output.status.success(),
+            "cargo metadata failed: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let json: Value = serde_json::from_slice(&output.stdout)?;
+        let members = list(&json, "workspace_members")?;
+        let packages = list(&json, "packages")?
+            .iter()
+            .map(|package| read_package(package, members))
+            .collect::<anyhow::Result<_>>()?;
+        Ok(Self { packages })
+    }
+
+    /// The crates of this workspace.
+    pub(crate) fn members(&self) -> impl Iterator<Item = &Package> {
+        self.packages.iter().filter(|package| package.is_member)
+    }
+}
+
+fn read_package(package: &Value, members: &[Value]) -> anyhow::Result<Package> {
+    let dependencies = list(package, "dependencies")?
+        .iter()
+        .map(|dependency| {
+            Ok(Dependency {
+                name: text(dependency, "name")?,
+                is_dev: dependency["kind"] == "dev",
+                is_path: !dependency["path"].is_null(),
+                requirement: text(dependency, "req")?,
+            })
+        })
+        .collect::<anyhow::Result<_>>()?;
+    Ok(Package {
+        name: text(package, "name")?,
+        version: text(package, "version")?,
+        licence: package["license"].as_str().map(str::to_owned),
+        is_member: members.contains(&package["id"]),
+        dependencies,
+    })
+}
+
+fn list<'a>(json: &'a Value, key: &str) -> anyhow::Result<&'a Vec<Value>> {
+    json[key].as_array().with_context(|| format!("cargo metadata has no list {key:?}"))
+}
+
+fn text(json: &Value, key: &str) -> anyhow::Result<String> {
+    Ok(json[key]
+        .as_str()
+        .with_context(|| format!("cargo metadata has no text {key:?}"))?
+        .to_owned())
+}

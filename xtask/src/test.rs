@@ -1,0 +1,22 @@
+//! `cargo xtask test`: all tests of all crates.
+
+use crate::shell::{cargo, no_arguments, step, version};
+
+/// The interpreters that tests of functions need, and what is skipped without them.
+const TOOLS: [(&str, &str); 2] =
+    [("python3", "tests that run Python functions"), ("node", "tests that run Node functions")];
+
+/// Runs unit, integration and doc tests.
+pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
+    no_arguments("test", arguments)?;
+    let tools: Vec<String> = TOOLS
+        .iter()
+        .map(|(program, needed_by)| match version(program) {
+            Some(version) => version,
+            None => format!("no {program}, so {needed_by} are skipped"),
+        })
+        .collect();
+    println!("tools: {}", tools.join("; "));
+    step("tests", &mut cargo(&["test", "--workspace", "--lib", "--bins", "--tests"]))?;
+    step("doc tests", &mut cargo(&["test", "--workspace", "--doc"]))
+}
