@@ -3,6 +3,7 @@
 use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
@@ -74,6 +75,39 @@ id! {
     RunId
 }
 
+/// Hexadecimal digits of the start in seconds, and of the random part.
+const RUN_DIGITS: (usize, usize) = (8, 8);
+
+impl RunId {
+    /// An id for a run that starts at `started_at`: 17 characters that sort by time and fit into every provider's
+    /// names, tags and labels.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use falco_core::RunId;
+    /// use std::time::{Duration, UNIX_EPOCH};
+    ///
+    /// let run = RunId::starting_at(UNIX_EPOCH + Duration::from_secs(1_700_000_000), 0xbeef);
+    /// assert_eq!(run.as_str(), "6553f100-0000beef");
+    /// assert_eq!(run.started_at(), Some(UNIX_EPOCH + Duration::from_secs(1_700_000_000)));
+    /// ```
+    pub fn starting_at(started_at: SystemTime, random: u32) -> Self {
+        let seconds = started_at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        Self::from(format!("{seconds:08x}-{random:08x}"))
+    }
+
+    /// When the run started, for an id made by [`starting_at`](Self::starting_at), to the second.
+    pub fn started_at(&self) -> Option<SystemTime> {
+        let (seconds, random) = self.0.split_once('-')?;
+        if (seconds.len(), random.len()) != RUN_DIGITS {
+            return None;
+        }
+        let seconds = u64::from_str_radix(seconds, 16).ok()?;
+        Some(UNIX_EPOCH + Duration::from_secs(seconds))
+    }
+}
+
 id! {
     /// The name of a stage, unique in its plan.
     StageName
@@ -103,5 +137,10 @@ mod tests {
         assert_eq!(ids[0], "a.1");
         assert_eq!(format!("{:?} {:>3}", ids[1], ids[1]), "\"b\"   b");
         assert_eq!(serde_json::to_string(&ids[0]).unwrap(), "\"a.1\"");
+    }
+
+    #[test]
+    fn a_run_id_of_the_users_own_tells_no_start() {
+        assert_eq!(RunId::from("nightly-7").started_at(), None);
     }
 }
