@@ -1,1 +1,8 @@
-//! Execution strategies of Falco: sequential, parallel, asynchronous; derivations, the plan runner, reports.
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod derivation;
+mod progress;
+mod report;
+mod run;
+mod strategy;

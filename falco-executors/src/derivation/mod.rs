@@ -1,0 +1,1 @@
+//! The built-in derivations: how the inputs of one stage follow from the completions of others.

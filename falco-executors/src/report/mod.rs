@@ -1,0 +1,1 @@
+//! What a run amounted to: counts, percentiles, cost.

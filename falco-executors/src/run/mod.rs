@@ -1,0 +1,1 @@
+//! Running a plan: deploy, execute, and always remove.

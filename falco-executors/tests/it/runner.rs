@@ -1,0 +1,1 @@
+//! The plan runner, derivations, reports and progress.
