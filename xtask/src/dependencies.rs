@@ -66,6 +66,7 @@ mod tests {
             version: "0.1.0".to_owned(),
             licence: None,
             is_member: true,
+            features: vec![],
             dependencies: vec![Dependency {
                 name: on.to_owned(),
                 is_dev,

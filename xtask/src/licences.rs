@@ -66,6 +66,7 @@ mod tests {
             version: "1.0.0".to_owned(),
             licence: licence.map(str::to_owned),
             is_member: false,
+            features: vec![],
             dependencies: vec![],
         })
         .unwrap()

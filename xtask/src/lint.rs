@@ -2,15 +2,16 @@
 
 use crate::metadata::Metadata;
 use crate::shell::{cargo, check, no_arguments, step};
-use crate::{dependencies, docs, licences};
+use crate::{dependencies, docs, licences, typos};
 
-/// Checks format, clippy, documentation, the dependency rule and licences.
+/// Checks format, spelling, clippy, documentation, the dependency rule and licences.
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     no_arguments("lint", arguments)?;
     let metadata = Metadata::read()?;
     check("dependency rule", || dependencies::check(&metadata))?;
     check("licences", || licences::check(&metadata))?;
     step("format", &mut cargo(&["fmt", "--all", "--check"]))?;
+    typos::check()?;
     let clippy = ["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"];
     step("clippy", &mut cargo(&clippy))?;
     docs::run(&[])

@@ -3,13 +3,17 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it is a command line tool")]
 
 mod bench;
+mod consumers;
 mod dependencies;
 mod docs;
+mod features;
 mod licences;
 mod lint;
 mod metadata;
+mod package;
 mod shell;
 mod test;
+mod typos;
 
 use std::process::ExitCode;
 
@@ -29,7 +33,7 @@ const TASKS: &[Task] = &[
     },
     Task {
         name: "lint",
-        about: "check format, clippy, docs, the dependency rule and licences",
+        about: "check format, spelling, clippy, docs, the dependency rule and licences",
         run: lint::run,
     },
     Task { name: "docs", about: "build the documentation into target/doc", run: docs::run },
@@ -37,6 +41,21 @@ const TASKS: &[Task] = &[
         name: "bench",
         about: "measure speed and memory; [NAME ..] [--no-check] [--list]",
         run: bench::run,
+    },
+    Task {
+        name: "features",
+        about: "build each feature of each crate by itself",
+        run: features::run,
+    },
+    Task {
+        name: "consumers",
+        about: "build crates outside the workspace that use it, and count what they pull in",
+        run: consumers::run,
+    },
+    Task {
+        name: "package",
+        about: "pack every crate as for a release, and the docs as docs.rs builds them",
+        run: package::run,
     },
 ];
 

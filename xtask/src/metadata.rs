@@ -16,6 +16,8 @@ pub(crate) struct Package {
     pub(crate) licence: Option<String>,
     /// Whether it belongs to this workspace.
     pub(crate) is_member: bool,
+    /// Its features, `default` left out.
+    pub(crate) features: Vec<String>,
     /// What its manifest names.
     pub(crate) dependencies: Vec<Dependency>,
 }
@@ -80,6 +82,10 @@ fn read_package(package: &Value, members: &[Value]) -> anyhow::Result<Package> {
         name: text(package, "name")?,
         version: text(package, "version")?,
         licence: package["license"].as_str().map(str::to_owned),
+        features: package["features"]
+            .as_object()
+            .map(|features| features.keys().filter(|name| *name != "default").cloned().collect())
+            .unwrap_or_default(),
         is_member: members.contains(&package["id"]),
         dependencies,
     })
