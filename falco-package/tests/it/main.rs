@@ -1,0 +1,4 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
+
+mod directories;
+mod zips;
