@@ -14,6 +14,11 @@ use std::time::Duration;
 /// - The outcomes of calls that were in flight together tell of one event: do not halve for each of them.
 /// - The allowance has to let something through in finite time, or the run stands still.
 pub trait CongestionController: Debug + Send {
+    /// Learns that a call is sent, with the number of calls in flight, this one included.
+    ///
+    /// For controllers that count what they let through; the others need not care.
+    fn on_sent(&mut self, _now: Duration, _in_flight: u32) {}
+
     /// Learns what came of a call.
     fn on_signal(&mut self, now: Duration, signal: &Signal);
 
