@@ -1,0 +1,186 @@
+//! Submitted activations: no task runs for them, their ends are computed from the clock.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use falco_core::{ActivationId, FunctionError, LogLine, Payload};
+use tokio::time::Instant;
+
+use super::deployed::Deployed;
+
+const ID_PREFIX: &str = "m-";
+
+/// The id of the activation with this number.
+pub(super) fn id(number: u64) -> ActivationId {
+    // One allocation instead of the two of `format!`: this is on the path of the benchmarks.
+    let mut text = [0_u8; 22];
+    let mut start = text.len();
+    let mut rest = number;
+    loop {
+        start -= 1;
+        text[start] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    start -= ID_PREFIX.len();
+    text[start..start + ID_PREFIX.len()].copy_from_slice(ID_PREFIX.as_bytes());
+    ActivationId::new(std::str::from_utf8(&text[start..]).unwrap_or_default())
+}
+
+fn number(id: &ActivationId) -> Option<u64> {
+    id.as_str().strip_prefix(ID_PREFIX)?.parse().ok()
+}
+
+/// One run of a function.
+#[derive(Clone, Debug)]
+pub(super) struct Run {
+    pub(super) started_at: Instant,
+    pub(super) init: Option<Duration>,
+    pub(super) execution: Duration,
+    pub(super) outcome: Result<Payload, FunctionError>,
+}
+
+impl Run {
+    pub(super) fn duration(&self) -> Duration {
+        self.init.unwrap_or_default() + self.execution
+    }
+
+    pub(super) fn ends_at(&self) -> Instant {
+        self.started_at + self.duration()
+    }
+}
+
+/// How a submitted activation will show in `collect`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Record {
+    Finished,
+    Gone,
+    Never,
+    /// It runs, and its id has reached nobody.
+    Unknown,
+}
+
+#[derive(Debug)]
+struct Submitted {
+    deployed: Arc<Deployed>,
+    run: Run,
+    record: Record,
+    visible_at: Instant,
+    running: bool,
+}
+
+/// What a question about one activation finds.
+pub(super) enum Found {
+    Finished(Run, Arc<Deployed>),
+    Gone,
+    Later(Instant),
+    Nothing,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Activations {
+    submitted: HashMap<u64, Submitted>,
+    /// The ends of those that run. An abandoned one stays here until its time, and is then ignored.
+    ends: BinaryHeap<Reverse<(Instant, u64)>>,
+    logs: HashMap<u64, (Instant, Vec<LogLine>)>,
+    unknown: u64,
+}
+
+impl Activations {
+    pub(super) fn insert(
+        &mut self,
+        number: u64,
+        deployed: Arc<Deployed>,
+        run: Run,
+        record: Record,
+        record_delay: Duration,
+    ) {
+        let ends_at = run.ends_at();
+        self.unknown += u64::from(record == Record::Unknown);
+        self.ends.push(Reverse((ends_at, number)));
+        let visible_at = ends_at + record_delay;
+        let running = true;
+        self.submitted.insert(number, Submitted { deployed, run, record, visible_at, running });
+    }
+
+    /// Ends those whose time is over; how many that were.
+    pub(super) fn end_until(&mut self, now: Instant) -> u64 {
+        let mut ended = 0;
+        while let Some(Reverse((ends_at, number))) = self.ends.peek().copied() {
+            if ends_at > now {
+                break;
+            }
+            self.ends.pop();
+            let Some(submitted) = self.submitted.get_mut(&number) else { continue };
+            submitted.running = false;
+            submitted.deployed.instances.give_back();
+            ended += 1;
+            if submitted.record == Record::Unknown {
+                self.unknown -= 1;
+                self.submitted.remove(&number);
+            }
+        }
+        ended
+    }
+
+    pub(super) fn find(&self, id: &ActivationId, function: &str, now: Instant) -> Found {
+        let Some(submitted) = number(id).and_then(|number| self.submitted.get(&number)) else {
+            return Found::Nothing;
+        };
+        if submitted.deployed.deployment.name != function {
+            return Found::Nothing;
+        }
+        match submitted.record {
+            Record::Never | Record::Unknown => Found::Nothing,
+            _ if submitted.visible_at > now => Found::Later(submitted.visible_at),
+            Record::Gone => Found::Gone,
+            Record::Finished => {
+                Found::Finished(submitted.run.clone(), Arc::clone(&submitted.deployed))
+            }
+        }
+    }
+
+    /// Forgets an activation: whether it was known, and whether it still ran.
+    pub(super) fn release(&mut self, id: &ActivationId) -> (bool, bool) {
+        match number(id).and_then(|number| self.submitted.remove(&number)) {
+            Some(submitted) => {
+                if submitted.running {
+                    submitted.deployed.instances.give_back();
+                }
+                (true, submitted.running)
+            }
+            None => (false, false),
+        }
+    }
+
+    pub(super) fn unreleased(&self) -> u64 {
+        self.submitted.len() as u64 - self.unknown
+    }
+
+    pub(super) fn keep_log(&mut self, number: u64, visible_at: Instant, lines: Vec<LogLine>) {
+        self.logs.insert(number, (visible_at, lines));
+    }
+
+    pub(super) fn log(&self, id: &ActivationId, now: Instant) -> Option<Vec<LogLine>> {
+        let (visible_at, lines) = self.logs.get(&number(id)?)?;
+        (*visible_at <= now).then(|| lines.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_tells_its_number() {
+        for n in [0, 7, 10, 1_234_567, u64::MAX] {
+            assert_eq!(number(&id(n)), Some(n));
+            assert_eq!(id(n), format!("m-{n}").as_str());
+        }
+        assert_eq!(number(&"else".into()), None);
+    }
+}

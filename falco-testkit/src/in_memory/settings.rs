@@ -1,0 +1,85 @@
+//! How a platform in memory behaves; may be changed while it runs.
+
+use std::time::Duration;
+
+use falco_core::{Bounds, Capabilities};
+
+use super::fate::Fates;
+use crate::latency::Latency;
+
+/// How an [`InMemory`](super::InMemory) behaves.
+///
+/// # Examples
+///
+/// ```
+/// use falco_testkit::{Fate, Fates, InMemory, Latency, Settings};
+/// use std::time::Duration;
+///
+/// let platform = InMemory::new(Settings {
+///     latency: Latency::fixed(Duration::from_millis(20)),
+///     fates: Fates::sequence([Fate::throttle(Some(Duration::from_secs(1)))]),
+///     ..Settings::default()
+/// });
+/// platform.configure(|settings| settings.capacity = Some(10));
+/// ```
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What the platform says of itself. Its limits are enforced; `concurrency` and `rate` are words only, see
+    /// [`capacity`](Self::capacity).
+    pub capabilities: Capabilities,
+    /// How long an activation runs, beyond what its function says.
+    pub latency: Latency,
+    /// How long an instance takes to start, when no idle one is there.
+    pub cold_start: Latency,
+    /// How long it takes until a submission is accepted.
+    pub submit_latency: Latency,
+    /// How long after its end a submitted activation shows in `collect`.
+    pub record_delay: Latency,
+    /// How long `deploy`, `fetch_deployment`, `list_deployments`, `scale`, `remove` and `collect` take.
+    pub control_latency: Duration,
+    /// How many activations may run at once; more are throttled.
+    pub capacity: Option<u32>,
+    /// The wait that the platform suggests when it is full.
+    pub capacity_retry_after: Option<Duration>,
+    /// How likely it is (0 to 1) that `collect` reports an activation twice in one answer.
+    pub duplicates: f64,
+    /// The wait that `collect` suggests. `None` is the time until the next of the activations asked for ends.
+    pub poll_after: Option<Duration>,
+    /// What becomes of each call.
+    pub fates: Fates,
+    /// Whether every call is refused as unauthorised.
+    pub unauthorized: bool,
+    /// Where chance begins.
+    pub seed: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            capabilities: Capabilities {
+                submit: true,
+                logs: true,
+                scaling: true,
+                memory_mib: Some(Bounds { min: 64, max: 65_536 }),
+                timeout: Some(Bounds {
+                    min: Duration::from_millis(1),
+                    max: Duration::from_secs(86_400),
+                }),
+                runtimes: vec!["python:3".into(), "nodejs:22".into(), "native".into()],
+                ..Capabilities::default()
+            },
+            latency: Latency::ZERO,
+            cold_start: Latency::ZERO,
+            submit_latency: Latency::ZERO,
+            record_delay: Latency::ZERO,
+            control_latency: Duration::ZERO,
+            capacity: None,
+            capacity_retry_after: None,
+            duplicates: 0.0,
+            poll_after: None,
+            fates: Fates::SERVE,
+            unauthorized: false,
+            seed: 0,
+        }
+    }
+}

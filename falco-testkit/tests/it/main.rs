@@ -1,0 +1,4 @@
+//! Tests of the testkit through its public interface.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod in_memory;
