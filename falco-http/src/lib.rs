@@ -1,1 +1,19 @@
-//! What every HTTP platform of Falco needs: client, body limits, redaction.
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod client;
+mod excerpt;
+mod inbox;
+mod reply;
+mod retry_after;
+mod secret;
+mod transport;
+
+pub use client::{Client, ClientConfig};
+pub use excerpt::excerpt;
+pub use inbox::{Delivery, Inbox};
+pub use reply::{BodyEnd, Reply};
+pub use reqwest;
+pub use retry_after::retry_after;
+pub use secret::{Secret, redact};
+pub use transport::transport_error;

@@ -1,0 +1,110 @@
+//! A reply, read into bounded memory.
+
+use std::time::{Duration, SystemTime};
+
+use bytes::{Bytes, BytesMut};
+use falco_core::{Error, ErrorKind, Result};
+use reqwest::StatusCode;
+use reqwest::header::HeaderMap;
+use serde::Deserialize;
+
+use crate::{excerpt, retry_after, transport_error};
+
+/// A reply whose body was read up to a limit.
+///
+/// Status and headers are there even when the body is not: on many platforms the header alone tells which activation
+/// a broken answer belongs to.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Reply {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body, or its beginning: see [`end`](Self::end).
+    pub body: Bytes,
+    /// How the body ended.
+    pub end: BodyEnd,
+}
+
+/// How the body of a [`Reply`] ended.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum BodyEnd {
+    /// It is whole.
+    Complete,
+    /// It is longer than the limit, in bytes; the rest was not read.
+    OverLimit(u64),
+    /// The connection failed in the middle.
+    Broken(Error),
+}
+
+impl Reply {
+    pub(crate) async fn read(mut response: reqwest::Response, limit: u64) -> Self {
+        let status = response.status();
+        let headers = std::mem::take(response.headers_mut());
+        let (body, end) = read_body(&mut response, limit).await;
+        Self { status, headers, body, end }
+    }
+
+    /// A header as text, when it is there and is text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// The body, when it is whole.
+    ///
+    /// # Errors
+    ///
+    /// `PayloadTooLarge` when it is over the limit, and what the connection failed with when it broke off. Both leave
+    /// open whether the function ran.
+    pub fn whole_body(&self) -> Result<&Bytes> {
+        match &self.end {
+            BodyEnd::Complete => Ok(&self.body),
+            BodyEnd::OverLimit(limit) => Err(Error::new(
+                ErrorKind::PayloadTooLarge,
+                format!("the answer has more than {limit} bytes"),
+            )
+            .with_may_have_run(true)),
+            BodyEnd::Broken(error) => Err(error.clone()),
+        }
+    }
+
+    /// The body, parsed.
+    ///
+    /// # Errors
+    ///
+    /// As [`whole_body`](Self::whole_body), and `Protocol` with an excerpt when it is not the JSON expected.
+    pub fn json<'a, T: Deserialize<'a>>(&'a self) -> Result<T> {
+        serde_json::from_slice(self.whole_body()?).map_err(|e| self.unexpected().with_source(&e))
+    }
+
+    /// A `Protocol` error for a reply that makes no sense here, with its status and an excerpt of its body.
+    pub fn unexpected(&self) -> Error {
+        let message = format!("unexpected answer {}: {}", self.status, excerpt(&self.body));
+        Error::new(ErrorKind::Protocol, message)
+    }
+
+    /// The wait that the server asks for; see [`retry_after()`](retry_after()).
+    pub fn retry_after(&self) -> Option<Duration> {
+        retry_after(&self.headers, SystemTime::now())
+    }
+}
+
+async fn read_body(response: &mut reqwest::Response, limit: u64) -> (Bytes, BodyEnd) {
+    let capacity = usize::try_from(limit).unwrap_or(usize::MAX);
+    let mut body = BytesMut::new();
+    loop {
+        match response.chunk().await {
+            Ok(None) => return (body.freeze(), BodyEnd::Complete),
+            Ok(Some(chunk)) if chunk.len() > capacity - body.len() => {
+                body.extend_from_slice(&chunk[..capacity - body.len()]);
+                return (body.freeze(), BodyEnd::OverLimit(limit));
+            }
+            // Most answers are one chunk, which is then the body without a copy.
+            Ok(Some(chunk)) if body.is_empty() => body = BytesMut::from(chunk),
+            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+            Err(error) => return (body.freeze(), BodyEnd::Broken(transport_error(error))),
+        }
+    }
+}

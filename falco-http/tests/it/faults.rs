@@ -1,0 +1,148 @@
+//! What an HTTP fake cannot say is said by a raw socket.
+
+use std::future::Future;
+use std::time::Duration;
+
+use falco_core::{Error, ErrorKind};
+use falco_http::reqwest::{Method, Url};
+use falco_http::{BodyEnd, ClientConfig, Reply};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+/// A server that does `behave` with each connection. It ends with the test's runtime.
+async fn peer<F>(behave: impl Fn(TcpStream) -> F + Send + 'static) -> Url
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/path?key=marked-secret", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(behave(stream));
+        }
+    });
+    url.parse().unwrap()
+}
+
+async fn read_request(stream: &mut TcpStream) {
+    let mut request = Vec::new();
+    while !request.ends_with(b"\r\n\r\n") {
+        if stream.read_buf(&mut request).await.unwrap() == 0 {
+            return;
+        }
+    }
+}
+
+async fn call(url: Url) -> Result<Reply, Error> {
+    let client = ClientConfig::new("falco-test/1")
+        .with_plain_http_only(true)
+        .with_connect_timeout(Duration::from_secs(5))
+        .with_read_timeout(Duration::from_millis(200))
+        .build()
+        .unwrap();
+    client.send(client.request(Method::POST, url), 1000).await
+}
+
+/// Kind, retryable, may have run; and no error shows what stands behind the origin of the URL.
+fn verdict(error: &Error) -> (ErrorKind, bool, bool) {
+    let shown = format!("{error} {error:?}");
+    assert!(!shown.contains("marked-secret") && !shown.contains("/path"), "{shown}");
+    (error.kind(), error.is_retryable(), error.may_have_run())
+}
+
+#[tokio::test]
+async fn a_refused_connection_leaves_no_doubt() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/path?key=marked-secret", listener.local_addr().unwrap());
+    drop(listener);
+    let error = call(url.parse().unwrap()).await.unwrap_err();
+    assert_eq!(verdict(&error), (ErrorKind::Unavailable, true, false), "{error}");
+    assert!(error.message().contains("http://127.0.0.1:"), "{error}");
+}
+
+#[cfg(feature = "rustls")]
+#[tokio::test]
+async fn a_peer_that_speaks_no_tls_leaves_no_doubt() {
+    let mut url = peer(|mut stream| async move {
+        let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+    })
+    .await;
+    url.set_scheme("https").unwrap();
+    let error = call(url).await.unwrap_err();
+    assert_eq!(verdict(&error), (ErrorKind::Unavailable, true, false), "{error}");
+}
+
+#[tokio::test]
+async fn a_reset_after_the_request_was_taken_leaves_doubt() {
+    let url = peer(|mut stream| async move {
+        read_request(&mut stream).await;
+        stream.set_zero_linger().unwrap();
+    })
+    .await;
+    let error = call(url).await.unwrap_err();
+    assert_eq!(verdict(&error), (ErrorKind::Unavailable, true, true), "{error}");
+}
+
+#[tokio::test]
+async fn half_a_status_line_leaves_doubt() {
+    let url = peer(|mut stream| async move {
+        read_request(&mut stream).await;
+        stream.write_all(b"HTTP/1.1 20").await.unwrap();
+    })
+    .await;
+    let error = call(url).await.unwrap_err();
+    assert_eq!(verdict(&error), (ErrorKind::Unavailable, true, true), "{error}");
+}
+
+#[tokio::test]
+async fn a_peer_that_accepts_and_never_answers_is_a_timeout_with_doubt() {
+    let url = peer(|mut stream| async move {
+        read_request(&mut stream).await;
+        std::future::pending::<()>().await;
+    })
+    .await;
+    let error = call(url).await.unwrap_err();
+    assert_eq!(verdict(&error), (ErrorKind::Timeout, true, true), "{error}");
+}
+
+#[tokio::test]
+async fn a_truncated_body_keeps_its_headers_and_is_told_from_one_that_is_too_long() {
+    let url = peer(|mut stream| async move {
+        read_request(&mut stream).await;
+        let answer =
+            b"HTTP/1.1 200 OK\r\ncontent-length: 50\r\nx-activation: a-1\r\n\r\n{\"half\":";
+        stream.write_all(answer).await.unwrap();
+    })
+    .await;
+    let reply = call(url).await.unwrap();
+    assert_eq!(reply.header("x-activation"), Some("a-1"));
+    assert_eq!(reply.body, "{\"half\":");
+    assert!(matches!(reply.end, BodyEnd::Broken(_)), "{:?}", reply.end);
+    assert_eq!(verdict(&reply.whole_body().unwrap_err()), (ErrorKind::Unavailable, true, true));
+}
+
+#[tokio::test]
+async fn a_body_that_stalls_is_a_timeout_and_keeps_what_came() {
+    let url = peer(|mut stream| async move {
+        read_request(&mut stream).await;
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 50\r\n\r\nhalf").await.unwrap();
+        std::future::pending::<()>().await;
+    })
+    .await;
+    let reply = call(url).await.unwrap();
+    assert_eq!(reply.body, "half");
+    assert_eq!(verdict(&reply.whole_body().unwrap_err()), (ErrorKind::Timeout, true, true));
+}
+
+#[tokio::test]
+async fn an_endless_body_takes_bounded_memory() {
+    let url = peer(|mut stream| async move {
+        read_request(&mut stream).await;
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await;
+        while stream.write_all(&[b'x'; 4096]).await.is_ok() {}
+    })
+    .await;
+    let reply = call(url).await.unwrap();
+    assert_eq!(reply.body.len(), 1000);
+    assert!(matches!(reply.end, BodyEnd::OverLimit(1000)), "{:?}", reply.end);
+}
