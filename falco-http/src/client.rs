@@ -40,6 +40,7 @@ pub struct ClientConfig {
     ca_certificates: Vec<Vec<u8>>,
     insecure: bool,
     plain_http_only: bool,
+    http1_only: bool,
     injected: Option<reqwest::Client>,
 }
 
@@ -57,6 +58,7 @@ impl ClientConfig {
             ca_certificates: Vec::new(),
             insecure: false,
             plain_http_only: false,
+            http1_only: false,
             injected: None,
         }
     }
@@ -125,6 +127,14 @@ impl ClientConfig {
         self
     }
 
+    /// Speaks HTTP/1.1 only. An HTTP/2 client holds all calls to one host on one connection, whose server allows about
+    /// a hundred at a time; whoever holds open more of them to one host needs a connection for each.
+    #[must_use]
+    pub fn with_http1_only(mut self, only: bool) -> Self {
+        self.http1_only = only;
+        self
+    }
+
     /// Uses a client made elsewhere. Of the other settings only the user agent then has a meaning.
     #[must_use]
     pub fn with_client(mut self, client: reqwest::Client) -> Self {
@@ -156,6 +166,9 @@ impl ClientConfig {
             .redirect(redirect::Policy::none());
         if let Some(timeout) = self.timeout {
             builder = builder.timeout(timeout);
+        }
+        if self.http1_only {
+            builder = builder.http1_only();
         }
         if let Some(proxy) = &self.proxy {
             let proxy = reqwest::Proxy::all(proxy.expose())
