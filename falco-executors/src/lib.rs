@@ -6,3 +6,9 @@ mod progress;
 mod report;
 mod run;
 mod strategy;
+
+pub use report::{Counts, Failure, Latencies, RunReport, StageReport, StageState};
+pub use run::{
+    Deployed, DriverExt, Keep, Leftover, RunOptions, RunOutcome, Session, StageRun, StopSignal,
+    ctrl_c,
+};

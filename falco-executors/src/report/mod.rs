@@ -1,1 +1,13 @@
-//! What a run amounted to: counts, percentiles, cost.
+//! What came of a run, in numbers: as a typed value, as JSON, and as a table for people.
+
+mod latency;
+mod millis;
+mod recorder;
+mod stage;
+mod table;
+mod totals;
+
+pub use latency::Latencies;
+pub(crate) use recorder::StageRecorder;
+pub use stage::{Counts, Failure, StageReport, StageState};
+pub use totals::RunReport;

@@ -1,1 +1,23 @@
-//! Running a plan: deploy, execute, and always remove.
+//! Running a plan: deploy, execute, remove; and the steps beneath, for drivers with loops of their own.
+
+mod admission;
+mod control;
+mod deploy;
+mod derive;
+mod driver_ext;
+mod graph;
+mod guard;
+mod hub;
+mod ids;
+mod options;
+mod outcome;
+mod session;
+mod stage_run;
+mod stop;
+
+pub use driver_ext::{Deployed, DriverExt};
+pub use options::{Keep, RunOptions};
+pub use outcome::{Leftover, RunOutcome};
+pub use session::Session;
+pub use stage_run::StageRun;
+pub use stop::{StopSignal, ctrl_c};

@@ -1,0 +1,194 @@
+//! Counts what happens in one stage, in constant memory.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use falco_core::{
+    AttemptReason, Completion, Error, ErrorKind, Event, Outcome, StageName, UsDollars,
+};
+use tokio::time::Instant;
+
+use super::latency::Distribution;
+use super::stage::{Counts, Failure, StageReport, StageState};
+
+/// How many failures a report lists.
+const LISTED_FAILURES: usize = 100;
+/// How much of a failure's reason it keeps, in bytes.
+const REASON_BYTES: usize = 1_000;
+
+/// Counts what happens in one stage, in constant memory.
+#[derive(Debug, Default)]
+pub(crate) struct StageRecorder {
+    retries: AtomicU64,
+    copies: AtomicU64,
+    throttled: AtomicU64,
+    duplicates: AtomicU64,
+    completed: Mutex<Completed>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Completed {
+    started: Option<Instant>,
+    ended: Option<Instant>,
+    counts: Counts,
+    attempts: u64,
+    cold_starts: u64,
+    distributions: Distributions,
+    cost: Option<UsDollars>,
+    failures: Vec<Failure>,
+    failures_not_listed: u64,
+}
+
+/// The four latencies of a stage; those of a run are their sums.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Distributions {
+    pub(super) queue: Distribution,
+    pub(super) cold_start: Distribution,
+    pub(super) execution: Distribution,
+    pub(super) total: Distribution,
+}
+
+impl StageRecorder {
+    /// Counts what strategies, layers and platforms report. Completions are counted by
+    /// [`completion`](Self::completion), so that the numbers are right with strategies that report nothing, too.
+    pub(crate) fn event(&self, event: &Event<'_>) {
+        match event {
+            Event::Attempt { reason: AttemptReason::First, .. } => {}
+            Event::Attempt { reason: AttemptReason::Straggler, .. } => {
+                self.copies.fetch_add(1, Relaxed);
+            }
+            Event::Attempt { .. } => {
+                self.retries.fetch_add(1, Relaxed);
+            }
+            Event::CallFailed { error, .. } if error.kind() == ErrorKind::Throttled => {
+                self.throttled.fetch_add(1, Relaxed);
+            }
+            Event::DuplicateIgnored { .. } => {
+                self.duplicates.fetch_add(1, Relaxed);
+            }
+            _ => {}
+        }
+    }
+
+    pub(crate) fn started(&self) {
+        self.lock().started = Some(Instant::now());
+    }
+
+    pub(crate) fn ended(&self) {
+        self.lock().ended = Some(Instant::now());
+    }
+
+    pub(crate) fn skipped(&self, invocations: u64, is_lower_bound: bool) {
+        let counts = &mut self.lock().counts;
+        counts.skipped += invocations;
+        counts.skipped_is_lower_bound |= is_lower_bound;
+    }
+
+    /// Takes note of invocations that entered a strategy and of which it never told.
+    pub(crate) fn untold(&self, invocations: u64) {
+        self.lock().counts.unknown += invocations;
+    }
+
+    pub(crate) fn completion(&self, completion: &Completion) {
+        let mut completed = self.lock();
+        completed.attempts += u64::from(completion.attempts);
+        let counts = &mut completed.counts;
+        match &completion.outcome {
+            Outcome::Succeeded(_) => counts.succeeded += 1,
+            Outcome::FunctionFailed(_) => counts.function_failed += 1,
+            Outcome::PlatformFailed(_) => counts.platform_failed += 1,
+            Outcome::Unknown(_) => counts.unknown += 1,
+            Outcome::Cancelled => counts.cancelled += 1,
+            Outcome::DeadlineExceeded => counts.deadline_exceeded += 1,
+            // An outcome that this crate does not know yet is no success.
+            _ => counts.unknown += 1,
+        }
+        if !matches!(completion.outcome, Outcome::Cancelled) {
+            completed.distributions.total.record(completion.latency);
+            completed.note_failure(completion);
+        }
+        completed.note_activation(completion);
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        self.lock().counts
+    }
+
+    pub(crate) fn first_failure(&self) -> Option<Failure> {
+        self.lock().failures.first().cloned()
+    }
+
+    pub(super) fn distributions(&self) -> Distributions {
+        self.lock().distributions.clone()
+    }
+
+    pub(crate) fn report(
+        &self,
+        stage: &StageName,
+        state: StageState,
+        error: Option<Error>,
+    ) -> StageReport {
+        let completed = self.lock().clone();
+        let ended = completed.ended.unwrap_or_else(Instant::now);
+        let distributions = &completed.distributions;
+        StageReport {
+            stage: stage.clone(),
+            state,
+            error,
+            invocations: completed.counts,
+            attempts: completed.attempts,
+            retries: self.retries.load(Relaxed),
+            copies: self.copies.load(Relaxed),
+            throttled: self.throttled.load(Relaxed),
+            duplicates_ignored: self.duplicates.load(Relaxed),
+            cold_starts: completed.cold_starts,
+            wall: completed.started.map(|started| ended - started).unwrap_or_default(),
+            queue: distributions.queue.latencies(),
+            cold_start: distributions.cold_start.latencies(),
+            execution: distributions.execution.latencies(),
+            total: distributions.total.latencies(),
+            cost: completed.cost,
+            failures: completed.failures,
+            failures_not_listed: completed.failures_not_listed,
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Completed> {
+        // The sections are plain arithmetic, so that a poisoned lock still guards sound numbers.
+        self.completed.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Completed {
+    fn note_failure(&mut self, completion: &Completion) {
+        let Some(mut reason) = completion.outcome.failure() else { return };
+        if self.failures.len() == LISTED_FAILURES {
+            self.failures_not_listed += 1;
+            return;
+        }
+        if reason.len() > REASON_BYTES {
+            reason.truncate(reason.floor_char_boundary(REASON_BYTES));
+            reason.push('…');
+        }
+        let outcome = completion.outcome.as_str().to_owned();
+        self.failures.push(Failure { id: completion.invocation.clone(), outcome, reason });
+    }
+
+    fn note_activation(&mut self, completion: &Completion) {
+        let Some(activation) = completion.outcome.activation() else { return };
+        let distributions = &mut self.distributions;
+        for (distribution, latency) in [
+            (&mut distributions.queue, activation.wait),
+            (&mut distributions.cold_start, activation.init),
+            (&mut distributions.execution, activation.execution),
+        ] {
+            if let Some(latency) = latency {
+                distribution.record(latency);
+            }
+        }
+        self.cold_starts += u64::from(activation.cold_start == Some(true));
+        if let Some(cost) = activation.cost {
+            *self.cost.get_or_insert_default() += cost;
+        }
+    }
+}

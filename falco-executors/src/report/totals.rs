@@ -1,0 +1,108 @@
+//! What came of a run.
+
+use std::fmt;
+use std::time::Duration;
+
+use falco_core::{Error, RunId, UsDollars};
+use serde::{Deserialize, Serialize};
+
+use super::latency::Latencies;
+use super::recorder::{Distributions, StageRecorder};
+use super::stage::{Counts, StageReport};
+use super::table;
+
+/// What came of a run: its stages in the order of the plan, and their sums.
+///
+/// `Display` is a table for people; serialised it is JSON with durations in milliseconds.
+///
+/// # Examples
+///
+/// ```
+/// # use falco_executors::RunReport;
+/// # fn show(report: &RunReport) -> anyhow::Result<()> {
+/// eprintln!("{report}");
+/// println!("{}", serde_json::to_string(report)?);
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct RunReport {
+    /// The run.
+    pub run: RunId,
+    /// Why it did not succeed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<Error>,
+    /// From the start of the run until its last stage ended, deploying included.
+    #[serde(rename = "wall_ms", with = "super::millis")]
+    pub wall: Duration,
+    /// Invocations of all stages by what came of them.
+    pub invocations: Counts,
+    /// Attempts of all stages.
+    pub attempts: u64,
+    /// How long the provider kept activations waiting, where it tells.
+    pub queue: Latencies,
+    /// How long instances took to start.
+    pub cold_start: Latencies,
+    /// How long functions ran, where the provider tells.
+    pub execution: Latencies,
+    /// From being taken in by the strategy until the answer.
+    pub total: Latencies,
+    /// What all activations cost, where the provider tells for any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<UsDollars>,
+    /// The stages, in the order of the plan.
+    pub stages: Vec<StageReport>,
+}
+
+impl RunReport {
+    pub(crate) fn new<'a>(
+        run: RunId,
+        error: Option<Error>,
+        wall: Duration,
+        stages: Vec<StageReport>,
+        recorders: impl IntoIterator<Item = &'a StageRecorder>,
+    ) -> Self {
+        let mut sums = Distributions::default();
+        for recorder in recorders {
+            let of_stage = recorder.distributions();
+            sums.queue.add(&of_stage.queue);
+            sums.cold_start.add(&of_stage.cold_start);
+            sums.execution.add(&of_stage.execution);
+            sums.total.add(&of_stage.total);
+        }
+        let mut invocations = Counts::default();
+        for stage in &stages {
+            invocations.add(&stage.invocations);
+        }
+        let costs: Vec<UsDollars> = stages.iter().filter_map(|stage| stage.cost).collect();
+        Self {
+            run,
+            error,
+            wall,
+            invocations,
+            attempts: stages.iter().map(|stage| stage.attempts).sum(),
+            queue: sums.queue.latencies(),
+            cold_start: sums.cold_start.latencies(),
+            execution: sums.execution.latencies(),
+            total: sums.total.latencies(),
+            cost: (!costs.is_empty()).then(|| costs.into_iter().sum()),
+            stages,
+        }
+    }
+
+    /// The report of a stage, by name.
+    pub fn stage(&self, name: &str) -> Option<&StageReport> {
+        self.stages.iter().find(|stage| stage.stage == *name)
+    }
+
+    /// Whether every stage succeeded.
+    pub fn is_success(&self) -> bool {
+        self.error.is_none()
+    }
+}
+
+impl fmt::Display for RunReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        table::write(self, f)
+    }
+}

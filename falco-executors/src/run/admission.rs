@@ -1,0 +1,133 @@
+//! From inputs to invocations: what the strategy of a stage takes from.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use std::task::{Context, Poll};
+
+use falco_core::{Error, Input, Invocation, Monitor, Result, RunId, Stage};
+use futures_core::Stream;
+use tokio_util::sync::WaitForCancellationFutureOwned;
+
+use super::control::{Inputs, StageControl};
+use super::guard::guard;
+use super::ids::IdSet;
+
+/// The invocations of a stage, made of its inputs. It ends with the inputs, with the first that is wrong, or when the
+/// stage stops; what it has not taken by then goes back to the [`StageControl`].
+pub(super) struct Admission {
+    inputs: Option<Inputs>,
+    run: RunId,
+    idempotent: bool,
+    ids: IdSet,
+    monitor: Arc<dyn Monitor>,
+    control: Arc<StageControl>,
+    stopped: Pin<Box<WaitForCancellationFutureOwned>>,
+}
+
+impl Admission {
+    pub(super) fn new(
+        inputs: Inputs,
+        run: RunId,
+        stage: &Stage,
+        monitor: Arc<dyn Monitor>,
+        control: Arc<StageControl>,
+    ) -> Self {
+        let stopped = Box::pin(control.stop.clone().cancelled_owned());
+        let ids = IdSet::new();
+        Self {
+            inputs: Some(inputs),
+            run,
+            idempotent: stage.idempotent,
+            ids,
+            monitor,
+            control,
+            stopped,
+        }
+    }
+
+    fn admit(&mut self, input: Input) -> Result<Invocation> {
+        let stage = &self.control.stage;
+        input.payload.check_argument(None).map_err(|error| {
+            Error::new(
+                error.kind(),
+                format!("input {:?} of stage {stage:?}: {}", input.id, error.message()),
+            )
+        })?;
+        if !self.ids.insert(input.id.as_str()) {
+            return Err(Error::invalid_input(format!(
+                "two invocations of stage {stage:?} have the id {:?}",
+                input.id
+            ))
+            .with_hint("ids have to be unique within a stage"));
+        }
+        self.control.entered.fetch_add(1, SeqCst);
+        let invocation = Invocation::new(self.run.clone(), stage.clone(), input.id, input.payload)
+            .idempotent(self.idempotent)
+            .with_monitor(self.monitor.clone());
+        Ok(invocation)
+    }
+
+    /// Ends admission; the inputs that are left go back.
+    fn end(&mut self) {
+        let left_over = self.inputs.take();
+        self.control.let_go(left_over);
+    }
+
+    fn fail(&mut self, error: Error) {
+        self.control.fail(error);
+        self.end();
+    }
+}
+
+impl Stream for Admission {
+    type Item = Invocation;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Invocation>> {
+        let this = &mut *self;
+        // Polled first, so that a strategy that waits for an input only wakes when the stage stops.
+        if this.control.stop.is_cancelled() || this.stopped.as_mut().poll(cx).is_ready() {
+            this.end();
+            return Poll::Ready(None);
+        }
+        let Some(inputs) = &mut this.inputs else { return Poll::Ready(None) };
+        let what = || format!("the input stream of stage {:?}", this.control.stage);
+        match guard(what, || inputs.as_mut().poll_next(cx)) {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(None)) => {
+                this.control.exhausted.store(true, SeqCst);
+                this.inputs = None;
+                this.end();
+                Poll::Ready(None)
+            }
+            Ok(Poll::Ready(Some(Ok(input)))) => match this.admit(input) {
+                Ok(invocation) => Poll::Ready(Some(invocation)),
+                Err(error) => {
+                    // It was taken from the inputs and did not enter.
+                    this.control.recorder.skipped(1, false);
+                    this.fail(error);
+                    Poll::Ready(None)
+                }
+            },
+            Ok(Poll::Ready(Some(Err(error)))) => {
+                this.fail(error);
+                Poll::Ready(None)
+            }
+            Err(panic) => {
+                this.inputs = None;
+                this.fail(panic);
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.inputs.as_ref().map_or((0, Some(0)), Stream::size_hint)
+    }
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        self.end();
+    }
+}

@@ -1,0 +1,147 @@
+//! What every driver can do: deploy, execute, remove, run.
+
+use std::fmt;
+use std::future::Future;
+
+use falco_core::{Driver, Error, ErrorKind, ExecutionPlan, ExecutionStrategy, Result, StageName};
+
+use super::graph;
+use super::guard::guard;
+use super::options::RunOptions;
+use super::outcome::RunOutcome;
+use super::session::Session;
+
+/// What every driver can do, also as `dyn Driver`.
+///
+/// # Examples
+///
+/// A run in one call, and the same in three:
+///
+/// ```
+/// # use falco_core::{Driver, Result};
+/// use falco_executors::{DriverExt, RunOptions};
+///
+/// # async fn f(driver: &dyn Driver, options: RunOptions, more: RunOptions) -> Result<()> {
+/// let outcome = driver.run(options).await?;
+/// eprintln!("{}", outcome.report);
+///
+/// let deployed = driver.deploy(more).await?;
+/// let outcome = driver.execute(&**deployed.strategy(), &deployed).await;
+/// driver.remove(&deployed).await?;
+/// # Ok(()) }
+/// ```
+pub trait DriverExt: Driver {
+    /// Deploys the functions of the driver's plan, each under a name of this run's own: `NAME-RUNID`.
+    ///
+    /// When a function fails to deploy, or the run is stopped meanwhile, the others are removed. Dropped, it may leave
+    /// deployments behind, which carry the run's tags.
+    ///
+    /// # Errors
+    ///
+    /// Those of the plan, of a run id that no deployment can be named after, of two different functions under one
+    /// name, all before anything is sent; and those of [`Session::deploy`].
+    fn deploy(&self, options: RunOptions) -> impl Future<Output = Result<Deployed>> + Send {
+        async move {
+            let what = || format!("the plan of driver {:?}", self.name());
+            let plan = guard(what, || self.plan())??;
+            let names: Vec<StageName> =
+                plan.stages().iter().map(|stage| stage.name.clone()).collect();
+            let session = Session::start_with(options, &names)?;
+            let deployed = Deployed { session, plan };
+            let functions = deployed.plan.stages().iter().map(|stage| &stage.function);
+            if let Err(error) = deployed.session.deploy_all(functions).await {
+                let leftovers = deployed.session.remove_all().await;
+                return Err(match leftovers.first() {
+                    Some(first) => error.with_hint(format!("left behind: {first}")),
+                    None => error,
+                });
+            }
+            Ok(deployed)
+        }
+    }
+
+    /// Executes the plan once; it may be called again. Independent stages run at the same time.
+    ///
+    /// The hooks of this driver are called from the returned future. Dropped, everything stops without completions,
+    /// and the deployments stay.
+    fn execute(
+        &self,
+        strategy: &dyn ExecutionStrategy,
+        deployed: &Deployed,
+    ) -> impl Future<Output = RunOutcome> + Send {
+        graph::execute(self, strategy, deployed)
+    }
+
+    /// Removes what was deployed, and ends the run.
+    ///
+    /// # Errors
+    ///
+    /// When something could not be removed, after trying the others. It may be called again, and
+    /// [`Deployed::session`] says what is left.
+    fn remove(&self, deployed: &Deployed) -> impl Future<Output = Result<()>> + Send {
+        async move {
+            let leftovers = deployed.session.remove_all().await;
+            let Some(first) = leftovers.first() else { return Ok(()) };
+            let kind = if leftovers.len() == 1 { first.error.kind() } else { ErrorKind::Other };
+            let message =
+                format!("{} deployments are left behind, such as {first}", leftovers.len());
+            Err(Error::new(kind, message).with_operation("remove"))
+        }
+    }
+
+    /// Deploys, executes, and always removes, also after a failure, a stop, or a panic in the user's code.
+    ///
+    /// Invocations that fail are no error here: see [`RunOutcome::error`]. Dropped, it cannot remove: its deployments
+    /// carry run, owner and expiry, so that `cleanup` finds them. Use a [stop](RunOptions::with_stop) instead of
+    /// dropping it.
+    ///
+    /// # Errors
+    ///
+    /// As [`deploy`](Self::deploy); nothing was executed then.
+    fn run(&self, options: RunOptions) -> impl Future<Output = Result<RunOutcome>> + Send {
+        async move {
+            let deployed = self.deploy(options).await?;
+            let strategy = deployed.strategy().clone();
+            let mut outcome = self.execute(&*strategy, &deployed).await;
+            if deployed.session.keep_deployments {
+                deployed.session.finish();
+            } else {
+                outcome.leftovers = deployed.session.remove_all().await;
+            }
+            Ok(outcome)
+        }
+    }
+}
+
+impl<D: Driver + ?Sized> DriverExt for D {}
+
+/// A driver's plan, deployed.
+///
+/// Dropped, it removes nothing: see [`DriverExt::remove`].
+pub struct Deployed {
+    pub(super) session: Session,
+    pub(super) plan: ExecutionPlan,
+}
+
+impl Deployed {
+    /// The plan.
+    pub fn plan(&self) -> &ExecutionPlan {
+        &self.plan
+    }
+
+    /// The run's dealings with the platform.
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// The strategy that the options named.
+    pub fn strategy(&self) -> &std::sync::Arc<dyn ExecutionStrategy> {
+        &self.session.strategy
+    }
+}
+
+impl fmt::Debug for Deployed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Deployed").field("session", &self.session).finish_non_exhaustive()
+    }
+}

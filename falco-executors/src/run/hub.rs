@@ -1,0 +1,155 @@
+//! The run's monitor: passes events on to the user's monitors, and remembers a stop.
+
+use std::fmt;
+use std::io::Write;
+use std::sync::{Arc, OnceLock};
+
+use falco_core::{Error, ErrorKind, Event, Monitor, Verdict};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::guard::guard;
+use super::stop::StopSignal;
+use crate::report::StageRecorder;
+
+/// How much of a monitor's `Debug` an error shows.
+const NAME_BYTES: usize = 100;
+
+/// Passes events on to the user's monitors, and remembers the first reason to stop.
+#[derive(Debug)]
+pub(super) struct Hub {
+    monitors: Vec<Watcher>,
+    /// Cancelled when the run is to end in order.
+    stopped: CancellationToken,
+    /// Cancelled when the run is to end at once.
+    left: CancellationToken,
+    reason: OnceLock<Error>,
+    /// Whether stops are announced on stderr, as [`ctrl_c`](super::ctrl_c) promises.
+    announces: bool,
+}
+
+#[derive(Debug)]
+struct Watcher {
+    monitor: Arc<dyn Monitor>,
+    /// Set once it has panicked: it is not called again.
+    broken: OnceLock<()>,
+}
+
+impl Hub {
+    pub(super) fn new(monitors: Vec<Arc<dyn Monitor>>, announces: bool) -> Self {
+        let watch = |monitor| Watcher { monitor, broken: OnceLock::new() };
+        Self {
+            monitors: monitors.into_iter().map(watch).collect(),
+            stopped: CancellationToken::new(),
+            left: CancellationToken::new(),
+            reason: OnceLock::new(),
+            announces,
+        }
+    }
+
+    /// Watches `signal` until the handle is dropped.
+    pub(super) fn watch(self: &Arc<Self>, signal: StopSignal) -> AbortOnDropHandle<()> {
+        let hub = self.clone();
+        AbortOnDropHandle::new(tokio::spawn(async move {
+            // Both are polled from the beginning: the second Ctrl-C counts from the first.
+            let (mut stop, mut leave) = (signal.stop, signal.leave);
+            tokio::select! {
+                () = &mut stop => {
+                    hub.announce("stopping; Ctrl-C again leaves at once");
+                    hub.stop(Error::new(ErrorKind::Cancelled, "the run was stopped"));
+                    leave.await;
+                }
+                () = &mut leave => {}
+            }
+            hub.stop(Error::new(ErrorKind::Cancelled, "the run was left at once"));
+            hub.left.cancel();
+        }))
+    }
+
+    /// Ends the run in order; the first reason stays.
+    pub(super) fn stop(&self, reason: Error) {
+        // The reason comes first: whoever sees the stop finds it.
+        let _ = self.reason.set(reason);
+        self.stopped.cancel();
+    }
+
+    pub(super) fn stop_token(&self) -> &CancellationToken {
+        &self.stopped
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped.is_cancelled()
+    }
+
+    /// Resolves when the run is to end at once.
+    pub(super) async fn left(&self) {
+        self.left.cancelled().await;
+    }
+
+    pub(super) fn reason(&self) -> Option<&Error> {
+        self.reason.get()
+    }
+
+    /// Writes a line to stderr, if the user asked for that by [`ctrl_c`](super::ctrl_c).
+    pub(super) fn announce(&self, line: &str) {
+        if self.announces {
+            // A closed stderr must not end the run.
+            let _ = writeln!(std::io::stderr(), "falco: {line}");
+        }
+    }
+}
+
+impl Monitor for Hub {
+    fn event(&self, event: &Event<'_>) -> Verdict {
+        for watcher in &self.monitors {
+            if watcher.broken.get().is_some() {
+                continue;
+            }
+            let what = || format!("the monitor {}", watcher.name());
+            match guard(what, || watcher.monitor.event(event)) {
+                Ok(Verdict::Continue) => {}
+                Ok(Verdict::Stop) => {
+                    let message = format!("the monitor {} stopped the run", watcher.name());
+                    self.stop(Error::new(ErrorKind::Cancelled, message));
+                }
+                Err(panic) => {
+                    let _ = watcher.broken.set(());
+                    self.stop(panic);
+                }
+            }
+        }
+        if self.is_stopped() { Verdict::Stop } else { Verdict::Continue }
+    }
+}
+
+impl Watcher {
+    /// The monitor as its `Debug` shows it, cut short.
+    fn name(&self) -> String {
+        let mut name = guard(String::new, || format!("{:?}", self.monitor))
+            .unwrap_or_else(|_| "without a name".to_owned());
+        if name.len() > NAME_BYTES {
+            name.truncate(name.floor_char_boundary(NAME_BYTES));
+            name.push('…');
+        }
+        name
+    }
+}
+
+/// What the invocations of one stage report to: the stage's numbers, then the run's monitors.
+pub(super) struct StageMonitor {
+    pub(super) hub: Arc<Hub>,
+    pub(super) recorder: Arc<StageRecorder>,
+}
+
+impl fmt::Debug for StageMonitor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("StageMonitor")
+    }
+}
+
+impl Monitor for StageMonitor {
+    fn event(&self, event: &Event<'_>) -> Verdict {
+        self.recorder.event(event);
+        self.hub.event(event)
+    }
+}

@@ -1,0 +1,145 @@
+//! How a run is carried out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use falco_core::{AsyncPlatform, ExecutionStrategy, Monitor, RunId, StageName};
+
+use super::stop::StopSignal;
+
+/// How long deployments of a run live when nothing removes them: `cleanup` may sweep them afterwards.
+const DEFAULT_EXPIRY: Duration = Duration::from_secs(24 * 3_600);
+
+/// How a run is carried out: where, by which strategy, and who watches.
+///
+/// # Examples
+///
+/// ```no_run
+/// # use falco_core::{AsyncPlatform, ExecutionStrategy, Monitor, Driver, Result};
+/// # use std::sync::Arc;
+/// use falco_executors::{DriverExt, RunOptions, ctrl_c};
+///
+/// # async fn f(
+/// #     driver: &dyn Driver, platform: Arc<dyn AsyncPlatform>, strategy: Arc<dyn ExecutionStrategy>,
+/// #     budget: Arc<dyn Monitor>,
+/// # ) -> Result<()> {
+/// let options = RunOptions::new(platform, strategy).with_monitor(budget).with_stop(ctrl_c());
+/// let outcome = driver.run(options).await?;
+/// eprintln!("{}", outcome.report);
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+pub struct RunOptions {
+    pub(super) platform: Arc<dyn AsyncPlatform>,
+    pub(super) strategy: Arc<dyn ExecutionStrategy>,
+    pub(super) monitors: Vec<Arc<dyn Monitor>>,
+    pub(super) stop: Option<StopSignal>,
+    pub(super) run: Option<RunId>,
+    pub(super) owner: Option<String>,
+    pub(super) expires_after: Duration,
+    pub(super) keep_deployments: bool,
+    pub(super) keep: Keep,
+}
+
+/// Of which stages a run keeps the results in memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Keep {
+    /// Of the last stages: those that no other stage follows.
+    #[default]
+    Last,
+    /// Of these.
+    Stages(Vec<StageName>),
+    /// Of none. The memory that a run needs then does not grow with its invocations;
+    /// [`Driver::on_completion`](falco_core::Driver::on_completion) sees each result.
+    Nothing,
+}
+
+impl RunOptions {
+    /// Runs on `platform`, with its layers, each stage by `strategy`.
+    pub fn new(platform: Arc<dyn AsyncPlatform>, strategy: Arc<dyn ExecutionStrategy>) -> Self {
+        Self {
+            platform,
+            strategy,
+            monitors: Vec::new(),
+            stop: None,
+            run: None,
+            owner: None,
+            expires_after: DEFAULT_EXPIRY,
+            keep_deployments: false,
+            keep: Keep::default(),
+        }
+    }
+
+    /// Adds a monitor. It may be called more than once; all of them see every event.
+    #[must_use]
+    pub fn with_monitor(mut self, monitor: Arc<dyn Monitor>) -> Self {
+        self.monitors.push(monitor);
+        self
+    }
+
+    /// Ends the run before its time: a future, or [`ctrl_c`](super::ctrl_c).
+    #[must_use]
+    pub fn with_stop(mut self, stop: impl Into<StopSignal>) -> Self {
+        self.stop = Some(stop.into());
+        self
+    }
+
+    /// Names the run. Without it an id of time and chance is made, see [`RunId::starting_at`].
+    #[must_use]
+    pub fn with_run_id(mut self, run: impl Into<RunId>) -> Self {
+        self.run = Some(run.into());
+        self
+    }
+
+    /// Says who starts the run, such as `ada@workstation`; the deployments carry it. Without it, it is the user and
+    /// the host as the environment tells.
+    #[must_use]
+    pub fn with_owner(mut self, owner: impl Into<String>) -> Self {
+        self.owner = Some(owner.into());
+        self
+    }
+
+    /// Says for how long deployments live when nothing removes them, from the start of the run; a day without it.
+    #[must_use]
+    pub fn with_expiry(mut self, after: Duration) -> Self {
+        self.expires_after = after;
+        self
+    }
+
+    /// Says whether the deployments stay after the run. They still expire.
+    #[must_use]
+    pub fn keep_deployments(mut self, keep: bool) -> Self {
+        self.keep_deployments = keep;
+        self
+    }
+
+    /// Says of which stages the results are kept in memory.
+    #[must_use]
+    pub fn keep_results(mut self, keep: Keep) -> Self {
+        self.keep = keep;
+        self
+    }
+
+    /// The strategy.
+    pub fn strategy(&self) -> &Arc<dyn ExecutionStrategy> {
+        &self.strategy
+    }
+
+    /// The platform.
+    pub fn platform(&self) -> &Arc<dyn AsyncPlatform> {
+        &self.platform
+    }
+}
+
+/// The user and the host, as far as the environment tells.
+pub(super) fn owner_from_environment() -> String {
+    let variable = |names: &[&str]| {
+        names.iter().find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+    };
+    let user = variable(&["USER", "LOGNAME", "USERNAME"]).unwrap_or_else(|| "unknown".to_owned());
+    match variable(&["HOSTNAME", "COMPUTERNAME"]) {
+        Some(host) => format!("{user}@{host}"),
+        None => user,
+    }
+}

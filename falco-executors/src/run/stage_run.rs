@@ -1,0 +1,122 @@
+//! One stage at work.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use std::task::{Context, Poll};
+
+use falco_core::{BoxStream, Completion, Error, ErrorKind, Event, Monitor};
+use futures_core::Stream;
+
+use super::control::{Inputs, StageControl};
+use super::guard::guard;
+use super::hub::Hub;
+use crate::report::StageReport;
+
+/// One stage at work: a stream of its completions, and a report at the end.
+///
+/// [`Session::execute`](super::Session::execute) makes it. Dropping it stops the stage without completions.
+#[must_use = "a stage stops when this is dropped"]
+pub struct StageRun {
+    pub(super) completions: Option<BoxStream<'static, Completion>>,
+    pub(super) control: Arc<StageControl>,
+    pub(super) hub: Arc<Hub>,
+    /// Completions that came out.
+    pub(super) told: u64,
+}
+
+impl StageRun {
+    /// A stage that does not start: its inputs are counted as skipped.
+    pub(super) fn not_started(inputs: Inputs, control: Arc<StageControl>, hub: Arc<Hub>) -> Self {
+        control.let_go(Some(inputs));
+        Self { completions: None, control, hub, told: 0 }
+    }
+
+    /// Stops the stage in order: nothing more is taken in, and what is in flight leaves as cancelled.
+    pub fn stop(&self) {
+        self.control.stop.cancel();
+    }
+
+    /// Ends the stage and says what came of it. Before the completions have come to their end it stops the stage:
+    /// what was in flight is counted as unknown then, since nobody waits for it.
+    pub async fn finish(mut self) -> StageReport {
+        self.close().await;
+        self.conclude()
+    }
+
+    /// Lets go of the strategy, and counts the inputs that it has not taken.
+    pub(super) async fn close(&mut self) {
+        self.completions = None;
+        let untold = self.control.entered.load(SeqCst).saturating_sub(self.told);
+        if untold > 0 {
+            self.control.recorder.untold(untold);
+        }
+        self.control.recorder.ended();
+        let (skipped, is_lower_bound) = self.control.count_left_over().await;
+        if skipped > 0 || is_lower_bound {
+            self.control.recorder.skipped(skipped, is_lower_bound);
+        } else if !self.control.has_failed() {
+            // The strategy has taken all inputs, whether or not it has looked for more.
+            self.control.exhausted.store(true, SeqCst);
+        }
+    }
+
+    /// Reports the end of the stage.
+    pub(super) fn conclude(&self) -> StageReport {
+        let report = self.control.report(self.hub.is_stopped());
+        let stage = &self.control.stage;
+        let skipped = report.invocations.skipped;
+        if skipped > 0 {
+            let _ = self.hub.event(&Event::Skipped { stage, invocations: skipped });
+        }
+        let _ = self.hub.event(&Event::StageFinished { stage, error: report.error.as_ref() });
+        report
+    }
+
+    /// Checks, when the strategy has ended, that each invocation has left it.
+    fn check_conservation(&self) {
+        let missing = self.control.entered.load(SeqCst).saturating_sub(self.told);
+        if missing > 0 && !self.control.has_failed() {
+            let message = format!(
+                "the strategy of stage {:?} ended without a completion for {missing} invocations",
+                self.control.stage
+            );
+            self.control.fail(Error::new(ErrorKind::Other, message));
+        }
+    }
+}
+
+impl Stream for StageRun {
+    type Item = Completion;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Completion>> {
+        let this = &mut *self;
+        let Some(completions) = &mut this.completions else { return Poll::Ready(None) };
+        let what = || format!("the strategy of stage {:?}", this.control.stage);
+        match guard(what, || completions.as_mut().poll_next(cx)) {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(Some(completion))) => {
+                this.told += 1;
+                this.control.recorder.completion(&completion);
+                Poll::Ready(Some(completion))
+            }
+            Ok(Poll::Ready(None)) => {
+                this.check_conservation();
+                this.completions = None;
+                Poll::Ready(None)
+            }
+            Err(panic) => {
+                this.control.fail(panic);
+                this.completions = None;
+                Poll::Ready(None)
+            }
+        }
+    }
+}
+
+impl fmt::Debug for StageRun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StageRun").field("stage", &self.control.stage).finish_non_exhaustive()
+    }
+}
