@@ -1,8 +1,15 @@
-//! The built-in derivations.
+//! The built-in derivations: how the inputs of a stage follow from what others complete.
 
-/// FNV-1a of 64 bits: the same in every process, on every machine, and six lines in any language.
-pub(crate) fn stable_hash(bytes: &[u8]) -> u64 {
-    const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
-    const PRIME: u64 = 0x0100_0000_01b3;
-    bytes.iter().fold(OFFSET, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(PRIME))
-}
+mod chunks;
+mod each;
+mod fan_in;
+mod group;
+mod hash;
+mod pairs;
+mod shuffle;
+
+pub use chunks::Chunks;
+pub use each::{FanOut, Merge, OneToOne};
+pub use fan_in::FanIn;
+pub(crate) use hash::stable_hash;
+pub use shuffle::Shuffle;

@@ -16,6 +16,7 @@ mod stage_run;
 mod stop;
 
 pub use driver_ext::{Deployed, DriverExt};
+pub(crate) use ids::number_of;
 pub use options::{Keep, RunOptions};
 pub use outcome::{Leftover, RunOutcome};
 pub use session::Session;

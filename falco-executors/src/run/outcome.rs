@@ -61,8 +61,7 @@ impl RunOutcome {
     pub fn results_as<T: DeserializeOwned>(&self, stage: &str) -> Result<Vec<T>> {
         let parse = |(id, payload): &(InvocationId, Payload)| {
             payload.parse_owned().map_err(|error| {
-                let message =
-                    format!("the result of {id:?} in stage {stage:?}: {}", error.message());
+                let message = format!("the result of {id:?} in stage {stage:?} has another shape");
                 Error::new(error.kind(), message).with_source(&error)
             })
         };

@@ -2,4 +2,5 @@
 
 mod support;
 
+mod derivations;
 mod whole_run;
