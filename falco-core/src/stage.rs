@@ -69,7 +69,8 @@ impl Stage {
         payloads: Vec<Payload>,
     ) -> Self {
         let payloads: Arc<[Payload]> = payloads.into();
-        Self::from_fn(name, function, move |index| payloads.get(index).cloned().map(Ok))
+        let total = Some(payloads.len());
+        Self::numbered(name, function, total, move |index| payloads.get(index).cloned().map(Ok))
     }
 
     /// A stage whose inputs `make` makes one by one, from index 0 until it answers `None`. They are numbered
@@ -78,8 +79,20 @@ impl Stage {
     where
         F: Fn(usize) -> Option<Result<Payload>> + Send + Sync + 'static,
     {
+        Self::numbered(name, function, None, make)
+    }
+
+    fn numbered<F>(
+        name: impl Into<StageName>,
+        function: Deployable,
+        total: Option<usize>,
+        make: F,
+    ) -> Self
+    where
+        F: Fn(usize) -> Option<Result<Payload>> + Send + Sync + 'static,
+    {
         let make = Arc::new(make);
-        Self::new(name, function, move || Numbered { make: make.clone(), next: 0 })
+        Self::new(name, function, move || Numbered { make: make.clone(), next: 0, total })
     }
 
     /// A stage as a [`Runtime`] describes it, with one invocation for each of `inputs`.
@@ -95,7 +108,7 @@ impl Stage {
         inputs: Vec<String>,
     ) -> Result<Self> {
         let function = runtime.make_deployment(&options, &inputs)?;
-        Ok(Self::from_fn(name, function, move |index| {
+        Ok(Self::numbered(name, function, Some(inputs.len()), move |index| {
             inputs.get(index).map(|input| runtime.invocation_payload(&options, input))
         }))
     }
@@ -197,6 +210,8 @@ impl Input {
 struct Numbered<F> {
     make: Arc<F>,
     next: usize,
+    /// How many there are in all, where that is known: progress and counts of what is left stand on it.
+    total: Option<usize>,
 }
 
 impl<F: Fn(usize) -> Option<Result<Payload>>> Stream for Numbered<F> {
@@ -207,5 +222,38 @@ impl<F: Fn(usize) -> Option<Result<Payload>>> Stream for Numbered<F> {
         let payload = (self.make)(index);
         self.next += 1;
         Poll::Ready(payload.map(|payload| payload.map(|payload| Input::numbered(index, payload))))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = self.total.map(|total| total.saturating_sub(self.next));
+        (left.unwrap_or_default(), left)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::StreamExt;
+
+    use super::*;
+    use crate::Source;
+
+    fn inputs(stage: &Stage) -> BoxStream<'static, Result<Input>> {
+        match &stage.source {
+            Source::Inputs(factory) => factory.open(),
+            Source::Derived { .. } => panic!("a stage with inputs of its own"),
+        }
+    }
+
+    #[tokio::test]
+    async fn payloads_tell_how_many_are_left() {
+        let function = Deployable::from_source("f", "python:3".parse().unwrap(), "x");
+        let stage = Stage::from_payloads("s", function.clone(), vec![Payload::empty(); 2]);
+        let mut two = inputs(&stage);
+        assert_eq!(two.size_hint(), (2, Some(2)));
+        two.next().await;
+        assert_eq!(two.size_hint(), (1, Some(1)));
+        assert_eq!(two.collect::<Vec<_>>().await.len(), 1);
+        let endless = Stage::from_fn("s", function, |_| Some(Ok(Payload::empty())));
+        assert_eq!(inputs(&endless).size_hint(), (0, None));
     }
 }
