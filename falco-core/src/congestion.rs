@@ -26,6 +26,20 @@ pub trait CongestionController: Debug + Send {
     fn allowance(&mut self, now: Duration) -> Allowance;
 }
 
+impl<C: CongestionController + ?Sized> CongestionController for Box<C> {
+    fn on_sent(&mut self, now: Duration, in_flight: u32) {
+        (**self).on_sent(now, in_flight);
+    }
+
+    fn on_signal(&mut self, now: Duration, signal: &Signal) {
+        (**self).on_signal(now, signal);
+    }
+
+    fn allowance(&mut self, now: Duration) -> Allowance {
+        (**self).allowance(now)
+    }
+}
+
 /// What came of one call, as a controller sees it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
