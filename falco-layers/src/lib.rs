@@ -1,1 +1,16 @@
-//! Layers around any Falco platform: retry, congestion control, timeout, tracing, held calls.
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod congestion;
+mod held;
+mod retry;
+mod stack;
+mod timeout;
+mod trace;
+
+pub use congestion::{Adaptive, Aimd, Caps, CongestionControl, Fixed, Gains, Gate, Permit, Pid};
+pub use held::{Held, HeldPolicy};
+pub use retry::{Retry, RetryBudget, RetryPolicy};
+pub use stack::Stack;
+pub use timeout::{Timeout, TimeoutPolicy};
+pub use trace::Trace;

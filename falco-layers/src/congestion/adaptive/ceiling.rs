@@ -1,0 +1,139 @@
+//! How far a limit may go: searched from below, remembered, and tried again once in a while.
+
+/// Intervals in which a limit that was found stands still.
+const HOLD: u32 = 3;
+/// A probe above a known ceiling costs about its first step in refused calls: one in a hundred answers at most.
+const ANSWERS_PER_REFUSAL: u64 = 100;
+/// Each probe that is not refused makes the next one larger by this factor.
+const ACCELERATION: f64 = 4.0;
+/// The share of the level found that is left unused, where that is at least one call.
+const HEADROOM: f64 = 0.03;
+
+/// A limit on something, the rate or what is in flight.
+#[derive(Clone, Debug)]
+pub(super) struct Ceiling {
+    limit: Option<f64>,
+    before_cut: Option<f64>,
+    /// The level that was accepted when more was refused, or that the platform tells.
+    known: Option<f64>,
+    step: f64,
+    hold: u32,
+    answers_to_wait: u64,
+}
+
+impl Ceiling {
+    /// The platform tells the level.
+    pub(super) fn told(level: f64) -> Self {
+        let level = level.max(1.0);
+        let step = first_step(level);
+        Self { limit: Some(level), known: Some(level), step, hold: HOLD, ..Self::unlimited() }
+    }
+
+    /// Nothing is known: begin with `level` and double.
+    pub(super) fn searched_from(level: f64) -> Self {
+        Self { limit: Some(level), ..Self::unlimited() }
+    }
+
+    /// No limit until something is refused.
+    pub(super) fn unlimited() -> Self {
+        Self { limit: None, before_cut: None, known: None, step: 1.0, hold: 0, answers_to_wait: 0 }
+    }
+
+    pub(super) fn limit(&self) -> Option<f64> {
+        self.limit
+    }
+
+    /// Whether `used` is so much that more might have been used.
+    pub(super) fn is_full(&self, used: f64, share: f64) -> bool {
+        self.limit.is_some_and(|limit| used + 0.5 >= (limit * share).max(1.0).floor())
+    }
+
+    /// Whether `used` is more than what was accepted or told.
+    pub(super) fn is_probed_by(&self, used: f64) -> bool {
+        self.known.is_some_and(|known| used > known + 0.5)
+    }
+
+    /// Takes the last cut back.
+    pub(super) fn restore(&mut self) {
+        self.limit = self.before_cut;
+    }
+
+    /// More than `accepted` was refused.
+    pub(super) fn cut(&mut self, accepted: f64) {
+        self.before_cut = self.limit;
+        self.refine(accepted);
+    }
+
+    /// The cut before was for more than `accepted`: other refusals of the same event have come in.
+    pub(super) fn refine(&mut self, accepted: f64) {
+        let level = self.before_cut.map_or(accepted, |limit| limit.min(accepted)).max(1.0);
+        self.known = Some(level);
+        self.limit = Some(level - (level * HEADROOM).floor());
+        self.step = first_step(level);
+        self.hold = HOLD;
+        self.answers_to_wait = ANSWERS_PER_REFUSAL * self.step as u64;
+    }
+
+    /// The platform as a whole fails: use half, and find out again how much is good.
+    pub(super) fn halve(&mut self, used: f64) {
+        let level = self.limit.map_or(used, |limit| limit.min(used)).max(1.0);
+        self.limit = Some((level / 2.0).max(1.0));
+        self.hold = 1;
+    }
+
+    /// An interval without refusal is over, in which there were `answers`.
+    pub(super) fn rest(&mut self, answers: u64) {
+        self.hold = self.hold.saturating_sub(1);
+        self.answers_to_wait = self.answers_to_wait.saturating_sub(answers);
+    }
+
+    /// The limit was used in full, and nothing speaks against more.
+    pub(super) fn grow(&mut self) {
+        let Some(limit) = self.limit else { return };
+        if self.hold > 0 {
+            return;
+        }
+        self.limit = Some(match self.known {
+            None => limit * 2.0,
+            // What was accepted before is asked for at once; beyond it, small steps first.
+            Some(known) if limit < known => known.min(limit * 4.0),
+            Some(_) if self.answers_to_wait > 0 => limit,
+            Some(_) => {
+                let step = self.step;
+                self.step *= ACCELERATION;
+                limit + step
+            }
+        });
+    }
+}
+
+fn first_step(level: f64) -> f64 {
+    (level / 100.0).floor().max(1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_doubles_until_something_is_refused_and_then_keeps_just_below() {
+        let mut ceiling = Ceiling::searched_from(32.0);
+        ceiling.grow();
+        ceiling.grow();
+        assert_eq!(ceiling.limit(), Some(128.0));
+        ceiling.cut(100.0);
+        assert_eq!(ceiling.limit(), Some(97.0));
+    }
+
+    #[test]
+    fn it_probes_with_small_steps_that_grow_while_nothing_is_refused() {
+        let mut ceiling = Ceiling::told(100.0);
+        let mut seen = Vec::new();
+        for _ in 0..8 {
+            ceiling.rest(200);
+            ceiling.grow();
+            seen.extend(ceiling.limit());
+        }
+        assert_eq!(seen, [100.0, 100.0, 101.0, 105.0, 121.0, 185.0, 441.0, 1465.0]);
+    }
+}

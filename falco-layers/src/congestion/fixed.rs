@@ -1,0 +1,49 @@
+//! A limit that never changes.
+
+use std::time::Duration;
+
+use falco_core::{Allowance, CongestionController, Signal};
+
+/// Allows the same at all times, whatever the answers are: for a quota that is known and used by nobody else.
+///
+/// It is also what limits status queries.
+///
+/// # Examples
+///
+/// ```
+/// use falco_core::{Allowance, CongestionController};
+/// use falco_layers::Fixed;
+/// use std::time::Duration;
+///
+/// let mut controller = Fixed::new(Allowance::UNLIMITED.with_rate(2.0, 1).with_concurrency(30));
+/// assert_eq!(controller.allowance(Duration::ZERO).concurrency, Some(30));
+/// ```
+#[derive(Clone, Debug)]
+pub struct Fixed {
+    allowance: Allowance,
+}
+
+impl Fixed {
+    /// Allows `allowance`, from the beginning to the end.
+    pub fn new(allowance: Allowance) -> Self {
+        Self { allowance }
+    }
+
+    /// Allows everything: what is left are the caps of the gate, and the waits that the platform suggests.
+    pub fn unlimited() -> Self {
+        Self::new(Allowance::UNLIMITED)
+    }
+
+    /// Starts `per_second` invocations a second, evenly spaced.
+    pub fn rate(per_second: f64) -> Self {
+        Self::new(Allowance::UNLIMITED.with_rate(per_second, 1))
+    }
+}
+
+impl CongestionController for Fixed {
+    fn on_signal(&mut self, _: Duration, _: &Signal) {}
+
+    fn allowance(&mut self, _: Duration) -> Allowance {
+        self.allowance
+    }
+}

@@ -1,0 +1,286 @@
+//! Where calls wait until the controller lets them through.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use falco_core::{Allowance, CongestionController, Signal, SignalKind};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::bucket::TokenBucket;
+
+/// A platform that asks for a longer pause is asked again after this one.
+const LONGEST_PAUSE: Duration = Duration::from_secs(15 * 60);
+/// The first in line asks the controller again at least this often: an allowance may grow by time alone.
+const REVIEW: Duration = Duration::from_secs(1);
+
+/// What no controller may exceed.
+///
+/// # Examples
+///
+/// ```
+/// use falco_layers::Caps;
+///
+/// let caps = Caps { per_second: Some(50.0), ..Caps::default() };
+/// assert_eq!(caps.concurrency, None);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Caps {
+    /// Calls started per second, evenly spaced: in any span of time at most `per_second` × (the span + 5 ms) + 1.
+    pub per_second: Option<f64>,
+    /// Calls in flight.
+    pub concurrency: Option<u32>,
+}
+
+impl Caps {
+    fn apply(self, mut allowance: Allowance) -> Allowance {
+        if let Some(cap) = self.per_second {
+            // Evenly spaced also where the controller would be slower in the mean and allow bursts: a burst of its
+            // size could be over the cap.
+            allowance.per_second = Some(allowance.per_second.map_or(cap, |rate| rate.min(cap)));
+            allowance.burst = 1;
+        }
+        if let Some(cap) = self.concurrency {
+            allowance.concurrency = Some(allowance.concurrency.map_or(cap, |limit| limit.min(cap)));
+        }
+        allowance
+    }
+}
+
+/// Lets calls through as its [`CongestionController`] allows, in the order in which they came.
+///
+/// Quotas are per account: clone the gate, and hand the clones to every
+/// [`CongestionControl`](crate::CongestionControl) that uses the same account. A platform's suggested wait
+/// stops everything behind the gate until it is over, whichever controller is used.
+///
+/// The waiting ones stand in one fair line; only the first watches the clock, so that 100,000 cost no more than
+/// their futures. A waiting future that is dropped leaves the line. As in every fair line, a future that has become
+/// the first one and is never polled holds up those behind it; Falco's executors poll what they start.
+///
+/// # Examples
+///
+/// ```
+/// # async fn demo() {
+/// use falco_core::SignalKind;
+/// use falco_layers::{Fixed, Gate};
+///
+/// let gate = Gate::new(Fixed::rate(100.0));
+/// let permit = gate.admit().await;
+/// // .. the call ..
+/// permit.finish(SignalKind::Ok, None);
+/// assert_eq!(gate.in_flight(), 0);
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Gate(Arc<Inner>);
+
+struct Inner {
+    /// The line. Tokio's mutex is fair, and leaving its queue costs the same wherever one stands.
+    turnstile: tokio::sync::Mutex<()>,
+    /// Tells the first in line that something has changed.
+    changed: Notify,
+    began: Instant,
+    caps: Caps,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    controller: Box<dyn CongestionController>,
+    bucket: TokenBucket,
+    in_flight: u32,
+    paused_until: Duration,
+    /// Permits that are taken back when their time has come, by that time and their number.
+    expiring: BTreeSet<(Duration, u64)>,
+    next_number: u64,
+}
+
+impl Gate {
+    /// A gate without caps.
+    pub fn new(controller: impl CongestionController + 'static) -> Self {
+        Self::capped(controller, Caps::default())
+    }
+
+    /// A gate that stays within `caps`, whatever the controller says.
+    pub fn capped(controller: impl CongestionController + 'static, caps: Caps) -> Self {
+        Self(Arc::new(Inner {
+            turnstile: tokio::sync::Mutex::new(()),
+            changed: Notify::new(),
+            began: Instant::now(),
+            caps,
+            state: Mutex::new(State {
+                controller: Box::new(controller),
+                bucket: TokenBucket::new(),
+                in_flight: 0,
+                paused_until: Duration::ZERO,
+                expiring: BTreeSet::new(),
+                next_number: 0,
+            }),
+        }))
+    }
+
+    /// Waits for its turn. Dropped, it leaves the line.
+    pub async fn admit(&self) -> Permit {
+        let _turn = match self.0.turnstile.try_lock() {
+            Ok(turn) => turn,
+            Err(_) => self.0.turnstile.lock().await,
+        };
+        loop {
+            let until = match self.try_admit() {
+                Ok(permit) => return permit,
+                Err(until) => until,
+            };
+            // A change between the look and the wait is not missed: `notify_one` leaves a note.
+            tokio::select! {
+                () = self.0.changed.notified() => {}
+                () = tokio::time::sleep_until(self.0.began + until) => {}
+            }
+        }
+    }
+
+    /// Calls in flight.
+    pub fn in_flight(&self) -> u32 {
+        self.0.state().in_flight
+    }
+
+    /// What the controller allows now, within the caps.
+    pub fn allowance(&self) -> Allowance {
+        let now = self.0.now();
+        self.0.caps.apply(self.0.state().controller.allowance(now))
+    }
+
+    /// Lets one call through, or says when to look again.
+    fn try_admit(&self) -> Result<Permit, Duration> {
+        let inner = &self.0;
+        let now = inner.now();
+        let mut state = inner.state();
+        state.expire(now);
+        let allowance = inner.caps.apply(state.controller.allowance(now));
+        let review = now + REVIEW;
+        // At least one, or nothing would ever move again.
+        if allowance.concurrency.is_some_and(|limit| state.in_flight >= limit.max(1)) {
+            return Err(state.next_expiry().map_or(review, |expiry| expiry.min(review)));
+        }
+        let not_before = allowance.not_before.max(state.paused_until);
+        if now < not_before {
+            return Err(not_before.min(review));
+        }
+        match allowance.per_second {
+            Some(rate) => {
+                let rate = if rate.is_finite() { rate.max(MIN_RATE) } else { f64::MAX };
+                state.bucket.take(now, rate, allowance.burst).map_err(|when| when.min(review))?;
+            }
+            None => state.bucket.skip(now),
+        }
+        state.in_flight += 1;
+        let in_flight = state.in_flight;
+        state.controller.on_sent(now, in_flight);
+        Ok(Permit { gate: self.clone(), sent_at: now, expiry: None, open: true })
+    }
+}
+
+/// One call an hour: less is a standstill, and no controller may cause one.
+const MIN_RATE: f64 = 1.0 / 3600.0;
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.0.state();
+        f.debug_struct("Gate")
+            .field("controller", &state.controller)
+            .field("caps", &self.0.caps)
+            .field("in_flight", &state.in_flight)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    fn now(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// A controller that panics poisons the lock; the gate goes on with the state as it was.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn expire(&mut self, now: Duration) {
+        while self.next_expiry().is_some_and(|expiry| expiry <= now) {
+            self.expiring.pop_first();
+            self.in_flight = self.in_flight.saturating_sub(1);
+        }
+    }
+
+    fn next_expiry(&self) -> Option<Duration> {
+        self.expiring.first().map(|(expiry, _)| *expiry)
+    }
+}
+
+/// The right to have one call in flight. Dropped without a word, the call counts as abandoned.
+pub struct Permit {
+    gate: Gate,
+    sent_at: Duration,
+    expiry: Option<(Duration, u64)>,
+    open: bool,
+}
+
+impl Permit {
+    /// Gives the slot back after `time` even if nobody says what came of the call: lost calls must not hold a small
+    /// window.
+    pub fn expire_after(&mut self, time: Duration) {
+        let now = self.gate.0.now();
+        let mut state = self.gate.0.state();
+        if let Some(earlier) = self.expiry.take()
+            && !state.expiring.remove(&earlier)
+        {
+            return; // It has expired already.
+        }
+        let key = (now.saturating_add(time), state.next_number);
+        state.next_number += 1;
+        state.expiring.insert(key);
+        self.expiry = Some(key);
+    }
+
+    /// Says what came of the call, with the wait that the platform suggests.
+    pub fn finish(mut self, kind: SignalKind, retry_after: Option<Duration>) {
+        self.close(kind, retry_after);
+    }
+
+    fn close(&mut self, kind: SignalKind, retry_after: Option<Duration>) {
+        if !std::mem::replace(&mut self.open, false) {
+            return;
+        }
+        let inner = &self.gate.0;
+        let now = inner.now();
+        let mut state = inner.state();
+        let in_flight = state.in_flight;
+        let holds_slot = self.expiry.is_none_or(|key| state.expiring.remove(&key));
+        if holds_slot {
+            state.in_flight = in_flight.saturating_sub(1);
+        }
+        if let Some(wait) = retry_after {
+            state.paused_until = state.paused_until.max(now + wait.min(LONGEST_PAUSE));
+        }
+        let latency = now.saturating_sub(self.sent_at);
+        let signal = Signal::new(kind, self.sent_at, latency, in_flight.max(1))
+            .with_retry_after(retry_after);
+        state.controller.on_signal(now, &signal);
+        drop(state);
+        inner.changed.notify_one();
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.close(SignalKind::Abandoned, None);
+    }
+}
+
+impl fmt::Debug for Permit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Permit").field("sent_at", &self.sent_at).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,206 @@
+//! The layer that sends what its gate lets through.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use falco_core::{
+    Activation, ActivationId, ActivationLog, AsyncPlatform, Capabilities, Collected, Deployable,
+    Deployment, Error, ErrorKind, Event, Invocation, Pending, Platform, Release, Result, Scaling,
+    SignalKind, WaitReason, async_trait,
+};
+use tokio::time::Instant;
+
+use super::aimd::Aimd;
+use super::gate::{Gate, Permit};
+
+/// The time-out of a function of which the platform tells none.
+const UNKNOWN_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+/// How long after a function's own time-out its answer may still come.
+const GRACE: Duration = Duration::from_secs(60);
+
+/// Sends invocations as fast as a [`Gate`] lets them through, and tells its controller what came of them.
+///
+/// `invoke` and `submit` wait at the gate, in the order in which they came. `collect` waits at a gate of its own, so
+/// that status queries and invocations do not starve each other; the rest passes through.
+///
+/// # Which outcome tells what
+///
+/// An activation is `Ok`, whatever the function answered. `Throttled` and the platform's faults are told as such,
+/// with the wait that the platform suggests. Errors of the caller's own (bad input, missing permission, no such
+/// function) say nothing about the rate, and count as abandoned.
+///
+/// # When a slot is given back
+///
+/// - `invoke`: when it ends or is dropped (abandoned).
+/// - `submit`: when it fails or is dropped; else when a `collect` reports the activation as finished or gone (not
+///   only when it is released: the caller may keep a result for long, and the platform's slot is free), when
+///   it is released, and at the latest when the function's own time-out and a [grace](Self::with_grace) are over:
+///   a lost call must not hold a small window for longer.
+///
+/// Clones share everything.
+#[derive(Clone, Debug)]
+pub struct CongestionControl<P> {
+    inner: P,
+    gate: Gate,
+    queries: Gate,
+    pending: Arc<Mutex<HashMap<ActivationId, Permit>>>,
+    grace: Duration,
+}
+
+impl<P> CongestionControl<P> {
+    /// Sends to `inner` what `gate` lets through. Quotas are per account: use one gate for all that share them.
+    pub fn new(inner: P, gate: Gate) -> Self {
+        // Platforms pace their status queries by `poll_after`; this is for the account that is throttled all the same.
+        let queries = Aimd::new(1000.0).with_bounds(1.0, 1000.0).with_concurrency(16);
+        Self { inner, gate, queries: Gate::new(queries), pending: Arc::default(), grace: GRACE }
+    }
+
+    /// Limits status queries by `gate`; by default it is 16 at a time and 1,000 a second, and less once throttled.
+    #[must_use]
+    pub fn with_query_gate(mut self, gate: Gate) -> Self {
+        self.queries = gate;
+        self
+    }
+
+    /// How long after the function's own time-out a submitted call holds its slot; a minute by default.
+    #[must_use]
+    pub fn with_grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+
+    /// The gate, for another layer that uses the same account.
+    pub fn gate(&self) -> &Gate {
+        &self.gate
+    }
+}
+
+impl<P: AsyncPlatform> CongestionControl<P> {
+    async fn admit(&self, invocation: &Invocation) -> Permit {
+        if !invocation.is_monitored() {
+            return self.gate.admit().await;
+        }
+        let came = Instant::now();
+        let permit = self.gate.admit().await;
+        let wait = came.elapsed();
+        if wait >= Duration::from_millis(1) {
+            let reason = WaitReason::Limit;
+            // A `Stop` is remembered by the runner; here it would come too late.
+            let _ = invocation.report(&Event::Waiting { invocation, reason, wait });
+        }
+        permit
+    }
+
+    fn pending(&self) -> MutexGuard<'_, HashMap<ActivationId, Permit>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn finish(&self, ids: impl Iterator<Item = ActivationId>, kind: SignalKind) {
+        let permits: Vec<Permit> = {
+            let mut pending = self.pending();
+            ids.filter_map(|id| pending.remove(&id)).collect()
+        };
+        for permit in permits {
+            permit.finish(kind, None);
+        }
+    }
+}
+
+/// What an error tells of the rate.
+fn signal_of(error: &Error) -> SignalKind {
+    match error.kind() {
+        ErrorKind::Throttled => SignalKind::Throttled,
+        ErrorKind::Timeout | ErrorKind::Unavailable | ErrorKind::Protocol | ErrorKind::Lost => {
+            SignalKind::Failed
+        }
+        _ => SignalKind::Abandoned,
+    }
+}
+
+fn close<T>(permit: Permit, outcome: &Result<T>) {
+    match outcome {
+        Ok(_) => permit.finish(SignalKind::Ok, None),
+        Err(error) => permit.finish(signal_of(error), error.retry_after()),
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl<P: AsyncPlatform> Platform for CongestionControl<P> {
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+
+    async fn deploy(&self, function: &Deployable) -> Result<Deployment> {
+        self.inner.deploy(function).await
+    }
+
+    async fn fetch_deployment(&self, name: &str) -> Result<Deployment> {
+        self.inner.fetch_deployment(name).await
+    }
+
+    async fn list_deployments(&self) -> Result<Vec<Deployment>> {
+        self.inner.list_deployments().await
+    }
+
+    async fn scale(&self, deployment: &Deployment, scaling: &Scaling) -> Result<Deployment> {
+        self.inner.scale(deployment, scaling).await
+    }
+
+    async fn remove(&self, deployment: &Deployment) -> Result<()> {
+        self.inner.remove(deployment).await
+    }
+
+    async fn invoke(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Activation> {
+        let permit = self.admit(invocation).await;
+        let outcome = self.inner.invoke(deployment, invocation).await;
+        close(permit, &outcome);
+        outcome
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl<P: AsyncPlatform> AsyncPlatform for CongestionControl<P> {
+    async fn submit(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Pending> {
+        let mut permit = self.admit(invocation).await;
+        let outcome = self.inner.submit(deployment, invocation).await;
+        match &outcome {
+            Ok(pending) => {
+                let timeout = deployment.scaling.timeout.unwrap_or(UNKNOWN_TIMEOUT);
+                permit.expire_after(timeout + self.grace);
+                self.pending().insert(pending.id.clone(), permit);
+            }
+            Err(_) => close(permit, &outcome),
+        }
+        outcome
+    }
+
+    async fn collect(&self, deployment: &Deployment, pending: &[Pending]) -> Result<Collected> {
+        let permit = self.queries.admit().await;
+        let outcome = self.inner.collect(deployment, pending).await;
+        close(permit, &outcome);
+        let collected = outcome?;
+        self.finish(collected.finished.iter().map(|done| done.id.clone()), SignalKind::Ok);
+        self.finish(collected.gone.iter().cloned(), SignalKind::Failed);
+        Ok(collected)
+    }
+
+    fn release(&self, deployment: &Deployment, activations: &[ActivationId], release: Release) {
+        self.finish(activations.iter().cloned(), SignalKind::Abandoned);
+        self.inner.release(deployment, activations, release);
+    }
+
+    async fn activation_log(
+        &self,
+        deployment: &Deployment,
+        activations: &[ActivationId],
+    ) -> Result<Vec<ActivationLog>> {
+        self.inner.activation_log(deployment, activations).await
+    }
+}

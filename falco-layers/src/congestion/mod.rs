@@ -1,0 +1,17 @@
+//! Congestion control: a gate, a layer that sends through it, and controllers that decide how much.
+
+mod adaptive;
+mod aimd;
+mod bucket;
+mod fixed;
+mod gate;
+mod interval;
+mod layer;
+mod pid;
+
+pub use adaptive::Adaptive;
+pub use aimd::Aimd;
+pub use fixed::Fixed;
+pub use gate::{Caps, Gate, Permit};
+pub use layer::CongestionControl;
+pub use pid::{Gains, Pid};

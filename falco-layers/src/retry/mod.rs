@@ -1,0 +1,256 @@
+//! The layer that sends failed calls again.
+
+mod budget;
+mod policy;
+
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use backon::ExponentialBackoff;
+use falco_core::{
+    Activation, ActivationId, ActivationLog, AsyncPlatform, AttemptReason, Capabilities, Collected,
+    Deployable, Deployment, Error, ErrorKind, Event, Invocation, Pending, Platform, Release,
+    Result, Scaling, WaitReason, async_trait,
+};
+use tokio::time::Instant;
+
+use self::budget::Account;
+pub use self::budget::RetryBudget;
+pub use self::policy::RetryPolicy;
+
+/// Sends calls again that failed, where there is hope and where it is safe.
+///
+/// It repeats *calls*, not invocations: a function that fails has answered, and what to do about that is up to the executor.
+/// So the repeated call carries the same invocation with the same attempt number.
+///
+/// - **Hope**: [`Error::is_retryable`].
+/// - **Safe**: the function did not run for sure (`!`[`Error::may_have_run`]), or the invocation
+///   [is idempotent](Invocation::is_idempotent). All other operations are idempotent by their contracts; a repeated
+///   [`remove`](Platform::remove) that finds nothing has succeeded if the one before may have.
+/// - **Pauses** grow exponentially with a random part, and are no shorter than the platform suggests.
+/// - **Limits**: attempts, time, and a [budget](RetryBudget) in relation to the traffic. When the budget is spent, a
+///   failed call gives up, and a throttled one waits out another pause: it did not run, and giving up would
+///   lose it only because others failed.
+/// - **After the last attempt** the error is [exhausted](Error::is_exhausted), so that no outer layer tries again.
+///
+/// The invocation's monitor sees each failure that is answered by another attempt ([`Event::CallFailed`]), the pause
+/// ([`Event::Waiting`]) and the attempt ([`Event::Attempt`]). The last failure is left to whoever gets it.
+///
+/// Put it *outside* of [`CongestionControl`](crate::CongestionControl): each attempt then waits at the gate, and none
+/// sleeps on a permit. Clones share the budget.
+///
+/// A dropped call is not tried again.
+#[derive(Clone, Debug)]
+pub struct Retry<P> {
+    inner: P,
+    policy: RetryPolicy,
+    account: Arc<Account>,
+    random: Arc<Mutex<fastrand::Rng>>,
+}
+
+impl<P> Retry<P> {
+    /// Tries calls to `inner` again as `policy` says.
+    pub fn new(inner: P, policy: RetryPolicy) -> Self {
+        let account = Arc::new(Account::new(policy.budget));
+        Self { inner, policy, account, random: Arc::new(Mutex::new(fastrand::Rng::new())) }
+    }
+
+    /// Makes the random parts of the pauses repeatable.
+    #[must_use]
+    pub fn with_seed(mut self, seed: u64) -> Self {
+        self.random = Arc::new(Mutex::new(fastrand::Rng::with_seed(seed)));
+        self
+    }
+
+    fn begin<'a>(&'a self, invocation: Option<&'a Invocation>) -> Attempts<'a> {
+        self.account.deposit();
+        Attempts {
+            policy: &self.policy,
+            account: &self.account,
+            random: &self.random,
+            invocation,
+            began: None,
+            failed: 0,
+            throttled: 0,
+            delays: None,
+        }
+    }
+}
+
+/// The attempts of one call.
+struct Attempts<'a> {
+    policy: &'a RetryPolicy,
+    account: &'a Account,
+    random: &'a Mutex<fastrand::Rng>,
+    /// What the attempts are about; none where repeating is always safe.
+    invocation: Option<&'a Invocation>,
+    began: Option<Instant>,
+    failed: u32,
+    throttled: u32,
+    delays: Option<ExponentialBackoff>,
+}
+
+impl Attempts<'_> {
+    async fn run<T, F>(mut self, mut call: impl FnMut() -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        if self.policy.max_elapsed.is_some() {
+            self.began = Some(Instant::now());
+        }
+        loop {
+            match call().await {
+                Ok(value) => return Ok(value),
+                Err(error) => self.pause_after(error).await?,
+            }
+        }
+    }
+
+    /// Waits before the next attempt, or says that there is none.
+    async fn pause_after(&mut self, error: Error) -> Result<()> {
+        let is_safe = match self.invocation {
+            Some(invocation) => !error.may_have_run() || invocation.is_idempotent(),
+            None => true,
+        };
+        if !error.is_retryable() || !is_safe {
+            return Err(error);
+        }
+        let is_throttled = error.kind() == ErrorKind::Throttled;
+        let is_last = if is_throttled { self.is_last_throttled() } else { self.is_last_failed() };
+        if is_last {
+            return Err(error.into_exhausted());
+        }
+        let mut wait = self.next_delay().max(error.retry_after().unwrap_or_default());
+        if !self.fits(wait) || (!is_throttled && !self.account.withdraw()) {
+            return Err(error.into_exhausted());
+        }
+        self.report(|invocation| Event::CallFailed { invocation, error: &error });
+        self.wait(wait).await;
+        while is_throttled && !self.account.withdraw() {
+            wait = self.next_delay();
+            if self.is_last_throttled() || !self.fits(wait) {
+                return Err(error.into_exhausted());
+            }
+            self.wait(wait).await;
+        }
+        let reason = AttemptReason::CallFailed;
+        self.report(|invocation| Event::Attempt { invocation, reason });
+        Ok(())
+    }
+
+    fn is_last_throttled(&mut self) -> bool {
+        self.throttled += 1;
+        self.throttled >= self.policy.throttled_attempts
+    }
+
+    fn is_last_failed(&mut self) -> bool {
+        self.failed += 1;
+        self.failed >= self.policy.attempts
+    }
+
+    async fn wait(&self, wait: Duration) {
+        let reason = WaitReason::BackOff;
+        self.report(|invocation| Event::Waiting { invocation, reason, wait });
+        tokio::time::sleep(wait).await;
+    }
+
+    fn next_delay(&mut self) -> Duration {
+        let delays = self.delays.get_or_insert_with(|| {
+            let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
+            self.policy.delays(random.u64(..))
+        });
+        delays.next().unwrap_or(self.policy.max_delay)
+    }
+
+    fn fits(&self, wait: Duration) -> bool {
+        match (self.began, self.policy.max_elapsed) {
+            (Some(began), Some(limit)) => began.elapsed() + wait <= limit,
+            _ => true,
+        }
+    }
+
+    fn report<'e>(&'e self, event: impl FnOnce(&'e Invocation) -> Event<'e>) {
+        if let Some(invocation) = self.invocation {
+            // A `Stop` is remembered by the runner, which then drops this call.
+            let _ = invocation.report(&event(invocation));
+        }
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl<P: AsyncPlatform> Platform for Retry<P> {
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+
+    async fn deploy(&self, function: &Deployable) -> Result<Deployment> {
+        self.begin(None).run(|| self.inner.deploy(function)).await
+    }
+
+    async fn fetch_deployment(&self, name: &str) -> Result<Deployment> {
+        self.begin(None).run(|| self.inner.fetch_deployment(name)).await
+    }
+
+    async fn list_deployments(&self) -> Result<Vec<Deployment>> {
+        self.begin(None).run(|| self.inner.list_deployments()).await
+    }
+
+    async fn scale(&self, deployment: &Deployment, scaling: &Scaling) -> Result<Deployment> {
+        self.begin(None).run(|| self.inner.scale(deployment, scaling)).await
+    }
+
+    async fn remove(&self, deployment: &Deployment) -> Result<()> {
+        let may_be_removed = AtomicBool::new(false);
+        let outcome = self
+            .begin(None)
+            .run(|| async {
+                let outcome = self.inner.remove(deployment).await;
+                if outcome.as_ref().is_err_and(|error| error.kind() != ErrorKind::NotFound) {
+                    may_be_removed.store(true, Ordering::Relaxed);
+                }
+                outcome
+            })
+            .await;
+        match outcome {
+            Err(error) if error.kind() == ErrorKind::NotFound && may_be_removed.into_inner() => {
+                Ok(())
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn invoke(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Activation> {
+        self.begin(Some(invocation)).run(|| self.inner.invoke(deployment, invocation)).await
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl<P: AsyncPlatform> AsyncPlatform for Retry<P> {
+    async fn submit(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Pending> {
+        self.begin(Some(invocation)).run(|| self.inner.submit(deployment, invocation)).await
+    }
+
+    async fn collect(&self, deployment: &Deployment, pending: &[Pending]) -> Result<Collected> {
+        self.begin(None).run(|| self.inner.collect(deployment, pending)).await
+    }
+
+    fn release(&self, deployment: &Deployment, activations: &[ActivationId], release: Release) {
+        self.inner.release(deployment, activations, release);
+    }
+
+    async fn activation_log(
+        &self,
+        deployment: &Deployment,
+        activations: &[ActivationId],
+    ) -> Result<Vec<ActivationLog>> {
+        self.begin(None).run(|| self.inner.activation_log(deployment, activations)).await
+    }
+}

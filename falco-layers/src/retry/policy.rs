@@ -1,0 +1,79 @@
+//! How often and how long to try.
+
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+
+use super::budget::RetryBudget;
+
+/// How often, how long, and with which pauses a call is tried again.
+///
+/// # Examples
+///
+/// ```
+/// use falco_layers::RetryPolicy;
+/// use std::time::Duration;
+///
+/// let patient = RetryPolicy { attempts: 8, max_delay: Duration::from_secs(60), ..RetryPolicy::default() };
+/// assert_eq!(RetryPolicy::none().attempts, 1);
+/// assert_eq!(patient.throttled_attempts, 50);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RetryPolicy {
+    /// Attempts at most, the first included.
+    pub attempts: u32,
+    /// Attempts at most of a call that was throttled: it did not run, and congestion control paces the next one, so
+    /// there may be many.
+    pub throttled_attempts: u32,
+    /// The first pause. Each one is twice as long as the one before, plus a random part of up to as much again.
+    pub min_delay: Duration,
+    /// The longest pause, without its random part and unless the platform suggests a longer one.
+    pub max_delay: Duration,
+    /// No attempt starts later than this after the first. None by default: waiting in line is no failure, and in front of
+    /// a small quota the line may be long.
+    pub max_elapsed: Option<Duration>,
+    /// Retries in relation to the traffic.
+    pub budget: RetryBudget,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self {
+            attempts: 5,
+            throttled_attempts: 50,
+            min_delay: Duration::from_millis(100),
+            max_delay: Duration::from_secs(20),
+            max_elapsed: None,
+            budget: RetryBudget::default(),
+        }
+    }
+}
+
+impl RetryPolicy {
+    /// Tries once.
+    pub fn none() -> Self {
+        Self { attempts: 1, throttled_attempts: 1, ..Self::default() }
+    }
+
+    /// Tries again up to `retries` times, throttled calls no less often than by default.
+    ///
+    /// Zero is [`none`](Self::none).
+    pub fn with_retries(retries: u32) -> Self {
+        if retries == 0 {
+            return Self::none();
+        }
+        let attempts = retries.saturating_add(1);
+        let default = Self::default();
+        Self { attempts, throttled_attempts: default.throttled_attempts.max(attempts), ..default }
+    }
+
+    pub(super) fn delays(&self, seed: u64) -> ExponentialBackoff {
+        ExponentialBuilder::new()
+            .with_min_delay(self.min_delay)
+            .with_max_delay(self.max_delay.max(self.min_delay))
+            .without_max_times()
+            .with_jitter()
+            .with_jitter_seed(seed)
+            .build()
+    }
+}
