@@ -8,6 +8,7 @@ mod run;
 mod strategy;
 
 pub use derivation::{Chunks, FanIn, FanOut, Merge, OneToOne, Shuffle};
+pub use progress::Progress;
 pub use report::{Counts, Failure, Latencies, RunReport, StageReport, StageState};
 pub use run::{
     Deployed, DriverExt, Keep, Leftover, RunOptions, RunOutcome, Session, StageRun, StopSignal,

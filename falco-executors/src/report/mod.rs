@@ -1,5 +1,6 @@
 //! What came of a run, in numbers: as a typed value, as JSON, and as a table for people.
 
+mod format;
 mod latency;
 mod millis;
 mod recorder;
@@ -7,6 +8,7 @@ mod stage;
 mod table;
 mod totals;
 
+pub(crate) use format::{duration, number};
 pub use latency::Latencies;
 pub(crate) use recorder::StageRecorder;
 pub use stage::{Counts, Failure, StageReport, StageState};

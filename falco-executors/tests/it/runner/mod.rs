@@ -3,4 +3,5 @@
 mod support;
 
 mod derivations;
+mod progress;
 mod whole_run;

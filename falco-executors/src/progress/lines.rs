@@ -1,0 +1,65 @@
+//! Progress as plain lines, for logs.
+
+use std::io::Write;
+use std::time::Duration;
+
+use super::stage::{Phase, StageProgress};
+use crate::report::{duration, number};
+
+/// How much time lies between two lines about running stages.
+const INTERVAL: Duration = Duration::from_secs(5);
+
+pub(super) struct Lines {
+    to: Box<dyn Write + Send>,
+}
+
+impl Lines {
+    pub(super) fn new(to: Box<dyn Write + Send>) -> Self {
+        Self { to }
+    }
+
+    pub(super) fn show(&mut self, stage: &mut StageProgress) {
+        match &stage.phase {
+            Phase::Waiting => {}
+            Phase::Running => {
+                if stage.is_due(INTERVAL) {
+                    self.note(&running(stage));
+                }
+            }
+            Phase::Succeeded => {
+                let took = duration(stage.elapsed());
+                self.note(&format!("{}: {} done in {took}", stage.name, number(stage.done)));
+            }
+            Phase::Failed(reason) => {
+                let (done, failed) = (number(stage.done), number(stage.failed));
+                self.note(&format!("{}: {done} done, {failed} failed: {reason}", stage.name));
+            }
+        }
+    }
+
+    pub(super) fn note(&mut self, line: &str) {
+        // A closed stderr must not end the run.
+        let _ = writeln!(self.to, "{line}").and_then(|()| self.to.flush());
+    }
+}
+
+fn running(stage: &StageProgress) -> String {
+    let mut line = format!("{}: {}", stage.name, number(stage.done));
+    if let Some(total) = stage.total() {
+        line += &format!(" of {}", number(total));
+    }
+    line +=
+        &format!(" done, {} failed, {} in flight", number(stage.failed), number(stage.in_flight()));
+    if let Some(rate) = stage.rate() {
+        line += &format!(", {}/s", rounded(rate));
+    }
+    if let Some(eta) = stage.eta() {
+        line += &format!(", {} left", duration(eta));
+    }
+    line
+}
+
+/// A rate with as many digits as mean something.
+pub(super) fn rounded(rate: f64) -> String {
+    if rate < 10.0 { format!("{rate:.1}") } else { number(rate.round() as u64) }
+}

@@ -1,0 +1,77 @@
+//! The progress monitor.
+
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use falco_core::Stage;
+use falco_executors::{DriverExt, OneToOne, Progress};
+use falco_testkit::{Fate, Fates, InMemory, Latency, Settings};
+
+use super::support::{Plan, function, numbers, options};
+
+/// What was written, as text.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn lines(&self) -> Vec<String> {
+        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        text.lines().map(str::to_owned).collect()
+    }
+}
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn lines_tell_how_far_a_stage_is_every_few_seconds() {
+    let platform = Arc::new(InMemory::new(Settings {
+        latency: Latency::fixed(Duration::from_secs(2)),
+        ..Settings::default()
+    }));
+    let log = Log::default();
+    let plan = Plan(vec![numbers("map", 40)]);
+    let options = options(&platform).with_monitor(Arc::new(Progress::lines(log.clone())));
+    let _ = plan.run(options).await.unwrap();
+    assert_eq!(
+        log.lines(),
+        [
+            "map: started",
+            "map: 17 of 40 done, 0 failed, 7 in flight, 2.8/s, 8.12 s left",
+            "map: 40 done in 10.0 s",
+        ],
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_line_of_a_failed_stage_says_why() {
+    let platform = Arc::new(InMemory::new(Settings {
+        fates: Fates::of_invocation("00000001", Fate::raise()),
+        ..Settings::default()
+    }));
+    let log = Log::default();
+    let next = Stage::derived("next", function("next"), ["map"], OneToOne::new());
+    let plan = Plan(vec![numbers("map", 3), next]);
+    let options = options(&platform).with_monitor(Arc::new(Progress::lines(log.clone())));
+    let _ = plan.run(options).await.unwrap();
+    let lines = log.lines();
+    let map = lines.iter().find(|line| line.starts_with("map: 3 done, 1 failed")).unwrap();
+    assert!(map.contains("00000001") && map.contains("raised on purpose"), "{map}");
+    assert!(lines.last().unwrap().contains("follows \"map\""), "{lines:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_can_be_switched_off() {
+    let platform = Arc::new(InMemory::default());
+    let options = options(&platform).with_monitor(Arc::new(Progress::hidden()));
+    assert!(Plan(vec![numbers("map", 3)]).run(options).await.unwrap().is_success());
+}
