@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use falco_core::{ErrorKind, Result};
 use reqwest::Url;
+use reqwest::header::AUTHORIZATION;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -27,7 +28,7 @@ pub(super) struct ImpersonatedSource {
 #[serde(rename_all = "camelCase")]
 struct AccessReply {
     access_token: String,
-    expire_time: jiff::Timestamp,
+    expire_time: String,
 }
 
 #[derive(Deserialize)]
@@ -54,17 +55,23 @@ impl ImpersonatedSource {
         })
     }
 
-    async fn generate<T: for<'de> Deserialize<'de>>(&self, method: &str, mut body: Value) -> Result<T> {
+    async fn generate<T: for<'de> Deserialize<'de>>(
+        &self,
+        method: &str,
+        mut body: Value,
+    ) -> Result<T> {
         if !self.delegates.is_empty() {
             body["delegates"] = json!(self.delegates);
         }
         let path = format!("v1/projects/-/serviceAccounts/{}:{method}", self.email);
         let url = self.base.join(&path).map_err(|e| {
-            refused(ErrorKind::InvalidInput, "the URL of IAM credentials cannot be used").with_source(&e)
+            refused(ErrorKind::InvalidInput, "the URL of IAM credentials cannot be used")
+                .with_source(&e)
         })?;
         for is_last_try in [false, true] {
             let token = self.source.access_token().await?;
-            let request = self.http.post(url.clone()).bearer_auth(token.expose()).json(&body);
+            let request =
+                self.http.post(url.clone()).header(AUTHORIZATION, token.bearer()?).json(&body);
             let reply = self.http.send(request, "authenticate").await;
             let reply = reply.map_err(|e| e.with_may_have_run(false))?;
             if reply.status == 401 && !is_last_try {
@@ -95,8 +102,13 @@ impl TokenSource for ImpersonatedSource {
     async fn access_token(&self) -> Result<Token> {
         let body = json!({"scope": [SCOPE], "lifetime": "3600s"});
         let reply: AccessReply = self.generate("generateAccessToken", body).await?;
-        let left = SystemTime::from(reply.expire_time).duration_since(SystemTime::now());
-        let left = left.unwrap_or_default().min(Duration::from_secs(12 * 3600));
+        let until = reply.expire_time.parse::<jiff::Timestamp>().ok();
+        let until = until.and_then(|until| SystemTime::try_from(until).ok());
+        let until = until.ok_or_else(|| {
+            refused(ErrorKind::Protocol, "the reply to generateAccessToken has no expiry")
+        })?;
+        let left = until.duration_since(SystemTime::now()).unwrap_or_default();
+        let left = left.min(Duration::from_secs(12 * 3600));
         Ok(Token::new(reply.access_token, left))
     }
 

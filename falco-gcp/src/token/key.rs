@@ -6,7 +6,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use async_trait::async_trait;
 use falco_core::{Error, Result};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
-use secrecy::ExposeSecret;
 use serde::Serialize;
 
 use super::{SCOPE, Token, TokenSource, refused, reply};
@@ -39,12 +38,15 @@ struct Claims<'a> {
 
 impl KeySource {
     pub(super) fn new(key: ServiceAccountKey, http: Http) -> Result<Self> {
-        let pem = key.private_key.expose_secret();
+        let pem = key.private_key.expose();
         // The cause is not shown: it might quote the key.
         let signer = EncodingKey::from_rsa_pem(pem.as_bytes()).map_err(|_| {
-            Error::invalid_input(format!("the private key of {} is no RSA key in PEM", key.client_email))
-                .with_platform(crate::NAME)
-                .with_hint("use the JSON key file as Google made it")
+            Error::invalid_input(format!(
+                "the private key of {} is no RSA key in PEM",
+                key.client_email
+            ))
+            .with_platform(crate::NAME)
+            .with_hint("use the JSON key file as Google made it")
         })?;
         Ok(Self { key, signer, http })
     }
@@ -59,7 +61,8 @@ impl KeySource {
             scope,
             target_audience: audience,
         };
-        let header = Header { kid: self.key.private_key_id.clone(), ..Header::new(Algorithm::RS256) };
+        let header =
+            Header { kid: self.key.private_key_id.clone(), ..Header::new(Algorithm::RS256) };
         let assertion = jsonwebtoken::encode(&header, &claims, &self.signer).map_err(|_| {
             refused(
                 falco_core::ErrorKind::Unauthorized,

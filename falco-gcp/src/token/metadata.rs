@@ -41,7 +41,8 @@ impl Metadata {
 
     async fn body(&self, path: &str, query: &[(&str, &str)]) -> Result<bytes::Bytes> {
         let url = self.base.join(path).map_err(|e| {
-            refused(ErrorKind::InvalidInput, "the metadata server's URL cannot be used").with_source(&e)
+            refused(ErrorKind::InvalidInput, "the metadata server's URL cannot be used")
+                .with_source(&e)
         })?;
         let request = self.http.get(url).query(query).header("Metadata-Flavor", "Google");
         let reply = self.http.send(request, "authenticate").await.map_err(|e| {

@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use falco_core::{Error, ErrorKind, Result};
-use secrecy::{ExposeSecret, SecretString};
+use falco_http::Secret;
+use reqwest::header::HeaderValue;
 
 pub(crate) use cache::TokenCache;
 pub(crate) use metadata::Metadata;
@@ -88,14 +89,14 @@ pub trait TokenSource: fmt::Debug + Send + Sync + 'static {
 /// A bearer token and how long it is good for. `Debug` shows the latter only.
 #[derive(Clone)]
 pub struct Token {
-    secret: SecretString,
+    secret: Secret,
     valid_for: Duration,
 }
 
 impl Token {
     /// A token that is good for `valid_for` from now on.
     pub fn new(secret: impl Into<String>, valid_for: Duration) -> Self {
-        Self { secret: SecretString::from(secret.into()), valid_for }
+        Self { secret: Secret::from(secret), valid_for }
     }
 
     /// How long it was good for when it was made.
@@ -104,7 +105,12 @@ impl Token {
     }
 
     pub(crate) fn expose(&self) -> &str {
-        self.secret.expose_secret()
+        self.secret.expose()
+    }
+
+    /// The value of an `Authorization` header.
+    pub(crate) fn bearer(&self) -> Result<HeaderValue> {
+        self.secret.to_header("Bearer ")
     }
 }
 

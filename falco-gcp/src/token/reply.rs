@@ -9,7 +9,7 @@ use reqwest::RequestBuilder;
 use serde::Deserialize;
 
 use super::{Token, refused};
-use crate::client::{Http, HttpReply};
+use crate::client::Http;
 
 #[derive(Deserialize)]
 pub(super) struct Reply {
@@ -39,7 +39,10 @@ impl Reply {
             (Some(token), Some(seconds)) if !token.is_empty() => {
                 Ok(Token::new(token, Duration::from_secs(seconds.min(12 * 3600))))
             }
-            _ => Err(refused(ErrorKind::Protocol, "the token endpoint answered without an access token")),
+            _ => Err(refused(
+                ErrorKind::Protocol,
+                "the token endpoint answered without an access token",
+            )),
         }
     }
 
@@ -47,7 +50,9 @@ impl Reply {
     pub(super) fn id_token(self) -> Result<Token> {
         match self.id_token {
             Some(token) => from_jwt(&token),
-            None => Err(refused(ErrorKind::Protocol, "the token endpoint answered without an ID token")),
+            None => {
+                Err(refused(ErrorKind::Protocol, "the token endpoint answered without an ID token"))
+            }
         }
     }
 }
@@ -61,7 +66,10 @@ pub(super) fn from_jwt(jwt: &str) -> Result<Token> {
     let payload = jwt.split('.').nth(1).and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
     let expiry = payload.and_then(|json| serde_json::from_slice::<Expiry>(&json).ok());
     let Some(Expiry { exp }) = expiry else {
-        return Err(refused(ErrorKind::Protocol, "the ID token that came is no JWT with an expiry"));
+        return Err(refused(
+            ErrorKind::Protocol,
+            "the ID token that came is no JWT with an expiry",
+        ));
     };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let left = Duration::from_secs(exp.min(1 << 40)).saturating_sub(now);
@@ -69,7 +77,7 @@ pub(super) fn from_jwt(jwt: &str) -> Result<Token> {
 }
 
 /// Why a token endpoint refused, in OAuth's shape or in that of Google's APIs.
-pub(super) fn refusal(reply: &HttpReply) -> Error {
+pub(super) fn refusal(reply: &falco_http::Reply) -> Error {
     #[derive(Deserialize)]
     struct OAuth {
         error: String,

@@ -2,7 +2,6 @@
 
 use async_trait::async_trait;
 use falco_core::{Error, ErrorKind, Result};
-use secrecy::ExposeSecret;
 
 use super::{Token, TokenSource, refused, reply};
 use crate::client::Http;
@@ -26,8 +25,8 @@ impl TokenSource for UserSource {
         let form = [
             ("grant_type", "refresh_token"),
             ("client_id", self.user.client_id.as_str()),
-            ("client_secret", self.user.client_secret.expose_secret()),
-            ("refresh_token", self.user.refresh_token.expose_secret()),
+            ("client_secret", self.user.client_secret.expose()),
+            ("refresh_token", self.user.refresh_token.expose()),
         ];
         let request = self.http.post(self.user.token_uri.clone()).form(&form);
         reply::read(&self.http, request).await?.access_token()
