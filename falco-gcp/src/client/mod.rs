@@ -1,0 +1,237 @@
+//! Requests to Google's services: authorised, bounded, and with every failure mapped in one place.
+
+pub(crate) mod error;
+mod functions;
+mod logging;
+mod run;
+mod storage;
+mod tasks;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use falco_core::{Error, ErrorKind, Result};
+use falco_http::{Client, Reply};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
+use reqwest::{Method, RequestBuilder, Url};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub(crate) use functions::{Function, Operation, Runtime, StorageSource};
+pub(crate) use logging::Entry;
+pub(crate) use tasks::Task;
+
+use crate::config::{Config, Endpoints};
+use crate::token::TokenCache;
+
+/// The longest reply of an API that is read: a page of a thousand functions or log entries is far below it.
+const API_REPLY: u64 = 64 << 20;
+const API_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// An HTTP client with this crate's limits for everything but invocations.
+#[derive(Clone, Debug)]
+pub(crate) struct Http(Client);
+
+impl Http {
+    pub(crate) fn new(client: Client) -> Self {
+        Self(client)
+    }
+
+    pub(crate) fn get(&self, url: Url) -> RequestBuilder {
+        self.0.request(Method::GET, url)
+    }
+
+    pub(crate) fn post(&self, url: Url) -> RequestBuilder {
+        self.0.request(Method::POST, url)
+    }
+
+    /// Any status is `Ok`; a body that is not whole is an error.
+    pub(crate) async fn send(&self, request: RequestBuilder, operation: &str) -> Result<Reply> {
+        let reply = self.0.send(request.timeout(API_TIMEOUT), API_REPLY).await;
+        reply
+            .and_then(|reply| reply.whole_body().map(|_| ()).map(|()| reply))
+            .map_err(|e| e.with_platform(crate::NAME).with_operation(operation))
+    }
+}
+
+/// Google's services, as one caller in one project and location.
+#[derive(Debug)]
+pub(crate) struct Api {
+    http: Http,
+    pub(crate) tokens: TokenCache,
+    pub(crate) endpoints: Endpoints,
+    quota_project: Option<String>,
+    pub(crate) project: String,
+    pub(crate) location: String,
+}
+
+/// One request to one of Google's APIs.
+pub(crate) struct Call<'a> {
+    operation: &'static str,
+    function: Option<&'a str>,
+    method: Method,
+    url: Url,
+    body: Option<Bytes>,
+    /// Values of the request that a reply might quote and no error may show.
+    secrets: Vec<&'a str>,
+    /// Whether a function may run because of this call; all others only manage things.
+    starts_function: bool,
+}
+
+impl<'a> Call<'a> {
+    /// `path` is appended to `base`, and has to be encoded already.
+    pub(crate) fn new(
+        operation: &'static str,
+        method: Method,
+        base: &Url,
+        path: &str,
+    ) -> Result<Self> {
+        let url = base.join(path).map_err(|e| {
+            Error::invalid_input(format!("{path:?} is no path of an API")).with_source(&e)
+        })?;
+        // Google's front end answers a POST without a length with 411, and clients send none for no body.
+        let body = (method == Method::POST).then(|| Bytes::from_static(b"{}"));
+        Ok(Self {
+            operation,
+            function: None,
+            method,
+            url,
+            body,
+            secrets: Vec::new(),
+            starts_function: false,
+        })
+    }
+
+    pub(crate) fn about(mut self, function: &'a str) -> Self {
+        self.function = Some(function);
+        self
+    }
+
+    pub(crate) fn query(mut self, pairs: &[(&str, &str)]) -> Self {
+        self.url.query_pairs_mut().extend_pairs(pairs);
+        self
+    }
+
+    pub(crate) fn json<T: Serialize>(mut self, body: &T) -> Result<Self> {
+        let json = serde_json::to_vec(body).map_err(|e| {
+            Error::invalid_input("the request cannot be written as JSON").with_source(&e)
+        })?;
+        self.body = Some(json.into());
+        Ok(self)
+    }
+
+    pub(crate) fn hiding(mut self, secrets: impl IntoIterator<Item = &'a str>) -> Self {
+        self.secrets.extend(secrets);
+        self
+    }
+
+    pub(crate) fn starting_a_function(mut self) -> Self {
+        self.starts_function = true;
+        self
+    }
+
+    /// Completes an error with what this request was about.
+    fn blame(&self, error: Error) -> Error {
+        let error = error.with_platform(crate::NAME).with_operation(self.operation);
+        match self.function {
+            Some(function) => error.with_function(function),
+            None => error,
+        }
+    }
+}
+
+impl Api {
+    pub(crate) fn new(
+        config: &Config,
+        http: Http,
+        tokens: TokenCache,
+        project: String,
+        location: String,
+    ) -> Self {
+        Self {
+            http,
+            tokens,
+            endpoints: config.endpoints.clone(),
+            quota_project: config.quota_project.clone(),
+            project,
+            location,
+        }
+    }
+
+    /// `projects/P/locations/L`, the parent of most names.
+    pub(crate) fn parent(&self) -> String {
+        format!("projects/{}/locations/{}", self.project, self.location)
+    }
+
+    /// Sends a call and reads its reply.
+    ///
+    /// A token that is refused is replaced once.
+    pub(crate) async fn call(&self, call: Call<'_>) -> Result<Reply> {
+        let mut refused_before = false;
+        loop {
+            let token = self.tokens.access_token().await.map_err(|e| call.blame(e))?;
+            let bearer = token.bearer().map_err(|e| call.blame(e))?;
+            let mut request = self.http.0.request(call.method.clone(), call.url.clone());
+            request = request.header(AUTHORIZATION, bearer);
+            if let Some(project) = &self.quota_project {
+                request = request.header("X-Goog-User-Project", project);
+            }
+            if let Some(body) = &call.body {
+                request = request.header(CONTENT_TYPE, "application/json").body(body.clone());
+            }
+            let sent = self.http.send(request, call.operation).await;
+            let reply = sent.map_err(|e| {
+                let in_doubt = call.starts_function && e.may_have_run();
+                call.blame(e.with_may_have_run(in_doubt))
+            })?;
+            if reply.status.is_success() {
+                return Ok(reply);
+            }
+            if reply.status == 401 && !refused_before {
+                refused_before = true;
+                self.tokens.forget_access(&token);
+                continue;
+            }
+            let secrets = call.secrets.iter().copied().chain([token.expose()]);
+            let error = error::of_reply(&reply, secrets);
+            let in_doubt = call.starts_function
+                && matches!(
+                    error.kind(),
+                    ErrorKind::Timeout | ErrorKind::Unavailable | ErrorKind::Protocol
+                );
+            return Err(call.blame(error.with_may_have_run(in_doubt)));
+        }
+    }
+
+    /// As [`call`](Self::call), with the reply parsed.
+    pub(crate) async fn fetch<T: DeserializeOwned>(&self, call: Call<'_>) -> Result<T> {
+        let (operation, function) = (call.operation, call.function.map(str::to_owned));
+        let reply = self.call(call).await?;
+        serde_json::from_slice(&reply.body).map_err(|e| {
+            // The cause may quote the reply, which may hold what was sent; its place is enough.
+            let place = format!("line {}, column {}", e.line(), e.column());
+            let error =
+                Error::new(ErrorKind::Protocol, format!("the reply is not understood ({place})"))
+                    .with_platform(crate::NAME)
+                    .with_operation(operation)
+                    .with_may_have_run(false);
+            match function {
+                Some(function) => error.with_function(function),
+                None => error,
+            }
+        })
+    }
+}
+
+/// A path segment that may hold anything, a `/` included.
+pub(crate) fn segment(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
