@@ -1,0 +1,205 @@
+//! A function's code as Google builds it: sources for its Functions Framework, whose handler calls `main(args)`.
+//!
+//! | in the archive | what |
+//! |---|---|
+//! | `main.py`, `requirements.txt` | the shim of Python and native functions |
+//! | `index.js`, `package.json` | the shim of Node functions |
+//! | `falco.json` | what the shim has to call |
+//! | `function/` | the user's files |
+
+use bytes::Bytes;
+use falco_core::{Code, Deployable, Error, Result};
+use falco_package::Archive;
+use serde_json::{Map, Value, json};
+
+const PYTHON_SHIM: &str = include_str!("main.py");
+const NATIVE_SHIM: &str = include_str!("falco_native.py");
+const NODE_SHIM: &str = include_str!("index.js");
+
+/// The target that the framework calls, in every shim.
+pub(crate) const TARGET: &str = "handler";
+
+/// The function's zip file; equal functions give equal bytes.
+///
+/// # Errors
+///
+/// `InvalidInput` or `NotFound` when the code is not what its runtime starts with; `Unsupported` for other families.
+pub(crate) fn zip(function: &Deployable) -> Result<Bytes> {
+    let archive = match function.runtime.family() {
+        "python" => python(function),
+        "nodejs" => node(function),
+        "native" => native(function),
+        family => Err(Error::unsupported(format!("there is no runtime of the family {family:?}"))),
+    };
+    archive?.to_zip()
+}
+
+fn python(function: &Deployable) -> Result<Archive> {
+    let entry = identifier(function)?;
+    let mut user = Archive::from_code(&function.code, "__main__.py")?;
+    user.require("__main__.py")?;
+    // Google installs what stands at the root only.
+    let requirements = user.remove("requirements.txt").map(|file| file.content);
+    moved(user)?
+        .with_file("main.py", PYTHON_SHIM)?
+        .with_file("requirements.txt", requirements_with_framework(requirements.as_deref()))?
+        .with_file("falco.json", manifest(json!({"kind": "python", "entry": entry})))
+}
+
+fn native(function: &Deployable) -> Result<Archive> {
+    if matches!(function.code, Code::Source(_)) {
+        return Err(Error::invalid_input(
+            "a native function is an archive with an executable named exec",
+        )
+        .with_hint("make it with falco_package::Archive::native"));
+    }
+    let user = Archive::from_code(&function.code, "exec")?;
+    user.check_native()?;
+    moved(user)?
+        .with_file("main.py", PYTHON_SHIM)?
+        .with_file("falco_native.py", NATIVE_SHIM)?
+        .with_file("requirements.txt", requirements_with_framework(None))?
+        .with_file("falco.json", manifest(json!({"kind": "native", "entry": "exec"})))
+}
+
+fn node(function: &Deployable) -> Result<Archive> {
+    let entry = identifier(function)?;
+    let is_source = matches!(function.code, Code::Source(_));
+    let user = Archive::from_code(&function.code, "index.js")?;
+    if !user.contains("package.json") {
+        user.require("index.js")?;
+    }
+    let package = node_package(user.get("package.json").map(|file| file.content.as_ref()))?;
+    moved(user)?.with_file("index.js", NODE_SHIM)?.with_file("package.json", package)?.with_file(
+        "falco.json",
+        manifest(json!({"kind": "nodejs", "entry": entry, "source": is_source})),
+    )
+}
+
+/// The user's files, out of the way of the shim's.
+fn moved(user: Archive) -> Result<Archive> {
+    let mut archive = Archive::new();
+    for (path, file) in user.files() {
+        archive.insert(format!("function/{path}"), file.clone())?;
+    }
+    Ok(archive)
+}
+
+fn manifest(manifest: Value) -> String {
+    format!("{manifest}\n")
+}
+
+/// The entry point, which the Node shim writes into code.
+fn identifier(function: &Deployable) -> Result<&str> {
+    let entry = function.entry_point();
+    let is_identifier = !entry.starts_with(|c: char| c.is_ascii_digit())
+        && !entry.is_empty()
+        && entry.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    if is_identifier {
+        return Ok(entry);
+    }
+    Err(Error::invalid_input(format!("{entry:?} is no name of a function that can be called")))
+}
+
+fn requirements_with_framework(user: Option<&[u8]>) -> String {
+    let user = String::from_utf8_lossy(user.unwrap_or_default());
+    let mut requirements = user.trim_end().to_owned();
+    let names_framework =
+        user.lines().any(|line| line.trim_start().starts_with("functions-framework"));
+    if !names_framework {
+        if !requirements.is_empty() {
+            requirements.push('\n');
+        }
+        requirements.push_str("functions-framework==3.*");
+    }
+    requirements.push('\n');
+    requirements
+}
+
+/// The package at the root, with the dependencies of the user's own: modules in `function/` find them there.
+fn node_package(user: Option<&[u8]>) -> Result<String> {
+    let mut dependencies = Map::new();
+    if let Some(json) = user {
+        let user: Value = serde_json::from_slice(json)
+            .map_err(|e| Error::invalid_input("package.json is no JSON").with_source(&e))?;
+        if let Some(theirs) = user["dependencies"].as_object() {
+            dependencies.clone_from(theirs);
+        }
+    }
+    dependencies.entry("@google-cloud/functions-framework").or_insert_with(|| json!("^5.0.0"));
+    let package = json!({
+        "name": "falco-function",
+        "version": "1.0.0",
+        "private": true,
+        "main": "index.js",
+        "dependencies": dependencies,
+    });
+    Ok(format!("{package}\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn function(runtime: &str, code: Code) -> Deployable {
+        match code {
+            Code::Source(source) => Deployable::from_source("f", runtime.parse().unwrap(), source),
+            Code::Archive(zip) => Deployable::from_archive("f", runtime.parse().unwrap(), zip),
+            _ => unreachable!(),
+        }
+    }
+
+    fn text(archive: &Archive, path: &str) -> String {
+        String::from_utf8(archive.require(path).unwrap().content.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn what_a_users_package_depends_on_is_installed_with_the_framework() {
+        let user = Archive::new()
+            .with_file("__main__.py", "x")
+            .and_then(|a| a.with_file("requirements.txt", "numpy==2.*\n"))
+            .and_then(|a| a.to_zip())
+            .unwrap();
+        let archive =
+            Archive::from_zip(&zip(&function("python:3", Code::Archive(user))).unwrap()).unwrap();
+        assert_eq!(text(&archive, "requirements.txt"), "numpy==2.*\nfunctions-framework==3.*\n");
+
+        let user = Archive::new()
+            .with_file("main.js", "x")
+            .and_then(|a| {
+                a.with_file("package.json", r#"{"main":"main.js","dependencies":{"left-pad":"1"}}"#)
+            })
+            .and_then(|a| a.to_zip())
+            .unwrap();
+        let archive =
+            Archive::from_zip(&zip(&function("nodejs:22", Code::Archive(user))).unwrap()).unwrap();
+        let package: Value = serde_json::from_str(&text(&archive, "package.json")).unwrap();
+        assert_eq!(package["dependencies"]["left-pad"], "1");
+        assert_eq!(package["dependencies"]["@google-cloud/functions-framework"], "^5.0.0");
+        assert_eq!(package["main"], "index.js", "the shim comes first");
+    }
+
+    #[test]
+    fn equal_functions_give_equal_bytes() {
+        let make =
+            || zip(&function("python:3", Code::Source("def main(a): return a".into()))).unwrap();
+        assert_eq!(make(), make());
+    }
+
+    #[test]
+    fn code_that_its_runtime_cannot_start_is_refused_by_name() {
+        let without_main = Archive::new().with_file("x.py", "x").unwrap().to_zip().unwrap();
+        for (runtime, code, word) in [
+            ("python:3", Code::Archive(without_main.clone()), "__main__.py"),
+            ("nodejs:22", Code::Archive(without_main.clone()), "index.js"),
+            ("native", Code::Archive(without_main), "exec"),
+            ("native", Code::Source("x".into()), "exec"),
+            ("ruby:3", Code::Source("x".into()), "ruby"),
+        ] {
+            let error = zip(&function(runtime, code)).unwrap_err();
+            assert!(error.to_string().contains(word), "{runtime}: {error}");
+        }
+        let hostile = function("nodejs:22", Code::Source("x".into())).with_entry_point("a;b");
+        assert!(zip(&hostile).unwrap_err().to_string().contains("a;b"));
+    }
+}
