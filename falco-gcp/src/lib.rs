@@ -1,1 +1,20 @@
-//! Falco on Google Cloud Functions, 2nd generation.
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod client;
+mod config;
+mod package;
+mod platform;
+mod price;
+mod token;
+
+pub use config::{
+    Access, AuthorizedUser, CloudTasks, Config, Credentials, Endpoints, Polling, ServiceAccountKey,
+    Submission,
+};
+pub use platform::Gcp;
+pub use price::PriceTable;
+pub use token::{Token, TokenSource};
+
+/// What [`Platform::name`](falco_core::Platform::name) says.
+const NAME: &str = "gcp";

@@ -1,0 +1,117 @@
+//! Collecting the results of submitted calls.
+
+use std::collections::HashSet;
+
+use falco_core::{
+    Activation, ActivationId, Collected, Deployment, Error, FunctionError, FunctionErrorKind,
+    Pending, Release, Result,
+};
+use futures_util::{StreamExt as _, stream};
+
+use super::leftovers::Leftover;
+use super::submit::{Shared, object, prefix};
+use super::{Inner, names};
+
+/// Reads and deletions at the same time.
+const PARALLEL: usize = 32;
+/// Deletions in one call.
+const DELETIONS: usize = 1000;
+
+impl Inner {
+    pub(super) async fn collect(
+        &self,
+        deployment: &Deployment,
+        pending: &[Pending],
+    ) -> Result<Collected> {
+        let blame = |e: Error| Self::blame("collect", &deployment.name, e).with_may_have_run(true);
+        let shared = self.shared("collect").map_err(blame)?;
+        let id = self.id_of(deployment);
+        self.delete_leftovers(shared, id).await;
+        if pending.is_empty() {
+            return Ok(Collected { poll_after: self.polling.results, ..Collected::default() });
+        }
+        let wanted: HashSet<&str> = pending.iter().map(|pending| pending.id.as_str()).collect();
+        let results = format!("{}results/", prefix(id));
+        let listed =
+            self.api.list_objects("collect", &shared.bucket, &results).await.map_err(blame)?;
+        let stored: HashSet<String> = listed
+            .iter()
+            .filter_map(|object| object.name.strip_prefix(&results)?.strip_suffix(".json"))
+            .filter(|activation| wanted.contains(activation))
+            .map(str::to_owned)
+            .collect();
+        let mut reads = stream::iter(stored)
+            .map(|activation| self.read(shared, deployment, activation))
+            .buffer_unordered(PARALLEL);
+        let (mut finished, mut failure) = (Vec::new(), None);
+        while let Some(read) = reads.next().await {
+            match read {
+                Ok(activation) => finished.extend(activation),
+                Err(error) => failure = Some(error),
+            }
+        }
+        match failure {
+            Some(error) if finished.is_empty() => Err(blame(error)),
+            _ => Ok(Collected { finished, gone: Vec::new(), poll_after: self.polling.results }),
+        }
+    }
+
+    async fn read(
+        &self,
+        shared: &Shared,
+        deployment: &Deployment,
+        activation: String,
+    ) -> Result<Option<Activation>> {
+        let name = object(self.id_of(deployment), &activation);
+        let Some(body) = self.api.read_object("collect", &shared.bucket, &name).await? else {
+            return Ok(None);
+        };
+        Ok(Some(self.activation(deployment, &activation, &body).unwrap_or_else(|| {
+            // It is stored once and for all, so asking again would not help.
+            let message = "what the function has stored is no record of Falco's";
+            Activation::failed(
+                activation,
+                FunctionError::new(FunctionErrorKind::BadResult, message),
+            )
+        })))
+    }
+
+    pub(super) fn release(
+        &self,
+        deployment: &Deployment,
+        activations: &[ActivationId],
+        release: Release,
+    ) {
+        if self.shared.is_none() || activations.is_empty() {
+            return;
+        }
+        let id = self.id_of(deployment);
+        let ours = activations.iter().filter(|a| names::activation_time(a.as_str()).is_some());
+        self.leftovers.add(
+            id,
+            ours.map(|activation| match release {
+                Release::Taken => Leftover::Object(object(id, activation.as_str())),
+                // What it stores later goes with the function.
+                Release::Abandoned => Leftover::Task(names::task_id(activation.as_str(), id)),
+            }),
+        );
+    }
+
+    /// Deletes what was released. A failure costs nothing but space until the function is removed.
+    async fn delete_leftovers(&self, shared: &Shared, function: &str) {
+        let leftovers = self.leftovers.some(function, DELETIONS);
+        let delete = |leftover: Leftover| async move {
+            let deleted = match &leftover {
+                Leftover::Object(name) => {
+                    self.api.delete_object("collect", &shared.bucket, name).await
+                }
+                Leftover::Task(task) => self.api.delete_task("collect", &shared.queue, task).await,
+            };
+            match deleted {
+                Ok(()) => self.leftovers.deleted(function, &leftover),
+                Err(error) => tracing::debug!(%error, "what was released could not be deleted yet"),
+            }
+        };
+        stream::iter(leftovers).for_each_concurrent(PARALLEL, delete).await;
+    }
+}

@@ -1,0 +1,184 @@
+//! Calling a function and waiting for its answer.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use falco_core::{
+    Activation, Deployment, Error, ErrorKind, FunctionError, FunctionErrorKind, Invocation, Result,
+};
+use falco_http::{Reply, excerpt, redact};
+use reqwest::Method;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
+
+use super::describe::attribute;
+use super::{Inner, MAX_BODY, names, sizes};
+use crate::config::Access;
+use crate::token::Token;
+
+/// How much longer than the function may run its answer is waited for: a cold start, and the way back.
+pub(super) const MARGIN: Duration = Duration::from_secs(60);
+/// The longest that a call is held open.
+pub(super) const LONGEST: Duration = Duration::from_secs(3600 + 2 * 60);
+/// A record is longer than its result.
+const MAX_REPLY: u64 = MAX_BODY + (1 << 20);
+
+impl Inner {
+    pub(super) async fn invoke(
+        &self,
+        deployment: &Deployment,
+        invocation: &Invocation,
+    ) -> Result<Activation> {
+        let id = names::activation_id();
+        self.call(deployment, invocation, &id)
+            .await
+            .map_err(|e| Self::blame("invoke", &deployment.name, e).with_request_id(id))
+    }
+
+    async fn call(
+        &self,
+        deployment: &Deployment,
+        invocation: &Invocation,
+        id: &str,
+    ) -> Result<Activation> {
+        invocation.payload().check_argument(self.capabilities.max_payload)?;
+        let uri = self.uri(deployment)?;
+        let timeout = deployment.scaling.timeout.unwrap_or(sizes::TIMEOUT.max) + MARGIN;
+        let mut refused_before = false;
+        loop {
+            let token = self.id_token(deployment).await?;
+            let mut request = self
+                .functions
+                .request(Method::POST, uri.clone())
+                .header(CONTENT_TYPE, "application/json")
+                .timeout(timeout.min(LONGEST));
+            for (name, value) in headers(invocation, id) {
+                request = request.header(name, value);
+            }
+            if let Some((_, token)) = &token {
+                request = request.header(AUTHORIZATION, token.bearer()?);
+            }
+            let request = request.body(invocation.payload().to_bytes());
+            let reply = self.functions.send(request, MAX_REPLY).await?;
+            if reply.status == 200 {
+                let body = reply.whole_body()?;
+                return self.activation(deployment, id, body).ok_or_else(|| not_ours(&reply));
+            }
+            let Some((audience, token)) = token else {
+                return self.other(deployment, id, &reply, "");
+            };
+            // The front end refuses a token before it starts anything.
+            if reply.status == 401 && !refused_before {
+                refused_before = true;
+                self.api.tokens.forget_id(&audience, &token);
+                continue;
+            }
+            return self.other(deployment, id, &reply, token.expose());
+        }
+    }
+
+    /// The ID token for a function and its audience; none for a public one.
+    ///
+    /// The audience is the URL exactly as Google tells it: a parsed one would end in a slash.
+    pub(super) async fn id_token(
+        &self,
+        deployment: &Deployment,
+    ) -> Result<Option<(String, Token)>> {
+        if self.access == Access::Public {
+            return Ok(None);
+        }
+        let audience = deployment.attribute(attribute::URI).unwrap_or_default();
+        let token = self.api.tokens.id_token(audience).await?;
+        Ok(Some((audience.to_owned(), token)))
+    }
+
+    /// What an answer means that is no record of the shim's: the function's failure or the platform's.
+    fn other(
+        &self,
+        deployment: &Deployment,
+        id: &str,
+        reply: &Reply,
+        secret: &str,
+    ) -> Result<Activation> {
+        let text = redact(&excerpt(&reply.body), [secret]);
+        let failed = |kind, message: String| {
+            let mut activation = Activation::failed(id, FunctionError::new(kind, message));
+            activation.region = Some(self.api.location.clone());
+            activation.request_id = Some(id.to_owned());
+            Ok(activation)
+        };
+        let status = reply.status.as_u16();
+        let error = |kind, message: &str| {
+            let error = Error::new(kind, format!("{message} (HTTP {status}: {text})"));
+            match reply.retry_after() {
+                Some(wait) => error.with_retry_after(wait),
+                None => error,
+            }
+        };
+        Err(match status {
+            401 => error(ErrorKind::Unauthorized, "the ID token was refused twice"),
+            403 => error(ErrorKind::Forbidden, "the caller is not let in").with_hint(
+                "grant it roles/run.invoker on the function's Run service; a grant takes a while to act",
+            ),
+            404 => error(ErrorKind::NotFound, "there is no function at its URL").with_hint(
+                "it was deleted, or its ingress settings keep calls from here out",
+            ),
+            413 => error(ErrorKind::PayloadTooLarge, "the argument is over the limit"),
+            429 => error(ErrorKind::Throttled, "no instance is free")
+                .with_hint("raise max_instances, or lower the concurrency"),
+            // So it is told when scaling out fails; the function did not start.
+            500 if text.contains("no available instance") => {
+                error(ErrorKind::Throttled, "no instance is free")
+            }
+            // The framework's mark: the handler itself raised.
+            500 if reply.headers.contains_key("x-google-status") => {
+                return failed(FunctionErrorKind::Crashed, text);
+            }
+            504 if text.contains("upstream request timeout") => {
+                let timeout = deployment.scaling.timeout.unwrap_or(sizes::DEFAULT_TIMEOUT);
+                let message = format!("it ran longer than {timeout:?}, and may still be running");
+                return failed(FunctionErrorKind::Timeout, message);
+            }
+            408 | 504 => error(ErrorKind::Timeout, "no answer in time"),
+            500..=599 => error(
+                ErrorKind::Unavailable,
+                "the instance failed: it did not start, ended, or ran out of memory",
+            )
+            .with_may_have_run(true),
+            411 => error(ErrorKind::Protocol, "the request came without a length").with_may_have_run(false),
+            _ => error(ErrorKind::Protocol, "this is no answer of a function of Falco's"),
+        })
+    }
+}
+
+/// What every call carries besides its argument.
+pub(super) fn headers(invocation: &Invocation, id: &str) -> [(&'static str, String); 3] {
+    let span = fastrand::u64(1..);
+    [
+        ("X-Falco-Activation", id.to_owned()),
+        ("X-Falco-Invocation", identity(invocation)),
+        ("traceparent", format!("00-{id}-{span:016x}-01")),
+    ]
+}
+
+/// Run, stage, invocation and attempt, as a header can hold them.
+fn identity(invocation: &Invocation) -> String {
+    let mut identity = String::new();
+    for part in [invocation.run().as_str(), invocation.stage().as_str(), invocation.id().as_str()] {
+        for byte in part.bytes() {
+            if byte.is_ascii_graphic() && byte != b'/' && byte != b'%' {
+                identity.push(char::from(byte));
+            } else {
+                // Writing to a string cannot fail.
+                let _ = write!(identity, "%{byte:02X}");
+            }
+        }
+        identity.push('/');
+    }
+    identity + &invocation.attempt().to_string()
+}
+
+fn not_ours(reply: &Reply) -> Error {
+    reply
+        .unexpected()
+        .with_hint("what answers there was not deployed by Falco; deploy the function again")
+}

@@ -1,0 +1,49 @@
+//! What nobody needs any more, until it is deleted.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Objects and tasks to delete, by function. `release` adds to them, `collect` deletes them.
+#[derive(Debug, Default)]
+pub(super) struct Leftovers(Mutex<HashMap<String, BTreeSet<Leftover>>>);
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Leftover {
+    /// The name of an object.
+    Object(String),
+    /// The id of a task.
+    Task(String),
+}
+
+impl Leftovers {
+    pub(super) fn add(&self, function: &str, leftovers: impl IntoIterator<Item = Leftover>) {
+        let mut all = self.lock();
+        match all.get_mut(function) {
+            Some(known) => known.extend(leftovers),
+            None => {
+                all.insert(function.to_owned(), leftovers.into_iter().collect());
+            }
+        }
+    }
+
+    /// Some of a function's, at most `n`. They stay until they are [`deleted`](Self::deleted).
+    pub(super) fn some(&self, function: &str, n: usize) -> Vec<Leftover> {
+        let all = self.lock();
+        all.get(function).into_iter().flatten().take(n).cloned().collect()
+    }
+
+    pub(super) fn deleted(&self, function: &str, leftover: &Leftover) {
+        if let Some(known) = self.lock().get_mut(function) {
+            known.remove(leftover);
+        }
+    }
+
+    /// Forgets all of a function's: it is removed with everything that it has.
+    pub(super) fn forget(&self, function: &str) {
+        self.lock().remove(function);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, BTreeSet<Leftover>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

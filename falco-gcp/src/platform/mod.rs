@@ -1,0 +1,266 @@
+//! Google Cloud Functions as a platform.
+
+mod access;
+mod collect;
+mod deploy;
+mod describe;
+mod invoke;
+mod leftovers;
+mod logs;
+mod names;
+mod operation;
+mod record;
+mod remove;
+mod runtimes;
+mod sizes;
+mod submit;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use falco_core::{
+    Activation, ActivationId, ActivationLog, AsyncPlatform, Capabilities, Collected, Deployable,
+    Deployment, Error, ErrorKind, Invocation, Pending, Platform, Release, Result, Scaling,
+};
+use falco_http::Client;
+
+use crate::client::{Api, Http};
+use crate::config::{Access, Config, Credentials, Polling, Submission, check_segment};
+use crate::price::PriceTable;
+use crate::token::{self, Metadata, TokenCache};
+use leftovers::Leftovers;
+use runtimes::Runtimes;
+use submit::Shared;
+
+/// Longest argument and longest result of a call, in bytes.
+const MAX_BODY: u64 = 32 << 20;
+
+/// Google Cloud Functions, 2nd generation. Cloning is cheap and shares connections and tokens.
+///
+/// # Examples
+///
+/// ```no_run
+/// use falco_core::{Deployable, Invocation, Payload, Platform};
+/// use falco_gcp::{Config, Gcp};
+///
+/// # async fn example() -> falco_core::Result<()> {
+/// let platform = Gcp::connect(Config::from_env()?).await?;
+/// let source = "def main(args):\n    return {'greeting': 'Hello ' + args['name']}\n";
+/// let hello = Deployable::from_source("hello", "python:3".parse()?, source);
+/// let deployment = platform.deploy(&hello).await?;
+/// let ada = Invocation::new("run-1", "greet", "1", Payload::from_bytes(r#"{"name":"Ada"}"#)?);
+/// println!("{:?}", platform.invoke(&deployment, &ada).await?.outcome);
+/// platform.remove(&deployment).await
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Gcp(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    api: Api,
+    /// Calls of functions are held open for up to an hour and may be thousands, each on a connection of its own.
+    functions: Client,
+    access: Access,
+    service_account: Option<String>,
+    max_instances: u32,
+    prices: PriceTable,
+    polling: Polling,
+    runtimes: Runtimes,
+    capabilities: Capabilities,
+    shared: Option<Shared>,
+    leftovers: Leftovers,
+}
+
+impl Gcp {
+    /// Connects: finds out project and location where the configuration leaves them to the metadata server, and which
+    /// runtimes can be deployed there.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` that names a setting which is missing or wrong; `Unauthorized` when the credentials are refused;
+    /// else as Google answers.
+    pub async fn connect(config: Config) -> Result<Self> {
+        config.validate()?;
+        let blame = |e: Error| e.with_platform(crate::NAME).with_operation("connect");
+        let endpoints = &config.endpoints;
+        let is_plain =
+            [&endpoints.functions, &endpoints.run, &endpoints.storage, &endpoints.metadata]
+                .iter()
+                .all(|url| url.scheme() == "http");
+        let client = || config.http.clone().with_plain_http_only(is_plain);
+        let http = Http::new(client().build().map_err(blame)?);
+        let calls = client().with_http1_only(true).with_read_timeout(invoke::LONGEST);
+        let functions = calls.build().map_err(blame)?;
+
+        let (project, location) = place(&config, &http).await?;
+        let source = token::source(&config.credentials, endpoints, &http)?;
+        let shared = match &config.submission {
+            Submission::CloudTasks(tasks) => Some(Shared::new(tasks, &project, &location)),
+            Submission::Unsupported => None,
+        };
+        let api = Api::new(&config, http, TokenCache::new(source), project, location);
+        let runtimes = Runtimes::new(&api.list_runtimes().await?);
+        let capabilities = Capabilities {
+            submit: shared.is_some(),
+            logs: true,
+            scaling: true,
+            max_payload: Some(MAX_BODY),
+            max_submit_payload: shared.as_ref().map(|_| submit::MAX_PAYLOAD),
+            max_result: Some(MAX_BODY),
+            max_code: None,
+            concurrency: Some(config.max_instances),
+            rate: None,
+            memory_mib: Some(sizes::MEMORY_MIB),
+            timeout: Some(sizes::TIMEOUT),
+            runtimes: runtimes.names(),
+        };
+        Ok(Self(Arc::new(Inner {
+            api,
+            functions,
+            access: config.access,
+            service_account: config.service_account,
+            max_instances: config.max_instances,
+            prices: config.prices,
+            polling: config.polling,
+            runtimes,
+            capabilities,
+            shared,
+            leftovers: Leftovers::default(),
+        })))
+    }
+
+    /// The project it works in.
+    pub fn project(&self) -> &str {
+        &self.0.api.project
+    }
+
+    /// The location it works in.
+    pub fn location(&self) -> &str {
+        &self.0.api.location
+    }
+}
+
+/// Project and location: as configured, or as the metadata server tells when the credentials are its own.
+async fn place(config: &Config, http: &Http) -> Result<(String, String)> {
+    let missing = |setting: &str, variables: &str| {
+        Error::invalid_input(format!("no {setting} is set"))
+            .with_platform(crate::NAME)
+            .with_operation("connect")
+            .with_hint(format!("set --{setting}, {variables}, or Config::with_{setting}"))
+    };
+    let metadata = matches!(config.credentials, Credentials::Metadata)
+        .then(|| Metadata::new(config.endpoints.metadata.clone(), http.clone()));
+    let project = match (&config.project, &metadata) {
+        (Some(project), _) => project.clone(),
+        (None, Some(metadata)) => metadata.project().await?,
+        (None, None) => return Err(missing("project", "GOOGLE_CLOUD_PROJECT")),
+    };
+    let location = match (&config.location, &metadata) {
+        (Some(location), _) => location.clone(),
+        (None, Some(metadata)) => metadata.location().await?,
+        (None, None) => return Err(missing("location", "GOOGLE_CLOUD_LOCATION")),
+    };
+    check_segment("project", &project)?;
+    check_segment("location", &location)?;
+    Ok((project, location))
+}
+
+impl Inner {
+    /// The function's id, for a deployment of this platform.
+    fn id_of<'a>(&self, deployment: &'a Deployment) -> &'a str {
+        deployment.id.rsplit('/').next().unwrap_or(&deployment.id)
+    }
+
+    fn blame(operation: &'static str, function: &str, error: Error) -> Error {
+        error.with_platform(crate::NAME).with_operation(operation).with_function(function)
+    }
+
+    /// What submission needs, or that it is not configured.
+    fn shared(&self, operation: &'static str) -> Result<&Shared> {
+        self.shared.as_ref().ok_or_else(|| {
+            Error::unsupported("submission is not configured")
+                .with_platform(crate::NAME)
+                .with_operation(operation)
+                .with_hint(
+                    "set Config::with_submission to Cloud Tasks, wrap the platform in falco_layers::Held, or use an \
+                     executor that invokes",
+                )
+        })
+    }
+
+    /// A name out of a reply that is going to be a part of a path.
+    fn checked_name<'a>(name: &'a str, what: &str) -> Result<&'a str> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
+        if name.starts_with("projects/") && name.chars().all(plain) && !name.contains("..") {
+            return Ok(name);
+        }
+        Err(Error::new(ErrorKind::Protocol, format!("the reply's {what} is no name of a resource")))
+    }
+}
+
+#[async_trait]
+impl Platform for Gcp {
+    fn name(&self) -> &str {
+        crate::NAME
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.0.capabilities.clone()
+    }
+
+    async fn deploy(&self, function: &Deployable) -> Result<Deployment> {
+        self.0.deploy(function).await
+    }
+
+    async fn fetch_deployment(&self, name: &str) -> Result<Deployment> {
+        let function = self.0.api.get_function("fetch", &names::function_id(name)).await;
+        self.0.describe(&function.map_err(|e| e.with_function(name))?)
+    }
+
+    async fn list_deployments(&self) -> Result<Vec<Deployment>> {
+        let functions = self.0.api.list_functions("list").await?;
+        functions.iter().filter(|f| names::is_falcos(f)).map(|f| self.0.describe(f)).collect()
+    }
+
+    async fn scale(&self, deployment: &Deployment, scaling: &Scaling) -> Result<Deployment> {
+        self.0.scale(deployment, scaling).await
+    }
+
+    async fn remove(&self, deployment: &Deployment) -> Result<()> {
+        self.0.remove(deployment).await
+    }
+
+    async fn invoke(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Activation> {
+        self.0.invoke(deployment, invocation).await
+    }
+}
+
+#[async_trait]
+impl AsyncPlatform for Gcp {
+    async fn submit(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Pending> {
+        self.0.submit(deployment, invocation).await
+    }
+
+    async fn collect(&self, deployment: &Deployment, pending: &[Pending]) -> Result<Collected> {
+        self.0.collect(deployment, pending).await
+    }
+
+    fn release(&self, deployment: &Deployment, activations: &[ActivationId], release: Release) {
+        self.0.release(deployment, activations, release);
+    }
+
+    async fn activation_log(
+        &self,
+        deployment: &Deployment,
+        activations: &[ActivationId],
+    ) -> Result<Vec<ActivationLog>> {
+        self.0.activation_log(deployment, activations).await
+    }
+}
+
+/// A whole number of seconds, as Google counts, never less than asked for.
+fn whole_seconds(duration: Duration) -> u64 {
+    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
+}

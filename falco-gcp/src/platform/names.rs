@@ -1,0 +1,235 @@
+//! Names: of functions, as Google allows them; of activations; and what is written into labels.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use falco_core::{Ownership, RunId, RuntimeName};
+
+use crate::client::Function;
+
+/// Google's names are lower-case, in letters, digits and hyphens.
+const MAX_ID: usize = 63;
+const MAX_LABEL: usize = 63;
+
+/// The id of the function that a user calls `name`: the name itself where Google takes it, else one made of it that no
+/// other name gives.
+pub(crate) fn function_id(name: &str) -> String {
+    let is_plain = name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.len() >= 4
+        && name.len() <= MAX_ID
+        && !name.ends_with('-')
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+    if is_plain {
+        return name.to_owned();
+    }
+    let plain: String = name
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' })
+        .take(MAX_ID - 11)
+        .collect();
+    format!("{}-x{:08x}", plain.trim_end_matches('-'), fnv(name) as u32)
+}
+
+/// FNV-1a: it has to give the same on every machine and in every version, and nobody attacks it.
+fn fnv(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+/// An id for one activation: when it was made, in seconds, and a random rest, as 32 hexadecimal digits. It is the
+/// trace's id as well, so that Google's own logs of the request are found by it.
+pub(crate) fn activation_id() -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let random = fastrand::u128(..) & ((1 << 96) - 1);
+    format!("{:08x}{random:024x}", now as u32)
+}
+
+/// When an activation's id was made; `None` for what is no id of ours.
+pub(crate) fn activation_time(id: &str) -> Option<SystemTime> {
+    let is_ours =
+        id.len() == 32 && id.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    let seconds = is_ours.then(|| u32::from_str_radix(&id[..8], 16).ok())??;
+    Some(UNIX_EPOCH + Duration::from_secs(u64::from(seconds)))
+}
+
+/// The task of an activation. Names in a queue should begin at random, so that they spread over its servers; the
+/// function's id at the end tells whose task it is.
+pub(crate) fn task_id(activation: &str, function: &str) -> String {
+    let (time, random) = activation.split_at(activation.len().min(8));
+    format!("{random}{time}-{function}")
+}
+
+/// Whether a task is one of `function`.
+pub(crate) fn is_task_of(task: &str, function: &str) -> bool {
+    task.len() == 33 + function.len() && task.ends_with(function) && task.as_bytes()[32] == b'-'
+}
+
+const FALCO: &str = "falco";
+const NAME: &str = "falco-name";
+const RUNTIME: &str = "falco-runtime";
+const RUN: &str = "falco-run";
+const OWNER: &str = "falco-owner";
+const EXPIRES: &str = "falco-expires";
+const QUEUE: &str = "falco-queue";
+const BUCKET: &str = "falco-bucket";
+
+/// The labels that mark a function as Falco's.
+pub(crate) fn labels(
+    name: &str,
+    runtime: &RuntimeName,
+    ownership: Option<&Ownership>,
+) -> BTreeMap<&'static str, String> {
+    let mut labels = BTreeMap::from([
+        (FALCO, "1".to_owned()),
+        (NAME, encode(name)),
+        (RUNTIME, encode(&runtime.to_string())),
+    ]);
+    if let Some(ownership) = ownership {
+        let expires = ownership.expires_at.duration_since(UNIX_EPOCH).unwrap_or_default();
+        labels.insert(RUN, encode(ownership.run.as_str()));
+        labels.insert(OWNER, encode(&ownership.owner));
+        labels.insert(EXPIRES, expires.as_secs().to_string());
+    }
+    labels
+}
+
+/// Notes where a function's tasks and results are, for whoever removes it. A name that is too long is left out.
+pub(crate) fn label_shared(labels: &mut BTreeMap<&'static str, String>, queue: &str, bucket: &str) {
+    for (label, name) in [(QUEUE, queue), (BUCKET, bucket)] {
+        let encoded = encode(name);
+        if decode(&encoded) == name {
+            labels.insert(label, encoded);
+        }
+    }
+}
+
+/// The queue and the bucket of a function that can be submitted to.
+pub(crate) fn shared_of(function: &Function) -> (Option<String>, Option<String>) {
+    let read = |label| function.labels.get(label).map(|name| decode(name));
+    (read(QUEUE), read(BUCKET))
+}
+
+pub(crate) fn is_falcos(function: &Function) -> bool {
+    function.labels.contains_key(FALCO) && function.environment != "GEN_1"
+}
+
+/// The name that a function was deployed under, or its id when nothing better is known.
+pub(crate) fn name_of(function: &Function) -> String {
+    let id = function.name.rsplit('/').next().unwrap_or_default();
+    let name = function.labels.get(NAME).map(|label| decode(label));
+    name.filter(|name| function_id(name) == id).unwrap_or_else(|| id.to_owned())
+}
+
+/// The runtime as the user named it, or as Google does.
+pub(crate) fn runtime_of(function: &Function) -> Option<RuntimeName> {
+    let named = function.labels.get(RUNTIME).and_then(|label| decode(label).parse().ok());
+    named.or_else(|| super::runtimes::from_google(&function.build_config.runtime)?.parse().ok())
+}
+
+pub(crate) fn ownership_of(function: &Function) -> Option<Ownership> {
+    let expires = function.labels.get(EXPIRES)?.parse().ok()?;
+    Some(Ownership {
+        run: RunId::new(decode(function.labels.get(RUN)?)),
+        owner: function.labels.get(OWNER).map(|owner| decode(owner)).unwrap_or_default(),
+        expires_at: UNIX_EPOCH.checked_add(Duration::from_secs(expires))?,
+    })
+}
+
+/// Labels hold lower-case letters, digits, `-` and `_`: everything else becomes `_` and its code in hexadecimal.
+fn encode(text: &str) -> String {
+    let mut label = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        let encoded = if byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' {
+            char::from(byte).to_string()
+        } else {
+            format!("_{byte:02x}")
+        };
+        if label.len() + encoded.len() > MAX_LABEL {
+            break;
+        }
+        label.push_str(&encoded);
+    }
+    label
+}
+
+fn decode(label: &str) -> String {
+    let mut bytes = Vec::with_capacity(label.len());
+    let mut rest = label.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let code = (*first == b'_').then(|| tail.get(..2)).flatten();
+        let code =
+            code.and_then(|code| u8::from_str_radix(std::str::from_utf8(code).ok()?, 16).ok());
+        match code {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &tail[2..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn every_portable_name_becomes_an_id_that_google_takes(name in "[A-Za-z][A-Za-z0-9_-]{0,62}") {
+            let id = function_id(&name);
+            prop_assert!((4..=63).contains(&id.len()), "{id}");
+            prop_assert!(id.starts_with(|c: char| c.is_ascii_lowercase()) && !id.ends_with('-'), "{id}");
+            prop_assert!(id.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'), "{id}");
+            prop_assert_eq!(function_id(&id), id.clone(), "an id is found by itself");
+        }
+
+        #[test]
+        fn labels_give_back_what_fits_and_never_break_googles_rules(text in "\\PC{0,80}") {
+            let label = encode(&text);
+            prop_assert!(label.len() <= 63);
+            prop_assert!(label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_".contains(&b)));
+            prop_assert!(text.len() > 21 || decode(&label) == text);
+        }
+
+        #[test]
+        fn any_label_can_be_read(label in "\\PC{0,63}") {
+            decode(&label);
+        }
+    }
+
+    #[test]
+    fn names_that_differ_only_in_what_google_lacks_stay_apart() {
+        let ids: std::collections::BTreeSet<_> =
+            ["word_count", "word-count", "Word-Count", "WORD_COUNT"].map(function_id).into();
+        assert_eq!(ids.len(), 4, "{ids:?}");
+    }
+
+    #[test]
+    fn an_activations_id_tells_when_it_was_made_and_nothing_else_passes_for_one() {
+        let before = SystemTime::now() - Duration::from_secs(1);
+        let id = activation_id();
+        assert!(activation_time(&id).is_some_and(|at| at >= before && at <= SystemTime::now()));
+        for other in
+            ["", "abc", &id[1..], &id.to_uppercase(), "ä".repeat(16).as_str(), &format!("{id}\"")]
+        {
+            assert!(activation_time(other).is_none(), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_task_belongs_to_one_function() {
+        let task = task_id(&activation_id(), "my-map");
+        assert!(is_task_of(&task, "my-map"));
+        assert!(!is_task_of(&task, "map") && !is_task_of("x", "map"));
+        assert!(!is_task_of(&task_id(&activation_id(), "map"), "my-map"));
+    }
+}

@@ -1,0 +1,77 @@
+//! Waiting for Google's long-running operations, which can be neither waited for nor cancelled there.
+
+use falco_core::{Error, ErrorKind, Result};
+use tokio::time::{Instant, sleep};
+
+use super::Inner;
+use crate::client::{Operation, error};
+
+impl Inner {
+    /// Waits until an operation has ended.
+    ///
+    /// That a look at it fails is not its failure. Dropped, the operation goes on.
+    pub(super) async fn finish(
+        &self,
+        operation: &'static str,
+        id: &str,
+        mut running: Operation,
+        secrets: &[&str],
+    ) -> Result<()> {
+        let until = Instant::now() + self.polling.operation;
+        let mut wait = self.polling.first;
+        loop {
+            if running.done {
+                return match &running.error {
+                    Some(status) => {
+                        let error = error::of_operation(status, secrets.iter().copied());
+                        Err(Self::blame(operation, id, error))
+                    }
+                    None => Ok(()),
+                };
+            }
+            let name = Self::checked_name(&running.name, "operation")
+                .map_err(|e| Self::blame(operation, id, e))?;
+            if Instant::now() + wait > until {
+                let waited = self.polling.operation;
+                let error =
+                    Error::new(ErrorKind::Timeout, format!("{name} has not ended in {waited:?}"))
+                        .with_may_have_run(false)
+                        .with_hint("it goes on at Google's; look at it there, then try again");
+                return Err(Self::blame(operation, id, error));
+            }
+            sleep(wait).await;
+            wait = self.polling.next(wait);
+            match self.api.get_operation(operation, id, name).await {
+                Ok(seen) => running = Operation { name: running.name, ..seen },
+                Err(error) if error.is_retryable() => {
+                    tracing::debug!(%error, "the operation could not be looked at");
+                    wait = wait.max(error.retry_after().unwrap_or_default());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Repeats `start` while another operation on the same function is running.
+    pub(super) async fn when_free<T, R>(&self, mut start: impl FnMut() -> R) -> Result<T>
+    where
+        R: Future<Output = Result<T>>,
+    {
+        let until = Instant::now() + self.polling.operation;
+        let mut wait = self.polling.first;
+        loop {
+            match start().await {
+                Err(error)
+                    if error.kind() == ErrorKind::Conflict
+                        && error.is_retryable()
+                        && Instant::now() + wait < until =>
+                {
+                    tracing::debug!(%error, "another operation on the function is running");
+                    sleep(wait).await;
+                    wait = self.polling.next(wait);
+                }
+                other => return other,
+            }
+        }
+    }
+}

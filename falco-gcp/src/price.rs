@@ -1,0 +1,100 @@
+//! What activations cost.
+
+use std::time::Duration;
+
+use falco_core::UsDollars;
+
+/// Prices of Cloud Run functions with request-based billing, in US dollars.
+///
+/// The default is the list price of Google's "tier 1" regions as published in November 2026, without the free tier
+/// and without network traffic, builds, tasks, storage and logs.
+///
+/// # Examples
+///
+/// ```
+/// use falco_gcp::PriceTable;
+/// use std::time::Duration;
+///
+/// // 30 seconds on one processor and 2 GiB.
+/// let cost = PriceTable::default().activation(Duration::from_secs(30), 1.0, 2048);
+/// assert_eq!(format!("{:.6}", cost.0), "0.000870");
+///
+/// let tier_2 = PriceTable { per_cpu_second: 0.0000336, per_gib_second: 0.0000035, ..PriceTable::default() };
+/// assert!(tier_2.activation(Duration::from_secs(30), 1.0, 2048) > cost);
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct PriceTable {
+    /// One processor for one second.
+    pub per_cpu_second: f64,
+    /// One GiB of memory for one second.
+    pub per_gib_second: f64,
+    /// One request.
+    pub per_request: f64,
+    /// Instance time is rounded up to a multiple of it.
+    pub granularity: Duration,
+}
+
+impl Default for PriceTable {
+    fn default() -> Self {
+        Self {
+            per_cpu_second: 0.000_024,
+            per_gib_second: 0.000_002_5,
+            per_request: 0.000_000_4,
+            granularity: Duration::from_millis(100),
+        }
+    }
+}
+
+impl PriceTable {
+    /// The time that is charged for an instance that was busy for `busy`.
+    pub fn billed(&self, busy: Duration) -> Duration {
+        let step = self.granularity.as_nanos();
+        if step == 0 {
+            return busy;
+        }
+        let steps = busy.as_nanos().div_ceil(step).max(1);
+        Duration::from_nanos(u64::try_from(steps * step).unwrap_or(u64::MAX))
+    }
+
+    /// What one activation costs that kept an instance of `cpus` processors and `memory_mib` busy for `busy`, its
+    /// start included, and shared it with no other.
+    pub fn activation(&self, busy: Duration, cpus: f64, memory_mib: u32) -> UsDollars {
+        let gib = f64::from(memory_mib) / 1024.0;
+        let per_second = cpus * self.per_cpu_second + gib * self.per_gib_second;
+        UsDollars(self.billed(busy).as_secs_f64() * per_second + self.per_request)
+    }
+}
+
+/// The processors that Google gives an instance of `memory_mib` when none are named.
+pub(crate) fn default_cpus(memory_mib: u32) -> f64 {
+    match memory_mib {
+        0..=128 => 0.083,
+        129..=256 => 0.167,
+        257..=512 => 0.333,
+        513..=1024 => 0.583,
+        1025..=2048 => 1.0,
+        2049..=8192 => 2.0,
+        8193..=16384 => 4.0,
+        _ => 8.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_is_charged_by_the_tenth_of_a_second_begun() {
+        let prices = PriceTable::default();
+        for (busy, billed) in [(0, 100), (1, 100), (100, 100), (101, 200), (30_000, 30_000)] {
+            assert_eq!(prices.billed(Duration::from_millis(busy)), Duration::from_millis(billed));
+        }
+        prices.billed(Duration::MAX);
+    }
+
+    #[test]
+    fn ten_thousand_calls_cost_what_the_price_page_reckons() {
+        let one = PriceTable::default().activation(Duration::from_secs(30), 1.0, 2048);
+        assert!((one.0 * 10_000.0 - (8.70 + 0.004)).abs() < 1e-9, "{one:?}");
+    }
+}
