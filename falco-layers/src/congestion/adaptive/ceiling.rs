@@ -1,9 +1,11 @@
 //! How far a limit may go: searched from below, remembered, and tried again once in a while.
 
 /// Intervals in which a limit that was found stands still.
-const HOLD: u32 = 3;
+const HOLD: u32 = 2;
 /// A probe above a known ceiling costs about its first step in refused calls: one in a hundred answers at most.
-const ANSWERS_PER_REFUSAL: u64 = 100;
+const ANSWERS_PER_REFUSAL: f64 = 100.0;
+/// But no longer than for so many round trips and intervals, or a small quota would never be found to have grown.
+const LONGEST_HOLD: f64 = 6.0;
 /// Each probe that is not refused makes the next one larger by this factor.
 const ACCELERATION: f64 = 4.0;
 /// The share of the level found that is left unused, where that is at least one call.
@@ -18,7 +20,7 @@ pub(super) struct Ceiling {
     known: Option<f64>,
     step: f64,
     hold: u32,
-    answers_to_wait: u64,
+    answers_to_wait: f64,
 }
 
 impl Ceiling {
@@ -36,7 +38,14 @@ impl Ceiling {
 
     /// No limit until something is refused.
     pub(super) fn unlimited() -> Self {
-        Self { limit: None, before_cut: None, known: None, step: 1.0, hold: 0, answers_to_wait: 0 }
+        Self {
+            limit: None,
+            before_cut: None,
+            known: None,
+            step: 1.0,
+            hold: 0,
+            answers_to_wait: 0.0,
+        }
     }
 
     pub(super) fn limit(&self) -> Option<f64> {
@@ -51,6 +60,11 @@ impl Ceiling {
     /// Whether `used` is more than what was accepted or told.
     pub(super) fn is_probed_by(&self, used: f64) -> bool {
         self.known.is_some_and(|known| used > known + 0.5)
+    }
+
+    /// Whether more is allowed than was ever accepted or told.
+    pub(super) fn is_probing(&self) -> bool {
+        self.limit.is_some_and(|limit| self.is_probed_by(limit))
     }
 
     /// Takes the last cut back.
@@ -71,7 +85,7 @@ impl Ceiling {
         self.limit = Some(level - (level * HEADROOM).floor());
         self.step = first_step(level);
         self.hold = HOLD;
-        self.answers_to_wait = ANSWERS_PER_REFUSAL * self.step as u64;
+        self.answers_to_wait = ANSWERS_PER_REFUSAL * self.step;
     }
 
     /// The platform as a whole fails: use half, and find out again how much is good.
@@ -81,10 +95,11 @@ impl Ceiling {
         self.hold = 1;
     }
 
-    /// An interval without refusal is over, in which there were `answers`.
-    pub(super) fn rest(&mut self, answers: u64) {
+    /// An interval without refusal is over, in which there were `answers`, and which is this part of a round trip.
+    pub(super) fn rest(&mut self, answers: u64, round_trips: f64) {
         self.hold = self.hold.saturating_sub(1);
-        self.answers_to_wait = self.answers_to_wait.saturating_sub(answers);
+        let least = ANSWERS_PER_REFUSAL * first_step(self.known.unwrap_or(1.0)) * round_trips;
+        self.answers_to_wait -= (answers as f64).max(least / LONGEST_HOLD);
     }
 
     /// The limit was used in full, and nothing speaks against more.
@@ -97,9 +112,9 @@ impl Ceiling {
             None => limit * 2.0,
             // What was accepted before is asked for at once; beyond it, small steps first.
             Some(known) if limit < known => known.min(limit * 4.0),
-            Some(_) if self.answers_to_wait > 0 => limit,
+            Some(_) if self.answers_to_wait > 0.0 => limit,
             Some(_) => {
-                let step = self.step;
+                let step = self.step.min((limit / 2.0).floor().max(1.0));
                 self.step *= ACCELERATION;
                 limit + step
             }
@@ -130,10 +145,10 @@ mod tests {
         let mut ceiling = Ceiling::told(100.0);
         let mut seen = Vec::new();
         for _ in 0..8 {
-            ceiling.rest(200);
+            ceiling.rest(200, 1.0);
             ceiling.grow();
             seen.extend(ceiling.limit());
         }
-        assert_eq!(seen, [100.0, 100.0, 101.0, 105.0, 121.0, 185.0, 441.0, 1465.0]);
+        assert_eq!(seen, [100.0, 101.0, 105.0, 121.0, 181.0, 271.0, 406.0, 609.0]);
     }
 }
