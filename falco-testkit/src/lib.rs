@@ -1,10 +1,15 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+pub mod conformance;
+pub mod fixture;
+
 mod in_memory;
 mod latency;
+mod log_capture;
 
 pub use in_memory::{
     Call, Counters, Fate, Fates, FunctionCall, InMemory, Odds, Operation, Reply, Settings,
 };
 pub use latency::Latency;
+pub use log_capture::LogCapture;

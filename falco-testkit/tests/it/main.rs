@@ -1,4 +1,5 @@
 //! Tests of the testkit through its public interface.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod conformance;
 mod in_memory;

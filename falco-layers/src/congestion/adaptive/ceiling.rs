@@ -1,11 +1,9 @@
 //! How far a limit may go: searched from below, remembered, and tried again once in a while.
 
 /// Intervals in which a limit that was found stands still.
-const HOLD: u32 = 2;
+const HOLD: u32 = 3;
 /// A probe above a known ceiling costs about its first step in refused calls: one in a hundred answers at most.
-const ANSWERS_PER_REFUSAL: f64 = 100.0;
-/// But no longer than for so many round trips and intervals, or a small quota would never be found to have grown.
-const LONGEST_HOLD: f64 = 6.0;
+const ANSWERS_PER_REFUSAL: u64 = 100;
 /// Each probe that is not refused makes the next one larger by this factor.
 const ACCELERATION: f64 = 4.0;
 /// The share of the level found that is left unused, where that is at least one call.
@@ -20,7 +18,7 @@ pub(super) struct Ceiling {
     known: Option<f64>,
     step: f64,
     hold: u32,
-    answers_to_wait: f64,
+    answers_to_wait: u64,
 }
 
 impl Ceiling {
@@ -38,14 +36,7 @@ impl Ceiling {
 
     /// No limit until something is refused.
     pub(super) fn unlimited() -> Self {
-        Self {
-            limit: None,
-            before_cut: None,
-            known: None,
-            step: 1.0,
-            hold: 0,
-            answers_to_wait: 0.0,
-        }
+        Self { limit: None, before_cut: None, known: None, step: 1.0, hold: 0, answers_to_wait: 0 }
     }
 
     pub(super) fn limit(&self) -> Option<f64> {
@@ -60,11 +51,6 @@ impl Ceiling {
     /// Whether `used` is more than what was accepted or told.
     pub(super) fn is_probed_by(&self, used: f64) -> bool {
         self.known.is_some_and(|known| used > known + 0.5)
-    }
-
-    /// Whether more is allowed than was ever accepted or told.
-    pub(super) fn is_probing(&self) -> bool {
-        self.limit.is_some_and(|limit| self.is_probed_by(limit))
     }
 
     /// Takes the last cut back.
@@ -85,7 +71,7 @@ impl Ceiling {
         self.limit = Some(level - (level * HEADROOM).floor());
         self.step = first_step(level);
         self.hold = HOLD;
-        self.answers_to_wait = ANSWERS_PER_REFUSAL * self.step;
+        self.answers_to_wait = ANSWERS_PER_REFUSAL * self.step as u64;
     }
 
     /// The platform as a whole fails: use half, and find out again how much is good.
@@ -95,11 +81,10 @@ impl Ceiling {
         self.hold = 1;
     }
 
-    /// An interval without refusal is over, in which there were `answers`, and which is this part of a round trip.
-    pub(super) fn rest(&mut self, answers: u64, round_trips: f64) {
+    /// An interval without refusal is over, in which there were `answers`.
+    pub(super) fn rest(&mut self, answers: u64) {
         self.hold = self.hold.saturating_sub(1);
-        let least = ANSWERS_PER_REFUSAL * first_step(self.known.unwrap_or(1.0)) * round_trips;
-        self.answers_to_wait -= (answers as f64).max(least / LONGEST_HOLD);
+        self.answers_to_wait = self.answers_to_wait.saturating_sub(answers);
     }
 
     /// The limit was used in full, and nothing speaks against more.
@@ -112,9 +97,9 @@ impl Ceiling {
             None => limit * 2.0,
             // What was accepted before is asked for at once; beyond it, small steps first.
             Some(known) if limit < known => known.min(limit * 4.0),
-            Some(_) if self.answers_to_wait > 0.0 => limit,
+            Some(_) if self.answers_to_wait > 0 => limit,
             Some(_) => {
-                let step = self.step.min((limit / 2.0).floor().max(1.0));
+                let step = self.step;
                 self.step *= ACCELERATION;
                 limit + step
             }
@@ -145,10 +130,10 @@ mod tests {
         let mut ceiling = Ceiling::told(100.0);
         let mut seen = Vec::new();
         for _ in 0..8 {
-            ceiling.rest(200, 1.0);
+            ceiling.rest(200);
             ceiling.grow();
             seen.extend(ceiling.limit());
         }
-        assert_eq!(seen, [100.0, 101.0, 105.0, 121.0, 181.0, 271.0, 406.0, 609.0]);
+        assert_eq!(seen, [100.0, 100.0, 101.0, 105.0, 121.0, 185.0, 441.0, 1465.0]);
     }
 }

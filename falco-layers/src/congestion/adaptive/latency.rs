@@ -27,11 +27,6 @@ impl Latency {
         self.count += 1;
     }
 
-    /// What calls took in the last interval in which any ended.
-    pub(super) fn typical(&self) -> Duration {
-        Duration::from_secs_f64(self.past.back().copied().unwrap_or_default())
-    }
-
     /// Ends an interval. Is the platform queueing?
     pub(super) fn is_inflated(&mut self) -> bool {
         if self.count == 0 {

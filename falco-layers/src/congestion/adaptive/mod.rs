@@ -193,11 +193,6 @@ impl Adaptive {
         self.second.restart(now);
     }
 
-    /// Short windows are filled evenly, long ones may be spent in bursts.
-    fn is_paced(&self) -> bool {
-        self.window.length() <= SECOND
-    }
-
     /// Which ceiling is it that was hit?
     fn blame(&mut self, now: Duration, in_flight: u32) -> Blamed {
         let starts = self.starts.count(now) as f64;
@@ -208,12 +203,11 @@ impl Adaptive {
             (false, true) => return Blamed { rate: false, concurrency: true },
             _ => {}
         }
-        // Otherwise one of them has become lower, and only the next refusals tell which: lower what was in use.
-        let rate_is_limited = self.rate.limit().is_some();
+        let rate_is_full = self.rate.is_full(starts, SUSPICIOUS);
         let concurrency_is_full = self.concurrency.is_full(in_flight, SUSPICIOUS);
-        Blamed {
-            rate: rate_is_limited || !concurrency_is_full,
-            concurrency: concurrency_is_full || !rate_is_limited,
+        match (rate_is_full, concurrency_is_full) {
+            (false, false) => Blamed { rate: true, concurrency: self.rate.limit().is_none() },
+            (rate, concurrency) => Blamed { rate, concurrency },
         }
     }
 
@@ -224,16 +218,8 @@ impl Adaptive {
         }
         if event.blamed.rate {
             let starts = self.starts.count(now) as f64;
-            let mut accepted = starts - self.refusals.count(now) as f64;
-            if self.is_paced() {
-                // The window may have begun with nothing: what counts is the pace.
-                let span = now.saturating_sub(self.starts.oldest().unwrap_or(now));
-                let width = self.window.length();
-                accepted *= width.as_secs_f64() / span.clamp(width / 50, width).as_secs_f64();
-            }
-            let is_early = !self.is_paced()
-                && !self.rate.is_probing()
-                && !self.rate.is_full(starts, SUSPICIOUS);
+            let accepted = starts - self.refusals.count(now) as f64;
+            let is_early = self.window.length() > SECOND && !self.rate.is_full(starts, SUSPICIOUS);
             let is_second = self.warned.is_some_and(|at| event.at >= at + self.window.length());
             if !is_early || is_second {
                 to(&mut self.rate, accepted);
@@ -269,8 +255,7 @@ impl Adaptive {
         if counts.failures > counts.answers && counts.failures >= 5 {
             self.concurrency.halve(f64::from(counts.peak_in_flight));
         } else if !counts.refused {
-            let round_trip = self.latency.typical().max(SECOND).as_secs_f64();
-            self.concurrency.rest(counts.answers, 1.0 / round_trip);
+            self.concurrency.rest(counts.answers);
             let is_full = self.concurrency.is_full(f64::from(counts.peak_in_flight), FULL);
             // Where the rate is what limits, more at once is not needed.
             if is_full && !queues && !self.rate_was_full {
@@ -289,7 +274,7 @@ impl Adaptive {
     fn review_rate(&mut self, now: Duration) {
         self.rate_was_full = self.rate.is_full(self.counts.peak_starts as f64, FULL);
         if !self.counts.refused_in_window {
-            self.rate.rest(self.counts.answers_in_window, 1.0);
+            self.rate.rest(self.counts.answers_in_window);
             if self.rate_was_full {
                 self.rate.grow();
                 self.warned = None;
@@ -316,7 +301,7 @@ impl CongestionController for Adaptive {
 
     fn on_signal(&mut self, now: Duration, signal: &Signal) {
         self.review(now);
-        self.in_flight = self.in_flight.min(signal.in_flight.saturating_sub(1));
+        self.in_flight = signal.in_flight.saturating_sub(1);
         match signal.kind {
             SignalKind::Ok => {
                 self.latency.add(signal.latency);
@@ -341,7 +326,7 @@ impl CongestionController for Adaptive {
         let Some(limit) = self.rate.limit() else { return allowance };
         let room_at = self.starts.room_at(now, limit as u64);
         allowance = allowance.with_not_before(self.pause_until.max(room_at));
-        if !self.is_paced() {
+        if self.window.length() > SECOND {
             return allowance;
         }
         // Providers count short windows by token buckets of unknown depth: no bursts here, and a little more than the

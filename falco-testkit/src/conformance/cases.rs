@@ -1,0 +1,243 @@
+//! The list of cases: names and demands, as data and as tests.
+
+use futures_util::future::BoxFuture;
+
+use super::harness::Verdict;
+use super::subject::Subject;
+use super::{configuration, errors, failures, invoke, lifecycle, logs, submit};
+
+/// One thing that every platform has to do.
+///
+/// # Examples
+///
+/// ```
+/// for case in falco_testkit::conformance::CASES {
+///     println!("{}\n    {}", case.name, case.demand);
+/// }
+/// ```
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Case {
+    /// The name of the test.
+    pub name: &'static str,
+    /// What it is about: a module of the suite.
+    pub group: &'static str,
+    /// What it demands, and why.
+    pub demand: &'static str,
+    pub(super) body: Body,
+}
+
+pub(super) type Body = for<'a> fn(&'a Subject) -> BoxFuture<'a, Verdict>;
+
+/// Makes a test of each conformance case for a [`Harness`](crate::conformance::Harness).
+///
+/// The second argument is the attribute of the tests, `tokio::test` when there is none: a platform in memory runs
+/// them on paused time. The calling crate needs tokio with `macros`, `rt` and `time` among its dev-dependencies.
+///
+/// # Examples
+///
+/// ```
+/// # mod platform {
+/// use falco_core::{AsyncPlatform, async_trait};
+/// use falco_testkit::conformance::{Fault, Harness, Skip};
+/// use falco_testkit::{InMemory, conformance_tests, fixture::Fixture};
+/// use std::sync::Arc;
+///
+/// struct Memory(Arc<InMemory>);
+///
+/// #[async_trait]
+/// impl Harness for Memory {
+///     async fn start() -> Self {
+///         Self(Arc::new(InMemory::default().with_function("python", |call| {
+///             Fixture::of_code(call.code).expect("the suite deploys the fixture").reply(call)
+///         })))
+///     }
+///     fn platform(&self) -> Arc<dyn AsyncPlatform> { self.0.clone() }
+///     fn runtimes(&self) -> Vec<falco_core::RuntimeName> {
+///         vec!["python:3".parse().expect("it is a runtime")]
+///     }
+///     async fn provoke(&self, fault: Fault) -> Result<Arc<dyn AsyncPlatform>, Skip> {
+///         Err(Skip::new(format!("{fault} cannot be had here")))
+///     }
+/// }
+///
+/// conformance_tests!(Memory, tokio::test(start_paused = true));
+/// # }
+/// ```
+#[macro_export]
+macro_rules! conformance_tests {
+    ($harness:ty) => {
+        $crate::conformance_tests!($harness, tokio::test);
+    };
+    ($harness:ty, $($test:tt)+) => {
+        $crate::__conformance_cases! { __conformance_tests [$harness] [$($test)+] }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __conformance_tests {
+    ([$harness:ty] $test:tt $($group:ident { $($name:ident: $demand:literal)* })*) => {
+        $($($crate::__conformance_test! { [$harness] $test $name })*)*
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __conformance_test {
+    ([$harness:ty] [$($test:tt)+] $name:ident) => {
+        #[$($test)+]
+        async fn $name() {
+            $crate::conformance::check::<$harness>(stringify!($name)).await;
+        }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __conformance_table {
+    ($($group:ident { $($name:ident: $demand:literal)* })*) => {
+        /// Every case of the suite.
+        pub const CASES: &[Case] = &[$($(Case {
+            name: stringify!($name),
+            group: stringify!($group),
+            demand: $demand,
+            body: |subject| Box::pin($group::$name(subject)),
+        },)*)*];
+    };
+}
+
+/// The one list; `$then` is the macro that makes something of it.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __conformance_cases {
+    ($then:ident $($context:tt)*) => { $crate::$then! { $($context)*
+        lifecycle {
+            a_deployed_function_answers:
+                "When deploy returns, the function answers in every runtime: a pipeline invokes at once."
+            deploying_a_name_again_updates_it_in_place:
+                "The new code answers when deploy returns, also through the old deployment, and the name stands once: \
+                 a second run must not meet the first one's code."
+            deploying_the_same_twice_leaves_one:
+                "Deploying is idempotent, since a deployment whose answer was lost is repeated."
+            a_deployment_is_found_by_its_name:
+                "What one process deployed another can fetch by name, or read from a file, and invoke."
+            an_unknown_name_is_not_found:
+                "Fetching what is not there is NotFound, so that callers can tell absence from failure."
+            a_removed_function_is_gone:
+                "After remove the function is neither found, nor listed, nor invoked."
+            removing_twice_is_not_found:
+                "The second remove is NotFound, so that a clean-up can be repeated and tell what it did."
+            deployments_are_listed_with_their_owner:
+                "list_deployments tells run, owner and expiry of what deploy was given: cleanup removes by them."
+            what_is_no_function_is_refused:
+                "A bad name and empty code are InvalidInput, before anything is sent."
+            an_unknown_runtime_is_unsupported:
+                "A runtime that is not there is Unsupported, and the error lists those that are."
+        }
+        configuration {
+            environment_variables_reach_the_function:
+                "Variables arrive unchanged, whatever signs their values have, and others are not set."
+            the_drivers_environment_stays_outside:
+                "A function sees only what its settings name: the driver's environment holds its credentials."
+            another_entry_point_is_called:
+                "The function that the deployable names is called, not always main."
+            an_archive_of_several_modules_runs:
+                "Modules of an archive find each other: real functions are more than one file."
+            code_that_cannot_be_loaded_is_said_to_be_so:
+                "Broken code is InvalidInput when deployed, or an initialisation error when invoked, and never a \
+                 failure of the platform, which would be retried."
+            scaling_changes_what_it_names_and_keeps_the_rest:
+                "scale sets the sizes that are named; the other sizes, the code and the environment stay."
+            a_scaled_timeout_is_in_force:
+                "A time-out set by scale ends the next activation that runs longer."
+            sizes_out_of_bounds_are_refused:
+                "Sizes that capabilities() rule out are InvalidInput, in deploy and in scale."
+        }
+        invoke {
+            nested_and_non_ascii_json_passes_unchanged:
+                "Arguments and results are JSON of any depth in any script, and pass unchanged."
+            an_empty_result_is_an_empty_object:
+                "{} is a result like any other."
+            a_payload_at_the_limit_is_taken:
+                "The limit in capabilities() is inclusive and true: chunks are cut by it."
+            a_payload_over_the_limit_is_refused:
+                "One byte more is PayloadTooLarge, and the function did not run."
+            an_argument_that_is_no_object_is_refused:
+                "A function's argument is an object; anything else is InvalidInput before it is sent."
+            each_invocation_gets_its_own_answer:
+                "Of many at once, each gets the answer to its own argument, under an id of its own."
+            invocations_run_at_the_same_time:
+                "Invocations overlap: nothing in the platform crate makes them wait for each other."
+            the_first_activation_is_cold_and_a_later_one_warm:
+                "Where a platform tells cold starts, it tells them right: reports count them."
+            an_activation_tells_plausible_times:
+                "Times that are told have an order: begin, end, and no execution longer than both."
+            a_dropped_invoke_leaves_the_platform_usable:
+                "Dropping the future is how a call is cancelled, at any moment; the next call works."
+        }
+        failures {
+            raising_is_a_function_error:
+                "A function that raises is an activation with its words, not a failure of the platform."
+            a_result_that_is_no_object_is_a_bad_result:
+                "A result that is no JSON object is the function's fault, and is named as such."
+            a_result_over_the_limit_is_a_bad_result:
+                "A result over the limit is the function's fault, and never arrives truncated."
+            running_too_long_is_a_timeout:
+                "A function that exceeds its time-out is ended and named as such: it is not retried blindly."
+            a_crash_is_told_and_the_next_call_works:
+                "A process that ends is a crash of the function; the next invocation gets a fresh one."
+        }
+        logs {
+            what_a_function_prints_is_its_log:
+                "What a function prints to stdout and stderr is found by its activation; a platform without logs \
+                 says Unsupported."
+        }
+        submit {
+            a_submitted_invocation_is_collected:
+                "The result comes through collect under the id that submit gave."
+            a_thousand_submissions_are_each_collected_exactly_once:
+                "A thousand activations are collected in batches, none missing, none twice, each with its own result."
+            collecting_unknown_ids_is_no_news:
+                "An id that the platform does not know is neither finished nor gone, and no error: records come late."
+            collect_does_not_wait_for_what_runs:
+                "collect returns at once and says when to ask again, so that one loop can serve thousands."
+            collect_reports_only_what_was_asked_for:
+                "Two callers share a platform: results of one never reach the other, and are kept for their owner."
+            a_released_activation_is_not_reported_again:
+                "After release no answer to others names it, also when it finishes later."
+            abandoning_one_leaves_the_others_alone:
+                "Release as abandoned stops at most what it names."
+            a_dropped_collect_loses_nothing:
+                "collect may be dropped at any await: later calls report what it had found."
+            a_dropped_submit_leaves_the_platform_usable:
+                "Dropping submit leaves at most an activation that nobody asks for."
+            function_errors_are_collected_too:
+                "A function that fails after submit fails as after invoke, with kind and words."
+            submitted_payloads_have_their_limit:
+                "The limit for submissions in capabilities() is inclusive and true, and one byte more is refused."
+            what_is_gone_is_said_to_be_gone:
+                "An activation that the provider knows is lost is gone, so that executors need not wait for it."
+            results_told_twice_are_harmless:
+                "A provider that delivers twice makes no wrong result, no error and no answer for a released id."
+            a_platform_that_cannot_submit_says_so:
+                "Without capabilities().submit, submit and collect are Unsupported, so that executors fall back."
+        }
+        errors {
+            throttling_keeps_its_kind:
+                "A refusal for rate or concurrency is Throttled, retryable, and nothing ran: congestion control lives \
+                 on it."
+            wrong_credentials_are_unauthorized:
+                "Credentials that are not accepted are Unauthorized or Forbidden, not retryable, and say what to do."
+            an_error_says_where_it_comes_from:
+                "Errors name platform, operation and function, so that a line in a log is enough."
+            secrets_appear_nowhere:
+                "No secret of configuration or environment is in Debug, errors or stored deployments."
+            a_peer_that_never_answers_can_be_left:
+                "A provider that hangs blocks nothing: the call can be dropped, and an error that the platform makes \
+                 of it says that the function may have run."
+        }
+    } };
+}
+
+crate::__conformance_cases! { __conformance_table }

@@ -1,0 +1,124 @@
+//! How platforms fail.
+
+use std::time::Duration;
+
+use falco_core::ErrorKind;
+use serde_json::json;
+use tokio::time::timeout;
+
+use super::harness::{Fault, Verdict};
+use super::run::MARKED_SECRET;
+use super::subject::{Subject, refused, refused_as};
+
+pub(super) async fn throttling_keeps_its_kind(subject: &Subject) -> Verdict {
+    let deployment = subject.deployed().await?;
+    let platform = subject.provoke(Fault::Throttled).await?;
+    let invocation = subject.invocation(json!({"do": "nothing"}));
+    let mut errors = vec![refused_as(
+        "invoke",
+        platform.invoke(&deployment, &invocation).await,
+        &[ErrorKind::Throttled],
+    )];
+    if subject.capabilities.submit {
+        let submitted = platform.submit(&deployment, &invocation).await;
+        errors.push(refused_as("submit", submitted, &[ErrorKind::Throttled]));
+    }
+    for error in errors {
+        assert!(error.is_retryable() && !error.may_have_run(), "{error:?}");
+        if let Some(wait) = error.retry_after() {
+            assert!(wait <= Duration::from_secs(3600), "a wait of {wait:?} is no suggestion");
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn wrong_credentials_are_unauthorized(subject: &Subject) -> Verdict {
+    let deployment = subject.deployed().await?;
+    let function = subject.function()?;
+    let platform = subject.provoke(Fault::Unauthorized).await?;
+    let invocation = subject.invocation(json!({"do": "nothing"}));
+    let kinds = &[ErrorKind::Unauthorized, ErrorKind::Forbidden];
+    for error in [
+        refused_as("deploy", platform.deploy(&function).await, kinds),
+        refused_as("fetch", platform.fetch_deployment(&deployment.name).await, kinds),
+        refused_as("invoke", platform.invoke(&deployment, &invocation).await, kinds),
+        refused_as("remove", platform.remove(&deployment).await, kinds),
+    ] {
+        assert!(!error.is_retryable() && !error.may_have_run(), "{error:?}");
+        assert!(error.hint().is_some(), "it has to say what to do: {error}");
+    }
+    Ok(())
+}
+
+pub(super) async fn an_error_says_where_it_comes_from(subject: &Subject) -> Verdict {
+    let mut function = subject.function()?;
+    let error = refused("fetch", subject.platform.fetch_deployment(&function.name).await);
+    assert_eq!(error.platform(), Some(subject.platform.name()), "{error:?}");
+    assert_eq!(error.function(), Some(function.name.as_str()), "{error:?}");
+    assert!(error.operation().is_some(), "{error:?}");
+
+    function.code = falco_core::Code::Source(" ".into());
+    let error = refused("deploy", subject.platform.deploy(&function).await);
+    assert_eq!(error.function(), Some(function.name.as_str()), "{error:?}");
+    Ok(())
+}
+
+pub(super) async fn secrets_appear_nowhere(subject: &Subject) -> Verdict {
+    let function = subject.function()?.with_env("FALCO_SECRET", MARKED_SECRET);
+    let deployment = subject.deploy(&function).await;
+    let listed = subject.platform.list_deployments().await;
+    let stored = serde_json::to_string(&deployment).unwrap_or_default();
+    let mut told = vec![
+        format!("{:?} {:#?}", subject.platform, subject.platform),
+        format!("{function:?} {deployment:?} {listed:?}"),
+        stored,
+    ];
+    let unknown = subject.platform.fetch_deployment(&subject.name()).await;
+    told.push(format!("{:?}", refused("fetch", unknown)));
+    for fault in [Fault::Unauthorized, Fault::Throttled] {
+        let Ok(platform) = subject.provoke(fault).await else { continue };
+        let invocation = subject.invocation(json!({"do": "nothing"}));
+        let error = refused("invoke", platform.invoke(&deployment, &invocation).await);
+        told.push(format!("{platform:?} {error} {error:?}"));
+        // With the secret in what is sent.
+        let again = function.clone().with_env("FALCO_OTHER", MARKED_SECRET);
+        if let Err(error) = platform.deploy(&again).await {
+            told.push(format!("{error} {error:?}"));
+        }
+    }
+    let mut secrets = subject.secrets();
+    secrets.push(MARKED_SECRET.to_owned());
+    for text in told {
+        for secret in &secrets {
+            assert!(!text.contains(secret.as_str()), "{secret} is told: {text}");
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn a_peer_that_never_answers_can_be_left(subject: &Subject) -> Verdict {
+    let deployment = subject.deployed().await?;
+    let platform = subject.provoke(Fault::Silent).await?;
+    let wait = Duration::from_millis(300);
+    let invocation = subject.invocation(json!({"do": "nothing"}));
+    let unanswered = &[ErrorKind::Timeout, ErrorKind::Unavailable];
+
+    if let Ok(ended) = timeout(wait, platform.invoke(&deployment, &invocation)).await {
+        let error = refused_as("invoking a silent peer", ended, unanswered);
+        assert!(error.may_have_run(), "it was sent: {error:?}");
+    }
+    if subject.capabilities.submit {
+        if let Ok(ended) = timeout(wait, platform.submit(&deployment, &invocation)).await {
+            let error = refused_as("submitting to a silent peer", ended, unanswered);
+            assert!(error.may_have_run(), "it was sent: {error:?}");
+        }
+        let pending = [falco_core::Pending::new("unknown", std::time::SystemTime::now())];
+        if let Ok(Ok(collected)) = timeout(wait, platform.collect(&deployment, &pending)).await {
+            assert!(collected.finished.is_empty() && collected.gone.is_empty());
+        }
+    }
+    if let Ok(ended) = timeout(wait, platform.fetch_deployment(&deployment.name)).await {
+        refused_as("asking a silent peer", ended, unanswered);
+    }
+    Ok(())
+}

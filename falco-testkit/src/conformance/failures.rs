@@ -1,0 +1,72 @@
+//! How functions fail, and what is left of it.
+
+use std::time::Duration;
+
+use falco_core::{FunctionErrorKind, Scaling};
+use serde_json::json;
+
+use super::configuration::shortest_timeout;
+use super::harness::Verdict;
+use super::invoke::small_limit;
+use super::subject::Subject;
+
+pub(super) async fn raising_is_a_function_error(subject: &Subject) -> Verdict {
+    let words = "no such word: größe";
+    for deployment in subject.deployed_in_each_runtime().await? {
+        let error = subject.failure(&deployment, json!({"do": "raise", "message": words})).await;
+        assert_eq!(error.kind, FunctionErrorKind::Raised, "{error}");
+        assert!(error.message.contains(words), "the function's words have to arrive: {error:?}");
+        if let Some(class) = &error.error_type {
+            assert!(["ValueError", "RangeError"].iter().any(|c| class.contains(c)), "{class}");
+        }
+        subject.value(&deployment, json!({"do": "nothing"})).await;
+    }
+    Ok(())
+}
+
+pub(super) async fn a_result_that_is_no_object_is_a_bad_result(subject: &Subject) -> Verdict {
+    for deployment in subject.deployed_in_each_runtime().await? {
+        let error = subject.failure(&deployment, json!({"do": "bad_result"})).await;
+        assert_eq!(error.kind, FunctionErrorKind::BadResult, "{error}");
+        subject.value(&deployment, json!({"do": "nothing"})).await;
+    }
+    Ok(())
+}
+
+pub(super) async fn a_result_over_the_limit_is_a_bad_result(subject: &Subject) -> Verdict {
+    let limit = small_limit(subject.capabilities.max_result)?;
+    for deployment in subject.deployed_in_each_runtime().await? {
+        let error = subject.failure(&deployment, json!({"do": "big", "length": limit})).await;
+        assert_eq!(error.kind, FunctionErrorKind::BadResult, "{error}");
+        let half = subject.value(&deployment, json!({"do": "big", "length": limit / 2})).await;
+        assert_eq!(half["value"].as_str().map(str::len), usize::try_from(limit / 2).ok());
+    }
+    Ok(())
+}
+
+pub(super) async fn running_too_long_is_a_timeout(subject: &Subject) -> Verdict {
+    let timeout = shortest_timeout(subject);
+    for runtime in subject.runtimes()? {
+        let scaling = Scaling { timeout: Some(timeout), ..Scaling::default() };
+        let function = subject.function_for(&runtime)?.with_scaling(scaling);
+        let deployment = subject.deploy(&function).await;
+        let seconds = (timeout + Duration::from_secs(5)).as_secs_f64();
+        let error = subject.failure(&deployment, json!({"do": "sleep", "seconds": seconds})).await;
+        assert_eq!(error.kind, FunctionErrorKind::Timeout, "{error}");
+        subject.value(&deployment, json!({"do": "nothing"})).await;
+    }
+    Ok(())
+}
+
+pub(super) async fn a_crash_is_told_and_the_next_call_works(subject: &Subject) -> Verdict {
+    for deployment in subject.deployed_in_each_runtime().await? {
+        let error = subject.failure(&deployment, json!({"do": "exit", "status": 3})).await;
+        assert_eq!(error.kind, FunctionErrorKind::Crashed, "{error}");
+        if let Some(status) = error.exit_status {
+            assert_eq!(status, 3);
+        }
+        let answer = subject.value(&deployment, json!({"do": "version"})).await;
+        assert_eq!(answer, json!({"version": 1}));
+    }
+    Ok(())
+}

@@ -1,0 +1,95 @@
+//! What the suite has to know of a platform crate.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use falco_core::{AsyncPlatform, RuntimeName};
+
+/// What a platform crate tells the suite: how to make the platform, and how to make its provider misbehave.
+///
+/// One is started for each case and dropped after it: it owns the fake, the directory or the server that the
+/// platform stands on.
+#[async_trait]
+pub trait Harness: Send + Sync + 'static {
+    /// Starts a provider and connects a platform to it.
+    async fn start() -> Self
+    where
+        Self: Sized;
+
+    /// The platform. Its provider is in good health.
+    fn platform(&self) -> Arc<dyn AsyncPlatform>;
+
+    /// The runtimes to try the [fixture](crate::fixture) in, such as `python:3` and `nodejs:22`: those that the provider
+    /// can run here. Cases that do not depend on the language use the first.
+    fn runtimes(&self) -> Vec<RuntimeName>;
+
+    /// Makes the provider misbehave from now on, and gives a platform that sees it. Both platforms see the same
+    /// deployments.
+    ///
+    /// # Errors
+    ///
+    /// A [`Skip`] when it cannot be done, with the reason.
+    async fn provoke(&self, fault: Fault) -> Result<Arc<dyn AsyncPlatform>, Skip>;
+
+    /// Marked secrets in the platform's configuration, which must appear in no error, no `Debug` and no log.
+    fn secrets(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// How long one case may take, on tokio's clock.
+    fn patience(&self) -> Duration {
+        Duration::from_secs(60)
+    }
+}
+
+/// A way in which a provider misbehaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fault {
+    /// The provider does not accept the credentials.
+    Unauthorized,
+    /// The provider refuses every invocation for its rate.
+    Throttled,
+    /// The provider accepts connections and never answers.
+    Silent,
+    /// The provider accepts submissions, and knows at once that they will never answer: a dead-letter queue, a
+    /// record that says so.
+    Gone,
+    /// The provider tells every result twice, as queues do that deliver at least once.
+    Duplicates,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unauthorized => "credentials that are not accepted",
+            Self::Throttled => "throttling",
+            Self::Silent => "a provider that never answers",
+            Self::Gone => "activations that are gone",
+            Self::Duplicates => "results told twice",
+        })
+    }
+}
+
+/// Why a case does not apply to a platform. It is printed with the case's name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skip(Cow<'static, str>);
+
+impl Skip {
+    /// Skips a case for this reason.
+    pub fn new(reason: impl Into<Cow<'static, str>>) -> Self {
+        Self(reason.into())
+    }
+}
+
+impl fmt::Display for Skip {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// How a case ends that does not fail: failing is a panic, as in every test.
+pub type Verdict = Result<(), Skip>;

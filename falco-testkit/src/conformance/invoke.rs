@@ -1,0 +1,210 @@
+//! Arguments, results, limits, concurrency.
+
+use std::collections::HashSet;
+use std::time::{Duration, UNIX_EPOCH};
+
+use falco_core::{Activation, Deployment, ErrorKind, Payload};
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use super::harness::{Skip, Verdict};
+use super::subject::{Subject, refused_as, served, unthrottled, value};
+
+/// Limits above this are left alone: a test is no place to move gigabytes. A harness may configure a lower limit.
+const LARGEST_PAYLOAD: u64 = 16 << 20;
+
+pub(super) async fn nested_and_non_ascii_json_passes_unchanged(subject: &Subject) -> Verdict {
+    let mut deep = json!("ground");
+    for _ in 0..50 {
+        deep = json!({"deeper": [deep]});
+    }
+    let values = json!({
+        "scripts": ["Grüße", "Ελλάδα", "世界", "مرحبا", "🦅👩‍👩‍👧", "e\u{301}", "\u{2028}"],
+        "signs": "quote \" backslash \\ slash / line\nbreak tab\t null-ish \u{1} </script>",
+        "ключ": {"键": [null, true, false, {}, [], ""]},
+        "numbers": [0, -1, 1.5, -2.25e-7, 9_007_199_254_740_991_i64, -9_007_199_254_740_991_i64],
+        "deep": deep,
+    });
+    for deployment in subject.deployed_in_each_runtime().await? {
+        let answer = subject.value(&deployment, json!({"do": "echo", "value": values})).await;
+        assert_eq!(answer["value"], values, "{}", deployment.runtime);
+    }
+    Ok(())
+}
+
+pub(super) async fn an_empty_result_is_an_empty_object(subject: &Subject) -> Verdict {
+    for deployment in subject.deployed_in_each_runtime().await? {
+        assert_eq!(subject.value(&deployment, json!({"do": "nothing"})).await, json!({}));
+        // No command at all: the argument is empty too.
+        assert_eq!(subject.value(&deployment, json!({})).await, json!({}));
+    }
+    Ok(())
+}
+
+pub(super) async fn a_payload_at_the_limit_is_taken(subject: &Subject) -> Verdict {
+    let (payload, length) = payload_of(small_limit(subject.capabilities.max_payload)?);
+    for deployment in subject.deployed_in_each_runtime().await? {
+        let invocation = subject.invocation_of(payload.clone());
+        let activation = subject.platform.invoke(&deployment, &invocation).await;
+        let answer = value(&served("a payload at the limit", activation));
+        assert_eq!(answer, json!({"length": length}), "all of it has to arrive");
+    }
+    Ok(())
+}
+
+pub(super) async fn a_payload_over_the_limit_is_refused(subject: &Subject) -> Verdict {
+    let limit = small_limit(subject.capabilities.max_payload)?;
+    let deployment = subject.deployed().await?;
+    let invocation = subject.invocation_of(payload_of(limit + 1).0);
+    let invoked = subject.platform.invoke(&deployment, &invocation).await;
+    let error = refused_as("one byte more", invoked, &[ErrorKind::PayloadTooLarge]);
+    assert!(!error.may_have_run() && !error.is_retryable(), "{error:?}");
+    Ok(())
+}
+
+pub(super) async fn an_argument_that_is_no_object_is_refused(subject: &Subject) -> Verdict {
+    let deployment = subject.deployed().await?;
+    for json in ["[]", "null", "1", "\"text\""] {
+        let payload = served("JSON", Payload::from_bytes(json));
+        let invocation = subject.invocation_of(payload);
+        let invoked = subject.platform.invoke(&deployment, &invocation).await;
+        refused_as(json, invoked, &[ErrorKind::InvalidInput]);
+        if subject.capabilities.submit {
+            let submitted = subject.platform.submit(&deployment, &invocation).await;
+            refused_as(json, submitted, &[ErrorKind::InvalidInput]);
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn each_invocation_gets_its_own_answer(subject: &Subject) -> Verdict {
+    let deployment = subject.deployed().await?;
+    let calls = (0..50).map(|n| {
+        let invocation = subject.invocation(json!({"do": "echo", "value": n}));
+        let deployment = &deployment;
+        async move {
+            let invoke = || subject.platform.invoke(deployment, &invocation);
+            (n, served("invoke", unthrottled(invoke).await))
+        }
+    });
+    let mut ids = HashSet::new();
+    for (n, activation) in join_all(calls).await {
+        assert_eq!(value(&activation), json!({"value": n}));
+        assert!(ids.insert(activation.id.clone()), "{} was given twice", activation.id);
+    }
+    Ok(())
+}
+
+pub(super) async fn invocations_run_at_the_same_time(subject: &Subject) -> Verdict {
+    if subject.capabilities.concurrency == Some(1) {
+        return Err(Skip::new("it runs one invocation at a time"));
+    }
+    let deployment = subject.deployed().await?;
+    let calls = (0..3).map(|_| sleeping(subject, &deployment, 1.5));
+    let spans: Vec<_> = join_all(calls).await.iter().map(span).collect();
+    let overlap = |a: &(f64, f64), b: &(f64, f64)| a.0 < b.1 && b.0 < a.1;
+    let overlapping = (0..3).any(|a| (0..a).any(|b| overlap(&spans[a], &spans[b])));
+    assert!(overlapping, "of three, at least two have to overlap: {spans:?}");
+    Ok(())
+}
+
+pub(super) async fn the_first_activation_is_cold_and_a_later_one_warm(
+    subject: &Subject,
+) -> Verdict {
+    let deployment = subject.deployed().await?;
+    let first = subject.call(&deployment, json!({"do": "nothing"})).await;
+    let Some(cold) = first.cold_start else {
+        return Err(Skip::new("it does not tell cold starts"));
+    };
+    assert!(cold, "nothing ran before the first activation");
+    if let (Some(init), Some(started), Some(ended)) = (first.init, first.started_at, first.ended_at)
+    {
+        let whole = ended.duration_since(started).unwrap_or_default();
+        assert!(init <= whole + Duration::from_millis(2), "init {init:?} is within {whole:?}");
+    }
+    // The instance may need a moment until it takes the next one.
+    for _ in 0..50 {
+        let next = subject.call(&deployment, json!({"do": "nothing"})).await;
+        if next.cold_start == Some(false) {
+            assert_eq!(next.init, None, "only a cold start has an initialisation");
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("none of 50 later activations was warm")
+}
+
+pub(super) async fn an_activation_tells_plausible_times(subject: &Subject) -> Verdict {
+    let deployment = subject.deployed().await?;
+    let activation = sleeping(subject, &deployment, 0.2).await;
+    let told = [activation.execution, activation.billed];
+    for duration in told.into_iter().flatten() {
+        // Node's timers may fire a millisecond early, and some providers round.
+        assert!(duration >= Duration::from_millis(190), "it slept 200 ms: {activation:?}");
+    }
+    if let (Some(started), Some(ended)) = (activation.started_at, activation.ended_at) {
+        let Ok(whole) = ended.duration_since(started) else { panic!("{activation:?}") };
+        let execution = activation.execution.unwrap_or_default();
+        assert!(execution <= whole + Duration::from_millis(2), "{activation:?}");
+    }
+    if activation.execution.is_none() && activation.started_at.is_none() {
+        return Err(Skip::new("it tells no times"));
+    }
+    Ok(())
+}
+
+pub(super) async fn a_dropped_invoke_leaves_the_platform_usable(subject: &Subject) -> Verdict {
+    let deployment = subject.deployed().await?;
+    for patience in [0, 1, 5, 20, 100] {
+        let invocation = subject.invocation(json!({"do": "sleep", "seconds": 0.3}));
+        let invoke = subject.platform.invoke(&deployment, &invocation);
+        // Whether it ends before it is dropped does not matter here.
+        let _ = timeout(Duration::from_millis(patience), invoke).await;
+    }
+    let after = subject.invocation(json!({"do": "echo", "value": "after"}));
+    let invoke = || subject.platform.invoke(&deployment, &after);
+    let activation = served("the next invoke", unthrottled(invoke).await);
+    assert_eq!(value(&activation), json!({"value": "after"}), "it has to get its own answer");
+    Ok(())
+}
+
+async fn sleeping(subject: &Subject, deployment: &Deployment, seconds: f64) -> Activation {
+    subject.call(deployment, json!({"do": "sleep", "seconds": seconds})).await
+}
+
+/// When it ran: as the platform tells, else as the function does.
+fn span(activation: &Activation) -> (f64, f64) {
+    let answer = value(activation);
+    let since_epoch = |time: std::time::SystemTime| {
+        time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+    };
+    match (activation.started_at, activation.ended_at) {
+        (Some(started), Some(ended)) => (since_epoch(started), since_epoch(ended)),
+        _ => (seconds(&answer, "began"), seconds(&answer, "ended")),
+    }
+}
+
+fn seconds(answer: &Value, name: &str) -> f64 {
+    answer[name].as_f64().unwrap_or_else(|| panic!("no {name} in {answer}"))
+}
+
+/// A limit that a test can reach.
+pub(super) fn small_limit(limit: Option<u64>) -> Result<u64, Skip> {
+    match limit {
+        None => Err(Skip::new("it tells no limit")),
+        Some(limit) if limit > LARGEST_PAYLOAD => {
+            Err(Skip::new(format!("its limit of {limit} bytes is too much for a test")))
+        }
+        Some(limit) => Ok(limit),
+    }
+}
+
+/// A payload of exactly so many bytes, and the length that the fixture will find in it.
+pub(super) fn payload_of(bytes: u64) -> (Payload, u64) {
+    let frame = json!({"do": "length", "value": ""}).to_string().len() as u64;
+    let length = bytes.saturating_sub(frame);
+    let text = "x".repeat(usize::try_from(length).unwrap_or(usize::MAX));
+    let payload = served("JSON", Payload::json(&json!({"do": "length", "value": text})));
+    (payload, length)
+}

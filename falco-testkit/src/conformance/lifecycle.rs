@@ -1,0 +1,148 @@
+//! Deploy, update, find, list, remove.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use falco_core::{Deployable, Deployment, ErrorKind, Ownership};
+use serde_json::json;
+
+use super::harness::Verdict;
+use super::subject::{Subject, no_fixture, refused_as, served};
+use crate::fixture;
+
+pub(super) async fn a_deployed_function_answers(subject: &Subject) -> Verdict {
+    for runtime in subject.runtimes()? {
+        let function = subject.function_for(&runtime)?;
+        let deployment = subject.deploy(&function).await;
+        assert_eq!(deployment.platform, subject.platform.name());
+        assert_eq!((deployment.name, deployment.runtime), (function.name.clone(), runtime));
+        let deployment = served("fetch", subject.platform.fetch_deployment(&function.name).await);
+        let answer = subject.value(&deployment, json!({"do": "version"})).await;
+        assert_eq!(answer, json!({"version": 1}));
+    }
+    Ok(())
+}
+
+pub(super) async fn deploying_a_name_again_updates_it_in_place(subject: &Subject) -> Verdict {
+    for runtime in subject.runtimes()? {
+        let first = subject.function_for(&runtime)?;
+        let second = fixture::updated(&first.name, &runtime).ok_or_else(|| no_fixture(&runtime))?;
+        let old = subject.deploy(&first).await;
+        assert_eq!(subject.value(&old, json!({"do": "version"})).await, json!({"version": 1}));
+        let new = subject.deploy(&second).await;
+        for deployment in [&new, &old] {
+            let answer = subject.value(deployment, json!({"do": "version"})).await;
+            assert_eq!(
+                answer,
+                json!({"version": 2}),
+                "deploy has to return when the new code answers"
+            );
+        }
+        assert_eq!(listed(subject, &first.name).await.len(), 1, "the name has to stand once");
+    }
+    Ok(())
+}
+
+pub(super) async fn deploying_the_same_twice_leaves_one(subject: &Subject) -> Verdict {
+    let function = subject.function()?;
+    let first = subject.deploy(&function).await;
+    let second = subject.deploy(&function).await;
+    assert_eq!(first.id, second.id);
+    assert_eq!(listed(subject, &function.name).await.len(), 1);
+    subject.value(&second, json!({"do": "nothing"})).await;
+    served("remove", subject.platform.remove(&second).await);
+    assert!(listed(subject, &function.name).await.is_empty(), "one remove has to take all of it");
+    Ok(())
+}
+
+pub(super) async fn a_deployment_is_found_by_its_name(subject: &Subject) -> Verdict {
+    let deployment = subject.deployed().await?;
+    let fetched = served("fetch", subject.platform.fetch_deployment(&deployment.name).await);
+    assert_eq!((&fetched.name, &fetched.id), (&deployment.name, &deployment.id));
+    assert_eq!(fetched.runtime.family(), deployment.runtime.family());
+    let stored = serde_json::to_string(&deployment).unwrap_or_else(|e| panic!("storing: {e}"));
+    let read: Deployment =
+        serde_json::from_str(&stored).unwrap_or_else(|e| panic!("reading {stored}: {e}"));
+    for found in [fetched, read] {
+        assert_eq!(subject.value(&found, json!({"do": "version"})).await, json!({"version": 1}));
+    }
+    Ok(())
+}
+
+pub(super) async fn an_unknown_name_is_not_found(subject: &Subject) -> Verdict {
+    let name = subject.name();
+    let fetched = subject.platform.fetch_deployment(&name).await;
+    let error = refused_as("fetching an unknown name", fetched, &[ErrorKind::NotFound]);
+    assert!(!error.is_retryable(), "absence does not pass: {error}");
+    Ok(())
+}
+
+pub(super) async fn a_removed_function_is_gone(subject: &Subject) -> Verdict {
+    let deployment = subject.deployed().await?;
+    served("remove", subject.platform.remove(&deployment).await);
+    let fetched = subject.platform.fetch_deployment(&deployment.name).await;
+    refused_as("fetching what was removed", fetched, &[ErrorKind::NotFound]);
+    let invocation = subject.invocation(json!({"do": "nothing"}));
+    let invoked = subject.platform.invoke(&deployment, &invocation).await;
+    refused_as("invoking what was removed", invoked, &[ErrorKind::NotFound]);
+    assert!(listed(subject, &deployment.name).await.is_empty());
+    Ok(())
+}
+
+pub(super) async fn removing_twice_is_not_found(subject: &Subject) -> Verdict {
+    let deployment = subject.deployed().await?;
+    served("remove", subject.platform.remove(&deployment).await);
+    let again = subject.platform.remove(&deployment).await;
+    refused_as("removing twice", again, &[ErrorKind::NotFound]);
+    Ok(())
+}
+
+pub(super) async fn deployments_are_listed_with_their_owner(subject: &Subject) -> Verdict {
+    let ownership = Ownership {
+        run: "run-5f2c".into(),
+        owner: "Ada.L@work-station.example".into(),
+        // Whole seconds: not every provider's labels hold more.
+        expires_at: UNIX_EPOCH + whole_seconds(SystemTime::now()) + Duration::from_secs(86_400),
+    };
+    let function = subject.function()?.with_ownership(ownership.clone());
+    let deployment = subject.deploy(&function).await;
+    assert_eq!(deployment.ownership.as_ref(), Some(&ownership), "deploy has to tell it");
+    let listed = listed(subject, &function.name).await;
+    assert_eq!(listed.len(), 1, "it has to be listed once");
+    assert_eq!(listed[0].ownership.as_ref(), Some(&ownership));
+    served("removing what was listed", subject.platform.remove(&listed[0]).await);
+    Ok(())
+}
+
+pub(super) async fn what_is_no_function_is_refused(subject: &Subject) -> Verdict {
+    let function = subject.function()?;
+    let bad_name = function.clone().with_name("no/function name");
+    let deployed = subject.platform.deploy(&bad_name).await;
+    refused_as("a bad name", deployed, &[ErrorKind::InvalidInput]);
+    let blank = Deployable::from_source(&function.name, function.runtime.clone(), " \n");
+    let deployed = subject.platform.deploy(&blank).await;
+    let error = refused_as("empty code", deployed, &[ErrorKind::InvalidInput]);
+    assert!(error.to_string().contains(&function.name), "it has to name the function: {error}");
+    Ok(())
+}
+
+pub(super) async fn an_unknown_runtime_is_unsupported(subject: &Subject) -> Verdict {
+    let runtime = served("parsing", "cobol:85".parse());
+    let function = Deployable::from_source(subject.name(), runtime, "IDENTIFICATION DIVISION.");
+    let deployed = subject.platform.deploy(&function).await;
+    let error = refused_as("an unknown runtime", deployed, &[ErrorKind::Unsupported]);
+    let families = subject.capabilities.runtimes.iter().map(|r| r.split(':').next().unwrap_or(r));
+    let told = error.to_string();
+    for family in families {
+        assert!(told.contains(family), "it has to list {family}: {told}");
+    }
+    Ok(())
+}
+
+async fn listed(subject: &Subject, name: &str) -> Vec<Deployment> {
+    let all = served("list_deployments", subject.platform.list_deployments().await);
+    all.into_iter().filter(|deployment| deployment.name == name).collect()
+}
+
+fn whole_seconds(time: SystemTime) -> Duration {
+    Duration::from_secs(time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs())
+}
