@@ -147,7 +147,7 @@ impl StageRecorder {
             cold_start: distributions.cold_start.latencies(),
             execution: distributions.execution.latencies(),
             total: distributions.total.latencies(),
-            cost: completed.cost,
+            cost: completed.cost.map(rounded),
             failures: completed.failures,
             failures_not_listed: completed.failures_not_listed,
         }
@@ -157,6 +157,11 @@ impl StageRecorder {
         // The sections are plain arithmetic, so that a poisoned lock still guards sound numbers.
         self.completed.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
+}
+
+/// A sum of many small amounts without the noise of adding them up.
+pub(super) fn rounded(UsDollars(amount): UsDollars) -> UsDollars {
+    UsDollars((amount * 1e12).round() / 1e12)
 }
 
 impl Completed {

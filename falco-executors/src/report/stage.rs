@@ -100,7 +100,7 @@ pub struct Counts {
     pub deadline_exceeded: u64,
     /// Inputs that never entered the strategy, because the stage stopped before.
     pub skipped: u64,
-    /// Whether there may be more skipped ones: the inputs could not be counted within a second.
+    /// Whether there may be more skipped ones: the inputs could not be counted to their end within a second.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub skipped_is_lower_bound: bool,
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
 use falco_core::UsDollars;
 
 use super::format::{duration, number};
@@ -13,75 +13,110 @@ use super::totals::RunReport;
 /// How many failures of a stage the table lists; the JSON has more.
 const SHOWN_FAILURES: usize = 5;
 
+const STYLE: TableStyle =
+    TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
+
 pub(super) fn write(report: &RunReport, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let outcome = if report.is_success() { "succeeded" } else { "did not succeed" };
     writeln!(f, "run {} {outcome} in {}", report.run, duration(report.wall))?;
-    writeln!(f, "{}", invocations(report))?;
-    write!(f, "{}", latencies(report))?;
+    write!(f, "\n{}", invocations(report))?;
+    let latencies = latencies(report);
+    if !latencies.is_empty() {
+        write!(f, "\n\n{latencies}")?;
+    }
     if let Some(error) = &report.error {
-        write!(f, "\n{error}")?;
+        write!(f, "\n\n{error}")?;
     }
     report.stages.iter().try_for_each(|stage| failures(stage, f))
 }
 
-fn table(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(header.to_vec());
-    for column in table.column_iter_mut().skip(2) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
+/// What stands in one row of the first table.
+struct Row<'a> {
+    name: &'a str,
+    state: &'a str,
+    counts: &'a Counts,
+    attempts: u64,
+    retries: u64,
+    copies: u64,
+    throttled: u64,
+    cold_starts: u64,
+    wall: std::time::Duration,
+    cost: Option<UsDollars>,
 }
 
-/// One row a stage, and a sum when there are several.
-fn invocations(report: &RunReport) -> String {
-    let mut table = table(&[
-        "stage",
-        "state",
-        "ok",
-        "failed",
-        "unknown",
-        "cancelled",
-        "skipped",
-        "attempts",
-        "retries",
-        "copies",
-        "throttled",
-        "cold",
-        "wall",
-        "cost",
-    ]);
-    for stage in &report.stages {
-        let mut row = vec![stage.stage.to_string(), stage.state.as_str().to_owned()];
-        row.extend(counts(&stage.invocations));
-        row.extend(
-            [stage.attempts, stage.retries, stage.copies, stage.throttled, stage.cold_starts]
-                .map(number),
-        );
-        row.extend([duration(stage.wall), cost(stage.cost)]);
-        table.add_row(row);
+impl<'a> Row<'a> {
+    fn of_stage(stage: &'a StageReport) -> Self {
+        Self {
+            name: stage.stage.as_str(),
+            state: stage.state.as_str(),
+            counts: &stage.invocations,
+            attempts: stage.attempts,
+            retries: stage.retries,
+            copies: stage.copies,
+            throttled: stage.throttled,
+            cold_starts: stage.cold_starts,
+            wall: stage.wall,
+            cost: stage.cost,
+        }
     }
-    if report.stages.len() > 1 {
-        let sum = |of: fn(&StageReport) -> u64| number(report.stages.iter().map(of).sum());
-        let mut row = vec!["total".to_owned(), String::new()];
-        row.extend(counts(&report.invocations));
-        row.extend([
-            number(report.attempts),
-            sum(|stage| stage.retries),
-            sum(|stage| stage.copies),
-            sum(|stage| stage.throttled),
-            sum(|stage| stage.cold_starts),
-            duration(report.wall),
-            cost(report.cost),
-        ]);
-        table.add_row(row);
+
+    fn of_run(report: &'a RunReport) -> Self {
+        let sum = |of: fn(&StageReport) -> u64| report.stages.iter().map(of).sum();
+        Self {
+            name: "all",
+            state: "",
+            counts: &report.invocations,
+            attempts: report.attempts,
+            retries: sum(|stage| stage.retries),
+            copies: sum(|stage| stage.copies),
+            throttled: sum(|stage| stage.throttled),
+            cold_starts: sum(|stage| stage.cold_starts),
+            wall: report.wall,
+            cost: report.cost,
+        }
+    }
+}
+
+/// A header, whether the column is worth its width when it has only zeros, and what stands in it.
+type Column = (&'static str, bool, fn(&Row<'_>) -> String);
+
+const COLUMNS: [Column; 14] = [
+    ("stage", true, |row| row.name.to_owned()),
+    ("state", true, |row| row.state.to_owned()),
+    ("ok", true, |row| number(row.counts.succeeded)),
+    ("failed", true, |row| number(row.counts.failed())),
+    ("unknown", false, |row| number(row.counts.unknown)),
+    ("cancelled", false, |row| number(row.counts.cancelled)),
+    ("skipped", false, |row| skipped(row.counts)),
+    ("attempts", true, |row| number(row.attempts)),
+    ("retries", false, |row| number(row.retries)),
+    ("copies", false, |row| number(row.copies)),
+    ("throttled", false, |row| number(row.throttled)),
+    ("cold", false, |row| number(row.cold_starts)),
+    ("wall", true, |row| duration(row.wall)),
+    ("cost", false, |row| cost(row.cost)),
+];
+
+fn invocations(report: &RunReport) -> String {
+    let mut rows: Vec<Row<'_>> = report.stages.iter().map(Row::of_stage).collect();
+    if rows.len() > 1 {
+        rows.push(Row::of_run(report));
+    }
+    let is_shown = |(_, always, cell): &&Column| {
+        *always || rows.iter().any(|row| !matches!(cell(row).as_str(), "0" | "-"))
+    };
+    let columns: Vec<&Column> = COLUMNS.iter().filter(is_shown).collect();
+    let mut table = table(columns.iter().map(|(header, _, _)| *header).collect());
+    for row in &rows {
+        table.add_row(columns.iter().map(|(_, _, cell)| cell(row)).collect::<Vec<_>>());
     }
     table.trim_fmt()
 }
 
+/// Empty when no latency is known.
 fn latencies(report: &RunReport) -> String {
     let mut table =
-        table(&["stage", "latency", "known for", "min", "mean", "p50", "p90", "p99", "max"]);
+        table(vec!["stage", "latency", "known for", "min", "mean", "p50", "p90", "p99", "max"]);
     for stage in &report.stages {
         for (name, latencies) in [
             ("queue", &stage.queue),
@@ -94,16 +129,23 @@ fn latencies(report: &RunReport) -> String {
             }
         }
     }
-    table.trim_fmt()
+    if table.is_empty() { String::new() } else { table.trim_fmt() }
 }
 
 fn latency_row(stage: &str, name: &str, latencies: &Latencies) -> Vec<String> {
+    let Latencies { min, mean, p50, p90, p99, max, .. } = *latencies;
     let mut row = vec![stage.to_owned(), name.to_owned(), number(latencies.count)];
-    row.extend(
-        [latencies.min, latencies.mean, latencies.p50, latencies.p90, latencies.p99, latencies.max]
-            .map(duration),
-    );
+    row.extend([min, mean, p50, p90, p99, max].map(duration));
     row
+}
+
+fn table(header: Vec<&str>) -> Table {
+    let mut table = Table::new();
+    table.load_style(STYLE).set_header(header);
+    for column in table.column_iter_mut().skip(2) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
 }
 
 fn failures(stage: &StageReport, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -117,15 +159,9 @@ fn failures(stage: &StageReport, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     }
 }
 
-fn counts(counts: &Counts) -> [String; 5] {
+fn skipped(counts: &Counts) -> String {
     let skipped = number(counts.skipped);
-    [
-        number(counts.succeeded),
-        number(counts.failed()),
-        number(counts.unknown),
-        number(counts.cancelled),
-        if counts.skipped_is_lower_bound { format!("{skipped}+") } else { skipped },
-    ]
+    if counts.skipped_is_lower_bound { format!("{skipped}+") } else { skipped }
 }
 
 fn cost(cost: Option<UsDollars>) -> String {

@@ -7,7 +7,7 @@ use falco_core::{Error, RunId, UsDollars};
 use serde::{Deserialize, Serialize};
 
 use super::latency::Latencies;
-use super::recorder::{Distributions, StageRecorder};
+use super::recorder::{Distributions, StageRecorder, rounded};
 use super::stage::{Counts, StageReport};
 use super::table;
 
@@ -85,7 +85,7 @@ impl RunReport {
             cold_start: sums.cold_start.latencies(),
             execution: sums.execution.latencies(),
             total: sums.total.latencies(),
-            cost: (!costs.is_empty()).then(|| costs.into_iter().sum()),
+            cost: (!costs.is_empty()).then(|| rounded(costs.into_iter().sum())),
             stages,
         }
     }

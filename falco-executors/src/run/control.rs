@@ -13,6 +13,8 @@ use crate::report::{StageRecorder, StageReport, StageState};
 
 /// How long the end of a stage waits for the number of inputs that never entered.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How many inputs it counts one by one.
+const COUNTED_AT_MOST: u64 = 1_000_000;
 /// After so many inputs in a row the clock is looked at.
 const BURST: u64 = 256;
 
@@ -143,14 +145,19 @@ async fn count(mut inputs: Inputs) -> (u64, bool) {
     }
     let counted = AtomicU64::new(0);
     let counting = async {
-        while inputs.next().await.is_some() {
+        while let Some(input) = inputs.next().await {
+            // After an error there may be anything, such as the same error for ever.
+            if input.is_err() || counted.load(SeqCst) == COUNTED_AT_MOST {
+                return false;
+            }
             if counted.fetch_add(1, SeqCst) % BURST == BURST - 1 {
                 tokio::task::yield_now().await;
             }
         }
+        true
     };
     // A panic in the stream is its end: the stage has failed already.
     let counting = tokio::time::timeout(PATIENCE, AssertUnwindSafe(counting).catch_unwind());
-    let ended = matches!(counting.await, Ok(Ok(())));
+    let ended = matches!(counting.await, Ok(Ok(true)));
     (counted.into_inner(), !ended)
 }

@@ -2,6 +2,14 @@
 
 mod support;
 
+mod deployments;
 mod derivations;
+mod graph;
+mod inputs;
+mod laws;
+mod panics;
 mod progress;
+mod report;
+mod steps;
+mod stops;
 mod whole_run;

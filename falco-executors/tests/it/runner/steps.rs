@@ -1,0 +1,89 @@
+//! The steps beneath `run`, for drivers with loops of their own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use falco_core::{Input, InvocationId, Payload, Platform, Stage};
+use falco_executors::{DriverExt, Session, StageState};
+use falco_testkit::{InMemory, Latency, Settings};
+use futures_util::{StreamExt, stream};
+
+use super::support::{Naive, Notes, Plan, function, numbers, options};
+
+#[tokio::test(start_paused = true)]
+async fn a_plan_that_is_deployed_once_can_be_executed_many_times() {
+    let platform = Arc::new(InMemory::default());
+    let plan = Plan(vec![numbers("map", 30)]);
+    let deployed = plan.deploy(options(&platform)).await.unwrap();
+    for window in [1, 4] {
+        let outcome = plan.execute(&Naive(window), &deployed).await;
+        assert_eq!(outcome.report.invocations.succeeded, 30);
+    }
+    plan.remove(&deployed).await.unwrap();
+    let counters = platform.counters();
+    assert_eq!((counters.deploys, counters.invokes, counters.removes), (1, 60, 1));
+}
+
+/// The Go example's shape: deploy, loop until the results are good enough, remove.
+#[tokio::test(start_paused = true)]
+async fn a_driver_with_a_loop_of_its_own_is_monitored_like_a_plan() {
+    let platform = Arc::new(InMemory::default());
+    let notes = Arc::new(Notes::default());
+    let session = Session::start(options(&platform).with_monitor(notes.clone())).unwrap();
+    let stage = Stage::from_payloads("round", function("step"), vec![]);
+    let deployment = session.deploy(&stage.function).await.unwrap();
+    assert!(Arc::ptr_eq(&deployment, &session.deploy(&stage.function).await.unwrap()));
+
+    let mut reports = Vec::new();
+    for round in 0..3 {
+        let inputs = (0..=round).map(|index| Ok(Input::numbered(index, Payload::empty())));
+        let inputs = stream::iter(inputs.collect::<Vec<_>>());
+        let mut running = session.execute(&Naive(2), &stage, &deployment, inputs);
+        let mut seen = 0;
+        while let Some(completion) = running.next().await {
+            assert!(completion.is_success());
+            seen += 1;
+        }
+        assert_eq!(seen, round + 1);
+        reports.push(running.finish().await);
+    }
+    let report = session.report(reports);
+    assert_eq!((report.invocations.succeeded, report.stages.len()), (6, 3));
+    assert!(report.is_success());
+    session.remove(&deployment).await.unwrap();
+    assert!(session.remove_all().await.is_empty());
+    assert!(platform.list_deployments().await.unwrap().is_empty());
+    let lines = notes.lines();
+    assert_eq!(lines.iter().filter(|line| *line == "round started").count(), 3);
+    assert_eq!(lines.last().unwrap(), "run-1 finished");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stage_that_is_finished_early_accounts_for_all_of_its_inputs() {
+    let latency = Latency::fixed(Duration::from_secs(1));
+    let platform = Arc::new(InMemory::new(Settings { latency, ..Settings::default() }));
+    let session = Session::start(options(&platform)).unwrap();
+    let stage = Stage::from_payloads("map", function("map"), vec![]);
+    let deployment = session.deploy(&stage.function).await.unwrap();
+    let inputs = || {
+        let inputs = (0..20).map(|index| Ok(Input::numbered(index, Payload::empty())));
+        stream::iter(inputs.collect::<Vec<_>>())
+    };
+
+    let mut running = session.execute(&Naive(4), &stage, &deployment, inputs());
+    let first: InvocationId = running.next().await.unwrap().invocation;
+    assert_eq!(first, "00000000");
+    let report = running.finish().await;
+    assert_eq!(report.state, StageState::Failed);
+    let counts = report.invocations;
+    assert_eq!((counts.succeeded, counts.unknown, counts.skipped), (1, 3, 16));
+
+    let mut running = session.execute(&Naive(4), &stage, &deployment, inputs());
+    running.next().await.unwrap();
+    running.stop();
+    assert_eq!(running.by_ref().count().await, 3);
+    let counts = running.finish().await.invocations;
+    assert_eq!((counts.succeeded + counts.cancelled, counts.skipped), (4, 16));
+    assert_eq!(platform.counters().running, 0);
+    assert!(session.remove_all().await.is_empty());
+}
