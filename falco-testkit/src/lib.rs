@@ -7,9 +7,11 @@ pub mod fixture;
 mod in_memory;
 mod latency;
 mod log_capture;
+mod raw_peer;
 
 pub use in_memory::{
     Call, Counters, Fate, Fates, FunctionCall, InMemory, Odds, Operation, Reply, Settings,
 };
 pub use latency::Latency;
 pub use log_capture::LogCapture;
+pub use raw_peer::{RawPeer, Script, Step};
