@@ -6,6 +6,7 @@ mod progress;
 mod report;
 mod run;
 mod strategy;
+mod typed;
 
 pub use derivation::{Chunks, FanIn, FanOut, Merge, OneToOne, Shuffle};
 pub use progress::Progress;
@@ -14,3 +15,4 @@ pub use run::{
     Deployed, DriverExt, Keep, Leftover, RunOptions, RunOutcome, Session, StageRun, StopSignal,
     ctrl_c,
 };
+pub use typed::{Both, Function, List, Output, Pairs, Partition, Pipeline};

@@ -7,6 +7,7 @@ use falco_core::{Deployment, Error, InvocationId, Payload, Result, RunId, StageN
 use serde::de::DeserializeOwned;
 
 use crate::report::{RunReport, StageState};
+use crate::typed::Output;
 
 /// What a run gives back: the report, the results that were kept, and what could not be removed.
 ///
@@ -66,6 +67,15 @@ impl RunOutcome {
             })
         };
         self.results(stage)?.iter().map(parse).collect()
+    }
+
+    /// The results of a stage of a [`Pipeline`](crate::Pipeline), with the type that its function has.
+    ///
+    /// # Errors
+    ///
+    /// As [`results_as`](Self::results_as).
+    pub fn results_of<R: DeserializeOwned>(&self, output: &Output<R>) -> Result<Vec<R>> {
+        self.results_as(output.stage().as_str())
     }
 
     /// The results that a stage brought, whether or not it succeeded, sorted by the ids of its invocations.

@@ -12,4 +12,5 @@ mod progress;
 mod report;
 mod steps;
 mod stops;
+mod typed;
 mod whole_run;

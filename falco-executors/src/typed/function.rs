@@ -1,0 +1,90 @@
+//! A function with the types of its argument and its result.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use falco_core::{Deployable, Stage};
+
+/// A function from `A` to `R`, both as JSON objects.
+///
+/// The types say what the code takes and returns; they are checked where stages are chained, and where inputs and
+/// results are converted.
+///
+/// # Examples
+///
+/// ```
+/// use falco_core::Deployable;
+/// use falco_executors::Function;
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Serialize)]
+/// struct Text { text: String }
+///
+/// #[derive(Deserialize)]
+/// struct Length { length: usize }
+///
+/// let source = "def main(args): return {'length': len(args['text'])}";
+/// let length: Function<Text, Length> =
+///     Function::new(Deployable::from_source("length", "python:3".parse()?, source)).idempotent(true);
+/// # Ok::<(), falco_core::Error>(())
+/// ```
+pub struct Function<A, R> {
+    deployable: Deployable,
+    idempotent: bool,
+    deadline: Option<Duration>,
+    types: PhantomData<fn(A) -> R>,
+}
+
+impl<A, R> Function<A, R> {
+    /// Says that `function` takes an `A` and returns an `R`.
+    pub fn new(function: Deployable) -> Self {
+        Self { deployable: function, idempotent: false, deadline: None, types: PhantomData }
+    }
+
+    /// Says whether running one of its invocations twice does no harm.
+    #[must_use]
+    pub fn idempotent(mut self, idempotent: bool) -> Self {
+        self.idempotent = idempotent;
+        self
+    }
+
+    /// Limits how long each of its stages may take.
+    #[must_use]
+    pub fn with_deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    /// The function without its types.
+    pub fn deployable(&self) -> &Deployable {
+        &self.deployable
+    }
+
+    /// Gives a stage of this function its settings.
+    pub(super) fn set_up(&self, stage: Stage) -> Stage {
+        let stage = stage.idempotent(self.idempotent);
+        match self.deadline {
+            Some(deadline) => stage.with_deadline(deadline),
+            None => stage,
+        }
+    }
+}
+
+impl<A, R> Clone for Function<A, R> {
+    fn clone(&self) -> Self {
+        let Self { deployable, idempotent, deadline, types } = self;
+        let (idempotent, deadline, types) = (*idempotent, *deadline, *types);
+        Self { deployable: deployable.clone(), idempotent, deadline, types }
+    }
+}
+
+impl<A, R> fmt::Debug for Function<A, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Function")
+            .field("name", &self.deployable.name)
+            .field("argument", &std::any::type_name::<A>())
+            .field("result", &std::any::type_name::<R>())
+            .finish()
+    }
+}

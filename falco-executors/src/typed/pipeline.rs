@@ -1,0 +1,260 @@
+//! Stages chained by the types of their functions.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use falco_core::{Derivation, Driver, ExecutionPlan, Payload, Result, Stage, StageName};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::function::Function;
+use super::shapes::{Both, List, Pairs, Partition};
+use crate::derivation::{Chunks, FanIn, FanOut, Merge, OneToOne, Shuffle};
+
+/// A driver made of [`Function`]s, in which a stage takes only what the stage before returns.
+///
+/// It is thin: each method adds one ordinary [`Stage`] with one of the derivations of this crate, and
+/// [`plan`](Driver::plan) is an ordinary [`ExecutionPlan`].
+///
+/// # Examples
+///
+/// ```
+/// use falco_core::{Deployable, Driver};
+/// use falco_executors::{DriverExt, Function, Pairs, Partition, Pipeline, RunOptions};
+/// use serde::{Deserialize, Serialize};
+/// use std::collections::BTreeMap;
+///
+/// #[derive(Serialize)]
+/// struct Text { text: String }
+///
+/// #[derive(Deserialize)]
+/// struct Totals { totals: BTreeMap<String, u64> }
+///
+/// # fn source(code: &str) -> falco_core::Result<Deployable> {
+/// #     Ok(Deployable::from_source(code, "python:3".parse()?, "def main(args): return args"))
+/// # }
+/// # async fn f(options: RunOptions) -> falco_core::Result<()> {
+/// let count: Function<Text, Pairs<u64>> = Function::new(source("count")?);
+/// let total: Function<Partition<u64>, Totals> = Function::new(source("total")?);
+///
+/// let mut pipeline = Pipeline::new("wordcount");
+/// let texts = vec![Text { text: "to be or not to be".into() }];
+/// let counts = pipeline.inputs("map", &count, texts)?;
+/// let totals = pipeline.shuffle("reduce", &counts, 16, &total)?;
+///
+/// let outcome = pipeline.run(options).await?;
+/// for Totals { totals } in outcome.results_of(&totals)? {
+///     println!("{totals:?}");
+/// }
+/// # Ok(()) }
+/// ```
+///
+/// A chain whose types do not fit does not compile:
+///
+/// ```compile_fail,E0308
+/// # use falco_core::Deployable;
+/// # use falco_executors::{Function, Pairs, Partition, Pipeline};
+/// # fn f(code: Deployable, texts: Vec<String>) -> falco_core::Result<()> {
+/// let count: Function<String, Pairs<u64>> = Function::new(code.clone());
+/// let total: Function<Partition<String>, u64> = Function::new(code);
+///
+/// let mut pipeline = Pipeline::new("wordcount");
+/// let counts = pipeline.inputs("map", &count, texts)?;
+/// let totals = pipeline.shuffle("reduce", &counts, 16, &total)?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Pipeline {
+    name: String,
+    stages: Vec<Stage>,
+}
+
+/// The results of a stage of a [`Pipeline`]: what other stages follow, and what
+/// [`results_of`](crate::RunOutcome::results_of) takes.
+pub struct Output<R> {
+    stage: StageName,
+    results: PhantomData<fn() -> R>,
+}
+
+impl<R> Output<R> {
+    /// The stage.
+    pub fn stage(&self) -> &StageName {
+        &self.stage
+    }
+}
+
+impl Pipeline {
+    /// A pipeline without stages.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), stages: Vec::new() }
+    }
+
+    /// A stage over inputs that are there already.
+    ///
+    /// # Errors
+    ///
+    /// When an input has no JSON form.
+    pub fn inputs<A: Serialize, R>(
+        &mut self,
+        name: impl Into<StageName>,
+        function: &Function<A, R>,
+        inputs: impl IntoIterator<Item = A>,
+    ) -> Result<Output<R>> {
+        let payloads = inputs.into_iter().map(|input| Payload::json(&input));
+        let payloads = payloads.collect::<Result<Vec<_>>>()?;
+        let stage = Stage::from_payloads(name, function.deployable().clone(), payloads);
+        Ok(self.push(stage, function))
+    }
+
+    /// A stage whose inputs `make` makes one by one, from index 0 until it answers `None`; they need not fit into
+    /// memory. It is called anew in each run.
+    pub fn inputs_by<A: Serialize, R>(
+        &mut self,
+        name: impl Into<StageName>,
+        function: &Function<A, R>,
+        make: impl Fn(usize) -> Option<Result<A>> + Send + Sync + 'static,
+    ) -> Output<R> {
+        let make = move |index| make(index).map(|input| Payload::json(&input?));
+        let stage = Stage::from_fn(name, function.deployable().clone(), make);
+        self.push(stage, function)
+    }
+
+    /// A stage that takes each result as it is, as soon as it is there; see [`OneToOne`].
+    pub fn then<A, R>(
+        &mut self,
+        name: impl Into<StageName>,
+        after: &Output<A>,
+        function: &Function<A, R>,
+    ) -> Output<R> {
+        self.derived(name, [&after.stage], OneToOne::new(), function)
+    }
+
+    /// A stage that takes what `map` makes of each result, as soon as it is there; see [`OneToOne`].
+    pub fn then_map<U: DeserializeOwned, A: Serialize, R>(
+        &mut self,
+        name: impl Into<StageName>,
+        after: &Output<U>,
+        map: impl Fn(U) -> A + Send + Sync + 'static,
+        function: &Function<A, R>,
+    ) -> Output<R> {
+        let map = OneToOne::by(move |result| Payload::json(&map(result.parse_owned()?)));
+        self.derived(name, [&after.stage], map, function)
+    }
+
+    /// A stage with an invocation for each value that `map` makes of a result; see [`FanOut`].
+    pub fn fan_out<U: DeserializeOwned, A: Serialize, R>(
+        &mut self,
+        name: impl Into<StageName>,
+        after: &Output<U>,
+        map: impl Fn(U) -> Vec<A> + Send + Sync + 'static,
+        function: &Function<A, R>,
+    ) -> Output<R> {
+        let map = FanOut::by(move |result| {
+            map(result.parse_owned()?).iter().map(Payload::json).collect()
+        });
+        self.derived(name, [&after.stage], map, function)
+    }
+
+    /// A stage with one invocation that takes all results; see [`FanIn`].
+    pub fn fan_in<U, R>(
+        &mut self,
+        name: impl Into<StageName>,
+        after: &Output<U>,
+        function: &Function<List<U>, R>,
+    ) -> Output<R> {
+        self.derived(name, [&after.stage], FanIn::new(), function)
+    }
+
+    /// A stage with one invocation that takes all results of two stages; see [`FanIn::named`].
+    pub fn join<L, R, O>(
+        &mut self,
+        name: impl Into<StageName>,
+        left: &Output<L>,
+        right: &Output<R>,
+        function: &Function<Both<L, R>, O>,
+    ) -> Output<O> {
+        let both = FanIn::named(["left", "right"]);
+        self.derived(name, [&left.stage, &right.stage], both, function)
+    }
+
+    /// A stage that takes results in chunks of `size`; see [`Chunks`].
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` when `size` is zero.
+    pub fn chunks<U, R>(
+        &mut self,
+        name: impl Into<StageName>,
+        after: &Output<U>,
+        size: usize,
+        function: &Function<List<U>, R>,
+    ) -> Result<Output<R>> {
+        Ok(self.derived(name, [&after.stage], Chunks::of(size)?, function))
+    }
+
+    /// A stage that takes values grouped by key, the keys spread over `partitions`; see [`Shuffle`].
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` when `partitions` is zero.
+    pub fn shuffle<V, R>(
+        &mut self,
+        name: impl Into<StageName>,
+        after: &Output<Pairs<V>>,
+        partitions: u32,
+        function: &Function<Partition<V>, R>,
+    ) -> Result<Output<R>> {
+        let shuffle = Shuffle::of_field("pairs", partitions)?;
+        Ok(self.derived(name, [&after.stage], shuffle, function))
+    }
+
+    /// A stage that takes each result of several stages, as soon as it is there; see [`Merge`].
+    pub fn merge<'a, A: 'a, R>(
+        &mut self,
+        name: impl Into<StageName>,
+        after: impl IntoIterator<Item = &'a Output<A>>,
+        function: &Function<A, R>,
+    ) -> Output<R> {
+        self.derived(name, after.into_iter().map(|output| &output.stage), Merge::new(), function)
+    }
+
+    fn derived<'a, A, R>(
+        &mut self,
+        name: impl Into<StageName>,
+        after: impl IntoIterator<Item = &'a StageName>,
+        derivation: impl Derivation,
+        function: &Function<A, R>,
+    ) -> Output<R> {
+        let after = after.into_iter().cloned();
+        let stage = Stage::derived(name, function.deployable().clone(), after, derivation);
+        self.push(stage, function)
+    }
+
+    fn push<A, R>(&mut self, stage: Stage, function: &Function<A, R>) -> Output<R> {
+        let output = Output { stage: stage.name.clone(), results: PhantomData };
+        self.stages.push(function.set_up(stage));
+        output
+    }
+}
+
+impl Driver for Pipeline {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn plan(&self) -> Result<ExecutionPlan> {
+        ExecutionPlan::new(self.stages.clone())
+    }
+}
+
+impl<R> Clone for Output<R> {
+    fn clone(&self) -> Self {
+        Self { stage: self.stage.clone(), results: PhantomData }
+    }
+}
+
+impl<R> fmt::Debug for Output<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Output").field("stage", &self.stage).finish()
+    }
+}
