@@ -85,6 +85,11 @@ impl Reply {
         Error::new(ErrorKind::Protocol, message)
     }
 
+    /// The server's clock, to the second.
+    pub fn date(&self) -> Option<SystemTime> {
+        httpdate::parse_http_date(self.header("date")?).ok()
+    }
+
     /// The wait that the server asks for; see [`retry_after()`](retry_after()).
     pub fn retry_after(&self) -> Option<Duration> {
         retry_after(&self.headers, SystemTime::now())
