@@ -1,1 +1,21 @@
-//! Falco on Apache OpenWhisk.
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod activation;
+mod client;
+mod collect;
+mod config;
+mod deployments;
+#[cfg(feature = "fake")]
+pub mod fake;
+mod limits;
+mod name;
+mod outstanding;
+mod package;
+mod platform;
+mod refusal;
+mod wire;
+mod wskprops;
+
+pub use config::{OpenWhiskConfig, OpenWhiskConfigBuilder};
+pub use platform::OpenWhisk;

@@ -1,0 +1,385 @@
+//! From OpenWhisk's record of an activation to Falco's.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use falco_core::{
+    Activation, Error, ErrorKind, FunctionError, FunctionErrorKind, LogLine, LogStream, Payload,
+    Result,
+};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::refusal::short;
+use crate::wire::{ActionLimits, Record, annotation};
+
+/// What a record tells.
+///
+/// # Errors
+///
+/// The platform's own failures: the function could not be started, or was refused after it had been accepted.
+pub(crate) fn judge(record: &Record<'_>) -> Result<Activation> {
+    let Some(response) = &record.response else {
+        return Err(Error::new(ErrorKind::Protocol, "the record has no response"));
+    };
+    let message = message_of(response.result);
+    let annotations = &record.annotations;
+    if response.status == "whisk internal error" || is_refused_late(record, &message.text) {
+        return Err(platform_failure(record, &message.text));
+    }
+    let outcome = match (&*response.status, response.success) {
+        ("success", true) => success(response.result),
+        ("application error", _) => Err(application_error(message)),
+        _ => {
+            let timed_out = annotation(annotations, "timeout").unwrap_or(false);
+            Err(developer_error(&message.text, timed_out))
+        }
+    };
+    Ok(describe(record, Activation::new(&*record.id, outcome)))
+}
+
+/// An activation of which nothing is known but its result, which is an array.
+pub(crate) fn array_result(id: &str) -> Activation {
+    Activation::failed(id, no_object("an array"))
+}
+
+fn describe(record: &Record<'_>, mut activation: Activation) -> Activation {
+    let annotations = &record.annotations;
+    let millis = |key: &str| annotation::<u64>(annotations, key).map(Duration::from_millis);
+    let at = |millis: u64| UNIX_EPOCH.checked_add(Duration::from_millis(millis));
+    // Only a cold start has an `initTime`; a record without `waitTime` tells of no start at all.
+    let init = millis("initTime");
+    let wait = millis("waitTime");
+    let total = record.duration.or_else(|| record.end?.checked_sub(record.start));
+    activation.started_at = at(record.start);
+    activation.ended_at = record.end.and_then(at);
+    activation.wait = wait;
+    activation.init = init;
+    activation.execution =
+        total.map(|total| Duration::from_millis(total).saturating_sub(init.unwrap_or_default()));
+    activation.cold_start = wait.or(init).map(|_| init.is_some());
+    activation.code_version = record.version.as_deref().map(short);
+    activation.memory_mib =
+        annotation::<ActionLimits>(annotations, "limits").and_then(|limits| limits.memory_mib);
+    for key in ["kind", "path"] {
+        if let Some(value) = annotation::<String>(annotations, key) {
+            activation.attributes.insert(key.into(), short(&value));
+        }
+    }
+    activation
+}
+
+fn success(result: Option<&RawValue>) -> Result<Payload, FunctionError> {
+    let Some(result) = result else { return Ok(Payload::empty()) };
+    let payload = Payload::from_bytes(Bytes::copy_from_slice(result.get().as_bytes()))
+        .map_err(|e| FunctionError::new(FunctionErrorKind::BadResult, e.to_string()))?;
+    if payload.is_object() { Ok(payload) } else { Err(no_object(&format!("{payload:?}"))) }
+}
+
+fn no_object(what: &str) -> FunctionError {
+    FunctionError::new(
+        FunctionErrorKind::BadResult,
+        format!("a function has to return a JSON object, and this is {what}"),
+    )
+}
+
+/// What an error says. Node's rejected promises give an object, everything else a text.
+#[derive(Default, Deserialize)]
+struct Message {
+    #[serde(default, rename = "message")]
+    text: String,
+    #[serde(default, rename = "name")]
+    error_type: Option<String>,
+    #[serde(default)]
+    stack: Option<String>,
+}
+
+fn message_of(result: Option<&RawValue>) -> Message {
+    #[derive(Deserialize)]
+    struct Failure<'a> {
+        #[serde(borrow)]
+        error: &'a RawValue,
+    }
+    let Some(Failure { error }) = result.and_then(|r| serde_json::from_str(r.get()).ok()) else {
+        return Message::default();
+    };
+    if let Ok(text) = serde_json::from_str::<String>(error.get()) {
+        return Message { text, ..Message::default() };
+    }
+    match serde_json::from_str::<Message>(error.get()) {
+        Ok(message) if !message.text.is_empty() => message,
+        _ => Message { text: error.get().to_owned(), ..Message::default() },
+    }
+}
+
+/// The function answered with an error, or with more than the server keeps.
+fn application_error(message: Message) -> FunctionError {
+    let kind = if message
+        .text
+        .starts_with("The action produced a response that exceeded the allowed length")
+    {
+        FunctionErrorKind::BadResult
+    } else {
+        FunctionErrorKind::Raised
+    };
+    let mut error = FunctionError::new(kind, short(&message.text));
+    error.error_type = message.error_type.as_deref().map(short);
+    error.trace = message.stack;
+    error
+}
+
+/// The function's process did not answer as it should. How, only the server's words tell (contract, 6.1 to 6.6).
+fn developer_error(text: &str, timed_out: bool) -> FunctionError {
+    use FunctionErrorKind::{
+        BadResult, Crashed, Initialization, OutOfMemory, Raised, Timeout, Unspecified,
+    };
+    // Node's runtime says so of what the function threw.
+    if let Some(thrown) = text.strip_prefix("An error has occurred: ") {
+        return FunctionError::new(Raised, short(thrown));
+    }
+    let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
+    let kind = if timed_out || says(&["exceeded its time limits"]) {
+        Timeout
+    } else if says(&["exhausted its memory"]) {
+        OutOfMemory
+    } else if says(&[
+        "did not initialize",
+        "during initialization",
+        "nitialization has failed",
+        "failed to generate or locate a binary",
+        "Cannot start action",
+        "Missing main/no code",
+        "Failed to pull container image",
+    ]) {
+        Initialization
+    } else if says(&["did not produce a valid JSON", "did not return a dictionary"]) {
+        BadResult
+    } else if says(&["exited unexpectedly", "command exited"]) {
+        Crashed
+    } else {
+        Unspecified
+    };
+    FunctionError::new(kind, short(text))
+}
+
+/// Whether the record was made without an activation: it took no time, and nothing waited for it.
+///
+/// The scheduler of current servers refuses after it has accepted (contract, section 5), and a queue may outlive its
+/// action.
+fn is_synthetic(record: &Record<'_>) -> bool {
+    let no_time = record.duration == Some(0) || record.end == Some(record.start);
+    no_time
+        && annotation::<u64>(&record.annotations, "waitTime").is_none()
+        && annotation::<bool>(&record.annotations, "timeout").is_none()
+}
+
+fn is_refused_late(record: &Record<'_>, text: &str) -> bool {
+    const WORDS: [&str; 3] = [
+        "Too many concurrent requests in flight",
+        "Activation processing is not initiated",
+        "The activation has not been processed",
+    ];
+    is_synthetic(record) && WORDS.iter().any(|words| text.contains(words))
+}
+
+fn platform_failure(record: &Record<'_>, text: &str) -> Error {
+    let kind = if text.contains("Too many concurrent requests in flight") {
+        ErrorKind::Throttled
+    } else {
+        ErrorKind::Unavailable
+    };
+    let text = if text.is_empty() { "whisk internal error" } else { text };
+    // A container that could not be started has a duration of 0 as well, and a wait.
+    let started = record.duration.is_none_or(|duration| duration > 0);
+    Error::new(kind, short(text)).with_may_have_run(started).with_request_id(short(&record.id))
+}
+
+/// An activation for a caller that has no place for the platform's failures: the function is said to have failed, in
+/// a way that nobody specified.
+pub(crate) fn failed_by_platform(record: &Record<'_>, error: &Error) -> Activation {
+    let message = format!("the platform failed: {}: {}", error.kind(), error.message());
+    let outcome = Err(FunctionError::new(FunctionErrorKind::Unspecified, message));
+    describe(record, Activation::new(&*record.id, outcome))
+}
+
+/// A line of a log: a timestamp padded to 30 characters, the stream, and the text; what has another form is text.
+pub(crate) fn log_line(line: &str) -> LogLine {
+    let parsed = line.split_once(' ').and_then(|(timestamp, rest)| {
+        let at = parse_timestamp(timestamp)?;
+        let rest = rest.trim_start();
+        Some(match (rest.strip_prefix("stdout:"), rest.strip_prefix("stderr:")) {
+            (Some(text), _) => (at, Some(LogStream::Stdout), text),
+            (_, Some(text)) => (at, Some(LogStream::Stderr), text),
+            _ => (at, None, rest),
+        })
+    });
+    match parsed {
+        Some((at, stream, text)) => {
+            let text = if stream.is_some() { text.strip_prefix(' ').unwrap_or(text) } else { text };
+            LogLine { at: Some(at), stream, text: text.to_owned() }
+        }
+        None => LogLine { at: None, stream: None, text: line.to_owned() },
+    }
+}
+
+/// The server's words for a log that it cut.
+pub(crate) fn says_truncated(line: &LogLine) -> bool {
+    line.text.contains("Logs were truncated because the total bytes size exceeds the limit")
+}
+
+/// `2024-01-01T10:00:00.123456789Z`.
+fn parse_timestamp(text: &str) -> Option<SystemTime> {
+    let time = text.parse::<jiff::Timestamp>().ok()?;
+    let nanos = u64::try_from(time.as_nanosecond()).ok()?;
+    UNIX_EPOCH.checked_add(Duration::from_nanos(nanos))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(json: &str) -> Result<Activation> {
+        judge(&serde_json::from_str(json).unwrap())
+    }
+
+    fn failure(status: &str, error: &str, more: &str) -> FunctionError {
+        let json = format!(
+            r#"{{"activationId":"a","start":1,"end":3,"duration":2,"response":{{"result":{{"error":{error}}},
+                "success":false,"status":"{status}"}},"annotations":[{{"key":"waitTime","value":1}}{more}]}}"#
+        );
+        judged(&json).unwrap().outcome.unwrap_err()
+    }
+
+    #[test]
+    fn a_cold_start_is_told_and_times_are_in_milliseconds() {
+        let activation = judged(
+            r#"{"activationId":"a","version":"0.0.7","start":1700000000123,"end":1700000000183,"duration":60,
+                "response":{"result":{"greeting":"hi"},"size":19,"status":"success","success":true},"logs":[],
+                "annotations":[{"key":"initTime","value":41},{"key":"waitTime","value":512},
+                {"key":"limits","value":{"timeout":60000,"memory":256,"logs":10,"concurrency":1}}]}"#,
+        )
+        .unwrap();
+        let ms = Duration::from_millis;
+        assert_eq!(activation.outcome.as_ref().unwrap().as_str(), r#"{"greeting":"hi"}"#);
+        assert_eq!(activation.started_at, Some(UNIX_EPOCH + ms(1_700_000_000_123)));
+        assert_eq!(activation.ended_at, Some(UNIX_EPOCH + ms(1_700_000_000_183)));
+        assert_eq!((activation.wait, activation.init), (Some(ms(512)), Some(ms(41))));
+        assert_eq!(activation.execution, Some(ms(19)));
+        assert_eq!((activation.cold_start, activation.memory_mib), (Some(true), Some(256)));
+        assert_eq!(activation.code_version.as_deref(), Some("0.0.7"));
+    }
+
+    #[test]
+    fn the_servers_words_tell_how_a_function_failed() {
+        use FunctionErrorKind::*;
+        for (status, error, kind) in [
+            ("application error", "\"boom\"", Raised),
+            ("application error", "null", Raised),
+            (
+                "application error",
+                "\"The action produced a response that exceeded the allowed length: 9 > 1 bytes.\"",
+                BadResult,
+            ),
+            (
+                "action developer error",
+                "\"The action exceeded its time limits of 100 milliseconds.\"",
+                Timeout,
+            ),
+            (
+                "action developer error",
+                "\"The action exceeded its time limits of 100 milliseconds during initialization.\"",
+                Timeout,
+            ),
+            (
+                "action developer error",
+                "\"The action exhausted its memory and was aborted.\"",
+                OutOfMemory,
+            ),
+            (
+                "action developer error",
+                "\"The action did not initialize and exited unexpectedly.\"",
+                Initialization,
+            ),
+            (
+                "action developer error",
+                "\"Cannot start action. Check logs for details.\"",
+                Initialization,
+            ),
+            (
+                "action developer error",
+                "\"The action did not produce a valid JSON or JSON Array response: null\"",
+                BadResult,
+            ),
+            (
+                "action developer error",
+                "\"The action did not return a dictionary or array.\"",
+                BadResult,
+            ),
+            ("action developer error", "\"command exited\"", Crashed),
+            ("action developer error", "\"An error has occurred: Error: boom\"", Raised),
+            ("action developer error", "\"something new\"", Unspecified),
+        ] {
+            assert_eq!(failure(status, error, "").kind, kind, "{error}");
+        }
+        assert_eq!(
+            failure("action developer error", "\"?\"", r#",{"key":"timeout","value":true}"#).kind,
+            Timeout
+        );
+    }
+
+    #[test]
+    fn a_rejected_promise_keeps_class_and_stack() {
+        let error = failure(
+            "application error",
+            r#"{"name":"TypeError","message":"no","stack":"at x"}"#,
+            "",
+        );
+        assert_eq!(error.error_type.as_deref(), Some("TypeError"));
+        assert_eq!((error.message.as_str(), error.trace.as_deref()), ("no", Some("at x")));
+    }
+
+    #[test]
+    fn a_refusal_after_acceptance_is_the_platforms_and_nothing_ran() {
+        for (text, kind) in [
+            ("Too many concurrent requests in flight.", ErrorKind::Throttled),
+            ("Activation processing is not initiated for 60000 ms", ErrorKind::Unavailable),
+        ] {
+            let error = judged(&format!(
+                r#"{{"activationId":"a","start":1,"end":1,"duration":0,"response":{{"result":{{"error":"{text}"}},
+                    "success":false,"status":"action developer error"}},"annotations":[]}}"#
+            ))
+            .unwrap_err();
+            assert_eq!(
+                (error.kind(), error.is_retryable(), error.may_have_run()),
+                (kind, true, false)
+            );
+        }
+    }
+
+    #[test]
+    fn an_array_is_no_result() {
+        let activation = judged(
+            r#"{"activationId":"a","start":1,"response":{"result":[1],"status":"success","success":true}}"#,
+        );
+        assert_eq!(activation.unwrap().outcome.unwrap_err().kind, FunctionErrorKind::BadResult);
+    }
+
+    #[test]
+    fn log_lines_keep_stream_and_time_where_they_have_them() {
+        let line = log_line("2024-01-01T10:00:00.123456789Z stdout:  two words");
+        assert_eq!((line.stream, line.text.as_str()), (Some(LogStream::Stdout), " two words"));
+        assert_eq!(line.at, Some(UNIX_EPOCH + Duration::from_nanos(1_704_103_200_123_456_789)));
+        let line = log_line("2024-01-01T10:00:00.1Z           stderr: x");
+        assert_eq!((line.stream, line.text.as_str()), (Some(LogStream::Stderr), "x"));
+        let line = log_line("2024-01-01T10:00:00.1Z without a stream");
+        assert_eq!(
+            (line.at.is_some(), line.stream, line.text.as_str()),
+            (true, None, "without a stream")
+        );
+        let line = log_line("There was an issue while collecting your logs.");
+        assert_eq!(
+            (line.at, line.text.as_str()),
+            (None, "There was an issue while collecting your logs.")
+        );
+    }
+}

@@ -1,0 +1,204 @@
+//! Requests to the API.
+
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use falco_core::{Error, Result};
+use falco_http::reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use falco_http::reqwest::{Method, RequestBuilder, StatusCode, Url};
+use falco_http::{BodyEnd, Client, Reply, Secret};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
+
+use crate::config::OpenWhiskConfig;
+use crate::name::QualifiedName;
+use crate::refusal::{PLATFORM, refusal};
+
+/// How much is read of a reply of which only the status and a few words matter.
+pub(crate) const SMALL: u64 = 1 << 20;
+
+/// What is being done, for errors.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Operation<'a> {
+    pub(crate) what: &'static str,
+    pub(crate) function: Option<&'a str>,
+    /// Whether the server may start the function for it.
+    pub(crate) runs_code: bool,
+    /// What the server may echo and nobody should see.
+    pub(crate) secrets: &'a [&'a str],
+}
+
+impl<'a> Operation<'a> {
+    pub(crate) fn new(what: &'static str) -> Self {
+        Self { what, function: None, runs_code: false, secrets: &[] }
+    }
+
+    pub(crate) fn on(what: &'static str, function: &'a str) -> Self {
+        Self { function: Some(function), ..Self::new(what) }
+    }
+
+    pub(crate) fn running(what: &'static str, function: &'a str) -> Self {
+        Self { runs_code: true, ..Self::on(what, function) }
+    }
+
+    /// `error`, with what was being done. Only an operation that starts the function leaves doubt.
+    pub(crate) fn name(&self, error: Error) -> Error {
+        let may_have_run = error.may_have_run() && self.runs_code;
+        let error =
+            error.with_platform(PLATFORM).with_operation(self.what).with_may_have_run(may_have_run);
+        match self.function {
+            Some(function) => error.with_function(function),
+            None => error,
+        }
+    }
+}
+
+/// The API of one server, with one key. `Debug` shows the server only.
+#[derive(Clone)]
+pub(crate) struct Api {
+    client: Client,
+    host: Url,
+    api_version: String,
+    namespace: String,
+    authorization: HeaderValue,
+}
+
+impl Api {
+    pub(crate) fn new(config: &OpenWhiskConfig) -> Result<Self> {
+        let basic = Secret::from(BASE64.encode(config.auth.expose()));
+        Ok(Self {
+            client: config.client()?,
+            host: config.host.clone(),
+            api_version: config.api_version.clone(),
+            namespace: config.namespace.clone(),
+            authorization: basic.to_header("Basic ")?,
+        })
+    }
+
+    /// The controller's own description, at the root of the host. It needs no key, and gets none.
+    pub(crate) fn root(&self) -> RequestBuilder {
+        self.client.request(Method::GET, self.url([]))
+    }
+
+    /// A request to a resource of the configured namespace.
+    pub(crate) fn own<'a>(
+        &'a self,
+        method: Method,
+        resource: impl IntoIterator<Item = &'a str>,
+    ) -> RequestBuilder {
+        self.request(method, &self.namespace, resource)
+    }
+
+    /// A request to an action.
+    pub(crate) fn action(&self, method: Method, name: &QualifiedName) -> RequestBuilder {
+        let namespace = name.namespace.as_deref().unwrap_or(&self.namespace);
+        self.request(method, namespace, ["actions"].into_iter().chain(name.segments()))
+    }
+
+    fn request<'a>(
+        &'a self,
+        method: Method,
+        namespace: &'a str,
+        resource: impl IntoIterator<Item = &'a str>,
+    ) -> RequestBuilder {
+        let api = ["api", &self.api_version, "namespaces", namespace];
+        let url = self.url(api.into_iter().chain(resource));
+        self.client.request(method, url).header(AUTHORIZATION, self.authorization.clone())
+    }
+
+    fn url<'a>(&self, segments: impl IntoIterator<Item = &'a str>) -> Url {
+        let mut url = self.host.clone();
+        // Only URLs without a host have no segments, and the configuration admits none of those.
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().extend(segments);
+        }
+        url
+    }
+
+    /// Sends a request and reads at most `limit` bytes of the answer. Any status is `Ok`.
+    pub(crate) async fn send(
+        &self,
+        operation: &Operation<'_>,
+        request: RequestBuilder,
+        limit: u64,
+    ) -> Result<Reply> {
+        let reply = self.client.send(request, limit).await.map_err(|e| operation.name(e))?;
+        tracing::trace!(
+            operation = operation.what,
+            function = operation.function,
+            status = reply.status.as_u16(),
+            bytes = reply.body.len(),
+            "answered"
+        );
+        Ok(reply)
+    }
+
+    /// As [`send`](Self::send), where anything but 2xx is an error.
+    pub(crate) async fn expect_success(
+        &self,
+        operation: &Operation<'_>,
+        request: RequestBuilder,
+        limit: u64,
+    ) -> Result<Reply> {
+        let reply = self.send(operation, request, limit).await?;
+        if reply.status.is_success() { Ok(reply) } else { Err(refusal(operation, &reply)) }
+    }
+
+    /// As [`expect_success`](Self::expect_success), where the thing may not be there.
+    pub(crate) async fn find(
+        &self,
+        operation: &Operation<'_>,
+        request: RequestBuilder,
+        limit: u64,
+    ) -> Result<Option<Reply>> {
+        let reply = self.send(operation, request, limit).await?;
+        match reply.status {
+            status if status.is_success() => Ok(Some(reply)),
+            StatusCode::NOT_FOUND
+                if refusal(operation, &reply).kind() == falco_core::ErrorKind::NotFound =>
+            {
+                Ok(None)
+            }
+            _ => Err(refusal(operation, &reply)),
+        }
+    }
+}
+
+impl fmt::Debug for Api {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Api")
+            .field("host", &self.host.as_str())
+            .field("namespace", &self.namespace)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A request with JSON that is there as bytes already.
+pub(crate) fn with_json(request: RequestBuilder, json: Bytes) -> RequestBuilder {
+    request.header(CONTENT_TYPE, HeaderValue::from_static("application/json")).body(json)
+}
+
+/// The parsed body of a reply.
+pub(crate) fn parse<'a, T: serde::Deserialize<'a>>(
+    operation: &Operation<'_>,
+    reply: &'a Reply,
+) -> Result<T> {
+    reply.json().map_err(|e| operation.name(e))
+}
+
+/// How far the server's clock is ahead of ours, as a reply tells, to the second: negative when it is behind.
+pub(crate) fn clock_ahead(reply: &Reply, now: SystemTime) -> Option<i64> {
+    let date = reply.date()?;
+    let millis = |ahead: Duration| i64::try_from(ahead.as_millis()).unwrap_or(i64::MAX);
+    Some(match date.duration_since(now) {
+        Ok(ahead) => millis(ahead),
+        Err(behind) => -millis(behind.duration()),
+    })
+}
+
+/// Whether the body was cut at the limit: of what echoes the code only the beginning matters.
+pub(crate) fn was_cut(reply: &Reply) -> bool {
+    matches!(reply.end, BodyEnd::OverLimit(_))
+}

@@ -1,0 +1,312 @@
+//! Where OpenWhisk is, and how it is spoken to.
+
+use std::time::Duration;
+
+use falco_core::{Error, Result};
+use falco_http::reqwest::{self, Url};
+use falco_http::{Client, ClientConfig, Secret};
+
+use crate::name::is_entity_name;
+use crate::wskprops::WskProps;
+
+const USER_AGENT: &str = concat!("falco-openwhisk/", env!("CARGO_PKG_VERSION"));
+
+/// Where OpenWhisk is, whose key is used, and how requests are made.
+///
+/// # Examples
+///
+/// A server of one's own, with everything named here:
+///
+/// ```
+/// use falco_openwhisk::OpenWhiskConfig;
+///
+/// let config = OpenWhiskConfig::builder()
+///     .apihost("http://localhost:3233")
+///     .auth("23bc46b1-71f6-4ed5-8c54-816aa4f8c502:123zO3xZCLrMN6v2BKK1dXYFpXlPkccOFqm12CdAsMgRU4VrNZ9lyGVCGuMDGIwP")
+///     .build()?;
+/// assert!(!format!("{config:?}").contains("123zO3xZ"));
+/// # Ok::<(), falco_core::Error>(())
+/// ```
+///
+/// What the `wsk` command line uses, with another host:
+///
+/// ```no_run
+/// # use falco_openwhisk::OpenWhiskConfig;
+/// let config = OpenWhiskConfig::builder().apihost("openwhisk.example.org").build_with_env()?;
+/// # Ok::<(), falco_core::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct OpenWhiskConfig {
+    /// Scheme, host, port and a path if there is one.
+    pub(crate) host: Url,
+    pub(crate) api_version: String,
+    pub(crate) auth: Secret,
+    pub(crate) namespace: String,
+    pub(crate) log_limit_mib: Option<u32>,
+    pub(crate) clock_tolerance: Duration,
+    pub(crate) max_poll_interval: Duration,
+    pub(crate) follow_grace: Duration,
+    http: ClientConfig,
+}
+
+impl OpenWhiskConfig {
+    /// Begins a configuration in which nothing is set.
+    pub fn builder() -> OpenWhiskConfigBuilder {
+        OpenWhiskConfigBuilder::new()
+    }
+
+    /// What the `wsk` command line uses: `WHISK_APIHOST`, `WHISK_AUTH` and `WHISK_APIVERSION`, then the file that
+    /// `WSK_CONFIG_FILE` names, or `~/.wskprops`.
+    ///
+    /// Unlike `wsk`, it uses the file's `NAMESPACE`. Unlike Go Falco, it verifies TLS.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` that names the setting which is missing or wrong, or the file that cannot be read.
+    pub fn from_env() -> Result<Self> {
+        Self::builder().build_with_env()
+    }
+
+    pub(crate) fn client(&self) -> Result<Client> {
+        self.http.clone().with_plain_http_only(self.host.scheme() == "http").build()
+    }
+}
+
+/// Builds an [`OpenWhiskConfig`].
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct OpenWhiskConfigBuilder {
+    apihost: Option<String>,
+    api_version: Option<String>,
+    auth: Option<Secret>,
+    namespace: Option<String>,
+    log_limit_mib: Option<u32>,
+    clock_tolerance: Duration,
+    max_poll_interval: Duration,
+    follow_grace: Duration,
+    client_certificate: Option<Secret>,
+    http: ClientConfig,
+}
+
+impl OpenWhiskConfigBuilder {
+    fn new() -> Self {
+        Self {
+            apihost: None,
+            api_version: None,
+            auth: None,
+            namespace: None,
+            log_limit_mib: None,
+            clock_tolerance: Duration::from_secs(10),
+            max_poll_interval: Duration::from_secs(2),
+            follow_grace: Duration::from_secs(60),
+            client_certificate: None,
+            http: ClientConfig::new(USER_AGENT),
+        }
+    }
+
+    /// The API host, such as `openwhisk.example.org` or `http://localhost:3233`; `https://` unless it says otherwise.
+    pub fn apihost(mut self, apihost: impl Into<String>) -> Self {
+        self.apihost = Some(apihost.into());
+        self
+    }
+
+    /// The key, as `UUID:KEY`. Keep it in a file or in the environment: command lines can be seen by others.
+    pub fn auth(mut self, auth: impl Into<Secret>) -> Self {
+        self.auth = Some(auth.into());
+        self
+    }
+
+    /// The namespace; by default the one of the key.
+    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
+        self.namespace = Some(namespace.into());
+        self
+    }
+
+    /// The version of the API; `v1` unless set.
+    pub fn api_version(mut self, version: impl Into<String>) -> Self {
+        self.api_version = Some(version.into());
+        self
+    }
+
+    /// How much log an activation may write, in MiB; the server's default (10) unless set.
+    ///
+    /// With 0 the server collects no logs, and frees an activation's place under the concurrency limit sooner.
+    pub fn log_limit_mib(mut self, mib: u32) -> Self {
+        self.log_limit_mib = Some(mib);
+        self
+    }
+
+    /// How far the clocks of the driver and of the server's machines may differ; ten seconds unless set.
+    ///
+    /// Activations are found by the time at which they began, by the server's clock.
+    pub fn clock_tolerance(mut self, tolerance: Duration) -> Self {
+        self.clock_tolerance = tolerance;
+        self
+    }
+
+    /// The longest pause between two looks at activations that have not ended; two seconds unless set.
+    pub fn max_poll_interval(mut self, interval: Duration) -> Self {
+        self.max_poll_interval = interval;
+        self
+    }
+
+    /// How long after the function's own limits `invoke` looks for an activation that it was told to look for; a
+    /// minute unless set.
+    ///
+    /// The server stops waiting after a minute, and says under which id the record will be found.
+    pub fn follow_grace(mut self, grace: Duration) -> Self {
+        self.follow_grace = grace;
+        self
+    }
+
+    /// Skips the verification of TLS certificates: whoever stands between can then read the key.
+    pub fn insecure(mut self, insecure: bool) -> Self {
+        self.http = self.http.with_insecure(insecure);
+        self
+    }
+
+    /// Trusts the CA certificates in `pem` besides those of the system: the better way with a self-signed server.
+    pub fn ca_certificates(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.http = self.http.with_ca_certificates(pem);
+        self
+    }
+
+    /// Presents a client certificate: its chain and its private key, both in PEM, one after the other.
+    pub fn client_certificate(mut self, pem: impl Into<Secret>) -> Self {
+        self.client_certificate = Some(pem.into());
+        self
+    }
+
+    /// Goes through a proxy, such as `http://user:password@proxy:3128`.
+    pub fn proxy(mut self, url: impl Into<Secret>) -> Self {
+        self.http = self.http.with_proxy(url);
+        self
+    }
+
+    /// Limits the time until a connection stands; ten seconds unless set.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.http = self.http.with_connect_timeout(timeout);
+        self
+    }
+
+    /// Limits the time in which the server sends nothing; ninety seconds unless set. Blocking invocations are held
+    /// open for up to 75.
+    pub fn read_timeout(mut self, timeout: Duration) -> Self {
+        self.http = self.http.with_read_timeout(timeout);
+        self
+    }
+
+    /// Uses an HTTP client made elsewhere; its time-outs, proxy and TLS settings then count, and none of these.
+    pub fn client(mut self, client: reqwest::Client) -> Self {
+        self.http = self.http.with_client(client);
+        self
+    }
+
+    /// The configuration, from what was set here alone.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` that names the setting which is missing or wrong.
+    pub fn build(self) -> Result<OpenWhiskConfig> {
+        let apihost = self.apihost.as_deref().ok_or_else(|| {
+            Error::invalid_input("no API host is set")
+                .with_hint("set WHISK_APIHOST, or APIHOST in ~/.wskprops, or pass --apihost")
+        })?;
+        let auth = self.auth.ok_or_else(|| {
+            Error::invalid_input("no key is set").with_hint(
+                "set WHISK_AUTH, or AUTH in ~/.wskprops (`wsk property get --auth` shows it)",
+            )
+        })?;
+        check_auth(&auth)?;
+        let namespace = self.namespace.unwrap_or_else(|| "_".into());
+        if !is_entity_name(&namespace) {
+            return Err(Error::invalid_input(format!("NAMESPACE: {namespace:?} is no namespace")));
+        }
+        let api_version = self.api_version.unwrap_or_else(|| "v1".into());
+        if !api_version.chars().all(|c| c.is_ascii_alphanumeric() || c == '.') {
+            return Err(Error::invalid_input(format!("APIVERSION: {api_version:?} is no version")));
+        }
+        let http = match self.client_certificate {
+            Some(pem) => self.http.with_client_certificate(pem),
+            None => self.http,
+        };
+        Ok(OpenWhiskConfig {
+            host: parse_apihost(apihost)?,
+            api_version,
+            auth,
+            namespace,
+            log_limit_mib: self.log_limit_mib,
+            clock_tolerance: self.clock_tolerance,
+            max_poll_interval: self.max_poll_interval,
+            follow_grace: self.follow_grace,
+            http,
+        })
+    }
+
+    /// The configuration; what was not set here comes from the environment, as in [`OpenWhiskConfig::from_env`].
+    ///
+    /// # Errors
+    ///
+    /// As [`OpenWhiskConfig::from_env`].
+    pub fn build_with_env(self) -> Result<OpenWhiskConfig> {
+        self.build_with(&|name| std::env::var(name).ok())
+    }
+
+    /// As [`build_with_env`](Self::build_with_env), with an environment of the caller's; for tests, mostly.
+    ///
+    /// # Errors
+    ///
+    /// As [`OpenWhiskConfig::from_env`].
+    pub fn build_with(mut self, var: &dyn Fn(&str) -> Option<String>) -> Result<OpenWhiskConfig> {
+        let file = WskProps::find(var)?;
+        let setting = |variable: &str, key: &str| {
+            let value = var(variable).filter(|value| !value.is_empty()).map(Secret::from);
+            value.or_else(|| file.get(key))
+        };
+        let text = |secret: Secret| secret.expose().to_owned();
+        self.apihost = self.apihost.or_else(|| setting("WHISK_APIHOST", "APIHOST").map(text));
+        self.auth = self.auth.or_else(|| setting("WHISK_AUTH", "AUTH"));
+        self.api_version =
+            self.api_version.or_else(|| setting("WHISK_APIVERSION", "APIVERSION").map(text));
+        self.namespace = self.namespace.or_else(|| file.get("NAMESPACE").map(text));
+        if self.client_certificate.is_none() {
+            self.client_certificate = file.client_certificate()?;
+        }
+        self.build()
+    }
+}
+
+fn parse_apihost(apihost: &str) -> Result<Url> {
+    let bad = |why: &str| {
+        Error::invalid_input(format!("APIHOST: {why}"))
+            .with_hint("write a host such as openwhisk.example.org, or http://localhost:3233")
+    };
+    let trimmed = apihost.trim().trim_end_matches('/');
+    let absolute =
+        if trimmed.starts_with("http") { trimmed.to_owned() } else { format!("https://{trimmed}") };
+    // Checked on the text, so that no error shows what may be a password.
+    if trimmed.contains('@') {
+        return Err(bad("it holds a user or a password; the key is a setting of its own"));
+    }
+    let url: Url = absolute.parse().map_err(|_| bad(&format!("{trimmed:?} is no host")))?;
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() || url.query().is_some() {
+        return Err(bad(&format!("{trimmed:?} is no host")));
+    }
+    Ok(url)
+}
+
+/// The server answers any malformed key with a plain 401, so that it is worth looking before.
+fn check_auth(auth: &Secret) -> Result<()> {
+    let well_formed = auth.expose().split_once(':').is_some_and(|(uuid, key)| {
+        let plain = |part: &str| {
+            !part.is_empty() && part.chars().all(|c| c.is_ascii_graphic() && c != '"' && c != '\'')
+        };
+        plain(uuid) && plain(key)
+    });
+    if well_formed {
+        return Ok(());
+    }
+    Err(Error::invalid_input("AUTH: the key is malformed").with_hint(
+        "it has the form UUID:KEY, without quotes, blanks or line breaks; `wsk property get --auth` shows it",
+    ))
+}

@@ -1,0 +1,118 @@
+//! From OpenWhisk's actions to Falco's deployments.
+
+use std::time::Duration;
+
+use falco_core::{Deployment, Error, Result, RuntimeName, Scaling};
+
+use crate::client::Operation;
+use crate::limits::Limits;
+use crate::name::QualifiedName;
+use crate::refusal::PLATFORM;
+use crate::wire::{Action, ActionLimits, Marks, PutLimits, annotation};
+
+/// The annotation by which Falco knows its own actions.
+pub(crate) const MARKS: &str = "falco";
+
+/// The deployment that an action is. Without Falco's marks the runtime is the kind.
+pub(crate) fn deployment(operation: &Operation<'_>, action: &Action<'_>) -> Result<Deployment> {
+    let marks: Option<Marks> = annotation(&action.annotations, MARKS);
+    let kind: Option<String> = annotation(&action.annotations, "exec");
+    let runtime = match &marks {
+        Some(marks) => marks.runtime.clone(),
+        None => kind.as_deref().unwrap_or("unknown").parse().map_err(|e| operation.name(e))?,
+    };
+    let (namespace, package) = match action.namespace.split_once('/') {
+        Some((namespace, package)) => (namespace, Some(package)),
+        None => (&*action.namespace, None),
+    };
+    let name = QualifiedName {
+        namespace: Some(namespace.to_owned()),
+        package: package.map(str::to_owned),
+        name: action.name.clone().into_owned(),
+    };
+    let mut deployment = named(&name, runtime)
+        .with_scaling(scaling(&action.limits))
+        .with_ownership(marks.and_then(|marks| marks.ownership));
+    if let Some(kind) = kind {
+        deployment = deployment.with_attribute("kind", kind);
+    }
+    if let Some(version) = &action.version {
+        deployment = deployment.with_attribute("version", &**version);
+    }
+    Ok(deployment)
+}
+
+/// A deployment of which only the name is known.
+pub(crate) fn named(name: &QualifiedName, runtime: RuntimeName) -> Deployment {
+    Deployment::new(PLATFORM, name.filter(), name.to_string(), runtime)
+}
+
+/// Where a deployment is.
+pub(crate) fn location(
+    operation: &Operation<'_>,
+    deployment: &Deployment,
+) -> Result<QualifiedName> {
+    if deployment.platform != PLATFORM {
+        let error =
+            Error::invalid_input(format!("this is a deployment on {}", deployment.platform));
+        return Err(operation.name(error));
+    }
+    deployment.id.parse().map_err(|e| operation.name(e))
+}
+
+fn scaling(limits: &ActionLimits) -> Scaling {
+    Scaling {
+        memory_mib: limits.memory_mib,
+        timeout: limits.timeout_ms.map(Duration::from_millis),
+        concurrency: limits.concurrency,
+        max_instances: limits.instances,
+        ..Scaling::default()
+    }
+}
+
+/// The limits of an action for what was asked, checked against those of the namespace.
+///
+/// # Errors
+///
+/// `InvalidInput` for a size out of bounds, `Unsupported` for one that OpenWhisk does not have.
+pub(crate) fn action_limits(asked: &Scaling, allowed: &Limits) -> Result<PutLimits> {
+    asked.validate()?;
+    if asked.cpus.is_some() {
+        return Err(Error::unsupported("OpenWhisk derives processors from memory")
+            .with_hint("set the memory instead of cpus"));
+    }
+    if asked.min_instances.is_some() {
+        return Err(Error::unsupported("OpenWhisk keeps no instances warm on request")
+            .with_hint("leave min_instances unset"));
+    }
+    if let (Some(asked), Some(bounds)) = (asked.memory_mib, allowed.memory_mib())
+        && !bounds.contains(asked)
+    {
+        return Err(Error::invalid_input(format!(
+            "memory: {asked} MiB, and the namespace allows {} to {} MiB",
+            bounds.min, bounds.max
+        )));
+    }
+    if let (Some(asked), Some(bounds)) = (asked.timeout, allowed.timeout())
+        && !bounds.contains(asked)
+    {
+        return Err(Error::invalid_input(format!(
+            "timeout: {asked:?}, and the namespace allows {:?} to {:?}",
+            bounds.min, bounds.max
+        )));
+    }
+    if let (Some(asked), Some(max)) = (asked.concurrency, allowed.max_action_concurrency)
+        && asked > max
+    {
+        return Err(Error::invalid_input(format!(
+            "concurrency: {asked} activations in one container, and the namespace allows {max}"
+        )));
+    }
+    Ok(PutLimits {
+        timeout_ms: asked.timeout.map(|t| u64::try_from(t.as_millis()).unwrap_or(u64::MAX)),
+        memory_mib: asked.memory_mib,
+        logs_mib: None,
+        concurrency: asked.concurrency,
+        instances: asked.max_instances,
+    })
+}

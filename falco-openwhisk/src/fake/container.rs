@@ -1,0 +1,256 @@
+//! Functions in processes, started as OpenWhisk's runtimes start them (contract, 6.6b).
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use falco_core::Code;
+use falco_package::Archive;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::sync::{OnceCell, Semaphore};
+
+use super::lock;
+use super::outcome::Outcome;
+use super::world::Action;
+
+const PYTHON_LAUNCHER: &str = include_str!("launcher.py");
+const NODE_LAUNCHER: &str = include_str!("launcher.js");
+
+/// What the kind's image says it is; an executable that was made for another is refused.
+const NATIVE_ENVIRONMENT: &str = "openwhisk/action-golang-v1.20";
+
+/// Descriptor 3 is the pipe; what is printed goes into files. Only a shell can arrange that without unsafe code.
+const REDIRECTED: &str = r#"exec 3>&1 1>"$1" 2>"$2"; shift 2; exec "$@""#;
+
+/// The warm processes, and the room for more.
+pub(super) struct Containers {
+    room: Semaphore,
+    warm: Mutex<HashMap<String, Vec<Container>>>,
+    interpreters: [OnceCell<OsString>; 2],
+}
+
+/// What one activation came to.
+pub(super) struct Ran {
+    pub(super) outcome: Outcome,
+    pub(super) init: Option<Duration>,
+    pub(super) run: Duration,
+    pub(super) waited: Duration,
+    pub(super) logs: Vec<String>,
+}
+
+/// A process that runs one function, one activation after the other.
+struct Container {
+    _child: Child,
+    stdin: ChildStdin,
+    answers: BufReader<ChildStdout>,
+    directory: TempDir,
+    read: [usize; 2],
+}
+
+impl Containers {
+    pub(super) fn new(containers: usize) -> Self {
+        Self {
+            room: Semaphore::new(containers),
+            warm: Mutex::default(),
+            interpreters: [OnceCell::new(), OnceCell::new()],
+        }
+    }
+
+    /// Runs an activation, in a warm container or in a new one.
+    pub(super) async fn run(&self, action: &Action, id: &str, arguments: &Value) -> Ran {
+        let received = Instant::now();
+        let _place = self.room.acquire().await;
+        let key = format!("{}@{}@{}", action.full_name(), action.version(), action.updated);
+        let warm = lock(&self.warm).get_mut(&key).and_then(Vec::pop);
+        let waited = received.elapsed();
+        let limit = Duration::from_millis(action.timeout_ms);
+        let (mut container, init) = match warm {
+            Some(container) => (container, None),
+            None => {
+                let begun = Instant::now();
+                let started = tokio::time::timeout(limit, self.start(action, id)).await;
+                let init = Some(begun.elapsed());
+                let failed =
+                    |outcome, logs| Ran { outcome, init, run: Duration::ZERO, waited, logs };
+                match started {
+                    Ok(Ok(container)) => (container, init),
+                    Ok(Err((text, logs))) => return failed(Outcome::developer_error(text), logs),
+                    Err(_) => {
+                        let during = " during initialization";
+                        return failed(Outcome::timeout(action.timeout_ms, during), Vec::new());
+                    }
+                }
+            }
+        };
+        let begun = Instant::now();
+        let outcome =
+            match tokio::time::timeout(limit, container.answer(action, id, arguments)).await {
+                Ok(outcome) => outcome,
+                Err(_) => Outcome::timeout(action.timeout_ms, ""),
+            };
+        let run = begun.elapsed();
+        let logs = container.logs();
+        if outcome.container_lives {
+            lock(&self.warm).entry(key).or_default().push(container);
+        }
+        Ran { outcome, init, run, waited, logs }
+    }
+
+    async fn start(&self, action: &Action, id: &str) -> Result<Container, (String, Vec<String>)> {
+        let internal = |text: String| (text, Vec::new());
+        let directory = TempDir::new().map_err(|e| internal(e.to_string()))?;
+        let at = directory.path().join("bin");
+        let command = self.unpack(action, &at).await.map_err(internal)?;
+        let [out, err] = log_files(directory.path());
+        let mut shell = Command::new("/bin/sh");
+        shell.arg("-c").arg(REDIRECTED).arg("sh").arg(&out).arg(&err).args(command);
+        shell.current_dir(&at).env_clear().env("PYTHONIOENCODING", "UTF-8");
+        shell.env("__OW_API_HOST", "http://127.0.0.1").env("__OW_WAIT_FOR_ACK", "1");
+        shell.env("__OW_NAMESPACE", "guest").env("__OW_ACTIVATION_ID", id);
+        shell.env("__OW_ACTION_NAME", format!("/guest/{}", action.full_name()));
+        for parameter in action.parameters.iter().filter(|p| p["init"] == true) {
+            let text = match &parameter["value"] {
+                Value::String(text) => text.clone(),
+                other => other.to_string(),
+            };
+            shell.env(parameter["key"].as_str().unwrap_or_default(), text);
+        }
+        shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
+        let mut child = shell.spawn().map_err(|e| internal(e.to_string()))?;
+        let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err(internal("no pipes".into()));
+        };
+        let answers = BufReader::new(stdout);
+        let mut container = Container { _child: child, stdin, answers, directory, read: [0; 2] };
+        let ready = container.line().await;
+        let is_ok = serde_json::from_str::<Value>(&ready).is_ok_and(|ready| ready["ok"] == true);
+        if is_ok {
+            return Ok(container);
+        }
+        Err(("Cannot start action. Check logs for details.".into(), container.logs()))
+    }
+
+    /// Puts the code where its runtime looks for it; what is to be started.
+    async fn unpack(&self, action: &Action, at: &Path) -> Result<Vec<OsString>, String> {
+        let text = |e: falco_core::Error| e.to_string();
+        let code = if action.is_binary() {
+            let zip = BASE64.decode(action.code.trim()).map_err(|e| e.to_string())?;
+            Code::Archive(zip.into())
+        } else {
+            Code::Source(action.code.as_str().into())
+        };
+        let family = action.kind.split(':').next().unwrap_or_default();
+        let (single, launcher) = match family {
+            "python" => ("main__.py", PYTHON_LAUNCHER),
+            "nodejs" => ("source.js", NODE_LAUNCHER),
+            "go" => ("exec", ""),
+            other => return Err(format!("the fake does not run {other}")),
+        };
+        let mut archive = Archive::from_code(&code, single).map_err(text)?;
+        // The runtime's own words for what it could not make an executable of.
+        const NO_BINARY: &str =
+            "The action failed to generate or locate a binary. See logs for details.";
+        if family == "python" && action.is_binary() {
+            archive.rename("__main__.py", single).map_err(|_| NO_BINARY.to_owned())?;
+        }
+        if family == "go" {
+            archive.check_native().map_err(|_| NO_BINARY.to_owned())?;
+            let made_for = archive.get("exec.env").map(|file| file.content.clone());
+            if made_for.as_deref() != Some(NATIVE_ENVIRONMENT.as_bytes()) {
+                return Err(NO_BINARY.into());
+            }
+        }
+        archive.unpack_to(at).map_err(text)?;
+        if family == "go" {
+            return Ok(vec![at.join("exec").into()]);
+        }
+        let file =
+            at.with_file_name(if family == "python" { "launcher.py" } else { "launcher.js" });
+        std::fs::write(&file, launcher).map_err(|e| e.to_string())?;
+        Ok(vec![self.interpreter(family).await?, file.into(), action.main.clone().into()])
+    }
+
+    /// The interpreter's own path: what PATH has may be a script that needs the environment which functions lack.
+    async fn interpreter(&self, family: &str) -> Result<OsString, String> {
+        let (slot, program, arguments) = match family {
+            "python" => {
+                (&self.interpreters[0], "python3", ["-c", "import sys; print(sys.executable)"])
+            }
+            _ => (&self.interpreters[1], "node", ["-p", "process.execPath"]),
+        };
+        let path = slot
+            .get_or_try_init(|| async {
+                let output = Command::new(program).args(arguments).output().await;
+                let output = output.map_err(|e| format!("{program}: {e}"))?;
+                Ok::<_, String>(String::from_utf8_lossy(&output.stdout).trim().to_owned().into())
+            })
+            .await?;
+        Ok(path.clone())
+    }
+}
+
+impl Container {
+    async fn line(&mut self) -> String {
+        let mut line = Vec::new();
+        let _ = self.answers.read_until(b'\n', &mut line).await;
+        String::from_utf8_lossy(&line).trim_end_matches('\n').to_owned()
+    }
+
+    async fn answer(&mut self, action: &Action, id: &str, arguments: &Value) -> Outcome {
+        let deadline = super::world::now_millis() + action.timeout_ms;
+        let request = json!({"value": arguments, "namespace": "guest", "activation_id": id,
+            "action_name": format!("/guest/{}", action.full_name()), "action_version": action.version(),
+            "transaction_id": id, "deadline": deadline.to_string()});
+        let sent = self.stdin.write_all(format!("{request}\n").as_bytes()).await;
+        let line = if sent.is_ok() { self.line().await } else { String::new() };
+        if line.is_empty() {
+            return Outcome::developer_error("command exited");
+        }
+        if !action.kind.starts_with("nodejs") {
+            return Outcome::of_line(&line);
+        }
+        match serde_json::from_str::<Value>(&line) {
+            Ok(Value::Object(mut answer)) => {
+                match (answer.remove("failure"), answer.remove("result")) {
+                    (Some(Value::String(text)), _) => Outcome::developer_error(text),
+                    (_, Some(result)) => Outcome::of_line(&result.to_string()),
+                    _ => Outcome::developer_error("command exited"),
+                }
+            }
+            _ => Outcome::developer_error("command exited"),
+        }
+    }
+
+    /// What was printed since the last time, as the server writes it.
+    fn logs(&mut self) -> Vec<String> {
+        let files = log_files(self.directory.path());
+        let now = jiff::Timestamp::now();
+        let mut lines = Vec::new();
+        for ((file, read), stream) in files.iter().zip(&mut self.read).zip(["stdout", "stderr"]) {
+            let bytes = std::fs::read(file).unwrap_or_default();
+            let text = String::from_utf8_lossy(bytes.get(*read..).unwrap_or_default()).into_owned();
+            *read = bytes.len();
+            lines.extend(
+                text.lines().map(|line| format!("{:<30} {stream}: {line}", now.to_string())),
+            );
+        }
+        lines
+    }
+}
+
+fn log_files(directory: &Path) -> [std::path::PathBuf; 2] {
+    ["stdout", "stderr"].map(|name| directory.join(name))
+}
+
+const _: fn() = || {
+    fn shared<T: Send + Sync>() {}
+    shared::<Arc<Containers>>();
+};

@@ -1,0 +1,183 @@
+//! What the server offers and allows.
+
+use std::time::Duration;
+
+use falco_core::{Bounds, Capabilities, ErrorKind, RateLimit, Result, RuntimeName};
+use falco_http::reqwest::Method;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+use crate::client::{Api, Operation, SMALL, parse};
+
+/// One MiB: the server's limit of arguments and results, unless the namespace's limits say otherwise.
+const DEFAULT_PAYLOAD: u64 = 1 << 20;
+
+/// The server's limit of code, counted on the text that is sent: for an archive that is its base64.
+pub(crate) const MAX_CODE: u64 = 48 << 20;
+
+/// The limits of the namespace. Each may be absent; those that are, are not checked before sending.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Limits {
+    invocations_per_minute: Option<u32>,
+    concurrent_invocations: Option<u32>,
+    min_action_memory: Option<u32>,
+    max_action_memory: Option<u32>,
+    min_action_timeout: Option<u64>,
+    max_action_timeout: Option<u64>,
+    pub(crate) max_action_concurrency: Option<u32>,
+    max_parameter_size: Option<String>,
+}
+
+impl Limits {
+    pub(crate) fn max_payload(&self) -> u64 {
+        self.max_parameter_size.as_deref().and_then(parse_size).unwrap_or(DEFAULT_PAYLOAD)
+    }
+
+    pub(crate) fn memory_mib(&self) -> Option<Bounds<u32>> {
+        Some(Bounds { min: self.min_action_memory?, max: self.max_action_memory? })
+    }
+
+    pub(crate) fn timeout(&self) -> Option<Bounds<Duration>> {
+        let millis = Duration::from_millis;
+        Some(Bounds {
+            min: millis(self.min_action_timeout?),
+            max: millis(self.max_action_timeout?),
+        })
+    }
+}
+
+/// A size as the server writes it: a number and a unit, `1 MB` being 2²⁰ bytes.
+fn parse_size(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let number: u64 = text[..digits].parse().ok()?;
+    let unit: u64 = match text[digits..].trim().to_ascii_uppercase().as_str() {
+        "" | "B" => 1,
+        "K" | "KB" => 1 << 10,
+        "M" | "MB" => 1 << 20,
+        "G" | "GB" => 1 << 30,
+        _ => return None,
+    };
+    number.checked_mul(unit)
+}
+
+/// A kind of action that the server offers.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub(crate) struct Kind {
+    pub(crate) kind: String,
+    #[serde(default)]
+    pub(crate) image: Option<String>,
+    #[serde(default)]
+    pub(crate) deprecated: bool,
+    #[serde(default)]
+    pub(crate) default: bool,
+}
+
+/// What the server says of itself.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Server {
+    pub(crate) limits: Limits,
+    /// The kinds by family; `None` when the server does not tell, as behind some gateways.
+    pub(crate) kinds: Option<BTreeMap<String, Vec<Kind>>>,
+}
+
+#[derive(Deserialize)]
+struct Description {
+    runtimes: BTreeMap<String, Vec<Kind>>,
+}
+
+impl Server {
+    /// Asks the server. A namespace's limits are not there on old servers, and a gateway may hide the manifest: what
+    /// is not there stays unknown. That the key is refused, or that nobody answers, is an error.
+    pub(crate) async fn ask(api: &Api) -> Result<Self> {
+        let operation = Operation::new("connect");
+        let limits = match api.find(&operation, api.own(Method::GET, ["limits"]), SMALL).await {
+            Ok(Some(reply)) => parse(&operation, &reply)?,
+            Ok(None) => Limits::default(),
+            Err(e) if e.kind() == ErrorKind::Unsupported => Limits::default(),
+            Err(e) => return Err(e),
+        };
+        let kinds = match api.send(&operation, api.root(), SMALL).await {
+            Ok(reply) if reply.status.is_success() => {
+                reply.json::<Description>().map(|description| description.runtimes).ok()
+            }
+            Ok(_) => None,
+            Err(e) => return Err(e),
+        };
+        if kinds.is_none() {
+            tracing::debug!("the server does not tell which runtimes it has");
+        }
+        Ok(Self { limits, kinds })
+    }
+
+    pub(crate) fn capabilities(&self) -> Capabilities {
+        let limits = &self.limits;
+        Capabilities {
+            submit: true,
+            logs: true,
+            scaling: true,
+            max_payload: Some(limits.max_payload()),
+            max_submit_payload: Some(limits.max_payload()),
+            max_result: Some(limits.max_payload()),
+            max_code: Some(MAX_CODE),
+            concurrency: limits.concurrent_invocations,
+            rate: limits
+                .invocations_per_minute
+                .map(|invocations| RateLimit { invocations, window: Duration::from_secs(60) }),
+            memory_mib: limits.memory_mib(),
+            timeout: limits.timeout(),
+            runtimes: self.runtimes(),
+        }
+    }
+
+    /// The runtimes by the names that users give them: family with major version, and each kind.
+    fn runtimes(&self) -> Vec<String> {
+        let Some(kinds) = &self.kinds else {
+            return ["python:3", "nodejs", "native"].map(String::from).to_vec();
+        };
+        let mut names = Vec::new();
+        for kind in kinds.values().flatten().filter(|kind| !kind.deprecated) {
+            let Ok(name) = kind.kind.parse::<RuntimeName>() else { continue };
+            let major = name.version().and_then(|version| version.split('.').next());
+            let general = major.map(|major| format!("{}:{major}", name.family()));
+            for name in general.into_iter().chain([kind.kind.clone()]) {
+                if !names.contains(&name) {
+                    names.push(name);
+                }
+            }
+        }
+        if kinds.contains_key("go") {
+            names.push("native".into());
+        }
+        names
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_as_the_server_writes_them() {
+        for (text, bytes) in [
+            ("1 MB", Some(1 << 20)),
+            ("5 KB", Some(5120)),
+            ("7", Some(7)),
+            ("x MB", None),
+            ("1 XB", None),
+        ] {
+            assert_eq!(parse_size(text), bytes, "{text}");
+        }
+        assert_eq!(parse_size("99999999999999 GB"), None);
+    }
+
+    #[test]
+    fn limits_that_are_absent_are_unknown() {
+        let limits: Limits = serde_json::from_str("{\"maxActionMemory\":512}").unwrap();
+        let server = Server { limits, kinds: None };
+        let capabilities = server.capabilities();
+        assert_eq!((capabilities.memory_mib, capabilities.rate), (None, None));
+        assert_eq!(capabilities.max_payload, Some(1 << 20));
+    }
+}

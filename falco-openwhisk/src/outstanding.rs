@@ -1,0 +1,239 @@
+//! What is known of a deployment's activations: those that are waited for, and the records that were seen.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use falco_core::{Activation, ActivationId, Pending};
+use falco_http::{Delivery, Inbox};
+use tokio::time::Instant;
+
+use crate::wire::is_activation_id;
+
+/// Records of the list's first page; whatever began before them is not seen by looking at the newest.
+pub(crate) const PAGE: usize = 200;
+
+/// So many activations are asked for one by one at most, each time that is looked.
+const MAX_STRAGGLERS: usize = 8;
+
+/// Records that nobody waits for yet are kept, for their submission may still be on its way; large ones are not.
+const KEPT_UNCLAIMED: usize = 1000;
+const MAX_UNCLAIMED_BYTES: usize = 64 << 10;
+
+/// No request is repeated sooner.
+pub(crate) const MIN_INTERVAL: Duration = Duration::from_millis(100);
+
+/// The activations of one deployment.
+#[derive(Debug)]
+pub(crate) struct Outstanding {
+    waiting: HashMap<ActivationId, Waiting>,
+    inbox: Inbox<Activation>,
+    /// The records that were seen, by start and id: from `covered_since` on, all of which somebody had looked.
+    seen: BTreeSet<(u64, u128)>,
+    covered_since: u64,
+    /// Whether something was submitted since the last look.
+    pub(crate) has_new: bool,
+    /// Where a walk through the list was left.
+    pub(crate) resume: Option<Cursor>,
+    pub(crate) last_look: Option<Instant>,
+    pub(crate) next_count: Option<Instant>,
+    pub(crate) next_full_walk: Option<Instant>,
+    pub(crate) page_size: usize,
+    pub(crate) interval: Duration,
+}
+
+/// Where in the list to read on: at records that began at `upto` or before, without the first `skip` of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Cursor {
+    pub(crate) upto: Option<u64>,
+    pub(crate) skip: usize,
+    /// Whether the walk ends where it meets what was seen before.
+    pub(crate) until_seen: bool,
+}
+
+/// An activation that is waited for and was not found yet.
+#[derive(Debug)]
+struct Waiting {
+    /// No record begins before, tolerance apart; by our clock.
+    since: SystemTime,
+    registered: Instant,
+    next_get: Option<Instant>,
+}
+
+/// A row of the list, as far as it is needed to find one's way.
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) id: u128,
+    pub(crate) start: u64,
+}
+
+/// What to look for.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// The earliest start of whatever the list is read for, in milliseconds; `None` when there is nothing.
+    pub(crate) since: Option<u64>,
+    /// What is asked for one by one.
+    pub(crate) stragglers: Vec<ActivationId>,
+}
+
+impl Outstanding {
+    pub(crate) fn new() -> Self {
+        Self {
+            waiting: HashMap::new(),
+            inbox: Inbox::new(KEPT_UNCLAIMED),
+            seen: BTreeSet::new(),
+            covered_since: u64::MAX,
+            has_new: false,
+            resume: None,
+            last_look: None,
+            next_count: None,
+            next_full_walk: None,
+            page_size: PAGE,
+            interval: MIN_INTERVAL,
+        }
+    }
+
+    /// Takes note that an activation is waited for.
+    pub(crate) fn expect(&mut self, pending: &Pending) {
+        self.inbox.expect(pending.id.clone());
+        if self.waiting.contains_key(&pending.id) || !self.inbox.read([&pending.id]).is_empty() {
+            return;
+        }
+        self.has_new = true;
+        let waiting =
+            Waiting { since: pending.submitted_at, registered: Instant::now(), next_get: None };
+        self.waiting.insert(pending.id.clone(), waiting);
+    }
+
+    /// The records of these that were found.
+    pub(crate) fn found(&self, pending: &[Pending]) -> Vec<Activation> {
+        let records = self.inbox.read(pending.iter().map(|pending| &pending.id));
+        records.into_iter().map(|(_, activation)| activation).collect()
+    }
+
+    /// Lets go of activations.
+    pub(crate) fn release(&mut self, ids: &[ActivationId]) {
+        for id in ids {
+            self.waiting.remove(id);
+        }
+        self.inbox.release(ids);
+    }
+
+    /// Whether anything is waited for.
+    pub(crate) fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// What the next look is for. `tolerance` is how far clocks may differ, `behind` how far the server's is known to
+    /// be behind ours; `patience` is the age at which an activation is asked for by its id whatever the list says.
+    pub(crate) fn plan(
+        &mut self,
+        now: Instant,
+        tolerance: Duration,
+        behind: Duration,
+        patience: Duration,
+    ) -> Plan {
+        // Below this, records are no longer on the first page.
+        let first_page = self.seen.iter().rev().nth(PAGE - 1).map_or(0, |(start, _)| *start);
+        let lower_bound =
+            |waiting: &Waiting| millis(waiting.since).saturating_sub(as_millis(tolerance + behind));
+        let overtaken = |waiting: &Waiting| millis(waiting.since) < first_page;
+        let seen_ids: std::collections::HashSet<u128> = match self.waiting.len() {
+            0 => Default::default(),
+            _ => self.seen.iter().map(|(_, id)| *id).collect(),
+        };
+        let mut stragglers = Vec::new();
+        let mut due = Vec::new();
+        let mut since: Option<u64> = None;
+        let mut since_of_stragglers: Option<u64> = None;
+        for (id, waiting) in &mut self.waiting {
+            let age = now.saturating_duration_since(waiting.registered);
+            // A record that was seen, and was not kept when nobody waited for it.
+            let was_missed = number(id).is_some_and(|id| seen_ids.contains(&id));
+            let bound = lower_bound(waiting);
+            if !(was_missed || overtaken(waiting) || age >= patience) {
+                since = Some(since.map_or(bound, |since| since.min(bound)));
+                continue;
+            }
+            since_of_stragglers = Some(since_of_stragglers.map_or(bound, |since| since.min(bound)));
+            stragglers.push(id.clone());
+            if waiting.next_get.is_none_or(|at| at <= now) && due.len() < MAX_STRAGGLERS {
+                let pause = (age / 4).clamp(Duration::from_millis(250), Duration::from_secs(15));
+                waiting.next_get = Some(now + pause);
+                due.push(id.clone());
+            }
+        }
+        if stragglers.len() > MAX_STRAGGLERS {
+            since = since.into_iter().chain(since_of_stragglers).min();
+        }
+        Plan { since, stragglers: due }
+    }
+
+    /// Prepares a look at the list from `since` on. Where nobody has looked so far back, all of it is read.
+    pub(crate) fn look_since(&mut self, since: u64) {
+        if since < self.covered_since {
+            self.covered_since = since;
+            self.resume = Some(Cursor::default());
+        }
+        // Not each time: `since` may go back a little, and then what was seen should still be known.
+        let forgotten = self.seen.range(..(since, 0)).count();
+        if forgotten > self.seen.len() / 2 && forgotten > 10_000 {
+            self.seen = self.seen.split_off(&(since, 0));
+            self.covered_since = since;
+        }
+    }
+
+    /// How many records were seen that began at `since` or later.
+    pub(crate) fn seen_since(&self, since: u64) -> u64 {
+        self.seen.range((since, 0)..).count() as u64
+    }
+
+    pub(crate) fn has_seen(&self, row: &Row) -> bool {
+        self.seen.contains(&(row.start, row.id))
+    }
+
+    /// Takes note that a record was seen; whether it is new.
+    pub(crate) fn see(&mut self, row: &Row) -> bool {
+        self.seen.insert((row.start, row.id))
+    }
+
+    /// Whether a record is worth keeping: somebody waits for it, or may soon.
+    pub(crate) fn wants(&self, id: &ActivationId, bytes: usize) -> bool {
+        self.waiting.contains_key(id) || bytes <= MAX_UNCLAIMED_BYTES
+    }
+
+    /// Takes in a record.
+    pub(crate) fn deliver(&mut self, activation: Activation) {
+        let id = activation.id.clone();
+        self.waiting.remove(&id);
+        // Whatever is handed back was read from a list, which keeps it: there is nothing to give back.
+        let (Delivery::Kept
+        | Delivery::Replaced(_)
+        | Delivery::Evicted(..)
+        | Delivery::Released(_)) = self.inbox.deliver(id, activation);
+    }
+
+    /// The pause after a look that brought `news` records.
+    pub(crate) fn pause(&mut self, news: usize, max: Duration) -> Duration {
+        let fresh = std::mem::take(&mut self.has_new);
+        self.interval = if news > 0 || fresh {
+            MIN_INTERVAL
+        } else {
+            (self.interval * 3 / 2).min(max).max(MIN_INTERVAL)
+        };
+        if self.resume.is_some() { Duration::ZERO } else { self.interval }
+    }
+}
+
+/// An activation's id as a number; `None` for what the server never gave out.
+pub(crate) fn number(id: &ActivationId) -> Option<u128> {
+    let id = id.as_str();
+    is_activation_id(id).then(|| u128::from_str_radix(id, 16).ok())?
+}
+
+pub(crate) fn millis(time: SystemTime) -> u64 {
+    as_millis(time.duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+pub(crate) fn as_millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,269 @@
+//! From a function to what OpenWhisk starts.
+
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use falco_core::{Code, Deployable, Error, ErrorKind, Result, RuntimeName};
+use falco_package::{Archive, File, NATIVE_EXECUTABLE};
+
+use crate::limits::{Kind, MAX_CODE, Server};
+
+/// Starts a native function. The proxy of some images waits for a line before it sends the first activation; the
+/// function itself never has to know.
+const NATIVE_SHIM: &str = include_str!("native_shim.sh");
+
+/// Where the shim finds the function's own executable.
+const NATIVE_INNER: &str = "falco-native";
+
+/// Where the proxy of some images looks for the name of the image that the executable was made for.
+const NATIVE_ENVIRONMENT: &str = "exec.env";
+
+/// The kind whose proxy starts executables: an ActionLoop without an interpreter of its own.
+const NATIVE_FAMILY: &str = "go";
+
+/// The code as the API takes it.
+#[derive(Debug)]
+pub(crate) struct Exec<'a> {
+    pub(crate) kind: String,
+    /// Text, or the base64 of an archive.
+    pub(crate) code: Cow<'a, str>,
+}
+
+/// Makes of a function what the server's runtime starts.
+///
+/// # Errors
+///
+/// `Unsupported` with the runtimes that are there; `InvalidInput` or `NotFound` for an archive that the runtime could
+/// not start; `PayloadTooLarge`.
+pub(crate) fn prepare<'a>(function: &'a Deployable, server: &Server) -> Result<Exec<'a>> {
+    let kind = resolve(&function.runtime, server)?;
+    let code = match (function.runtime.family(), &function.code) {
+        ("native", code) => Cow::Owned(BASE64.encode(native(code, &kind)?.to_zip()?)),
+        (family, Code::Source(source)) => text_that_stays_text(family, source),
+        (family, Code::Archive(zip)) => {
+            check_archive(family, &Archive::from_zip(zip)?)?;
+            Cow::Owned(BASE64.encode(zip))
+        }
+        _ => return Err(Error::unsupported("this form of code is unknown to falco-openwhisk")),
+    };
+    if code.len() as u64 > MAX_CODE {
+        return Err(Error::new(
+            ErrorKind::PayloadTooLarge,
+            format!("the code has {} bytes as it is sent, and {MAX_CODE} are allowed", code.len()),
+        )
+        .with_hint(
+            "leave out files that the function does not need; base64 adds a third to an archive",
+        ));
+    }
+    Ok(Exec { kind: kind.kind, code })
+}
+
+/// The kind for a runtime: the kind itself where the server has it, else the newest version or the default that the
+/// name covers. So `python:3`, which current servers have dropped, means their default Python.
+fn resolve(runtime: &RuntimeName, server: &Server) -> Result<Kind> {
+    let (family, version) = match runtime.family() {
+        "native" => (NATIVE_FAMILY, None),
+        family => (family, runtime.version()),
+    };
+    let Some(kinds) = &server.kinds else {
+        return Ok(unknown_server_kind(family, version));
+    };
+    let offered = || kinds.get(family).into_iter().flatten().filter(|kind| !kind.deprecated);
+    let covered = offered().filter(|kind| covers(version, &kind.kind));
+    let best = covered.max_by_key(|kind| {
+        (Some(version_of(&kind.kind)) == version, kind.default, numbers(version_of(&kind.kind)))
+    });
+    best.cloned().ok_or_else(|| {
+        Error::unsupported(format!("the server has no runtime {runtime}"))
+            .with_hint(format!("it has {}", server.capabilities().runtimes.join(", ")))
+    })
+}
+
+/// What to ask of a server that does not tell what it has: a version that is named in full, or else its default.
+fn unknown_server_kind(family: &str, version: Option<&str>) -> Kind {
+    let version = version.filter(|version| version.contains('.') || family != "python");
+    let kind = format!("{family}:{}", version.unwrap_or("default"));
+    Kind { kind, image: None, deprecated: false, default: false }
+}
+
+fn version_of(kind: &str) -> &str {
+    kind.split_once(':').map_or("", |(_, version)| version)
+}
+
+/// Whether `wanted` names the kind's version or the beginning of it: `3` covers `3.10`, `3.1` does not.
+fn covers(wanted: Option<&str>, kind: &str) -> bool {
+    wanted.is_none_or(|wanted| {
+        version_of(kind)
+            .strip_prefix(wanted)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    })
+}
+
+fn numbers(version: &str) -> Vec<u32> {
+    version.split('.').map(|part| part.parse().unwrap_or(0)).collect()
+}
+
+/// Source text that the server cannot mistake for an archive or for an executable.
+///
+/// It takes for base64 what consists of nothing else, and the proxy starts as it is what begins with `#!`.
+fn text_that_stays_text<'a>(family: &str, source: &'a str) -> Cow<'a, str> {
+    let trimmed = source.trim();
+    let looks_like_base64 = trimmed.len().is_multiple_of(4)
+        && trimmed.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'='));
+    if looks_like_base64 {
+        let comment = if family == "nodejs" { "// source" } else { "# source" };
+        return Cow::Owned(format!("{source}\n{comment}\n"));
+    }
+    match source.strip_prefix("#!") {
+        // Still a comment, and the lines keep their numbers.
+        Some(rest) if family == "python" => Cow::Owned(format!("# !{rest}")),
+        _ => Cow::Borrowed(source),
+    }
+}
+
+/// Finds out before the upload what would else be known at the first activation.
+fn check_archive(family: &str, archive: &Archive) -> Result<()> {
+    match family {
+        "python" => archive.require("__main__.py").map(drop),
+        "nodejs" if archive.get("package.json").is_none() => archive.require("index.js").map(drop),
+        _ => Ok(()),
+    }
+}
+
+fn native(code: &Code, kind: &Kind) -> Result<Archive> {
+    let mut archive = Archive::from_code(code, NATIVE_EXECUTABLE)?;
+    archive.check_native()?;
+    archive.rename(NATIVE_EXECUTABLE, NATIVE_INNER)?;
+    let shim = File { content: NATIVE_SHIM.into(), executable: true };
+    archive.insert(NATIVE_EXECUTABLE, shim)?;
+    if archive.get(NATIVE_ENVIRONMENT).is_none() {
+        archive = archive.with_file(NATIVE_ENVIRONMENT, execution_environment(kind))?;
+    }
+    Ok(archive)
+}
+
+/// The value of `OW_EXECUTION_ENV` in the kind's image, which by convention is the image's name.
+fn execution_environment(kind: &Kind) -> String {
+    match &kind.image {
+        Some(image) => {
+            let name = image.rsplit_once('/').map_or(image.as_str(), |(_, name)| name);
+            format!("openwhisk/{}", name.split(':').next().unwrap_or(name))
+        }
+        None => "openwhisk/action-golang-v1.20".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(kinds: &[(&str, bool, bool)]) -> Server {
+        let mut server = Server { kinds: Some(Default::default()), ..Server::default() };
+        for (kind, default, deprecated) in kinds {
+            let family = kind.split(':').next().unwrap();
+            let image = Some(format!("openwhisk/action-{family}:1.2"));
+            server.kinds.as_mut().unwrap().entry(family.into()).or_default().push(Kind {
+                kind: (*kind).into(),
+                image,
+                default: *default,
+                deprecated: *deprecated,
+            });
+        }
+        server
+    }
+
+    fn resolved(runtime: &str, server: &Server) -> String {
+        match resolve(&runtime.parse().unwrap(), server) {
+            Ok(kind) => kind.kind,
+            Err(e) => e.to_string(),
+        }
+    }
+
+    #[test]
+    fn a_runtime_becomes_the_kind_that_the_server_has() {
+        let server = server(&[
+            ("python:3.9", false, true),
+            ("python:3.10", true, false),
+            ("python:3.11", false, false),
+            ("nodejs:18", false, false),
+            ("nodejs:20", false, false),
+            ("go:1.20", true, false),
+        ]);
+        for (runtime, kind) in [
+            ("python:3", "python:3.10"),
+            ("python:3.11", "python:3.11"),
+            ("python", "python:3.10"),
+            ("nodejs", "nodejs:20"),
+            ("nodejs:18", "nodejs:18"),
+            ("native", "go:1.20"),
+        ] {
+            assert_eq!(resolved(runtime, &server), kind);
+        }
+        for runtime in ["python:3.1", "python:3.9", "nodejs:22", "ruby:2.5"] {
+            let refused = resolved(runtime, &server);
+            assert!(
+                refused.contains("unsupported") && refused.contains("python:3.11"),
+                "{refused}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_kind_itself_goes_before_the_default() {
+        let server = server(&[("python:3", false, false), ("python:3.11", true, false)]);
+        assert_eq!(resolved("python:3", &server), "python:3");
+    }
+
+    #[test]
+    fn a_server_that_does_not_tell_is_asked_for_its_default() {
+        let server = Server::default();
+        for (runtime, kind) in [
+            ("python:3", "python:default"),
+            ("python:3.11", "python:3.11"),
+            ("nodejs:20", "nodejs:20"),
+            ("native", "go:default"),
+        ] {
+            assert_eq!(resolved(runtime, &server), kind);
+        }
+    }
+
+    #[test]
+    fn source_is_never_taken_for_base64_or_for_an_executable() {
+        assert_eq!(text_that_stays_text("python", "main"), "main\n# source\n");
+        assert_eq!(text_that_stays_text("nodejs", "main"), "main\n// source\n");
+        assert_eq!(
+            text_that_stays_text("python", "#!/usr/bin/python\nx = 1"),
+            "# !/usr/bin/python\nx = 1"
+        );
+        assert_eq!(text_that_stays_text("python", "x = 1"), "x = 1");
+    }
+
+    #[test]
+    fn an_archive_that_could_not_start_is_refused_by_what_it_lacks() {
+        let lacks = |family: &str, file: &str| {
+            let zip = Archive::new().with_file("other.txt", "x").unwrap().to_zip().unwrap();
+            let function = Deployable::from_archive("f", family.parse().unwrap(), zip);
+            let error = prepare(&function, &Server::default()).unwrap_err();
+            assert!(error.to_string().contains(file), "{error}");
+        };
+        lacks("python:3", "__main__.py");
+        lacks("nodejs:20", "index.js");
+        lacks("native", "exec");
+    }
+
+    #[test]
+    fn the_execution_environment_is_the_name_of_the_image() {
+        let kind = |image: &str| Kind {
+            kind: "go:1.20".into(),
+            image: Some(image.into()),
+            deprecated: false,
+            default: true,
+        };
+        for image in
+            ["openwhisk/action-golang-v1.20:nightly", "registry:5000/mirror/action-golang-v1.20"]
+        {
+            assert_eq!(execution_environment(&kind(image)), "openwhisk/action-golang-v1.20");
+        }
+    }
+}

@@ -1,0 +1,453 @@
+//! OpenWhisk as a platform.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use falco_core::{
+    Activation, ActivationId, ActivationLog, AsyncPlatform, Capabilities, Collected, Deployable,
+    Deployment, Error, ErrorKind, Invocation, Pending, Platform, Release, Result, Scaling,
+    async_trait,
+};
+use falco_http::Reply;
+use falco_http::reqwest::{Method, StatusCode};
+use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
+use tokio::time::{Instant, sleep};
+
+use crate::activation::{array_result, judge, log_line, says_truncated};
+use crate::client::{Api, Operation, SMALL, clock_ahead, parse, was_cut, with_json};
+use crate::collect::{Collector, MAX_RECORD_BYTES, Settings};
+use crate::config::OpenWhiskConfig;
+use crate::deployments::{MARKS, action_limits, deployment, location, named};
+use crate::limits::Server;
+use crate::name::QualifiedName;
+use crate::package::prepare;
+use crate::refusal::{PLATFORM, refusal, short};
+use crate::wire::{
+    Accepted, Action, FalcoAnnotation, InitParameter, Logs, Marks, PutAction, PutExec, Record,
+    annotation, is_activation_id,
+};
+
+/// The server's time-out of a function for which nothing else is known.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Parameters over this are refused by the server, env variables among them.
+const MAX_PARAMETERS: usize = 1 << 20;
+
+/// Actions that are listed with one request.
+const ACTIONS_PER_PAGE: usize = 200;
+
+/// Changes of one action that meet are repeated so often.
+const MAX_CONFLICTS: u32 = 6;
+
+/// Logs that are fetched at the same time.
+const LOGS_AT_ONCE: usize = 8;
+
+/// A namespace of an Apache OpenWhisk server.
+///
+/// Cloning is cheap and shares connections, limits and whatever was collected.
+#[derive(Clone)]
+pub struct OpenWhisk {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    api: Api,
+    config: OpenWhiskConfig,
+    server: Server,
+    collector: Collector,
+    /// How far the server's clock is behind ours.
+    clock_behind: Mutex<Duration>,
+}
+
+impl OpenWhisk {
+    /// Connects: asks the server for the namespace's limits and for the runtimes it has.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for a configuration of which no client can be made, `Unavailable` when nobody answers,
+    /// `Unauthorized` for a key that is not known.
+    pub async fn connect(config: OpenWhiskConfig) -> Result<Self> {
+        let named = |e: Error| e.with_platform(PLATFORM).with_operation("connect");
+        let api = Api::new(&config).map_err(named)?;
+        let server = Server::ask(&api).await?;
+        let inner = Inner {
+            api,
+            config,
+            server,
+            collector: Collector::default(),
+            clock_behind: Mutex::default(),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    fn api(&self) -> &Api {
+        &self.inner.api
+    }
+
+    async fn put(
+        &self,
+        operation: &Operation<'_>,
+        name: &QualifiedName,
+        body: &PutAction<'_>,
+    ) -> Result<Reply> {
+        let json = serde_json::to_vec(body).map(Bytes::from).map_err(|e| {
+            operation.name(Error::invalid_input("the action has no JSON form").with_source(&e))
+        })?;
+        // The answer echoes the code.
+        let limit = SMALL + 2 * json.len() as u64;
+        let mut conflicts = 0;
+        loop {
+            let request = self.api().action(Method::PUT, name).query(&[("overwrite", "true")]);
+            let request = with_json(request, json.clone());
+            match self.api().expect_success(operation, request, limit).await {
+                Err(e) if is_lost_race(&e) && conflicts < MAX_CONFLICTS => {
+                    sleep(Duration::from_millis(fastrand::u64(20..50) << conflicts)).await;
+                    conflicts += 1;
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    /// The deployment that the answer to a PUT describes; servers may be set up to answer with nothing.
+    fn put_answer(
+        &self,
+        operation: &Operation<'_>,
+        reply: &Reply,
+        otherwise: impl FnOnce() -> Deployment,
+    ) -> Result<Deployment> {
+        if reply.body.is_empty() || was_cut(reply) {
+            return Ok(otherwise());
+        }
+        deployment(operation, &parse::<Action<'_>>(operation, reply)?)
+    }
+
+    /// The activation that a blocking call, or a record's request, has answered with.
+    fn finish(
+        &self,
+        operation: &Operation<'_>,
+        record: &Record<'_>,
+        reply: &Reply,
+    ) -> Result<Activation> {
+        let request_id = reply.header("x-request-id").map(short);
+        match judge(record) {
+            Ok(mut activation) => {
+                activation.request_id = request_id;
+                Ok(activation)
+            }
+            Err(e) => Err(operation.name(e)),
+        }
+    }
+
+    /// Waits for the record of an activation that the server has accepted and not finished in time.
+    async fn follow(
+        &self,
+        operation: &Operation<'_>,
+        deployment: &Deployment,
+        invocation: &Invocation,
+        id: &str,
+    ) -> Result<Activation> {
+        let function_timeout = deployment.scaling.timeout.unwrap_or(DEFAULT_TIMEOUT);
+        // Starting and running each get the function's time-out.
+        let mut left = function_timeout * 2 + self.inner.config.follow_grace;
+        if let Some(deadline) = invocation.deadline() {
+            left = left.min(deadline.duration_since(SystemTime::now()).unwrap_or_default());
+        }
+        let deadline = Instant::now() + left;
+        let mut pause = Duration::from_millis(100);
+        let lost = |cause: Option<Error>| {
+            let message = format!(
+                "activation {id} was accepted, and no record of it appeared within {left:?}"
+            );
+            let error = Error::new(ErrorKind::Lost, message).with_request_id(id);
+            operation.name(match cause {
+                Some(cause) => error.with_source(&cause),
+                None => error,
+            })
+        };
+        let mut failure = None;
+        loop {
+            let wake = Instant::now() + pause;
+            if wake > deadline {
+                return Err(lost(failure));
+            }
+            tokio::time::sleep_until(wake).await;
+            pause = (pause * 3 / 2)
+                .min(self.inner.config.max_poll_interval)
+                .max(Duration::from_millis(100));
+            let request = self.api().own(Method::GET, ["activations", id]);
+            match self.api().find(operation, request, MAX_RECORD_BYTES).await {
+                Ok(None) => {}
+                Ok(Some(reply)) => {
+                    let record: Record<'_> = parse(operation, &reply)?;
+                    return self.finish(operation, &record, &reply);
+                }
+                Err(e) if e.is_retryable() => failure = Some(e),
+                Err(e) => return Err(e.with_may_have_run(true).with_request_id(id)),
+            }
+        }
+    }
+
+    fn see_clock(&self, reply: &Reply, now: SystemTime) {
+        let Some(ahead) = clock_ahead(reply, now) else { return };
+        let behind = Duration::from_millis(u64::try_from(-ahead).unwrap_or(0));
+        let mut known = self.inner.clock_behind.lock().unwrap_or_else(PoisonError::into_inner);
+        *known = behind.max(*known);
+    }
+
+    async fn log(
+        &self,
+        operation: &Operation<'_>,
+        id: &ActivationId,
+    ) -> Result<Option<ActivationLog>> {
+        if !is_activation_id(id.as_str()) {
+            return Ok(None);
+        }
+        let request = self.api().own(Method::GET, ["activations", id.as_str(), "logs"]);
+        let Some(reply) = self.api().find(operation, request, MAX_RECORD_BYTES).await? else {
+            return Ok(None);
+        };
+        let logs: Logs<'_> = parse(operation, &reply)?;
+        let mut lines: Vec<_> = logs.logs.iter().map(|line| log_line(line)).collect();
+        let all = lines.len();
+        lines.retain(|line| !says_truncated(line));
+        Ok(Some(ActivationLog { id: id.clone(), truncated: lines.len() < all, lines }))
+    }
+}
+
+fn is_lost_race(error: &Error) -> bool {
+    error.kind() == ErrorKind::Conflict && error.is_retryable()
+}
+
+/// The id that an answer is about: the header is there whatever the body is.
+fn activation_id(reply: &Reply) -> Option<String> {
+    let named = reply.header("x-openwhisk-activation-id").map(str::to_owned).or_else(|| {
+        let accepted: Accepted<'_> = serde_json::from_slice(&reply.body).ok()?;
+        Some(accepted.id.into_owned())
+    })?;
+    is_activation_id(&named).then_some(named)
+}
+
+#[async_trait]
+impl Platform for OpenWhisk {
+    fn name(&self) -> &str {
+        PLATFORM
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.inner.server.capabilities()
+    }
+
+    async fn deploy(&self, function: &Deployable) -> Result<Deployment> {
+        let secrets: Vec<&str> = function.settings.env.iter().map(|(_, value)| value).collect();
+        let operation = Operation { secrets: &secrets, ..Operation::on("deploy", &function.name) };
+        let refused = |e: Error| operation.name(e);
+        function.validate().map_err(refused)?;
+        let server = &self.inner.server;
+        let mut limits =
+            action_limits(&function.settings.scaling, &server.limits).map_err(refused)?;
+        limits.logs_mib = self.inner.config.log_limit_mib;
+        let parameters: Vec<_> = function
+            .settings
+            .env
+            .iter()
+            .map(|(key, value)| InitParameter { key, value, init: true })
+            .collect();
+        let size: usize = parameters.iter().map(|p| p.key.len() + p.value.len()).sum();
+        if size > MAX_PARAMETERS {
+            return Err(refused(Error::new(
+                ErrorKind::PayloadTooLarge,
+                format!("the environment has {size} bytes, and {MAX_PARAMETERS} are allowed"),
+            )));
+        }
+        let exec = prepare(function, server).map_err(refused)?;
+        let body = PutAction {
+            exec: Some(PutExec {
+                kind: &exec.kind,
+                code: &exec.code,
+                main: function.entry_point(),
+            }),
+            limits,
+            parameters: Some(parameters),
+            annotations: vec![FalcoAnnotation {
+                key: MARKS,
+                value: Marks {
+                    runtime: function.runtime.clone(),
+                    ownership: function.ownership.clone(),
+                },
+            }],
+        };
+        let name: QualifiedName = function.name.parse().map_err(refused)?;
+        let reply = self.put(&operation, &name, &body).await?;
+        self.put_answer(&operation, &reply, || {
+            named(&name, function.runtime.clone())
+                .with_scaling(function.settings.scaling.clone())
+                .with_ownership(function.ownership.clone())
+        })
+    }
+
+    async fn fetch_deployment(&self, name: &str) -> Result<Deployment> {
+        let operation = Operation::on("fetch_deployment", name);
+        let location: QualifiedName = name.parse().map_err(|e| operation.name(e))?;
+        let request = self.api().action(Method::GET, &location).query(&[("code", "false")]);
+        let reply = self.api().expect_success(&operation, request, 4 * SMALL).await?;
+        deployment(&operation, &parse::<Action<'_>>(&operation, &reply)?)
+    }
+
+    async fn list_deployments(&self) -> Result<Vec<Deployment>> {
+        let operation = Operation::new("list_deployments");
+        let mut deployments = Vec::new();
+        for page in 0.. {
+            let query = [("limit", ACTIONS_PER_PAGE), ("skip", page * ACTIONS_PER_PAGE)];
+            let request = self.api().own(Method::GET, ["actions"]).query(&query);
+            let reply = self.api().expect_success(&operation, request, 64 * SMALL).await?;
+            let actions: Vec<Action<'_>> = parse(&operation, &reply)?;
+            for action in &actions {
+                if annotation::<Marks>(&action.annotations, MARKS).is_some() {
+                    deployments.push(deployment(&operation, action)?);
+                }
+            }
+            if actions.len() < ACTIONS_PER_PAGE {
+                break;
+            }
+        }
+        // An action that is changed while the pages are read moves to the front, and may be met twice.
+        deployments.sort_by(|a, b| a.id.cmp(&b.id));
+        deployments.dedup_by(|a, b| a.id == b.id);
+        Ok(deployments)
+    }
+
+    async fn scale(&self, deployment: &Deployment, scaling: &Scaling) -> Result<Deployment> {
+        let operation = Operation::on("scale", &deployment.name);
+        let name = location(&operation, deployment)?;
+        let limits =
+            action_limits(scaling, &self.inner.server.limits).map_err(|e| operation.name(e))?;
+        // Limits alone: what is left out stays, the code included, and `exec` without code is refused.
+        let body = PutAction { exec: None, limits, parameters: None, annotations: Vec::new() };
+        let reply = match self.put(&operation, &name, &body).await {
+            // Without `exec` the server cannot create what is not there.
+            Err(e) if e.message().contains("exec undefined") => {
+                let error = Error::new(ErrorKind::NotFound, "there is no such action");
+                return Err(operation.name(error));
+            }
+            answer => answer?,
+        };
+        self.put_answer(&operation, &reply, || {
+            let scaling = deployment.scaling.overridden_by(scaling);
+            deployment.clone().with_scaling(scaling)
+        })
+    }
+
+    async fn remove(&self, deployment: &Deployment) -> Result<()> {
+        let operation = Operation::on("remove", &deployment.name);
+        let name = location(&operation, deployment)?;
+        let request = self.api().action(Method::DELETE, &name);
+        self.api().expect_success(&operation, request, SMALL).await?;
+        self.inner.collector.forget(&deployment.id);
+        Ok(())
+    }
+
+    async fn invoke(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Activation> {
+        let operation = Operation::running("invoke", &deployment.name);
+        let reply = self.post(&operation, deployment, invocation, true).await?;
+        let id = activation_id(&reply);
+        match reply.status {
+            StatusCode::OK | StatusCode::INTERNAL_SERVER_ERROR | StatusCode::BAD_GATEWAY => {
+                if let Ok(record) = reply.json::<Record<'_>>() {
+                    return self.finish(&operation, &record, &reply);
+                }
+            }
+            _ => {}
+        }
+        match id {
+            // A result that is an array stands for itself, without its record.
+            Some(id) if reply.json::<Vec<serde::de::IgnoredAny>>().is_ok() => Ok(array_result(&id)),
+            Some(id) => {
+                tracing::debug!(%id, status = reply.status.as_u16(), "the answer has no record; following");
+                self.follow(&operation, deployment, invocation, &id).await
+            }
+            None if reply.status.is_success() => {
+                let error = reply.whole_body().err().unwrap_or_else(|| reply.unexpected());
+                Err(operation.name(error.with_may_have_run(true)))
+            }
+            None => Err(refusal(&operation, &reply)),
+        }
+    }
+}
+
+impl OpenWhisk {
+    async fn post(
+        &self,
+        operation: &Operation<'_>,
+        deployment: &Deployment,
+        invocation: &Invocation,
+        blocking: bool,
+    ) -> Result<Reply> {
+        let payload = invocation.payload();
+        let limit = self.inner.server.limits.max_payload();
+        payload.check_argument(Some(limit)).map_err(|e| operation.name(e))?;
+        let name = location(operation, deployment)?;
+        let query = [("blocking", blocking), ("result", false)];
+        let request = self.api().action(Method::POST, &name).query(&query);
+        self.api().send(operation, with_json(request, payload.to_bytes()), MAX_RECORD_BYTES).await
+    }
+}
+
+#[async_trait]
+impl AsyncPlatform for OpenWhisk {
+    async fn submit(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Pending> {
+        let operation = Operation::running("submit", &deployment.name);
+        let sent_at = SystemTime::now();
+        let reply = self.post(&operation, deployment, invocation, false).await?;
+        if !reply.status.is_success() {
+            return Err(refusal(&operation, &reply));
+        }
+        let id = activation_id(&reply)
+            .ok_or_else(|| operation.name(reply.unexpected().with_may_have_run(true)))?;
+        let accepted_at = SystemTime::now();
+        self.see_clock(&reply, accepted_at);
+        let id = ActivationId::new(id);
+        // Its record may begin when the request was sent, and not before.
+        self.inner.collector.watch(&deployment.id).expect(&Pending::new(id.clone(), sent_at));
+        Ok(Pending::new(id, accepted_at))
+    }
+
+    async fn collect(&self, deployment: &Deployment, pending: &[Pending]) -> Result<Collected> {
+        let operation = Operation::on("collect", &deployment.name);
+        let name = location(&operation, deployment)?;
+        let function_timeout = deployment.scaling.timeout.unwrap_or(DEFAULT_TIMEOUT);
+        let behind = *self.inner.clock_behind.lock().unwrap_or_else(PoisonError::into_inner);
+        let settings = Settings {
+            tolerance: self.inner.config.clock_tolerance,
+            behind,
+            patience: function_timeout + Duration::from_secs(10),
+            max_interval: self.inner.config.max_poll_interval,
+        };
+        let watch = self.inner.collector.watch(&deployment.id);
+        watch.collect(self.api(), &name.filter(), pending, settings).await
+    }
+
+    /// There is nothing to delete or to stop: OpenWhisk has no call for either.
+    fn release(&self, deployment: &Deployment, activations: &[ActivationId], _: Release) {
+        self.inner.collector.watch(&deployment.id).release(activations);
+    }
+
+    async fn activation_log(
+        &self,
+        deployment: &Deployment,
+        activations: &[ActivationId],
+    ) -> Result<Vec<ActivationLog>> {
+        let operation = Operation::on("activation_log", &deployment.name);
+        let asked: Vec<_> = activations.iter().map(|id| self.log(&operation, id).boxed()).collect();
+        let logs: Vec<_> = stream::iter(asked).buffered(LOGS_AT_ONCE).try_collect().await?;
+        Ok(logs.into_iter().flatten().collect())
+    }
+}
+
+impl fmt::Debug for OpenWhisk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenWhisk").field("api", &self.inner.api).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,155 @@
+//! The one place where the server's refusals become errors.
+
+use std::borrow::Cow;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use falco_core::{Error, ErrorKind};
+use falco_http::reqwest::StatusCode;
+use falco_http::{Reply, excerpt, redact};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::client::Operation;
+
+pub(crate) const PLATFORM: &str = "openwhisk";
+const MINUTE: u64 = 60;
+
+/// The body of a refusal. `code` is the transaction: a text today, a number in old versions.
+#[derive(Deserialize)]
+struct Body<'a> {
+    #[serde(borrow)]
+    error: Cow<'a, str>,
+    #[serde(default)]
+    code: Option<Value>,
+}
+
+/// What a reply means that is none of those which the operation hopes for.
+///
+/// Everything that is not a refusal in the API's own JSON comes from something in between, or from a server in trouble:
+/// then nobody knows whether an invocation was taken.
+pub(crate) fn refusal(operation: &Operation<'_>, reply: &Reply) -> Error {
+    let body: Option<Body<'_>> = serde_json::from_slice(&reply.body).ok();
+    let text = body.as_ref().map_or_else(|| excerpt(&reply.body), |body| short(&body.error));
+    let text = redact(&text, operation.secrets.iter().copied());
+    let error = by_status(operation, reply, body.is_some(), &text);
+    let code = body.and_then(|body| match body.code? {
+        Value::String(code) => Some(code),
+        Value::Number(code) => Some(code.to_string()),
+        _ => None,
+    });
+    let request_id = reply.header("x-request-id").map(str::to_owned).or(code);
+    let error = match request_id {
+        Some(id) => error.with_request_id(short(&id)),
+        None => error,
+    };
+    operation.name(error)
+}
+
+fn by_status(operation: &Operation<'_>, reply: &Reply, is_api: bool, text: &str) -> Error {
+    let status = reply.status;
+    let in_doubt = operation.runs_code;
+    let from_between = || {
+        Error::new(ErrorKind::Protocol, format!("{status}, not from OpenWhisk: {text}"))
+            .with_may_have_run(false)
+            .with_hint("check that APIHOST names the API host, and what stands before it")
+    };
+    match status {
+        StatusCode::BAD_REQUEST if is_unknown_kind(text) => Error::unsupported(text),
+        StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY if is_api => {
+            Error::invalid_input(text)
+        }
+        StatusCode::UNAUTHORIZED => Error::new(ErrorKind::Unauthorized, text)
+            .with_hint("check the key: WHISK_AUTH, AUTH in ~/.wskprops, or --auth"),
+        StatusCode::PROXY_AUTHENTICATION_REQUIRED => Error::new(ErrorKind::Unauthorized, text)
+            .with_hint("the proxy asks for a user and a password"),
+        StatusCode::FORBIDDEN if is_api => Error::new(ErrorKind::Forbidden, text)
+            .with_hint("check that the namespace is the one of the key"),
+        StatusCode::NOT_FOUND if is_api => Error::new(ErrorKind::NotFound, text),
+        StatusCode::CONFLICT => {
+            Error::new(ErrorKind::Conflict, text).with_retryable(is_lost_race(text))
+        }
+        StatusCode::PAYLOAD_TOO_LARGE => Error::new(ErrorKind::PayloadTooLarge, text)
+            .with_hint("send smaller pieces, or a reference to the data"),
+        StatusCode::TOO_MANY_REQUESTS => throttled(reply, text, SystemTime::now()),
+        // The server answers so itself when nothing can run now, and then nothing was started. As plain text it is the
+        // controller's own time-out, which tells nothing of the activation.
+        StatusCode::SERVICE_UNAVAILABLE if is_api => Error::new(ErrorKind::Unavailable, text),
+        StatusCode::SERVICE_UNAVAILABLE
+        | StatusCode::REQUEST_TIMEOUT
+        | StatusCode::GATEWAY_TIMEOUT => {
+            Error::new(ErrorKind::Timeout, format!("{status}: {text}")).with_may_have_run(in_doubt)
+        }
+        _ if status.is_server_error() => {
+            Error::new(ErrorKind::Unavailable, format!("{status}: {text}"))
+                .with_may_have_run(in_doubt)
+        }
+        _ if status.is_redirection() => redirected(reply),
+        _ if status.is_client_error() => from_between(),
+        _ => from_between().with_may_have_run(in_doubt),
+    }
+}
+
+fn throttled(reply: &Reply, text: &str, now: SystemTime) -> Error {
+    let error = Error::new(ErrorKind::Throttled, text);
+    // OpenWhisk sends no Retry-After; a gateway before it may.
+    if let Some(wait) = reply.retry_after() {
+        return error.with_retry_after(wait);
+    }
+    if text.contains("last minute") {
+        let now = reply.date().unwrap_or(now);
+        return error.with_retry_after(until_next_minute(now)).with_hint(
+            "the limit is per minute and namespace: lower the rate, or ask for a higher limit",
+        );
+    }
+    error
+        .with_hint("too many activations at once: lower the concurrency, or ask for a higher limit")
+}
+
+/// The rate is counted by the minute of the server's clock, and refused calls count: waiting is all that helps.
+fn until_next_minute(now: SystemTime) -> Duration {
+    let seconds = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    Duration::from_secs(MINUTE - seconds % MINUTE)
+}
+
+fn redirected(reply: &Reply) -> Error {
+    // Without its query, which may hold what nobody should see.
+    let target = reply.header("location").unwrap_or("elsewhere");
+    let target = target.split(['?', '#']).next().unwrap_or_default();
+    Error::invalid_input(format!("the server redirects to {}", short(target))).with_hint(
+        "set APIHOST to the address that it names; keys are not sent where nobody said so",
+    )
+}
+
+/// The server's words for a kind that it does not have, or not any more.
+fn is_unknown_kind(text: &str) -> bool {
+    text.contains("is not supported by this platform")
+        || text.contains("runtime is no longer supported")
+}
+
+/// The server's words when two changes of one action met.
+fn is_lost_race(text: &str) -> bool {
+    text.contains("Concurrent modification")
+}
+
+/// Foreign text at a length that a log bears.
+pub(crate) fn short(text: &str) -> String {
+    const SHOWN: usize = 500;
+    let line = text.replace(|c: char| c.is_control(), " ");
+    if line.len() <= SHOWN {
+        return line;
+    }
+    format!("{}…", &line[..line.floor_char_boundary(SHOWN)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_minute_is_one_to_sixty_seconds_away() {
+        for (now, wait) in [(0, 60), (1, 59), (59, 1), (60, 60), (1_700_000_000, 40)] {
+            let now = UNIX_EPOCH + Duration::from_secs(now);
+            assert_eq!(until_next_minute(now), Duration::from_secs(wait));
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! The API's JSON, as far as it is used. What is borrowed points into the body.
+
+use std::borrow::Cow;
+
+use falco_core::{Ownership, RuntimeName};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+/// A parameter that becomes an environment variable: it is no part of the arguments.
+#[derive(Debug, Serialize)]
+pub(crate) struct InitParameter<'a> {
+    pub(crate) key: &'a str,
+    pub(crate) value: &'a str,
+    pub(crate) init: bool,
+}
+
+/// The annotation by which Falco knows its own actions.
+#[derive(Debug, Serialize)]
+pub(crate) struct FalcoAnnotation {
+    pub(crate) key: &'static str,
+    pub(crate) value: Marks,
+}
+
+/// What the annotation says: how the user named the runtime, and whose the action is.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Marks {
+    pub(crate) runtime: RuntimeName,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) ownership: Option<Ownership>,
+}
+
+/// The body of a PUT of an action.
+#[derive(Debug, Serialize)]
+pub(crate) struct PutAction<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) exec: Option<PutExec<'a>>,
+    pub(crate) limits: PutLimits,
+    /// All of them, also when there are none: what is sent replaces what is there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) parameters: Option<Vec<InitParameter<'a>>>,
+    /// These are merged by key with what is there.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) annotations: Vec<FalcoAnnotation>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct PutExec<'a> {
+    pub(crate) kind: &'a str,
+    pub(crate) code: &'a str,
+    pub(crate) main: &'a str,
+}
+
+/// Limits of an action; those left out keep their value.
+#[derive(Debug, Serialize)]
+pub(crate) struct PutLimits {
+    #[serde(rename = "timeout", skip_serializing_if = "Option::is_none")]
+    pub(crate) timeout_ms: Option<u64>,
+    #[serde(rename = "memory", skip_serializing_if = "Option::is_none")]
+    pub(crate) memory_mib: Option<u32>,
+    #[serde(rename = "logs", skip_serializing_if = "Option::is_none")]
+    pub(crate) logs_mib: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) concurrency: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) instances: Option<u32>,
+}
+
+/// An action as the server shows it. `namespace` is `ns`, or `ns/pkg` for one in a package.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Action<'a> {
+    #[serde(borrow)]
+    pub(crate) namespace: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(crate) name: Cow<'a, str>,
+    #[serde(borrow, default)]
+    pub(crate) version: Option<Cow<'a, str>>,
+    #[serde(default)]
+    pub(crate) limits: ActionLimits,
+    #[serde(borrow, default)]
+    pub(crate) annotations: Vec<Annotation<'a>>,
+}
+
+/// Lenient: a server that leaves one out, or has another type for it, is still understood.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct ActionLimits {
+    #[serde(rename = "timeout")]
+    pub(crate) timeout_ms: Option<u64>,
+    #[serde(rename = "memory")]
+    pub(crate) memory_mib: Option<u32>,
+    pub(crate) concurrency: Option<u32>,
+    pub(crate) instances: Option<u32>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Annotation<'a> {
+    #[serde(borrow)]
+    pub(crate) key: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(crate) value: &'a RawValue,
+}
+
+/// The value of an annotation, when it is there and has the type asked for.
+pub(crate) fn annotation<'a, T: Deserialize<'a>>(
+    annotations: &[Annotation<'a>],
+    key: &str,
+) -> Option<T> {
+    let found = annotations.iter().find(|annotation| annotation.key == key)?;
+    serde_json::from_str(found.value.get()).ok()
+}
+
+/// What the server says when it has accepted an invocation.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Accepted<'a> {
+    #[serde(borrow, rename = "activationId")]
+    pub(crate) id: Cow<'a, str>,
+}
+
+/// The record of an activation. Times are milliseconds, by the clock of the machine that ran it.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Record<'a> {
+    #[serde(borrow, rename = "activationId")]
+    pub(crate) id: Cow<'a, str>,
+    pub(crate) start: u64,
+    #[serde(default)]
+    pub(crate) end: Option<u64>,
+    #[serde(default)]
+    pub(crate) duration: Option<u64>,
+    #[serde(borrow, default)]
+    pub(crate) version: Option<Cow<'a, str>>,
+    /// Absent in lists without documents.
+    #[serde(borrow, default)]
+    pub(crate) response: Option<Response<'a>>,
+    #[serde(borrow, default)]
+    pub(crate) annotations: Vec<Annotation<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Response<'a> {
+    #[serde(borrow, default)]
+    pub(crate) result: Option<&'a RawValue>,
+    pub(crate) success: bool,
+    #[serde(borrow)]
+    pub(crate) status: Cow<'a, str>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Logs<'a> {
+    #[serde(borrow)]
+    pub(crate) logs: Vec<Cow<'a, str>>,
+}
+
+/// How many activations there are.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Count {
+    pub(crate) activations: u64,
+}
+
+/// Whether it has the form of an activation's id, 32 of `0-9a-f`; the server has given out no others.
+pub(crate) fn is_activation_id(id: &str) -> bool {
+    id.len() == 32 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}

@@ -1,0 +1,6 @@
+//! OpenWhisk, as its users see it.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
+
+mod artefact;
+mod collect;
+mod support;
