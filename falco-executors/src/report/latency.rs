@@ -1,5 +1,6 @@
 //! Percentiles of a latency, in constant memory.
 
+use std::fmt;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -37,8 +38,33 @@ pub struct Latencies {
 }
 
 /// Collects a latency. It takes no memory before the first value, and then some 20 to 200 KiB, however many there are.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(super) struct Distribution(Option<Histogram<u64>>);
+
+/// The four latencies of a stage; those of a run are their sums.
+#[derive(Clone, Default)]
+pub(super) struct Distributions {
+    pub(super) queue: Distribution,
+    pub(super) cold_start: Distribution,
+    pub(super) execution: Distribution,
+    pub(super) total: Distribution,
+}
+
+impl Distributions {
+    pub(super) fn add(&mut self, other: &Self) {
+        self.queue.add(&other.queue);
+        self.cold_start.add(&other.cold_start);
+        self.execution.add(&other.execution);
+        self.total.add(&other.total);
+    }
+}
+
+impl fmt::Debug for Distributions {
+    // A histogram has thousands of buckets; the latencies beside it say the same.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Distributions")
+    }
+}
 
 impl Distribution {
     pub(super) fn record(&mut self, latency: Duration) {
@@ -53,7 +79,7 @@ impl Distribution {
         }
     }
 
-    pub(super) fn add(&mut self, other: &Self) {
+    fn add(&mut self, other: &Self) {
         match (&mut self.0, &other.0) {
             (_, None) => {}
             (None, Some(theirs)) => self.0 = Some(theirs.clone()),

@@ -8,7 +8,7 @@ use falco_core::{
 };
 use tokio::time::Instant;
 
-use super::latency::Distribution;
+use super::latency::Distributions;
 use super::stage::{Counts, Failure, StageReport, StageState};
 
 /// How many failures a report lists.
@@ -37,15 +37,6 @@ struct Completed {
     cost: Option<UsDollars>,
     failures: Vec<Failure>,
     failures_not_listed: u64,
-}
-
-/// The four latencies of a stage; those of a run are their sums.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Distributions {
-    pub(super) queue: Distribution,
-    pub(super) cold_start: Distribution,
-    pub(super) execution: Distribution,
-    pub(super) total: Distribution,
 }
 
 impl StageRecorder {
@@ -118,10 +109,6 @@ impl StageRecorder {
         self.lock().failures.first().cloned()
     }
 
-    pub(super) fn distributions(&self) -> Distributions {
-        self.lock().distributions.clone()
-    }
-
     pub(crate) fn report(
         &self,
         stage: &StageName,
@@ -150,6 +137,7 @@ impl StageRecorder {
             cost: completed.cost.map(rounded),
             failures: completed.failures,
             failures_not_listed: completed.failures_not_listed,
+            distributions: completed.distributions,
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use falco_core::{Error, InvocationId, StageName, UsDollars};
 use serde::{Deserialize, Serialize};
 
-use super::latency::Latencies;
+use super::latency::{Distributions, Latencies};
 
 /// What came of one stage. Its size does not depend on how many invocations there were.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -52,6 +52,9 @@ pub struct StageReport {
     /// How many more there were.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub failures_not_listed: u64,
+    /// What the latencies of a run are summed up from; not part of a report that was stored.
+    #[serde(skip)]
+    pub(super) distributions: Distributions,
 }
 
 /// How a stage ended.

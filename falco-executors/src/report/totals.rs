@@ -6,8 +6,8 @@ use std::time::Duration;
 use falco_core::{Error, RunId, UsDollars};
 use serde::{Deserialize, Serialize};
 
-use super::latency::Latencies;
-use super::recorder::{Distributions, StageRecorder, rounded};
+use super::latency::{Distributions, Latencies};
+use super::recorder::rounded;
 use super::stage::{Counts, StageReport};
 use super::table;
 
@@ -55,24 +55,17 @@ pub struct RunReport {
 }
 
 impl RunReport {
-    pub(crate) fn new<'a>(
+    pub(crate) fn new(
         run: RunId,
         error: Option<Error>,
         wall: Duration,
         stages: Vec<StageReport>,
-        recorders: impl IntoIterator<Item = &'a StageRecorder>,
     ) -> Self {
         let mut sums = Distributions::default();
-        for recorder in recorders {
-            let of_stage = recorder.distributions();
-            sums.queue.add(&of_stage.queue);
-            sums.cold_start.add(&of_stage.cold_start);
-            sums.execution.add(&of_stage.execution);
-            sums.total.add(&of_stage.total);
-        }
         let mut invocations = Counts::default();
         for stage in &stages {
             invocations.add(&stage.invocations);
+            sums.add(&stage.distributions);
         }
         let costs: Vec<UsDollars> = stages.iter().filter_map(|stage| stage.cost).collect();
         Self {

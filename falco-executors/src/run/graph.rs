@@ -78,7 +78,7 @@ pub(super) async fn execute<D: Driver + ?Sized>(
             received = messages.recv_many(&mut batch, CHANNEL) => if received == 0 { break },
         }
         for message in batch.drain(..) {
-            main.on_message(message).await;
+            main.on_message(message);
         }
     }
     main.outcome()
@@ -108,10 +108,10 @@ struct MainLoop<'a, D: ?Sized> {
 }
 
 impl<D: Driver + ?Sized> MainLoop<'_, D> {
-    async fn on_message(&mut self, message: ToMain) {
+    fn on_message(&mut self, message: ToMain) {
         match message {
             ToMain::Ready { at, inputs, reply } => {
-                let running = self.start(at, inputs).await;
+                let running = self.start(at, inputs);
                 // The stage's task is gone only when the run is.
                 let _ = reply.send(running);
             }
@@ -120,7 +120,7 @@ impl<D: Driver + ?Sized> MainLoop<'_, D> {
         }
     }
 
-    async fn start(&mut self, at: usize, inputs: Inputs) -> StageRun {
+    fn start(&mut self, at: usize, inputs: Inputs) -> StageRun {
         let stage = &self.plan.stages()[at];
         let control = self.controls[at].clone();
         if !control.stop.is_cancelled() {
@@ -130,16 +130,13 @@ impl<D: Driver + ?Sized> MainLoop<'_, D> {
         if control.stop.is_cancelled() {
             return StageRun::not_started(inputs, control, self.session.hub.clone());
         }
-        // Deployed already, except by a driver whose plan changes from call to call.
-        match self.session.deploy(&stage.function).await {
-            Ok(deployment) => {
-                self.session.execute_under(control, self.strategy, stage, &deployment, inputs)
-            }
-            Err(error) => {
-                control.fail(error);
-                StageRun::not_started(inputs, control, self.session.hub.clone())
-            }
-        }
+        let Some(deployment) = self.session.deployment_of(&stage.function) else {
+            let message =
+                format!("the function of stage {:?} is not deployed any more", stage.name);
+            control.fail(Error::invalid_input(message));
+            return StageRun::not_started(inputs, control, self.session.hub.clone());
+        };
+        self.session.execute_under(control, self.strategy, stage, &deployment, inputs)
     }
 
     fn on_completion(&mut self, at: usize, completion: Arc<Completion>) {
@@ -185,8 +182,7 @@ impl<D: Driver + ?Sized> MainLoop<'_, D> {
             results.insert(stage.name.clone(), kept);
         }
         let run = self.session.run().clone();
-        let recorders = self.controls.iter().map(|control| &*control.recorder);
-        let report = RunReport::new(run.clone(), error, self.session.elapsed(), reports, recorders);
+        let report = RunReport::new(run.clone(), error, self.session.elapsed(), reports);
         RunOutcome { run, report, leftovers: Vec::new(), results }
     }
 }

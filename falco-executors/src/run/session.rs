@@ -306,10 +306,16 @@ impl Session {
         self.lock_functions().iter().filter_map(|entry| entry.deployed()).collect()
     }
 
+    /// The deployment of a function that this run has deployed and not removed.
+    pub(super) fn deployment_of(&self, function: &Deployable) -> Option<Arc<Deployment>> {
+        let functions = self.lock_functions();
+        functions.iter().find(|entry| entry.function.name == function.name)?.deployed()
+    }
+
     /// The report of a run made of stages that were executed one by one.
     pub fn report(&self, stages: Vec<StageReport>) -> RunReport {
         let error = stages.iter().find_map(|stage| stage.error.clone());
-        RunReport::new(self.run.clone(), error, self.started.elapsed(), stages, [])
+        RunReport::new(self.run.clone(), error, self.started.elapsed(), stages)
     }
 
     pub(super) fn elapsed(&self) -> Duration {

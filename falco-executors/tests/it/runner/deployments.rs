@@ -161,3 +161,15 @@ async fn a_run_id_that_no_name_can_carry_is_refused_before_anything_is_sent() {
     assert!(error.to_string().contains("\"no such id\""), "{error}");
     assert_eq!(platform.counters().deploys, 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_plan_whose_functions_were_removed_does_not_execute() {
+    let platform = Arc::new(InMemory::default());
+    let plan = Plan(vec![numbers("map", 3)]);
+    let deployed = plan.deploy(options(&platform)).await.unwrap();
+    plan.remove(&deployed).await.unwrap();
+    let outcome = plan.execute(&Naive(1), &deployed).await;
+    assert!(outcome.error().unwrap().to_string().contains("\"map\" is not deployed any more"));
+    assert_eq!(outcome.report.invocations.skipped, 3);
+    assert!(names(&platform).await.is_empty());
+}

@@ -49,6 +49,7 @@ async fn a_driver_with_a_loop_of_its_own_is_monitored_like_a_plan() {
     }
     let report = session.report(reports);
     assert_eq!((report.invocations.succeeded, report.stages.len()), (6, 3));
+    assert_eq!(report.total.count, 6);
     assert!(report.is_success());
     session.remove(&deployment).await.unwrap();
     assert!(session.remove_all().await.is_empty());
