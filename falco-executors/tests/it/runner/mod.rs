@@ -2,6 +2,7 @@
 
 mod support;
 
+mod ctrl_c;
 mod deployments;
 mod derivations;
 mod graph;

@@ -1,0 +1,109 @@
+//! Ctrl-C, on a process of its own that runs as a user's program would.
+
+#![cfg(unix)]
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use falco_core::{Event, Monitor, Verdict};
+use falco_executors::{DriverExt, ctrl_c};
+use falco_testkit::{InMemory, Latency, Operation, Settings};
+
+use super::support::{Plan, numbers, options};
+
+/// Tells the parent process, line by line, how far the run is.
+#[derive(Debug)]
+struct Tell;
+
+impl Monitor for Tell {
+    #[allow(clippy::print_stdout, reason = "it is what the parent process reads")]
+    fn event(&self, event: &Event<'_>) -> Verdict {
+        match event {
+            Event::Admitted { .. } => println!("admitted"),
+            Event::StageFinished { .. } => println!("finished"),
+            _ => {}
+        }
+        Verdict::Continue
+    }
+}
+
+#[tokio::test]
+#[ignore = "it is the program that the tests below start and send signals to"]
+#[allow(clippy::print_stdout, reason = "it is what the parent process reads")]
+async fn program() {
+    let Ok(removing) = std::env::var("REMOVING") else { return };
+    let platform = Arc::new(InMemory::new(Settings {
+        latency: Latency::fixed(Duration::from_secs(600)),
+        fates: falco_testkit::Fates::by(move |call| match call.operation {
+            Operation::Remove if removing == "hangs" => falco_testkit::Fate::Hang,
+            _ => falco_testkit::Fate::Serve,
+        }),
+        ..Settings::default()
+    }));
+    let options = options(&platform).with_monitor(Arc::new(Tell)).with_stop(ctrl_c());
+    let outcome = Plan(vec![numbers("map", 1)]).run(options).await.unwrap();
+    println!("outcome: {}, {} left", outcome.error().unwrap(), outcome.leftovers.len());
+}
+
+fn start(removing: &str) -> (Child, BufReader<ChildStdout>) {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "runner::ctrl_c::program", "--ignored", "--nocapture"])
+        .env("REMOVING", removing)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let stdout = BufReader::new(child.stdout.take().unwrap());
+    (child, stdout)
+}
+
+fn wait_for(stdout: &mut BufReader<ChildStdout>, wanted: &str) -> String {
+    let mut line = String::new();
+    while stdout.read_line(&mut line).unwrap() > 0 {
+        if line.contains(wanted) {
+            return line;
+        }
+        line.clear();
+    }
+    panic!("the program ended without {wanted:?}");
+}
+
+fn press_ctrl_c(child: &Child) {
+    let kill = format!("kill -INT {}", child.id());
+    assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+}
+
+fn stderr_of(mut child: Child) -> String {
+    let mut stderr = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+    assert!(child.wait().unwrap().success(), "{stderr}");
+    stderr
+}
+
+#[test]
+fn the_first_stops_and_removes() {
+    let (child, mut stdout) = start("works");
+    wait_for(&mut stdout, "admitted");
+    press_ctrl_c(&child);
+    let outcome = wait_for(&mut stdout, "outcome");
+    assert!(outcome.contains("the run was stopped, 0 left"), "{outcome}");
+    let stderr = stderr_of(child);
+    assert!(stderr.contains("stopping; Ctrl-C again leaves at once"), "{stderr}");
+    assert!(!stderr.contains("left behind"), "{stderr}");
+}
+
+#[test]
+fn the_second_leaves_at_once_and_prints_what_was_left_behind() {
+    let (child, mut stdout) = start("hangs");
+    wait_for(&mut stdout, "admitted");
+    press_ctrl_c(&child);
+    // It is removing now, and would be for ever.
+    wait_for(&mut stdout, "finished");
+    press_ctrl_c(&child);
+    let outcome = wait_for(&mut stdout, "outcome");
+    assert!(outcome.contains("1 left"), "{outcome}");
+    let stderr = stderr_of(child);
+    assert!(stderr.contains("left behind: map-run-1 on "), "{stderr}");
+}
