@@ -8,6 +8,7 @@ mod run;
 mod strategy;
 mod typed;
 
+pub use backon::{BackoffBuilder, ConstantBuilder, ExponentialBuilder, FibonacciBuilder};
 pub use derivation::{Chunks, FanIn, FanOut, Merge, OneToOne, Shuffle};
 pub use progress::Progress;
 pub use report::{Counts, Failure, Latencies, RunReport, StageReport, StageState};
@@ -15,4 +16,9 @@ pub use run::{
     Deployed, DriverExt, Keep, Leftover, RunOptions, RunOutcome, Session, StageRun, StopSignal,
     ctrl_c,
 };
+pub use strategy::{
+    AsyncExecutor, ExecutionOptions, OnFailure, ParallelExecutor, Patience, RetryPolicy,
+    SequentialExecutor, Speculation,
+};
+pub use tokio_util::sync::CancellationToken;
 pub use typed::{Both, Function, List, Output, Pairs, Partition, Pipeline};

@@ -1,0 +1,283 @@
+//! What becomes of one invocation: the only place where it is sent, repeated, copied, given up.
+
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use falco_core::{
+    Activation, AttemptReason, Completion, Error, ErrorKind, Event, Invocation, Outcome, Pending,
+    Result, WaitReason,
+};
+use futures_util::FutureExt as _;
+use futures_util::future::{Either, select};
+use tokio::time::{Instant, sleep};
+
+use super::caught::caught;
+use super::collector::Lease;
+use super::execution::Execution;
+use super::options::{Delays, ExecutionOptions};
+use super::stragglers::Stragglers;
+
+/// Turns an invocation into its completion, whatever happens on the way: one future in, one value out.
+///
+/// Dropped, the invocation leaves no completion, and its activations are released as abandoned.
+pub(super) async fn attempt(execution: &Execution, invocation: Invocation) -> Completion {
+    let taken_in = Instant::now();
+    let _ = invocation.report(&Event::Admitted { invocation: &invocation });
+    let mut attempts = 0;
+    let (outcome, lease) = settle(execution, &invocation, &mut attempts).await;
+    let completion = Completion::new(
+        invocation.run().clone(),
+        invocation.stage().clone(),
+        invocation.id().clone(),
+        outcome,
+        execution.clock.wall_at(taken_in),
+        taken_in.elapsed(),
+    )
+    .with_attempts(attempts);
+    let _ = invocation.report(&Event::Completed { completion: &completion });
+    // Not before the monitors have seen it: a journal must not lose what the provider then deletes.
+    take(lease);
+    completion
+}
+
+/// What an invocation ends as, with the lease on the activation that answered, where one has to be released.
+type Settled<'a> = (Outcome, Option<Lease<'a>>);
+
+/// Pursues an invocation until it is settled, its deadline passes, or the execution ends.
+async fn settle<'a>(
+    execution: &'a Execution,
+    invocation: &Invocation,
+    attempts: &mut u32,
+) -> Settled<'a> {
+    let deadline = invocation.deadline().map(|deadline| execution.clock.until(deadline));
+    let mut expired = deadline.map(|left| Box::pin(sleep(left)));
+    let mut pursuit = pin!(pursue(execution, invocation, attempts));
+    std::future::poll_fn(|cx| {
+        if let Some(end) = execution.ended() {
+            return Poll::Ready((end.outcome(), None));
+        }
+        if let Some(expired) = &mut expired
+            && expired.as_mut().poll(cx).is_ready()
+        {
+            return Poll::Ready((Outcome::DeadlineExceeded, None));
+        }
+        pursuit.as_mut().poll(cx)
+    })
+    .await
+}
+
+/// Sends an invocation as often as the policies say.
+async fn pursue<'a>(
+    execution: &'a Execution,
+    first: &Invocation,
+    attempts: &mut u32,
+) -> Settled<'a> {
+    let mut repeats = Repeats::new(&execution.options);
+    let mut reason = AttemptReason::First;
+    let mut latest: Option<Box<Invocation>> = None;
+    loop {
+        let current = latest.as_deref().unwrap_or(first);
+        *attempts += 1;
+        let (answer, copy) = ask(execution, current, reason, attempts).await;
+        let delay = match &answer {
+            Ok(_) if is_success(&answer) => None,
+            Ok(_) => {
+                reason = AttemptReason::FunctionFailed;
+                repeats.after_function_error()
+            }
+            Err(error) => {
+                reason = match error.kind() {
+                    ErrorKind::Lost => AttemptReason::Lost,
+                    _ => AttemptReason::CallFailed,
+                };
+                repeats.after(error, current)
+            }
+        };
+        let Some(delay) = delay else {
+            return match answer {
+                Ok((activation, lease)) => (Outcome::from_activation(activation), lease),
+                Err(error) => (Outcome::from_error(error), None),
+            };
+        };
+        // Released before the wait: layers count it as in flight until then, and the next attempt needs the room.
+        let_go(answer);
+        let next = copy.as_deref().unwrap_or(current).next_attempt();
+        wait(&next, delay).await;
+        latest = Some(Box::new(next));
+    }
+}
+
+async fn wait(invocation: &Invocation, wait: Duration) {
+    if !wait.is_zero() {
+        let reason = WaitReason::BackOff;
+        let _ = invocation.report(&Event::Waiting { invocation, reason, wait });
+        sleep(wait).await;
+    }
+}
+
+/// Which failures are worth another attempt, and after how long.
+struct Repeats<'a> {
+    options: &'a ExecutionOptions,
+    function_errors: Option<Delays>,
+    lost: Option<Delays>,
+}
+
+impl<'a> Repeats<'a> {
+    fn new(options: &'a ExecutionOptions) -> Self {
+        Self { options, function_errors: None, lost: None }
+    }
+
+    fn after_function_error(&mut self) -> Option<Duration> {
+        let policy = &self.options.function_error_retries;
+        self.function_errors.get_or_insert_with(|| policy.delays()).next()
+    }
+
+    /// After a failure of the platform: only when nobody knows whether the function ran, and running it twice does no
+    /// harm. Calls that certainly did not run are the retry layer's to repeat, and it has had its turn.
+    fn after(&mut self, error: &Error, invocation: &Invocation) -> Option<Duration> {
+        let hope = error.kind() == ErrorKind::Lost || error.is_retryable();
+        if !(error.may_have_run() && hope && invocation.is_idempotent()) {
+            return None;
+        }
+        let policy = &self.options.lost_retries;
+        let delay = self.lost.get_or_insert_with(|| policy.delays()).next()?;
+        Some(delay.max(error.retry_after().unwrap_or_default()))
+    }
+}
+
+/// What came of one attempt, with the lease on its activation where it was submitted.
+type Answer<'a> = Result<(Activation, Option<Lease<'a>>)>;
+
+fn is_success(answer: &Answer<'_>) -> bool {
+    answer.as_ref().is_ok_and(|(activation, _)| activation.is_success())
+}
+
+/// Lets go of an answer that another attempt follows.
+fn let_go(answer: Answer<'_>) {
+    if let Ok((_, lease)) = answer {
+        take(lease);
+    }
+}
+
+fn take(lease: Option<Lease<'_>>) {
+    if let Some(lease) = lease {
+        lease.take();
+    }
+}
+
+/// Makes one attempt, and a copy of it when it turns out to be a straggler; the copy comes back for its number.
+async fn ask<'a>(
+    execution: &'a Execution,
+    invocation: &Invocation,
+    reason: AttemptReason,
+    attempts: &mut u32,
+) -> (Answer<'a>, Option<Box<Invocation>>) {
+    match &execution.stragglers {
+        Some(stragglers) if invocation.is_idempotent() => {
+            // In a box, so that those who don't speculate don't carry it.
+            Box::pin(race(execution, stragglers, invocation, reason, attempts)).await
+        }
+        _ => (call(execution, invocation, reason).await, None),
+    }
+}
+
+async fn race<'a>(
+    execution: &'a Execution,
+    stragglers: &'a Stragglers,
+    invocation: &Invocation,
+    reason: AttemptReason,
+    attempts: &mut u32,
+) -> (Answer<'a>, Option<Box<Invocation>>) {
+    let sent_at = Instant::now();
+    let mut watch = stragglers.watch(sent_at);
+    let original = pin!(call(execution, invocation, reason));
+    let original = match select(original, pin!(watch.due())).await {
+        Either::Left((answer, _)) => {
+            record(stragglers, sent_at, &answer);
+            return (answer, None);
+        }
+        Either::Right(((), original)) => original,
+    };
+    *attempts += 1;
+    let copy = Box::new(invocation.next_attempt());
+    let answer = compete(execution, stragglers, original, sent_at, &copy).await;
+    (answer, Some(copy))
+}
+
+/// Sends a copy of what is slow, and takes the first answer that is no failure.
+async fn compete<'a>(
+    execution: &'a Execution,
+    stragglers: &Stragglers,
+    original: impl Future<Output = Answer<'a>> + Send + Unpin,
+    original_sent_at: Instant,
+    copy: &Invocation,
+) -> Answer<'a> {
+    let copy_sent_at = Instant::now();
+    let copied = pin!(call(execution, copy, AttemptReason::Straggler));
+    let (answer, sent_at, other) = match select(original, copied).await {
+        Either::Left((answer, copied)) => (answer, original_sent_at, Either::Left(copied)),
+        Either::Right((answer, original)) => (answer, copy_sent_at, Either::Right(original)),
+    };
+    record(stragglers, sent_at, &answer);
+    if !is_success(&answer) {
+        let_go(answer);
+        return other.await;
+    }
+    // Both may have answered at the same time; then this answer is counted, and that one is a duplicate.
+    if let Some(Ok((duplicate, lease))) = other.now_or_never() {
+        let (stage, activation) = (copy.stage(), &duplicate.id);
+        let _ = copy.report(&Event::DuplicateIgnored { stage, activation });
+        take(lease);
+    }
+    answer
+}
+
+fn record(stragglers: &Stragglers, sent_at: Instant, answer: &Answer<'_>) {
+    if is_success(answer) {
+        stragglers.record(sent_at.elapsed());
+    }
+}
+
+/// Sends an invocation, unless an earlier process has done so, and waits for its answer.
+async fn call<'a>(
+    execution: &'a Execution,
+    invocation: &Invocation,
+    reason: AttemptReason,
+) -> Answer<'a> {
+    if let Some(pending) = invocation.submitted() {
+        return collect(execution, invocation, pending.clone()).await;
+    }
+    let _ = invocation.report(&Event::Attempt { invocation, reason });
+    let (platform, deployment) = (&*execution.platform, &*execution.deployment);
+    if execution.submit {
+        let submission = async { platform.submit(deployment, invocation).await };
+        let accepted = caught(platform, "submit", submission).await;
+        collect(execution, invocation, reported(invocation, accepted)?).await
+    } else {
+        let invocation_call = async { platform.invoke(deployment, invocation).await };
+        let activation = caught(platform, "invoke", invocation_call).await;
+        Ok((reported(invocation, activation)?, None))
+    }
+}
+
+fn reported<T>(invocation: &Invocation, answer: Result<T>) -> Result<T> {
+    if let Err(error) = &answer {
+        let _ = invocation.report(&Event::CallFailed { invocation, error });
+    }
+    answer
+}
+
+/// Waits for the answer to what was accepted, by this process or an earlier one.
+async fn collect<'a>(
+    execution: &'a Execution,
+    invocation: &Invocation,
+    pending: Pending,
+) -> Answer<'a> {
+    let awaited = execution.collector.watch(invocation, pending.clone())?;
+    if invocation.submitted().is_none() {
+        let _ = invocation.report(&Event::Submitted { invocation, pending: &pending });
+    }
+    let (activation, lease) = awaited.answer().await?;
+    Ok((activation, Some(lease)))
+}

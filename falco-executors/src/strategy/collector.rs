@@ -1,0 +1,328 @@
+//! One batched collector for everything that was submitted.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use falco_core::{
+    Activation, ActivationId, AsyncPlatform, Collected, Deployment, Error, ErrorKind, Event,
+    Invocation, Pending, Release, Result,
+};
+use futures_util::future::join;
+use tokio::sync::{Notify, oneshot};
+use tokio::task::yield_now;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::asynchronous::Patience;
+use super::caught::caught;
+use super::clock::Clock;
+
+/// The pause after a collect that had no news, where the platform asks for none.
+const IDLE_PAUSE: Duration = Duration::from_millis(5);
+
+/// Longer than any execution, and short enough for timers.
+const FOREVER: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+
+/// The pauses after collects that failed.
+const FAILURE_PAUSES: ExponentialBuilder = ExponentialBuilder::new()
+    .with_min_delay(Duration::from_millis(100))
+    .with_max_delay(Duration::from_secs(10))
+    .without_max_times();
+
+/// Asks for all activations that are waited for, in one batch, over and over, and hands out what it learns.
+#[derive(Debug)]
+pub(super) struct Collector {
+    platform: Arc<dyn AsyncPlatform>,
+    deployment: Arc<Deployment>,
+    clock: Clock,
+    patience: Duration,
+    margin: Duration,
+    /// Tells that there is something to collect again.
+    arrived: Notify,
+    /// Tells that something expires earlier than what was known.
+    earlier: Notify,
+    // Locked by the driving task only; a mutex because its attempts have to be `Send`.
+    state: Mutex<State>,
+    /// Tells of duplicates, which belong to the stage and to no invocation in flight.
+    reporter: OnceLock<Invocation>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: HashMap<ActivationId, Waiting>,
+    /// No activation expires before, and it may be long gone: the next look will tell.
+    next_expiry: Option<Instant>,
+    taken: Vec<ActivationId>,
+    abandoned: Vec<ActivationId>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    pending: Pending,
+    expires: Instant,
+    answer: oneshot::Sender<Result<Activation>>,
+}
+
+impl Collector {
+    pub(super) fn new(
+        platform: Arc<dyn AsyncPlatform>,
+        deployment: Arc<Deployment>,
+        clock: Clock,
+        patience: Patience,
+    ) -> Self {
+        Self {
+            patience: patience.in_all(&deployment),
+            margin: patience.margin(),
+            platform,
+            deployment,
+            clock,
+            arrived: Notify::new(),
+            earlier: Notify::new(),
+            state: Mutex::default(),
+            reporter: OnceLock::new(),
+        }
+    }
+
+    /// Begins to wait for an activation.
+    ///
+    /// # Errors
+    ///
+    /// When it is waited for already: the platform has given two activations the same id.
+    pub(super) fn watch(&self, invocation: &Invocation, pending: Pending) -> Result<Awaited<'_>> {
+        if invocation.is_monitored() {
+            self.reporter.get_or_init(|| invocation.clone());
+        }
+        // What an earlier process submitted may be older than all patience, and still be there to be collected.
+        let age = self.clock.since(pending.submitted_at);
+        let patience = self.patience.saturating_sub(age).max(self.margin);
+        let expires = Instant::now() + patience.min(FOREVER);
+        let (answer, answered) = oneshot::channel();
+        let id = pending.id.clone();
+        let mut state = self.lock();
+        if state.waiting.contains_key(&id) {
+            drop(state);
+            let message = format!("the platform has given two activations the id {id}");
+            return Err(self.error(ErrorKind::Protocol, message));
+        }
+        if state.waiting.is_empty() {
+            self.arrived.notify_one();
+        }
+        if state.next_expiry.is_none_or(|next| expires < next) {
+            state.next_expiry = Some(expires);
+            self.earlier.notify_one();
+        }
+        state.waiting.insert(id.clone(), Waiting { pending, expires, answer });
+        Ok(Awaited { answered, lease: Lease { collector: self, id, release: Release::Abandoned } })
+    }
+
+    /// Collects and expires what is watched, for as long as it is polled.
+    pub(super) async fn run(&self) -> Infallible {
+        join(self.collect(), self.expire()).await.0
+    }
+
+    /// Tells the platform which activations are not wanted any more.
+    pub(super) fn flush(&self) {
+        let (taken, abandoned) = {
+            let mut state = self.lock();
+            (std::mem::take(&mut state.taken), std::mem::take(&mut state.abandoned))
+        };
+        for (ids, release) in [(taken, Release::Taken), (abandoned, Release::Abandoned)] {
+            if !ids.is_empty() {
+                self.platform.release(&self.deployment, &ids, release);
+            }
+        }
+    }
+
+    async fn collect(&self) -> Infallible {
+        let mut pauses = FAILURE_PAUSES.build();
+        loop {
+            let pending = self.pending();
+            if pending.is_empty() {
+                self.arrived.notified().await;
+                continue;
+            }
+            let pause = match self.ask(&pending).await {
+                Ok(collected) => {
+                    pauses = FAILURE_PAUSES.build();
+                    self.settle(collected)
+                }
+                Err(error) if error.kind() == ErrorKind::Unsupported => {
+                    self.lose_all(&error);
+                    continue;
+                }
+                // Nothing was learned, so it says nothing about the activations. Patience has the last word.
+                Err(error) => {
+                    let pause = pauses.next().max(error.retry_after()).unwrap_or_default();
+                    tracing::warn!(%error, ?pause, waiting = pending.len(), "collecting failed");
+                    pause
+                }
+            };
+            if pause.is_zero() {
+                yield_now().await;
+            } else {
+                sleep(pause).await;
+            }
+        }
+    }
+
+    async fn ask(&self, pending: &[Pending]) -> Result<Collected> {
+        let call = async { self.platform.collect(&self.deployment, pending).await };
+        caught(&*self.platform, "collect", call).await
+    }
+
+    fn pending(&self) -> Vec<Pending> {
+        self.lock().waiting.values().map(|waiting| waiting.pending.clone()).collect()
+    }
+
+    /// Hands out what was learned, and says how long to wait before asking again.
+    fn settle(&self, collected: Collected) -> Duration {
+        let Collected { finished, gone, poll_after } = collected;
+        let pause = match finished.is_empty() && gone.is_empty() {
+            true => poll_after.max(IDLE_PAUSE),
+            false => poll_after,
+        };
+        let mut duplicates = Vec::new();
+        let mut state = self.lock();
+        for activation in finished {
+            match state.waiting.remove(&activation.id) {
+                Some(waiting) => waiting.answer(Ok(activation)),
+                None => duplicates.push(activation.id),
+            }
+        }
+        for id in gone {
+            if let Some(waiting) = state.waiting.remove(&id) {
+                let message = format!("the platform says that activation {id} will never answer");
+                waiting.answer(Err(self.error(ErrorKind::Lost, message)));
+            }
+        }
+        drop(state);
+        for activation in &duplicates {
+            self.report_duplicate(activation);
+        }
+        pause
+    }
+
+    /// Reports an answer that nobody waits for any more.
+    pub(super) fn report_duplicate(&self, activation: &ActivationId) {
+        tracing::debug!(%activation, "an answer came that was counted already or is not wanted");
+        if let Some(reporter) = self.reporter.get() {
+            let stage = reporter.stage();
+            let _ = reporter.report(&Event::DuplicateIgnored { stage, activation });
+        }
+    }
+
+    async fn expire(&self) -> Infallible {
+        loop {
+            let earlier = self.earlier.notified();
+            match self.expire_due() {
+                Some(next) => drop(timeout_at(next, earlier).await),
+                None => earlier.await,
+            }
+        }
+    }
+
+    /// Gives up on what has waited too long, and says when to look again.
+    fn expire_due(&self) -> Option<Instant> {
+        let now = Instant::now();
+        let state = &mut *self.lock();
+        if state.next_expiry.is_none_or(|next| now < next) {
+            return state.next_expiry;
+        }
+        for (id, waiting) in state.waiting.extract_if(|_, waiting| waiting.expires <= now) {
+            let message = format!("activation {id} was accepted and has not answered in time");
+            let hint = "raise the executor's patience if the platform may take longer";
+            waiting.answer(Err(self.error(ErrorKind::Lost, message).with_hint(hint)));
+        }
+        state.next_expiry = state.waiting.values().map(|waiting| waiting.expires).min();
+        state.next_expiry
+    }
+
+    fn lose_all(&self, error: &Error) {
+        for (id, waiting) in self.lock().waiting.drain() {
+            let message = format!("activation {id} cannot be collected on this platform");
+            waiting.answer(Err(self.error(ErrorKind::Lost, message).with_source(error)));
+        }
+    }
+
+    fn error(&self, kind: ErrorKind, message: String) -> Error {
+        Error::new(kind, message)
+            .with_platform(self.platform.name())
+            .with_operation("collect")
+            .with_function(&self.deployment.name)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Collector {
+    fn drop(&mut self) {
+        // It may run while a panic unwinds, and a second one would abort the process.
+        if catch_unwind(AssertUnwindSafe(|| self.flush())).is_err() {
+            tracing::error!("the platform panicked while activations were released");
+        }
+    }
+}
+
+impl Waiting {
+    fn answer(self, answer: Result<Activation>) {
+        // Whoever does not wait any more has dropped its lease, and is not in the map.
+        let _ = self.answer.send(answer);
+    }
+}
+
+/// An activation whose answer is to come.
+#[derive(Debug)]
+pub(super) struct Awaited<'a> {
+    answered: oneshot::Receiver<Result<Activation>>,
+    lease: Lease<'a>,
+}
+
+impl<'a> Awaited<'a> {
+    /// Waits for the answer. Dropped, the activation is abandoned.
+    ///
+    /// # Errors
+    ///
+    /// `Lost` when there will be none, or patience has run out.
+    pub(super) async fn answer(self) -> Result<(Activation, Lease<'a>)> {
+        match self.answered.await {
+            Ok(answer) => Ok((answer?, self.lease)),
+            // The collector drops a sender only after it has used it.
+            Err(_) => std::future::pending().await,
+        }
+    }
+}
+
+/// The right to an activation's record at the platform. Dropped, the activation is released as abandoned, unless it was
+/// taken.
+#[derive(Debug)]
+pub(super) struct Lease<'a> {
+    collector: &'a Collector,
+    id: ActivationId,
+    release: Release,
+}
+
+impl Lease<'_> {
+    /// Releases the activation as taken: its answer is in good hands.
+    pub(super) fn take(mut self) {
+        self.release = Release::Taken;
+    }
+}
+
+impl Drop for Lease<'_> {
+    fn drop(&mut self) {
+        let mut state = self.collector.lock();
+        let id = self.id.clone();
+        match self.release {
+            Release::Taken => state.taken.push(id),
+            Release::Abandoned => {
+                state.waiting.remove(&id);
+                state.abandoned.push(id);
+            }
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! The loop beneath all executors: admits invocations, drives one attempt for each, delivers their completions.
+
+use std::pin::{Pin, pin};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+
+use falco_core::{AsyncPlatform, BoxStream, Completion, Deployment, Invocation, Outcome, Target};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::time::sleep;
+
+use super::admission::Admission;
+use super::asynchronous::Patience;
+use super::attempt::attempt;
+use super::clock::Clock;
+use super::collector::Collector;
+use super::completions::Completions;
+use super::options::{ExecutionOptions, OnFailure};
+use super::stragglers::Stragglers;
+
+/// Invocations admitted or completed before the task lets others run, itself being aborted included.
+const STEPS_PER_POLL: usize = 512;
+
+/// In what an executor differs from the others.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shape {
+    /// Invocations that are in flight, or completed and not taken yet.
+    pub(super) window: usize,
+    /// Whether invocations are submitted and collected, and not held open.
+    pub(super) submit: bool,
+    pub(super) patience: Patience,
+}
+
+/// As many as the platform runs at once, and `at_most` where it does not tell or runs more.
+pub(super) fn default_window(platform: &dyn AsyncPlatform, at_most: usize) -> usize {
+    let concurrency = platform.capabilities().concurrency.map(|limit| limit as usize);
+    concurrency.unwrap_or(at_most).clamp(1, at_most)
+}
+
+/// Drives `invocations` by a task of its own.
+///
+/// # Panics
+///
+/// Outside of a runtime.
+pub(super) fn start(
+    shape: Shape,
+    options: ExecutionOptions,
+    target: Target,
+    invocations: BoxStream<'static, Invocation>,
+) -> BoxStream<'static, Completion> {
+    let window = shape.window.min(Semaphore::MAX_PERMITS);
+    let (completions, arrived) = mpsc::channel(window);
+    let task = tokio::spawn(drive(shape, options, target, invocations, completions));
+    Completions::new(arrived, task).boxed()
+}
+
+/// What all attempts of one execution share.
+#[derive(Debug)]
+pub(super) struct Execution {
+    pub(super) platform: Arc<dyn AsyncPlatform>,
+    pub(super) deployment: Arc<Deployment>,
+    pub(super) options: ExecutionOptions,
+    pub(super) submit: bool,
+    pub(super) clock: Clock,
+    pub(super) collector: Collector,
+    pub(super) stragglers: Option<Stragglers>,
+    begun: Notify,
+    ended: OnceLock<End>,
+}
+
+/// Why an execution ends before its invocations do.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum End {
+    Cancelled,
+    DeadlineExceeded,
+}
+
+impl End {
+    pub(super) fn outcome(self) -> Outcome {
+        match self {
+            Self::Cancelled => Outcome::Cancelled,
+            Self::DeadlineExceeded => Outcome::DeadlineExceeded,
+        }
+    }
+}
+
+impl Execution {
+    fn new(shape: Shape, options: ExecutionOptions, target: &Target) -> Self {
+        let platform = target.platform.clone();
+        let deployment = target.deployment.clone();
+        let clock = Clock::start();
+        Self {
+            collector: Collector::new(platform.clone(), deployment.clone(), clock, shape.patience),
+            stragglers: options.speculation.map(|rule| Stragglers::new(rule, shape.window)),
+            platform,
+            deployment,
+            options,
+            submit: shape.submit,
+            clock,
+            begun: Notify::new(),
+            ended: OnceLock::new(),
+        }
+    }
+
+    pub(super) fn ended(&self) -> Option<End> {
+        self.ended.get().copied()
+    }
+
+    /// Notes that the first invocation was taken in: the deadline counts from here.
+    fn begin(&self) {
+        self.begun.notify_one();
+    }
+
+    /// Resolves when the execution has to end, whatever is still in flight.
+    async fn end(&self, target: &Target) -> End {
+        let limit = [target.deadline, self.options.deadline].into_iter().flatten().min();
+        let deadline = async {
+            let Some(limit) = limit else { return std::future::pending().await };
+            self.begun.notified().await;
+            sleep(limit).await;
+        };
+        let cancelled = async {
+            let Some(token) = &self.options.cancellation else {
+                return std::future::pending().await;
+            };
+            token.cancelled().await;
+        };
+        tokio::select! {
+            () = target.stopped() => End::Cancelled,
+            () = cancelled => End::Cancelled,
+            () = deadline => End::DeadlineExceeded,
+        }
+    }
+}
+
+async fn drive(
+    shape: Shape,
+    options: ExecutionOptions,
+    target: Target,
+    invocations: BoxStream<'static, Invocation>,
+    completions: mpsc::Sender<Completion>,
+) {
+    let execution = Execution::new(shape, options, &target);
+    let execution = &execution;
+    let mut end = pin!(execution.end(&target));
+    let mut collecting = pin!(execution.collector.run());
+    let mut attempts = Attempts {
+        execution,
+        admission: Admission::new(&completions, invocations),
+        in_flight: FuturesUnordered::new(),
+        start: |invocation| attempt(execution, invocation),
+    };
+    std::future::poll_fn(|cx| {
+        // These two come first: what is in flight may use up what the runtime lets a task do at a time.
+        let end = match end.as_mut().poll(cx) {
+            Poll::Ready(end) => Some(end),
+            Poll::Pending => None,
+        };
+        let _ = collecting.as_mut().poll(cx);
+        let progress = attempts.poll(end, cx);
+        execution.collector.flush();
+        progress
+    })
+    .await;
+}
+
+/// What is in flight, and what may follow.
+struct Attempts<'a, A, S> {
+    execution: &'a Execution,
+    admission: Admission<'a>,
+    in_flight: FuturesUnordered<A>,
+    start: S,
+}
+
+impl<A, S> Attempts<'_, A, S>
+where
+    A: Future<Output = Completion>,
+    S: Fn(Invocation) -> A,
+{
+    /// Goes on as far as possible; ready when all is done. With `end`, all is done now.
+    fn poll(&mut self, mut end: Option<End>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut steps = 0;
+        let mut steps_before = None;
+        while steps_before != Some(steps) {
+            steps_before = Some(steps);
+            while steps < STEPS_PER_POLL
+                && let Poll::Ready(Some(completion)) = self.in_flight.poll_next_unpin(cx)
+            {
+                steps += 1;
+                if self.is_fatal(&completion) {
+                    end.get_or_insert(End::Cancelled);
+                }
+                self.admission.deliver(completion);
+            }
+            if let Some(end) = end {
+                self.end(end, cx);
+                return Poll::Ready(());
+            }
+            while steps < STEPS_PER_POLL
+                && let Poll::Ready(Some(invocation)) = self.admission.poll_next(cx)
+            {
+                steps += 1;
+                self.execution.begin();
+                self.in_flight.push((self.start)(invocation));
+            }
+        }
+        if steps >= STEPS_PER_POLL {
+            cx.waker().wake_by_ref();
+        } else if let Some(stragglers) = &self.execution.stragglers {
+            stragglers.poll(self.in_flight.len(), cx);
+        }
+        match self.admission.is_closed() && self.in_flight.is_empty() {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    }
+
+    fn is_fatal(&self, completion: &Completion) -> bool {
+        self.execution.options.on_failure == OnFailure::Stop && !completion.is_success()
+    }
+
+    /// Admits nothing more, and makes every invocation in flight a completion.
+    fn end(&mut self, end: End, cx: &mut Context<'_>) {
+        self.admission.close();
+        // Each attempt looks for the end before it does anything else, so that it answers now.
+        let _ = self.execution.ended.set(end);
+        for attempt in Pin::new(&mut self.in_flight).iter_pin_mut() {
+            if let Poll::Ready(completion) = attempt.poll(cx) {
+                self.admission.deliver(completion);
+            }
+        }
+        self.in_flight.clear();
+    }
+}
