@@ -17,7 +17,7 @@ pub use run::{
     ctrl_c,
 };
 pub use strategy::{
-    AsyncExecutor, ExecutionOptions, OnFailure, ParallelExecutor, Patience, RetryPolicy,
+    AsyncExecutor, ExecutionOptions, OnFailure, ParallelExecutor, Patience, RepeatPolicy,
     SequentialExecutor, Speculation,
 };
 pub use tokio_util::sync::CancellationToken;

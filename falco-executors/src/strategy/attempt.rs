@@ -129,7 +129,7 @@ impl<'a> Repeats<'a> {
     }
 
     fn after_function_error(&mut self) -> Option<Duration> {
-        let policy = &self.options.function_error_retries;
+        let policy = &self.options.repeat_failed;
         self.function_errors.get_or_insert_with(|| policy.delays()).next()
     }
 
@@ -140,7 +140,7 @@ impl<'a> Repeats<'a> {
         if !(error.may_have_run() && hope && invocation.is_idempotent()) {
             return None;
         }
-        let policy = &self.options.lost_retries;
+        let policy = &self.options.repeat_lost;
         let delay = self.lost.get_or_insert_with(|| policy.delays()).next()?;
         Some(delay.max(error.retry_after().unwrap_or_default()))
     }

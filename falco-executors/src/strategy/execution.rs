@@ -86,13 +86,18 @@ impl End {
 }
 
 impl Execution {
-    fn new(shape: Shape, options: ExecutionOptions, target: &Target) -> Self {
+    fn new(
+        shape: Shape,
+        options: ExecutionOptions,
+        target: &Target,
+        completions: &mpsc::Sender<Completion>,
+    ) -> Self {
         let platform = target.platform.clone();
         let deployment = target.deployment.clone();
         let clock = Clock::start();
         Self {
             collector: Collector::new(platform.clone(), deployment.clone(), clock, shape.patience),
-            stragglers: options.speculation.map(|rule| Stragglers::new(rule, shape.window)),
+            stragglers: options.speculation.map(|rule| Stragglers::new(rule, completions.clone())),
             platform,
             deployment,
             options,
@@ -141,7 +146,7 @@ async fn drive(
     invocations: BoxStream<'static, Invocation>,
     completions: mpsc::Sender<Completion>,
 ) {
-    let execution = Execution::new(shape, options, &target);
+    let execution = Execution::new(shape, options, &target, &completions);
     let execution = &execution;
     let mut end = pin!(execution.end(&target));
     let mut collecting = pin!(execution.collector.run());
@@ -208,7 +213,7 @@ where
         if steps >= STEPS_PER_POLL {
             cx.waker().wake_by_ref();
         } else if let Some(stragglers) = &self.execution.stragglers {
-            stragglers.poll(self.in_flight.len(), cx);
+            let _ = stragglers.poll(cx);
         }
         match self.admission.is_closed() && self.in_flight.is_empty() {
             true => Poll::Ready(()),

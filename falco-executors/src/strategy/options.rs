@@ -14,14 +14,14 @@ use tokio_util::sync::CancellationToken;
 ///
 /// ```
 /// use falco_executors::{
-///     ConstantBuilder, ExecutionOptions, OnFailure, ParallelExecutor, RetryPolicy, Speculation,
+///     ConstantBuilder, ExecutionOptions, OnFailure, ParallelExecutor, RepeatPolicy, Speculation,
 /// };
 /// use std::time::Duration;
 ///
 /// let twice = ConstantBuilder::new().with_delay(Duration::from_millis(200)).with_max_times(2);
 /// let options = ExecutionOptions::default()
 ///     .with_on_failure(OnFailure::Continue)
-///     .with_function_error_retries(RetryPolicy::new(twice))
+///     .with_repeat_failed(RepeatPolicy::new(twice))
 ///     .with_speculation(Speculation::slower_than(3.0)?)
 ///     .with_deadline(Duration::from_secs(600));
 /// let executor = ParallelExecutor::with_concurrency(32)?.with_options(options);
@@ -35,10 +35,10 @@ pub struct ExecutionOptions {
     /// When an invocation is sent again after its function failed; never by default.
     ///
     /// It applies to every invocation, idempotent or not: the function ran, and said that it failed.
-    pub function_error_retries: RetryPolicy,
+    pub repeat_failed: RepeatPolicy,
     /// When an *idempotent* invocation is sent again because nobody knows whether it ran; by default up to three
     /// times, a second or more apart. Others are never sent again, whatever the policy says.
-    pub lost_retries: RetryPolicy,
+    pub repeat_lost: RepeatPolicy,
     /// How long the execution may take, from its first invocation. The shorter of this and
     /// [`Target::deadline`](falco_core::Target::deadline) holds.
     ///
@@ -55,8 +55,8 @@ impl Default for ExecutionOptions {
     fn default() -> Self {
         Self {
             on_failure: OnFailure::default(),
-            function_error_retries: RetryPolicy::never(),
-            lost_retries: RetryPolicy::new(ExponentialBuilder::new().with_jitter()),
+            repeat_failed: RepeatPolicy::never(),
+            repeat_lost: RepeatPolicy::new(ExponentialBuilder::new().with_jitter()),
             deadline: None,
             speculation: None,
             cancellation: None,
@@ -74,15 +74,15 @@ impl ExecutionOptions {
 
     /// Sends invocations again whose function failed.
     #[must_use]
-    pub fn with_function_error_retries(mut self, policy: RetryPolicy) -> Self {
-        self.function_error_retries = policy;
+    pub fn with_repeat_failed(mut self, policy: RepeatPolicy) -> Self {
+        self.repeat_failed = policy;
         self
     }
 
     /// Sends idempotent invocations again of which nobody knows whether they ran.
     #[must_use]
-    pub fn with_lost_retries(mut self, policy: RetryPolicy) -> Self {
-        self.lost_retries = policy;
+    pub fn with_repeat_lost(mut self, policy: RepeatPolicy) -> Self {
+        self.repeat_lost = policy;
         self
     }
 
@@ -123,17 +123,17 @@ pub enum OnFailure {
 /// # Examples
 ///
 /// ```
-/// use falco_executors::{ExponentialBuilder, RetryPolicy};
+/// use falco_executors::{ExponentialBuilder, RepeatPolicy};
 ///
-/// let policy = RetryPolicy::new(ExponentialBuilder::new().with_jitter().with_max_times(5));
+/// let policy = RepeatPolicy::new(ExponentialBuilder::new().with_jitter().with_max_times(5));
 /// ```
 #[derive(Clone)]
-pub struct RetryPolicy(Option<Arc<dyn Fn() -> Delays + Send + Sync>>);
+pub struct RepeatPolicy(Option<Arc<dyn Fn() -> Delays + Send + Sync>>);
 
 /// The waits before the second, third, .. attempt; when they are used up, nothing is sent any more.
 pub(super) type Delays = Box<dyn Backoff>;
 
-impl RetryPolicy {
+impl RepeatPolicy {
     /// Nothing is sent again.
     pub fn never() -> Self {
         Self(None)
@@ -155,9 +155,9 @@ impl RetryPolicy {
     }
 }
 
-impl Debug for RetryPolicy {
+impl Debug for RepeatPolicy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_some() { "RetryPolicy(..)" } else { "RetryPolicy(never)" })
+        f.write_str(if self.0.is_some() { "RepeatPolicy(..)" } else { "RepeatPolicy(never)" })
     }
 }
 

@@ -1,14 +1,19 @@
 //! Which attempts are slow enough to be copied.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::convert::Infallible;
+use std::fmt;
 use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::task::Context;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use falco_core::Completion;
 use hdrhistogram::Histogram;
+use tokio::sync::mpsc::error::SendError;
+use tokio::sync::mpsc::{OwnedPermit, Sender};
 use tokio::sync::oneshot;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep};
 
 use super::options::Speculation;
 
@@ -16,13 +21,17 @@ use super::options::Speculation;
 const MIN_ANSWERS: u64 = 5;
 /// Nothing faster is copied: for functions that answer at once, a hiccup of the driver would make stragglers.
 const MIN_THRESHOLD: Duration = Duration::from_millis(10);
+/// The histogram's upper bound, a day: longer latencies count as this one.
+const MAX_MICROS: u64 = 24 * 3600 * 1_000_000;
 
 /// Watches the attempts in flight by one timer, and says when one of them has become a straggler.
+///
+/// A copy needs a credit, as an invocation does (see [`Admission`](super::admission::Admission)), so that calls in
+/// flight stay within the window, copies included.
 #[derive(Debug)]
 pub(super) struct Stragglers {
     speculation: Speculation,
-    /// Attempts that may be in flight at once, copies included.
-    limit: usize,
+    completions: Sender<Completion>,
     // Locked by the driving task only; a mutex because its attempts have to be `Send`.
     state: Mutex<State>,
 }
@@ -35,28 +44,45 @@ struct State {
     refresh_at: u64,
     /// Attempts that have no copy yet, the longest running first.
     watched: BTreeMap<Key, oneshot::Sender<()>>,
+    /// Attempts that have a copy, with the copy's credit.
+    copied: HashMap<Key, Credit>,
+    /// Copies that may run at a time without a credit.
+    extra: usize,
     next: u64,
-    copies: usize,
-    timer: Option<Pin<Box<Sleep>>>,
+    timer: Pin<Box<Sleep>>,
+    waiting: Option<WaitForCredit>,
 }
 
 type Key = (Instant, u64);
+/// None for an extra one.
+type Credit = Option<OwnedPermit<Completion>>;
+
+struct WaitForCredit(Pin<Box<dyn Future<Output = Reserved> + Send>>);
+type Reserved = Result<OwnedPermit<Completion>, SendError<()>>;
+
+impl fmt::Debug for WaitForCredit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WaitForCredit")
+    }
+}
 
 impl Stragglers {
-    pub(super) fn new(speculation: Speculation, window: usize) -> Self {
-        #[expect(clippy::expect_used, reason = "two digits are within the histogram's bounds")]
-        let latencies = Histogram::new(2).expect("a histogram of two significant digits");
+    pub(super) fn new(speculation: Speculation, completions: Sender<Completion>) -> Self {
+        #[expect(clippy::expect_used, reason = "the bounds are constants, and in order")]
+        let latencies = Histogram::new_with_bounds(1, MAX_MICROS, 2).expect("bounds in order");
         let state = State {
             latencies,
             median: None,
             refresh_at: MIN_ANSWERS,
             watched: BTreeMap::new(),
+            copied: HashMap::new(),
+            // A window of one never has a credit left, and whoever asks for speculation wants a copy.
+            extra: usize::from(completions.max_capacity() == 1),
             next: 0,
-            copies: 0,
-            timer: None,
+            timer: Box::pin(sleep(MIN_THRESHOLD)),
+            waiting: None,
         };
-        // A window of one has no room for a copy, and whoever asks for speculation wants one.
-        Self { speculation, limit: window.max(2), state: Mutex::new(state) }
+        Self { speculation, completions, state: Mutex::new(state) }
     }
 
     /// Watches an attempt that was sent at `sent_at`, until the result is dropped.
@@ -72,7 +98,7 @@ impl Stragglers {
     /// Learns how long a successful attempt took.
     pub(super) fn record(&self, latency: Duration) {
         let mut state = self.lock();
-        let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX).max(1);
+        let micros = u64::try_from(latency.as_micros()).unwrap_or(MAX_MICROS).max(1);
         state.latencies.saturating_record(micros);
         if state.latencies.len() >= state.refresh_at {
             state.median = Some(Duration::from_micros(state.latencies.value_at_quantile(0.5)));
@@ -80,29 +106,52 @@ impl Stragglers {
         }
     }
 
-    /// Tells those that are due, as far as there is room beside `in_flight` invocations, and wakes the task when the
-    /// next one is.
-    pub(super) fn poll(&self, in_flight: usize, cx: &mut Context<'_>) {
+    /// Tells those that are due, as far as there are credits for copies; wakes the task when the next one is.
+    pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<Infallible> {
         let state = &mut *self.lock();
-        let Some(median) = state.median else { return };
+        let Some(median) = state.median else { return Poll::Pending };
         let threshold = self.speculation.threshold(median).max(MIN_THRESHOLD);
-        while in_flight + state.copies < self.limit
-            && let Some(first) = state.watched.first_entry()
-            && let Some(due) = first.key().0.checked_add(threshold)
-        {
-            if due <= Instant::now() {
-                // It listens: a watch that is dropped is no longer in the map.
-                let _ = first.remove().send(());
-                state.copies += 1;
+        loop {
+            let first = state.watched.first_key_value().map(|(key, _)| *key);
+            let due = first.and_then(|(sent_at, _)| sent_at.checked_add(threshold));
+            let (Some(first), Some(due)) = (first, due) else {
+                state.waiting = None;
+                return Poll::Pending;
+            };
+            if due > Instant::now() {
+                // Whoever waited for a credit has answered meanwhile; a credit that comes now is for others.
+                state.waiting = None;
+                if state.timer.deadline() != due {
+                    state.timer.as_mut().reset(due);
+                }
+                ready!(state.timer.as_mut().poll(cx));
                 continue;
             }
-            let timer = state.timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
-            if timer.deadline() != due {
-                timer.as_mut().reset(due);
+            let credit = ready!(self.poll_credit(state, cx));
+            if let Some(straggler) = state.watched.remove(&first) {
+                // It listens: a watch that is dropped is no longer in the map.
+                let _ = straggler.send(());
+                state.copied.insert(first, credit);
             }
-            if timer.as_mut().poll(cx).is_pending() {
-                return;
+        }
+    }
+
+    fn poll_credit(&self, state: &mut State, cx: &mut Context<'_>) -> Poll<Credit> {
+        let extra_in_use = state.copied.values().filter(|credit| credit.is_none()).count();
+        if extra_in_use < state.extra {
+            return Poll::Ready(None);
+        }
+        let completions = &self.completions;
+        let waiting = state
+            .waiting
+            .get_or_insert_with(|| WaitForCredit(Box::pin(completions.clone().reserve_owned())));
+        match ready!(waiting.0.as_mut().poll(cx)) {
+            Ok(credit) => {
+                state.waiting = None;
+                Poll::Ready(Some(credit))
             }
+            // The consumer is gone, and this task is about to be.
+            Err(_) => Poll::Pending,
         }
     }
 
@@ -120,7 +169,7 @@ pub(super) struct Watch<'a> {
 }
 
 impl Watch<'_> {
-    /// Returns when the attempt has become a straggler and there is room for its copy.
+    /// Returns when the attempt has become a straggler and there is a credit for its copy.
     pub(super) async fn due(&mut self) {
         if (&mut self.due).await.is_err() {
             // Nobody will tell any more: the execution ends.
@@ -132,8 +181,7 @@ impl Watch<'_> {
 impl Drop for Watch<'_> {
     fn drop(&mut self) {
         let mut state = self.stragglers.lock();
-        if state.watched.remove(&self.key).is_none() {
-            state.copies -= 1;
-        }
+        state.watched.remove(&self.key);
+        state.copied.remove(&self.key);
     }
 }

@@ -1,1 +1,10 @@
 //! The strategies, and their laws.
+
+mod admission;
+mod asynchronous;
+mod ending;
+mod fixture;
+mod laws;
+mod repeats;
+mod speculation;
+mod spy;

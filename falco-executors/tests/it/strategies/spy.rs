@@ -1,0 +1,128 @@
+//! A layer between a strategy and its platform that sees what is asked of the platform.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use falco_core::{
+    Activation, ActivationId, ActivationLog, AsyncPlatform, Capabilities, Collected, Deployable,
+    Deployment, Invocation, Pending, Platform, Release, Result, Scaling, async_trait,
+};
+use futures_util::FutureExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::fixture::Journal;
+
+/// Counts, limits, and drops collects half-way.
+#[derive(Debug)]
+pub(crate) struct Spy<P> {
+    pub(crate) inner: P,
+    /// Shared by all platforms that share a limit.
+    pub(crate) permits: Arc<Semaphore>,
+    pub(crate) limit: usize,
+    held: Mutex<HashMap<ActivationId, OwnedSemaphorePermit>>,
+    /// How often an invocation was sent, by its id.
+    pub(crate) sent: Mutex<HashMap<String, usize>>,
+    pub(crate) drop_collects: bool,
+    pub(crate) journal: Arc<Journal>,
+}
+
+impl<P: AsyncPlatform> Spy<P> {
+    pub(crate) fn new(inner: P) -> Self {
+        Self::with_limit(inner, Semaphore::MAX_PERMITS)
+    }
+
+    pub(crate) fn with_limit(inner: P, limit: usize) -> Self {
+        Self {
+            inner,
+            permits: Arc::new(Semaphore::new(limit)),
+            limit,
+            held: Mutex::default(),
+            sent: Mutex::default(),
+            drop_collects: false,
+            journal: Arc::default(),
+        }
+    }
+
+    /// Permits that were not given back.
+    pub(crate) fn in_use(&self) -> usize {
+        self.limit - self.permits.available_permits()
+    }
+
+    async fn permit(&self, invocation: &Invocation) -> OwnedSemaphorePermit {
+        let permit = self.permits.clone().acquire_owned().await.unwrap();
+        *self.sent.lock().unwrap().entry(invocation.id().to_string()).or_default() += 1;
+        permit
+    }
+}
+
+#[async_trait]
+impl<P: AsyncPlatform> Platform for Spy<P> {
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+
+    async fn deploy(&self, function: &Deployable) -> Result<Deployment> {
+        self.inner.deploy(function).await
+    }
+
+    async fn fetch_deployment(&self, name: &str) -> Result<Deployment> {
+        self.inner.fetch_deployment(name).await
+    }
+
+    async fn list_deployments(&self) -> Result<Vec<Deployment>> {
+        self.inner.list_deployments().await
+    }
+
+    async fn scale(&self, deployment: &Deployment, scaling: &Scaling) -> Result<Deployment> {
+        self.inner.scale(deployment, scaling).await
+    }
+
+    async fn remove(&self, deployment: &Deployment) -> Result<()> {
+        self.inner.remove(deployment).await
+    }
+
+    async fn invoke(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Activation> {
+        let _permit = self.permit(invocation).await;
+        self.inner.invoke(deployment, invocation).await
+    }
+}
+
+#[async_trait]
+impl<P: AsyncPlatform> AsyncPlatform for Spy<P> {
+    async fn submit(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Pending> {
+        let permit = self.permit(invocation).await;
+        let pending = self.inner.submit(deployment, invocation).await?;
+        self.held.lock().unwrap().insert(pending.id.clone(), permit);
+        Ok(pending)
+    }
+
+    async fn collect(&self, deployment: &Deployment, pending: &[Pending]) -> Result<Collected> {
+        if self.drop_collects {
+            // As a time-out around it would: what this one has learned is lost, and the next has to tell it again.
+            let _ = self.inner.collect(deployment, pending).now_or_never();
+        }
+        self.inner.collect(deployment, pending).await
+    }
+
+    fn release(&self, deployment: &Deployment, activations: &[ActivationId], release: Release) {
+        let mut held = self.held.lock().unwrap();
+        for id in activations {
+            let permit = held.remove(id);
+            assert!(permit.is_some(), "{id} was released twice, or never submitted");
+            self.journal.write(format!("released {release:?}"));
+        }
+        self.inner.release(deployment, activations, release);
+    }
+
+    async fn activation_log(
+        &self,
+        deployment: &Deployment,
+        activations: &[ActivationId],
+    ) -> Result<Vec<ActivationLog>> {
+        self.inner.activation_log(deployment, activations).await
+    }
+}
