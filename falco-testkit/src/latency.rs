@@ -96,6 +96,21 @@ impl Latency {
     }
 }
 
+impl Latency {
+    /// The mean of all samples; `None` when the test decides them.
+    pub fn mean(&self) -> Option<Duration> {
+        let usual = match &self.kind {
+            Kind::Zero => return Some(Duration::ZERO),
+            Kind::Fixed(duration) => duration.as_secs_f64(),
+            Kind::Uniform(min, max) => (min.as_secs_f64() + max.as_secs_f64()) / 2.0,
+            Kind::LogNormal { median, sigma } => median * (sigma * sigma / 2.0).exp(),
+            Kind::By(_) => return None,
+        };
+        let stragglers = self.stragglers.map_or(0.0, |s| s.share * (s.factor - 1.0));
+        Some(seconds(usual * (1.0 + stragglers)))
+    }
+}
+
 impl From<Kind> for Latency {
     fn from(kind: Kind) -> Self {
         Self { kind, stragglers: None }
@@ -146,6 +161,22 @@ mod tests {
     fn a_log_normal_latency_has_the_median_asked_for() {
         let median = samples(&Latency::log_normal(Duration::from_millis(100), 0.5))[5_000];
         assert!((95..105).contains(&median.as_millis()), "{median:?}");
+    }
+
+    #[test]
+    fn the_mean_is_that_of_the_samples() {
+        let millis = Duration::from_millis;
+        for latency in [
+            Latency::fixed(millis(10)),
+            Latency::uniform(millis(10), millis(30)),
+            Latency::log_normal(millis(100), 0.5),
+            Latency::fixed(millis(10)).with_stragglers(0.1, 11.0),
+        ] {
+            let samples = samples(&latency);
+            let mean = samples.iter().sum::<Duration>() / samples.len() as u32;
+            let off = mean.as_secs_f64() / latency.mean().unwrap().as_secs_f64();
+            assert!((0.97..1.03).contains(&off), "{latency:?}: {mean:?}");
+        }
     }
 
     #[test]

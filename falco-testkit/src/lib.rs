@@ -3,6 +3,7 @@
 
 pub mod conformance;
 pub mod fixture;
+pub mod simulation;
 
 mod in_memory;
 mod latency;
@@ -10,7 +11,8 @@ mod log_capture;
 mod raw_peer;
 
 pub use in_memory::{
-    Call, Counters, Fate, Fates, FunctionCall, InMemory, Odds, Operation, Reply, Settings,
+    Admission, Arrival, Call, Counters, Fate, Fates, FunctionCall, InMemory, Odds, Operation,
+    Reply, Settings,
 };
 pub use latency::Latency;
 pub use log_capture::LogCapture;

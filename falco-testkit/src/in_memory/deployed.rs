@@ -76,6 +76,10 @@ impl Instances {
         self.0.fetch_update(Ordering::AcqRel, Ordering::Relaxed, fewer).is_ok()
     }
 
+    pub(super) fn has_idle(&self) -> bool {
+        self.0.load(Ordering::Acquire) > 0
+    }
+
     pub(super) fn give_back(&self) {
         self.0.fetch_add(1, Ordering::AcqRel);
     }

@@ -76,9 +76,9 @@ pub enum Fate {
     LoseAnswer(Error),
     /// The function fails in this way after its time; as [`Serve`](Self::Serve) for what runs no function.
     FailFunction(FunctionError),
-    /// No answer ever comes; the call can only be dropped.
+    /// No answer ever comes; the call can only be dropped. An invoked activation runs until then.
     Hang,
-    /// A submitted activation runs, and its record never appears. An invoked one hangs.
+    /// The activation runs to its end, and nobody hears of it: its record never appears, and an invoke hangs.
     Lose,
     /// A submitted activation is reported as gone when its time is over. An invoked one ends as `Lost`.
     Vanish,
@@ -168,7 +168,7 @@ impl Fates {
         Self::by(move |call| odds.draw(call, &mut rng(seed, call.operation, call.number)))
     }
 
-    pub(super) fn decide(&self, call: &Call<'_>) -> Fate {
+    pub(crate) fn decide(&self, call: &Call<'_>) -> Fate {
         self.0.as_ref().map_or(Fate::Serve, |decide| decide(call))
     }
 }

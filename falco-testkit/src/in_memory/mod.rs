@@ -1,6 +1,7 @@
 //! A platform in memory, on tokio's clock: complete, cheap, and as faulty as a test wants it.
 
 mod activations;
+mod admission;
 mod counters;
 mod deployed;
 mod fate;
@@ -22,6 +23,7 @@ use counters::Tally;
 use deployed::Deployed;
 use function::Function;
 
+pub use admission::{Admission, Arrival};
 pub use counters::Counters;
 pub use fate::{Call, Fate, Fates, Odds, Operation};
 pub use function::{FunctionCall, Reply};

@@ -13,6 +13,7 @@ use falco_core::{
 use tokio::time::{Instant, sleep};
 
 use super::activations::{self, Found, Record, Run};
+use super::admission::Arrival;
 use super::counters::Tally;
 use super::deployed::{Deployed, check, check_scaling};
 use super::fate::{Call, Fate, Operation, rng};
@@ -152,17 +153,8 @@ impl InMemory {
         invocation: &Invocation,
     ) -> Result<Started<'_>> {
         let Admitted { settings, deployed, fate, rng } = admitted;
-        if settings.capacity.is_some() {
-            self.end_what_is_over();
-        }
-        if !self.tally.try_start(settings.capacity) {
-            self.tally.throttled.fetch_add(1, Ordering::Relaxed);
-            let mut error = Error::new(ErrorKind::Throttled, "too many activations run already");
-            if let Some(wait) = settings.capacity_retry_after {
-                error = error.with_retry_after(wait);
-            }
-            return Err(self.error(operation, &deployed.deployment.name, error));
-        }
+        self.make_room(settings, deployed)
+            .map_err(|e| self.error(operation, &deployed.deployment.name, e))?;
         let cold = !deployed.instances.take();
         // From here on, so that a function that panics gives its place back.
         let place = Place { tally: &self.tally, deployed: Some(Arc::clone(deployed)) };
@@ -184,6 +176,35 @@ impl InMemory {
             self.activations().keep_log(number, run.ends_at(), log);
         }
         Ok(Started { place, number, run })
+    }
+
+    /// Takes a place among the running, unless the platform is full.
+    fn make_room(&self, settings: &Settings, deployed: &Deployed) -> Result<()> {
+        if settings.capacity.is_some() || settings.admission.is_some() {
+            self.end_what_is_over();
+        }
+        let admitted = settings.admission.as_ref().map_or(Ok(()), |admission| {
+            admission.admit(&Arrival {
+                at: Instant::now().saturating_duration_since(self.epoch.0),
+                running: self.tally.running.load(Ordering::Acquire),
+                needs_instance: !deployed.instances.has_idle(),
+            })
+        });
+        let refusal = match admitted {
+            Err(error) => error,
+            Ok(()) if self.tally.try_start(settings.capacity) => return Ok(()),
+            Ok(()) => {
+                let error = Error::new(ErrorKind::Throttled, "too many activations run already");
+                match settings.capacity_retry_after {
+                    Some(wait) => error.with_retry_after(wait),
+                    None => error,
+                }
+            }
+        };
+        if refusal.kind() == ErrorKind::Throttled {
+            self.tally.throttled.fetch_add(1, Ordering::Relaxed);
+        }
+        Err(refusal)
     }
 
     fn activation(&self, id: ActivationId, run: Run, deployed: &Deployed) -> Activation {
@@ -290,16 +311,19 @@ impl Platform for InMemory {
 
     async fn invoke(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Activation> {
         let mut admitted = self.admit(Operation::Invoke, deployment, invocation)?;
-        let Started { place: _place, number, run } =
+        arrive(&mut admitted, invocation).await;
+        let Started { place, number, run } =
             self.start(Operation::Invoke, &mut admitted, invocation)?;
         let Admitted { deployed, fate, .. } = admitted;
-        if matches!(fate, Fate::Hang | Fate::Lose) {
+        if matches!(fate, Fate::Hang) {
             return pending().await;
         }
         if !run.duration().is_zero() {
             sleep(run.duration()).await;
         }
+        drop(place);
         match fate {
+            Fate::Lose => pending().await,
             Fate::LoseAnswer(error) => Err(self.error(Operation::Invoke, &deployment.name, error)),
             Fate::Vanish => {
                 let error = Error::new(ErrorKind::Lost, "the platform has lost the activation");
@@ -422,6 +446,14 @@ impl AsyncPlatform for InMemory {
             Some(ActivationLog { id: id.clone(), lines, truncated: false })
         });
         Ok(logs.collect())
+    }
+}
+
+/// The way of a request to the platform.
+async fn arrive(admitted: &mut Admitted, invocation: &Invocation) {
+    let way = admitted.settings.request_latency.sample(invocation, &mut admitted.rng);
+    if !way.is_zero() {
+        sleep(way).await;
     }
 }
 

@@ -1,9 +1,11 @@
 //! How a platform in memory behaves; may be changed while it runs.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use falco_core::{Bounds, Capabilities};
 
+use super::admission::Admission;
 use super::fate::Fates;
 use crate::latency::Latency;
 
@@ -31,7 +33,9 @@ pub struct Settings {
     pub latency: Latency,
     /// How long an instance takes to start, when no idle one is there.
     pub cold_start: Latency,
-    /// How long it takes until a submission is accepted.
+    /// How long an invoke or submit is on its way, before the platform admits or throttles it.
+    pub request_latency: Latency,
+    /// How long it takes until a submission is accepted, after it has arrived.
     pub submit_latency: Latency,
     /// How long after its end a submitted activation shows in `collect`.
     pub record_delay: Latency,
@@ -41,6 +45,8 @@ pub struct Settings {
     pub capacity: Option<u32>,
     /// The wait that the platform suggests when it is full.
     pub capacity_retry_after: Option<Duration>,
+    /// A gate of the test's own, asked before [`capacity`](Self::capacity).
+    pub admission: Option<Arc<dyn Admission>>,
     /// How likely it is (0 to 1) that `collect` reports an activation twice in one answer.
     pub duplicates: f64,
     /// The wait that `collect` suggests. `None` is the time until the next of the activations asked for ends.
@@ -70,11 +76,13 @@ impl Default for Settings {
             },
             latency: Latency::ZERO,
             cold_start: Latency::ZERO,
+            request_latency: Latency::ZERO,
             submit_latency: Latency::ZERO,
             record_delay: Latency::ZERO,
             control_latency: Duration::ZERO,
             capacity: None,
             capacity_retry_after: None,
+            admission: None,
             duplicates: 0.0,
             poll_after: None,
             fates: Fates::SERVE,

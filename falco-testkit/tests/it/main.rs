@@ -4,4 +4,6 @@
 mod conformance;
 mod fixture;
 mod in_memory;
+mod laws;
 mod raw_peer;
+mod simulation;
