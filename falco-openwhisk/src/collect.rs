@@ -98,11 +98,8 @@ impl Watch {
         pending: &[Pending],
         settings: Settings,
     ) -> Result<Collected> {
-        // The server has given out no such id, so nothing will ever answer to it.
-        let (pending, strange): (Vec<Pending>, Vec<Pending>) =
-            pending.iter().cloned().partition(|pending| number(&pending.id).is_some());
-        let gone = strange.into_iter().map(|pending| pending.id).collect();
-        for pending in &pending {
+        // What is no id of this server's is no news, and is not worth a request.
+        for pending in pending.iter().filter(|pending| number(&pending.id).is_some()) {
             self.expect(pending);
         }
         let look = Look { watch: self, api, operation: Operation::on("collect", name), name };
@@ -114,12 +111,13 @@ impl Watch {
             }
         };
         let mut outstanding = lock(&self.outstanding);
-        let finished = outstanding.found(&pending);
+        let finished = outstanding.found(pending);
         match failure {
             Some(error) if finished.is_empty() => Err(error),
             _ => {
                 let poll_after = outstanding.pause(news, settings.max_interval);
-                Ok(Collected { finished, gone, poll_after })
+                // It never knows that an activation is lost: a record that is not there may still come.
+                Ok(Collected { finished, gone: Vec::new(), poll_after })
             }
         }
     }

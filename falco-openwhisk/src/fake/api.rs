@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::container::Ran;
 use super::outcome::Outcome;
 use super::world::{Action, Listing, Stored, now_millis};
-use super::{FAKE_AUTH, FakeAnswer, FakeRequest, Shared, lock};
+use super::{FAKE_AUTH, FakeAnswer, FakeRequest, FakeSettings, Shared, lock};
 use crate::wire::is_activation_id;
 
 const MAX_BODY: usize = 50 << 20;
@@ -37,7 +37,8 @@ async fn serve(shared: Arc<Shared>, request: Request<Body>) -> Answer {
     };
     let raw_query = parts.uri.query().unwrap_or_default().to_owned();
     let path = parts.uri.path().to_owned();
-    if shared.settings.keeps_requests {
+    let settings = shared.settings();
+    if settings.keeps_requests {
         lock(&shared.requests).push(FakeRequest {
             method: parts.method.clone(),
             path: path.clone(),
@@ -47,14 +48,17 @@ async fn serve(shared: Arc<Shared>, request: Request<Body>) -> Answer {
             at: Instant::now(),
         });
     }
+    if !settings.answers {
+        std::future::pending::<()>().await;
+    }
     let query: Query = decode_pairs(&raw_query);
     let segments: Vec<String> = path.split('/').skip(1).map(decode).collect();
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
     let method = parts.method;
     match segments.as_slice() {
-        [""] => json_answer(StatusCode::OK, &description(&shared)),
+        [""] => json_answer(StatusCode::OK, &description(&settings)),
         ["api", "v1", "namespaces", namespace, resource @ ..] => {
-            if let Some(text) = authenticate(&parts.headers) {
+            if let Some(text) = authenticate(&parts.headers, &settings) {
                 return refuse(StatusCode::UNAUTHORIZED, text);
             }
             if !matches!(*namespace, "_" | "guest") {
@@ -62,7 +66,7 @@ async fn serve(shared: Arc<Shared>, request: Request<Body>) -> Answer {
                 return refuse(StatusCode::FORBIDDEN, text);
             }
             match resource {
-                ["limits"] => json_answer(StatusCode::OK, &limits(&shared)),
+                ["limits"] => json_answer(StatusCode::OK, &limits(&settings)),
                 ["actions"] => list_actions(&shared, &query),
                 ["actions", name @ ..] if name.len() <= 2 => match method {
                     Method::PUT => put(&shared, name, &query, &body),
@@ -81,10 +85,10 @@ async fn serve(shared: Arc<Shared>, request: Request<Body>) -> Answer {
 }
 
 /// Why a request is refused, if it is.
-fn authenticate(headers: &HeaderMap) -> Option<&'static str> {
+fn authenticate(headers: &HeaderMap, settings: &FakeSettings) -> Option<&'static str> {
     let expected = format!("Basic {}", BASE64.encode(FAKE_AUTH));
     match headers.get(header::AUTHORIZATION) {
-        Some(given) if given.as_bytes() == expected.as_bytes() => None,
+        Some(given) if settings.knows_the_key && given.as_bytes() == expected.as_bytes() => None,
         Some(_) => Some("The supplied authentication is invalid"),
         None => {
             Some("The resource requires authentication, which was not supplied with the request")
@@ -92,9 +96,9 @@ fn authenticate(headers: &HeaderMap) -> Option<&'static str> {
     }
 }
 
-fn description(shared: &Shared) -> Value {
+fn description(settings: &FakeSettings) -> Value {
     let mut runtimes: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
-    for kind in &shared.settings.kinds {
+    for kind in &settings.kinds {
         let family = kind.split(':').next().unwrap_or(kind);
         let image = match family {
             "go" => "openwhisk/action-golang-v1.20:nightly".to_owned(),
@@ -109,8 +113,7 @@ fn description(shared: &Shared) -> Value {
     json!({"description": "OpenWhisk", "api_paths": ["/api/v1"], "runtimes": runtimes, "limits": {}})
 }
 
-fn limits(shared: &Shared) -> Value {
-    let settings = &shared.settings;
+fn limits(settings: &FakeSettings) -> Value {
     json!({"invocationsPerMinute": settings.invocations_per_minute,
            "concurrentInvocations": settings.concurrent_invocations, "firesPerMinute": 60,
            "minActionMemory": 128, "maxActionMemory": 512, "minActionTimeout": 100,
@@ -143,9 +146,9 @@ fn put(shared: &Shared, name: &[&str], query: &Query, body: &[u8]) -> Answer {
             return refuse(StatusCode::PAYLOAD_TOO_LARGE, &text);
         }
         let kind = exec["kind"].as_str().unwrap_or_default();
-        let Some(kind) = resolve_kind(shared, kind) else {
-            let valid: Vec<_> =
-                shared.settings.kinds.iter().map(|kind| format!("'{kind}'")).collect();
+        let kinds = &shared.settings().kinds;
+        let Some(kind) = resolve_kind(kinds, kind) else {
+            let valid: Vec<_> = kinds.iter().map(|kind| format!("'{kind}'")).collect();
             return malformed(&format!(
                 "The specified runtime '{kind}' is not supported by this platform. Valid values are: {}",
                 valid.join(", ")
@@ -198,8 +201,7 @@ fn new_action(name: &[&str]) -> Action {
     }
 }
 
-fn resolve_kind(shared: &Shared, kind: &str) -> Option<String> {
-    let kinds = &shared.settings.kinds;
+fn resolve_kind(kinds: &[&'static str], kind: &str) -> Option<String> {
     let found = match kind.strip_suffix(":default") {
         Some(family) => kinds.iter().find(|kind| kind.split(':').next() == Some(family)),
         None => kinds.iter().find(|known| **known == kind),
@@ -281,7 +283,7 @@ fn list_activations(shared: &Shared, query: &Query) -> Answer {
         return json_answer(StatusCode::OK, &json!({"activations": all.saturating_sub(skip)}));
     }
     let with_docs = query.get("docs").map(String::as_str) == Some("true");
-    let copies = if shared.settings.lists_twice { 2 } else { 1 };
+    let copies = if shared.settings().lists_twice { 2 } else { 1 };
     let listing = Listing { limit: listing.limit / copies, ..listing };
     let mut body = String::from("[");
     for record in world.list(&listing) {
@@ -346,7 +348,7 @@ async fn invoke(shared: Arc<Shared>, name: &str, query: &Query, body: Bytes) -> 
         return scripted(answer);
     }
     // As on the server, a refused call has used up its place in the minute already.
-    let settings = &shared.settings;
+    let settings = shared.settings();
     let throttled = lock(&shared.world).throttle(
         settings.invocations_per_minute,
         settings.concurrent_invocations,
@@ -380,8 +382,7 @@ async fn invoke(shared: Arc<Shared>, name: &str, query: &Query, body: Bytes) -> 
     let is = |key: &str| query.get(key).map(String::as_str) == Some("true");
     let (blocking, only_result) = (is("blocking"), is("result"));
     let running = tokio::spawn(run(shared.clone(), place, action, number, id.clone(), arguments));
-    if blocking
-        && let Ok(Ok(record)) = tokio::time::timeout(shared.settings.blocking_wait, running).await
+    if blocking && let Ok(Ok(record)) = tokio::time::timeout(settings.blocking_wait, running).await
     {
         let status = match record["response"]["status"].as_str() {
             Some("success") => StatusCode::OK,
@@ -413,7 +414,8 @@ async fn run(
     arguments: Value,
 ) -> Value {
     let received = now_millis();
-    let ran = match &shared.settings.function {
+    let settings = shared.settings();
+    let ran = match &settings.function {
         Some(function) => {
             let run = Duration::from_millis(arguments["sleep_ms"].as_u64().unwrap_or(0));
             if !run.is_zero() {
@@ -426,10 +428,10 @@ async fn run(
     };
     let mut record = record(&action, &id, received, &ran);
     let start = record["start"].as_u64().unwrap_or(received);
-    let is_lost = shared.settings.loses_every.is_some_and(|every| number.is_multiple_of(every));
+    let is_lost = settings.loses_every.is_some_and(|every| number.is_multiple_of(every));
     if !is_lost {
-        let by_id_from = Instant::now() + shared.settings.record_lag;
-        let in_list_from = by_id_from + shared.settings.list_lag;
+        let by_id_from = Instant::now() + settings.record_lag;
+        let in_list_from = by_id_from + settings.list_lag;
         let stored =
             Stored { name: action.full_name(), record: record.clone(), by_id_from, in_list_from };
         lock(&shared.world).store(number, id, start, stored);

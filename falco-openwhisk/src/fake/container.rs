@@ -76,6 +76,8 @@ impl Containers {
             Some(container) => (container, None),
             None => {
                 let begun = Instant::now();
+                // An interpreter may take long to start on a busy machine, which no test is about.
+                let limit = limit.max(Duration::from_secs(20));
                 let started = tokio::time::timeout(limit, self.start(action, id)).await;
                 let init = Some(begun.elapsed());
                 let failed =

@@ -55,6 +55,10 @@ pub struct FakeSettings {
     /// Answers in place of functions, from their arguments; no process is started then. An argument `sleep_ms` makes an
     /// activation take so long.
     pub function: Option<FakeFunction>,
+    /// Whether it knows the key.
+    pub knows_the_key: bool,
+    /// Whether it answers at all.
+    pub answers: bool,
     /// Whether requests are kept for [`FakeOpenWhisk::requests`].
     pub keeps_requests: bool,
     /// The kinds that it offers.
@@ -74,6 +78,8 @@ impl Default for FakeSettings {
             loses_every: None,
             containers: 4,
             function: None,
+            knows_the_key: true,
+            answers: true,
             keeps_requests: true,
             kinds: vec![
                 "nodejs:18",
@@ -132,7 +138,7 @@ pub struct FakeOpenWhisk {
 }
 
 struct Shared {
-    settings: FakeSettings,
+    settings: Mutex<Arc<FakeSettings>>,
     world: Mutex<World>,
     requests: Mutex<Vec<FakeRequest>>,
     invocation_answers: Mutex<VecDeque<FakeAnswer>>,
@@ -153,7 +159,7 @@ impl FakeOpenWhisk {
             world: Mutex::new(World::new()),
             requests: Mutex::default(),
             invocation_answers: Mutex::default(),
-            settings,
+            settings: Mutex::new(Arc::new(settings)),
         });
         let router = api::router(shared.clone());
         let server = tokio::spawn(async move {
@@ -170,6 +176,11 @@ impl FakeOpenWhisk {
     /// A configuration for it.
     pub fn config(&self) -> OpenWhiskConfigBuilder {
         OpenWhiskConfig::builder().apihost(self.url()).auth(FAKE_AUTH)
+    }
+
+    /// Changes how it behaves, from the next request on. Containers stay as many as there were.
+    pub fn change(&self, change: impl FnOnce(&mut FakeSettings)) {
+        change(Arc::make_mut(&mut lock(&self.shared.settings)));
     }
 
     /// The requests that it has got so far.
@@ -210,6 +221,12 @@ impl FakeOpenWhisk {
     /// The largest number of activations that were in flight at the same time.
     pub fn most_in_flight(&self) -> u32 {
         lock(&self.shared.world).most_in_flight()
+    }
+}
+
+impl Shared {
+    fn settings(&self) -> Arc<FakeSettings> {
+        lock(&self.settings).clone()
     }
 }
 

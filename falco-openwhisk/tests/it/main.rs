@@ -3,4 +3,6 @@
 
 mod artefact;
 mod collect;
+mod configuration;
+mod conformance;
 mod support;

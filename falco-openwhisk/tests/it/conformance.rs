@@ -1,0 +1,54 @@
+//! The suite that every platform passes, over the fake with real functions.
+
+use std::sync::Arc;
+
+use falco_core::{AsyncPlatform, RuntimeName, async_trait};
+use falco_openwhisk::OpenWhisk;
+use falco_openwhisk::fake::{FAKE_AUTH, FakeOpenWhisk, FakeSettings};
+use falco_testkit::conformance::{Fault, Harness, Skip};
+use falco_testkit::conformance_tests;
+
+struct OverTheFake {
+    fake: FakeOpenWhisk,
+    platform: Arc<OpenWhisk>,
+}
+
+#[async_trait]
+impl Harness for OverTheFake {
+    async fn start() -> Self {
+        let fake = FakeOpenWhisk::start(FakeSettings::default()).await.unwrap();
+        let platform = OpenWhisk::connect(fake.config().build().unwrap()).await.unwrap();
+        Self { fake, platform: Arc::new(platform) }
+    }
+
+    fn platform(&self) -> Arc<dyn AsyncPlatform> {
+        self.platform.clone()
+    }
+
+    fn runtimes(&self) -> Vec<RuntimeName> {
+        ["python:3", "nodejs:20"].map(|runtime| runtime.parse().unwrap()).to_vec()
+    }
+
+    async fn provoke(&self, fault: Fault) -> Result<Arc<dyn AsyncPlatform>, Skip> {
+        self.fake.change(|settings| match fault {
+            Fault::Unauthorized => settings.knows_the_key = false,
+            Fault::Throttled => settings.invocations_per_minute = 0,
+            Fault::Silent => settings.answers = false,
+            Fault::Duplicates => settings.lists_twice = true,
+            _ => {}
+        });
+        match fault {
+            Fault::Gone => {
+                Err(Skip::new("OpenWhisk says of lost records what it says of late ones"))
+            }
+            _ => Ok(self.platform.clone()),
+        }
+    }
+
+    fn secrets(&self) -> Vec<String> {
+        let (_, key) = FAKE_AUTH.split_once(':').unwrap();
+        vec![FAKE_AUTH.into(), key.into()]
+    }
+}
+
+conformance_tests!(OverTheFake);
