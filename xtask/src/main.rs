@@ -10,6 +10,7 @@ mod features;
 mod licences;
 mod lint;
 mod metadata;
+mod new_platform;
 mod package;
 mod shell;
 mod test;
@@ -41,6 +42,11 @@ const TASKS: &[Task] = &[
         name: "bench",
         about: "measure speed and memory; [NAME ..] [--no-check] [--list]",
         run: bench::run,
+    },
+    Task {
+        name: "new-platform",
+        about: "make a crate for another platform; NAME [--path DIR]",
+        run: new_platform::run,
     },
     Task {
         name: "features",

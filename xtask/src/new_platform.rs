@@ -1,0 +1,195 @@
+//! `cargo xtask new-platform NAME`: a crate for another platform, in the shape of the house.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail, ensure};
+
+use crate::shell::{cargo, root, step};
+
+/// The template's files: where each goes, and its text.
+const FILES: &[(&str, &str)] = &[
+    ("Cargo.toml", include_str!("../template/Cargo.toml.txt")),
+    ("README.md", include_str!("../template/README.md")),
+    ("src/lib.rs", include_str!("../template/src/lib.rs")),
+    ("src/config.rs", include_str!("../template/src/config.rs")),
+    ("src/client.rs", include_str!("../template/src/client.rs")),
+    ("src/package.rs", include_str!("../template/src/package.rs")),
+    ("src/shim.py", include_str!("../template/src/shim.py")),
+    ("src/platform.rs", include_str!("../template/src/platform.rs")),
+    ("tests/it/main.rs", include_str!("../template/tests/it/main.rs")),
+    ("tests/it/conformance.rs", include_str!("../template/tests/it/conformance.rs")),
+    ("tests/it/fake.rs", include_str!("../template/tests/it/fake.rs")),
+];
+
+const DEPENDENCIES: &[&str] = &["falco-core", "falco-http", "falco-package"];
+const USAGE: &str = "usage: cargo xtask new-platform NAME [--path DIR]";
+
+/// Makes `falco-NAME` a member of this workspace, or with `--path` a crate of its own.
+pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
+    let (name, outside) = match arguments {
+        [name] => (name, None),
+        [name, flag, folder] if flag == "--path" => (name, Some(PathBuf::from(folder))),
+        _ => bail!("{USAGE}"),
+    };
+    check_name(name)?;
+    let folder = match &outside {
+        Some(folder) => std::path::absolute(folder)?.join(format!("falco-{name}")),
+        None => root().join(format!("falco-{name}")),
+    };
+    ensure!(!folder.exists(), "{} is there already", folder.display());
+    write(&folder, name, outside.is_some())?;
+    if outside.is_none() {
+        add_member(&format!("falco-{name}"))?;
+    }
+    let manifest = folder.join("Cargo.toml");
+    let manifest = manifest.to_str().context("the folder's name is no UTF-8")?;
+    step("format", &mut cargo(&["fmt", "--manifest-path", manifest]))?;
+    println!("made {}; now run its tests, and do what they say:", folder.display());
+    match outside {
+        Some(_) => println!("  cd {} && cargo test", folder.display()),
+        None => println!("  cargo test -p falco-{name}"),
+    }
+    Ok(())
+}
+
+fn check_name(name: &str) -> anyhow::Result<()> {
+    let plain = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+    ensure!(
+        plain && name.starts_with(|c: char| c.is_ascii_lowercase()),
+        "{name:?} is no name of a platform: lower-case letters and digits, a letter first"
+    );
+    Ok(())
+}
+
+fn write(folder: &Path, name: &str, outside: bool) -> anyhow::Result<()> {
+    for (path, text) in FILES {
+        let text = fill(text, name, outside)?;
+        let path = folder.join(path);
+        fs::create_dir_all(path.parent().unwrap_or(folder))?;
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+fn fill(text: &str, name: &str, outside: bool) -> anyhow::Result<String> {
+    let mut capital = name.to_owned();
+    capital[..1].make_ascii_uppercase();
+    let manifest = if outside { outside_manifest()? } else { member_manifest() };
+    Ok([
+        ("{{package}}", manifest.package.as_str()),
+        ("{{lints}}", manifest.lints),
+        ("{{dependencies}}", &manifest.dependencies),
+        ("{{dev-dependencies}}", &manifest.dev_dependencies),
+        ("{{name}}", name),
+        ("{{Name}}", &capital),
+        ("{{NAME}}", &name.to_ascii_uppercase()),
+    ]
+    .into_iter()
+    .fold(text.to_owned(), |text, (key, value)| text.replace(key, value)))
+}
+
+/// The parts of a manifest that differ inside and outside of the workspace.
+struct Manifest {
+    package: String,
+    lints: &'static str,
+    dependencies: String,
+    dev_dependencies: String,
+}
+
+fn member_manifest() -> Manifest {
+    let inherited = [
+        "version",
+        "edition",
+        "rust-version",
+        "license",
+        "repository",
+        "authors",
+        "keywords",
+        "categories",
+    ];
+    Manifest {
+        package: inherited.map(|key| format!("{key}.workspace = true")).join("\n"),
+        lints: "[lints]\nworkspace = true\n\n",
+        dependencies: lines(DEPENDENCIES, |name| format!("{name}.workspace = true")),
+        dev_dependencies: "falco-testkit = { path = \"../falco-testkit\" }\n\
+            tokio = { workspace = true, features = [\"macros\", \"rt-multi-thread\", \"time\"] }\n\
+            wiremock.workspace = true"
+            .to_owned(),
+    }
+}
+
+fn outside_manifest() -> anyhow::Result<Manifest> {
+    let root = fs::read_to_string(root().join("Cargo.toml"))?;
+    let version = |name: &str| version_of(&root, name);
+    let house = |name: &str| {
+        format!("{name} = {{ path = {:?} }}", crate::shell::root().join(name).display().to_string())
+    };
+    Ok(Manifest {
+        package: "version = \"0.1.0\"\nedition = \"2024\"\nlicense = \"MIT\"\n\n[workspace]"
+            .to_owned(),
+        lints: "",
+        dependencies: lines(DEPENDENCIES, house),
+        dev_dependencies: format!(
+            "{}\ntokio = {{ version = {:?}, features = [\"macros\", \"rt-multi-thread\", \"time\"] }}\n\
+             wiremock = {:?}",
+            house("falco-testkit"),
+            version("tokio")?,
+            version("wiremock")?,
+        ),
+    })
+}
+
+fn lines(names: &[&str], line: impl Fn(&str) -> String) -> String {
+    names.iter().map(|name| line(name)).collect::<Vec<_>>().join("\n")
+}
+
+/// The version that the workspace asks for.
+fn version_of(manifest: &str, name: &str) -> anyhow::Result<String> {
+    let line = manifest.lines().find(|line| line.starts_with(&format!("{name} = ")));
+    let line = line.with_context(|| format!("the workspace does not depend on {name}"))?;
+    let quoted = line.split_once("version = ").map_or(line, |(_, rest)| rest);
+    let version = quoted.split('"').nth(1);
+    Ok(version.with_context(|| format!("no version of {name} in {line:?}"))?.to_owned())
+}
+
+/// Adds a member to the workspace, before the examples, which come after the platforms.
+fn add_member(member: &str) -> anyhow::Result<()> {
+    let path = root().join("Cargo.toml");
+    let manifest = fs::read_to_string(&path)?;
+    let anchor = "    \"falco-testkit\",\n";
+    ensure!(manifest.contains(anchor), "{} does not list {anchor:?}", path.display());
+    let added = manifest.replacen(anchor, &format!("    {member:?},\n{anchor}"), 1);
+    fs::write(&path, added).with_context(|| format!("cannot write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_left_to_fill_in_inside_or_outside_of_the_workspace() {
+        for outside in [false, true] {
+            for (path, text) in FILES {
+                let filled = fill(text, "fission", outside).unwrap();
+                assert!(!filled.contains("{{"), "{path}: {filled}");
+            }
+        }
+    }
+
+    #[test]
+    fn names_that_make_no_crate_and_no_type_are_refused() {
+        for name in ["", "Fission", "my-platform", "1st", "a b"] {
+            assert!(check_name(name).is_err(), "{name}");
+        }
+        check_name("openfaas2").unwrap();
+    }
+
+    #[test]
+    fn versions_are_those_of_the_workspace() {
+        let manifest = "a = \"1.2\"\nb = { version = \"3\", features = [] }\n";
+        assert_eq!(version_of(manifest, "a").unwrap(), "1.2");
+        assert_eq!(version_of(manifest, "b").unwrap(), "3");
+        assert!(version_of(manifest, "c").is_err());
+    }
+}

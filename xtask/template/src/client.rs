@@ -1,0 +1,72 @@
+//! The requests, and the one mapping of refusals to [`Error`].
+
+use falco_core::{Error, ErrorKind, Result};
+use falco_http::reqwest::header::AUTHORIZATION;
+use falco_http::reqwest::{Method, StatusCode, Url};
+use falco_http::{Client, Reply, Secret};
+
+use crate::config::{{Name}}Config;
+
+/// The longest reply that is read, in bytes.
+const LONGEST_REPLY: u64 = 16 << 20;
+
+#[derive(Clone, Debug)]
+pub(crate) struct Gateway {
+    client: Client,
+    url: Url,
+    token: Option<Secret>,
+}
+
+impl Gateway {
+    pub(crate) fn new(config: {{Name}}Config) -> Result<Self> {
+        let client = config.http.build().map_err(|e| e.with_platform(crate::NAME))?;
+        Ok(Self { client, url: config.gateway, token: config.token })
+    }
+
+    /// Sends one request; `operation` is what an error names.
+    pub(crate) async fn send(
+        &self,
+        operation: &'static str,
+        method: Method,
+        path: &str,
+        body: Option<Vec<u8>>,
+    ) -> Result<Reply> {
+        let named = |error: Error| error.with_platform(crate::NAME).with_operation(operation);
+        let url = self.url.join(path).map_err(|e| {
+            named(Error::invalid_input(format!("{path:?} is no path")).with_source(&e))
+        })?;
+        let mut request = self.client.request(method, url);
+        if let Some(token) = &self.token {
+            request = request.header(AUTHORIZATION, token.to_header("Bearer ").map_err(named)?);
+        }
+        if let Some(body) = body {
+            request = request.header("content-type", "application/json").body(body);
+        }
+        let reply = self.client.send(request, LONGEST_REPLY).await.map_err(named)?;
+        if reply.status.is_success() { Ok(reply) } else { Err(named(refusal(&reply))) }
+    }
+}
+
+/// What a refusal means. The only place that knows: extend it with what your provider documents.
+fn refusal(reply: &Reply) -> Error {
+    let error = match reply.status {
+        StatusCode::UNAUTHORIZED => {
+            Error::new(ErrorKind::Unauthorized, "the gateway does not accept the token")
+                .with_hint("set {{NAME}}_TOKEN")
+        }
+        StatusCode::FORBIDDEN => Error::new(ErrorKind::Forbidden, "the token is not allowed to"),
+        StatusCode::NOT_FOUND => Error::new(ErrorKind::NotFound, "the gateway does not know it"),
+        StatusCode::CONFLICT => Error::new(ErrorKind::Conflict, "somebody else changed it"),
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            Error::new(ErrorKind::PayloadTooLarge, "the gateway refuses a body of this length")
+        }
+        StatusCode::TOO_MANY_REQUESTS => {
+            Error::new(ErrorKind::Throttled, "the gateway refuses to run more at the moment")
+        }
+        _ => reply.unexpected(),
+    };
+    match reply.retry_after() {
+        Some(wait) => error.with_retry_after(wait),
+        None => error,
+    }
+}

@@ -1,0 +1,43 @@
+//! The suite that every platform of Falco passes. A case that fails says what it demands and why.
+
+use std::sync::Arc;
+
+use falco_core::{AsyncPlatform, RuntimeName, async_trait};
+use falco_testkit::conformance::{Fault, Harness, Skip};
+use falco_testkit::conformance_tests;
+use falco_{{name}}::{{Name}};
+
+use crate::fake::Fake;
+
+struct Gateway {
+    fake: Fake,
+    platform: Arc<{{Name}}>,
+}
+
+#[async_trait]
+impl Harness for Gateway {
+    async fn start() -> Self {
+        let fake = Fake::start().await;
+        let platform = Arc::new({{Name}}::connect(fake.config()).await.unwrap());
+        Self { fake, platform }
+    }
+
+    fn platform(&self) -> Arc<dyn AsyncPlatform> {
+        self.platform.clone()
+    }
+
+    fn runtimes(&self) -> Vec<RuntimeName> {
+        vec!["python:3".parse().unwrap()]
+    }
+
+    fn secrets(&self) -> Vec<String> {
+        vec![self.fake.token().to_owned()]
+    }
+
+    async fn provoke(&self, fault: Fault) -> Result<Arc<dyn AsyncPlatform>, Skip> {
+        // Teach the fake to misbehave; until then the cases that need it say so.
+        Err(Skip::new(format!("the fake in tests/it/fake.rs cannot do this yet: {fault}")))
+    }
+}
+
+conformance_tests!(Gateway);
