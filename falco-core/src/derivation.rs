@@ -53,7 +53,8 @@ pub struct DerivationContext {
     pub stage: StageName,
     /// The stages that it follows.
     pub upstream: Vec<StageName>,
-    /// The platform's limits: an input over them has to be an error that names stage, group and limit.
+    /// The platform's limits: an input over them has to be an error that names stage, group and limit. `submit` is
+    /// false also where the strategy does not submit.
     pub capabilities: Capabilities,
 }
 
@@ -63,7 +64,8 @@ impl DerivationContext {
         Self { stage, upstream, capabilities }
     }
 
-    /// The longest input that the platform takes, whichever way it is sent.
+    /// The longest input that the platform takes, by invoking and, where the strategy submits, by submitting: it may
+    /// fall back to invoking.
     pub fn max_payload(&self) -> Option<u64> {
         let submit = self.capabilities.max_submit_payload.filter(|_| self.capabilities.submit);
         [self.capabilities.max_payload, submit].into_iter().flatten().min()

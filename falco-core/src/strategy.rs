@@ -37,6 +37,12 @@ pub trait ExecutionStrategy: Debug + Send + Sync {
         target: Target,
         invocations: BoxStream<'static, Invocation>,
     ) -> BoxStream<'static, Completion>;
+
+    /// Whether invocations are submitted where the platform can do that: the limits of submission hold for them then,
+    /// which are narrower than those of invoking on some platforms.
+    fn submits(&self) -> bool {
+        false
+    }
 }
 
 type StopFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
