@@ -55,7 +55,7 @@ pub(super) async fn execute<D: Driver + ?Sized>(
         .collect();
     // Dropped with this future, it aborts the stages, and with them their strategies.
     let mut tasks = JoinSet::new();
-    for node in nodes(plan, &controls, session, &to_main) {
+    for node in nodes(plan, &controls, session, strategy.submits(), &to_main) {
         tasks.spawn(node.drive());
     }
     drop(to_main);
@@ -217,9 +217,12 @@ fn nodes(
     plan: &ExecutionPlan,
     controls: &[Arc<StageControl>],
     session: &Session,
+    submits: bool,
     to_main: &mpsc::Sender<ToMain>,
 ) -> Vec<Node> {
     let stages = plan.stages();
+    let mut capabilities = session.platform().capabilities();
+    capabilities.submit &= submits;
     let place: BTreeMap<&StageName, usize> =
         stages.iter().enumerate().map(|(at, stage)| (&stage.name, at)).collect();
     let mut nodes: Vec<Node> = Vec::with_capacity(stages.len());
@@ -234,7 +237,7 @@ fn nodes(
             let context = DerivationContext::new(
                 stage.name.clone(),
                 stage.upstream().to_vec(),
-                session.platform().capabilities(),
+                capabilities.clone(),
             );
             upstream = Some((context, receiver));
         }

@@ -123,3 +123,36 @@ async fn inputs_without_end_are_counted_as_far_as_patience_goes() {
     let counts = outcome.report.stage("map").unwrap().invocations;
     assert!(counts.skipped_is_lower_bound && counts.skipped > 1);
 }
+
+/// Lambda takes 6 MiB by invoking and 1 MiB by submitting: who only invokes must not suffer from the other limit.
+#[tokio::test(start_paused = true)]
+async fn the_limit_of_a_derived_input_is_that_of_the_way_it_is_sent() {
+    #[derive(Debug)]
+    struct Submitting(super::support::Naive);
+
+    impl falco_core::ExecutionStrategy for Submitting {
+        fn execute(
+            &self,
+            target: falco_core::Target,
+            invocations: falco_core::BoxStream<'static, falco_core::Invocation>,
+        ) -> falco_core::BoxStream<'static, falco_core::Completion> {
+            self.0.execute(target, invocations)
+        }
+
+        fn submits(&self) -> bool {
+            true
+        }
+    }
+
+    let platform = Arc::new(InMemory::default());
+    platform.configure(|settings| settings.capabilities.max_submit_payload = Some(100));
+    let next = Stage::derived("next", function("next"), ["map"], falco_executors::FanIn::new());
+    let plan = Plan(vec![numbers("map", 20), next]);
+    let deployed = plan.deploy(options(&platform)).await.unwrap();
+    assert!(plan.execute(&super::support::Naive(4), &deployed).await.is_success());
+    let outcome = plan.execute(&Submitting(super::support::Naive(4)), &deployed).await;
+    let error = outcome.error().unwrap();
+    assert_eq!(error.kind(), ErrorKind::PayloadTooLarge);
+    assert!(error.to_string().contains("100"), "{error}");
+    plan.remove(&deployed).await.unwrap();
+}
