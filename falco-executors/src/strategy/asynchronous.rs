@@ -85,6 +85,10 @@ impl ExecutionStrategy for AsyncExecutor {
         let shape = Shape { window, submit, patience: self.patience };
         execution::start(shape, self.options.clone(), target, invocations)
     }
+
+    fn submits(&self) -> bool {
+        true
+    }
 }
 
 /// How long to wait for the result of an accepted invocation, from its acceptance; then it is lost.
