@@ -8,6 +8,9 @@ mod platform;
 mod price;
 mod token;
 
+#[cfg(feature = "fake")]
+pub mod fake;
+
 pub use config::{
     Access, AuthorizedUser, CloudTasks, Config, Credentials, Endpoints, Polling, ServiceAccountKey,
     Submission,

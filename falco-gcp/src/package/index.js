@@ -1,27 +1,22 @@
 // Where Google's Functions Framework enters a Node function that Falco deployed.
 //
-// The framework calls `handler(req, res)` for each request. It calls the user's `main(args)` and answers with a record:
-// the result or the error, the times, and what is known of the instance. A request of Cloud Tasks, whose answers are
-// thrown away, stores the record as an object in Cloud Storage.
+// The framework calls `handler(req, res)` for each request. It has the function run by a warm process (falco_worker.js),
+// and answers with a record: the result or the error, the times, and what is known of the instance. A request of Cloud
+// Tasks, whose answers are thrown away, stores the record as an object in Cloud Storage.
 'use strict';
 
-const started = process.hrtime.bigint();
-const { AsyncLocalStorage } = require('node:async_hooks');
+const { spawn } = require('node:child_process');
 const crypto = require('node:crypto');
 const fs = require('node:fs');
-const Module = require('node:module');
 const path = require('node:path');
 
 const FUNCTION = path.join(__dirname, 'function');
 const INSTANCE = crypto.randomUUID().replaceAll('-', '');
 const MAX_RESULT = 32 * 1024 * 1024;
+const TAIL = 4096;
+const MARK = '\u0000falco ';
+const OK = Buffer.from('{"ok":');
 const manifest = JSON.parse(fs.readFileSync(path.join(__dirname, 'falco.json'), 'utf8'));
-const since = (begin) => Number(process.hrtime.bigint() - begin) / 1e6;
-
-// ---- logs -----------------------------------------------------------------------------------------------------------
-
-const current = new AsyncLocalStorage();
-const toStdout = process.stdout.write.bind(process.stdout);
 
 // One line of Cloud Logging, labelled so that a filter finds it by its activation.
 function logLine(activation, stream, text) {
@@ -31,157 +26,193 @@ function logLine(activation, stream, text) {
     'logging.googleapis.com/labels': { falco_activation: activation ?? '', falco_stream: stream },
   };
   if (activation) line['logging.googleapis.com/trace'] = activation;
-  toStdout(JSON.stringify(line) + '\n');
+  process.stdout.write(JSON.stringify(line) + '\n');
 }
 
-const partial = { stdout: new Map(), stderr: new Map() };
-
-function capture(name) {
-  process[name].write = (chunk, encoding, callback) => {
-    const activation = current.getStore();
-    const text = typeof chunk === 'string' ? chunk : Buffer.from(chunk).toString('utf8');
-    const lines = ((partial[name].get(activation) ?? '') + text).split('\n');
-    const rest = lines.pop();
-    if (rest) partial[name].set(activation, rest);
-    else partial[name].delete(activation);
-    for (const line of lines) logLine(activation, name, line);
-    const done = typeof encoding === 'function' ? encoding : callback;
-    if (done) process.nextTick(done);
-    return true;
-  };
-}
-
-function endLogs(activation) {
-  for (const name of ['stdout', 'stderr']) {
-    const rest = partial[name].get(activation);
-    partial[name].delete(activation);
-    if (rest) logLine(activation, name, rest);
-  }
-}
-
-// ---- the function ---------------------------------------------------------------------------------------------------
+// ---- the processes that run the function ----------------------------------------------------------------------------
 
 class Failure extends Error {
-  constructor(kind, message, more = {}) {
-    super(message);
-    this.record = { kind, message, ...more };
+  constructor(record) {
+    super(record.message);
+    this.record = record;
   }
 }
 
-function described(kind, error) {
-  if (error instanceof Error) {
-    const trace = String(error.stack ?? '').slice(0, 16384);
-    return new Failure(kind, error.message || error.name, { error_type: error.name, trace });
+// A process, used by one call at a time.
+class Child {
+  constructor() {
+    const args = [path.join(__dirname, 'falco_worker.js'), manifest.entry, manifest.source ? 'source' : 'package'];
+    this.process = spawn(process.execPath, args, {
+      cwd: FUNCTION,
+      stdio: ['pipe', 'pipe', 'pipe', 'pipe'],
+      detached: true, // so that its own children end with it
+    });
+    this.calls = 0;
+    this.chunks = [];
+    this.tail = '';
+    this.waiting = null;
+    this.lines = [];
+    this.marked = { stdout: null, stderr: null };
+    this.process.stdin.on('error', () => {}); // that it has ended is told elsewhere
+    this.process.on('error', (error) => this.ended({ kind: 'initialization', message: String(error) }));
+    this.process.on('close', (status, signal) => this.ended(this.death(status, signal)));
+    this.process.stdio[3].on('data', (chunk) => this.answered(chunk));
+    for (const name of ['stdout', 'stderr']) this.readLog(name);
   }
-  let message;
+
+  readLog(name) {
+    let rest = '';
+    this.process[name].setEncoding('utf8').on('data', (text) => {
+      if (name === 'stderr') this.tail = (this.tail + text).slice(-TAIL);
+      const lines = (rest + text).split('\n');
+      rest = lines.pop();
+      for (const [index, line] of lines.entries()) {
+        if (line.startsWith(MARK)) {
+          this.marked[name]?.();
+        } else if (line !== '' || !(lines[index + 1] ?? rest).startsWith(MARK)) {
+          // A mark begins with a line break, in case that the function's last line has none.
+          logLine(this.activation, name, line);
+        }
+      }
+    });
+    this.process[name].on('end', () => {
+      if (rest) logLine(this.activation, name, rest);
+      this.marked[name]?.();
+    });
+  }
+
+  answered(chunk) {
+    let begin = 0;
+    for (let end = chunk.indexOf(10); end >= 0; end = chunk.indexOf(10, begin)) {
+      this.chunks.push(chunk.subarray(begin, end));
+      this.lines.push(Buffer.concat(this.chunks));
+      this.chunks = [];
+      begin = end + 1;
+    }
+    if (begin < chunk.length) this.chunks.push(chunk.subarray(begin));
+    this.waiting?.();
+  }
+
+  death(status, signal) {
+    const trace = this.tail.replaceAll(/\n?\u0000falco .*\n/g, '');
+    if (signal === 'SIGKILL') {
+      return { kind: 'out_of_memory', message: "the function's process was killed, as it is when memory runs out", trace };
+    }
+    return { kind: 'crashed', message: "the function's process ended", trace, exit_status: status ?? undefined };
+  }
+
+  ended(record) {
+    this.end ??= record;
+    this.waiting?.();
+  }
+
+  // The next line of answers.
+  async line(until) {
+    while (this.lines.length === 0) {
+      if (this.end) throw new Failure(this.end);
+      await new Promise((resolve, reject) => {
+        const timer = until && setTimeout(() => reject(until.failure), Math.max(0, until.at - Date.now()));
+        this.waiting = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+      }).finally(() => {
+        this.waiting = null;
+      });
+    }
+    return this.lines.shift();
+  }
+
+  async call(body, activation, seconds, about, waited) {
+    const until = seconds && {
+      at: Date.now() + seconds * 1000,
+      failure: new Failure({ kind: 'timeout', message: `the function ran longer than ${seconds} seconds` }),
+    };
+    this.activation = activation;
+    this.tail = '';
+    if (this.calls === 0) {
+      const begin = process.hrtime.bigint();
+      const ready = JSON.parse(await this.line(until));
+      if (ready.failure) throw new Failure(ready.failure);
+      about.init_ms = ready.ready;
+      waited.ms = Number(process.hrtime.bigint() - begin) / 1e6;
+    }
+    this.calls += 1;
+    const logs = ['stdout', 'stderr'].map((name) => new Promise((resolve) => {
+      this.marked[name] = resolve;
+    }));
+    const isOneLine = !body.includes(10) && !body.includes(13);
+    this.process.stdin.write(Buffer.concat([
+      Buffer.from('{"value":'),
+      isOneLine ? body : Buffer.from(JSON.stringify(JSON.parse(body))),
+      Buffer.from(`,"activation_id":${JSON.stringify(activation)}}\n`),
+    ]));
+    const line = await this.line(until);
+    // What was printed before the answer; a function that has closed its output is not waited for.
+    await Promise.race([Promise.all(logs), new Promise((resolve) => setTimeout(resolve, 1000).unref())]);
+    if (line.subarray(0, OK.length).equals(OK)) return line.subarray(OK.length, -1);
+    throw new Failure(JSON.parse(line).failure);
+  }
+
+  kill() {
+    try {
+      process.kill(-this.process.pid, 'SIGKILL');
+    } catch {
+      // It has ended already.
+    }
+  }
+}
+
+const idle = [new Child()];
+
+async function run(body, activation, seconds, about, waited) {
+  const child = idle.pop() ?? new Child();
+  about.cold = child.calls === 0;
   try {
-    message = typeof error === 'string' ? error : JSON.stringify(error) ?? String(error);
-  } catch {
-    message = String(error);
-  }
-  return new Failure(kind, message);
-}
-
-// A single source need not export its entry point; a package has to.
-function loadSource(file) {
-  const module = new Module(file, null);
-  module.filename = file;
-  module.paths = Module._nodeModulePaths(FUNCTION);
-  const entry = manifest.entry;
-  const exportIt = `\n;if (typeof ${entry} === 'function') module.exports.${entry} ??= ${entry};`;
-  module._compile(fs.readFileSync(file, 'utf8') + exportIt, file);
-  return module.exports;
-}
-
-async function loadPackage() {
-  try {
-    return require(FUNCTION);
+    const result = await child.call(body, activation, seconds, about, waited);
+    idle.push(child);
+    return result;
   } catch (error) {
-    if (error.code !== 'ERR_REQUIRE_ESM') throw error;
-    return import(require.resolve(FUNCTION));
+    // What the function raised has left its process as good as before.
+    if (['raised', 'bad_result'].includes(error.record?.kind)) idle.push(child);
+    else child.kill();
+    throw error;
   }
 }
 
-async function load() {
-  process.chdir(FUNCTION);
-  const loaded = manifest.source ? loadSource(path.join(FUNCTION, 'index.js')) : await loadPackage();
-  const main = loaded[manifest.entry] ?? loaded.default?.[manifest.entry];
-  if (typeof main !== 'function') {
-    throw new Failure('initialization', `the function's module has no function ${JSON.stringify(manifest.entry)}`);
-  }
-  return main;
-}
-
-capture('stdout');
-capture('stderr');
-let initMs = 0;
-const loading = load().then(
-  (main) => ({ main }),
-  (error) => ({ failure: error instanceof Failure ? error : described('initialization', error) }),
-).finally(() => {
-  initMs = since(started);
-});
-let isCold = true;
-
-// What a rejected promise or a throw in a callback would end is the whole instance.
-process.on('uncaughtException', (error) => logLine(current.getStore(), 'stderr', String(error?.stack ?? error)));
-process.on('unhandledRejection', (error) => logLine(current.getStore(), 'stderr', String(error?.stack ?? error)));
-
-async function run(req) {
-  const { main, failure } = await loading;
-  if (failure) throw failure;
-  let args;
-  try {
-    args = req.rawBody ? JSON.parse(req.rawBody.toString('utf8')) : req.body;
-  } catch (error) {
-    throw new Failure('raised', `the argument is no JSON: ${error.message}`);
-  }
+// Runs the function and describes the run: a JSON object as a buffer.
+async function record(req, activation) {
+  const seconds = Number(req.get('X-Falco-Timeout') ?? 0);
+  const about = { falco: 1, id: activation, instance: INSTANCE, revision: process.env.K_REVISION };
+  const waited = { ms: 0 }; // for the start of the process
+  const started = Date.now();
+  const begin = process.hrtime.bigint();
   let result;
   try {
-    result = await main(args);
+    const body = req.rawBody ?? Buffer.from(JSON.stringify(req.body));
+    // Google's own time-out began to count earlier, and ends a call without a word.
+    result = await run(body, activation, seconds * 0.97, about, waited);
+    if (result.length > MAX_RESULT) {
+      about.error = { kind: 'bad_result', message: `the result has ${result.length} bytes, and ${MAX_RESULT} are allowed` };
+      result = undefined;
+    }
   } catch (error) {
-    const raised = described('raised', error);
-    process.stderr.write(`${raised.record.trace ?? raised.record.message}\n`);
-    throw raised;
+    about.error = error.record ?? { kind: 'unspecified', message: String(error) };
   }
-  if (result === undefined) result = {};
-  if (result === null || typeof result !== 'object' || Array.isArray(result)) {
-    const kind = result === null ? 'null' : Array.isArray(result) ? 'array' : typeof result;
-    throw new Failure('bad_result', `the result is no JSON object but a ${kind}`);
-  }
-  let text;
-  try {
-    text = JSON.stringify(result);
-  } catch (error) {
-    throw new Failure('bad_result', `the result has no JSON form: ${error.message}`);
-  }
-  const bytes = Buffer.byteLength(text);
-  if (bytes > MAX_RESULT) throw new Failure('bad_result', `the result has ${bytes} bytes, and ${MAX_RESULT} are allowed`);
-  return text;
+  about.execution_ms = Number(process.hrtime.bigint() - begin) / 1e6 - waited.ms;
+  about.started_ms = started + waited.ms - (about.init_ms ?? 0);
+  about.memory_kib = peakMemory();
+  const text = Buffer.from(JSON.stringify(about));
+  return result === undefined ? text : Buffer.concat([text.subarray(0, -1), Buffer.from(',"result":'), result, Buffer.from('}')]);
 }
 
-// Runs the function and describes the run: a JSON object as text.
-function record(activation, req) {
-  return current.run(activation, async () => {
-    const cold = isCold;
-    isCold = false;
-    await loading;
-    const about = { falco: 1, id: activation, instance: INSTANCE, cold, started_ms: Date.now() };
-    if (cold) about.init_ms = initMs;
-    const begin = process.hrtime.bigint();
-    let result;
-    try {
-      result = await run(req);
-    } catch (error) {
-      about.error = (error instanceof Failure ? error : described('raised', error)).record;
-    }
-    about.execution_ms = since(begin);
-    endLogs(activation);
-    about.revision = process.env.K_REVISION;
-    about.memory_kib = process.resourceUsage().maxRSS;
-    const text = JSON.stringify(about);
-    return result === undefined ? text : `${text.slice(0, -1)},"result":${result}}`;
-  });
+// What the instance has used at most, in KiB, as its control group tells.
+function peakMemory() {
+  try {
+    return Math.floor(Number(fs.readFileSync('/sys/fs/cgroup/memory.peak', 'ascii')) / 1024) || undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 // ---- results of submitted calls -------------------------------------------------------------------------------------
@@ -190,6 +221,7 @@ const BUCKET = process.env.FALCO_BUCKET;
 const PREFIX = process.env.FALCO_PREFIX ?? '';
 const STORAGE = (process.env.FALCO_STORAGE ?? 'https://storage.googleapis.com/').replace(/\/+$/, '');
 const METADATA = process.env.GCE_METADATA_HOST ?? 'metadata.google.internal';
+const TRIES = 6;
 let storageToken = { value: '', until: 0 };
 
 async function token() {
@@ -206,45 +238,31 @@ async function token() {
 // Stores an object unless it is there already. Says whether it is new.
 async function store(name, content) {
   const query = new URLSearchParams({ uploadType: 'media', name: PREFIX + name, ifGenerationMatch: '0' });
-  for (let attempt = 0; ; attempt += 1) {
+  for (let attempt = 1; ; attempt += 1) {
     let problem;
-    let again = true;
+    let isPassing = true;
     try {
       const headers = { Authorization: `Bearer ${await token()}`, 'Content-Type': 'application/json' };
       const url = `${STORAGE}/upload/storage/v1/b/${BUCKET}/o?${query}`;
       const reply = await fetch(url, { method: 'POST', headers, body: content });
+      const text = await reply.text();
       if (reply.ok) return true;
       if (reply.status === 412) return false;
-      problem = new Error(`HTTP Error ${reply.status}: ${(await reply.text()).slice(0, 200)}`);
-      again = [408, 429, 500, 502, 503, 504].includes(reply.status);
+      problem = new Error(`HTTP Error ${reply.status}: ${text.slice(0, 200)}`);
+      isPassing = [408, 429, 500, 502, 503, 504].includes(reply.status);
     } catch (error) {
       problem = error;
     }
-    if (!again || attempt === 5) throw problem;
-    await new Promise((resolve) => setTimeout(resolve, 500 * 2 ** attempt));
+    if (!isPassing || attempt === TRIES) throw problem;
+    await new Promise((resolve) => setTimeout(resolve, 250 * 2 ** attempt));
   }
 }
 
-// Google ends a call that runs too long without a word, and its queue would call again.
-async function giveUp(activation, seconds) {
-  const error = { kind: 'timeout', message: `the function ran longer than ${seconds} seconds` };
-  try {
-    await store(`results/${activation}.json`, JSON.stringify({ falco: 1, id: activation, instance: INSTANCE, cold: false, error }));
-  } catch (failure) {
-    logLine(activation, 'stderr', `falco: the time-out cannot be stored: ${failure}`);
-  }
-}
-
+// Google's queue calls again after anything but a 2xx: the record of a function that failed is stored as well.
 async function submitted(req, activation) {
   try {
     if (req.get('X-Falco-Once') && !(await store(`claims/${activation}`, '{}'))) return 'the call runs or has run already';
-    const seconds = Number(req.get('X-Falco-Timeout') ?? 86400);
-    const watchdog = setTimeout(() => giveUp(activation, seconds), seconds * 970);
-    try {
-      await store(`results/${activation}.json`, await record(activation, req));
-    } finally {
-      clearTimeout(watchdog);
-    }
+    await store(`results/${activation}.json`, await record(req, activation));
     return 'stored';
   } catch (error) {
     logLine(activation, 'stderr', `falco: the result cannot be stored: ${error}`);
@@ -276,7 +294,7 @@ exports.handler = async (req, res) => {
       res.status(200).set('Content-Type', 'text/plain').send(await submitted(req, activation));
       return;
     }
-    res.status(200).set('Content-Type', 'application/json').send(await record(activation, req));
+    res.status(200).set('Content-Type', 'application/json').send(await record(req, activation));
   } catch (error) {
     res.status(500).set('X-Google-Status', 'crash').set('Content-Type', 'text/plain').send(String(error));
   }

@@ -2,9 +2,10 @@
 //!
 //! | in the archive | what |
 //! |---|---|
-//! | `main.py`, `requirements.txt` | the shim of Python and native functions |
-//! | `index.js`, `package.json` | the shim of Node functions |
-//! | `falco.json` | what the shim has to call |
+//! | `main.py`, `falco_pool.py`, `requirements.txt` | the handler of Python and native functions |
+//! | `index.js`, `package.json` | the handler of Node functions |
+//! | `falco_worker.py`, `falco_worker.js` | what a warm process runs to call the user's function |
+//! | `falco.json` | what the handler has to call |
 //! | `function/` | the user's files |
 
 use bytes::Bytes;
@@ -12,9 +13,11 @@ use falco_core::{Code, Deployable, Error, Result};
 use falco_package::Archive;
 use serde_json::{Map, Value, json};
 
-const PYTHON_SHIM: &str = include_str!("main.py");
-const NATIVE_SHIM: &str = include_str!("falco_native.py");
-const NODE_SHIM: &str = include_str!("index.js");
+const PYTHON_HANDLER: &str = include_str!("main.py");
+const PYTHON_POOL: &str = include_str!("falco_pool.py");
+const PYTHON_WORKER: &str = include_str!("falco_worker.py");
+const NODE_HANDLER: &str = include_str!("index.js");
+const NODE_WORKER: &str = include_str!("falco_worker.js");
 
 /// The target that the framework calls, in every shim.
 pub(crate) const TARGET: &str = "handler";
@@ -41,23 +44,19 @@ fn python(function: &Deployable) -> Result<Archive> {
     // Google installs what stands at the root only.
     let requirements = user.remove("requirements.txt").map(|file| file.content);
     moved(user)?
-        .with_file("main.py", PYTHON_SHIM)?
+        .with_file("main.py", PYTHON_HANDLER)?
+        .with_file("falco_pool.py", PYTHON_POOL)?
+        .with_file("falco_worker.py", PYTHON_WORKER)?
         .with_file("requirements.txt", requirements_with_framework(requirements.as_deref()))?
         .with_file("falco.json", manifest(json!({"kind": "python", "entry": entry})))
 }
 
 fn native(function: &Deployable) -> Result<Archive> {
-    if matches!(function.code, Code::Source(_)) {
-        return Err(Error::invalid_input(
-            "a native function is an archive with an executable named exec",
-        )
-        .with_hint("make it with falco_package::Archive::native"));
-    }
     let user = Archive::from_code(&function.code, "exec")?;
     user.check_native()?;
     moved(user)?
-        .with_file("main.py", PYTHON_SHIM)?
-        .with_file("falco_native.py", NATIVE_SHIM)?
+        .with_file("main.py", PYTHON_HANDLER)?
+        .with_file("falco_pool.py", PYTHON_POOL)?
         .with_file("requirements.txt", requirements_with_framework(None))?
         .with_file("falco.json", manifest(json!({"kind": "native", "entry": "exec"})))
 }
@@ -70,13 +69,17 @@ fn node(function: &Deployable) -> Result<Archive> {
         user.require("index.js")?;
     }
     let package = node_package(user.get("package.json").map(|file| file.content.as_ref()))?;
-    moved(user)?.with_file("index.js", NODE_SHIM)?.with_file("package.json", package)?.with_file(
-        "falco.json",
-        manifest(json!({"kind": "nodejs", "entry": entry, "source": is_source})),
-    )
+    moved(user)?
+        .with_file("index.js", NODE_HANDLER)?
+        .with_file("falco_worker.js", NODE_WORKER)?
+        .with_file("package.json", package)?
+        .with_file(
+            "falco.json",
+            manifest(json!({"kind": "nodejs", "entry": entry, "source": is_source})),
+        )
 }
 
-/// The user's files, out of the way of the shim's.
+/// The user's files, out of the way of the handler's.
 fn moved(user: Archive) -> Result<Archive> {
     let mut archive = Archive::new();
     for (path, file) in user.files() {
@@ -89,7 +92,7 @@ fn manifest(manifest: Value) -> String {
     format!("{manifest}\n")
 }
 
-/// The entry point, which the Node shim writes into code.
+/// The entry point, which the worker for Node writes into code.
 fn identifier(function: &Deployable) -> Result<&str> {
     let entry = function.entry_point();
     let is_identifier = !entry.starts_with(|c: char| c.is_ascii_digit())
@@ -176,7 +179,7 @@ mod tests {
         let package: Value = serde_json::from_str(&text(&archive, "package.json")).unwrap();
         assert_eq!(package["dependencies"]["left-pad"], "1");
         assert_eq!(package["dependencies"]["@google-cloud/functions-framework"], "^5.0.0");
-        assert_eq!(package["main"], "index.js", "the shim comes first");
+        assert_eq!(package["main"], "index.js", "the handler comes first");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use reqwest::Method;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
 
 use super::describe::attribute;
-use super::{Inner, MAX_BODY, names, sizes};
+use super::{Inner, MAX_BODY, names, sizes, whole_seconds};
 use crate::config::Access;
 use crate::token::Token;
 
@@ -51,7 +51,7 @@ impl Inner {
                 .request(Method::POST, uri.clone())
                 .header(CONTENT_TYPE, "application/json")
                 .timeout(timeout.min(LONGEST));
-            for (name, value) in headers(invocation, id) {
+            for (name, value) in headers(deployment, invocation, id) {
                 request = request.header(name, value);
             }
             if let Some((_, token)) = &token {
@@ -151,9 +151,15 @@ impl Inner {
 }
 
 /// What every call carries besides its argument.
-pub(super) fn headers(invocation: &Invocation, id: &str) -> [(&'static str, String); 3] {
+pub(super) fn headers(
+    deployment: &Deployment,
+    invocation: &Invocation,
+    id: &str,
+) -> [(&'static str, String); 4] {
     let span = fastrand::u64(1..);
+    let timeout = deployment.scaling.timeout.unwrap_or(sizes::DEFAULT_TIMEOUT);
     [
+        ("X-Falco-Timeout", whole_seconds(timeout).to_string()),
         ("X-Falco-Activation", id.to_owned()),
         ("X-Falco-Invocation", identity(invocation)),
         ("traceparent", format!("00-{id}-{span:016x}-01")),

@@ -19,6 +19,7 @@ pub(super) struct Record<'a> {
     error: Option<Failure>,
     cold: Option<bool>,
     init_ms: Option<f64>,
+    /// When the start of the process began, or, without one, the run.
     started_ms: Option<f64>,
     execution_ms: Option<f64>,
     instance: Option<String>,
@@ -59,10 +60,10 @@ impl Inner {
         activation.init = milliseconds(record.init_ms);
         activation.started_at =
             milliseconds(record.started_ms).and_then(|since| UNIX_EPOCH.checked_add(since));
-        activation.ended_at = match (activation.started_at, activation.execution) {
-            (Some(start), Some(execution)) => start.checked_add(execution),
-            _ => None,
-        };
+        let whole =
+            activation.execution.map(|run| run.saturating_add(activation.init.unwrap_or_default()));
+        activation.ended_at =
+            activation.started_at.zip(whole).and_then(|(start, whole)| start.checked_add(whole));
         activation.memory_used = record.memory_kib.and_then(|kib| kib.checked_mul(1024));
         activation.container = record.instance;
         activation.code_version = record.revision;
@@ -79,7 +80,7 @@ impl Inner {
         activation.memory_mib = Some(memory);
         let Some(execution) = activation.execution else { return };
         let cpus = deployment.scaling.cpus.map_or_else(|| default_cpus(memory), f64::from);
-        let busy = execution + activation.init.unwrap_or_default();
+        let busy = execution.saturating_add(activation.init.unwrap_or_default());
         activation.billed = Some(self.prices.billed(busy));
         activation.cost = Some(self.prices.activation(busy, cpus, memory));
     }

@@ -131,10 +131,9 @@ impl Inner {
         }
         let caller = self.caller(shared).await.map_err(blame)?;
         let activation = names::activation_id();
-        let mut headers = invoke::headers(invocation, &activation).to_vec();
+        let mut headers = invoke::headers(deployment, invocation, &activation).to_vec();
         headers.push(("Content-Type", "application/json".to_owned()));
         headers.push(("X-Falco-Store", "1".to_owned()));
-        headers.push(("X-Falco-Timeout", seconds.to_string()));
         if !invocation.is_idempotent() {
             // A queue may call more than once; the shim then claims the call before it runs it.
             headers.push(("X-Falco-Once", "1".to_owned()));

@@ -1,0 +1,73 @@
+//! Cloud Logging: what functions printed.
+
+use serde_json::{Value, json};
+
+use super::LOCATION;
+use super::reply::{self, Reply};
+use super::server::Seen;
+use super::world::World;
+
+/// A line that a function's process wrote to stdout, as an entry.
+pub(super) fn store(world: &World, service: &str, line: &str) {
+    let now = jiff::Timestamp::try_from(std::time::SystemTime::now()).unwrap();
+    let mut entry = json!({
+        "timestamp": now.to_string(),
+        "logName": "projects/fake-project/logs/run.googleapis.com%2Fstdout",
+        "resource": {"type": "cloud_run_revision", "labels": {"service_name": service, "location": LOCATION}},
+    });
+    match serde_json::from_str::<Value>(line) {
+        Ok(Value::Object(mut fields)) => {
+            for (special, name) in [
+                ("severity", "severity"),
+                ("logging.googleapis.com/trace", "trace"),
+                ("logging.googleapis.com/labels", "labels"),
+            ] {
+                if let Some(value) = fields.remove(special) {
+                    entry[name] = value;
+                }
+            }
+            match (fields.len(), fields.get("message")) {
+                (1, Some(Value::String(text))) => entry["textPayload"] = json!(text),
+                _ => entry["jsonPayload"] = Value::Object(fields),
+            }
+        }
+        _ => entry["textPayload"] = json!(line),
+    }
+    world.state().log.push(entry);
+}
+
+/// `POST /v2/entries:list`, as far as filters are conjunctions of comparisons.
+pub(super) fn list(world: &World, seen: &Seen) -> Reply {
+    let body = seen.json();
+    if body["resourceNames"].as_array().is_none_or(Vec::is_empty) {
+        return reply::error(400, "INVALID_ARGUMENT", "resourceNames must be set");
+    }
+    let filter = body["filter"].as_str().unwrap_or_default();
+    let state = world.state();
+    let hits: Vec<&Value> = state
+        .log
+        .iter()
+        .filter(|entry| filter.split(" AND ").all(|term| passes(entry, term)))
+        .collect();
+    // Pages of seven, and an empty one in front, as it may be.
+    let Some(from) = body["pageToken"].as_str() else {
+        return reply::ok(&json!({"nextPageToken": "0"}));
+    };
+    let from: usize = from.parse().unwrap();
+    let page: Vec<_> = hits.iter().skip(from).take(7).collect();
+    let mut reply = json!({"entries": page});
+    if from + 7 < hits.len() {
+        reply["nextPageToken"] = json!((from + 7).to_string());
+    }
+    reply::ok(&reply)
+}
+
+fn passes(entry: &Value, term: &str) -> bool {
+    let (name, wanted) = match term.split_once(">=") {
+        Some((name, since)) => return entry[name].as_str() >= Some(since.trim_matches('"')),
+        None => term.split_once('=').expect("a comparison"),
+    };
+    let value = name.split('.').fold(entry, |value, part| &value[part]);
+    let wanted = wanted.trim_start_matches('(').trim_end_matches(')');
+    wanted.split(" OR ").any(|wanted| value.as_str() == Some(wanted.trim_matches('"')))
+}

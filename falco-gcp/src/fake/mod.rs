@@ -1,0 +1,250 @@
+//! A stateful fake of every service that this crate uses, on a loopback port. It runs real functions.
+//!
+//! Feature `fake`; for the tests of this crate and of what stands on it, such as examples, never for production.
+//!
+//! It demands what Google demands: access tokens for the APIs and ID tokens for functions, lengths of bodies, update
+//! masks, invoker grants on the Run service. Deployed artefacts are unpacked and started by a small runner with the
+//! calling convention of Google's Functions Framework, in Python or Node, whose own packages need not be installed:
+//! `FUNCTION_TARGET` names the handler in `main.py` or `index.js`, a request object has what Flask's or Express's has,
+//! an exception is a 500 with `X-Google-Status: crash`. What the process prints on stdout ends up in the fake's log.
+//!
+//! # Examples
+//!
+//! ```
+//! use falco_core::{Deployable, Invocation, Payload, Platform};
+//! use falco_gcp::{Gcp, fake::Fake};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> falco_core::Result<()> {
+//! let fake = Fake::start();
+//! let platform = Gcp::connect(fake.config()).await?;
+//! let source = "def main(args):\n    return {'greeting': 'Hello ' + args['name']}\n";
+//! let hello = Deployable::from_source("hello", "python:3".parse()?, source);
+//! let deployment = platform.deploy(&hello).await?;
+//! let ada = Invocation::new("run-1", "greet", "1", Payload::from_bytes(r#"{"name":"Ada"}"#)?);
+//! let activation = platform.invoke(&deployment, &ada).await?;
+//! assert_eq!(activation.outcome.unwrap().as_str(), r#"{"greeting":"Hello Ada"}"#);
+//! platform.remove(&deployment).await?;
+//! assert!(fake.is_clean());
+//! # Ok(())
+//! # }
+//! ```
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    missing_docs,
+    reason = "a tool of tests: it fails by panicking; what is public and not obvious has its docs"
+)]
+
+mod fault;
+mod front;
+mod functions;
+mod instance;
+mod logging;
+mod reply;
+mod run;
+mod server;
+mod storage;
+mod tasks;
+mod tokens;
+mod world;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use falco_core::Payload;
+
+pub use fault::Fault;
+pub use server::Seen;
+
+use crate::config::{Config, Credentials, Endpoints, Polling, ServiceAccountKey};
+use server::Server;
+use world::World;
+
+/// The project and the location that the fake is.
+pub const PROJECT: &str = "fake-project";
+pub const LOCATION: &str = "us-central1";
+/// The service account whose key the fake accepts.
+pub const ACCOUNT: &str = "falco@fake-project.iam.gserviceaccount.com";
+/// The service account that functions run as.
+const RUNTIME_ACCOUNT: &str = "1-compute@developer.gserviceaccount.com";
+
+const PRIVATE_KEY: &str = include_str!("private_key.pem");
+
+/// A fake of Google Cloud. Dropped, it ends with every process that it has started.
+#[derive(Debug)]
+pub struct Fake {
+    world: Arc<World>,
+    server: Server,
+    home: tempfile::TempDir,
+}
+
+impl Fake {
+    /// Starts it on a port of its own, with a thread of its own.
+    ///
+    /// # Panics
+    ///
+    /// When there is no free port or no temporary directory.
+    pub fn start() -> Self {
+        let world = Arc::new(World::default());
+        let server = Server::start(Arc::clone(&world));
+        Self { world, server, home: tempfile::tempdir().unwrap() }
+    }
+
+    /// Where it listens, such as `http://127.0.0.1:4711`.
+    pub fn url(&self) -> &str {
+        self.server.url()
+    }
+
+    /// A configuration with a key that it accepts, and with waits of milliseconds.
+    pub fn config(&self) -> Config {
+        let key = ServiceAccountKey::from_json(&self.key()).unwrap();
+        Config::new(Credentials::ServiceAccountKey(key))
+            .with_location(LOCATION)
+            .with_endpoints(Endpoints::all_at(self.url()).unwrap())
+            .with_polling(Polling::every(Duration::from_millis(10)))
+            .with_http(falco_http::ClientConfig::new("falco-gcp/test").with_plain_http_only(true))
+    }
+
+    /// The key file of [`ACCOUNT`], as Google writes it.
+    pub fn key(&self) -> String {
+        serde_json::json!({
+            "type": "service_account",
+            "project_id": PROJECT,
+            "private_key_id": "1",
+            "private_key": PRIVATE_KEY,
+            "client_email": ACCOUNT,
+            "token_uri": format!("{}/token", self.url()),
+        })
+        .to_string()
+    }
+
+    /// The variables that make any program with [`Config::from_env`] use it.
+    pub fn environment(&self) -> Vec<(&'static str, String)> {
+        let file: PathBuf = self.home.path().join("key.json");
+        std::fs::write(&file, self.key()).unwrap();
+        let mut variables = vec![
+            ("GOOGLE_APPLICATION_CREDENTIALS", file.to_str().unwrap().to_owned()),
+            ("GOOGLE_CLOUD_LOCATION", LOCATION.to_owned()),
+            ("GCE_METADATA_HOST", self.url().trim_start_matches("http://").to_owned()),
+        ];
+        variables.extend(
+            [
+                "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDFUNCTIONS",
+                "CLOUDSDK_API_ENDPOINT_OVERRIDES_RUN",
+                "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDTASKS",
+                "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE",
+                "CLOUDSDK_API_ENDPOINT_OVERRIDES_LOGGING",
+                "CLOUDSDK_API_ENDPOINT_OVERRIDES_IAMCREDENTIALS",
+            ]
+            .map(|name| (name, self.url().to_owned())),
+        );
+        variables
+    }
+
+    /// Answers every call of a function by `function`, in this process, instead of running what was deployed.
+    pub fn answer_with(&self, function: impl Fn(&Payload) -> Payload + Send + Sync + 'static) {
+        *self.world.stub.lock().unwrap() = Some(Arc::new(function));
+    }
+
+    /// Makes it misbehave from now on.
+    pub fn inject(&self, fault: Fault) {
+        self.world.faults.lock().unwrap().push(fault);
+    }
+
+    /// Ends all faults.
+    pub fn heal(&self) {
+        self.world.faults.lock().unwrap().clear();
+    }
+
+    /// How many looks an operation needs until it is done; 1 unless set.
+    pub fn operations_need(&self, looks: u32) {
+        self.world.state().looks = looks;
+    }
+
+    /// Lets the next operation end with this `google.rpc.Status`, as JSON.
+    pub fn fail_next_operation(&self, status: serde_json::Value) {
+        self.world.state().next_failure = Some(status);
+    }
+
+    /// How many calls a grant of access needs before it acts; 0 unless set.
+    pub fn grants_need(&self, calls: u32) {
+        self.world.state().grant_delay = calls;
+    }
+
+    /// How long tokens are good for that are granted from now on.
+    pub fn tokens_live(&self, lifetime: Duration) {
+        self.world.state().token_lifetime = lifetime;
+    }
+
+    /// Makes all tokens granted so far worthless.
+    pub fn revoke_tokens(&self) {
+        self.world.state().tokens.clear();
+    }
+
+    /// Lets the account that functions run as store nothing.
+    pub fn forbid_storing(&self) {
+        self.world.state().storing_is_forbidden = true;
+    }
+
+    /// Refuses tasks for `queue` so many times, as a new queue does.
+    pub fn queues_warm_up(&self, refusals: u32) {
+        self.world.state().queue_refusals = refusals;
+    }
+
+    /// All requests so far, in the order of their arrival.
+    pub fn requests(&self) -> Vec<Seen> {
+        self.world.seen.lock().unwrap().clone()
+    }
+
+    /// The requests whose method and path contain `part`, such as `"POST /v2/"`.
+    pub fn requests_to(&self, part: &str) -> Vec<Seen> {
+        self.requests().into_iter().filter(|seen| seen.line().contains(part)).collect()
+    }
+
+    /// A function's JSON, as the API shows it.
+    pub fn function(&self, id: &str) -> Option<serde_json::Value> {
+        self.world.state().functions.get(id).map(|function| function.json.clone())
+    }
+
+    /// The zip file that a function was deployed with last.
+    pub fn artefact(&self, id: &str) -> Option<bytes::Bytes> {
+        self.world.state().functions.get(id).map(|function| function.zip.clone())
+    }
+
+    /// The names of all objects, `BUCKET/OBJECT`.
+    pub fn objects(&self) -> Vec<String> {
+        let state = self.world.state();
+        let names = |(bucket, objects): (&String, &world::Bucket)| {
+            objects.objects.keys().map(|name| format!("{bucket}/{name}")).collect::<Vec<_>>()
+        };
+        state.buckets.iter().flat_map(names).collect()
+    }
+
+    /// Puts an object into a bucket, replacing one that is there.
+    pub fn put_object(&self, bucket: &str, name: &str, content: impl Into<bytes::Bytes>) {
+        let mut state = self.world.state();
+        state
+            .buckets
+            .entry(bucket.to_owned())
+            .or_default()
+            .objects
+            .insert(name.to_owned(), content.into());
+    }
+
+    /// The tasks that wait or run.
+    pub fn tasks(&self) -> Vec<String> {
+        let state = self.world.state();
+        state.queues.values().flat_map(|queue| queue.tasks.keys().cloned()).collect()
+    }
+
+    /// Whether nothing is left but empty queues.
+    pub fn is_clean(&self) -> bool {
+        let state = self.world.state();
+        state.functions.is_empty()
+            && state.buckets.is_empty()
+            && state.queues.values().all(|queue| queue.tasks.is_empty())
+    }
+}

@@ -1,0 +1,142 @@
+//! The token endpoint, the metadata server, and impersonation.
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use serde_json::{Value, json};
+
+use super::reply::{self, Reply};
+use super::server::Seen;
+use super::world::{Issued, World};
+use super::{ACCOUNT, LOCATION, PROJECT, RUNTIME_ACCOUNT};
+
+const PUBLIC_KEY: &str = include_str!("public_key.pem");
+
+/// `POST /token`: an assertion of the key, or a refresh token.
+pub(super) fn grant(world: &World, seen: &Seen) -> Reply {
+    let body = String::from_utf8_lossy(&seen.body);
+    let form = reqwest::Url::parse(&format!("http://x/?{body}")).unwrap();
+    let field = |name: &str| {
+        form.query_pairs().find(|(known, _)| known == name).map(|(_, value)| value.into_owned())
+    };
+    let refused = |why: &str| {
+        let body = json!({"error": "invalid_grant", "error_description": why});
+        reply::with(400, "application/json", body.to_string())
+    };
+    match field("grant_type").as_deref() {
+        Some("refresh_token")
+            if field("refresh_token").as_deref() == Some("good-refresh-token") =>
+        {
+            reply::ok(&access(world, "ada@example.com"))
+        }
+        Some("refresh_token") => refused("Token has been expired or revoked."),
+        Some("urn:ietf:params:oauth:grant-type:jwt-bearer") => {
+            let mut rules = Validation::new(Algorithm::RS256);
+            rules.set_audience(&[
+                format!("{}/token", world.url()),
+                "https://oauth2.googleapis.com/token".into(),
+            ]);
+            let key = DecodingKey::from_rsa_pem(PUBLIC_KEY.as_bytes()).unwrap();
+            let assertion = field("assertion").unwrap_or_default();
+            match jsonwebtoken::decode::<Value>(assertion.as_bytes(), &key, &rules) {
+                Ok(token) if token.claims["iss"] != ACCOUNT => refused("Invalid issuer."),
+                Ok(token) => match token.claims["target_audience"].as_str() {
+                    Some(audience) => {
+                        reply::ok(&json!({"id_token": id_token(world, ACCOUNT, audience)}))
+                    }
+                    None => reply::ok(&access(world, ACCOUNT)),
+                },
+                Err(_) => refused("Invalid JWT Signature."),
+            }
+        }
+        _ => reply::with(
+            400,
+            "application/json",
+            json!({"error": "unsupported_grant_type"}).to_string(),
+        ),
+    }
+}
+
+pub(super) fn metadata(world: &World, seen: &Seen) -> Reply {
+    if seen.header("metadata-flavor") != Some("Google") {
+        return reply::html(403, "Forbidden");
+    }
+    let text = |text: String| reply::with(200, "application/text", text);
+    let account = "/computeMetadata/v1/instance/service-accounts/default/";
+    let mut reply = match seen.path.strip_prefix(account) {
+        Some("token") => reply::ok(&access(world, RUNTIME_ACCOUNT)),
+        Some("identity") => match seen.query("audience") {
+            Some(audience) => text(id_token(world, RUNTIME_ACCOUNT, audience)),
+            None => reply::html(400, "non-empty audience parameter required"),
+        },
+        Some("email") => text(RUNTIME_ACCOUNT.to_owned()),
+        _ => match &*seen.path {
+            "/computeMetadata/v1/project/project-id" => text(PROJECT.to_owned()),
+            "/computeMetadata/v1/instance/region" => text(format!("projects/1/regions/{LOCATION}")),
+            _ => reply::html(404, "Not Found"),
+        },
+    };
+    reply.headers_mut().insert("metadata-flavor", "Google".parse().unwrap());
+    reply
+}
+
+pub(super) fn impersonate(world: &World, seen: &Seen, call: &str) -> Reply {
+    let Some((email, method)) = call.split_once(':') else { return reply::html(404, "Not Found") };
+    let body = seen.json();
+    match (method, body["audience"].as_str()) {
+        ("generateIdToken", Some(audience)) => {
+            reply::ok(&json!({"token": id_token(world, email, audience)}))
+        }
+        ("generateAccessToken", _) => {
+            let granted = access(world, email);
+            let until = SystemTime::now() + world.state().token_lifetime;
+            let until = jiff::Timestamp::try_from(until).unwrap().to_string();
+            reply::ok(&json!({"accessToken": granted["access_token"], "expireTime": until}))
+        }
+        _ => reply::error(400, "INVALID_ARGUMENT", "Invalid request."),
+    }
+}
+
+/// Whose access token a request carries.
+pub(super) fn caller(world: &World, seen: &Seen) -> Option<String> {
+    let state = world.state();
+    let issued = state.tokens.get(seen.bearer()?)?;
+    (issued.audience.is_none() && Instant::now() < issued.until).then(|| issued.email.clone())
+}
+
+/// Whose ID token for `audience` a request carries.
+pub(super) fn identity(world: &World, bearer: Option<&str>, audience: &str) -> Option<String> {
+    let state = world.state();
+    let issued = state.tokens.get(bearer?)?;
+    let is_for_it = issued.audience.as_deref() == Some(audience) && Instant::now() < issued.until;
+    is_for_it.then(|| issued.email.clone())
+}
+
+fn access(world: &World, email: &str) -> Value {
+    let mut state = world.state();
+    let token = format!("ya29.marked-access-token-{}", state.next());
+    let lifetime = state.token_lifetime;
+    let issued =
+        Issued { email: email.to_owned(), audience: None, until: Instant::now() + lifetime };
+    state.tokens.insert(token.clone(), issued);
+    json!({"access_token": token, "expires_in": lifetime.as_secs().max(1), "token_type": "Bearer"})
+}
+
+pub(super) fn id_token(world: &World, email: &str, audience: &str) -> String {
+    let mut state = world.state();
+    let lifetime = state.token_lifetime;
+    let exp = (SystemTime::now() + lifetime).duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let payload =
+        json!({"aud": audience, "email": email, "exp": exp, "iss": "https://accounts.google.com"});
+    let token = format!(
+        "eyJ0eXAiOiJKV1QifQ.{}.marked-id-token-{}",
+        URL_SAFE_NO_PAD.encode(payload.to_string()),
+        state.next()
+    );
+    let until = Instant::now() + lifetime;
+    let issued = Issued { email: email.to_owned(), audience: Some(audience.to_owned()), until };
+    state.tokens.insert(token.clone(), issued);
+    token
+}

@@ -1,0 +1,132 @@
+//! What the fake remembers.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use falco_core::Payload;
+use serde_json::Value;
+
+use super::fault::Fault;
+use super::instance::Instances;
+use super::server::Seen;
+
+pub(super) type Stub = Arc<dyn Fn(&Payload) -> Payload + Send + Sync>;
+
+#[derive(Default)]
+pub(super) struct World {
+    pub(super) state: Mutex<State>,
+    pub(super) seen: Mutex<Vec<Seen>>,
+    pub(super) faults: Mutex<Vec<Fault>>,
+    pub(super) stub: Mutex<Option<Stub>>,
+    /// Where the server listens; set once.
+    pub(super) url: std::sync::OnceLock<String>,
+}
+
+impl World {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    pub(super) fn url(&self) -> &str {
+        self.url.get().expect("the server has started")
+    }
+}
+
+impl fmt::Debug for World {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("World").field("url", &self.url).finish_non_exhaustive()
+    }
+}
+
+pub(super) struct State {
+    pub(super) tokens: HashMap<String, Issued>,
+    pub(super) token_lifetime: Duration,
+    pub(super) uploads: HashMap<String, Bytes>,
+    pub(super) functions: BTreeMap<String, Function>,
+    pub(super) operations: HashMap<String, Operation>,
+    pub(super) looks: u32,
+    pub(super) next_failure: Option<Value>,
+    pub(super) policies: HashMap<String, Policy>,
+    pub(super) grant_delay: u32,
+    pub(super) queues: BTreeMap<String, Queue>,
+    pub(super) queue_refusals: u32,
+    pub(super) task_tombstones: std::collections::HashSet<String>,
+    pub(super) buckets: BTreeMap<String, Bucket>,
+    pub(super) storing_is_forbidden: bool,
+    pub(super) log: Vec<Value>,
+    pub(super) counter: u64,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            tokens: HashMap::new(),
+            token_lifetime: Duration::from_secs(3600),
+            uploads: HashMap::new(),
+            functions: BTreeMap::new(),
+            operations: HashMap::new(),
+            looks: 1,
+            next_failure: None,
+            policies: HashMap::new(),
+            grant_delay: 0,
+            queues: BTreeMap::new(),
+            queue_refusals: 0,
+            task_tombstones: Default::default(),
+            buckets: BTreeMap::new(),
+            storing_is_forbidden: false,
+            log: Vec::new(),
+            counter: 0,
+        }
+    }
+}
+
+impl State {
+    pub(super) fn next(&mut self) -> u64 {
+        self.counter += 1;
+        self.counter
+    }
+}
+
+/// A token that was granted.
+#[derive(Clone)]
+pub(super) struct Issued {
+    pub(super) email: String,
+    /// None for an access token.
+    pub(super) audience: Option<String>,
+    pub(super) until: Instant,
+}
+
+pub(super) struct Function {
+    pub(super) json: Value,
+    pub(super) zip: Bytes,
+    pub(super) instances: Arc<Instances>,
+}
+
+pub(super) struct Operation {
+    pub(super) looks_left: u32,
+    pub(super) end: Value,
+    /// What happens when it ends.
+    pub(super) then: Option<Box<dyn FnOnce(&mut State) + Send>>,
+}
+
+#[derive(Default)]
+pub(super) struct Policy {
+    pub(super) json: Value,
+    pub(super) version: u64,
+    /// Calls that are still refused after a grant.
+    pub(super) delay: u32,
+}
+
+#[derive(Default)]
+pub(super) struct Queue {
+    pub(super) max_attempts: u32,
+    pub(super) tasks: BTreeMap<String, Value>,
+}
+
+#[derive(Default)]
+pub(super) struct Bucket {
+    pub(super) objects: BTreeMap<String, Bytes>,
+}
