@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::instance::Instances;
 use super::reply::{self, Reply};
 use super::server::Seen;
-use super::world::{Function, Operation, State, World};
+use super::world::{Function, Operation, State, Then, World};
 use super::{LOCATION, PROJECT};
 
 /// The fields that a function may have, so that a misspelt one is refused as Google refuses it.
@@ -89,13 +89,10 @@ fn fields(body: &Value) -> Vec<String> {
     names
 }
 
-fn check(body: &Value) -> Result<(), Reply> {
-    match fields(body).into_iter().find(|name| !FIELDS.contains(&&**name)) {
-        Some(name) => {
-            Err(invalid(&format!("Invalid JSON payload received. Unknown name \"{name}\"")))
-        }
-        None => Ok(()),
-    }
+/// The refusal of a body with a field that does not exist.
+fn refusal(body: &Value) -> Option<Reply> {
+    let unknown = fields(body).into_iter().find(|name| !FIELDS.contains(&&**name))?;
+    Some(invalid(&format!("Invalid JSON payload received. Unknown name \"{unknown}\"")))
 }
 
 fn create(world: &Arc<World>, seen: &Seen) -> Reply {
@@ -103,7 +100,7 @@ fn create(world: &Arc<World>, seen: &Seen) -> Reply {
         return invalid("functionId is missing");
     };
     let body = seen.json();
-    if let Err(refusal) = check(&body) {
+    if let Some(refusal) = refusal(&body) {
         return refusal;
     }
     if body["environment"] != "GEN_2" {
@@ -131,7 +128,7 @@ fn create(world: &Arc<World>, seen: &Seen) -> Reply {
 
 fn patch(world: &Arc<World>, seen: &Seen, id: &str) -> Reply {
     let body = seen.json();
-    if let Err(refusal) = check(&body) {
+    if let Some(refusal) = refusal(&body) {
         return refusal;
     }
     let mut state = world.state();
@@ -199,8 +196,7 @@ fn operation(state: &mut State, world: &Arc<World>, id: String, verb: &str) -> R
     let name = format!("operation-{}", state.next());
     let full = format!("{}/operations/{name}", parent());
     let mut end = json!({"name": full, "done": true});
-    let then: Box<dyn FnOnce(&mut State) + Send> = if let Some(failure) = state.next_failure.take()
-    {
+    let then: Then = if let Some(failure) = state.next_failure.take() {
         let message = failure["message"].clone();
         end["error"] = failure;
         Box::new(move |state| {

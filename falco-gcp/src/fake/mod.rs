@@ -33,6 +33,7 @@
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::missing_panics_doc,
     missing_docs,
     reason = "a tool of tests: it fails by panicking; what is public and not obvious has its docs"
 )]
@@ -192,6 +193,11 @@ impl Fake {
     /// Refuses tasks for `queue` so many times, as a new queue does.
     pub fn queues_warm_up(&self, refusals: u32) {
         self.world.state().queue_refusals = refusals;
+    }
+
+    /// Lists every object twice, as listings may when objects come while they are read.
+    pub fn list_twice(&self) {
+        self.world.state().list_twice = true;
     }
 
     /// All requests so far, in the order of their arrival.

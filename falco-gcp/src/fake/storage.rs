@@ -47,7 +47,7 @@ pub(super) fn serve(world: &World, seen: &Seen, rest: &[&str]) -> Reply {
         },
         ("GET", ["b", bucket, "o"]) => match state.buckets.get(*bucket) {
             None => absent(bucket),
-            Some(known) => list(known, seen),
+            Some(known) => list(known, seen, state.list_twice),
         },
         ("GET", ["b", bucket, "o", name]) => {
             let object = state.buckets.get(*bucket).and_then(|known| known.objects.get(*name));
@@ -73,7 +73,7 @@ pub(super) fn serve(world: &World, seen: &Seen, rest: &[&str]) -> Reply {
     }
 }
 
-fn list(bucket: &Bucket, seen: &Seen) -> Reply {
+fn list(bucket: &Bucket, seen: &Seen, twice: bool) -> Reply {
     let prefix = seen.query("prefix").unwrap_or_default();
     let size: usize =
         seen.query("maxResults").and_then(|n| n.parse().ok()).unwrap_or(1000).min(1000);
@@ -88,7 +88,8 @@ fn list(bucket: &Bucket, seen: &Seen) -> Reply {
         body["nextPageToken"] = json!(page.last());
     }
     if !page.is_empty() {
-        body["items"] = page.iter().map(|name| json!({"name": name})).collect();
+        let again = if twice { page.clone() } else { Vec::new() };
+        body["items"] = page.iter().chain(&again).map(|name| json!({"name": name})).collect();
     }
     reply::ok(&body)
 }

@@ -56,6 +56,7 @@ pub(super) struct State {
     pub(super) task_tombstones: std::collections::HashSet<String>,
     pub(super) buckets: BTreeMap<String, Bucket>,
     pub(super) storing_is_forbidden: bool,
+    pub(super) list_twice: bool,
     pub(super) log: Vec<Value>,
     pub(super) counter: u64,
 }
@@ -77,6 +78,7 @@ impl Default for State {
             task_tombstones: Default::default(),
             buckets: BTreeMap::new(),
             storing_is_forbidden: false,
+            list_twice: false,
             log: Vec::new(),
             counter: 0,
         }
@@ -105,11 +107,13 @@ pub(super) struct Function {
     pub(super) instances: Arc<Instances>,
 }
 
+/// What happens when an operation ends.
+pub(super) type Then = Box<dyn FnOnce(&mut State) + Send>;
+
 pub(super) struct Operation {
     pub(super) looks_left: u32,
     pub(super) end: Value,
-    /// What happens when it ends.
-    pub(super) then: Option<Box<dyn FnOnce(&mut State) + Send>>,
+    pub(super) then: Option<Then>,
 }
 
 #[derive(Default)]

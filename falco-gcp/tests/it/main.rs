@@ -1,4 +1,4 @@
 //! Google Cloud Functions against a fake of them, which runs real functions.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
 
-mod smoke;
+mod conformance;

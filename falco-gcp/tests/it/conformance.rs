@@ -1,0 +1,123 @@
+//! The suite that every platform passes, with real functions in Python and Node: once with calls and once with tasks.
+
+use std::sync::Arc;
+
+use falco_core::{AsyncPlatform, RuntimeName, async_trait};
+use falco_gcp::fake::{self, Fake};
+use falco_gcp::{CloudTasks, Config, Gcp, Submission};
+use falco_testkit::conformance::{Fault, Harness, Skip};
+
+struct Google {
+    fake: Fake,
+    platform: Arc<Gcp>,
+}
+
+impl Google {
+    async fn start(configure: fn(Config) -> Config) -> Self {
+        let fake = Fake::start();
+        let platform = Arc::new(Gcp::connect(configure(fake.config())).await.unwrap());
+        Self { fake, platform }
+    }
+
+    /// The first platform sees the fault as well: every case needs it no longer.
+    fn provoke(&self, fault: Fault) -> Result<Arc<dyn AsyncPlatform>, Skip> {
+        match fault {
+            Fault::Unauthorized => {
+                let refusal =
+                    r#"{"error":"invalid_grant","error_description":"Invalid JWT Signature."}"#;
+                self.fake.inject(fake::Fault::answer("POST /token", 400, refusal));
+                self.fake.revoke_tokens();
+            }
+            Fault::Throttled => {
+                self.fake.inject(fake::Fault::answer("POST /run/", 429, "Rate exceeded."));
+                let refusal = r#"{"error":{"code":429,"status":"RESOURCE_EXHAUSTED","message":"Quota exceeded"}}"#;
+                self.fake.inject(
+                    fake::Fault::answer("/tasks", 429, refusal).with_header("retry-after", "3"),
+                );
+            }
+            Fault::Silent => self.fake.inject(fake::Fault::silence(" /")),
+            Fault::Duplicates => self.fake.list_twice(),
+            Fault::Gone => {
+                return Err(Skip::new("a queue forgets what it gives up, and tells nobody"));
+            }
+            other => return Err(Skip::new(format!("nobody knows how to provoke {other}"))),
+        }
+        Ok(self.platform.clone())
+    }
+}
+
+fn secrets() -> Vec<String> {
+    let key = include_str!("../../src/fake/private_key.pem");
+    let line = key.lines().nth(3).unwrap().to_owned();
+    let marked = ["marked-access-token", "marked-id-token", "marked-signature"];
+    marked.into_iter().map(str::to_owned).chain([line]).collect()
+}
+
+fn runtimes() -> Vec<RuntimeName> {
+    ["python:3", "nodejs:22"].map(|name| name.parse().unwrap()).to_vec()
+}
+
+mod calls {
+    use super::*;
+
+    struct Calls(Google);
+
+    #[async_trait]
+    impl Harness for Calls {
+        async fn start() -> Self {
+            Self(Google::start(|config| config).await)
+        }
+
+        fn platform(&self) -> Arc<dyn AsyncPlatform> {
+            self.0.platform.clone()
+        }
+
+        fn runtimes(&self) -> Vec<RuntimeName> {
+            runtimes()
+        }
+
+        async fn provoke(&self, fault: Fault) -> Result<Arc<dyn AsyncPlatform>, Skip> {
+            self.0.provoke(fault)
+        }
+
+        fn secrets(&self) -> Vec<String> {
+            secrets()
+        }
+    }
+
+    falco_testkit::conformance_tests!(Calls);
+}
+
+mod tasks {
+    use super::*;
+
+    struct Tasks(Google);
+
+    #[async_trait]
+    impl Harness for Tasks {
+        async fn start() -> Self {
+            let tasks = |config: Config| {
+                config.with_submission(Submission::CloudTasks(CloudTasks::default()))
+            };
+            Self(Google::start(tasks).await)
+        }
+
+        fn platform(&self) -> Arc<dyn AsyncPlatform> {
+            self.0.platform.clone()
+        }
+
+        fn runtimes(&self) -> Vec<RuntimeName> {
+            runtimes()
+        }
+
+        async fn provoke(&self, fault: Fault) -> Result<Arc<dyn AsyncPlatform>, Skip> {
+            self.0.provoke(fault)
+        }
+
+        fn secrets(&self) -> Vec<String> {
+            secrets()
+        }
+    }
+
+    falco_testkit::conformance_tests!(Tasks);
+}
