@@ -1,32 +1,41 @@
 //! How far a limit may go: searched from below, remembered, and tried again once in a while.
 
 /// Intervals in which a limit that was found stands still.
-const HOLD: u32 = 3;
+const HOLD: u32 = 2;
 /// A probe above a known ceiling costs about its first step in refused calls: one in a hundred answers at most.
-const ANSWERS_PER_REFUSAL: u64 = 100;
+const ANSWERS_PER_REFUSAL: f64 = 100.0;
+/// But no longer than for so many round trips and intervals, or a small quota would never be found to have grown.
+const LONGEST_HOLD: f64 = 6.0;
 /// Each probe that is not refused makes the next one larger by this factor.
 const ACCELERATION: f64 = 4.0;
 /// The share of the level found that is left unused, where that is at least one call.
 const HEADROOM: f64 = 0.03;
+
+/// A pace is not lowered to less than this share by one event.
+const LEAST_PACE_LEFT: f64 = 0.9;
 
 /// A limit on something, the rate or what is in flight.
 #[derive(Clone, Debug)]
 pub(super) struct Ceiling {
     limit: Option<f64>,
     before_cut: Option<f64>,
-    /// The level that was accepted when more was refused, or that the platform tells.
+    /// The level that is known to be good: accepted when more was refused, used in full without refusal, or told.
     known: Option<f64>,
     step: f64,
     hold: u32,
-    answers_to_wait: u64,
+    answers_to_wait: f64,
+    /// The least that it can be changed by: one, unless it is a pace.
+    grain: f64,
 }
 
 impl Ceiling {
     /// The platform tells the level.
     pub(super) fn told(level: f64) -> Self {
         let level = level.max(1.0);
-        let step = first_step(level);
-        Self { limit: Some(level), known: Some(level), step, hold: HOLD, ..Self::unlimited() }
+        let (limit, known) = (Some(level), Some(level));
+        let mut told = Self { limit, known, hold: HOLD, ..Self::unlimited() };
+        told.step = told.first_step(level);
+        told
     }
 
     /// Nothing is known: begin with `level` and double.
@@ -36,7 +45,26 @@ impl Ceiling {
 
     /// No limit until something is refused.
     pub(super) fn unlimited() -> Self {
-        Self { limit: None, before_cut: None, known: None, step: 1.0, hold: 0, answers_to_wait: 0 }
+        Self {
+            limit: None,
+            before_cut: None,
+            known: None,
+            step: 1.0,
+            hold: 0,
+            answers_to_wait: 0.0,
+            grain: 1.0,
+        }
+    }
+
+    /// Allows fractions: calls are evenly spaced, and the limit is their pace.
+    pub(super) fn paced(mut self) -> Self {
+        self.grain = 0.01;
+        self.step = self.first_step(self.limit.unwrap_or(1.0));
+        self
+    }
+
+    fn is_pace(&self) -> bool {
+        self.grain < 1.0
     }
 
     pub(super) fn limit(&self) -> Option<f64> {
@@ -48,9 +76,19 @@ impl Ceiling {
         self.limit.is_some_and(|limit| used + 0.5 >= (limit * share).max(1.0).floor())
     }
 
-    /// Whether `used` is more than what was accepted or told.
+    /// Whether `used` is more than is known to be good.
     pub(super) fn is_probed_by(&self, used: f64) -> bool {
-        self.known.is_some_and(|known| used > known + 0.5)
+        self.known.is_some_and(|known| used > known + self.grain / 2.0)
+    }
+
+    /// Whether anything speaks for this limit: it is more than a place to begin.
+    pub(super) fn is_known(&self) -> bool {
+        self.known.is_some()
+    }
+
+    /// Whether more is allowed than is known to be good.
+    pub(super) fn is_probing(&self) -> bool {
+        self.limit.is_some_and(|limit| self.is_probed_by(limit))
     }
 
     /// Takes the last cut back.
@@ -66,12 +104,17 @@ impl Ceiling {
 
     /// The cut before was for more than `accepted`: other refusals of the same event have come in.
     pub(super) fn refine(&mut self, accepted: f64) {
-        let level = self.before_cut.map_or(accepted, |limit| limit.min(accepted)).max(1.0);
+        let level = match self.before_cut {
+            // A handful of calls cannot tell a pace exactly. If it is less, the next refusal says so.
+            Some(limit) if self.is_pace() => accepted.clamp(limit * LEAST_PACE_LEFT, limit),
+            Some(limit) => accepted.min(limit).max(1.0),
+            None => accepted.max(1.0),
+        };
         self.known = Some(level);
-        self.limit = Some(level - (level * HEADROOM).floor());
-        self.step = first_step(level);
+        self.limit = Some((level - self.grained(level * HEADROOM)).max(self.grain));
+        self.step = self.first_step(level);
         self.hold = HOLD;
-        self.answers_to_wait = ANSWERS_PER_REFUSAL * self.step as u64;
+        self.answers_to_wait = ANSWERS_PER_REFUSAL * self.step.max(1.0);
     }
 
     /// The platform as a whole fails: use half, and find out again how much is good.
@@ -81,10 +124,12 @@ impl Ceiling {
         self.hold = 1;
     }
 
-    /// An interval without refusal is over, in which there were `answers`.
-    pub(super) fn rest(&mut self, answers: u64) {
+    /// An interval without refusal is over, in which there were `answers`, and which is this part of a round trip.
+    pub(super) fn rest(&mut self, answers: u64, round_trips: f64) {
         self.hold = self.hold.saturating_sub(1);
-        self.answers_to_wait = self.answers_to_wait.saturating_sub(answers);
+        let least =
+            ANSWERS_PER_REFUSAL * self.first_step(self.known.unwrap_or(1.0)).max(1.0) * round_trips;
+        self.answers_to_wait -= (answers as f64).max(least / LONGEST_HOLD);
     }
 
     /// The limit was used in full, and nothing speaks against more.
@@ -97,18 +142,32 @@ impl Ceiling {
             None => limit * 2.0,
             // What was accepted before is asked for at once; beyond it, small steps first.
             Some(known) if limit < known => known.min(limit * 4.0),
-            Some(_) if self.answers_to_wait > 0 => limit,
+            Some(_) if self.answers_to_wait > 0.0 => limit,
             Some(_) => {
-                let step = self.step;
+                self.known = Some(limit);
+                let step = self.step.min(self.grained(limit / 2.0).max(self.grain));
                 self.step *= ACCELERATION;
                 limit + step
             }
         });
     }
-}
 
-fn first_step(level: f64) -> f64 {
-    (level / 100.0).floor().max(1.0)
+    fn first_step(&self, level: f64) -> f64 {
+        self.grained(level / 100.0).max(self.grain)
+    }
+
+    fn grained(&self, change: f64) -> f64 {
+        (change / self.grain).floor() * self.grain
+    }
+
+    /// Goes back to what was good before the last step.
+    pub(super) fn retreat(&mut self) {
+        if self.is_probing() {
+            self.limit = self.known;
+            self.step = self.first_step(self.known.unwrap_or(1.0));
+            self.hold = HOLD;
+        }
+    }
 }
 
 #[cfg(test)]
@@ -130,10 +189,10 @@ mod tests {
         let mut ceiling = Ceiling::told(100.0);
         let mut seen = Vec::new();
         for _ in 0..8 {
-            ceiling.rest(200);
+            ceiling.rest(200, 1.0);
             ceiling.grow();
             seen.extend(ceiling.limit());
         }
-        assert_eq!(seen, [100.0, 100.0, 101.0, 105.0, 121.0, 185.0, 441.0, 1465.0]);
+        assert_eq!(seen, [100.0, 101.0, 105.0, 121.0, 181.0, 271.0, 406.0, 609.0]);
     }
 }

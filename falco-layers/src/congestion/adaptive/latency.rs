@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 /// Intervals of which the fastest is what calls take on a platform that is not overloaded.
-const REMEMBERED: usize = 10;
+const REMEMBERED: usize = 60;
 /// So many times the baseline is a queue, and no accident.
 const TOLERANCE: f64 = 1.5;
 /// Below this nobody cares, and timers blur it.
@@ -13,7 +13,7 @@ const FLOOR: f64 = 0.002;
 /// Compares the latency of an interval with the best of the last few.
 ///
 /// It takes the geometric mean, for which a straggler in fifty makes no difference. A platform that queues instead of
-/// refusing is noticed only so; a stage whose functions simply take longer becomes the new baseline in ten intervals.
+/// refusing is noticed only so; a stage whose functions simply take longer becomes the new baseline in a minute.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Latency {
     logarithms: f64,
@@ -25,6 +25,11 @@ impl Latency {
     pub(super) fn add(&mut self, latency: Duration) {
         self.logarithms += latency.as_secs_f64().max(FLOOR).ln();
         self.count += 1;
+    }
+
+    /// What calls took in the last interval in which any ended.
+    pub(super) fn typical(&self) -> Duration {
+        Duration::from_secs_f64(self.past.back().copied().unwrap_or_default())
     }
 
     /// Ends an interval. Is the platform queueing?
@@ -57,7 +62,7 @@ mod tests {
         assert!(!interval(100));
         assert!(!interval(140));
         assert!(interval(200));
-        let verdicts: Vec<bool> = (0..12).map(|_| interval(300)).collect();
-        assert!(verdicts[0] && !verdicts[11]);
+        let verdicts: Vec<bool> = (0..62).map(|_| interval(300)).collect();
+        assert!(verdicts[0] && !verdicts[61]);
     }
 }

@@ -21,6 +21,8 @@ const SECOND: Duration = Duration::from_secs(1);
 const SUSPICIOUS: f64 = 0.8;
 /// From this share of a limit on, more would have been sent if more were allowed.
 const FULL: f64 = 0.95;
+/// A smaller share of refusals among many calls is the jitter of a ceiling that is well used: no growth, and no cut.
+const TOLERATED: f64 = 0.005;
 /// After so much time without an accepted call, one is tried.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
@@ -42,7 +44,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 ///   times as large each time; up to a level that was accepted before it is one step. A refused probe
 ///   so costs about one call in a hundred and more.
 /// - **Latency** of more than one and a half times the best of late means that the platform queues: what is in flight
-///   does not grow.
+///   goes back to the level before the last step, and does not grow.
 /// - **A platform that fails** more calls than it answers gets half.
 ///
 /// # Examples
@@ -130,8 +132,9 @@ impl Adaptive {
         let rate = capabilities.rate.filter(|rate| rate.invocations > 0);
         let window = rate.map_or(SECOND, |rate| rate.window.max(SECOND));
         let quota = rate.map(|rate| rate.per_second() * window.as_secs_f64());
+        let rate_ceiling = quota.map_or_else(Ceiling::unlimited, Ceiling::told);
         Self {
-            rate: quota.map_or_else(Ceiling::unlimited, Ceiling::told),
+            rate: if window > SECOND { rate_ceiling } else { rate_ceiling.paced() },
             concurrency: capabilities.concurrency.map_or_else(
                 || Ceiling::searched_from(UNKNOWN_CONCURRENCY),
                 |limit| Ceiling::told(f64::from(limit)),
@@ -155,6 +158,12 @@ impl Adaptive {
         self.refusals.add(now);
         self.counts.refused = true;
         self.counts.refused_in_window = true;
+        if self.is_paced() {
+            let (refused, sent) = (self.refusals.count(now), self.starts.count(now));
+            if (refused as f64) < TOLERATED * sent as f64 {
+                return;
+            }
+        }
         if let Some(event) = &mut self.event
             && signal.sent_at <= event.at
         {
@@ -193,6 +202,11 @@ impl Adaptive {
         self.second.restart(now);
     }
 
+    /// Short windows are filled evenly, long ones may be spent in bursts.
+    fn is_paced(&self) -> bool {
+        self.window.length() <= SECOND
+    }
+
     /// Which ceiling is it that was hit?
     fn blame(&mut self, now: Duration, in_flight: u32) -> Blamed {
         let starts = self.starts.count(now) as f64;
@@ -203,11 +217,13 @@ impl Adaptive {
             (false, true) => return Blamed { rate: false, concurrency: true },
             _ => {}
         }
-        let rate_is_full = self.rate.is_full(starts, SUSPICIOUS);
-        let concurrency_is_full = self.concurrency.is_full(in_flight, SUSPICIOUS);
-        match (rate_is_full, concurrency_is_full) {
-            (false, false) => Blamed { rate: true, concurrency: self.rate.limit().is_none() },
-            (rate, concurrency) => Blamed { rate, concurrency },
+        // Otherwise one of them has become lower, and only the next refusals tell which: lower what was in use.
+        let rate_is_limited = self.rate.limit().is_some();
+        let concurrency_is_full = self.concurrency.is_full(in_flight, SUSPICIOUS)
+            && (self.concurrency.is_known() || !rate_is_limited);
+        Blamed {
+            rate: rate_is_limited || !concurrency_is_full,
+            concurrency: concurrency_is_full || !rate_is_limited,
         }
     }
 
@@ -218,8 +234,16 @@ impl Adaptive {
         }
         if event.blamed.rate {
             let starts = self.starts.count(now) as f64;
-            let accepted = starts - self.refusals.count(now) as f64;
-            let is_early = self.window.length() > SECOND && !self.rate.is_full(starts, SUSPICIOUS);
+            let mut accepted = starts - self.refusals.count(now) as f64;
+            if self.is_paced() {
+                // The window may have begun with nothing: what counts is the pace.
+                let span = now.saturating_sub(self.starts.oldest().unwrap_or(now));
+                let width = self.window.length();
+                accepted *= width.as_secs_f64() / span.clamp(width / 50, width).as_secs_f64();
+            }
+            let is_early = !self.is_paced()
+                && !self.rate.is_probing()
+                && !self.rate.is_full(starts, SUSPICIOUS);
             let is_second = self.warned.is_some_and(|at| event.at >= at + self.window.length());
             if !is_early || is_second {
                 to(&mut self.rate, accepted);
@@ -255,10 +279,13 @@ impl Adaptive {
         if counts.failures > counts.answers && counts.failures >= 5 {
             self.concurrency.halve(f64::from(counts.peak_in_flight));
         } else if !counts.refused {
-            self.concurrency.rest(counts.answers);
+            let round_trip = self.latency.typical().max(SECOND).as_secs_f64();
+            self.concurrency.rest(counts.answers, 1.0 / round_trip);
             let is_full = self.concurrency.is_full(f64::from(counts.peak_in_flight), FULL);
             // Where the rate is what limits, more at once is not needed.
-            if is_full && !queues && !self.rate_was_full {
+            if queues {
+                self.concurrency.retreat();
+            } else if is_full && !self.rate_was_full {
                 self.concurrency.grow();
             }
         }
@@ -274,7 +301,7 @@ impl Adaptive {
     fn review_rate(&mut self, now: Duration) {
         self.rate_was_full = self.rate.is_full(self.counts.peak_starts as f64, FULL);
         if !self.counts.refused_in_window {
-            self.rate.rest(self.counts.answers_in_window);
+            self.rate.rest(self.counts.answers_in_window, 1.0);
             if self.rate_was_full {
                 self.rate.grow();
                 self.warned = None;
@@ -301,7 +328,7 @@ impl CongestionController for Adaptive {
 
     fn on_signal(&mut self, now: Duration, signal: &Signal) {
         self.review(now);
-        self.in_flight = signal.in_flight.saturating_sub(1);
+        self.in_flight = self.in_flight.min(signal.in_flight.saturating_sub(1));
         match signal.kind {
             SignalKind::Ok => {
                 self.latency.add(signal.latency);
@@ -324,14 +351,12 @@ impl CongestionController for Adaptive {
             allowance = allowance.with_concurrency(limit.min(f64::from(u32::MAX)) as u32);
         }
         let Some(limit) = self.rate.limit() else { return allowance };
-        let room_at = self.starts.room_at(now, limit as u64);
-        allowance = allowance.with_not_before(self.pause_until.max(room_at));
-        if self.window.length() > SECOND {
-            return allowance;
+        if self.is_paced() {
+            // Providers count short windows by token buckets of unknown depth, so no bursts here.
+            let burst = (limit / 20.0).clamp(1.0, f64::from(u32::MAX)) as u32;
+            return allowance.with_rate(limit / SECOND.as_secs_f64(), burst);
         }
-        // Providers count short windows by token buckets of unknown depth: no bursts here, and a little more than the
-        // ceiling, which the sliding window holds.
-        let burst = (limit / 20.0).clamp(1.0, f64::from(u32::MAX)) as u32;
-        allowance.with_rate(limit * 1.05 / SECOND.as_secs_f64(), burst)
+        let room_at = self.starts.room_at(now, limit as u64);
+        allowance.with_not_before(self.pause_until.max(room_at))
     }
 }

@@ -37,6 +37,12 @@ impl SlidingWindow {
         self.total
     }
 
+    /// When the oldest that still counts happened, to a slot.
+    pub(super) fn oldest(&self) -> Option<Duration> {
+        let (slot, _) = self.counts.front()?;
+        Some(Duration::from_nanos((self.slot.as_nanos() as u64).saturating_mul(*slot)))
+    }
+
     /// When there will be room for one more below `limit`.
     pub(super) fn room_at(&mut self, now: Duration, limit: u64) -> Duration {
         self.advance(now);

@@ -1,0 +1,223 @@
+//! Bounds that hold for every controller, whatever it hears.
+
+use std::time::Duration;
+
+use falco_core::{Allowance, Capabilities, CongestionController, RateLimit, Signal, SignalKind};
+use falco_layers::{Adaptive, Aimd, Pid};
+use proptest::prelude::*;
+
+use crate::support::*;
+
+const KINDS: [SignalKind; 4] =
+    [SignalKind::Ok, SignalKind::Throttled, SignalKind::Failed, SignalKind::Abandoned];
+
+/// What happens to a controller: some time passes, and a call is sent or answered.
+#[derive(Clone, Copy, Debug)]
+struct Step {
+    pause: Duration,
+    sent: bool,
+    kind: SignalKind,
+    latency: Duration,
+    in_flight: u32,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    (0_u64..3000, any::<bool>(), 0_usize..4, 0_u64..20_000, 1_u32..2000).prop_map(
+        |(pause, sent, kind, latency, in_flight)| Step {
+            pause: millis(pause),
+            sent,
+            kind: KINDS[kind],
+            latency: millis(latency),
+            in_flight,
+        },
+    )
+}
+
+fn play(
+    controller: &mut dyn CongestionController,
+    steps: &[Step],
+    mut check: impl FnMut(Duration, Allowance),
+) {
+    let mut now = Duration::ZERO;
+    for step in steps {
+        now += step.pause;
+        if step.sent {
+            controller.on_sent(now, step.in_flight);
+        } else {
+            let sent_at = now.saturating_sub(step.latency);
+            let signal = Signal::new(step.kind, sent_at, now - sent_at, step.in_flight);
+            controller.on_signal(now, &signal);
+        }
+        check(now, controller.allowance(now));
+    }
+}
+
+fn capabilities() -> impl Strategy<Value = Capabilities> {
+    let rate = prop::option::of((1_u32..5000, prop::sample::select(vec![1_u64, 10, 60])));
+    (prop::option::of(1_u32..5000), rate).prop_map(|(concurrency, rate)| Capabilities {
+        concurrency,
+        rate: rate.map(|(invocations, window)| RateLimit { invocations, window: secs(window) }),
+        ..Capabilities::default()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn rates_stay_within_their_bounds(steps in prop::collection::vec(step(), 1..300)) {
+        let mut aimd = Aimd::new(50.0).with_bounds(2.0, 300.0);
+        let mut pid = Pid::new(50.0).with_bounds(2.0, 300.0);
+        for controller in [&mut aimd as &mut dyn CongestionController, &mut pid] {
+            play(controller, &steps, |_, allowance| {
+                let rate = allowance.per_second.unwrap();
+                assert!((2.0..=300.0).contains(&rate), "{rate}");
+                assert!(allowance.burst >= 1);
+            });
+        }
+    }
+
+    #[test]
+    fn something_is_let_through_in_finite_time(
+        capabilities in capabilities(),
+        steps in prop::collection::vec(step(), 1..300),
+    ) {
+        let mut controller = Adaptive::from_capabilities(&capabilities);
+        let longest = capabilities.rate.map_or(secs(10), |rate| rate.window.max(secs(10)) * 2);
+        play(&mut controller, &steps, |now, allowance| {
+            assert!(allowance.concurrency.is_none_or(|limit| limit >= 1));
+            assert!(allowance.per_second.is_none_or(|rate| rate.is_finite() && rate > 0.0));
+            assert!(allowance.not_before <= now + longest, "{allowance:?} at {now:?}");
+        });
+    }
+
+    #[test]
+    fn what_was_abandoned_tells_nothing(steps in prop::collection::vec(step(), 1..100)) {
+        let abandoned = Step { sent: false, kind: SignalKind::Abandoned, ..steps[0] };
+        let fresh = || -> Vec<Box<dyn CongestionController>> {
+            vec![Box::new(Aimd::new(50.0)), Box::new(Pid::new(50.0)), Box::<Adaptive>::default()]
+        };
+        for (mut one, mut other) in fresh().into_iter().zip(fresh()) {
+            let mut now = Duration::ZERO;
+            for step in &steps {
+                now += step.pause;
+                let signal =
+                    Signal::new(abandoned.kind, now, Duration::ZERO, step.in_flight);
+                one.on_signal(now, &signal);
+                let (seen, expected) = (one.allowance(now), other.allowance(now));
+                prop_assert_eq!(seen, expected);
+            }
+        }
+    }
+
+    #[test]
+    fn no_window_of_the_quotas_width_holds_more_starts_than_the_quota(
+        quota in 1_u32..200, window in prop::sample::select(vec![10_u64, 60]),
+        pauses in prop::collection::vec(0_u64..500, 1..500),
+    ) {
+        let capabilities = Capabilities {
+            rate: Some(RateLimit { invocations: quota, window: secs(window) }),
+            ..Capabilities::default()
+        };
+        let mut controller = Adaptive::from_capabilities(&capabilities);
+        let mut now = Duration::ZERO;
+        let mut starts: Vec<Duration> = Vec::new();
+        for pause in pauses {
+            now += millis(pause);
+            // Growth is for a ceiling that holds: the quota is refused once in each window.
+            let allowance = controller.allowance(now);
+            if allowance.not_before > now {
+                continue;
+            }
+            controller.on_sent(now, 1);
+            starts.push(now);
+        }
+        // It may probe above the quota, by the first steps only while so little time has passed.
+        for (first, at) in starts.iter().enumerate() {
+            let end = *at + secs(window);
+            if end > secs(2 * window) {
+                break;
+            }
+            let within = starts[first..].iter().take_while(|start| **start < end).count();
+            prop_assert!(within <= quota as usize, "{} in {:?}", within, secs(window));
+        }
+    }
+}
+
+fn throttled(sent_at: Duration, in_flight: u32) -> Signal {
+    Signal::new(SignalKind::Throttled, sent_at, millis(20), in_flight)
+}
+
+#[test]
+fn refusals_of_one_round_trip_are_one_event() {
+    let known = Capabilities { concurrency: Some(100), ..Capabilities::default() };
+    let mut adaptive = Adaptive::from_capabilities(&known);
+    let mut aimd = Aimd::new(100.0);
+    for i in 0..10 {
+        adaptive.on_signal(secs(5), &throttled(millis(4980), 100 - i));
+        aimd.on_signal(secs(5), &throttled(millis(4980), 100 - i));
+    }
+    assert_eq!(aimd.allowance(secs(5)).per_second, Some(50.0));
+    // Ten of a hundred were refused, so ninety are good: nothing was halved.
+    let limit = adaptive.allowance(secs(5)).concurrency.unwrap();
+    assert!((86..=90).contains(&limit), "{limit}");
+}
+
+#[test]
+fn a_pid_that_stood_at_its_floor_for_long_rises_at_once() {
+    let mut pid = Pid::new(100.0).with_bounds(1.0, 1000.0);
+    let mut now = Duration::ZERO;
+    let mut interval = |pid: &mut Pid, kind: SignalKind| {
+        for _ in 0..50 {
+            pid.on_sent(now, 1);
+            pid.on_signal(now, &Signal::new(kind, now, millis(10), 1));
+        }
+        now += secs(1);
+        pid.allowance(now).per_second.unwrap()
+    };
+    for _ in 0..1000 {
+        interval(&mut pid, SignalKind::Throttled);
+    }
+    assert_eq!(pid.allowance(secs(1000)).per_second, Some(1.0));
+    interval(&mut pid, SignalKind::Ok);
+    assert!(interval(&mut pid, SignalKind::Ok) > 1.0);
+}
+
+#[test]
+fn aimd_doubles_then_adds_and_does_not_grow_unused() {
+    let mut aimd = Aimd::new(10.0);
+    let mut now = Duration::ZERO;
+    let mut interval = |aimd: &mut Aimd, calls: u32| {
+        for _ in 0..calls {
+            aimd.on_sent(now, 1);
+        }
+        now += secs(1);
+        aimd.allowance(now).per_second.unwrap()
+    };
+    assert_eq!(interval(&mut aimd, 10), 20.0);
+    assert_eq!(interval(&mut aimd, 20), 40.0);
+    assert_eq!(interval(&mut aimd, 3), 40.0);
+    aimd.on_signal(millis(3500), &throttled(millis(3400), 5));
+    assert_eq!(interval(&mut aimd, 20), 20.0);
+    assert_eq!(interval(&mut aimd, 20), 20.5);
+}
+
+#[test]
+fn latency_that_swells_stops_growth() {
+    let run = |swelling: bool| {
+        let mut controller = Adaptive::default();
+        let mut limit = 32;
+        for second in 0..5_u64 {
+            let latency = if swelling { millis(100 * (second + 1)) } else { millis(100) };
+            for _ in 0..limit {
+                controller.on_sent(secs(second), limit);
+                let signal = Signal::new(SignalKind::Ok, secs(second), latency, limit);
+                controller.on_signal(secs(second) + millis(900), &signal);
+            }
+            limit = controller.allowance(secs(second + 1)).concurrency.unwrap();
+        }
+        limit
+    };
+    assert!(run(false) >= 512);
+    assert!(run(true) <= 64);
+}

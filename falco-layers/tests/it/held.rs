@@ -1,0 +1,148 @@
+//! Submission out of calls that are held open.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use falco_core::*;
+use falco_layers::{Held, HeldPolicy};
+use falco_testkit::{Fate, Fates, InMemory, Latency, Settings};
+use tokio::time::Instant;
+
+use crate::support::*;
+
+async fn held(platform: Arc<InMemory>, max_calls: u32) -> (Held<Arc<InMemory>>, Deployment) {
+    let held = Held::new(platform, HeldPolicy { max_calls, ..HeldPolicy::default() });
+    let deployment = deployed(&held).await;
+    (held, deployment)
+}
+
+async fn collect(held: &impl AsyncPlatform, d: &Deployment, pending: &[Pending]) -> Collected {
+    held.collect(d, pending).await.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn results_are_reported_until_they_are_released() {
+    let (held, d) = held(slow(secs(5)), 10).await;
+    assert!(held.capabilities().submit);
+    let pending = [held.submit(&d, &invocation("a")).await.unwrap()];
+    assert!(collect(&held, &d, &pending).await.finished.is_empty());
+    tokio::time::sleep(secs(5)).await;
+    for _ in 0..2 {
+        let finished = collect(&held, &d, &pending).await.finished;
+        assert_eq!(finished.len(), 1);
+        assert_eq!(finished[0].id, pending[0].id);
+    }
+    held.release(&d, &[pending[0].id.clone()], Release::Taken);
+    let collected = collect(&held, &d, &pending).await;
+    assert!(collected.finished.is_empty() && collected.gone.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_is_seen_within_milliseconds() {
+    let (held, d) = held(slow(millis(150)), 10).await;
+    let began = Instant::now();
+    let pending = [held.submit(&d, &invocation("a")).await.unwrap()];
+    loop {
+        let collected = collect(&held, &d, &pending).await;
+        if !collected.finished.is_empty() {
+            break;
+        }
+        tokio::time::sleep(collected.poll_after).await;
+    }
+    assert!(began.elapsed() <= millis(155), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_is_an_error_of_submit() {
+    let (held, d) = held(fated(Fates::sequence([Fate::throttle(Some(secs(3)))])), 10).await;
+    let error = held.submit(&d, &invocation("a")).await.unwrap_err();
+    assert_eq!((error.kind(), error.retry_after()), (ErrorKind::Throttled, Some(secs(3))));
+    assert!(!error.may_have_run());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_fails_later_is_gone_and_the_monitor_hears_why() {
+    let platform = Arc::new(InMemory::new(Settings {
+        latency: Latency::fixed(secs(2)),
+        fates: Fates::sequence([Fate::reset()]),
+        ..Settings::default()
+    }));
+    let (held, d) = held(platform, 10).await;
+    let recorder = Recorder::new();
+    let watched = invocation("a").with_monitor(recorder.clone());
+    let pending = [held.submit(&d, &watched).await.unwrap()];
+    tokio::time::sleep(secs(3)).await;
+    assert_eq!(collect(&held, &d, &pending).await.gone, [pending[0].id.clone()]);
+    assert_eq!(recorder.lines(), ["failed: unavailable"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_of_the_platform_is_a_call_that_is_gone_or_refused() {
+    let (held, d) = held(fated(Fates::sequence([Fate::Panic])), 10).await;
+    let error = held.submit(&d, &invocation("a")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Lost);
+    assert!(held.submit(&d, &invocation("b")).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_calls_are_open_than_allowed() {
+    let platform = slow(secs(1));
+    let (held, d) = held(Arc::clone(&platform), 3).await;
+    let invocations: Vec<_> = (0..12).map(|i| invocation(&i.to_string())).collect();
+    let began = Instant::now();
+    let submissions = invocations.iter().map(|i| held.submit(&d, i));
+    let pending: Vec<_> = futures_util::future::try_join_all(submissions).await.unwrap();
+    assert_eq!(began.elapsed(), millis(3100));
+    assert_eq!(platform.counters().peak_running, 3);
+    tokio::time::sleep(secs(1)).await;
+    assert_eq!(collect(&held, &d, &pending).await.finished.len(), 12);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_abandoned_call_is_ended() {
+    let platform = slow(secs(3600));
+    let (held, d) = held(Arc::clone(&platform), 1).await;
+    let pending = held.submit(&d, &invocation("a")).await.unwrap();
+    assert_eq!(platform.counters().running, 1);
+    held.release(&d, &[pending.id], Release::Abandoned);
+    tokio::task::yield_now().await;
+    assert_eq!(platform.counters().running, 0);
+    // Its slot is free again.
+    held.submit(&d, &invocation("b")).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dropped_submit_and_a_dropped_platform_leave_nothing_behind() {
+    let platform = slow(secs(3600));
+    let (held, d) = held(Arc::clone(&platform), 5).await;
+    let dropped = invocation("a");
+    let submit = held.submit(&d, &dropped);
+    assert!(tokio::time::timeout(millis(10), submit).await.is_err());
+    tokio::task::yield_now().await;
+    assert_eq!(platform.counters().running, 0);
+    held.submit(&d, &invocation("b")).await.unwrap();
+    assert_eq!(platform.counters().running, 1);
+    drop(held);
+    tokio::task::yield_now().await;
+    assert_eq!(platform.counters().running, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_process_held_is_gone() {
+    let (held, d) = held(slow(secs(1)), 5).await;
+    let foreign = [Pending::new("held-0-1", std::time::SystemTime::UNIX_EPOCH)];
+    assert_eq!(collect(&held, &d, &foreign).await.gone.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn logs_are_found_by_the_held_id() {
+    let platform = Arc::new(InMemory::default().with_function("python:3", |call| {
+        falco_testkit::Reply::succeeded(call.payload().clone()).printing("hello")
+    }));
+    let (held, d) = held(platform, 5).await;
+    let pending = held.submit(&d, &invocation("a")).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let logs = held.activation_log(&d, std::slice::from_ref(&pending.id)).await.unwrap();
+    assert_eq!(logs[0].id, pending.id);
+    assert_eq!(logs[0].lines[0].text, "hello");
+}

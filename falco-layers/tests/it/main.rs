@@ -1,0 +1,14 @@
+//! The laws of the layers, seen through their public API.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
+
+mod controllers;
+mod gate;
+mod goodput;
+mod held;
+mod layer;
+mod model;
+mod retry;
+mod stack;
+mod support;
+mod timeout;
+mod trace;

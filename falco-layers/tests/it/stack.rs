@@ -1,0 +1,148 @@
+//! The stack, and what goes wrong in another order.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use falco_core::*;
+use falco_layers::*;
+use falco_testkit::{Fate, Fates, InMemory, Latency, Odds, Settings};
+use futures_util::future::join_all;
+
+use crate::support::*;
+
+fn crowded(capacity: u32, latency: Duration) -> Arc<InMemory> {
+    Arc::new(InMemory::new(Settings {
+        capabilities: Capabilities {
+            concurrency: Some(2 * capacity),
+            ..Settings::default().capabilities
+        },
+        capacity: Some(capacity),
+        latency: Latency::fixed(latency),
+        ..Settings::default()
+    }))
+}
+
+async fn invoke_all(platform: &impl AsyncPlatform, calls: usize) -> Vec<Result<Activation>> {
+    let deployment = deployed(platform).await;
+    let invocations: Vec<_> =
+        (0..calls).map(|i| invocation(&i.to_string()).idempotent(true)).collect();
+    join_all(invocations.iter().map(|i| platform.invoke(&deployment, i))).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_brings_every_call_through_a_platform_that_throttles_and_fails() {
+    let odds = Odds { throttled: 0.05, unavailable: 0.05, reset: 0.02, ..Odds::default() };
+    let platform = Arc::new(InMemory::new(Settings {
+        capacity: Some(20),
+        latency: Latency::fixed(millis(100)),
+        fates: Fates::random(3, odds),
+        ..Settings::default()
+    }));
+    let stack = Stack::new().wrap(Arc::clone(&platform)).unwrap();
+    let answers = invoke_all(&stack, 2000).await;
+    assert!(answers.iter().all(Result::is_ok));
+    assert!(platform.counters().peak_running <= 20);
+}
+
+#[tokio::test(start_paused = true)]
+async fn retry_inside_of_congestion_control_hides_throttling_from_it() {
+    let policy = RetryPolicy { budget: RetryBudget::UNLIMITED, ..RetryPolicy::default() };
+    let gate = || Gate::new(Adaptive::from_capabilities(&crowded(20, secs(1)).capabilities()));
+
+    let platform = crowded(20, secs(1));
+    let right = Retry::new(CongestionControl::new(Arc::clone(&platform), gate()), policy);
+    assert!(invoke_all(&right, 2000).await.iter().all(Result::is_ok));
+    let throttled_right = platform.counters().throttled;
+
+    let platform = crowded(20, secs(1));
+    let wrong = CongestionControl::new(Retry::new(Arc::clone(&platform), policy), gate());
+    invoke_all(&wrong, 2000).await;
+    let throttled_wrong = platform.counters().throttled;
+
+    assert!(throttled_right < 2000 / 50, "{throttled_right}");
+    assert!(throttled_wrong > 10 * throttled_right, "{throttled_wrong} and {throttled_right}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn timeout_outside_of_congestion_control_ends_calls_that_were_never_sent() {
+    let policy = TimeoutPolicy { invoke: Some(secs(10)), ..TimeoutPolicy::default() };
+    let one = || Gate::new(Fixed::new(Allowance::UNLIMITED.with_concurrency(1)));
+
+    let right = CongestionControl::new(Timeout::new(slow(secs(1)), policy), one());
+    assert!(invoke_all(&right, 100).await.iter().all(Result::is_ok));
+
+    let wrong = Timeout::new(CongestionControl::new(slow(secs(1)), one()), policy);
+    let failed = invoke_all(&wrong, 100).await.iter().filter(|answer| answer.is_err()).count();
+    assert!(failed >= 89, "{failed}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_forwards_what_the_platform_says_of_itself() {
+    let platform = slow(secs(1));
+    let stack = Stack::new().wrap(Arc::clone(&platform)).unwrap();
+    assert_eq!(stack.name(), platform.name());
+    assert_eq!(stack.capabilities(), platform.capabilities());
+}
+
+#[tokio::test(start_paused = true)]
+async fn held_calls_count_against_the_same_gate() {
+    let platform = crowded(20, secs(1));
+    let stack = Stack::new()
+        .with_max_concurrency(5)
+        .with_held(HeldPolicy::default())
+        .wrap(Arc::clone(&platform))
+        .unwrap();
+    let deployment = deployed(&stack).await;
+    let mut waiting = Vec::new();
+    let mut submitted = 0;
+    let mut done = 0;
+    while done < 30 {
+        let next = invocation(&submitted.to_string());
+        if submitted < 30 {
+            let submission = stack.submit(&deployment, &next);
+            if let Ok(pending) = tokio::time::timeout(millis(200), submission).await {
+                waiting.push(pending.unwrap());
+                submitted += 1;
+            }
+        } else {
+            tokio::time::sleep(millis(10)).await;
+        }
+        let collected = stack.collect(&deployment, &waiting).await.unwrap();
+        assert!(collected.gone.is_empty());
+        for activation in collected.finished {
+            waiting.retain(|pending| pending.id != activation.id);
+            stack.release(&deployment, &[activation.id], Release::Taken);
+            done += 1;
+        }
+    }
+    assert_eq!(platform.counters().peak_running, 5);
+    assert_eq!(platform.counters().throttled, 0);
+}
+
+#[test]
+fn impossible_settings_are_named() {
+    for (stack, words) in [
+        (Stack::new().with_max_rate(0.0), "0 invocations a second"),
+        (Stack::new().with_max_rate(f64::NAN), "NaN invocations a second"),
+        (Stack::new().with_max_concurrency(0), "concurrency"),
+        (
+            Stack::new().with_held(HeldPolicy { max_calls: 0, ..HeldPolicy::default() }),
+            "held calls",
+        ),
+    ] {
+        let error = stack.wrap(InMemory::default()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert!(error.to_string().contains(words), "{error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_throttled_call_is_seen_once_by_the_monitor_for_each_time_it_was_refused() {
+    let platform = fated(Fates::sequence([Fate::throttle(None), Fate::throttle(None)]));
+    let stack = Stack::new().wrap(Arc::clone(&platform)).unwrap();
+    let deployment = deployed(&stack).await;
+    let recorder = Recorder::new();
+    stack.invoke(&deployment, &invocation("a").with_monitor(recorder.clone())).await.unwrap();
+    assert_eq!(recorder.count("failed: throttled"), 2);
+    assert_eq!(recorder.count("attempt: CallFailed"), 2);
+}

@@ -1,0 +1,96 @@
+//! What subscribers see.
+
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+
+use falco_core::*;
+use falco_layers::Trace;
+use falco_testkit::{Fate, Fates};
+use tracing_subscriber::fmt::format::FmtSpan;
+
+use crate::support::*;
+
+#[derive(Clone, Default)]
+struct Text(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Text {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What `calls` leave in a log of all spans.
+fn logged(calls: impl AsyncFnOnce()) -> String {
+    let text = Text::default();
+    let writer = text.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter("falco_layers=trace")
+        .with_ansi(false)
+        .with_span_events(FmtSpan::CLOSE)
+        .with_writer(move || writer.clone())
+        .finish();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    tracing::subscriber::with_default(subscriber, || runtime.block_on(calls()));
+    String::from_utf8(text.0.lock().unwrap().clone()).unwrap()
+}
+
+fn secretive(id: &str) -> Invocation {
+    let payload = Payload::json(&serde_json::json!({"password": "hunter2"})).unwrap();
+    Invocation::new("run-7", "map", id, payload)
+}
+
+#[test]
+fn a_call_is_a_span_with_opentelemetrys_names() {
+    let log = logged(async || {
+        let platform = Trace::new(fated(Fates::SERVE));
+        let deployment = deployed(&platform).await;
+        platform.invoke(&deployment, &secretive("chunk-1")).await.unwrap();
+        let pending = platform.submit(&deployment, &secretive("chunk-2")).await.unwrap();
+        platform.collect(&deployment, &[pending]).await.unwrap();
+    });
+    for part in [
+        "invoke{otel.kind=\"client\"",
+        "faas.invoked_name=\"f\"",
+        "faas.invoked_provider=\"in-memory\"",
+        "faas.invocation_id=\"m-",
+        "faas.coldstart=true",
+        "falco.run=\"run-7\"",
+        "falco.invocation=\"chunk-1\"",
+        "submit{",
+        "collect{",
+        "falco.finished=1",
+    ] {
+        assert!(log.contains(part), "{part} is not in\n{log}");
+    }
+    assert!(!log.contains("hunter2"), "{log}");
+}
+
+#[test]
+fn a_failure_is_an_event_and_quotes_no_payload() {
+    let log = logged(async || {
+        let platform = Trace::new(fated(Fates::sequence([Fate::unavailable()])));
+        let deployment = deployed(&platform).await;
+        assert!(platform.invoke(&deployment, &secretive("a")).await.is_err());
+        let list = Payload::from_bytes("[\"hunter2\"]").unwrap();
+        let bad = Invocation::new("run-7", "map", "b", list);
+        assert!(platform.invoke(&deployment, &bad).await.is_err());
+    });
+    assert!(log.contains("error.type=\"unavailable\"") && log.contains("out of order"), "{log}");
+    assert!(log.contains("error.type=\"invalid input\""), "{log}");
+    assert!(!log.contains("hunter2"), "{log}");
+}
+
+#[test]
+fn a_function_that_fails_is_marked_in_its_span() {
+    let log = logged(async || {
+        let platform = Trace::new(fated(Fates::sequence([Fate::raise()])));
+        let deployment = deployed(&platform).await;
+        platform.invoke(&deployment, &secretive("a")).await.unwrap();
+    });
+    assert!(log.contains("otel.status_code=\"ERROR\""), "{log}");
+}
