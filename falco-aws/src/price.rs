@@ -1,0 +1,87 @@
+//! What an activation costs.
+
+use std::time::Duration;
+
+use falco_core::UsDollars;
+
+use crate::config::Architecture;
+
+/// List prices of Lambda, in US dollars. Free tiers and volume discounts are the account's, and are left out.
+///
+/// # Examples
+///
+/// ```
+/// use falco_aws::{Architecture, PriceTable};
+/// use std::time::Duration;
+///
+/// let prices = PriceTable::default();
+/// let one = prices.cost(Architecture::Arm64, Duration::from_millis(800), 1024, 512);
+/// assert_eq!(format!("{:.4}", 10_000.0 * one.0), "0.1087");
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct PriceTable {
+    /// When these prices were looked up.
+    pub as_of: String,
+    /// The region that they are of.
+    pub region: String,
+    /// A GiB-second on x86_64.
+    pub x86_64_gib_second: f64,
+    /// A GiB-second on arm64.
+    pub arm64_gib_second: f64,
+    /// One request, also one whose function fails.
+    pub request: f64,
+    /// A GiB-second of temporary storage beyond the 512 MiB that are free.
+    pub storage_gib_second: f64,
+}
+
+impl Default for PriceTable {
+    /// The list prices of us-east-1.
+    fn default() -> Self {
+        Self {
+            as_of: "2026-11-23".into(),
+            region: "us-east-1".into(),
+            x86_64_gib_second: 0.000_016_666_7,
+            arm64_gib_second: 0.000_013_333_4,
+            request: 0.2e-6,
+            storage_gib_second: 0.000_000_030_9,
+        }
+    }
+}
+
+/// Temporary storage that costs nothing, in MiB.
+const FREE_STORAGE_MIB: u32 = 512;
+
+impl PriceTable {
+    /// What one request costs that was billed for `billed`, with `memory_mib` configured (not used) and
+    /// `storage_mib` of temporary storage.
+    pub fn cost(
+        &self,
+        architecture: Architecture,
+        billed: Duration,
+        memory_mib: u32,
+        storage_mib: u32,
+    ) -> UsDollars {
+        let gib_second = match architecture {
+            Architecture::X86_64 => self.x86_64_gib_second,
+            Architecture::Arm64 => self.arm64_gib_second,
+        };
+        let seconds = billed.as_secs_f64();
+        let memory = seconds * f64::from(memory_mib) / 1024.0 * gib_second;
+        let storage_gib = f64::from(storage_mib.saturating_sub(FREE_STORAGE_MIB)) / 1024.0;
+        UsDollars(memory + self.request + seconds * storage_gib * self.storage_gib_second)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn storage_beyond_the_free_half_gib_is_charged() {
+        let prices = PriceTable::default();
+        let cost =
+            |storage| prices.cost(Architecture::X86_64, Duration::from_secs(1), 1024, storage).0;
+        assert!((cost(512) - (0.000_016_666_7 + 0.2e-6)).abs() < 1e-15);
+        assert!((cost(1536) - cost(512) - prices.storage_gib_second).abs() < 1e-15);
+    }
+}
