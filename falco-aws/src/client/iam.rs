@@ -1,0 +1,144 @@
+//! IAM: execution roles.
+
+use serde::Deserialize;
+
+use super::query::from_xml;
+use super::{Client, Failure};
+use crate::config::Service;
+
+/// A role.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Role {
+    pub(crate) role_name: String,
+    pub(crate) path: String,
+    pub(crate) arn: String,
+}
+
+#[derive(Deserialize)]
+struct List<T> {
+    #[serde(default = "Vec::new")]
+    member: Vec<T>,
+}
+
+#[derive(Deserialize)]
+struct RoleAnswer {
+    #[serde(rename = "CreateRoleResult", alias = "GetRoleResult")]
+    result: RoleResult,
+}
+
+#[derive(Deserialize)]
+struct RoleResult {
+    #[serde(rename = "Role")]
+    role: Role,
+}
+
+impl Client {
+    pub(crate) async fn create_role(
+        &self,
+        name: &str,
+        path: &str,
+        trust: &str,
+        tags: &[(String, String)],
+    ) -> Result<Role, Failure> {
+        let mut parameters = vec![
+            ("RoleName".to_owned(), name),
+            ("Path".to_owned(), path),
+            ("AssumeRolePolicyDocument".to_owned(), trust),
+        ];
+        for (index, (key, value)) in tags.iter().enumerate() {
+            parameters.push((format!("Tags.member.{}.Key", index + 1), key));
+            parameters.push((format!("Tags.member.{}.Value", index + 1), value));
+        }
+        let parameters: Vec<(&str, &str)> =
+            parameters.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+        let reply = self.query(Service::Iam, "CreateRole", &parameters).await?;
+        Ok(from_xml::<RoleAnswer>(&reply)?.result.role)
+    }
+
+    pub(crate) async fn get_role(&self, name: &str) -> Result<Role, Failure> {
+        let reply = self.query(Service::Iam, "GetRole", &[("RoleName", name)]).await?;
+        Ok(from_xml::<RoleAnswer>(&reply)?.result.role)
+    }
+
+    /// All roles under a path, from as many pages as there are.
+    pub(crate) async fn list_roles(&self, path: &str) -> Result<Vec<Role>, Failure> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Answer {
+            list_roles_result: Page,
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Page {
+            roles: Option<List<Role>>,
+            marker: Option<String>,
+        }
+        let mut roles = Vec::new();
+        let mut marker: Option<String> = None;
+        loop {
+            let mut parameters = vec![("PathPrefix", path)];
+            parameters.extend(marker.as_deref().map(|marker| ("Marker", marker)));
+            let reply = self.query(Service::Iam, "ListRoles", &parameters).await?;
+            let page = from_xml::<Answer>(&reply)?.list_roles_result;
+            roles.extend(page.roles.map(|list| list.member).unwrap_or_default());
+            marker = page.marker.filter(|marker| !marker.is_empty());
+            if marker.is_none() {
+                return Ok(roles);
+            }
+        }
+    }
+
+    pub(crate) async fn role_tags(&self, name: &str) -> Result<Vec<(String, String)>, Failure> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Answer {
+            list_role_tags_result: Tags,
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Tags {
+            tags: Option<List<Tag>>,
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Tag {
+            key: String,
+            #[serde(default)]
+            value: String,
+        }
+        let reply = self.query(Service::Iam, "ListRoleTags", &[("RoleName", name)]).await?;
+        let tags = from_xml::<Answer>(&reply)?.list_role_tags_result.tags;
+        let tags = tags.map(|list| list.member).unwrap_or_default();
+        Ok(tags.into_iter().map(|tag| (tag.key, tag.value)).collect())
+    }
+
+    pub(crate) async fn attach_role_policy(&self, role: &str, arn: &str) -> Result<(), Failure> {
+        let parameters = [("RoleName", role), ("PolicyArn", arn)];
+        self.query(Service::Iam, "AttachRolePolicy", &parameters).await.map(drop)
+    }
+
+    pub(crate) async fn detach_role_policy(&self, role: &str, arn: &str) -> Result<(), Failure> {
+        let parameters = [("RoleName", role), ("PolicyArn", arn)];
+        self.query(Service::Iam, "DetachRolePolicy", &parameters).await.map(drop)
+    }
+
+    pub(crate) async fn put_role_policy(
+        &self,
+        role: &str,
+        policy: &str,
+        document: &str,
+    ) -> Result<(), Failure> {
+        let parameters = [("RoleName", role), ("PolicyName", policy), ("PolicyDocument", document)];
+        self.query(Service::Iam, "PutRolePolicy", &parameters).await.map(drop)
+    }
+
+    pub(crate) async fn delete_role_policy(&self, role: &str, policy: &str) -> Result<(), Failure> {
+        let parameters = [("RoleName", role), ("PolicyName", policy)];
+        self.query(Service::Iam, "DeleteRolePolicy", &parameters).await.map(drop)
+    }
+
+    pub(crate) async fn delete_role(&self, role: &str) -> Result<(), Failure> {
+        self.query(Service::Iam, "DeleteRole", &[("RoleName", role)]).await.map(drop)
+    }
+}

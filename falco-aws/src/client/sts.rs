@@ -1,0 +1,25 @@
+//! STS: whose credentials these are.
+
+use serde::Deserialize;
+
+use super::query::from_xml;
+use super::{Client, Failure};
+use crate::config::Service;
+
+impl Client {
+    /// The account that the credentials belong to. It needs no permission.
+    pub(crate) async fn account(&self) -> Result<String, Failure> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Answer {
+            get_caller_identity_result: Identity,
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Identity {
+            account: String,
+        }
+        let reply = self.query(Service::Sts, "GetCallerIdentity", &[]).await?;
+        Ok(from_xml::<Answer>(&reply)?.get_caller_identity_result.account)
+    }
+}
