@@ -1,0 +1,179 @@
+//! From a function's source to the archive that Lambda starts.
+
+mod elf;
+mod runtimes;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use falco_core::{Code, Deployable, Error, ErrorKind, Result};
+use falco_package::{Archive, NATIVE_EXECUTABLE};
+use sha2::{Digest, Sha256};
+
+use crate::config::AwsConfig;
+
+pub(crate) use runtimes::supported;
+
+/// A function as Lambda takes it.
+#[derive(Clone, Debug)]
+pub(crate) struct Package {
+    /// Lambda's name of the runtime.
+    pub(crate) runtime: String,
+    /// What Lambda calls.
+    pub(crate) handler: String,
+    pub(crate) zip: Bytes,
+    /// The digest by which Lambda knows the archive.
+    pub(crate) sha256: [u8; 32],
+}
+
+const PYTHON_SHIM: &str = include_str!("falco_handler.py");
+const NODE_SHIM: &str = include_str!("falco_handler.cjs");
+const BOOTSTRAP: &str = include_str!("bootstrap.sh");
+
+impl Package {
+    /// Packs `function`: equal functions give equal bytes.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` for a runtime that Lambda lacks, `InvalidInput` for code that cannot be started there,
+    /// `PayloadTooLarge` when it unpacks to more than Lambda allows.
+    pub(crate) fn new(function: &Deployable, config: &AwsConfig) -> Result<Self> {
+        Self::pack(function, config)
+            .map_err(|e| e.with_platform(crate::PLATFORM).with_function(&function.name))
+    }
+
+    fn pack(function: &Deployable, config: &AwsConfig) -> Result<Self> {
+        let runtime = runtimes::resolve(&function.runtime, &config.runtimes)?;
+        let entry_point = function.entry_point();
+        check_entry_point(entry_point)?;
+        let handler = format!("falco_handler.{entry_point}");
+        let (archive, handler) = match function.runtime.family() {
+            "python" => (python(&function.code)?, handler),
+            "nodejs" => (node(&function.code, entry_point)?, handler),
+            "native" => (native(&function.code, config)?, "bootstrap".to_owned()),
+            other => {
+                return Err(Error::unsupported(format!("Falco has no shim for {other} on Lambda")));
+            }
+        };
+        let limit = config.limits.unpacked;
+        if archive.unpacked_len() > limit {
+            let message = format!(
+                "the code has {} bytes, and Lambda allows {limit} unpacked",
+                archive.unpacked_len()
+            );
+            return Err(Error::new(ErrorKind::PayloadTooLarge, message)
+                .with_hint("leave out dependencies that are not needed"));
+        }
+        let zip = archive.to_zip()?;
+        let sha256 = Sha256::digest(&zip).into();
+        Ok(Self { runtime, handler, zip, sha256 })
+    }
+
+    /// The digest in the form in which Lambda tells it.
+    pub(crate) fn code_sha256(&self) -> String {
+        STANDARD.encode(self.sha256)
+    }
+}
+
+fn python(code: &Code) -> Result<Archive> {
+    let mut archive = Archive::from_code(code, "main__.py")?;
+    if matches!(code, Code::Archive(_)) {
+        // `__main__` is Lambda's own module when the function runs.
+        archive.rename("__main__.py", "main__.py").map_err(|e| {
+            e.with_hint("a Python archive has its main module in __main__.py, at its root")
+        })?;
+    }
+    archive.with_file("falco_handler.py", PYTHON_SHIM)
+}
+
+fn node(code: &Code, entry_point: &str) -> Result<Archive> {
+    let archive = match code {
+        // As on OpenWhisk, the function of plain source need not be exported.
+        Code::Source(source) => Archive::new().with_file(
+            "index.js",
+            format!(
+                "{source}\n;if (typeof module !== 'undefined' && typeof {entry_point} === 'function') \
+                 module.exports.{entry_point} ??= {entry_point};\n"
+            ),
+        )?,
+        other => Archive::from_code(other, "index.js")?,
+    };
+    if !archive.contains("package.json") {
+        archive
+            .require("index.js")
+            .map_err(|e| e.with_hint("a Node archive has index.js or package.json at its root"))?;
+    }
+    archive.with_file("falco_handler.cjs", NODE_SHIM)
+}
+
+fn native(code: &Code, config: &AwsConfig) -> Result<Archive> {
+    let archive = Archive::from_code(code, NATIVE_EXECUTABLE)?;
+    archive.check_native()?;
+    elf::check(&archive.require(NATIVE_EXECUTABLE)?.content, config.architecture)?;
+    archive.with_executable("bootstrap", BOOTSTRAP)
+}
+
+/// Lambda splits the handler at its dots, and the shims have the rest.
+fn check_entry_point(name: &str) -> Result<()> {
+    let starts = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_' || c == '$');
+    if starts && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '$') {
+        return Ok(());
+    }
+    Err(Error::invalid_input(format!("{name:?} is no name of a function to call")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> AwsConfig {
+        AwsConfig::builder()
+            .region("us-east-1")
+            .static_credentials("AKID", "secret", None)
+            .build()
+            .unwrap()
+    }
+
+    fn package(runtime: &str, source: &str) -> Result<Package> {
+        let function = Deployable::from_source("f", runtime.parse().unwrap(), source);
+        Package::new(&function, &config())
+    }
+
+    #[test]
+    fn equal_functions_give_equal_bytes() {
+        let pack = || package("python:3", "def main(args):\n    return args\n").unwrap();
+        assert_eq!(pack().zip, pack().zip);
+        assert_eq!(pack().code_sha256().len(), 44);
+    }
+
+    #[test]
+    fn a_bootstrap_has_its_executable_bit() {
+        let packed = package("native", "#!/bin/sh\ncat >&3\n").unwrap();
+        let archive = Archive::from_zip(&packed.zip).unwrap();
+        for name in ["bootstrap", "exec"] {
+            assert!(archive.get(name).unwrap().executable, "{name}");
+        }
+        assert_eq!(packed.handler, "bootstrap");
+    }
+
+    #[test]
+    fn code_without_its_main_module_is_refused_with_what_is_missing() {
+        let zip = Archive::new().with_file("other.py", "x").unwrap().to_zip().unwrap();
+        for (runtime, name) in
+            [("python:3", "__main__.py"), ("nodejs:22", "index.js"), ("native", "exec")]
+        {
+            let function = Deployable::from_archive("f", runtime.parse().unwrap(), zip.clone());
+            let error = Package::new(&function, &config()).unwrap_err();
+            assert!(error.to_string().contains(name), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_called_is_no_entry_point() {
+        for name in ["a.b", "", "1a", "a b", "a;b"] {
+            let function =
+                Deployable::from_source("f", "nodejs".parse().unwrap(), "x").with_entry_point(name);
+            assert!(Package::new(&function, &config()).is_err(), "{name}");
+        }
+    }
+}
