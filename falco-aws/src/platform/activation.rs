@@ -1,0 +1,230 @@
+//! From what Lambda tells of an invocation to an activation.
+
+use falco_core::{Activation, Deployment, FunctionError, FunctionErrorKind, Payload};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::AwsLambda;
+use super::describe;
+use super::report::Report;
+
+/// What a function returned, or how it failed.
+pub(super) type Outcome = Result<Payload, FunctionError>;
+
+/// The outcome of an invocation that was answered with `body`.
+///
+/// The status of a failed function is 200; only `failed`, from a header, tells.
+pub(super) fn outcome(deployment: &Deployment, body: &[u8], failed: bool) -> Outcome {
+    if failed {
+        return Err(function_error(body));
+    }
+    let bad = |message: String| Err(FunctionError::new(FunctionErrorKind::BadResult, message));
+    let Ok(result) = Payload::from_bytes(body.to_vec()) else {
+        return bad("the result is no JSON".into());
+    };
+    if !result.is_object() {
+        return bad(format!("the result has to be an object, and it is {result:?}"));
+    }
+    // The shims for Python and Node turn this into an error; the bootstrap does not look into what it passes on.
+    if deployment.runtime.family() == "native"
+        && let Some(error) = own_error(&result)
+    {
+        return Err(FunctionError::new(FunctionErrorKind::Raised, error));
+    }
+    Ok(result)
+}
+
+/// The error that an ActionLoop executable answers with: an object with the key `error`.
+fn own_error(result: &Payload) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Answer {
+        error: Option<Value>,
+    }
+    match result.parse::<Answer>().ok()?.error? {
+        Value::String(text) => Some(text),
+        other => Some(other.to_string()),
+    }
+}
+
+/// The error object of a failed function, none of whose keys can be relied on.
+fn function_error(body: &[u8]) -> FunctionError {
+    let Ok(Value::Object(fields)) = serde_json::from_slice(body) else {
+        let message = falco_http::excerpt(body);
+        return FunctionError::new(FunctionErrorKind::Unspecified, message);
+    };
+    let text = |name: &str| fields.get(name).and_then(Value::as_str);
+    let error_type = text("errorType").unwrap_or_default();
+    let message = text("errorMessage").unwrap_or_default();
+    let mut error = FunctionError::new(kind(error_type, message), message);
+    if !error_type.is_empty() && !error_type.starts_with("Falco") {
+        error = error.with_error_type(error_type);
+    }
+    if let Some(status) = exit_status(message) {
+        error = error.with_exit_status(status);
+    }
+    // Python's runtime calls it `stackTrace`, Node's `trace`.
+    let trace = ["stackTrace", "trace"].into_iter().find_map(|name| fields.get(name)?.as_array());
+    let lines: Vec<&str> = trace.into_iter().flatten().filter_map(Value::as_str).collect();
+    if lines.is_empty() {
+        return error;
+    }
+    let end = if lines.iter().all(|line| line.ends_with('\n')) { "" } else { "\n" };
+    error.with_trace(lines.join(end))
+}
+
+fn kind(error_type: &str, message: &str) -> FunctionErrorKind {
+    use FunctionErrorKind as Kind;
+    match error_type {
+        "Sandbox.Timedout" => Kind::Timeout,
+        "Runtime.OutOfMemory" => Kind::OutOfMemory,
+        "FalcoRaised" => Kind::Raised,
+        "FalcoBadResult" | "Runtime.MarshalError" | "Function.ResponseSizeTooLarge" => {
+            Kind::BadResult
+        }
+        "FalcoInitialization"
+        | "Runtime.ImportModuleError"
+        | "Runtime.UserCodeSyntaxError"
+        | "Runtime.HandlerNotFound"
+        | "Runtime.MalformedHandlerName"
+        | "Runtime.InvalidEntrypoint" => Kind::Initialization,
+        _ if error_type.starts_with("Extension.") => Kind::Initialization,
+        // Older environments tell a time-out in words only.
+        _ if message.contains("Task timed out after") => Kind::Timeout,
+        _ if message.contains("signal: killed") => Kind::OutOfMemory,
+        _ if error_type.starts_with("Runtime.") => Kind::Crashed,
+        _ if message.contains("Runtime exited") || message.contains("Process exited") => {
+            Kind::Crashed
+        }
+        "" => Kind::Unspecified,
+        _ => Kind::Raised,
+    }
+}
+
+/// The status in "Runtime exited with error: exit status 3", or the number of a signal, negative.
+fn exit_status(message: &str) -> Option<i32> {
+    if let Some((_, status)) = message.split_once("exit status ") {
+        let digits: String = status.chars().take_while(char::is_ascii_digit).collect();
+        return digits.parse().ok();
+    }
+    message.contains("signal: killed").then_some(-9)
+}
+
+impl AwsLambda {
+    /// Adds what the report says, and what that costs.
+    pub(super) fn add_report(
+        &self,
+        activation: &mut Activation,
+        report: &Report,
+        deployment: &Deployment,
+    ) {
+        activation.execution = report.duration;
+        activation.billed = report.billed;
+        activation.init = report.init;
+        activation.cold_start = Some(report.init.is_some());
+        activation.memory_mib = report.memory_mib;
+        activation.memory_used = report.memory_used_mib.map(|mib| mib.saturating_mul(1 << 20));
+        if let (Some(billed), Some(memory)) = (report.billed, report.memory_mib) {
+            activation.cost = Some(self.config.prices.cost(
+                describe::architecture(deployment),
+                billed,
+                memory,
+                describe::storage_mib(deployment),
+            ));
+        }
+        // Lambda says "exited" of a process that was killed for its memory, and only the report tells.
+        let is_full = match (report.memory_used_mib, report.memory_mib) {
+            (Some(used), Some(size)) => used >= u64::from(size),
+            _ => false,
+        };
+        if let Err(error) = &mut activation.outcome
+            && error.kind == FunctionErrorKind::Crashed
+            && is_full
+        {
+            error.kind = FunctionErrorKind::OutOfMemory;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn deployment(runtime: &str) -> Deployment {
+        Deployment::new("aws", "f", "arn", runtime.parse().unwrap())
+    }
+
+    #[test]
+    fn an_error_object_without_the_header_is_a_result() {
+        let result = outcome(&deployment("python:3"), br#"{"errorMessage":"x"}"#, false).unwrap();
+        assert_eq!(result.as_str(), r#"{"errorMessage":"x"}"#);
+    }
+
+    #[test]
+    fn each_way_of_failing_is_told_apart() {
+        use FunctionErrorKind as Kind;
+        for (error_type, message, expected) in [
+            (
+                "Sandbox.Timedout",
+                "RequestId: a Error: Task timed out after 3.00 seconds",
+                Kind::Timeout,
+            ),
+            ("", "2026-01-01 a Task timed out after 3.00 seconds", Kind::Timeout),
+            (
+                "Runtime.ExitError",
+                "RequestId: a Error: Runtime exited with error: exit status 1",
+                Kind::Crashed,
+            ),
+            (
+                "Runtime.ExitError",
+                "RequestId: a Error: Runtime exited with error: signal: killed",
+                Kind::OutOfMemory,
+            ),
+            ("Runtime.OutOfMemory", "", Kind::OutOfMemory),
+            ("Runtime.InvalidEntrypoint", "exec format error", Kind::Initialization),
+            ("Runtime.ImportModuleError", "no module", Kind::Initialization),
+            ("FalcoInitialization", "SyntaxError: x", Kind::Initialization),
+            ("Function.ResponseSizeTooLarge", "6291556", Kind::BadResult),
+            ("ValueError", "boom", Kind::Raised),
+            ("", "", Kind::Unspecified),
+        ] {
+            let body = serde_json::json!({"errorType": error_type, "errorMessage": message});
+            let error =
+                outcome(&deployment("python:3"), body.to_string().as_bytes(), true).unwrap_err();
+            assert_eq!(error.kind, expected, "{error_type} {message}");
+        }
+    }
+
+    #[test]
+    fn a_crash_carries_its_status_and_a_raise_its_trace() {
+        let body = br#"{"errorType":"Runtime.ExitError","errorMessage":"exited with error: exit status 7"}"#;
+        assert_eq!(outcome(&deployment("native"), body, true).unwrap_err().exit_status, Some(7));
+        let body = br#"{"errorType":"E","errorMessage":"m","stackTrace":["  a\n","  b\n"]}"#;
+        let error = outcome(&deployment("python:3"), body, true).unwrap_err();
+        assert_eq!(error.trace.as_deref(), Some("  a\n  b\n"));
+    }
+
+    #[test]
+    fn an_executables_own_error_is_a_raise() {
+        let error = outcome(&deployment("native"), br#"{"error":"boom"}"#, false).unwrap_err();
+        assert_eq!((error.kind, error.message.as_str()), (FunctionErrorKind::Raised, "boom"));
+    }
+
+    #[test]
+    fn what_is_no_object_is_a_bad_result() {
+        for body in ["null", "42", "NaN", "", "<html>"] {
+            let error = outcome(&deployment("python:3"), body.as_bytes(), false).unwrap_err();
+            assert_eq!(error.kind, FunctionErrorKind::BadResult, "{body}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn arbitrary_bodies_are_survived(body in proptest::collection::vec(any::<u8>(), 0..200), failed in any::<bool>()) {
+            let _ = outcome(&deployment("native"), &body, failed);
+        }
+    }
+}

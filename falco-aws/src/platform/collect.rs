@@ -1,0 +1,88 @@
+//! Asking what has become of submitted invocations.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use falco_core::{ActivationId, Collected, Deployment, Pending, Result};
+use futures_util::future::join_all;
+
+use super::AwsLambda;
+use super::names;
+use super::queue::Queue;
+use crate::client::{Failure, LONGEST_RUN};
+
+impl AwsLambda {
+    /// Reads the queue for at most one poll's time, and less when one of `pending` is there.
+    pub(super) async fn collect_records(
+        &self,
+        deployment: &Deployment,
+        pending: &[Pending],
+    ) -> Result<Collected> {
+        if pending.is_empty() {
+            return Ok(Collected::default());
+        }
+        let name = &deployment.name;
+        let find = || async { Ok(self.client.queue_url(&names::queue(name)).await?) };
+        let queue = self.queues.get(name, find).await?;
+        queue.delete_taken();
+        let ids: Vec<ActivationId> = pending.iter().map(|pending| pending.id.clone()).collect();
+        let failure = self.wait_for_records(&queue, &ids).await;
+        let found = queue.inbox.read(&ids);
+        match failure {
+            // `Err` says that nothing was learned.
+            Some(failure) if found.is_empty() => return Err(failure.into()),
+            Some(failure) => tracing::debug!(?failure, "the result queue was read in part"),
+            None => {}
+        }
+        let answered: std::collections::HashSet<_> =
+            found.iter().map(|(id, _)| id.clone()).collect();
+        let unanswered = pending.iter().filter(|pending| !answered.contains(&pending.id));
+        let horizon = self.horizon(deployment);
+        let is_over = |pending: &&Pending| {
+            SystemTime::now().duration_since(pending.submitted_at).is_ok_and(|age| age > horizon)
+        };
+        let mut gone: Vec<ActivationId> =
+            unanswered.filter(is_over).map(|pending| pending.id.clone()).collect();
+        let mut finished = Vec::with_capacity(found.len());
+        for (id, record) in found {
+            if let Some(reason) = record.dropped() {
+                tracing::warn!(%id, reason, "Lambda has dropped an event");
+                gone.push(id);
+            } else {
+                finished.push(record.into_activation(id, deployment, &self.config.region));
+            }
+        }
+        // The poll itself has waited; after one that brought nothing, a pause keeps the caller from spinning.
+        let poll_after =
+            if finished.is_empty() && gone.is_empty() { PAUSE } else { Duration::ZERO };
+        Ok(Collected { finished, gone, poll_after })
+    }
+
+    /// Waits until there is a record of one of `ids`, or all polls have ended without; then why one failed, if so.
+    async fn wait_for_records(&self, queue: &Arc<Queue>, ids: &[ActivationId]) -> Option<Failure> {
+        let polls = queue.poll(ids.len());
+        let others_poll = polls.is_empty();
+        let polled = async {
+            if others_poll {
+                tokio::time::sleep(self.config.waits.queue_poll.max(SHORTEST_WAIT)).await;
+            }
+            join_all(polls).await
+        };
+        tokio::select! {
+            () = queue.inbox.arrived(ids) => None,
+            ended = polled => ended.into_iter().find_map(|poll| poll.ok()?.err()),
+        }
+    }
+
+    /// When a record can come no more: Lambda has dropped the event, or its one try has long been over.
+    fn horizon(&self, deployment: &Deployment) -> Duration {
+        let run = deployment.scaling.timeout.unwrap_or(LONGEST_RUN);
+        self.config.waits.event_age + run + self.config.waits.invoke_margin
+    }
+}
+
+/// What a collector waits at least while others read the queue.
+const SHORTEST_WAIT: Duration = Duration::from_millis(20);
+
+/// Between polls that brought nothing.
+const PAUSE: Duration = Duration::from_millis(10);

@@ -1,0 +1,224 @@
+//! Deploying: from whatever is there to what was asked for, one request at a time.
+//!
+//! Every step looks at what is there and changes what differs. So a deployment that was stopped between any two
+//! requests is finished by the next one; and since the role and the function carry the tags, it is found by
+//! `list_deployments` and removed by `remove`.
+
+use std::collections::BTreeMap;
+
+use falco_core::{Deployable, Deployment, Error, ErrorKind, Result};
+use falco_http::redact;
+use falco_package::Archive;
+
+use super::AwsLambda;
+use super::names::{self, DESCRIPTION};
+use super::role::ExecutionRole;
+use super::settings::{self, Sizes};
+use super::wait::{Readiness, patiently};
+use crate::client::{CodeSource, Failure, Function, NewFunction, Variables, hex};
+use crate::package::Package;
+
+/// A function as it is to be.
+struct Wanted<'a> {
+    function: &'a Deployable,
+    package: Package,
+    sizes: Sizes,
+    variables: Variables,
+    tags: BTreeMap<String, String>,
+}
+
+impl AwsLambda {
+    pub(super) async fn deploy_function(&self, function: &Deployable) -> Result<Deployment> {
+        let wanted = self.plan(function)?;
+        // A message of AWS may quote the environment that it was sent.
+        let deployed = self.bring_about(&wanted).await;
+        deployed.map_err(|error| without_values(error, &wanted.variables))
+    }
+
+    /// Checks all that can be checked before anything is sent.
+    fn plan<'a>(&self, function: &'a Deployable) -> Result<Wanted<'a>> {
+        function.validate()?;
+        let sizes = Sizes::new(&function.settings.scaling, &self.config)?;
+        let variables =
+            settings::variables(&function.settings.env, self.config.limits.environment)?;
+        let package = Package::new(function, &self.config)?;
+        if self.config.bucket.is_none() && self.is_too_long(&package) {
+            let message = format!(
+                "the code has {} bytes, and {} can be uploaded directly",
+                package.zip.len(),
+                self.config.limits.direct_upload
+            );
+            return Err(Error::new(ErrorKind::PayloadTooLarge, message)
+                .with_platform(crate::PLATFORM)
+                .with_hint(
+                    "name a bucket in the same region (FALCO_AWS_BUCKET) to upload through",
+                ));
+        }
+        Ok(Wanted { function, package, sizes, variables, tags: names::tags(function) })
+    }
+
+    fn is_too_long(&self, package: &Package) -> bool {
+        package.zip.len() as u64 > self.config.limits.direct_upload
+    }
+
+    async fn bring_about(&self, wanted: &Wanted<'_>) -> Result<Deployment> {
+        let name = &wanted.function.name;
+        let role = self.ensure_role(name, &wanted.tags).await?;
+        let there = match self.client.get_function(name).await {
+            Ok(function) => match Readiness::of(&function.configuration) {
+                Readiness::Failed(_)
+                    if function.configuration.state.as_deref() == Some("Failed") =>
+                {
+                    // What could not be created cannot be updated either.
+                    self.client.delete_function(name).await?;
+                    false
+                }
+                _ => true,
+            },
+            Err(failure) if failure.is_not_found() => false,
+            Err(failure) => return Err(failure.into()),
+        };
+        if !there {
+            self.create(wanted, &role).await?;
+        }
+        let function = self.wait_until_ready(name).await?;
+        self.converge(wanted, &role, function).await
+    }
+
+    async fn create(&self, wanted: &Wanted<'_>, role: &ExecutionRole) -> Result<()> {
+        let code = if self.is_too_long(&wanted.package) {
+            // The function comes first, so that the upload belongs to something that can be found and removed.
+            CodeSource::Zip(placeholder()?)
+        } else {
+            CodeSource::Zip(wanted.package.zip.clone())
+        };
+        let description = self.new_function(wanted, role);
+        let waits = &self.config.waits;
+        // "Cannot be assumed" is also said of a role that never can be; only one of ours is merely new.
+        let role_is_new =
+            |failure: &Failure| role.is_ours && failure.says(&["cannot be assumed by Lambda"]);
+        let created = patiently(waits.role_interval, waits.role_timeout, role_is_new, || {
+            self.client.create_function(&description, &code)
+        })
+        .await;
+        match created {
+            // The answer to a first request was lost, or somebody else was faster: what differs is changed below.
+            Err(failure) if failure.says(&["already exist"]) => Ok(()),
+            Err(failure) if failure.says(&["cannot be assumed by Lambda"]) => Err(Error::from(
+                failure,
+            )
+            .with_hint("the role's trust policy has to allow lambda.amazonaws.com to assume it")),
+            Err(failure) => Err(failure.into()),
+            Ok(_) => Ok(()),
+        }
+    }
+
+    fn new_function<'a>(&self, wanted: &'a Wanted<'_>, role: &'a ExecutionRole) -> NewFunction<'a> {
+        NewFunction {
+            name: &wanted.function.name,
+            description: DESCRIPTION,
+            runtime: &wanted.package.runtime,
+            handler: &wanted.package.handler,
+            role: &role.arn,
+            architecture: self.config.architecture.as_str(),
+            memory_mib: wanted.sizes.memory_mib,
+            timeout_s: wanted.sizes.timeout_s,
+            storage_mib: wanted.sizes.storage_mib,
+            variables: &wanted.variables,
+            tags: &wanted.tags,
+        }
+    }
+
+    /// Changes what differs, and waits after each change: while one is in progress, the next is refused.
+    async fn converge(
+        &self,
+        wanted: &Wanted<'_>,
+        role: &ExecutionRole,
+        mut function: Function,
+    ) -> Result<Deployment> {
+        let name = &wanted.function.name;
+        if self.code_differs(wanted, &function) {
+            self.update_code(wanted).await?;
+            function = self.wait_until_ready(name).await?;
+        }
+        let description = self.new_function(wanted, role);
+        if configuration_differs(&description, &function) {
+            self.when_idle(|| self.client.update_function_configuration(&description)).await?;
+            function = self.wait_until_ready(name).await?;
+        }
+        let tags = function.tags.clone().unwrap_or_default();
+        if wanted.tags.iter().any(|(name, value)| tags.get(name) != Some(value)) {
+            self.client.tag(&function.configuration.function_arn, &wanted.tags).await?;
+            function.tags = Some(wanted.tags.clone());
+        }
+        if let Some(reserved) = wanted.sizes.reserved
+            && function.reserved() != Some(reserved)
+        {
+            self.reserve(name, reserved).await?;
+            function.set_reserved(reserved);
+        }
+        Ok(self.describe(&function))
+    }
+
+    fn code_differs(&self, wanted: &Wanted<'_>, function: &Function) -> bool {
+        let there = &function.configuration;
+        there.code_sha256 != wanted.package.code_sha256()
+            || there.architectures != [self.config.architecture.as_str()]
+    }
+
+    async fn update_code(&self, wanted: &Wanted<'_>) -> Result<()> {
+        let name = &wanted.function.name;
+        let architecture = self.config.architecture.as_str();
+        match &self.config.bucket {
+            Some(bucket) if self.is_too_long(&wanted.package) => {
+                let digest = hex(&wanted.package.sha256);
+                let key = format!("{}{digest}.zip", names::object_prefix(name));
+                self.client.put_object(bucket, &key, wanted.package.zip.clone()).await?;
+                let code = CodeSource::Object { bucket: bucket.clone(), key: key.clone() };
+                self.when_idle(|| self.client.update_function_code(name, &code, architecture))
+                    .await?;
+                self.wait_until_ready(name).await?;
+                // Lambda has its own copy now.
+                self.client.delete_object(bucket, &key).await?;
+            }
+            _ => {
+                let code = CodeSource::Zip(wanted.package.zip.clone());
+                self.when_idle(|| self.client.update_function_code(name, &code, architecture))
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn configuration_differs(wanted: &NewFunction<'_>, function: &Function) -> bool {
+    let there = &function.configuration;
+    let no_variables = Variables::default();
+    there.runtime.as_deref() != Some(wanted.runtime)
+        || there.handler.as_deref() != Some(wanted.handler)
+        || there.role != wanted.role
+        || there.description != wanted.description
+        || there.memory_size != Some(wanted.memory_mib)
+        || there.timeout != Some(wanted.timeout_s)
+        || there.ephemeral_storage.is_some_and(|storage| storage.size != wanted.storage_mib)
+        || there.environment.as_ref().map_or(&no_variables, |e| &e.variables) != wanted.variables
+}
+
+/// The smallest archive that Lambda takes.
+fn placeholder() -> Result<bytes::Bytes> {
+    Archive::new().with_file("placeholder", "The code is still being uploaded.\n")?.to_zip()
+}
+
+fn without_values(error: Error, variables: &Variables) -> Error {
+    let values = || variables.0.values().map(String::as_str);
+    if !values().any(|value| value.len() >= 4 && error.message().contains(value)) {
+        return error;
+    }
+    let clean = Error::new(error.kind(), redact(error.message(), values()))
+        .with_platform(crate::PLATFORM)
+        .with_retryable(error.is_retryable());
+    match error.request_id() {
+        Some(id) => clean.with_request_id(id),
+        None => clean,
+    }
+}

@@ -1,0 +1,79 @@
+//! Running a function and waiting for its result.
+
+use std::time::Duration;
+
+use falco_core::{Activation, Deployment, Error, ErrorKind, Event, Invocation, Result, WaitReason};
+use tokio::time::Instant;
+
+use super::AwsLambda;
+use super::activation::outcome;
+use super::report::Report;
+use crate::client::{Failure, InvokeReply, LONGEST_RUN};
+
+/// What a result may have beyond the limit: the error object of a failed function is not counted.
+const SLACK: u64 = 64 << 10;
+
+impl AwsLambda {
+    pub(super) async fn invoke_and_wait(
+        &self,
+        deployment: &Deployment,
+        invocation: &Invocation,
+    ) -> Result<Activation> {
+        invocation
+            .payload()
+            .check_argument(Some(self.config.limits.payload))
+            .map_err(|e| e.with_platform(crate::PLATFORM))?;
+        let reply = match self.invoke_once(deployment, invocation).await {
+            // Still being created, or woken from having been idle for weeks: Lambda's own protocol demands waiting.
+            Err(failure) if failure.is_busy() => {
+                let waiting = Instant::now();
+                self.wait_until_ready(&deployment.name).await?;
+                self.report_wait(invocation, waiting.elapsed());
+                self.invoke_once(deployment, invocation).await?
+            }
+            reply => reply?,
+        };
+        self.activation_of(deployment, &reply)
+    }
+
+    async fn invoke_once(
+        &self,
+        deployment: &Deployment,
+        invocation: &Invocation,
+    ) -> Result<InvokeReply, Failure> {
+        // The connection is silent for the whole run: a shorter time-out would give up on what is still running.
+        let run = deployment.scaling.timeout.unwrap_or(LONGEST_RUN);
+        let timeout = run + self.config.waits.invoke_margin;
+        let limit = self.config.limits.result + SLACK;
+        let event = invocation.payload().to_bytes();
+        self.client.invoke(&deployment.name, event, timeout, limit).await
+    }
+
+    fn activation_of(&self, deployment: &Deployment, reply: &InvokeReply) -> Result<Activation> {
+        let with_id = |e: Error| match reply.request_id() {
+            Some(id) => e.with_platform(crate::PLATFORM).with_request_id(id),
+            None => e.with_platform(crate::PLATFORM),
+        };
+        let body = reply.reply.whole_body().map_err(with_id)?;
+        // It is the id that the function sees and that its log carries.
+        let Some(id) = reply.request_id() else {
+            let message = "the answer to an invocation has no x-amzn-RequestId";
+            return Err(with_id(Error::new(ErrorKind::Protocol, message)));
+        };
+        let outcome = outcome(deployment, body, reply.function_error().is_some());
+        let mut activation = Activation::new(id, outcome);
+        activation.request_id = Some(id.to_owned());
+        activation.region = Some(self.config.region.clone());
+        activation.code_version = reply.version().map(str::to_owned);
+        if let Some(report) = reply.log_tail().as_deref().and_then(Report::find) {
+            self.add_report(&mut activation, &report, deployment);
+        }
+        Ok(activation)
+    }
+
+    /// Tells the run's monitor of a wait that was Lambda's, not a layer's.
+    pub(super) fn report_wait(&self, invocation: &Invocation, wait: Duration) {
+        let event = Event::Waiting { invocation, reason: WaitReason::BackOff, wait };
+        let _ = invocation.report(&event);
+    }
+}

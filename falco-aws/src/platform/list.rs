@@ -1,0 +1,93 @@
+//! Finding what Falco made, also when it was stopped in the middle.
+
+use std::collections::BTreeMap;
+
+use falco_core::Deployment;
+
+use super::AwsLambda;
+use super::names::{self, DESCRIPTION, QUEUE_PREFIX, ROLE_PATH};
+use crate::client::Failure;
+
+impl AwsLambda {
+    /// Functions, and roles and queues whose function is not there: one request for each page of functions, and one
+    /// for each thing of Falco's.
+    pub(super) async fn list(&self) -> Result<Vec<Deployment>, Failure> {
+        let mut found = BTreeMap::new();
+        let mut marker: Option<String> = None;
+        loop {
+            let (functions, next) = self.client.list_functions(marker.as_deref()).await?;
+            for function in functions.iter().filter(|f| f.description == DESCRIPTION) {
+                match self.client.get_function(&function.function_name).await {
+                    Ok(function) => {
+                        let deployment = self.describe(&function);
+                        found.insert(deployment.name.clone(), deployment);
+                    }
+                    // Somebody removes it at this very moment.
+                    Err(failure) if failure.is_not_found() => {}
+                    Err(failure) => return Err(failure),
+                }
+            }
+            marker = next;
+            if marker.is_none() {
+                break;
+            }
+        }
+        for (name, tags) in
+            self.lone_roles(&found).await?.into_iter().chain(self.lone_queues(&found).await?)
+        {
+            found.entry(name.clone()).or_insert_with(|| self.partial(&name, &tags));
+        }
+        Ok(found.into_values().collect())
+    }
+
+    /// Whoever may not look at roles has none of Falco's: they were given.
+    async fn lone_roles(
+        &self,
+        found: &BTreeMap<String, Deployment>,
+    ) -> Result<Vec<(String, BTreeMap<String, String>)>, Failure> {
+        let roles = match self.client.list_roles(ROLE_PATH).await {
+            Err(failure) if failure.is_forbidden() => return Ok(Vec::new()),
+            roles => roles?,
+        };
+        let mut lone = Vec::new();
+        for role in roles.into_iter().filter(|role| !found.contains_key(&role.role_name)) {
+            match self.client.role_tags(&role.role_name).await {
+                Ok(tags) => lone.push((role.role_name, tags.into_iter().collect())),
+                Err(failure) if failure.is_not_found() => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+        Ok(lone)
+    }
+
+    async fn lone_queues(
+        &self,
+        found: &BTreeMap<String, Deployment>,
+    ) -> Result<Vec<(String, BTreeMap<String, String>)>, Failure> {
+        let urls = match self.client.list_queues(QUEUE_PREFIX).await {
+            Err(failure) if failure.is_forbidden() => return Ok(Vec::new()),
+            urls => urls?,
+        };
+        let mut lone = Vec::new();
+        for url in urls {
+            let queue = url.rsplit('/').next().unwrap_or_default();
+            let Some(name) = queue.strip_prefix(QUEUE_PREFIX) else { continue };
+            if found.contains_key(name) {
+                continue;
+            }
+            match self.client.queue_tags(&url).await {
+                // Without our tags it is somebody else's queue with a similar name.
+                Ok(tags) if names::runtime(&tags).is_some() => lone.push((name.to_owned(), tags)),
+                Ok(_) => {}
+                Err(failure) if failure.is_not_found() => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+        Ok(lone)
+    }
+
+    fn partial(&self, name: &str, tags: &BTreeMap<String, String>) -> Deployment {
+        let runtime = names::runtime(tags).unwrap_or_else(super::describe::unknown_runtime);
+        Deployment::new(crate::PLATFORM, name, name, runtime).with_ownership(names::ownership(tags))
+    }
+}

@@ -1,0 +1,229 @@
+//! What activations printed.
+//!
+//! A log group's events carry no request id, except Lambda's own lines. But one instance runs one activation at a
+//! time and has a stream of its own: what stands in a stream between `START` and `END` is that activation's. So the
+//! logs of any number of activations come from one pass over the time in which they ran.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use falco_core::{ActivationId, ActivationLog, Deployment, LogLine, LogStream};
+
+use super::AwsLambda;
+use super::names;
+use crate::client::{Failure, LogEvent};
+
+/// So many ids fit into a filter pattern (1024 characters), which finds out when they ran.
+const FILTERED: usize = 20;
+
+/// What clocks may differ by.
+const MARGIN_MS: u64 = 60_000;
+
+/// How far back to look for activations of a run whose start is not known.
+const DAY_MS: u64 = 86_400_000;
+
+/// A time in milliseconds since the Unix epoch, inclusive.
+#[derive(Clone, Copy)]
+struct Span {
+    from: u64,
+    to: u64,
+}
+
+impl AwsLambda {
+    pub(super) async fn read_logs(
+        &self,
+        deployment: &Deployment,
+        activations: &[ActivationId],
+    ) -> Result<Vec<ActivationLog>, Failure> {
+        if activations.is_empty() {
+            return Ok(Vec::new());
+        }
+        let group = names::log_group(&deployment.name);
+        let mut span = span(deployment);
+        if activations.len() <= FILTERED {
+            match self.narrow(&group, activations, span).await? {
+                Some(narrower) => span = narrower,
+                None => return Ok(Vec::new()),
+            }
+        }
+        let mut logs = Grouped::default();
+        self.for_each_event(&group, None, span, |event| logs.add(event)).await?;
+        Ok(logs.into_logs(activations))
+    }
+
+    /// When the activations ran, by Lambda's own lines; `None` when it has not written them yet.
+    async fn narrow(
+        &self,
+        group: &str,
+        activations: &[ActivationId],
+        span: Span,
+    ) -> Result<Option<Span>, Failure> {
+        // Quoted, since `-` would be an operator; `?` means "or".
+        let terms = activations.iter().map(|id| {
+            let id: String = id.as_str().chars().filter(|c| *c != '"' && *c != '\\').collect();
+            let any = if activations.len() > 1 { "?" } else { "" };
+            format!("{any}\"{id}\"")
+        });
+        let pattern = terms.collect::<Vec<_>>().join(" ");
+        let mut found: Option<Span> = None;
+        self.for_each_event(group, Some(&pattern), span, |event| {
+            let at = event.timestamp;
+            let span = found.get_or_insert(Span { from: at, to: at });
+            span.from = span.from.min(at);
+            span.to = span.to.max(at);
+        })
+        .await?;
+        Ok(found)
+    }
+
+    /// Reads page after page: an empty one may be followed by others. A group that is not there has no events.
+    async fn for_each_event(
+        &self,
+        group: &str,
+        pattern: Option<&str>,
+        span: Span,
+        mut each: impl FnMut(LogEvent),
+    ) -> Result<(), Failure> {
+        let mut next: Option<String> = None;
+        loop {
+            let page = self
+                .client
+                .filter_log_events(group, pattern, span.from, span.to, next.as_deref())
+                .await;
+            let page = match page {
+                Err(failure) if failure.is_not_found() => return Ok(()),
+                page => page?,
+            };
+            page.events.into_iter().for_each(&mut each);
+            next = page.next_token;
+            if next.is_none() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// When activations of a deployment can have run at all.
+fn span(deployment: &Deployment) -> Span {
+    let milliseconds = |time: SystemTime| {
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    };
+    let now = milliseconds(SystemTime::now());
+    let started = deployment.ownership.as_ref().and_then(|owner| owner.run.started_at());
+    let from = started.map_or(now.saturating_sub(DAY_MS), milliseconds);
+    Span { from: from.saturating_sub(MARGIN_MS), to: now + MARGIN_MS }
+}
+
+/// Lines by activation, as they come.
+#[derive(Default)]
+struct Grouped {
+    logs: HashMap<ActivationId, Vec<LogLine>>,
+    /// What each stream's instance is running.
+    running: BTreeMap<String, ActivationId>,
+}
+
+impl Grouped {
+    fn add(&mut self, event: LogEvent) {
+        let LogEvent { log_stream_name: stream, timestamp, message } = event;
+        let message = message.trim_end_matches(['\n', '\r']);
+        if let Some(id) = request_of(message, "START RequestId: ") {
+            self.logs.entry(id.clone()).or_default();
+            self.running.insert(stream, id);
+            return;
+        }
+        if request_of(message, "END RequestId: ").is_some() {
+            self.running.remove(&stream);
+            return;
+        }
+        if is_lambdas_own(message) {
+            return;
+        }
+        let Some(lines) = self.running.get(&stream).and_then(|id| self.logs.get_mut(id)) else {
+            return;
+        };
+        let at = UNIX_EPOCH.checked_add(Duration::from_millis(timestamp));
+        let (stream, text) = without_prefix(message);
+        lines.extend(text.split('\n').map(|line| LogLine { at, stream, text: line.to_owned() }));
+    }
+
+    fn into_logs(mut self, activations: &[ActivationId]) -> Vec<ActivationLog> {
+        let logs = activations.iter().filter_map(|id| {
+            let lines = self.logs.remove(id)?;
+            Some(ActivationLog { id: id.clone(), lines, truncated: false })
+        });
+        logs.collect()
+    }
+}
+
+fn request_of(message: &str, start: &str) -> Option<ActivationId> {
+    let id = message.strip_prefix(start)?.split_whitespace().next()?;
+    Some(ActivationId::from(id))
+}
+
+fn is_lambdas_own(message: &str) -> bool {
+    ["REPORT RequestId: ", "INIT_START ", "INIT_REPORT ", "XRAY TraceId: "]
+        .iter()
+        .any(|start| message.starts_with(start))
+}
+
+/// What Node's runtime puts before a line, `TIME\tREQUEST\tLEVEL\t`, tells where it was written.
+fn without_prefix(message: &str) -> (Option<LogStream>, &str) {
+    let mut parts = message.splitn(4, '\t');
+    let (Some(time), Some(_), Some(level), Some(text)) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return (None, message);
+    };
+    if !(time.ends_with('Z') && time.parse::<jiff::Timestamp>().is_ok()) {
+        return (None, message);
+    }
+    match level {
+        "INFO" | "DEBUG" | "TRACE" => (Some(LogStream::Stdout), text),
+        "ERROR" | "WARN" | "FATAL" => (Some(LogStream::Stderr), text),
+        _ => (None, message),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(stream: &str, timestamp: u64, message: &str) -> LogEvent {
+        LogEvent { log_stream_name: stream.into(), timestamp, message: message.into() }
+    }
+
+    fn texts(log: &ActivationLog) -> Vec<&str> {
+        log.lines.iter().map(|line| line.text.as_str()).collect()
+    }
+
+    #[test]
+    fn lines_belong_to_what_their_stream_runs() {
+        let ids: Vec<ActivationId> = ["a", "b", "c"].map(Into::into).into();
+        let mut grouped = Grouped::default();
+        for event in [
+            event("s1", 1, "INIT_START Runtime Version: python"),
+            event("s1", 1, "START RequestId: a Version: $LATEST\n"),
+            event("s2", 1, "START RequestId: b Version: $LATEST\n"),
+            event("s1", 2, "one\n"),
+            event("s2", 2, "two\nthree\n"),
+            event("s1", 3, "END RequestId: a\n"),
+            event("s1", 3, "REPORT RequestId: a\tDuration: 1 ms"),
+            event("s1", 4, "nobody's"),
+        ] {
+            grouped.add(event);
+        }
+        let logs = grouped.into_logs(&ids);
+        assert_eq!(logs.len(), 2, "what has no log yet is left out");
+        assert_eq!(texts(&logs[0]), ["one"]);
+        assert_eq!(texts(&logs[1]), ["two", "three"]);
+        assert_eq!(logs[0].lines[0].at, Some(UNIX_EPOCH + Duration::from_millis(2)));
+    }
+
+    #[test]
+    fn nodes_prefix_tells_the_stream_and_goes() {
+        let line = "2026-01-02T03:04:05.000Z\tabc\tERROR\toops";
+        assert_eq!(without_prefix(line), (Some(LogStream::Stderr), "oops"));
+        assert_eq!(without_prefix("a\tb\tERROR\tc"), (None, "a\tb\tERROR\tc"));
+    }
+}

@@ -1,0 +1,203 @@
+//! The platform itself: Falco's traits over the requests of `client`.
+
+mod activation;
+mod collect;
+mod deploy;
+mod describe;
+mod invoke;
+mod list;
+mod logs;
+mod names;
+mod queue;
+mod record;
+mod remove;
+mod report;
+mod role;
+mod scale;
+mod settings;
+mod submit;
+mod wait;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use falco_core::{
+    Activation, ActivationId, ActivationLog, AsyncPlatform, Bounds, Capabilities, Collected,
+    Deployable, Deployment, Error, Invocation, Pending, Platform, RateLimit, Release, Result,
+    Scaling,
+};
+
+use crate::client::{AccountSettings, Client, LONGEST_RUN};
+use crate::config::AwsConfig;
+use crate::package;
+use queue::Queues;
+
+/// AWS Lambda as a platform.
+///
+/// # What it makes
+///
+/// For a function `f`: the function `f`; unless a role is given the execution role `f` under the path `/falco/`; once
+/// something is submitted the queue `falco-f`, which the results of submitted invocations arrive in. Lambda itself
+/// makes the log group `/aws/lambda/f`. Everything but the log group carries tags with run, owner and expiry;
+/// [`remove`](Platform::remove) removes all of it.
+///
+/// # One queue for each function
+///
+/// A queue hands each message to whoever asks first. If all functions shared one, every driver would read, and hide
+/// from the others for a while, records that are not its own. The plan runner's function names carry the run, so a
+/// queue for each function is one for each stage of a run: nobody else reads it, it goes when the function goes, and
+/// an execution role need not be allowed to write into another's.
+///
+/// # Examples
+///
+/// ```no_run
+/// use falco_aws::{AwsConfig, AwsLambda};
+/// use falco_core::{Deployable, Invocation, Payload, Platform};
+///
+/// # async fn example() -> falco_core::Result<()> {
+/// let platform = AwsLambda::connect(AwsConfig::from_env().await?).await?;
+/// let source = "def main(args):\n    return {'greeting': 'Hello ' + args['name'] + '!'}\n";
+/// let hello = platform.deploy(&Deployable::from_source("hello", "python:3".parse()?, source)).await?;
+/// let ada = Payload::from_bytes(r#"{"name":"Ada"}"#)?;
+/// let activation = platform.invoke(&hello, &Invocation::new("run", "hello", "ada", ada)).await?;
+/// println!("{:?} for {:?}", activation.outcome, activation.cost);
+/// platform.remove(&hello).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct AwsLambda {
+    config: AwsConfig,
+    client: Arc<Client>,
+    account: AccountSettings,
+    queues: Queues,
+}
+
+impl AwsLambda {
+    /// Connects: reads the account's limits, which also shows whether the credentials are good.
+    ///
+    /// Credentials that may not read the limits are good enough; [`capabilities`](Platform::capabilities) then leaves
+    /// the limits open.
+    ///
+    /// # Errors
+    ///
+    /// `Unauthorized` when there are no credentials or they are refused, `Unavailable` when AWS cannot be reached.
+    pub async fn connect(config: AwsConfig) -> Result<Self> {
+        let failed = |e: Error| e.with_platform(crate::PLATFORM).with_operation("connect");
+        let client = Client::new(&config).map_err(failed)?;
+        let account = match client.account_settings().await {
+            Ok(account) => account,
+            Err(failure) if failure.is_forbidden() => {
+                tracing::info!("the account's limits may not be read (lambda:GetAccountSettings)");
+                AccountSettings::default()
+            }
+            Err(failure) => return Err(failed(failure.into())),
+        };
+        let client = Arc::new(client);
+        let queues = Queues::new(client.clone(), config.waits.clone());
+        Ok(Self { config, client, account, queues })
+    }
+}
+
+/// Invocations a second that Lambda starts for each unit of concurrency.
+const RATE_PER_CONCURRENCY: u32 = 10;
+
+#[async_trait]
+impl Platform for AwsLambda {
+    fn name(&self) -> &str {
+        crate::PLATFORM
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let limits = &self.config.limits;
+        let concurrency =
+            self.account.unreserved_concurrent_executions.or(self.account.concurrent_executions);
+        let uploaded = match self.config.bucket {
+            Some(_) => self.account.code_size_unzipped.unwrap_or(limits.unpacked),
+            None => self.account.code_size_zipped.unwrap_or(limits.direct_upload),
+        };
+        Capabilities {
+            submit: true,
+            logs: true,
+            scaling: true,
+            max_payload: Some(limits.payload),
+            max_submit_payload: Some(limits.submit_payload),
+            max_result: Some(limits.result),
+            max_code: Some(uploaded),
+            concurrency,
+            rate: concurrency.map(|concurrency| RateLimit {
+                invocations: concurrency.saturating_mul(RATE_PER_CONCURRENCY),
+                window: Duration::from_secs(1),
+            }),
+            memory_mib: Some(settings::MEMORY_MIB),
+            timeout: Some(Bounds { min: Duration::from_secs(1), max: LONGEST_RUN }),
+            runtimes: package::supported(&self.config.runtimes),
+        }
+    }
+
+    async fn deploy(&self, function: &Deployable) -> Result<Deployment> {
+        self.deploy_function(function)
+            .await
+            .map_err(|e| e.with_operation("deploy").with_function(&function.name))
+    }
+
+    async fn fetch_deployment(&self, name: &str) -> Result<Deployment> {
+        let found = self.client.get_function(name).await;
+        let found = found.map_err(|failure| {
+            Error::from(failure).with_operation("fetch_deployment").with_function(name)
+        })?;
+        Ok(self.describe(&found))
+    }
+
+    async fn list_deployments(&self) -> Result<Vec<Deployment>> {
+        self.list().await.map_err(|failure| Error::from(failure).with_operation("list_deployments"))
+    }
+
+    async fn scale(&self, deployment: &Deployment, scaling: &Scaling) -> Result<Deployment> {
+        self.scale_function(deployment, scaling)
+            .await
+            .map_err(|e| e.with_operation("scale").with_function(&deployment.name))
+    }
+
+    async fn remove(&self, deployment: &Deployment) -> Result<()> {
+        self.remove_all(&deployment.name)
+            .await
+            .map_err(|e| e.with_operation("remove").with_function(&deployment.name))
+    }
+
+    async fn invoke(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Activation> {
+        self.invoke_and_wait(deployment, invocation)
+            .await
+            .map_err(|e| e.with_operation("invoke").with_function(&deployment.name))
+    }
+}
+
+#[async_trait]
+impl AsyncPlatform for AwsLambda {
+    async fn submit(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Pending> {
+        self.submit_event(deployment, invocation)
+            .await
+            .map_err(|e| e.with_operation("submit").with_function(&deployment.name))
+    }
+
+    async fn collect(&self, deployment: &Deployment, pending: &[Pending]) -> Result<Collected> {
+        self.collect_records(deployment, pending)
+            .await
+            .map_err(|e| e.with_operation("collect").with_function(&deployment.name))
+    }
+
+    fn release(&self, deployment: &Deployment, activations: &[ActivationId], release: Release) {
+        self.queues.release(&deployment.name, activations, release);
+    }
+
+    async fn activation_log(
+        &self,
+        deployment: &Deployment,
+        activations: &[ActivationId],
+    ) -> Result<Vec<ActivationLog>> {
+        self.read_logs(deployment, activations).await.map_err(|failure| {
+            Error::from(failure).with_operation("activation_log").with_function(&deployment.name)
+        })
+    }
+}

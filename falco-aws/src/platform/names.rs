@@ -1,0 +1,122 @@
+//! The names of what belongs to a function, and the tags that mark it.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, UNIX_EPOCH};
+
+use falco_core::{Deployable, Deployment, Ownership, RunId, RuntimeName};
+
+/// Where Falco's roles are: what is there may be removed.
+pub(super) const ROLE_PATH: &str = "/falco/";
+
+/// What the names of Falco's queues begin with.
+pub(super) const QUEUE_PREFIX: &str = "falco-";
+
+/// By this, a function is known in the list of all functions as one that is worth a look at its tags.
+pub(super) const DESCRIPTION: &str = "Deployed by Falco";
+
+const RUN: &str = "falco:run";
+const OWNER: &str = "falco:owner";
+const EXPIRES: &str = "falco:expires";
+const RUNTIME: &str = "falco:runtime";
+
+pub(super) fn queue(function: &str) -> String {
+    format!("{QUEUE_PREFIX}{function}")
+}
+
+pub(super) fn log_group(function: &str) -> String {
+    format!("/aws/lambda/{function}")
+}
+
+/// Where a function's uploads are.
+pub(super) fn object_prefix(function: &str) -> String {
+    format!("falco/{function}/")
+}
+
+/// The ARN of a function's queue, next to the function.
+pub(super) fn queue_arn(function_arn: &str, function: &str) -> Option<String> {
+    let mut parts = function_arn.split(':');
+    let (arn, partition) = (parts.next()?, parts.next()?);
+    let (_, region, account) = (parts.next()?, parts.next()?, parts.next()?);
+    (arn == "arn").then(|| format!("arn:{partition}:sqs:{region}:{account}:{}", queue(function)))
+}
+
+/// The account of an ARN.
+pub(super) fn account(arn: &str) -> Option<&str> {
+    arn.split(':').nth(4).filter(|account| !account.is_empty())
+}
+
+/// The tags of a function and of everything that is made for it.
+pub(super) fn tags(function: &Deployable) -> BTreeMap<String, String> {
+    marks(&function.runtime, function.ownership.as_ref())
+}
+
+/// The same, of a function that is there.
+pub(super) fn tags_of(deployment: &Deployment) -> BTreeMap<String, String> {
+    marks(&deployment.runtime, deployment.ownership.as_ref())
+}
+
+fn marks(runtime: &RuntimeName, ownership: Option<&Ownership>) -> BTreeMap<String, String> {
+    let mut tags = BTreeMap::from([(RUNTIME.to_owned(), runtime.to_string())]);
+    if let Some(ownership) = ownership {
+        let expires = ownership.expires_at.duration_since(UNIX_EPOCH).unwrap_or_default();
+        tags.insert(RUN.into(), tag_value(ownership.run.as_str()));
+        tags.insert(OWNER.into(), tag_value(&ownership.owner));
+        tags.insert(EXPIRES.into(), expires.as_secs().to_string());
+    }
+    tags
+}
+
+pub(super) fn ownership(tags: &BTreeMap<String, String>) -> Option<Ownership> {
+    let expires: u64 = tags.get(EXPIRES)?.parse().ok()?;
+    Some(Ownership {
+        run: RunId::from(tags.get(RUN)?.as_str()),
+        owner: tags.get(OWNER)?.clone(),
+        expires_at: UNIX_EPOCH.checked_add(Duration::from_secs(expires))?,
+    })
+}
+
+/// The runtime as the user named it.
+pub(super) fn runtime(tags: &BTreeMap<String, String>) -> Option<RuntimeName> {
+    tags.get(RUNTIME)?.parse().ok()
+}
+
+/// `text` as a value that every service takes for a tag.
+fn tag_value(text: &str) -> String {
+    const LONGEST: usize = 256;
+    let allowed = |c: char| c.is_alphanumeric() || " +-=._:/@".contains(c);
+    text.chars().take(LONGEST).map(|c| if allowed(c) { c } else { '_' }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ownership_survives_being_written_into_tags() {
+        let owner = Ownership {
+            run: "6553f100-0000beef".into(),
+            owner: "ada@workstation".into(),
+            expires_at: UNIX_EPOCH + Duration::from_secs(1_700_000_000),
+        };
+        let function = Deployable::from_source("f", "python:3".parse().unwrap(), "x")
+            .with_ownership(owner.clone());
+        let tags = tags(&function);
+        assert_eq!(ownership(&tags), Some(owner));
+        assert_eq!(runtime(&tags), Some("python:3".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_queue_is_next_to_its_function_in_every_partition() {
+        let arn = "arn:aws-cn:lambda:cn-north-1:123456789012:function:f";
+        assert_eq!(
+            queue_arn(arn, "f").as_deref(),
+            Some("arn:aws-cn:sqs:cn-north-1:123456789012:falco-f")
+        );
+        assert_eq!(queue_arn("f", "f"), None);
+    }
+
+    #[test]
+    fn what_no_tag_can_hold_is_replaced() {
+        assert_eq!(tag_value("ada<at>home"), "ada_at_home");
+    }
+}

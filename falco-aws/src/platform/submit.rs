@@ -1,0 +1,101 @@
+//! Handing an invocation over.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use falco_core::{Deployment, Error, ErrorKind, Invocation, Pending, Result};
+
+use super::AwsLambda;
+use super::names;
+use super::queue::Queue;
+use super::wait::patiently;
+use crate::client::{EventInvokeConfig, Failure};
+
+/// Lambda does not repeat what fails: executors do, by their own policy, and tell a new attempt from an old one.
+const RETRIES: u32 = 0;
+
+impl AwsLambda {
+    pub(super) async fn submit_event(
+        &self,
+        deployment: &Deployment,
+        invocation: &Invocation,
+    ) -> Result<Pending> {
+        invocation
+            .payload()
+            .check_argument(Some(self.config.limits.submit_payload))
+            .map_err(|e| e.with_platform(crate::PLATFORM))?;
+        let queue = self.result_queue(deployment).await?;
+        let name = &deployment.name;
+        let event = || self.client.invoke_event(name, invocation.payload().to_bytes());
+        let id = match event().await {
+            Err(failure) if failure.is_busy() => {
+                let waiting = tokio::time::Instant::now();
+                self.wait_until_ready(name).await?;
+                self.report_wait(invocation, waiting.elapsed());
+                event().await?
+            }
+            id => id?,
+        };
+        let id = id.ok_or_else(|| {
+            let message = "the event was accepted without an x-amzn-RequestId to collect it by";
+            Error::new(ErrorKind::Protocol, message).with_platform(crate::PLATFORM)
+        })?;
+        let pending = Pending::new(id, SystemTime::now());
+        queue.inbox.expect(pending.id.clone());
+        Ok(pending)
+    }
+
+    /// The queue that the function's results go to, set up for the first who submits.
+    async fn result_queue(&self, deployment: &Deployment) -> Result<Arc<Queue>> {
+        self.queues.get(&deployment.name, || self.set_up_queue(deployment)).await
+    }
+
+    async fn set_up_queue(&self, deployment: &Deployment) -> Result<String> {
+        let name = &deployment.name;
+        let Some(arn) = names::queue_arn(&deployment.id, name) else {
+            return Err(Error::invalid_input(format!(
+                "{:?} is no ARN of a function",
+                deployment.id
+            )));
+        };
+        let waits = &self.config.waits;
+        let (queue, tags) = (names::queue(name), names::tags_of(deployment));
+        let deleted_just_now = |failure: &Failure| failure.code() == Some("QueueDeletedRecently");
+        let url = patiently(waits.role_interval, waits.role_timeout, deleted_just_now, || {
+            self.client.create_queue(&queue, waits.queue_visibility, &tags)
+        })
+        .await?;
+        let config =
+            EventInvokeConfig { retries: RETRIES, age: waits.event_age, destination: &arn };
+        // IAM may not know everywhere yet that the role may write into the queue, nor Lambda that there is one.
+        let not_known_yet = |failure: &Failure| {
+            failure.is_busy()
+                || failure.says(&["permissions to call SendMessage", "destination ARN"])
+        };
+        let set = patiently(waits.role_interval, waits.role_timeout, not_known_yet, || {
+            self.client.put_event_invoke_config(name, &config)
+        })
+        .await;
+        match set {
+            Ok(()) => Ok(url),
+            Err(failure) => Err(self.without_queue(&url, failure).await),
+        }
+    }
+
+    /// The error of a set-up that failed, with the queue gone when there is no function that it could belong to.
+    async fn without_queue(&self, url: &str, failure: Failure) -> Error {
+        if failure.is_not_found()
+            && let Err(left) = self.client.delete_queue(url).await
+        {
+            tracing::warn!(?left, "a queue was left behind");
+        }
+        let lacks_permission = failure.says(&["permissions to call SendMessage"]);
+        let error = Error::from(failure);
+        if lacks_permission {
+            return error.with_hint(
+                "allow sqs:SendMessage on queues named falco-* in the execution role's policy",
+            );
+        }
+        error
+    }
+}

@@ -1,0 +1,140 @@
+//! Waiting, where AWS's own protocol demands it.
+
+use std::future::Future;
+use std::time::Duration;
+
+use falco_core::{Error, ErrorKind, Result};
+use tokio::time::{Instant, sleep};
+
+use super::AwsLambda;
+use crate::client::{Configuration, Failure, Function};
+
+/// What a function's state means for whoever waits for it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Readiness {
+    Ready,
+    /// It is being created or updated.
+    Busy,
+    /// Creating or updating it has failed, and why.
+    Failed(String),
+}
+
+impl Readiness {
+    /// Unknown words count as ready: what is asked of the function next tells better than a guess.
+    pub(super) fn of(configuration: &Configuration) -> Self {
+        let reason = |reason: &Option<String>| {
+            reason.clone().unwrap_or_else(|| "Lambda gives no reason".into())
+        };
+        match configuration.state.as_deref() {
+            Some("Pending") => return Self::Busy,
+            Some("Failed") => return Self::Failed(reason(&configuration.state_reason)),
+            _ => {}
+        }
+        match configuration.last_update_status.as_deref() {
+            Some("InProgress") => Self::Busy,
+            Some("Failed") => Self::Failed(reason(&configuration.last_update_status_reason)),
+            _ => Self::Ready,
+        }
+    }
+}
+
+/// Repeats `request` every `interval`, until it succeeds, fails in another way than `passes` accepts, or `timeout`
+/// is over.
+pub(super) async fn patiently<T, F>(
+    interval: Duration,
+    timeout: Duration,
+    passes: impl Fn(&Failure) -> bool,
+    mut request: impl FnMut() -> F,
+) -> Result<T, Failure>
+where
+    F: Future<Output = Result<T, Failure>>,
+{
+    let deadline = Instant::now() + timeout;
+    loop {
+        match request().await {
+            Err(failure) if passes(&failure) && Instant::now() + interval < deadline => {
+                sleep(interval).await;
+            }
+            result => return result,
+        }
+    }
+}
+
+impl AwsLambda {
+    /// Waits until a function is neither being created nor updated.
+    ///
+    /// Each update needs it: while one is in progress, the next is refused.
+    pub(super) async fn wait_until_ready(&self, name: &str) -> Result<Function> {
+        let waits = &self.config.waits;
+        let deadline = Instant::now() + waits.state_timeout;
+        loop {
+            let state = match self.client.get_function(name).await {
+                Ok(function) => match Readiness::of(&function.configuration) {
+                    Readiness::Ready => return Ok(function),
+                    Readiness::Failed(reason) => {
+                        let message = format!("Lambda could not make the function ready: {reason}");
+                        return Err(Error::invalid_input(message).with_platform(crate::PLATFORM));
+                    }
+                    Readiness::Busy => "still being created or updated",
+                },
+                // Reads right after writes may not see them yet, and the control plane's rate is low.
+                Err(failure) if failure.is_not_found() => "not to be seen yet",
+                Err(failure) if failure.is_throttled() => "not to be asked so often",
+                Err(failure) => return Err(failure.into()),
+            };
+            if Instant::now() + waits.state_interval >= deadline {
+                let message =
+                    format!("after {:?} the function is {state}", self.config.waits.state_timeout);
+                return Err(Error::new(ErrorKind::Timeout, message)
+                    .with_platform(crate::PLATFORM)
+                    .with_may_have_run(false));
+            }
+            sleep(waits.state_interval).await;
+        }
+    }
+
+    /// Sends a request that changes a function, and again while the function is busy with the last change.
+    pub(super) async fn when_idle<T, F>(&self, request: impl FnMut() -> F) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
+        let waits = &self.config.waits;
+        let busy = |failure: &Failure| failure.is_busy() || failure.is_throttled();
+        patiently(waits.state_interval, waits.state_timeout, busy, request).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_that_are_not_known_do_not_stop_anybody() {
+        for (state, update, expected) in [
+            (Some("Pending"), None, Readiness::Busy),
+            (Some("Active"), Some("InProgress"), Readiness::Busy),
+            (Some("Active"), Some("Successful"), Readiness::Ready),
+            (Some("ActiveNonInvocable"), Some("Whatever"), Readiness::Ready),
+            (Some("Inactive"), None, Readiness::Ready),
+            (None, None, Readiness::Ready),
+        ] {
+            let configuration = Configuration {
+                state: state.map(str::to_owned),
+                last_update_status: update.map(str::to_owned),
+                ..Configuration::default()
+            };
+            assert_eq!(Readiness::of(&configuration), expected, "{state:?} {update:?}");
+        }
+    }
+
+    #[test]
+    fn a_failure_is_told_with_lambdas_reason() {
+        let configuration = Configuration {
+            state: Some("Active".into()),
+            last_update_status: Some("Failed".into()),
+            last_update_status_reason: Some("ImageDeleted".into()),
+            ..Configuration::default()
+        };
+        assert_eq!(Readiness::of(&configuration), Readiness::Failed("ImageDeleted".into()));
+    }
+}
