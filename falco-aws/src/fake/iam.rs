@@ -1,0 +1,99 @@
+//! IAM and STS.
+
+use super::exchange::{FakeReply, FakeRequest};
+use super::world::{ACCOUNT, Role, World};
+
+pub(super) fn handle(world: &mut World, request: &FakeRequest) -> FakeReply {
+    let name = request.form("RoleName").unwrap_or_default();
+    let operation = request.operation.as_str();
+    match operation {
+        "GetCallerIdentity" => FakeReply::xml(
+            operation,
+            &format!("<Arn>arn:aws:iam::{ACCOUNT}:user/ada</Arn><Account>{ACCOUNT}</Account>"),
+        ),
+        "CreateRole" if world.roles.contains_key(&name) => {
+            FakeReply::xml_error(409, "EntityAlreadyExists", "Role with name exists.")
+        }
+        "CreateRole" => {
+            let number =
+                |index: usize, part: &str| request.form(&format!("Tags.member.{index}.{part}"));
+            let tags =
+                (1..).map_while(|index| Some((number(index, "Key")?, number(index, "Value")?)));
+            let role = Role {
+                path: request.form("Path").unwrap_or_else(|| "/".into()),
+                tags: tags.collect(),
+                unknown_for: world.settings.role_unknown_for,
+                ..Role::default()
+            };
+            let described = format!("<Role>{}</Role>", describe(&name, &role));
+            world.roles.insert(name, role);
+            FakeReply::xml(operation, &described)
+        }
+        "ListRoles" => {
+            let prefix = request.form("PathPrefix").unwrap_or_default();
+            let roles = world.roles.iter().filter(|(_, role)| role.path.starts_with(&prefix));
+            let members: String = roles
+                .map(|(name, role)| format!("<member>{}</member>", describe(name, role)))
+                .collect();
+            FakeReply::xml(
+                operation,
+                &format!("<Roles>{members}</Roles><IsTruncated>false</IsTruncated>"),
+            )
+        }
+        _ => on_role(world, &name, request),
+    }
+}
+
+fn on_role(world: &mut World, name: &str, request: &FakeRequest) -> FakeReply {
+    let operation = request.operation.as_str();
+    let missing = |what: &str| FakeReply::xml_error(404, "NoSuchEntity", what);
+    let Some(role) = world.roles.get_mut(name) else { return missing("The role cannot be found.") };
+    let policy =
+        request.form("PolicyArn").or_else(|| request.form("PolicyName")).unwrap_or_default();
+    match operation {
+        "GetRole" => FakeReply::xml(operation, &format!("<Role>{}</Role>", describe(name, role))),
+        "ListRoleTags" => {
+            let tags: String = role
+                .tags
+                .iter()
+                .map(|(key, value)| {
+                    format!("<member><Key>{key}</Key><Value>{value}</Value></member>")
+                })
+                .collect();
+            FakeReply::xml(operation, &format!("<Tags>{tags}</Tags>"))
+        }
+        "AttachRolePolicy" => {
+            role.attached.insert(policy);
+            FakeReply::xml(operation, "")
+        }
+        "PutRolePolicy" => {
+            role.inline.insert(policy, request.form("PolicyDocument").unwrap_or_default());
+            FakeReply::xml(operation, "")
+        }
+        "DetachRolePolicy" if role.attached.remove(&policy) => FakeReply::xml(operation, ""),
+        "DeleteRolePolicy" if role.inline.remove(&policy).is_some() => {
+            FakeReply::xml(operation, "")
+        }
+        "DetachRolePolicy" | "DeleteRolePolicy" => missing("The policy cannot be found."),
+        "DeleteRole" if !role.attached.is_empty() || !role.inline.is_empty() => {
+            FakeReply::xml_error(
+                409,
+                "DeleteConflict",
+                "Cannot delete entity, must detach all policies first.",
+            )
+        }
+        "DeleteRole" => {
+            world.roles.remove(name);
+            FakeReply::xml(operation, "")
+        }
+        other => FakeReply::xml_error(400, "InvalidAction", other),
+    }
+}
+
+fn describe(name: &str, role: &Role) -> String {
+    let path = &role.path;
+    format!(
+        "<Path>{path}</Path><RoleName>{name}</RoleName><RoleId>AROA</RoleId>\
+         <Arn>arn:aws:iam::{ACCOUNT}:role{path}{name}</Arn><CreateDate>2026-11-23T17:55:07Z</CreateDate>"
+    )
+}

@@ -1,0 +1,207 @@
+//! Running functions, for those who wait and for those who do not.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use super::environment::{Environment, Ran};
+use super::exchange::{FakeReply, FakeRequest};
+use super::lambda::busy;
+use super::{Shared, lock};
+
+pub(super) async fn handle(shared: &Arc<Shared>, request: &FakeRequest) -> FakeReply {
+    let name = request.segments().get(2).cloned().unwrap_or_default();
+    let is_event = request.header("x-amz-invocation-type") == "Event";
+    let limit = if is_event { 1 << 20 } else { 6 << 20 };
+    if request.body.len() > limit {
+        let message = format!("{} byte payload is too large", request.body.len());
+        return FakeReply::lambda_error(413, "RequestEntityTooLargeException", &message);
+    }
+    if serde_json::from_slice::<Value>(&request.body).is_err() {
+        return FakeReply::lambda_error(400, "InvalidRequestContentException", "no JSON");
+    }
+    let id = {
+        let mut world = lock(&shared.world);
+        let Some(function) = world.functions.get(&name) else {
+            return FakeReply::lambda_error(404, "ResourceNotFoundException", "no such function");
+        };
+        if let Some(conflict) = busy(function).filter(|_| function.pending > 0) {
+            return conflict;
+        }
+        let is_full = !is_event && world.running >= world.settings.concurrency;
+        if is_full || world.settings.throttles {
+            return FakeReply::json(
+                429,
+                &json!({"Reason": "ConcurrentInvocationLimitExceeded", "Type": "User", "message": "Rate Exceeded."}),
+            )
+            .with_header("x-amzn-ErrorType", "TooManyRequestsException");
+        }
+        world.request_id()
+    };
+    if is_event {
+        accept(shared, name, id.clone(), request.body.clone()).await;
+        return FakeReply::new(202, "").with_header("x-amzn-RequestId", &id);
+    }
+    let ran = run(shared, &name, &id, request.body.clone()).await;
+    let report = report(shared, &name, &id, &ran);
+    let tail = format!(
+        "START RequestId: {id} Version: $LATEST\n{}END RequestId: {id}\n{report}\n",
+        ran.log
+    );
+    let tail = &tail[tail.ceil_char_boundary(tail.len().saturating_sub(4096))..];
+    let mut reply = FakeReply::new(200, ran.body)
+        .with_header("x-amzn-RequestId", &id)
+        .with_header("X-Amz-Executed-Version", "$LATEST")
+        .with_header("X-Amz-Log-Result", &STANDARD.encode(tail));
+    if ran.failed {
+        reply = reply.with_header("X-Amz-Function-Error", "Unhandled");
+    }
+    reply
+}
+
+/// Takes an event in, and runs it on a task of its own.
+async fn accept(shared: &Arc<Shared>, name: String, id: String, body: Bytes) {
+    let shared_for_run = shared.clone();
+    if lock(&shared.world).settings.drops_events {
+        return drop_event(shared, &name, &id);
+    }
+    let task = tokio::spawn(async move {
+        let ran = run(&shared_for_run, &name, &id, body.clone()).await;
+        report(&shared_for_run, &name, &id, &ran);
+        deliver(&shared_for_run, &name, &id, &body, &ran);
+    });
+    // The record is there before the answer to the request.
+    if lock(&shared.world).settings.records_come_early {
+        let _ = task.await;
+    }
+}
+
+/// The record of an event that was kept waiting too long.
+fn drop_event(shared: &Shared, name: &str, id: &str) {
+    let record = json!({
+        "requestContext": {"requestId": id, "condition": "EventAgeExceeded", "approximateInvokeCount": 0},
+        "requestPayload": {},
+    });
+    lock(&shared.world).push_message(&format!("falco-{name}"), record.to_string());
+    shared.arrival.notify_waiters();
+}
+
+async fn run(shared: &Arc<Shared>, name: &str, id: &str, body: Bytes) -> Ran {
+    lock(&shared.world).running += 1;
+    let ran = execute(shared, name, id, body).await;
+    lock(&shared.world).running -= 1;
+    ran
+}
+
+async fn execute(shared: &Arc<Shared>, name: &str, id: &str, body: Bytes) -> Ran {
+    let failed = |message: &str| Ran {
+        body: json!({"errorType": "Runtime.InvalidEntrypoint", "errorMessage": message})
+            .to_string()
+            .into(),
+        failed: true,
+        log: String::new(),
+        duration: Duration::ZERO,
+        init: None,
+        stream: "none".into(),
+    };
+    let closure = lock(&shared.world).settings.function.clone();
+    if let Some(function) = closure {
+        let argument = serde_json::from_slice(&body).unwrap_or(Value::Null);
+        let body = function(&argument).to_string().into();
+        return Ran { body, failed: false, ..failed("") };
+    }
+    let _instance = shared.instances.acquire().await;
+    let found = {
+        let mut world = lock(&shared.world);
+        world.functions.get_mut(name).map(|f| (f.blueprint(), f.idle.pop()))
+    };
+    let Some((blueprint, idle)) = found else { return failed("the function is gone") };
+    let mut environment = match idle {
+        Some(environment) => environment,
+        None => {
+            let stream = format!("2026/11/23/[$LATEST]{:032x}", lock(&shared.world).next_id());
+            match Environment::start(&blueprint, stream).await {
+                Ok(environment) => environment,
+                Err(error) => return failed(&error.to_string()),
+            }
+        }
+    };
+    let (ran, usable) = environment.run(id, body).await;
+    let mut world = lock(&shared.world);
+    if usable
+        && let Some(function) = world.functions.get_mut(name)
+        && function.revision == environment.revision
+    {
+        function.idle.push(environment);
+    }
+    ran
+}
+
+/// Writes what was logged, and gives the last line.
+fn report(shared: &Shared, name: &str, id: &str, ran: &Ran) -> String {
+    let mut world = lock(&shared.world);
+    let memory = world.functions.get(name).map_or(128, |function| function.number("MemorySize"));
+    let milliseconds = |time: Duration| time.as_secs_f64() * 1000.0;
+    let billed = (milliseconds(ran.duration) + ran.init.map_or(0.0, milliseconds)).ceil();
+    let mut line = format!(
+        "REPORT RequestId: {id}\tDuration: {:.2} ms\tBilled Duration: {billed:.0} ms\tMemory Size: {memory} MB\t\
+         Max Memory Used: 39 MB\t",
+        milliseconds(ran.duration)
+    );
+    if let Some(init) = ran.init {
+        line.push_str(&format!("Init Duration: {:.2} ms\t", milliseconds(init)));
+    }
+    let stream = &ran.stream;
+    world.log(name, stream, format!("START RequestId: {id} Version: $LATEST\n"));
+    for text in ran.log.lines() {
+        world.log(name, stream, format!("{text}\n"));
+    }
+    world.log(name, stream, format!("END RequestId: {id}\n"));
+    world.log(name, stream, format!("{line}\n"));
+    line
+}
+
+/// Puts the record into the queue that the function's destinations name.
+fn deliver(shared: &Shared, name: &str, id: &str, request: &[u8], ran: &Ran) {
+    let mut world = lock(&shared.world);
+    world.events += 1;
+    if world.settings.loses_every.is_some_and(|n| world.events.is_multiple_of(n)) {
+        return;
+    }
+    let config = world.functions.get(name).and_then(|function| function.event_config.clone());
+    let Some(config) = config else { return };
+    let which = if ran.failed { "OnFailure" } else { "OnSuccess" };
+    let Some(arn) = config["DestinationConfig"][which]["Destination"].as_str() else { return };
+    let queue = arn.rsplit(':').next().unwrap_or_default().to_owned();
+    let parsed = |bytes: &[u8]| serde_json::from_slice(bytes).unwrap_or(Value::Null);
+    let mut record = json!({
+        "version": "1.0",
+        "timestamp": "2026-11-23T17:55:07.036Z",
+        "requestContext": {
+            "requestId": id,
+            "functionArn": format!("{}:$LATEST", world.functions.get(name).map(|f| f.text("FunctionArn")).unwrap_or_default()),
+            "condition": if ran.failed { "RetriesExhausted" } else { "Success" },
+            "approximateInvokeCount": 1,
+        },
+        "requestPayload": parsed(request),
+        "responseContext": {"statusCode": 200, "executedVersion": "$LATEST"},
+        "responsePayload": parsed(&ran.body),
+    });
+    if ran.failed {
+        record["responseContext"]["functionError"] = "Unhandled".into();
+    }
+    if record.to_string().len() > world.settings.longest_message
+        && let Some(members) = record.as_object_mut()
+    {
+        members.remove("responsePayload");
+    }
+    for _ in 0..if world.settings.records_come_twice { 2 } else { 1 } {
+        world.push_message(&queue, record.to_string());
+    }
+    drop(world);
+    shared.arrival.notify_waiters();
+}

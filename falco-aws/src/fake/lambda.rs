@@ -1,0 +1,297 @@
+//! Lambda's control plane.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+use super::exchange::{FakeReply, FakeRequest};
+use super::world::{ACCOUNT, Function, REGION, World};
+
+const MEMBERS: [&str; 8] = [
+    "Description",
+    "Runtime",
+    "Handler",
+    "Role",
+    "MemorySize",
+    "Timeout",
+    "EphemeralStorage",
+    "Environment",
+];
+
+pub(super) fn handle(world: &mut World, request: &FakeRequest) -> FakeReply {
+    let segments = request.segments();
+    let name = segments.get(2).map(String::as_str).unwrap_or_default();
+    match request.operation.as_str() {
+        "GetAccountSettings" => account(world),
+        "CreateFunction" => create(world, &request.json()),
+        "ListFunctions" => list(world, request),
+        "TagResource" => tag(world, name, &request.json()),
+        "" => FakeReply::lambda_error(404, "UnknownOperationException", "no such operation"),
+        _ if !world.functions.contains_key(name) => {
+            let message =
+                format!("Function not found: arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}");
+            FakeReply::lambda_error(404, "ResourceNotFoundException", &message)
+        }
+        "GetFunction" => get(world, name),
+        "DeleteFunction" => {
+            world.functions.remove(name);
+            FakeReply::new(204, "")
+        }
+        "UpdateFunctionCode" => update_code(world, name, &request.json()),
+        "UpdateFunctionConfiguration" => update_configuration(world, name, &request.json()),
+        "PutFunctionConcurrency" => put_concurrency(world, name, &request.json()),
+        "PutFunctionEventInvokeConfig" => put_event_config(world, name, request.json()),
+        "DeleteFunctionEventInvokeConfig" => delete_event_config(world, name),
+        other => FakeReply::lambda_error(400, "InvalidParameterValueException", other),
+    }
+}
+
+fn account(world: &World) -> FakeReply {
+    let concurrency = world.settings.concurrency;
+    FakeReply::json(
+        200,
+        &json!({"AccountLimit": {
+            "ConcurrentExecutions": concurrency,
+            "UnreservedConcurrentExecutions": concurrency,
+            "CodeSizeZipped": 52_428_800, "CodeSizeUnzipped": 262_144_000, "TotalCodeSize": 80_530_636_800_u64,
+        }}),
+    )
+}
+
+fn create(world: &mut World, body: &Value) -> FakeReply {
+    let name = body["FunctionName"].as_str().unwrap_or_default().to_owned();
+    if world.functions.contains_key(&name) {
+        let message = format!("Function already exist: {name}");
+        return FakeReply::lambda_error(409, "ResourceConflictException", &message);
+    }
+    for member in ["Role", "Runtime", "Handler"] {
+        if body[member].as_str().unwrap_or_default().is_empty() {
+            return invalid(&format!("{member} is required"));
+        }
+    }
+    if let Err(reply) = check_role(world, body["Role"].as_str().unwrap_or_default()) {
+        return reply;
+    }
+    let zip = match code(world, &body["Code"]) {
+        Ok(zip) => zip,
+        Err(reply) => return reply,
+    };
+    let mut configuration = Map::new();
+    for member in MEMBERS {
+        configuration.insert(member.to_owned(), body[member].clone());
+    }
+    configuration.insert("FunctionName".into(), name.clone().into());
+    let arn = format!("arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}");
+    configuration.insert("FunctionArn".into(), arn.into());
+    configuration.insert("Architectures".into(), body["Architectures"].clone());
+    configuration.insert("Version".into(), "$LATEST".into());
+    configuration.insert("LastModified".into(), "2026-11-23T17:55:07.036+0000".into());
+    configuration.insert("CodeSha256".into(), digest(&zip).into());
+    let tags = serde_json::from_value(body["Tags"].clone()).unwrap_or_default();
+    let function = Function {
+        configuration: Value::Object(configuration),
+        zip,
+        tags,
+        reserved: None,
+        event_config: None,
+        pending: world.settings.looks_while_pending,
+        updating: 0,
+        revision: world.next_id(),
+        idle: Vec::new(),
+    };
+    let reply = FakeReply::json(201, &described(&function));
+    world.functions.insert(name, function);
+    reply
+}
+
+/// A role that IAM does not know everywhere yet looks like one that can never be assumed.
+fn check_role(world: &mut World, arn: &str) -> Result<(), FakeReply> {
+    let name = arn.rsplit('/').next().unwrap_or_default();
+    let refused = Err(invalid("The role defined for the function cannot be assumed by Lambda."));
+    match world.roles.get_mut(name) {
+        Some(role) if role.unknown_for > 0 => {
+            role.unknown_for -= 1;
+            refused
+        }
+        Some(_) => Ok(()),
+        None if arn.contains("role/given") => Ok(()),
+        None => refused,
+    }
+}
+
+fn code(world: &World, members: &Value) -> Result<Bytes, FakeReply> {
+    if let Some(zip) = members["ZipFile"].as_str() {
+        let zip = STANDARD.decode(zip).map_err(|_| invalid("ZipFile is no base64"))?;
+        if zip.len() as u64 > world.settings.direct_upload {
+            let message =
+                "Request must be smaller than 69905067 bytes for the CreateFunction operation";
+            return Err(FakeReply::lambda_error(413, "RequestEntityTooLargeException", message));
+        }
+        return Ok(zip.into());
+    }
+    let object = members["S3Bucket"].as_str().zip(members["S3Key"].as_str());
+    let found = object
+        .and_then(|(bucket, key)| world.objects.get(&(bucket.to_owned(), key.to_owned())).cloned());
+    found.ok_or_else(|| invalid("there is no code"))
+}
+
+fn digest(zip: &[u8]) -> String {
+    STANDARD.encode(Sha256::digest(zip))
+}
+
+fn described(function: &Function) -> Value {
+    let mut configuration = function.configuration.clone();
+    let state = if function.pending > 0 { "Pending" } else { "Active" };
+    let update = if function.updating > 0 { "InProgress" } else { "Successful" };
+    configuration["State"] = state.into();
+    configuration["LastUpdateStatus"] = update.into();
+    configuration
+}
+
+fn get(world: &mut World, name: &str) -> FakeReply {
+    let Some(function) = world.functions.get_mut(name) else { return FakeReply::new(404, "") };
+    let mut answer = json!({
+        "Configuration": described(function),
+        "Code": {"RepositoryType": "S3", "Location": "https://presigned.example/"},
+        "Tags": function.tags,
+    });
+    if let Some(reserved) = function.reserved {
+        answer["Concurrency"] = json!({"ReservedConcurrentExecutions": reserved});
+    }
+    function.pending = function.pending.saturating_sub(1);
+    function.updating = function.updating.saturating_sub(1);
+    FakeReply::json(200, &answer)
+}
+
+fn list(world: &World, request: &FakeRequest) -> FakeReply {
+    const PAGE: usize = 2;
+    let marker = request.query("Marker").unwrap_or_default();
+    let mut rest = world.functions.iter().filter(|(name, _)| **name > marker);
+    let page: Vec<_> = rest.by_ref().take(PAGE).collect();
+    let next = match (rest.next(), page.last()) {
+        (Some(_), Some((name, _))) => Value::from((*name).clone()),
+        _ => Value::Null,
+    };
+    let functions: Vec<Value> = page.iter().map(|(_, function)| described(function)).collect();
+    FakeReply::json(200, &json!({"Functions": functions, "NextMarker": next}))
+}
+
+/// The conflict that Lambda answers with while a function is busy, if it is.
+pub(super) fn busy(function: &Function) -> Option<FakeReply> {
+    let message = if function.pending > 0 {
+        "The operation cannot be performed at this time. The function is currently in the following state: Pending"
+    } else if function.updating > 0 {
+        "The operation cannot be performed at this time. An update is in progress for resource: arn"
+    } else {
+        return None;
+    };
+    Some(FakeReply::lambda_error(409, "ResourceConflictException", message))
+}
+
+fn changed(world: &mut World, name: &str, change: impl FnOnce(&mut Function)) -> FakeReply {
+    let revision = world.next_id();
+    let looks = world.settings.looks_while_updating;
+    let Some(function) = world.functions.get_mut(name) else { return FakeReply::new(404, "") };
+    if let Some(conflict) = busy(function) {
+        return conflict;
+    }
+    change(function);
+    function.updating = looks;
+    function.revision = revision;
+    function.idle.clear();
+    FakeReply::json(200, &described(function))
+}
+
+fn update_code(world: &mut World, name: &str, body: &Value) -> FakeReply {
+    if body.get("Code").is_some() {
+        return invalid("Code is no member of UpdateFunctionCode");
+    }
+    let zip = match code(world, body) {
+        Ok(zip) => zip,
+        Err(reply) => return reply,
+    };
+    changed(world, name, |function| {
+        function.configuration["CodeSha256"] = digest(&zip).into();
+        if body["Architectures"].is_array() {
+            function.configuration["Architectures"] = body["Architectures"].clone();
+        }
+        function.zip = zip;
+    })
+}
+
+fn update_configuration(world: &mut World, name: &str, body: &Value) -> FakeReply {
+    let Some(members) = body.as_object() else { return invalid("no object") };
+    if let Some(member) = members.keys().find(|member| !MEMBERS.contains(&member.as_str())) {
+        return invalid(&format!("{member} is no member of UpdateFunctionConfiguration"));
+    }
+    changed(world, name, |function| {
+        for (member, value) in members {
+            function.configuration[member] = value.clone();
+        }
+    })
+}
+
+fn put_concurrency(world: &mut World, name: &str, body: &Value) -> FakeReply {
+    let wanted = body["ReservedConcurrentExecutions"].as_u64().unwrap_or_default();
+    if wanted + 100 > u64::from(world.settings.concurrency) {
+        return invalid(
+            "Specified ReservedConcurrentExecutions for function decreases account's \
+             UnreservedConcurrentExecution below its minimum value of [100].",
+        );
+    }
+    if let Some(function) = world.functions.get_mut(name) {
+        function.reserved = Some(wanted);
+    }
+    FakeReply::json(200, body)
+}
+
+fn put_event_config(world: &mut World, name: &str, config: Value) -> FakeReply {
+    let destination = config["DestinationConfig"]["OnSuccess"]["Destination"].as_str();
+    let queue = destination.and_then(|arn| arn.rsplit(':').next()).unwrap_or_default().to_owned();
+    if !world.queues.contains_key(&queue) {
+        return invalid("The destination ARN arn is invalid.");
+    }
+    let may_send = world.roles.get(name).is_none_or(|role| {
+        role.inline.values().any(|policy| policy.contains(&format!(":{queue}\"")))
+    });
+    if !may_send {
+        return invalid(
+            "The function's execution role does not have permissions to call SendMessage on arn",
+        );
+    }
+    if let Some(function) = world.functions.get_mut(name) {
+        function.event_config = Some(config.clone());
+    }
+    let mut answer = config;
+    answer["LastModified"] = json!(1_795_456_507.5);
+    FakeReply::json(200, &answer)
+}
+
+fn delete_event_config(world: &mut World, name: &str) -> FakeReply {
+    let removed = world.functions.get_mut(name).and_then(|function| function.event_config.take());
+    match removed {
+        Some(_) => FakeReply::new(204, ""),
+        None => FakeReply::lambda_error(
+            404,
+            "ResourceNotFoundException",
+            "The function doesn't have an EventInvokeConfig",
+        ),
+    }
+}
+
+fn tag(world: &mut World, arn: &str, body: &Value) -> FakeReply {
+    let name = arn.rsplit(':').next().unwrap_or_default();
+    let Some(function) = world.functions.get_mut(name) else {
+        return FakeReply::lambda_error(404, "ResourceNotFoundException", "no such function");
+    };
+    for (name, value) in body["Tags"].as_object().into_iter().flatten() {
+        function.tags.insert(name.clone(), value.as_str().unwrap_or_default().to_owned());
+    }
+    FakeReply::new(204, "")
+}
+
+fn invalid(message: &str) -> FakeReply {
+    FakeReply::lambda_error(400, "InvalidParameterValueException", message)
+}

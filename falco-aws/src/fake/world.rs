@@ -1,0 +1,147 @@
+//! What the fake holds.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use bytes::Bytes;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::FakeSettings;
+use super::environment::{Blueprint, Environment};
+use super::exchange::{FakeReply, FakeRequest};
+
+pub(super) const ACCOUNT: &str = "123456789012";
+pub(super) const REGION: &str = "eu-central-1";
+
+#[derive(Debug, Default)]
+pub(super) struct World {
+    pub(super) settings: FakeSettings,
+    pub(super) functions: BTreeMap<String, Function>,
+    pub(super) roles: BTreeMap<String, Role>,
+    pub(super) queues: BTreeMap<String, Queue>,
+    pub(super) logs: BTreeMap<String, Vec<LogEntry>>,
+    pub(super) objects: BTreeMap<(String, String), Bytes>,
+    pub(super) requests: Vec<FakeRequest>,
+    /// Replies that are given in place of the fake's own, by operation.
+    pub(super) scripted: BTreeMap<String, VecDeque<FakeReply>>,
+    pub(super) running: u32,
+    pub(super) events: u64,
+    pub(super) next_id: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Function {
+    pub(super) configuration: Value,
+    pub(super) zip: Bytes,
+    pub(super) tags: BTreeMap<String, String>,
+    pub(super) reserved: Option<u64>,
+    pub(super) event_config: Option<Value>,
+    /// Looks at it that still say `Pending`, or `InProgress`.
+    pub(super) pending: u32,
+    pub(super) updating: u32,
+    pub(super) revision: u64,
+    pub(super) idle: Vec<Environment>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Role {
+    pub(super) path: String,
+    pub(super) tags: Vec<(String, String)>,
+    pub(super) attached: BTreeSet<String>,
+    pub(super) inline: BTreeMap<String, String>,
+    /// Uses of it that are still refused, as if IAM did not know it everywhere.
+    pub(super) unknown_for: u32,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    pub(super) attributes: Value,
+    pub(super) tags: Value,
+    pub(super) messages: Vec<QueuedMessage>,
+}
+
+#[derive(Debug)]
+pub(super) struct QueuedMessage {
+    pub(super) id: u64,
+    pub(super) body: String,
+    /// Its receipt handle, which each delivery changes.
+    pub(super) receipt: u64,
+    pub(super) visible_at: Instant,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct LogEntry {
+    pub(super) stream: String,
+    pub(super) timestamp: u64,
+    pub(super) message: String,
+}
+
+impl World {
+    pub(super) fn next_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    pub(super) fn request_id(&mut self) -> String {
+        format!("{:08x}-0000-4000-8000-{:012x}", self.next_id(), self.next_id)
+    }
+
+    /// The next reply that was scripted for an operation.
+    pub(super) fn scripted(&mut self, operation: &str) -> Option<FakeReply> {
+        self.scripted.get_mut(operation)?.pop_front()
+    }
+
+    pub(super) fn push_message(&mut self, queue: &str, body: String) {
+        let id = self.next_id();
+        if let Some(queue) = self.queues.get_mut(queue) {
+            let visible_at = Instant::now();
+            queue.messages.push(QueuedMessage { id, body, receipt: 0, visible_at });
+        }
+    }
+
+    pub(super) fn log(&mut self, function: &str, stream: &str, message: String) {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let timestamp = u64::try_from(now.unwrap_or_default().as_millis()).unwrap_or(0);
+        let entry = LogEntry { stream: stream.to_owned(), timestamp, message };
+        self.logs.entry(format!("/aws/lambda/{function}")).or_default().push(entry);
+    }
+
+    /// What is left, in words.
+    pub(super) fn leftovers(&self) -> Vec<String> {
+        let mut left: Vec<String> = Vec::new();
+        left.extend(self.functions.keys().map(|name| format!("function {name}")));
+        left.extend(self.roles.keys().map(|name| format!("role {name}")));
+        left.extend(self.queues.keys().map(|name| format!("queue {name}")));
+        left.extend(self.logs.keys().map(|name| format!("log group {name}")));
+        left.extend(self.objects.keys().map(|(bucket, key)| format!("s3://{bucket}/{key}")));
+        left
+    }
+}
+
+impl Function {
+    pub(super) fn text(&self, member: &str) -> String {
+        self.configuration[member].as_str().unwrap_or_default().to_owned()
+    }
+
+    pub(super) fn number(&self, member: &str) -> u64 {
+        self.configuration[member].as_u64().unwrap_or_default()
+    }
+
+    pub(super) fn blueprint(&self) -> Blueprint {
+        let variables = self.configuration["Environment"]["Variables"].as_object();
+        let variables = variables
+            .into_iter()
+            .flatten()
+            .map(|(name, value)| (name.clone(), value.as_str().unwrap_or_default().to_owned()));
+        Blueprint {
+            function: self.text("FunctionName"),
+            runtime: self.text("Runtime"),
+            handler: self.text("Handler"),
+            zip: self.zip.clone(),
+            variables: variables.collect(),
+            memory_mib: self.number("MemorySize"),
+            timeout: std::time::Duration::from_secs(self.number("Timeout")),
+            revision: self.revision,
+        }
+    }
+}

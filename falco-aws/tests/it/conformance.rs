@@ -1,0 +1,73 @@
+//! The conformance suite, over the fake.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use falco_aws::fake::{FAKE_SECRET, FakeAws, FakeSettings};
+use falco_aws::{AwsLambda, Waits};
+use falco_core::{AsyncPlatform, RuntimeName};
+use falco_testkit::conformance::{Fault, Harness, Skip};
+use falco_testkit::conformance_tests;
+
+struct Fake {
+    fake: FakeAws,
+    platform: Arc<AwsLambda>,
+}
+
+const TOKEN: &str = "marked-session-token";
+
+async fn connect(fake: &FakeAws) -> Arc<AwsLambda> {
+    let config = fake
+        .config()
+        .static_credentials(falco_aws::fake::FAKE_ACCESS_KEY, FAKE_SECRET, Some(TOKEN.into()))
+        .waits(Waits {
+            state_interval: Duration::from_millis(2),
+            role_interval: Duration::from_millis(2),
+            ..Waits::default()
+        });
+    Arc::new(AwsLambda::connect(config.build().unwrap()).await.unwrap())
+}
+
+#[async_trait]
+impl Harness for Fake {
+    async fn start() -> Self {
+        let fake = FakeAws::with(FakeSettings::default()).await;
+        let platform = connect(&fake).await;
+        Self { fake, platform }
+    }
+
+    fn platform(&self) -> Arc<dyn AsyncPlatform> {
+        self.platform.clone()
+    }
+
+    fn runtimes(&self) -> Vec<RuntimeName> {
+        let there = |program: &str| {
+            let version = std::process::Command::new(program).arg("--version").output();
+            version.is_ok_and(|output| output.status.success())
+        };
+        let known = [("python3", "python:3"), ("node", "nodejs:22")];
+        let found = known.into_iter().filter(|(program, _)| there(program));
+        found.map(|(_, runtime)| runtime.parse().unwrap()).collect()
+    }
+
+    async fn provoke(&self, fault: Fault) -> Result<Arc<dyn AsyncPlatform>, Skip> {
+        self.fake.change(|settings| settings.is_revoked = false);
+        let platform = connect(&self.fake).await;
+        match fault {
+            Fault::Unauthorized => self.fake.change(|settings| settings.is_revoked = true),
+            Fault::Throttled => self.fake.change(|settings| settings.throttles = true),
+            Fault::Silent => self.fake.hold_after(0, false),
+            Fault::Gone => self.fake.change(|settings| settings.drops_events = true),
+            Fault::Duplicates => self.fake.change(|settings| settings.records_come_twice = true),
+            other => return Err(Skip::new(format!("the fake knows no {other}"))),
+        }
+        Ok(platform)
+    }
+
+    fn secrets(&self) -> Vec<String> {
+        vec![FAKE_SECRET.into(), TOKEN.into()]
+    }
+}
+
+conformance_tests!(Fake, tokio::test(flavor = "multi_thread", worker_threads = 2));

@@ -1,0 +1,16 @@
+//! The integration tests of falco-aws, as one binary.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    missing_docs,
+    unreachable_pub,
+    reason = "tests"
+)]
+
+mod artefact;
+mod conformance;
+mod partial;
+mod support;

@@ -1,0 +1,55 @@
+//! What several tests need.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use falco_aws::AwsLambda;
+use falco_aws::fake::{FakeAws, FakeSettings};
+use falco_core::{Deployable, Deployment, Invocation, Ownership, Payload, Platform};
+use serde_json::Value;
+
+pub const ECHO: &str = "def main(args):\n    return args\n";
+
+pub const RUN: &str = "6553f100-0000beef";
+
+/// A fake, and a platform that is connected to it.
+pub struct Aws {
+    pub fake: FakeAws,
+    pub platform: Arc<AwsLambda>,
+}
+
+impl Aws {
+    pub async fn start() -> Self {
+        Self::with(FakeSettings::default()).await
+    }
+
+    pub async fn with(settings: FakeSettings) -> Self {
+        let fake = FakeAws::with(settings).await;
+        let platform = AwsLambda::connect(fake.config().build().unwrap()).await.unwrap();
+        Self { fake, platform: Arc::new(platform) }
+    }
+
+    pub async fn deploy(&self, function: &Deployable) -> Deployment {
+        self.platform.deploy(function).await.unwrap()
+    }
+}
+
+pub fn echoing() -> FakeSettings {
+    FakeSettings { function: Some(Arc::new(Value::clone)), ..FakeSettings::default() }
+}
+
+pub fn echo(name: &str) -> Deployable {
+    Deployable::from_source(name, "python:3".parse().unwrap(), ECHO)
+}
+
+pub fn ownership() -> Ownership {
+    Ownership {
+        run: RUN.into(),
+        owner: "ada@workstation".into(),
+        expires_at: SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000),
+    }
+}
+
+pub fn invocation(payload: Value) -> Invocation {
+    Invocation::new("run", "stage", "1", Payload::json(&payload).unwrap())
+}
