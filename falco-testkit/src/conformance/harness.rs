@@ -65,9 +65,9 @@ pub enum Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Unauthorized => "credentials that are not accepted",
+            Self::Unauthorized => "wrong credentials",
             Self::Throttled => "throttling",
-            Self::Silent => "a provider that never answers",
+            Self::Silent => "silence of the provider",
             Self::Gone => "activations that are gone",
             Self::Duplicates => "results told twice",
         })

@@ -73,5 +73,6 @@ pub async fn check<H: Harness>(name: &str) {
 
 /// Written to the descriptor itself: the test runner shows `eprintln!` of failed tests only.
 fn tell(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
+    // In one piece, since tests run side by side.
+    let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
 }

@@ -2,12 +2,28 @@
 
 use std::sync::Arc;
 
-use falco_core::{AsyncPlatform, Capabilities, RuntimeName, async_trait};
+use falco_core::{AsyncPlatform, Capabilities, Error, RuntimeName, async_trait};
 use falco_testkit::conformance::{Fault, Harness, Skip};
 use falco_testkit::fixture::Fixture;
-use falco_testkit::{Fate, Fates, InMemory, Settings, conformance_tests};
+use falco_testkit::{Fate, Fates, FunctionCall, InMemory, Settings, conformance_tests};
 
-struct Memory(Arc<InMemory>);
+pub(crate) struct Memory(Arc<InMemory>);
+
+impl Memory {
+    fn with(settings: Settings) -> Self {
+        let respond = |call: &FunctionCall<'_>| Fixture::of_code(call.code).unwrap().reply(call);
+        let platform = InMemory::new(settings)
+            .with_function("python", respond)
+            .with_function("nodejs", respond);
+        Self(Arc::new(platform))
+    }
+
+    pub(crate) fn refuse_everything(&self, error: Error) {
+        self.0.configure(|settings| {
+            settings.fates = Fates::by(move |_| Fate::Refuse(error.clone()));
+        });
+    }
+}
 
 #[async_trait]
 impl Harness for Memory {
@@ -23,13 +39,7 @@ impl Harness for Memory {
             capacity: Some(20),
             ..defaults
         };
-        let respond = |call: &falco_testkit::FunctionCall<'_>| {
-            Fixture::of_code(call.code).unwrap().reply(call)
-        };
-        let platform = InMemory::new(settings)
-            .with_function("python", respond)
-            .with_function("nodejs", respond);
-        Self(Arc::new(platform))
+        Self::with(settings)
     }
 
     fn platform(&self) -> Arc<dyn AsyncPlatform> {
@@ -58,3 +68,50 @@ fn of_invocations(fate: Fate) -> Fates {
 }
 
 conformance_tests!(Memory, tokio::test(start_paused = true));
+
+/// The least that a platform can be: it invokes, in one language.
+struct Least(Memory);
+
+#[async_trait]
+impl Harness for Least {
+    async fn start() -> Self {
+        let defaults = Settings::default();
+        let capabilities = Capabilities {
+            submit: false,
+            logs: false,
+            scaling: false,
+            runtimes: vec!["python:3".into()],
+            ..Capabilities::default()
+        };
+        Self(Memory::with(Settings { capabilities, ..defaults }))
+    }
+
+    fn platform(&self) -> Arc<dyn AsyncPlatform> {
+        self.0.platform()
+    }
+
+    fn runtimes(&self) -> Vec<RuntimeName> {
+        vec!["python:3".parse().unwrap()]
+    }
+
+    async fn provoke(&self, fault: Fault) -> Result<Arc<dyn AsyncPlatform>, Skip> {
+        Err(Skip::new(format!("this harness knows no {fault}")))
+    }
+}
+
+mod least {
+    use super::Least;
+
+    falco_testkit::conformance_tests!(Least, tokio::test(start_paused = true));
+}
+
+#[test]
+fn every_case_has_a_name_of_its_own_and_a_sentence() {
+    let mut names = std::collections::HashSet::new();
+    for case in falco_testkit::conformance::CASES {
+        assert!(names.insert(case.name), "{} stands twice", case.name);
+        assert!(case.demand.ends_with('.') && case.demand.len() > 20, "{}", case.name);
+        assert!(!case.demand.contains("  "), "{}: {}", case.name, case.demand);
+    }
+    assert!(names.len() > 45, "{}", names.len());
+}

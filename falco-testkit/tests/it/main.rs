@@ -5,5 +5,6 @@ mod conformance;
 mod fixture;
 mod in_memory;
 mod laws;
+mod mutants;
 mod raw_peer;
 mod simulation;
