@@ -1,0 +1,11 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
+
+mod basics;
+mod deployments;
+mod failures;
+mod limits;
+mod logs;
+mod processes;
+mod submissions;
+mod support;
+mod workers;
