@@ -25,8 +25,9 @@ use crate::submissions::Submissions;
 
 pub(crate) const NAME: &str = "local";
 
-/// Activations in flight for each worker that keep it busy while results travel.
-const IN_FLIGHT_PER_WORKER: u32 = 4;
+/// Activations in flight for each worker that keep it busy while results travel: with 2, a no-op function reaches half
+/// of the rate that it has with 16.
+const IN_FLIGHT_PER_WORKER: u32 = 16;
 
 /// How long to wait before asking again for activations that still run.
 const POLL_AFTER: Duration = Duration::from_millis(2);

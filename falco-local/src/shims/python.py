@@ -11,25 +11,29 @@ import sys
 RESULTS, REQUESTS = 3, 4
 
 
-def send(kind, text):
-    data = memoryview(f"{kind}{text}\n".encode())
-    while data:
-        data = data[os.write(RESULTS, data):]
+def send(line):
+    written = os.write(RESULTS, line)
+    while written < len(line):
+        written += os.write(RESULTS, memoryview(line)[written:])
 
 
-def failure(kind, error, depth=1):
+def failure(kind, error, skip=1):
+    """The line for an exception, without the first frames of its traceback, which are ours."""
     import traceback
 
     trace = error.__traceback__
-    for _ in range(depth):
+    for _ in range(skip):
         trace = trace and trace.tb_next
-    lines = traceback.format_exception(type(error), error, trace)
-    return json.dumps({
-        "kind": kind,
-        "message": str(error),
-        "type": type(error).__name__,
-        "trace": "".join(lines),
-    })
+    return refusal(
+        kind,
+        str(error),
+        type=type(error).__name__,
+        trace="".join(traceback.format_exception(type(error), error, trace)),
+    )
+
+
+def refusal(kind, message, **more):
+    return b"!%s\n" % json.dumps({"kind": kind, "message": message, **more}).encode()
 
 
 def restore_logs():
@@ -47,50 +51,42 @@ def restore_logs():
 
 def load(entry_point):
     try:
-        module = __import__("main__")
-        main = getattr(module, entry_point)
+        main = getattr(__import__("main__"), entry_point)
         if not callable(main):
             raise TypeError(f"{entry_point} is not a function")
         return main
     except Exception as error:
-        send("!", failure("initialization", error))
+        send(failure("initialization", error))
         sys.exit(1)
 
 
 def serve(main, readline):
-    decode = json.JSONDecoder().decode
+    # Not `decode` and `dumps`: these two skip work that a payload on one line does not need.
+    decode = json.JSONDecoder().raw_decode
     encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
     while line := readline():
-        kind = "!"
         try:
-            result = main(decode(line.decode()))
+            result = main(decode(line.decode().strip())[0])
         except Exception as error:
-            text = failure("raised", error)
+            answer = failure("raised", error)
         else:
             try:
                 if not isinstance(result, dict):
-                    text = json.dumps({
-                        "kind": "bad_result",
-                        "message": f"the result has to be a dict, and it is of type {type(result).__name__}",
-                    })
+                    kind = type(result).__name__
+                    answer = refusal("bad_result", f"the result has to be a dict, and it is of type {kind}")
                 elif "error" in result:
                     error = result["error"]
-                    text = json.dumps({
-                        "kind": "raised",
-                        "message": error if isinstance(error, str) else encode(error),
-                    })
+                    answer = refusal("raised", error if isinstance(error, str) else encode(error))
                 else:
-                    text = encode(result)
-                    text.encode()
-                    kind = "="
+                    answer = f"={encode(result)}\n".encode()
             except Exception as error:
-                text = failure("bad_result", error, depth=2)
+                answer = failure("bad_result", error)
         try:
             sys.stdout.flush()
             sys.stderr.flush()
         except Exception:
             restore_logs()
-        send(kind, text)
+        send(answer)
 
 
 def start():
@@ -106,7 +102,7 @@ def start():
     sys.argv = [os.path.join(directory, "main__.py")]
     sys.path[0] = directory
     main = load(entry_point)
-    send("+", "")
+    send(b"+\n")
     serve(main, readline)
 
 
