@@ -133,6 +133,12 @@ impl LocalPlatform {
         .await
     }
 
+    /// Whether an activation was started by this platform.
+    fn is_ours(&self, id: &ActivationId) -> bool {
+        let number = id.as_str().strip_prefix(self.0.state.driver());
+        number.is_some_and(|number| number.starts_with('-'))
+    }
+
     /// Checks an invocation, and gives it a place in the queue's order.
     async fn admit(
         &self,
@@ -396,7 +402,12 @@ impl AsyncPlatform for LocalPlatform {
     }
 
     async fn collect(&self, _: &Deployment, pending: &[Pending]) -> Result<Collected> {
-        let (finished, gone) = self.0.submissions.collect(pending);
+        let (finished, missing) = self.0.submissions.collect(pending);
+        // Results live as long as the platform that took the submission. Of ids that are none of ours, and of those of
+        // other platforms that live, nothing is known.
+        let will_never_end =
+            |id: &ActivationId| self.is_ours(id) || self.0.state.is_of_dead_driver(id.as_str());
+        let gone: Vec<_> = missing.into_iter().filter(will_never_end).collect();
         let all = finished.len() + gone.len() == pending.len();
         let poll_after = if all { Duration::ZERO } else { POLL_AFTER };
         Ok(Collected { finished, gone, poll_after })
@@ -411,11 +422,8 @@ impl AsyncPlatform for LocalPlatform {
         _: &Deployment,
         activations: &[ActivationId],
     ) -> Result<Vec<ActivationLog>> {
-        let ours = |id: &&ActivationId| {
-            let number = id.as_str().strip_prefix(self.0.state.driver());
-            number.is_some_and(|number| number.starts_with('-'))
-        };
-        let ended = activations.iter().filter(ours).filter(|id| !self.0.submissions.is_running(id));
+        let ended = |id: &&ActivationId| self.is_ours(id) && !self.0.submissions.is_running(id);
+        let ended = activations.iter().filter(ended);
         Ok(ended.filter_map(|id| self.0.shared.logs.get(id)).collect())
     }
 }

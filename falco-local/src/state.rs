@@ -26,6 +26,9 @@ use crate::package::Package;
 const RECORD: &str = "record.json";
 const ENV: &str = "env.json";
 
+/// What the ids of platforms, and of the activations of each, begin with.
+const DRIVER_PREFIX: &str = "local-";
+
 /// What is known of a deployment.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Record {
@@ -54,7 +57,7 @@ impl State {
         for directory in [&drivers, &deployments] {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
         }
-        let driver = format!("{:x}-{:08x}", std::process::id(), fastrand::u32(..));
+        let driver = format!("{DRIVER_PREFIX}{:x}-{:08x}", std::process::id(), fastrand::u32(..));
         let lock = lock_new(&drivers, &driver).map_err(failed)?;
         let state = Self { drivers, deployments, driver, _lock: lock };
         state.sweep();
@@ -64,6 +67,22 @@ impl State {
     /// The id of this platform, unique on this machine.
     pub(crate) fn driver(&self) -> &str {
         &self.driver
+    }
+
+    /// Whether an activation is one of another platform, which is gone.
+    pub(crate) fn is_of_dead_driver(&self, activation: &str) -> bool {
+        let Some((driver, _)) = activation.rsplit_once('-') else { return false };
+        let plain = driver.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        driver.starts_with(DRIVER_PREFIX)
+            && plain
+            && driver != self.driver
+            && !self.is_alive(driver)
+    }
+
+    /// Whether somebody holds the lock of a driver.
+    fn is_alive(&self, driver: &str) -> bool {
+        let Ok(file) = File::open(self.drivers.join(driver)) else { return false };
+        flock(&file, FlockOperation::NonBlockingLockExclusive).is_err()
     }
 
     fn place(&self, name: &str) -> PathBuf {

@@ -52,7 +52,7 @@ impl Submissions {
 
     /// What has finished and what is not here, of `pending`.
     pub(crate) fn collect(&self, pending: &[Pending]) -> (Vec<Activation>, Vec<ActivationId>) {
-        let (mut finished, mut gone) = (Vec::new(), Vec::new());
+        let (mut finished, mut missing) = (Vec::new(), Vec::new());
         let submissions = self.lock();
         for Pending { id, .. } in pending {
             match submissions.get(id) {
@@ -60,10 +60,10 @@ impl Submissions {
                     finished.push(Activation::clone(activation))
                 }
                 Some(Submission::Running { .. }) => {}
-                None => gone.push(id.clone()),
+                None => missing.push(id.clone()),
             }
         }
-        (finished, gone)
+        (finished, missing)
     }
 
     pub(crate) fn release(&self, ids: &[ActivationId], release: Release) {

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
 
 mod basics;
+mod conformance;
 mod deployments;
 mod failures;
 mod limits;

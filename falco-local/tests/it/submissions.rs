@@ -78,13 +78,21 @@ async fn a_dropped_invoke_makes_room() {
 }
 
 #[tokio::test]
-async fn what_was_never_submitted_here_is_gone() {
+async fn what_a_driver_took_that_is_no_more_is_gone_and_what_a_living_one_took_is_no_news() {
     let local = Local::new();
-    let function = local.deploy(&native("echo '{}' >&3")).await;
-    let unknown = Pending::new("another-7", std::time::SystemTime::now());
-    let collected =
-        local.platform.collect(&function, std::slice::from_ref(&unknown)).await.unwrap();
-    assert_eq!(collected.gone, [unknown.id]);
+    let function = local.deploy(&native("sleep 600")).await;
+    let other = local.other();
+    let theirs = [other.submit(&function, &invocation("{}")).await.unwrap()];
+    let collected = local.platform.collect(&function, &theirs).await.unwrap();
+    assert!(collected.gone.is_empty() && collected.finished.is_empty());
+    drop(other);
+    let collected = local.platform.collect(&function, &theirs).await.unwrap();
+    assert_eq!(collected.gone, [theirs[0].id.clone()]);
+
+    let strange = ["../x-1", "local-", "local-../../etc/passwd-1", "7"];
+    let strange = strange.map(|id| Pending::new(id, std::time::SystemTime::now()));
+    let collected = local.platform.collect(&function, &strange).await.unwrap();
+    assert!(collected.gone.is_empty() && collected.finished.is_empty());
 }
 
 #[tokio::test]
