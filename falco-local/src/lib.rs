@@ -1,7 +1,9 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+mod answer;
 mod config;
+mod functions;
 mod guardian;
 mod interpreter;
 mod job;

@@ -1,26 +1,25 @@
 //! The platform itself.
 
-use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use falco_core::{
     Activation, ActivationId, ActivationLog, AsyncPlatform, Capabilities, Collected, Deployable,
-    Deployment, Environment, Error, ErrorKind, Invocation, Pending, Platform, Release, Result,
-    RuntimeName, Scaling, async_trait,
+    Deployment, Error, ErrorKind, Invocation, Pending, Platform, Release, Result, Scaling,
+    async_trait,
 };
 use tokio::sync::oneshot;
 
 use crate::config::{LocalConfig, MEMORY_MIB, TIMEOUT};
+use crate::functions::Functions;
 use crate::guardian::Guardian;
-use crate::interpreter::{self, Interpreter};
+use crate::interpreter;
 use crate::job::{Job, Reply};
 use crate::log::Logs;
-use crate::package::{Function, pack};
-use crate::pool::{Limits, Pool, Shared};
-use crate::state::{Record, State};
+use crate::pool::{Pool, Shared};
+use crate::state::State;
 use crate::submissions::Submissions;
 
 pub(crate) const NAME: &str = "local";
@@ -58,20 +57,10 @@ const POLL_AFTER: Duration = Duration::from_millis(2);
 pub struct LocalPlatform(Arc<Inner>);
 
 struct Inner {
-    state: State,
-    shared: Arc<Shared>,
+    functions: Functions,
     submissions: Arc<Submissions>,
-    pools: Mutex<Pools>,
-    interpreters: Mutex<HashMap<RuntimeName, Interpreter>>,
     runtimes: Vec<String>,
     next_activation: AtomicU64,
-}
-
-#[derive(Default)]
-struct Pools {
-    by_name: HashMap<String, Arc<Pool>>,
-    /// Replaced by newer code, with workers that are not done yet.
-    retired: Vec<Arc<Pool>>,
 }
 
 impl LocalPlatform {
@@ -89,15 +78,17 @@ impl LocalPlatform {
         let runtimes = interpreter::available(config.environment.get("PATH").map(AsRef::as_ref));
         let host = rustix::system::uname().nodename().to_str().ok().map(str::to_owned);
         let logs = Logs::new(config.retained_logs);
+        let shared = Shared { config, guardian: Guardian::default(), logs, host };
         Ok(Self(Arc::new(Inner {
-            state,
-            shared: Arc::new(Shared { config, guardian: Guardian::default(), logs, host }),
+            functions: Functions::new(state, shared),
             submissions: Arc::default(),
-            pools: Mutex::default(),
-            interpreters: Mutex::default(),
             runtimes,
             next_activation: AtomicU64::new(0),
         })))
+    }
+
+    fn config(&self) -> &LocalConfig {
+        &self.0.functions.shared.config
     }
 
     /// Runs what touches files and processes away from the tasks, and says in its error what it was about.
@@ -105,10 +96,10 @@ impl LocalPlatform {
         &self,
         operation: &'static str,
         function: &str,
-        work: impl FnOnce(&Inner) -> Result<T> + Send + 'static,
+        work: impl FnOnce(&Functions) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let inner = self.0.clone();
-        let result = tokio::task::spawn_blocking(move || work(&inner)).await;
+        let result = tokio::task::spawn_blocking(move || work(&inner.functions)).await;
         let result = result.unwrap_or_else(|error| {
             Err(Error::new(ErrorKind::Panicked, "the local platform failed").with_source(&error))
         });
@@ -122,20 +113,16 @@ impl LocalPlatform {
             let message = format!("the deployment is one of {}", deployment.platform);
             return Err(about(Error::invalid_input(message), operation, name));
         }
-        if let Some(pool) = self.0.lock().by_name.get(name) {
-            return Ok(pool.clone());
+        if let Some(pool) = self.0.functions.pool(name) {
+            return Ok(pool);
         }
         let wanted = name.clone();
-        self.blocking(operation, name, move |inner| {
-            let (record, env) = inner.state.load(&wanted)?;
-            inner.install(&record, env)
-        })
-        .await
+        self.blocking(operation, name, move |functions| Ok(functions.load(&wanted)?.1)).await
     }
 
     /// Whether an activation was started by this platform.
     fn is_ours(&self, id: &ActivationId) -> bool {
-        let number = id.as_str().strip_prefix(self.0.state.driver());
+        let number = id.as_str().strip_prefix(self.0.functions.state.driver());
         number.is_some_and(|number| number.starts_with('-'))
     }
 
@@ -146,14 +133,14 @@ impl LocalPlatform {
         deployment: &Deployment,
         invocation: &Invocation,
     ) -> Result<(Arc<Pool>, ActivationId)> {
-        let limit = self.0.shared.config.max_payload;
+        let limit = self.config().max_payload;
         invocation
             .payload()
             .check_argument(Some(limit))
             .map_err(|error| about(error, operation, &deployment.name))?;
         let pool = self.pool(operation, deployment).await?;
         let number = self.0.next_activation.fetch_add(1, Ordering::Relaxed);
-        Ok((pool, ActivationId::new(format!("{}-{number}", self.0.state.driver()))))
+        Ok((pool, ActivationId::new(format!("{}-{number}", self.0.functions.state.driver()))))
     }
 }
 
@@ -165,149 +152,6 @@ fn job(id: ActivationId, invocation: &Invocation, reply: Reply) -> Job {
     Job { id, payload: invocation.payload().clone(), queued_at: Instant::now(), reply }
 }
 
-impl Inner {
-    fn lock(&self) -> MutexGuard<'_, Pools> {
-        self.pools.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn interpreter(&self, runtime: &RuntimeName) -> Result<Interpreter> {
-        let known = || self.interpreters.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(interpreter) = known().get(runtime) {
-            return Ok(interpreter.clone());
-        }
-        let path = self.shared.config.environment.get("PATH").map(AsRef::as_ref);
-        let interpreter = interpreter::resolve(runtime, path)?;
-        known().insert(runtime.clone(), interpreter.clone());
-        Ok(interpreter)
-    }
-
-    fn deploy(&self, function: &Deployable) -> Result<Deployment> {
-        let interpreter = self.interpreter(&function.runtime)?;
-        let package = pack(function, &interpreter)?;
-        let scaling = self.in_force(&function.settings.scaling);
-        check_bounds(&scaling)?;
-        let deployment =
-            Deployment::new(NAME, &function.name, &function.name, function.runtime.clone())
-                .with_scaling(scaling)
-                .with_ownership(function.ownership.clone())
-                .with_attribute("version", &package.version);
-        let record = Record {
-            deployment,
-            entry_point: function.entry_point().to_owned(),
-            version: package.version.clone(),
-            driver: self.state.driver().to_owned(),
-        };
-        self.state.save(&record, &function.settings.env, &package)?;
-        self.install(&record, function.settings.env.clone())?;
-        Ok(record.deployment)
-    }
-
-    /// Makes the pool of a deployment what the record says. Workers of the same code are kept.
-    fn install(&self, record: &Record, env: Environment) -> Result<Arc<Pool>> {
-        let function = Function {
-            name: record.deployment.name.clone(),
-            version: record.version.clone(),
-            interpreter: self.interpreter(&record.deployment.runtime)?,
-            directory: self.state.version_directory(record),
-            entry_point: record.entry_point.clone(),
-            env,
-        };
-        let limits = self.limits(&record.deployment.scaling);
-        let mut pools = self.lock();
-        pools.retired.retain(|pool| !pool.is_empty());
-        if let Some(pool) = pools.by_name.get(&function.name) {
-            if pool.function == function {
-                pool.set_limits(limits);
-                return Ok(pool.clone());
-            }
-            pool.retire();
-        }
-        let pool = Pool::new(function, self.shared.clone(), limits);
-        if let Some(old) = pools.by_name.insert(record.deployment.name.clone(), pool.clone()) {
-            pools.retired.push(old);
-        }
-        Ok(pool)
-    }
-
-    fn remove(&self, name: &str) -> Result<()> {
-        let mut pools = self.lock();
-        let mut ended: Vec<_> = pools.by_name.remove(name).into_iter().collect();
-        ended.extend(pools.retired.extract_if(.., |pool| pool.function.name == name));
-        drop(pools);
-        for pool in ended {
-            pool.close();
-        }
-        self.state.remove(name)
-    }
-
-    fn scale(&self, name: &str, scaling: &Scaling) -> Result<Deployment> {
-        let (mut record, env) = self.state.load(name)?;
-        let scaling = record.deployment.scaling.overridden_by(scaling);
-        scaling.validate()?;
-        check_bounds(&scaling)?;
-        record.deployment.scaling = scaling;
-        self.state.update(&record)?;
-        self.install(&record, env)?;
-        Ok(record.deployment)
-    }
-
-    /// What a deployment gets, with this platform's defaults for what it does not say.
-    fn in_force(&self, wanted: &Scaling) -> Scaling {
-        let config = &self.shared.config;
-        let min_instances = wanted.min_instances.unwrap_or(0);
-        Scaling {
-            memory_mib: wanted.memory_mib,
-            cpus: None,
-            timeout: Some(wanted.timeout.unwrap_or(config.timeout)),
-            min_instances: Some(min_instances),
-            max_instances: Some(
-                wanted.max_instances.unwrap_or_else(|| config.max_workers.max(min_instances)),
-            ),
-            concurrency: Some(1),
-        }
-    }
-
-    fn limits(&self, scaling: &Scaling) -> Limits {
-        let count = |wanted: Option<u32>, default: u32| {
-            usize::try_from(wanted.unwrap_or(default)).unwrap_or(usize::MAX)
-        };
-        Limits {
-            max_workers: count(scaling.max_instances, self.shared.config.max_workers),
-            min_workers: count(scaling.min_instances, 0),
-            timeout: scaling.timeout.unwrap_or(self.shared.config.timeout),
-            memory_mib: scaling.memory_mib,
-        }
-    }
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        let mut pools = self.lock();
-        let mut all = std::mem::take(&mut pools.retired);
-        all.extend(std::mem::take(&mut pools.by_name).into_values());
-        drop(pools);
-        for pool in all {
-            pool.close();
-        }
-    }
-}
-
-fn check_bounds(scaling: &Scaling) -> Result<()> {
-    if let Some(memory) = scaling.memory_mib.filter(|memory| !MEMORY_MIB.contains(*memory)) {
-        return Err(Error::invalid_input(format!(
-            "{memory} MiB of memory: {} to {} are allowed",
-            MEMORY_MIB.min, MEMORY_MIB.max
-        )));
-    }
-    if let Some(timeout) = scaling.timeout.filter(|timeout| !TIMEOUT.contains(*timeout)) {
-        return Err(Error::invalid_input(format!(
-            "a timeout of {timeout:?}: {:?} to {:?} are allowed",
-            TIMEOUT.min, TIMEOUT.max
-        )));
-    }
-    Ok(())
-}
-
 #[async_trait]
 impl Platform for LocalPlatform {
     fn name(&self) -> &str {
@@ -315,7 +159,7 @@ impl Platform for LocalPlatform {
     }
 
     fn capabilities(&self) -> Capabilities {
-        let config = &self.0.shared.config;
+        let config = self.config();
         Capabilities {
             submit: true,
             logs: true,
@@ -337,23 +181,21 @@ impl Platform for LocalPlatform {
     async fn deploy(&self, function: &Deployable) -> Result<Deployment> {
         function.validate().map_err(|error| about(error, "deploy", &function.name))?;
         let function = function.clone();
-        self.blocking("deploy", &function.name.clone(), move |inner| inner.deploy(&function)).await
-    }
-
-    async fn fetch_deployment(&self, name: &str) -> Result<Deployment> {
-        let wanted = name.to_owned();
-        self.blocking("fetch_deployment", name, move |inner| {
-            let (record, env) = inner.state.load(&wanted)?;
-            // What another process has deployed meanwhile counts from now on.
-            inner.install(&record, env)?;
-            Ok(record.deployment)
+        self.blocking("deploy", &function.name.clone(), move |functions| {
+            functions.deploy(&function)
         })
         .await
     }
 
+    async fn fetch_deployment(&self, name: &str) -> Result<Deployment> {
+        let wanted = name.to_owned();
+        let load = move |functions: &Functions| Ok(functions.load(&wanted)?.0);
+        self.blocking("fetch_deployment", name, load).await
+    }
+
     async fn list_deployments(&self) -> Result<Vec<Deployment>> {
-        self.blocking("list_deployments", "", |inner| {
-            Ok(inner.state.list()?.into_iter().map(|record| record.deployment).collect())
+        self.blocking("list_deployments", "", |functions| {
+            Ok(functions.state.list()?.into_iter().map(|record| record.deployment).collect())
         })
         .await
     }
@@ -370,12 +212,13 @@ impl Platform for LocalPlatform {
             return Err(about(error, "scale", &name));
         }
         let scaling = scaling.clone();
-        self.blocking("scale", &deployment.name, move |inner| inner.scale(&name, &scaling)).await
+        self.blocking("scale", &deployment.name, move |functions| functions.scale(&name, &scaling))
+            .await
     }
 
     async fn remove(&self, deployment: &Deployment) -> Result<()> {
         let name = deployment.name.clone();
-        self.blocking("remove", &deployment.name, move |inner| inner.remove(&name)).await
+        self.blocking("remove", &deployment.name, move |functions| functions.remove(&name)).await
     }
 
     async fn invoke(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Activation> {
@@ -405,8 +248,9 @@ impl AsyncPlatform for LocalPlatform {
         let (finished, missing) = self.0.submissions.collect(pending);
         // Results live as long as the platform that took the submission. Of ids that are none of ours, and of those of
         // other platforms that live, nothing is known.
-        let will_never_end =
-            |id: &ActivationId| self.is_ours(id) || self.0.state.is_of_dead_driver(id.as_str());
+        let will_never_end = |id: &ActivationId| {
+            self.is_ours(id) || self.0.functions.state.is_of_dead_driver(id.as_str())
+        };
         let gone: Vec<_> = missing.into_iter().filter(will_never_end).collect();
         let all = finished.len() + gone.len() == pending.len();
         let poll_after = if all { Duration::ZERO } else { POLL_AFTER };
@@ -424,15 +268,15 @@ impl AsyncPlatform for LocalPlatform {
     ) -> Result<Vec<ActivationLog>> {
         let ended = |id: &&ActivationId| self.is_ours(id) && !self.0.submissions.is_running(id);
         let ended = activations.iter().filter(ended);
-        Ok(ended.filter_map(|id| self.0.shared.logs.get(id)).collect())
+        Ok(ended.filter_map(|id| self.0.functions.shared.logs.get(id)).collect())
     }
 }
 
 impl fmt::Debug for LocalPlatform {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LocalPlatform")
-            .field("config", &self.0.shared.config)
-            .field("driver", &self.0.state.driver())
+            .field("config", &self.config())
+            .field("driver", &self.0.functions.state.driver())
             .finish_non_exhaustive()
     }
 }

@@ -1,14 +1,12 @@
 //! One worker: a thread that drives one process after another.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime};
 
-use bytes::Bytes;
 use falco_core::{Activation, Error, ErrorKind, FunctionError, FunctionErrorKind, Payload, Result};
 use rustix::process::Pid;
-use serde::Deserialize;
-use serde_json::value::RawValue;
 
+use crate::answer;
 use crate::interpreter::Interpreter;
 use crate::job::Job;
 use crate::log::Capture;
@@ -162,7 +160,7 @@ impl Worker {
             |message: String| FunctionError::new(FunctionErrorKind::Initialization, message);
         let status = self.stop();
         Failed::Function(match ending {
-            Ending::Answered(line) => match failure(&line) {
+            Ending::Answered(line) => match answer::failure(&line) {
                 Some(error) => error,
                 None => initialization("the worker's first line could not be understood".into()),
             },
@@ -175,7 +173,7 @@ impl Worker {
                 None => return Failed::Platform(unwanted()),
             },
             Ending::Exited | Ending::NotDelivered | Ending::Closed | Ending::TooLong => {
-                let mut error = crash(status, log);
+                let mut error = answer::crash(status, log);
                 error.message = format!("while the code was loaded, {}", error.message);
                 if error.kind == FunctionErrorKind::Crashed {
                     error.kind = FunctionErrorKind::Initialization;
@@ -198,7 +196,7 @@ impl Worker {
         let payload = job.payload.as_str().as_bytes();
         let look = |group| watch.look(group);
         if self.pool.function.interpreter == Interpreter::Native {
-            let envelope = envelope(job, &self.pool.function.name, deadline);
+            let envelope = answer::envelope(job, &self.pool.function.name, deadline);
             let request = [envelope.as_bytes(), payload, b"}"];
             return process.exchange(&request, limit, deadline, log, look);
         }
@@ -219,18 +217,18 @@ impl Worker {
                 self.stop();
             }
             return Ok(match self.pool.function.interpreter {
-                Interpreter::Native => native_answer(line),
-                Interpreter::Python(_) | Interpreter::Node(_) => answer(&line),
+                Interpreter::Native => answer::of_executable(line),
+                Interpreter::Python(_) | Interpreter::Node(_) => answer::of_shim(&line),
             });
         }
         let status = self.stop();
         Ok(Err(match ending {
-            Ending::Exited => crash(status, log),
+            Ending::Exited => answer::crash(status, log),
             Ending::TimedOut => FunctionError::new(
                 FunctionErrorKind::Timeout,
                 format!("it ran longer than {:?}", limits.timeout),
             ),
-            Ending::TooLong => bad_result(format!(
+            Ending::TooLong => answer::bad_result(format!(
                 "the result is longer than {} bytes",
                 self.pool.shared.config.max_result
             )),
@@ -329,92 +327,4 @@ fn not_started(pool: &Pool, error: &std::io::Error) -> Error {
         return crate::state::missing();
     }
     Error::new(ErrorKind::Unavailable, "a worker process cannot be started").with_source(error)
-}
-
-/// What a shim says of a function that failed.
-#[derive(Deserialize)]
-struct Failure {
-    kind: FunctionErrorKind,
-    message: String,
-    #[serde(rename = "type")]
-    error_type: Option<String>,
-    trace: Option<String>,
-}
-
-fn failure(line: &[u8]) -> Option<FunctionError> {
-    let failure: Failure = serde_json::from_slice(line.strip_prefix(b"!")?).ok()?;
-    let mut error = FunctionError::new(failure.kind, failure.message);
-    error.error_type = failure.error_type;
-    error.trace = failure.trace;
-    Some(error)
-}
-
-/// An answer of a shim.
-fn answer(line: &Bytes) -> Result<Payload, FunctionError> {
-    if line.starts_with(b"=") {
-        return Payload::from_bytes(line.slice(1..)).map_err(|error| bad_result(error.to_string()));
-    }
-    Err(failure(line).unwrap_or_else(|| bad_result("something else wrote to descriptor 3".into())))
-}
-
-/// An answer of an executable: a JSON object, by whose key `error` it says that it failed.
-fn native_answer(line: Bytes) -> Result<Payload, FunctionError> {
-    #[derive(Deserialize)]
-    struct Failed<'a> {
-        #[serde(borrow)]
-        error: Option<&'a RawValue>,
-    }
-
-    let result = Payload::from_bytes(line).map_err(|error| {
-        bad_result(format!("the result is no JSON: {}", error.causes().join(": ")))
-    })?;
-    if !result.is_object() {
-        return Err(bad_result(format!(
-            "the result has to be a JSON object, and it is {result:?}"
-        )));
-    }
-    match result.parse::<Failed<'_>>() {
-        Ok(Failed { error: Some(error) }) => {
-            let message = serde_json::from_str::<String>(error.get());
-            let message = message.unwrap_or_else(|_| error.get().to_owned());
-            Err(FunctionError::new(FunctionErrorKind::Raised, message))
-        }
-        _ => Ok(result),
-    }
-}
-
-fn bad_result(message: String) -> FunctionError {
-    FunctionError::new(FunctionErrorKind::BadResult, message)
-}
-
-fn crash(status: Option<i32>, log: &Capture) -> FunctionError {
-    let trace = log.stderr_tail();
-    // Node.js ends itself when its heap is full.
-    let kind = if trace.contains("JavaScript heap out of memory") {
-        FunctionErrorKind::OutOfMemory
-    } else {
-        FunctionErrorKind::Crashed
-    };
-    let how = match status {
-        Some(status) if status < 0 => format!("was ended by signal {}", -status),
-        Some(status) => format!("ended with status {status}"),
-        None => "ended".to_owned(),
-    };
-    let mut error = FunctionError::new(kind, format!("its process {how} before it answered"));
-    error.exit_status = status;
-    error.trace = (!trace.is_empty()).then_some(trace);
-    error
-}
-
-/// The beginning of an ActionLoop request, up to the arguments (contract 6.4 and 6.6b).
-fn envelope(job: &Job, name: &str, deadline: Instant) -> String {
-    let left = deadline.saturating_duration_since(Instant::now());
-    let deadline = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO) + left;
-    // Names and ids hold letters, digits, '-' and '_' only: there is nothing to escape.
-    format!(
-        "{{\"activation_id\":\"{}\",\"action_name\":\"/_/{name}\",\"namespace\":\"_\",\
-         \"deadline\":\"{}\",\"value\":",
-        job.id,
-        deadline.as_millis()
-    )
 }
