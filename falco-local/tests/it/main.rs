@@ -6,6 +6,7 @@ mod deployments;
 mod failures;
 mod limits;
 mod logs;
+mod pipelines;
 mod processes;
 mod submissions;
 mod support;
