@@ -129,7 +129,9 @@ impl Client {
                 return Ok(reply);
             }
             let fault = Fault::read(call, &reply, &credentials);
-            tracing::debug!(operation = call.operation, %fault, "AWS refused");
+            // Not its message, which may quote what was sent.
+            let (status, code) = (fault.status, fault.code.as_str());
+            tracing::debug!(operation = call.operation, status, code, "AWS refused");
             if fault.is_about_credentials() && std::mem::take(&mut may_replace) {
                 credentials = self.credentials.replace(&credentials).await?;
                 continue;

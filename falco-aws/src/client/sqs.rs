@@ -16,6 +16,9 @@ pub(crate) const BATCH: usize = 10;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Message {
+    /// Stays the same when it is delivered again.
+    #[serde(default)]
+    pub(crate) message_id: String,
     /// What it is deleted by; each delivery has another.
     pub(crate) receipt_handle: String,
     #[serde(default)]

@@ -107,9 +107,7 @@ impl Queue {
             let messages =
                 self.client.receive(&self.url, wait, self.waits.queue_visibility).await?;
             let is_full = messages.len() >= BATCH;
-            for message in messages {
-                self.take_in(message);
-            }
+            messages.iter().for_each(|message| self.take_in(message));
             if !is_full {
                 return Ok(());
             }
@@ -117,14 +115,20 @@ impl Queue {
         }
     }
 
-    fn take_in(&self, message: Message) {
-        let Message { receipt_handle, body } = message;
-        let Some((id, record)) = Record::parse(&body, receipt_handle.clone()) else {
-            tracing::warn!(bytes = body.len(), "a message in the result queue is no record");
-            self.done().push(receipt_handle);
+    fn take_in(&self, message: &Message) {
+        let Some((id, record)) = Record::parse(message) else {
+            tracing::warn!(
+                bytes = message.body.len(),
+                "a message in the result queue is no record"
+            );
+            self.done().push(message.receipt_handle.clone());
             return;
         };
         match self.inbox.deliver(id, record) {
+            // A copy, of which one is enough; a message that was delivered again has only got another receipt.
+            Delivery::Replaced(copy) if copy.message_id != message.message_id => {
+                self.done().push(copy.receipt);
+            }
             Delivery::Kept | Delivery::Replaced(_) => {}
             // Taken already, or not wanted any more.
             Delivery::Released(record) => self.done().push(record.receipt),

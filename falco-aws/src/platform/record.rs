@@ -8,11 +8,13 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::activation::{Outcome, outcome};
+use crate::client::Message;
 
 /// A record, and by what it is deleted.
 #[derive(Clone, Debug)]
 pub(super) struct Record {
     pub(super) receipt: String,
+    pub(super) message_id: String,
     ended_at: Option<SystemTime>,
     condition: String,
     failed: bool,
@@ -50,12 +52,13 @@ struct ResponseContext {
 const SUCCESS: &str = "Success";
 
 impl Record {
-    /// The record in a message's body, and the activation that it is of; `None` for anything else.
-    pub(super) fn parse(body: &str, receipt: String) -> Option<(ActivationId, Self)> {
-        let wire: Wire = serde_json::from_str(body).ok()?;
+    /// The record in a message, and the activation that it is of; `None` for anything else.
+    pub(super) fn parse(message: &Message) -> Option<(ActivationId, Self)> {
+        let wire: Wire = serde_json::from_str(&message.body).ok()?;
         let context = wire.response_context.as_ref();
         let record = Self {
-            receipt,
+            receipt: message.receipt_handle.clone(),
+            message_id: message.message_id.clone(),
             ended_at: wire.timestamp.as_deref().and_then(time),
             failed: wire.request_context.condition != SUCCESS
                 || context.is_some_and(|context| context.function_error.is_some()),
@@ -121,8 +124,16 @@ mod tests {
         Deployment::new("aws", "f", "arn", "python:3".parse().unwrap())
     }
 
+    fn parse(body: &str) -> Option<(ActivationId, Record)> {
+        Record::parse(&Message {
+            message_id: "m".into(),
+            receipt_handle: "r".into(),
+            body: body.into(),
+        })
+    }
+
     fn activation(body: &str) -> Activation {
-        let (id, record) = Record::parse(body, "receipt".into()).unwrap();
+        let (id, record) = parse(body).unwrap();
         record.into_activation(id, &deployment(), "eu-west-1")
     }
 
@@ -151,9 +162,9 @@ mod tests {
     fn an_event_that_was_dropped_before_the_function_ran_has_no_response_at_all() {
         let body = r#"{"requestContext":{"requestId":"a","condition":"EventAgeExceeded"},
             "requestPayload":{},"responseContext":null,"responsePayload":null}"#;
-        let (_, record) = Record::parse(body, String::new()).unwrap();
+        let (_, record) = parse(body).unwrap();
         assert_eq!(record.dropped(), Some("EventAgeExceeded"));
-        let (_, record) = Record::parse(FAILED, String::new()).unwrap();
+        let (_, record) = parse(FAILED).unwrap();
         assert_eq!(record.dropped(), None);
     }
 
@@ -182,7 +193,7 @@ mod tests {
             bytes[at] = byte;
             if cut { bytes.truncate(at); }
             let text = String::from_utf8_lossy(&bytes);
-            if let Some((id, record)) = Record::parse(&text, String::new()) {
+            if let Some((id, record)) = parse(&text) {
                 let _ = record.into_activation(id, &deployment(), "r");
             }
         }
