@@ -11,6 +11,10 @@
 )]
 
 mod artefact;
+mod configuration;
 mod conformance;
+mod faults;
+mod naive;
 mod partial;
+mod secrets;
 mod support;

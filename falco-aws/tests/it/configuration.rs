@@ -1,0 +1,197 @@
+//! Where the configuration comes from, by the precedence of AWS's own tools.
+
+use std::collections::HashMap;
+use std::io::Write as _;
+
+use falco_aws::fake::{FAKE_ACCESS_KEY, FAKE_SECRET, FakeAws};
+use falco_aws::{AwsConfig, AwsLambda};
+use falco_core::{ErrorKind, Platform};
+use falco_http::ClientConfig;
+use tempfile::TempDir;
+
+/// Variables, and the two files that they name.
+struct Environment {
+    variables: HashMap<String, String>,
+    directory: TempDir,
+}
+
+impl Environment {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mut environment = Self { variables: HashMap::new(), directory };
+        // The machine's own files stay outside.
+        environment.file("AWS_CONFIG_FILE", "config", "");
+        environment.file("AWS_SHARED_CREDENTIALS_FILE", "credentials", "");
+        environment
+    }
+
+    fn file(&mut self, variable: &str, name: &str, text: &str) {
+        let path = self.directory.path().join(name);
+        std::fs::File::create(&path).unwrap().write_all(text.as_bytes()).unwrap();
+        self.set(variable, path.to_str().unwrap());
+    }
+
+    fn set(&mut self, name: &str, value: &str) -> &mut Self {
+        self.variables.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    async fn load(&self) -> falco_core::Result<AwsConfig> {
+        let http = ClientConfig::new("test").with_plain_http_only(true);
+        AwsConfig::builder().http(http).load_from(|name| self.variables.get(name).cloned()).await
+    }
+
+    fn credentials(&mut self) -> &mut Self {
+        self.set("AWS_ACCESS_KEY_ID", FAKE_ACCESS_KEY).set("AWS_SECRET_ACCESS_KEY", FAKE_SECRET)
+    }
+}
+
+#[tokio::test]
+async fn without_a_region_there_is_an_error_that_says_how_to_set_one() {
+    let mut environment = Environment::new();
+    environment.credentials();
+    let error = environment.load().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    assert!(error.hint().unwrap().contains("AWS_REGION"), "{error}");
+}
+
+#[tokio::test]
+async fn the_region_comes_from_variables_before_the_profile() {
+    let mut environment = Environment::new();
+    environment.file(
+        "AWS_CONFIG_FILE",
+        "config",
+        "[default]\nregion = eu-west-1\n[profile other]\nregion = eu-north-1\n",
+    );
+    environment.credentials();
+    assert_eq!(environment.load().await.unwrap().region(), "eu-west-1");
+    environment.set("AWS_PROFILE", "other");
+    assert_eq!(environment.load().await.unwrap().region(), "eu-north-1");
+    environment.set("AWS_DEFAULT_REGION", "eu-west-2");
+    assert_eq!(environment.load().await.unwrap().region(), "eu-west-2");
+    environment.set("AWS_REGION", "eu-west-3");
+    assert_eq!(environment.load().await.unwrap().region(), "eu-west-3");
+}
+
+#[tokio::test]
+async fn every_service_can_be_moved_to_a_server_of_ones_own() {
+    let fake = FakeAws::start().await;
+    let mut environment = Environment::new();
+    environment.credentials().set("AWS_REGION", "eu-central-1");
+    environment.set("AWS_ENDPOINT_URL", &fake.url());
+    let platform = AwsLambda::connect(environment.load().await.unwrap()).await.unwrap();
+    assert!(platform.list_deployments().await.unwrap().is_empty());
+    // Lambda, IAM and SQS were asked, all of them there.
+    let mut services: Vec<_> = fake
+        .requests()
+        .iter()
+        .map(|request| request.header("authorization").split('/').nth(3).unwrap().to_owned())
+        .collect();
+    services.sort();
+    services.dedup();
+    assert_eq!(services, ["iam", "lambda", "sqs"]);
+}
+
+#[tokio::test]
+async fn a_services_own_endpoint_goes_before_the_one_for_all_and_variables_before_the_profile() {
+    let mut environment = Environment::new();
+    let profile = "[default]\nservices = mine\nendpoint_url = http://127.0.0.1:1\n\
+                   [services mine]\nlambda =\n  endpoint_url = http://127.0.0.1:2\n";
+    environment.file("AWS_CONFIG_FILE", "config", profile);
+    environment.credentials().set("AWS_REGION", "eu-central-1");
+    let asked = async |environment: &Environment| {
+        let config = environment.load().await.unwrap();
+        AwsLambda::connect(config).await.unwrap_err().to_string()
+    };
+    assert!(asked(&environment).await.contains("127.0.0.1:2"), "{}", asked(&environment).await);
+    environment.set("AWS_ENDPOINT_URL", "http://127.0.0.1:3");
+    assert!(asked(&environment).await.contains("127.0.0.1:3"));
+    environment.set("AWS_ENDPOINT_URL_LAMBDA", "http://127.0.0.1:4");
+    assert!(asked(&environment).await.contains("127.0.0.1:4"));
+}
+
+#[tokio::test]
+async fn credentials_of_a_profile_are_used() {
+    let fake = FakeAws::start().await;
+    let mut environment = Environment::new();
+    let text = format!(
+        "[default]\naws_access_key_id = {FAKE_ACCESS_KEY}\naws_secret_access_key = {FAKE_SECRET}\n"
+    );
+    environment.file("AWS_SHARED_CREDENTIALS_FILE", "credentials", &text);
+    environment.set("AWS_REGION", "eu-central-1").set("AWS_ENDPOINT_URL", &fake.url());
+    AwsLambda::connect(environment.load().await.unwrap()).await.unwrap();
+}
+
+#[tokio::test]
+async fn credentials_of_a_process_are_used() {
+    let fake = FakeAws::start().await;
+    let mut environment = Environment::new();
+    let answer = format!(
+        r#"{{"Version":1,"AccessKeyId":"{FAKE_ACCESS_KEY}","SecretAccessKey":"{FAKE_SECRET}"}}"#
+    );
+    let path = environment.directory.path().join("answer.json");
+    std::fs::write(&path, answer).unwrap();
+    let config = format!("[default]\ncredential_process = cat {}\n", path.display());
+    environment.file("AWS_CONFIG_FILE", "config", &config);
+    environment.set("AWS_REGION", "eu-central-1").set("AWS_ENDPOINT_URL", &fake.url());
+    AwsLambda::connect(environment.load().await.unwrap()).await.unwrap();
+}
+
+#[tokio::test]
+#[cfg(not(feature = "sso"))]
+async fn a_profile_of_sso_names_the_feature_that_it_needs() {
+    let fake = FakeAws::start().await;
+    let mut environment = Environment::new();
+    let config = "[default]\nsso_start_url = https://x.awsapps.com/start\nsso_region = eu-west-1\n\
+                  sso_account_id = 123456789012\nsso_role_name = r\n";
+    environment.file("AWS_CONFIG_FILE", "config", config);
+    environment.set("AWS_REGION", "eu-central-1").set("AWS_ENDPOINT_URL", &fake.url());
+    let error = AwsLambda::connect(environment.load().await.unwrap()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unauthorized);
+    assert!(error.hint().unwrap().contains("feature `sso`"), "{error}");
+}
+
+#[tokio::test]
+async fn a_path_in_front_of_an_endpoint_is_kept_and_signed() {
+    let fake = FakeAws::start().await;
+    let config = fake.config().endpoint_for_all(format!("{}/aws", fake.url()));
+    // The fake knows no such path, and has checked the signature before it says so.
+    let error = AwsLambda::connect(config.build().unwrap()).await.unwrap_err();
+    assert_eq!(fake.requests()[0].target, "/aws/2016-08-19/account-settings");
+    assert_ne!(error.kind(), ErrorKind::Unauthorized, "{error}");
+}
+
+#[tokio::test]
+async fn a_role_that_was_given_by_name_is_looked_for_in_the_callers_account() {
+    let fake = FakeAws::start().await;
+    let config = fake.config().role("given/analytics").build().unwrap();
+    let platform = AwsLambda::connect(config).await.unwrap();
+    platform.deploy(&crate::support::echo("f")).await.unwrap();
+    let created = fake.requests_of("CreateFunction")[0].json();
+    assert_eq!(created["Role"], "arn:aws:iam::123456789012:role/given/analytics");
+    assert!(fake.requests_of("CreateRole").is_empty());
+}
+
+#[tokio::test]
+async fn long_code_goes_through_the_bucket_and_leaves_nothing_there() {
+    let settings = falco_aws::fake::FakeSettings { direct_upload: 500, ..Default::default() };
+    let fake = FakeAws::with(settings).await;
+    let limits = falco_aws::Limits { direct_upload: 500, ..Default::default() };
+    let without = AwsLambda::connect(fake.config().limits(limits.clone()).build().unwrap()).await;
+    let function = crate::support::echo("f");
+    let error = without.unwrap().deploy(&function).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::PayloadTooLarge);
+    assert!(error.hint().unwrap().contains("FALCO_AWS_BUCKET"), "{error}");
+    assert!(fake.leftovers().is_empty(), "it is refused before anything is sent");
+
+    let config = fake.config().limits(limits).bucket("uploads").build().unwrap();
+    let platform = AwsLambda::connect(config).await.unwrap();
+    platform.deploy(&function).await.unwrap();
+    assert_eq!(fake.leftovers(), ["function f", "role f"]);
+    let first = fake.code_of("f").unwrap();
+    assert!(first.len() > 500);
+    // An unchanged function is not uploaded again.
+    platform.deploy(&function).await.unwrap();
+    assert_eq!(fake.requests_of("PutObject").len(), 1);
+    assert_eq!(fake.requests_of("UpdateFunctionCode").len(), 1);
+}

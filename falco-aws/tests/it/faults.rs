@@ -1,0 +1,182 @@
+//! Peers that break off, stall or refuse: each invocation ends in one completion, says what is known of it, and what
+//! may have run is not sent again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use falco_aws::fake::{FAKE_ACCESS_KEY, FAKE_SECRET, FakeReply};
+use falco_aws::{AwsConfig, AwsLambda, Service, Waits};
+use falco_core::{
+    AsyncPlatform, Deployment, Error, ErrorKind, Invocation, Outcome, Payload, Platform, Scaling,
+};
+use falco_core::{ExecutionStrategy, Target};
+use falco_executors::{ExecutionOptions, OnFailure, ParallelExecutor};
+use falco_http::ClientConfig;
+use falco_testkit::{RawPeer, Script};
+use futures_util::{StreamExt, stream};
+use serde_json::json;
+
+use crate::support::{Aws, echo, echoing, invocation};
+
+/// A platform that speaks to `peer` for Lambda, and to nobody else.
+async fn against(peer: &RawPeer, aws: &Aws) -> AwsLambda {
+    let config = AwsConfig::builder()
+        .region("eu-central-1")
+        .static_credentials(FAKE_ACCESS_KEY, FAKE_SECRET, None)
+        .endpoint_for_all(aws.fake.url())
+        .http(ClientConfig::new("falco-aws/test").with_plain_http_only(true))
+        .waits(Waits {
+            request_timeout: Duration::from_millis(300),
+            invoke_margin: Duration::from_millis(300),
+            ..Waits::default()
+        });
+    AwsLambda::connect(config.endpoint(Service::Lambda, peer.url()).build().unwrap()).await.unwrap()
+}
+
+/// The limits of the account, which a platform reads when it connects; then what is to be tried.
+async fn peer(script: Script) -> RawPeer {
+    RawPeer::start([Script::json("200 OK", r#"{"AccountLimit":{}}"#), script]).await.unwrap()
+}
+
+fn deployment() -> Deployment {
+    let runtime = "python:3".parse().unwrap();
+    Deployment::new("aws", "f", "arn:aws:lambda:eu-central-1:123456789012:function:f", runtime)
+        .with_scaling(Scaling { timeout: Some(Duration::from_millis(1)), ..Scaling::default() })
+}
+
+async fn invoke_against(script: Script) -> (Error, usize) {
+    let aws = Aws::with(echoing()).await;
+    let peer = peer(script).await;
+    let platform = against(&peer, &aws).await;
+    let error = platform.invoke(&deployment(), &invocation(json!({}))).await.unwrap_err();
+    (error, peer.requests().len() - 1)
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_leaves_open_whether_the_function_ran_and_is_not_tried_again() {
+    for (what, script) in [
+        ("reset", Script::reset_after_reading()),
+        ("closed", Script::close_after_reading()),
+        ("never answered", Script::never_answer()),
+        ("half a status line", Script::half_a_status_line()),
+        ("stalled", Script::headers_then_stall()),
+        ("truncated", Script::truncated_body()),
+        ("garbage", Script::garbage()),
+    ] {
+        let (error, requests) = invoke_against(script).await;
+        assert!(error.may_have_run(), "{what}: {error:?}");
+        assert_eq!(requests, 1, "{what}");
+        assert_eq!((error.platform(), error.operation()), (Some("aws"), Some("invoke")), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_proxys_page_reads_like_its_message() {
+    let (error, _) = invoke_against(Script::proxied_html("502 Bad Gateway")).await;
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(!error.message().contains('<'), "{error}");
+}
+
+#[tokio::test]
+async fn nobody_at_the_other_end_means_that_nothing_ran() {
+    let aws = Aws::with(echoing()).await;
+    let address = RawPeer::nobody().await.unwrap();
+    let config = aws.fake.config().endpoint(Service::Lambda, format!("http://{address}"));
+    let error = AwsLambda::connect(config.build().unwrap()).await.unwrap_err();
+    assert_eq!((error.kind(), error.may_have_run()), (ErrorKind::Unavailable, false));
+}
+
+#[tokio::test]
+async fn each_reason_of_throttling_says_what_to_do() {
+    let aws = Aws::with(echoing()).await;
+    let deployment = aws.deploy(&echo("f")).await;
+    for (reason, words) in [
+        ("ConcurrentInvocationLimitExceeded", "account's concurrency"),
+        ("ReservedFunctionConcurrentInvocationLimitExceeded", "max_instances"),
+        ("FunctionInvocationRateLimitExceeded", "ten invocations a second"),
+        ("CallerRateLimitExceeded", "lower the rate"),
+        ("SomethingNew", "congestion control"),
+    ] {
+        let body = json!({"Reason": reason, "Type": "User", "message": "Rate exceeded"});
+        let reply = FakeReply::json(429, &body)
+            .with_header("x-amzn-ErrorType", "TooManyRequestsException")
+            .with_header("Retry-After", "3");
+        aws.fake.script("Invoke", reply);
+        let error = aws.platform.invoke(&deployment, &invocation(json!({}))).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Throttled);
+        assert!(error.is_retryable() && !error.may_have_run());
+        assert_eq!(error.retry_after(), Some(Duration::from_secs(3)));
+        assert!(error.hint().unwrap().contains(words), "{error}");
+        assert!(error.message().contains(reason), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn milliseconds_of_amazons_own_header_are_understood() {
+    let aws = Aws::with(echoing()).await;
+    let reply = FakeReply::lambda_error(429, "TooManyRequestsException", "slow down")
+        .with_header("x-amz-retry-after", "1500");
+    aws.fake.script("ListFunctions", reply);
+    let error = aws.platform.list_deployments().await.unwrap_err();
+    assert_eq!(error.retry_after(), Some(Duration::from_millis(1500)));
+}
+
+#[tokio::test]
+async fn expired_credentials_are_replaced_once_and_then_reported() {
+    let aws = Aws::with(echoing()).await;
+    let expired = FakeReply::lambda_error(403, "ExpiredTokenException", "expired");
+    aws.fake.script("ListFunctions", expired.clone());
+    aws.platform.list_deployments().await.unwrap();
+    aws.fake.forget_requests();
+    aws.fake.script("ListFunctions", expired.clone());
+    aws.fake.script("ListFunctions", expired);
+    let error = aws.platform.list_deployments().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unauthorized);
+    assert_eq!(aws.fake.requests_of("ListFunctions").len(), 2);
+}
+
+#[tokio::test]
+async fn in_a_storm_of_throttling_every_invocation_ends_once_and_none_is_lost() {
+    let aws = Aws::with(echoing()).await;
+    let deployment = aws.deploy(&echo("f")).await;
+    for n in 0..200 {
+        // Every other request is refused, in the order of arrival.
+        let refused = FakeReply::lambda_error(429, "TooManyRequestsException", "Rate exceeded");
+        let lost = FakeReply::lambda_error(500, "ServiceException", "lost");
+        aws.fake.script("Invoke", if n % 2 == 0 { refused } else { lost });
+    }
+    let inputs = (0..300).map(|n| {
+        let payload = Payload::json(&json!({"n": n})).unwrap();
+        Invocation::new("run", "stage", format!("i-{n}"), payload)
+    });
+    let platform: Arc<dyn AsyncPlatform> = aws.platform.clone();
+    let target = Target::new(platform, deployment);
+    let options = ExecutionOptions::default().with_on_failure(OnFailure::Continue);
+    let executor = ParallelExecutor::with_concurrency(16).unwrap().with_options(options);
+    let completions: Vec<_> =
+        executor.execute(target, stream::iter(inputs).boxed()).collect().await;
+    assert_eq!(completions.len(), 300);
+    let mut ids: Vec<_> = completions.iter().map(|c| c.invocation.clone()).collect();
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), 300);
+    let throttled = completions.iter().filter(|completion| match &completion.outcome {
+        Outcome::PlatformFailed(error) => error.kind() == ErrorKind::Throttled,
+        _ => false,
+    });
+    assert_eq!(throttled.count(), 100);
+    assert_eq!(aws.fake.requests_of("Invoke").len(), 300, "what may have run is not sent again");
+}
+
+#[tokio::test]
+async fn a_payload_over_the_limit_is_not_sent() {
+    let aws = Aws::with(echoing()).await;
+    let deployment = aws.deploy(&echo("f")).await;
+    let long = invocation(json!({"x": "y".repeat(600_000)}));
+    let error = aws.platform.submit(&deployment, &long).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::PayloadTooLarge);
+    assert!(
+        aws.fake.requests_of("Invoke").is_empty() && aws.fake.requests_of("CreateQueue").is_empty()
+    );
+    aws.platform.invoke(&deployment, &long).await.unwrap();
+}
