@@ -14,7 +14,7 @@ use tokio::sync::mpsc::{Permit, Sender};
 /// admitted, used when it completes, and comes back when the consumer takes the completion. So what is in flight and
 /// what is not yet taken never exceed the channel's capacity together, and sending a completion never waits.
 pub(super) struct Admission<'a> {
-    completions: &'a Sender<Completion>,
+    completions: &'a Sender<Box<Completion>>,
     /// `None` once nothing more will be admitted.
     invocations: Option<BoxStream<'static, Invocation>>,
     /// The credit of the invocation that comes next.
@@ -25,13 +25,13 @@ pub(super) struct Admission<'a> {
     used: Vec<Credit<'a>>,
 }
 
-type Credit<'a> = Permit<'a, Completion>;
+type Credit<'a> = Permit<'a, Box<Completion>>;
 type WaitForCredit<'a> =
     Pin<Box<dyn Future<Output = Result<Credit<'a>, SendError<()>>> + Send + 'a>>;
 
 impl<'a> Admission<'a> {
     pub(super) fn new(
-        completions: &'a Sender<Completion>,
+        completions: &'a Sender<Box<Completion>>,
         invocations: BoxStream<'static, Invocation>,
     ) -> Self {
         Self {
@@ -84,7 +84,7 @@ impl<'a> Admission<'a> {
     }
 
     /// Hands the completion of an admitted invocation to the consumer.
-    pub(super) fn deliver(&mut self, completion: Completion) {
+    pub(super) fn deliver(&mut self, completion: Box<Completion>) {
         #[expect(clippy::expect_used, reason = "each admitted invocation has put a credit there")]
         self.used.pop().expect("a completion without admission").send(completion);
     }
@@ -92,7 +92,7 @@ impl<'a> Admission<'a> {
 
 /// A credit, or `None` when the consumer is gone.
 fn poll_credit<'a>(
-    completions: &'a Sender<Completion>,
+    completions: &'a Sender<Box<Completion>>,
     waiting: &mut Option<WaitForCredit<'a>>,
     cx: &mut Context<'_>,
 ) -> Poll<Option<Credit<'a>>> {

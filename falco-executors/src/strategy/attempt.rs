@@ -5,8 +5,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use falco_core::{
-    Activation, AttemptReason, Completion, Error, ErrorKind, Event, Invocation, Outcome, Pending,
-    Result, WaitReason,
+    Activation, AttemptReason, Completion, Error, ErrorKind, Event, Invocation, Outcome, Result,
+    WaitReason,
 };
 use futures_util::FutureExt as _;
 use futures_util::future::{Either, select};
@@ -14,55 +14,74 @@ use tokio::time::{Instant, sleep};
 
 use super::caught::caught;
 use super::collector::Lease;
-use super::execution::Execution;
+use super::execution::{End, Execution};
 use super::options::{Delays, ExecutionOptions};
 use super::stragglers::Stragglers;
 
 /// Turns an invocation into its completion, whatever happens on the way: one future in, one value out.
 ///
 /// Dropped, the invocation leaves no completion, and its activations are released as abandoned.
-pub(super) async fn attempt(execution: &Execution, invocation: Invocation) -> Completion {
+///
+/// Completions are large, and handed on several times before they are taken: in a box, each time costs a pointer.
+#[expect(
+    clippy::manual_async_fn,
+    reason = "an async fn holds its arguments twice, for as long as it is in flight"
+)]
+pub(super) fn attempt(
+    execution: &Execution,
+    invocation: Invocation,
+) -> impl Future<Output = Box<Completion>> + Send {
+    async move { complete(execution, &invocation).await }
+}
+
+async fn complete(execution: &Execution, invocation: &Invocation) -> Box<Completion> {
     let taken_in = Instant::now();
-    let _ = invocation.report(&Event::Admitted { invocation: &invocation });
+    let _ = invocation.report(&Event::Admitted { invocation });
     let mut attempts = 0;
-    let (outcome, lease) = settle(execution, &invocation, &mut attempts).await;
-    let completion = Completion::new(
+    let (outcome, lease) = match settle(execution, invocation, &mut attempts).await {
+        Ok(Ok((activation, lease))) => (Outcome::from_activation(*activation), lease),
+        Ok(Err(error)) => (Outcome::from_error(error), None),
+        Err(end) => (end.outcome(), None),
+    };
+    let mut completion = Box::new(Completion::new(
         invocation.run().clone(),
         invocation.stage().clone(),
         invocation.id().clone(),
         outcome,
         execution.clock.wall_at(taken_in),
         taken_in.elapsed(),
-    )
-    .with_attempts(attempts);
+    ));
+    completion.attempts = attempts;
     let _ = invocation.report(&Event::Completed { completion: &completion });
     // Not before the monitors have seen it: a journal must not lose what the provider then deletes.
     take(lease);
     completion
 }
 
-/// What an invocation ends as, with the lease on the activation that answered, where one has to be released.
-type Settled<'a> = (Outcome, Option<Lease<'a>>);
+/// What came of one attempt, with the lease on its activation where it was submitted.
+///
+/// In a box, because activations are large, and each future that hands one on moves it.
+type Answer<'a> = Result<(Box<Activation>, Option<Lease<'a>>)>;
 
 /// Pursues an invocation until it is settled, its deadline passes, or the execution ends.
 async fn settle<'a>(
     execution: &'a Execution,
     invocation: &Invocation,
     attempts: &mut u32,
-) -> Settled<'a> {
+) -> Result<Answer<'a>, End> {
     let deadline = invocation.deadline().map(|deadline| execution.clock.until(deadline));
     let mut expired = deadline.map(|left| Box::pin(sleep(left)));
     let mut pursuit = pin!(pursue(execution, invocation, attempts));
     std::future::poll_fn(|cx| {
         if let Some(end) = execution.ended() {
-            return Poll::Ready((end.outcome(), None));
+            return Poll::Ready(Err(end));
         }
         if let Some(expired) = &mut expired
             && expired.as_mut().poll(cx).is_ready()
         {
-            return Poll::Ready((Outcome::DeadlineExceeded, None));
+            return Poll::Ready(Err(End::DeadlineExceeded));
         }
-        pursuit.as_mut().poll(cx)
+        pursuit.as_mut().poll(cx).map(Ok)
     })
     .await
 }
@@ -72,7 +91,7 @@ async fn pursue<'a>(
     execution: &'a Execution,
     first: &Invocation,
     attempts: &mut u32,
-) -> Settled<'a> {
+) -> Answer<'a> {
     let mut repeats = Repeats::new(&execution.options);
     let mut reason = AttemptReason::First;
     let mut latest: Option<Box<Invocation>> = None;
@@ -94,17 +113,12 @@ async fn pursue<'a>(
                 repeats.after(error, current)
             }
         };
-        let Some(delay) = delay else {
-            return match answer {
-                Ok((activation, lease)) => (Outcome::from_activation(activation), lease),
-                Err(error) => (Outcome::from_error(error), None),
-            };
-        };
+        let Some(delay) = delay else { return answer };
         // Released before the wait: layers count it as in flight until then, and the next attempt needs the room.
         let_go(answer);
-        let next = copy.as_deref().unwrap_or(current).next_attempt();
+        let next = Box::new(copy.as_deref().unwrap_or(current).next_attempt());
         wait(&next, delay).await;
-        latest = Some(Box::new(next));
+        latest = Some(next);
     }
 }
 
@@ -145,9 +159,6 @@ impl<'a> Repeats<'a> {
         Some(delay.max(error.retry_after().unwrap_or_default()))
     }
 }
-
-/// What came of one attempt, with the lease on its activation where it was submitted.
-type Answer<'a> = Result<(Activation, Option<Lease<'a>>)>;
 
 fn is_success(answer: &Answer<'_>) -> bool {
     answer.as_ref().is_ok_and(|(activation, _)| activation.is_success())
@@ -245,20 +256,24 @@ async fn call<'a>(
     invocation: &Invocation,
     reason: AttemptReason,
 ) -> Answer<'a> {
-    if let Some(pending) = invocation.submitted() {
-        return collect(execution, invocation, pending.clone()).await;
-    }
-    let _ = invocation.report(&Event::Attempt { invocation, reason });
-    let (platform, deployment) = (&*execution.platform, &*execution.deployment);
-    if execution.submit {
-        let submission = async { platform.submit(deployment, invocation).await };
-        let accepted = caught(platform, "submit", submission).await;
-        collect(execution, invocation, reported(invocation, accepted)?).await
+    let mut awaited = if let Some(pending) = invocation.submitted() {
+        execution.collector.watch(invocation, pending.clone())?
     } else {
-        let invocation_call = async { platform.invoke(deployment, invocation).await };
-        let activation = caught(platform, "invoke", invocation_call).await;
-        Ok((reported(invocation, activation)?, None))
-    }
+        let _ = invocation.report(&Event::Attempt { invocation, reason });
+        let (platform, deployment) = (&*execution.platform, &*execution.deployment);
+        if !execution.submit {
+            let held_open = async { platform.invoke(deployment, invocation).await };
+            let activation = caught(platform, "invoke", held_open).await;
+            return Ok((Box::new(reported(invocation, activation)?), None));
+        }
+        let submission = async { platform.submit(deployment, invocation).await };
+        let pending = reported(invocation, caught(platform, "submit", submission).await)?;
+        let awaited = execution.collector.watch(invocation, pending.clone())?;
+        let _ = invocation.report(&Event::Submitted { invocation, pending: &pending });
+        awaited
+    };
+    let activation = awaited.answer().await?;
+    Ok((activation, Some(awaited.into_lease())))
 }
 
 fn reported<T>(invocation: &Invocation, answer: Result<T>) -> Result<T> {
@@ -266,18 +281,4 @@ fn reported<T>(invocation: &Invocation, answer: Result<T>) -> Result<T> {
         let _ = invocation.report(&Event::CallFailed { invocation, error });
     }
     answer
-}
-
-/// Waits for the answer to what was accepted, by this process or an earlier one.
-async fn collect<'a>(
-    execution: &'a Execution,
-    invocation: &Invocation,
-    pending: Pending,
-) -> Answer<'a> {
-    let awaited = execution.collector.watch(invocation, pending.clone())?;
-    if invocation.submitted().is_none() {
-        let _ = invocation.report(&Event::Submitted { invocation, pending: &pending });
-    }
-    let (activation, lease) = awaited.answer().await?;
-    Ok((activation, Some(lease)))
 }

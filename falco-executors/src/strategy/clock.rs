@@ -26,9 +26,4 @@ impl Clock {
     pub(super) fn until(&self, time: SystemTime) -> Duration {
         time.duration_since(self.wall_at(Instant::now())).unwrap_or_default()
     }
-
-    /// How long ago the wall showed `time`; zero when it is still to come.
-    pub(super) fn since(&self, time: SystemTime) -> Duration {
-        self.wall_at(Instant::now()).duration_since(time).unwrap_or_default()
-    }
 }

@@ -1,6 +1,7 @@
 //! One batched collector for everything that was submitted.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -13,7 +14,7 @@ use falco_core::{
 };
 use futures_util::future::join;
 use tokio::sync::{Notify, oneshot};
-use tokio::task::yield_now;
+use tokio::task::{unconstrained, yield_now};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::asynchronous::Patience;
@@ -63,7 +64,7 @@ struct State {
 struct Waiting {
     pending: Pending,
     expires: Instant,
-    answer: oneshot::Sender<Result<Activation>>,
+    answer: oneshot::Sender<Result<Box<Activation>>>,
 }
 
 impl Collector {
@@ -95,26 +96,28 @@ impl Collector {
         if invocation.is_monitored() {
             self.reporter.get_or_init(|| invocation.clone());
         }
+        let now = Instant::now();
         // What an earlier process submitted may be older than all patience, and still be there to be collected.
-        let age = self.clock.since(pending.submitted_at);
+        let age = self.clock.wall_at(now).duration_since(pending.submitted_at).unwrap_or_default();
         let patience = self.patience.saturating_sub(age).max(self.margin);
-        let expires = Instant::now() + patience.min(FOREVER);
+        let expires = now + patience.min(FOREVER);
         let (answer, answered) = oneshot::channel();
         let id = pending.id.clone();
-        let mut state = self.lock();
-        if state.waiting.contains_key(&id) {
-            drop(state);
-            let message = format!("the platform has given two activations the id {id}");
-            return Err(self.error(ErrorKind::Protocol, message));
-        }
+        let state = &mut *self.lock();
         if state.waiting.is_empty() {
             self.arrived.notify_one();
         }
+        match state.waiting.entry(id.clone()) {
+            Entry::Vacant(entry) => entry.insert(Waiting { pending, expires, answer }),
+            Entry::Occupied(_) => {
+                let message = format!("the platform has given two activations the id {id}");
+                return Err(self.error(ErrorKind::Protocol, message));
+            }
+        };
         if state.next_expiry.is_none_or(|next| expires < next) {
             state.next_expiry = Some(expires);
             self.earlier.notify_one();
         }
-        state.waiting.insert(id.clone(), Waiting { pending, expires, answer });
         Ok(Awaited { answered, lease: Lease { collector: self, id, release: Release::Abandoned } })
     }
 
@@ -186,7 +189,7 @@ impl Collector {
         };
         let mut duplicates = Vec::new();
         let mut state = self.lock();
-        for activation in finished {
+        for activation in finished.into_iter().map(Box::new) {
             match state.waiting.remove(&activation.id) {
                 Some(waiting) => waiting.answer(Ok(activation)),
                 None => duplicates.push(activation.id),
@@ -269,31 +272,37 @@ impl Drop for Collector {
 }
 
 impl Waiting {
-    fn answer(self, answer: Result<Activation>) {
+    fn answer(self, answer: Result<Box<Activation>>) {
         // Whoever does not wait any more has dropped its lease, and is not in the map.
         let _ = self.answer.send(answer);
     }
 }
 
-/// An activation whose answer is to come.
+/// An activation whose answer is to come. Dropped, the activation is abandoned.
 #[derive(Debug)]
 pub(super) struct Awaited<'a> {
-    answered: oneshot::Receiver<Result<Activation>>,
+    answered: oneshot::Receiver<Result<Box<Activation>>>,
     lease: Lease<'a>,
 }
 
 impl<'a> Awaited<'a> {
-    /// Waits for the answer. Dropped, the activation is abandoned.
+    /// Waits for the answer.
     ///
     /// # Errors
     ///
     /// `Lost` when there will be none, or patience has run out.
-    pub(super) async fn answer(self) -> Result<(Activation, Lease<'a>)> {
-        match self.answered.await {
-            Ok(answer) => Ok((answer?, self.lease)),
+    pub(super) async fn answer(&mut self) -> Result<Box<Activation>> {
+        // The runtime's budget is for what comes from outside: answers that are there are handed on in one go.
+        match unconstrained(&mut self.answered).await {
+            Ok(answer) => answer,
             // The collector drops a sender only after it has used it.
             Err(_) => std::future::pending().await,
         }
+    }
+
+    /// What is left once the answer is there.
+    pub(super) fn into_lease(self) -> Lease<'a> {
+        self.lease
     }
 }
 

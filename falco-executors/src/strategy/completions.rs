@@ -12,13 +12,13 @@ use tokio_util::task::AbortOnDropHandle;
 /// The completions of an execution. Dropping it aborts the task that drives the execution.
 #[derive(Debug)]
 pub(super) struct Completions {
-    arrived: mpsc::Receiver<Completion>,
+    arrived: mpsc::Receiver<Box<Completion>>,
     task: Option<AbortOnDropHandle<()>>,
 }
 
 impl Completions {
     pub(super) fn new(
-        arrived: mpsc::Receiver<Completion>,
+        arrived: mpsc::Receiver<Box<Completion>>,
         task: tokio::task::JoinHandle<()>,
     ) -> Self {
         Self { arrived, task: Some(AbortOnDropHandle::new(task)) }
@@ -30,7 +30,7 @@ impl Stream for Completions {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Completion>> {
         if let Some(completion) = ready!(self.arrived.poll_recv(cx)) {
-            return Poll::Ready(Some(completion));
+            return Poll::Ready(Some(*completion));
         }
         let Some(task) = &mut self.task else { return Poll::Ready(None) };
         let joined = ready!(Pin::new(task).poll(cx));

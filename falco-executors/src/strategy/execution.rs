@@ -90,7 +90,7 @@ impl Execution {
         shape: Shape,
         options: ExecutionOptions,
         target: &Target,
-        completions: &mpsc::Sender<Completion>,
+        completions: &mpsc::Sender<Box<Completion>>,
     ) -> Self {
         let platform = target.platform.clone();
         let deployment = target.deployment.clone();
@@ -144,7 +144,7 @@ async fn drive(
     options: ExecutionOptions,
     target: Target,
     invocations: BoxStream<'static, Invocation>,
-    completions: mpsc::Sender<Completion>,
+    completions: mpsc::Sender<Box<Completion>>,
 ) {
     let execution = Execution::new(shape, options, &target, &completions);
     let execution = &execution;
@@ -180,7 +180,7 @@ struct Attempts<'a, A, S> {
 
 impl<A, S> Attempts<'_, A, S>
 where
-    A: Future<Output = Completion>,
+    A: Future<Output = Box<Completion>>,
     S: Fn(Invocation) -> A,
 {
     /// Goes on as far as possible; ready when all is done. With `end`, all is done now.

@@ -31,7 +31,7 @@ const MAX_MICROS: u64 = 24 * 3600 * 1_000_000;
 #[derive(Debug)]
 pub(super) struct Stragglers {
     speculation: Speculation,
-    completions: Sender<Completion>,
+    completions: Sender<Box<Completion>>,
     // Locked by the driving task only; a mutex because its attempts have to be `Send`.
     state: Mutex<State>,
 }
@@ -55,10 +55,10 @@ struct State {
 
 type Key = (Instant, u64);
 /// None for an extra one.
-type Credit = Option<OwnedPermit<Completion>>;
+type Credit = Option<OwnedPermit<Box<Completion>>>;
 
 struct WaitForCredit(Pin<Box<dyn Future<Output = Reserved> + Send>>);
-type Reserved = Result<OwnedPermit<Completion>, SendError<()>>;
+type Reserved = Result<OwnedPermit<Box<Completion>>, SendError<()>>;
 
 impl fmt::Debug for WaitForCredit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -67,7 +67,7 @@ impl fmt::Debug for WaitForCredit {
 }
 
 impl Stragglers {
-    pub(super) fn new(speculation: Speculation, completions: Sender<Completion>) -> Self {
+    pub(super) fn new(speculation: Speculation, completions: Sender<Box<Completion>>) -> Self {
         #[expect(clippy::expect_used, reason = "the bounds are constants, and in order")]
         let latencies = Histogram::new_with_bounds(1, MAX_MICROS, 2).expect("bounds in order");
         let state = State {
