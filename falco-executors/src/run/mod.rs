@@ -2,13 +2,14 @@
 
 mod admission;
 mod control;
-mod deploy;
 mod derive;
 mod driver_ext;
+mod functions;
 mod graph;
 mod guard;
 mod hub;
 mod ids;
+mod node;
 mod options;
 mod outcome;
 mod session;

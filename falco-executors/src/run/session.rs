@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use falco_core::{
@@ -12,13 +12,12 @@ use falco_core::{
 };
 use futures_core::Stream;
 use futures_util::{FutureExt, StreamExt, stream};
-use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::admission::Admission;
 use super::control::{Inputs, StageControl};
-use super::deploy::{check_run_id, clash, deployment_name, is_same};
+use super::functions::{Functions, check_run_id, deployment_name};
 use super::guard::{guard, panicked};
 use super::hub::{Hub, StageMonitor};
 use super::options::{Keep, RunOptions, owner_from_environment};
@@ -68,14 +67,8 @@ pub struct Session {
     ownership: Ownership,
     pub(super) hub: Arc<Hub>,
     started: Instant,
-    functions: Mutex<Vec<Arc<Function>>>,
+    pub(super) functions: Functions,
     _watcher: Option<AbortOnDropHandle<()>>,
-}
-
-/// A function of the run, deployed at most once.
-struct Function {
-    function: Deployable,
-    deployment: AsyncMutex<Option<Arc<Deployment>>>,
 }
 
 impl Session {
@@ -110,7 +103,7 @@ impl Session {
             ownership,
             hub,
             started: Instant::now(),
-            functions: Mutex::default(),
+            functions: Functions::default(),
             _watcher: watcher,
         })
     }
@@ -141,7 +134,7 @@ impl Session {
     /// `InvalidInput` for another function under a name that this run uses already; `Cancelled` when the run stops;
     /// else as [`Platform::deploy`](falco_core::Platform::deploy).
     pub async fn deploy(&self, function: &Deployable) -> Result<Arc<Deployment>> {
-        let entry = self.entry(function)?;
+        let entry = self.functions.entry(function)?;
         let mut slot = entry.deployment.lock().await;
         if let Some(deployment) = &*slot {
             return Ok(deployment.clone());
@@ -184,7 +177,7 @@ impl Session {
     ) -> Result<()> {
         let functions: Vec<&Deployable> = functions.into_iter().collect();
         for function in &functions {
-            self.entry(function)?;
+            self.functions.entry(function)?;
         }
         // What has begun is waited for, since a deployment that is dropped half-way may leave something behind; what
         // has not begun when one fails does not begin.
@@ -263,7 +256,7 @@ impl Session {
                 Err(error)
             }
             _ => {
-                self.lock_functions().retain(|entry| !entry.holds(deployment));
+                self.functions.forget(deployment);
                 let _ = self.hub.event(&Event::Removed { deployment });
                 Ok(())
             }
@@ -303,13 +296,7 @@ impl Session {
 
     /// What this run has deployed and not removed.
     pub fn deployments(&self) -> Vec<Arc<Deployment>> {
-        self.lock_functions().iter().filter_map(|entry| entry.deployed()).collect()
-    }
-
-    /// The deployment of a function that this run has deployed and not removed.
-    pub(super) fn deployment_of(&self, function: &Deployable) -> Option<Arc<Deployment>> {
-        let functions = self.lock_functions();
-        functions.iter().find(|entry| entry.function.name == function.name)?.deployed()
+        self.functions.deployments()
     }
 
     /// The report of a run made of stages that were executed one by one.
@@ -329,22 +316,6 @@ impl Session {
             Leftover { deployment: (*deployment).clone(), error: error.clone() }
         };
         self.deployments().into_iter().map(left).collect()
-    }
-
-    fn entry(&self, function: &Deployable) -> Result<Arc<Function>> {
-        let mut functions = self.lock_functions();
-        match functions.iter().find(|entry| entry.function.name == function.name) {
-            Some(entry) if is_same(&entry.function, function) => Ok(entry.clone()),
-            Some(entry) => Err(clash(&entry.function, function)),
-            None => {
-                let entry = Arc::new(Function {
-                    function: function.clone(),
-                    deployment: AsyncMutex::new(None),
-                });
-                functions.push(entry.clone());
-                Ok(entry)
-            }
-        }
     }
 
     /// Removes what a deployment that failed or was stopped may have left.
@@ -371,21 +342,6 @@ impl Session {
     fn stopped(&self) -> Error {
         let default = || Error::new(ErrorKind::Cancelled, "the run was stopped");
         self.hub.reason().cloned().unwrap_or_else(default)
-    }
-
-    fn lock_functions(&self) -> MutexGuard<'_, Vec<Arc<Function>>> {
-        self.functions.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Function {
-    /// The deployment, unless it is being made just now.
-    fn deployed(&self) -> Option<Arc<Deployment>> {
-        self.deployment.try_lock().ok()?.clone()
-    }
-
-    fn holds(&self, deployment: &Deployment) -> bool {
-        self.deployed().is_some_and(|ours| ours.name == deployment.name)
     }
 }
 

@@ -1,6 +1,9 @@
-//! What a run's deployments are called, and which function is which.
+//! The functions of a run: what their deployments are called, and which is deployed already.
 
-use falco_core::{Deployable, Error, Result, RunId};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use falco_core::{Deployable, Deployment, Error, Result, RunId};
+use tokio::sync::Mutex as AsyncMutex;
 
 /// The longest function name that every platform takes; see [`Deployable::validate`].
 const MAX_NAME: usize = 63;
@@ -32,8 +35,68 @@ pub(super) fn deployment_name(function: &str, run: &RunId) -> String {
     format!("{stem}-{:08x}-{run}", hash as u32)
 }
 
+/// The functions of a run, each deployed at most once.
+#[derive(Default)]
+pub(super) struct Functions(Mutex<Vec<Arc<Function>>>);
+
+/// A function of the run.
+pub(super) struct Function {
+    function: Deployable,
+    /// Locked while it is being deployed, so that whoever asks for the same function waits.
+    pub(super) deployment: AsyncMutex<Option<Arc<Deployment>>>,
+}
+
+impl Functions {
+    /// The entry of a function.
+    ///
+    /// # Errors
+    ///
+    /// When another function has its name.
+    pub(super) fn entry(&self, function: &Deployable) -> Result<Arc<Function>> {
+        let mut functions = self.lock();
+        match functions.iter().find(|entry| entry.function.name == function.name) {
+            Some(entry) if is_same(&entry.function, function) => Ok(entry.clone()),
+            Some(entry) => Err(clash(&entry.function, function)),
+            None => {
+                let deployment = AsyncMutex::new(None);
+                let entry = Arc::new(Function { function: function.clone(), deployment });
+                functions.push(entry.clone());
+                Ok(entry)
+            }
+        }
+    }
+
+    /// What is deployed now.
+    pub(super) fn deployments(&self) -> Vec<Arc<Deployment>> {
+        self.lock().iter().filter_map(|entry| entry.deployed()).collect()
+    }
+
+    /// The deployment of a function, if it is deployed now.
+    pub(super) fn deployment_of(&self, function: &Deployable) -> Option<Arc<Deployment>> {
+        self.lock().iter().find(|entry| entry.function.name == function.name)?.deployed()
+    }
+
+    /// Takes note that a deployment is gone.
+    pub(super) fn forget(&self, deployment: &Deployment) {
+        self.lock().retain(|entry| {
+            entry.deployed().is_none_or(|deployed| deployed.name != deployment.name)
+        });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Arc<Function>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Function {
+    /// The deployment, unless it is being made just now.
+    fn deployed(&self) -> Option<Arc<Deployment>> {
+        self.deployment.try_lock().ok()?.clone()
+    }
+}
+
 /// Whether both are the same function: one deployment serves them.
-pub(super) fn is_same(left: &Deployable, right: &Deployable) -> bool {
+fn is_same(left: &Deployable, right: &Deployable) -> bool {
     left.name == right.name
         && left.runtime == right.runtime
         && left.entry_point() == right.entry_point()
@@ -42,7 +105,7 @@ pub(super) fn is_same(left: &Deployable, right: &Deployable) -> bool {
 }
 
 /// The error for two functions that share a name and nothing else.
-pub(super) fn clash(left: &Deployable, right: &Deployable) -> Error {
+fn clash(left: &Deployable, right: &Deployable) -> Error {
     let difference = if left.runtime != right.runtime {
         "runtimes"
     } else if left.entry_point() != right.entry_point() {
