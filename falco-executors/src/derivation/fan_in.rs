@@ -51,6 +51,11 @@ impl Derivation for FanIn {
                 context.upstream.len()
             )));
         }
+        let names = self.names.as_deref().unwrap_or_default();
+        if let Some(twice) = (1..names.len()).find(|&at| names[..at].contains(&names[at])) {
+            let message = format!("stage {:?} names two lists {:?}", context.stage, names[twice]);
+            return Err(Error::invalid_input(message));
+        }
         Ok(Box::new(All { context, names: self.names.clone(), results: Vec::new() }))
     }
 }

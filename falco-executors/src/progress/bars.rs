@@ -29,11 +29,8 @@ struct Bar {
 }
 
 impl Bars {
-    pub(super) fn new() -> Self {
-        Self {
-            all: MultiProgress::with_draw_target(ProgressDrawTarget::stderr()),
-            bars: Vec::new(),
-        }
+    pub(super) fn new(target: ProgressDrawTarget) -> Self {
+        Self { all: MultiProgress::with_draw_target(target), bars: Vec::new() }
     }
 
     pub(super) fn show(&mut self, at: usize, stage: &mut StageProgress) {
@@ -109,7 +106,87 @@ fn style(template: &str) -> ProgressStyle {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use indicatif::TermLike;
+
     use super::*;
+
+    /// A terminal that keeps everything that was ever written.
+    #[derive(Clone, Debug, Default)]
+    struct Paper(Arc<Mutex<String>>);
+
+    impl Paper {
+        fn text(&self) -> String {
+            self.0.lock().unwrap().clone()
+        }
+    }
+
+    impl TermLike for Paper {
+        fn width(&self) -> u16 {
+            120
+        }
+
+        fn move_cursor_up(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn move_cursor_down(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn move_cursor_right(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn move_cursor_left(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn write_line(&self, text: &str) -> io::Result<()> {
+            self.write_str(&format!("{text}\n"))
+        }
+
+        fn write_str(&self, text: &str) -> io::Result<()> {
+            self.0.lock().unwrap().push_str(text);
+            Ok(())
+        }
+
+        fn clear_line(&self) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn flush(&self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_bar_shows_its_stage_until_the_end() {
+        let paper = Paper::default();
+        let mut bars = Bars::new(ProgressDrawTarget::term_like(Box::new(paper.clone())));
+        let mut stage = StageProgress::new("map".into());
+        bars.show(0, &mut stage);
+        assert_eq!(paper.text(), "", "a stage that waits has no bar");
+        stage.sized(4);
+        stage.start();
+        stage.done = 4;
+        stage.finish(None);
+        bars.show(0, &mut stage);
+        assert!(paper.text().contains("] 4/4 in "), "{}", paper.text());
+    }
+
+    #[test]
+    fn a_bar_of_a_failed_stage_says_why() {
+        let paper = Paper::default();
+        let mut bars = Bars::new(ProgressDrawTarget::term_like(Box::new(paper.clone())));
+        let mut stage = StageProgress::new("map".into());
+        stage.start();
+        stage.finish(Some("out of order".to_owned()));
+        bars.show(0, &mut stage);
+        assert!(paper.text().contains("0 out of order"), "{}", paper.text());
+    }
 
     #[test]
     fn the_templates_are_valid() {

@@ -11,6 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use falco_core::{Event, Monitor, StageName, Verdict};
 
 use bars::Bars;
+use indicatif::ProgressDrawTarget;
 use lines::Lines;
 use stage::StageProgress;
 
@@ -45,7 +46,7 @@ impl Progress {
     /// Bars when stderr is a terminal, else plain lines every few seconds. It writes to stderr only.
     pub fn stderr() -> Self {
         if io::stderr().is_terminal() {
-            Self::new(Display::Bars(Bars::new()))
+            Self::new(Display::Bars(Bars::new(ProgressDrawTarget::stderr())))
         } else {
             Self::lines(io::stderr())
         }

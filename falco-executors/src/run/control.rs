@@ -110,20 +110,21 @@ impl StageControl {
         if failed > 0 {
             return (StageState::Failed, Some(self.failures(failed, counts.entered())));
         }
-        if let Some(upstream) = self.upstream_failed.get() {
-            let message = format!("stage {:?} follows {upstream:?}, which failed", self.stage);
-            let error = Error::new(ErrorKind::Cancelled, message);
-            return (StageState::UpstreamFailed, Some(error));
-        }
+        let upstream = self.upstream_failed.get();
         let is_complete =
             counts.cancelled == 0 && counts.skipped == 0 && self.exhausted.load(SeqCst);
-        if is_complete {
+        if upstream.is_none() && is_complete {
             return (StageState::Succeeded, None);
         }
-        let message = format!("stage {:?} was stopped", self.stage);
-        let error = Error::new(ErrorKind::Cancelled, message);
-        let state = if run_is_stopped { StageState::Stopped } else { StageState::Failed };
-        (state, Some(error))
+        let (state, message) = match upstream {
+            _ if run_is_stopped => (StageState::Stopped, "was stopped with the run".to_owned()),
+            Some(upstream) => {
+                (StageState::UpstreamFailed, format!("follows {upstream:?}, which did not succeed"))
+            }
+            None => (StageState::Failed, "was stopped before its inputs had ended".to_owned()),
+        };
+        let message = format!("stage {:?} {message}", self.stage);
+        (state, Some(Error::new(ErrorKind::Cancelled, message)))
     }
 
     fn failures(&self, failed: u64, entered: u64) -> Error {

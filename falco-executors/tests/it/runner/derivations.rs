@@ -109,6 +109,8 @@ fn fan_in_sorts_by_stage_and_id() {
     assert_eq!(lines(derive(&FanIn::new(), &["a"], &[]).unwrap()), [r#"00000000 {"results":[]}"#]);
     let error = derive(&FanIn::named(["one"]), &["a", "b"], &[]).unwrap_err().to_string();
     assert!(error.contains("\"next\"") && error.contains("2 stages"), "{error}");
+    let error = derive(&FanIn::named(["one", "one"]), &["a", "b"], &[]).unwrap_err().to_string();
+    assert!(error.contains("\"one\""), "{error}");
 }
 
 #[test]
