@@ -1,1 +1,21 @@
-//! Falco on this machine: functions as warm worker processes.
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod answer;
+mod config;
+mod functions;
+mod guardian;
+mod interpreter;
+mod job;
+mod log;
+mod memory;
+mod package;
+mod platform;
+mod pool;
+mod process;
+mod state;
+mod submissions;
+mod worker;
+
+pub use config::LocalConfig;
+pub use platform::LocalPlatform;

@@ -1,0 +1,54 @@
+//! One activation on its way to a worker.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use falco_core::{Activation, ActivationId, Error, Payload, Result};
+use tokio::sync::oneshot;
+
+use crate::submissions::Submissions;
+
+/// An activation that waits for a worker or runs on one.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) id: ActivationId,
+    pub(crate) payload: Payload,
+    pub(crate) queued_at: Instant,
+    pub(crate) reply: Reply,
+}
+
+/// Who waits for the activation.
+#[derive(Debug)]
+pub(crate) enum Reply {
+    /// The future of an `invoke`.
+    Caller(oneshot::Sender<Result<Activation>>),
+    /// Nobody yet: it was submitted, and will be collected.
+    Submission { all: Arc<Submissions>, abandoned: Arc<AtomicBool> },
+}
+
+impl Job {
+    /// Whether nobody wants the result any more: the future was dropped, or the submission abandoned.
+    pub(crate) fn is_unwanted(&self) -> bool {
+        match &self.reply {
+            Reply::Caller(caller) => caller.is_closed(),
+            Reply::Submission { abandoned, .. } => abandoned.load(Ordering::Relaxed),
+        }
+    }
+
+    pub(crate) fn answer(self, result: Result<Activation>) {
+        match self.reply {
+            // A caller that has gone away is no error.
+            Reply::Caller(caller) => drop(caller.send(result)),
+            Reply::Submission { all, .. } => all.finish(&self.id, result),
+        }
+    }
+
+    /// The function went away before a worker could take or finish the job.
+    pub(crate) fn refuse(self, error: Error) {
+        match self.reply {
+            Reply::Caller(caller) => drop(caller.send(Err(error))),
+            Reply::Submission { all, .. } => all.forget(&self.id),
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! The platform itself.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use falco_core::{
+    Activation, ActivationId, ActivationLog, AsyncPlatform, Capabilities, Collected, Deployable,
+    Deployment, Error, ErrorKind, Invocation, Pending, Platform, Release, Result, Scaling,
+    async_trait,
+};
+use tokio::sync::oneshot;
+
+use crate::config::{LocalConfig, MEMORY_MIB, TIMEOUT};
+use crate::functions::Functions;
+use crate::guardian::Guardian;
+use crate::interpreter;
+use crate::job::{Job, Reply};
+use crate::log::Logs;
+use crate::pool::{Pool, Shared};
+use crate::state::State;
+use crate::submissions::Submissions;
+
+pub(crate) const NAME: &str = "local";
+
+/// Activations in flight for each worker that keep it busy while results travel: with 2, a no-op function reaches half
+/// of the rate that it has with 16.
+const IN_FLIGHT_PER_WORKER: u32 = 16;
+
+/// How long to wait before asking again for activations that still run.
+const POLL_AFTER: Duration = Duration::from_millis(2);
+
+/// Functions as warm worker processes on this machine.
+///
+/// Dropped, it ends every worker and waits until they are gone; what is deployed stays and can be
+/// [fetched](Platform::fetch_deployment) by another process. An `invoke` whose future is dropped is taken out of the
+/// queue, or its worker is ended.
+///
+/// # Examples
+///
+/// ```no_run
+/// use falco_core::{Deployable, Invocation, Payload, Platform};
+/// use falco_local::{LocalConfig, LocalPlatform};
+///
+/// # async fn example() -> falco_core::Result<()> {
+/// let platform = LocalPlatform::new(LocalConfig::from_env()?)?;
+/// let source = "def main(args):\n    return {'double': 2 * args['n']}\n";
+/// let deployment = platform.deploy(&Deployable::from_source("double", "python:3".parse()?, source)).await?;
+/// let invocation = Invocation::new("run", "stage", "1", Payload::from_bytes(r#"{"n":21}"#)?);
+/// let activation = platform.invoke(&deployment, &invocation).await?;
+/// println!("{:?} on worker {:?}", activation.outcome, activation.container);
+/// platform.remove(&deployment).await?;
+/// # Ok(())
+/// # }
+/// ```
+pub struct LocalPlatform(Arc<Inner>);
+
+struct Inner {
+    functions: Functions,
+    submissions: Arc<Submissions>,
+    runtimes: Vec<String>,
+    next_activation: AtomicU64,
+}
+
+impl LocalPlatform {
+    /// Opens the state directory of `config`, and removes what killed drivers have left in it.
+    ///
+    /// No process is started before the first invocation. The only files it reads are its own.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for a zero in `config`, `Unavailable` for a directory that cannot be used.
+    pub fn new(config: LocalConfig) -> Result<Self> {
+        let at = |error: Error| error.with_platform(NAME);
+        config.validate().map_err(at)?;
+        let state = State::open(&config.directory).map_err(at)?;
+        let runtimes = interpreter::available(config.environment.get("PATH").map(AsRef::as_ref));
+        let host = rustix::system::uname().nodename().to_str().ok().map(str::to_owned);
+        let logs = Logs::new(config.retained_logs);
+        let shared = Shared { config, guardian: Guardian::default(), logs, host };
+        Ok(Self(Arc::new(Inner {
+            functions: Functions::new(state, shared),
+            submissions: Arc::default(),
+            runtimes,
+            next_activation: AtomicU64::new(0),
+        })))
+    }
+
+    fn config(&self) -> &LocalConfig {
+        &self.0.functions.shared.config
+    }
+
+    /// Runs what touches files and processes away from the tasks, and says in its error what it was about: the
+    /// operation, and the function if it is about one.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        function: &str,
+        work: impl FnOnce(&Functions) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let inner = self.0.clone();
+        let result = tokio::task::spawn_blocking(move || work(&inner.functions)).await;
+        let result = result.unwrap_or_else(|error| {
+            Err(Error::new(ErrorKind::Panicked, "the local platform failed").with_source(&error))
+        });
+        result.map_err(|error| about(error, operation, function))
+    }
+
+    /// The pool of a deployment; one that another process has deployed is loaded.
+    async fn pool(&self, operation: &'static str, deployment: &Deployment) -> Result<Arc<Pool>> {
+        let name = &deployment.name;
+        if deployment.platform != NAME {
+            let message = format!("the deployment is one of {}", deployment.platform);
+            return Err(about(Error::invalid_input(message), operation, name));
+        }
+        if let Some(pool) = self.0.functions.pool(name) {
+            return Ok(pool);
+        }
+        let wanted = name.clone();
+        self.blocking(operation, name, move |functions| Ok(functions.load(&wanted)?.1)).await
+    }
+
+    /// Whether an activation was started by this platform.
+    fn is_ours(&self, id: &ActivationId) -> bool {
+        let number = id.as_str().strip_prefix(self.0.functions.state.driver());
+        number.is_some_and(|number| number.starts_with('-'))
+    }
+
+    /// Checks an invocation, and gives it a place in the queue's order.
+    async fn admit(
+        &self,
+        operation: &'static str,
+        deployment: &Deployment,
+        invocation: &Invocation,
+    ) -> Result<(Arc<Pool>, ActivationId)> {
+        let limit = self.config().max_payload;
+        invocation
+            .payload()
+            .check_argument(Some(limit))
+            .map_err(|error| about(error, operation, &deployment.name))?;
+        let pool = self.pool(operation, deployment).await?;
+        let number = self.0.next_activation.fetch_add(1, Ordering::Relaxed);
+        Ok((pool, ActivationId::new(format!("{}-{number}", self.0.functions.state.driver()))))
+    }
+}
+
+fn about(error: Error, operation: &'static str, function: &str) -> Error {
+    let error = error.with_platform(NAME).with_operation(operation);
+    if function.is_empty() { error } else { error.with_function(function) }
+}
+
+fn job(id: ActivationId, invocation: &Invocation, reply: Reply) -> Job {
+    Job { id, payload: invocation.payload().clone(), queued_at: Instant::now(), reply }
+}
+
+#[async_trait]
+impl Platform for LocalPlatform {
+    fn name(&self) -> &str {
+        NAME
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let config = self.config();
+        Capabilities {
+            submit: true,
+            logs: true,
+            scaling: true,
+            max_payload: Some(config.max_payload),
+            max_submit_payload: Some(config.max_payload),
+            max_result: Some(config.max_result),
+            max_code: None,
+            concurrency: Some(config.max_workers.saturating_mul(IN_FLIGHT_PER_WORKER)),
+            rate: None,
+            memory_mib: Some(MEMORY_MIB),
+            timeout: Some(TIMEOUT),
+            runtimes: self.0.runtimes.clone(),
+        }
+    }
+
+    /// Packs the code and stores it. Processors and activations per worker are not limited here: `scaling.cpus` and
+    /// `scaling.concurrency` have no effect.
+    async fn deploy(&self, function: &Deployable) -> Result<Deployment> {
+        function.validate().map_err(|error| about(error, "deploy", &function.name))?;
+        let function = function.clone();
+        self.blocking("deploy", &function.name.clone(), move |functions| {
+            functions.deploy(&function)
+        })
+        .await
+    }
+
+    async fn fetch_deployment(&self, name: &str) -> Result<Deployment> {
+        let wanted = name.to_owned();
+        let load = move |functions: &Functions| Ok(functions.load(&wanted)?.0);
+        self.blocking("fetch_deployment", name, load).await
+    }
+
+    async fn list_deployments(&self) -> Result<Vec<Deployment>> {
+        self.blocking("list_deployments", "", |functions| {
+            Ok(functions.state.list()?.into_iter().map(|record| record.deployment).collect())
+        })
+        .await
+    }
+
+    async fn scale(&self, deployment: &Deployment, scaling: &Scaling) -> Result<Deployment> {
+        let name = deployment.name.clone();
+        let lacking = [
+            ("cpus", scaling.cpus.is_some()),
+            ("concurrency", scaling.concurrency.is_some_and(|n| n > 1)),
+        ];
+        if let Some((lacking, _)) = lacking.iter().find(|(_, is_asked)| *is_asked) {
+            let error = Error::unsupported(format!("this platform has no {lacking} to set"))
+                .with_hint("set max_instances, memory_mib or timeout");
+            return Err(about(error, "scale", &name));
+        }
+        let scaling = scaling.clone();
+        self.blocking("scale", &deployment.name, move |functions| functions.scale(&name, &scaling))
+            .await
+    }
+
+    async fn remove(&self, deployment: &Deployment) -> Result<()> {
+        let name = deployment.name.clone();
+        self.blocking("remove", &deployment.name, move |functions| functions.remove(&name)).await
+    }
+
+    async fn invoke(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Activation> {
+        let (pool, id) = self.admit("invoke", deployment, invocation).await?;
+        let (caller, answer) = oneshot::channel();
+        pool.submit(job(id, invocation, Reply::Caller(caller)));
+        let result = answer.await.unwrap_or_else(|_| {
+            Err(Error::new(ErrorKind::Panicked, "the worker's thread failed")
+                .with_may_have_run(true))
+        });
+        result.map_err(|error| about(error, "invoke", &deployment.name))
+    }
+}
+
+#[async_trait]
+impl AsyncPlatform for LocalPlatform {
+    async fn submit(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Pending> {
+        let (pool, id) = self.admit("submit", deployment, invocation).await?;
+        let abandoned = self.0.submissions.start(id.clone());
+        let all = self.0.submissions.clone();
+        let pending = Pending::new(id.clone(), SystemTime::now());
+        pool.submit(job(id, invocation, Reply::Submission { all, abandoned }));
+        Ok(pending)
+    }
+
+    async fn collect(&self, _: &Deployment, pending: &[Pending]) -> Result<Collected> {
+        let (finished, missing) = self.0.submissions.collect(pending);
+        // Results live as long as the platform that took the submission. Of ids that are none of ours, and of those of
+        // other platforms that live, nothing is known.
+        let will_never_end = |id: &ActivationId| {
+            self.is_ours(id) || self.0.functions.state.is_of_dead_driver(id.as_str())
+        };
+        let gone: Vec<_> = missing.into_iter().filter(will_never_end).collect();
+        let all = finished.len() + gone.len() == pending.len();
+        let poll_after = if all { Duration::ZERO } else { POLL_AFTER };
+        Ok(Collected { finished, gone, poll_after })
+    }
+
+    fn release(&self, _: &Deployment, activations: &[ActivationId], release: Release) {
+        self.0.submissions.release(activations, release);
+    }
+
+    async fn activation_log(
+        &self,
+        _: &Deployment,
+        activations: &[ActivationId],
+    ) -> Result<Vec<ActivationLog>> {
+        let ended = |id: &&ActivationId| self.is_ours(id) && !self.0.submissions.is_running(id);
+        let ended = activations.iter().filter(ended);
+        Ok(ended.filter_map(|id| self.0.functions.shared.logs.get(id)).collect())
+    }
+}
+
+impl fmt::Debug for LocalPlatform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalPlatform")
+            .field("config", &self.config())
+            .field("driver", &self.0.functions.state.driver())
+            .finish_non_exhaustive()
+    }
+}

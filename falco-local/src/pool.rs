@@ -1,0 +1,287 @@
+//! The workers of one deployment: started as demand rises, stopped when idle.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use falco_core::{Activation, Error, ErrorKind, Result};
+use rustix::process::Pid;
+
+use crate::config::LocalConfig;
+use crate::guardian::Guardian;
+use crate::job::Job;
+use crate::log::Logs;
+use crate::package::Function;
+use crate::process::kill_group;
+use crate::worker::Worker;
+
+/// A worker's thread mostly waits.
+const STACK: usize = 256 * 1024;
+
+/// What all workers of a platform share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: LocalConfig,
+    pub(crate) guardian: Guardian,
+    pub(crate) logs: Logs,
+    pub(crate) host: Option<String>,
+}
+
+/// The sizes in force.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) max_workers: usize,
+    pub(crate) min_workers: usize,
+    pub(crate) timeout: Duration,
+    pub(crate) memory_mib: Option<u32>,
+}
+
+/// A queue, and up to `max_workers` threads that each drive one process. A blocking thread for each worker costs fewer
+/// system calls and switches an activation than tasks would, and there are as many as processors, not as invocations.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    pub(crate) function: Function,
+    pub(crate) shared: Arc<Shared>,
+    state: Mutex<State>,
+    wake: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    queue: VecDeque<Job>,
+    limits: Limits,
+    phase: Phase,
+    /// The process groups of all workers, as far as they have one.
+    workers: HashMap<u64, Option<Pid>>,
+    idle: usize,
+    next_worker: u64,
+    threads: Vec<JoinHandle<()>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Jobs are taken.
+    Open,
+    /// Replaced by newer code: what is queued is run, and no worker stays.
+    Retired,
+    /// Removed: nothing runs any more.
+    Closed,
+}
+
+impl Pool {
+    pub(crate) fn new(function: Function, shared: Arc<Shared>, limits: Limits) -> Arc<Self> {
+        let state = State {
+            queue: VecDeque::new(),
+            limits,
+            phase: Phase::Open,
+            workers: HashMap::new(),
+            idle: 0,
+            next_worker: 0,
+            threads: Vec::new(),
+        };
+        let pool =
+            Arc::new(Self { function, shared, state: Mutex::new(state), wake: Condvar::new() });
+        pool.set_limits(limits);
+        pool
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Queues a job for the next worker that is free.
+    pub(crate) fn submit(self: &Arc<Self>, job: Job) {
+        let mut state = self.lock();
+        if state.phase == Phase::Closed {
+            drop(state);
+            return job.refuse(removed());
+        }
+        state.queue.push_back(job);
+        if state.queue.len() <= state.idle {
+            drop(state);
+            self.wake.notify_one();
+        } else if state.workers.len() < state.limits.max_workers
+            && let Err(error) = self.hire(&mut state, false)
+            && state.workers.is_empty()
+        {
+            let job = state.queue.pop_back();
+            drop(state);
+            if let Some(job) = job {
+                job.answer(Err(error));
+            }
+        }
+    }
+
+    /// Starts a thread for one more worker. `early` ones start their process before there is a job.
+    fn hire(self: &Arc<Self>, state: &mut State, early: bool) -> Result<()> {
+        let id = state.next_worker;
+        state.next_worker += 1;
+        state.threads.retain(|thread| !thread.is_finished());
+        let pool = self.clone();
+        let thread = thread::Builder::new()
+            .name(format!("falco-{}-{id}", self.function.name))
+            .stack_size(STACK)
+            .spawn(move || Worker::new(pool, id).work(early))
+            .map_err(|error| {
+                Error::new(ErrorKind::Unavailable, "a thread for a worker cannot be started")
+                    .with_source(&error)
+            })?;
+        state.workers.insert(id, None);
+        state.threads.push(thread);
+        Ok(())
+    }
+
+    /// Delivers the result of a worker's last job and gives it the next one; `None` sends the worker home.
+    ///
+    /// A worker that finds no job is counted as idle before its result is delivered: the caller's next job must find
+    /// it, and not start another.
+    pub(crate) fn next(
+        &self,
+        done: Option<(Job, Result<Activation>)>,
+        is_warm: bool,
+    ) -> Option<(Job, Limits)> {
+        let mut state = self.lock();
+        let job = state.queue.pop_front();
+        if job.is_none() && is_warm {
+            state.idle += 1;
+        }
+        let limits = state.limits;
+        drop(state);
+        if let Some((job, result)) = done {
+            job.answer(result);
+        }
+        match job {
+            Some(job) => Some((job, limits)),
+            // A worker without a process has no reason to wait.
+            None if !is_warm => None,
+            None => self.wait_for_job(),
+        }
+    }
+
+    fn wait_for_job(&self) -> Option<(Job, Limits)> {
+        let idle_timeout = self.shared.config.idle_timeout;
+        let mut state = self.lock();
+        loop {
+            if let Some(job) = state.queue.pop_front() {
+                state.idle -= 1;
+                return Some((job, state.limits));
+            }
+            let is_surplus = state.workers.len() > state.limits.max_workers;
+            if state.phase != Phase::Open || is_surplus {
+                break;
+            }
+            let (next, waited) =
+                self.wake.wait_timeout(state, idle_timeout).unwrap_or_else(PoisonError::into_inner);
+            state = next;
+            let may_go = state.workers.len() > state.limits.min_workers;
+            if waited.timed_out() && state.queue.is_empty() && may_go {
+                break;
+            }
+        }
+        state.idle -= 1;
+        None
+    }
+
+    /// Notes a worker's process group. False when the function has been removed: the process must not run then.
+    pub(crate) fn attach(&self, worker: u64, group: Pid) -> bool {
+        let mut state = self.lock();
+        if state.phase == Phase::Closed {
+            return false;
+        }
+        state.workers.insert(worker, Some(group));
+        true
+    }
+
+    /// Forgets a worker's process group. After that, the group's number may become another's.
+    pub(crate) fn detach(&self, worker: u64) {
+        if let Some(group) = self.lock().workers.get_mut(&worker) {
+            *group = None;
+        }
+    }
+
+    /// A worker's thread ends.
+    pub(crate) fn leave(self: &Arc<Self>, worker: u64) {
+        let mut state = self.lock();
+        state.workers.remove(&worker);
+        // A job that came while this worker was on its way out has counted on it.
+        if state.queue.len() > state.idle
+            && state.workers.len() < state.limits.max_workers
+            && let Err(error) = self.hire(&mut state, false)
+        {
+            tracing::warn!(%error, "a worker could not be replaced");
+        }
+    }
+
+    /// The sizes in force.
+    pub(crate) fn limits(&self) -> Limits {
+        self.lock().limits
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().phase == Phase::Closed
+    }
+
+    /// Changes the sizes. Workers that are there keep their process; those over the maximum leave when they are idle.
+    pub(crate) fn set_limits(self: &Arc<Self>, limits: Limits) {
+        let mut state = self.lock();
+        state.limits = limits;
+        while state.workers.len() < limits.min_workers && state.phase == Phase::Open {
+            if let Err(error) = self.hire(&mut state, true) {
+                tracing::warn!(%error, "a worker could not be started early");
+                break;
+            }
+        }
+        let waiting = state.queue.len().saturating_sub(state.idle);
+        let wanted = (state.workers.len() + waiting).min(limits.max_workers);
+        while state.workers.len() < wanted && state.phase == Phase::Open {
+            if self.hire(&mut state, false).is_err() {
+                break;
+            }
+        }
+        drop(state);
+        self.wake.notify_all();
+    }
+
+    /// Lets the workers finish what is queued, and then go.
+    pub(crate) fn retire(&self) {
+        let mut state = self.lock();
+        if state.phase == Phase::Open {
+            state.phase = Phase::Retired;
+        }
+        drop(state);
+        self.wake.notify_all();
+    }
+
+    /// Ends all workers, whatever they do, and waits until they are gone.
+    pub(crate) fn close(&self) {
+        let mut state = self.lock();
+        state.phase = Phase::Closed;
+        let queue = std::mem::take(&mut state.queue);
+        let threads = std::mem::take(&mut state.threads);
+        for group in state.workers.values().flatten() {
+            kill_group(*group);
+        }
+        drop(state);
+        self.wake.notify_all();
+        for job in queue {
+            job.refuse(removed());
+        }
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!(function = self.function.name, "a worker's thread panicked");
+            }
+        }
+    }
+
+    /// Whether no worker is left.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().workers.is_empty()
+    }
+}
+
+/// The error for who waits for a function that is taken away.
+pub(crate) fn removed() -> Error {
+    Error::new(ErrorKind::NotFound, "the function was removed while it was waited for")
+        .with_may_have_run(true)
+}

@@ -1,0 +1,248 @@
+//! Deployments on disk, so that another process finds them.
+//!
+//! ```text
+//! drivers/ID                     locked as long as the platform of that id lives
+//! deployments/NAME/record.json   what is deployed, without secrets
+//! deployments/NAME/env.json      the function's environment, for its owner's eyes only (mode 0600)
+//! deployments/NAME/VERSION/      shim and code
+//! ```
+//!
+//! A platform that is dropped removes its file from `drivers`: what it has not removed is kept on purpose. The lock
+//! of one that was killed goes with its process, the file stays, and the next platform removes what it had deployed.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use falco_core::{Deployment, Environment, Error, ErrorKind, Result};
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+use tempfile::NamedTempFile;
+
+use crate::package::Package;
+
+const RECORD: &str = "record.json";
+const ENV: &str = "env.json";
+
+/// What the ids of platforms, and of the activations of each, begin with.
+const DRIVER_PREFIX: &str = "local-";
+
+/// What is known of a deployment.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Record {
+    pub(crate) deployment: Deployment,
+    pub(crate) entry_point: String,
+    pub(crate) version: String,
+    /// Which platform deployed it.
+    pub(crate) driver: String,
+}
+
+/// The state directory, as one platform sees it.
+#[derive(Debug)]
+pub(crate) struct State {
+    drivers: PathBuf,
+    deployments: PathBuf,
+    driver: String,
+    /// Holds the lock.
+    _lock: File,
+}
+
+impl State {
+    /// Opens a state directory, which is made when it is not there, and removes what dead drivers have left in it.
+    pub(crate) fn open(directory: &Path) -> Result<Self> {
+        let (drivers, deployments) = (directory.join("drivers"), directory.join("deployments"));
+        let failed = |error: io::Error| unusable(directory, &error);
+        for directory in [&drivers, &deployments] {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
+        }
+        let driver = format!("{DRIVER_PREFIX}{:x}-{:08x}", std::process::id(), fastrand::u32(..));
+        let lock = lock_new(&drivers, &driver).map_err(failed)?;
+        let state = Self { drivers, deployments, driver, _lock: lock };
+        state.sweep();
+        Ok(state)
+    }
+
+    /// The id of this platform, unique on this machine.
+    pub(crate) fn driver(&self) -> &str {
+        &self.driver
+    }
+
+    /// Whether an activation is one of another platform, which is gone.
+    pub(crate) fn is_of_dead_driver(&self, activation: &str) -> bool {
+        let Some((driver, _)) = activation.rsplit_once('-') else { return false };
+        let plain = driver.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        driver.starts_with(DRIVER_PREFIX)
+            && plain
+            && driver != self.driver
+            && !self.is_alive(driver)
+    }
+
+    /// Whether somebody holds the lock of a driver.
+    fn is_alive(&self, driver: &str) -> bool {
+        let Ok(file) = File::open(self.drivers.join(driver)) else { return false };
+        flock(&file, FlockOperation::NonBlockingLockExclusive).is_err()
+    }
+
+    fn place(&self, name: &str) -> PathBuf {
+        self.deployments.join(name)
+    }
+
+    /// Where the files of one version of a function are.
+    pub(crate) fn version_directory(&self, record: &Record) -> PathBuf {
+        self.place(&record.deployment.name).join(&record.version)
+    }
+
+    /// Stores a deployment. The record comes first: a partial deployment is one that can be listed and removed.
+    pub(crate) fn save(&self, record: &Record, env: &Environment, package: &Package) -> Result<()> {
+        let place = self.place(&record.deployment.name);
+        let failed = |error: io::Error| unusable(&place, &error);
+        let previous = self.load_record(&record.deployment.name).ok().map(|record| record.version);
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&place).map_err(failed)?;
+        let env: BTreeMap<_, _> = env.iter().collect();
+        write_json(&place, ENV, &env).map_err(failed)?;
+        self.update(record)?;
+
+        let target = self.version_directory(record);
+        if !target.exists() {
+            let unpacked = tempfile::tempdir_in(&place).map_err(failed)?;
+            let ready = unpacked.path().join("ready");
+            package.files.unpack_to(&ready)?;
+            match fs::rename(&ready, &target) {
+                // Somebody else has unpacked the same bytes meanwhile.
+                Err(_) if target.exists() => {}
+                other => other.map_err(failed)?,
+            }
+        }
+        // Workers of the previous version may still load modules.
+        let kept = [Some(&record.version), previous.as_ref()];
+        for entry in fs::read_dir(&place).map_err(failed)?.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let is_version = !name.starts_with('.') && entry.path().is_dir();
+            if is_version && !kept.contains(&Some(&name)) {
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
+        Ok(())
+    }
+
+    /// Stores what is known of a deployment, and leaves its code and environment.
+    pub(crate) fn update(&self, record: &Record) -> Result<()> {
+        let place = self.place(&record.deployment.name);
+        write_json(&place, RECORD, record).map_err(|error| unusable(&place, &error))
+    }
+
+    fn load_record(&self, name: &str) -> Result<Record> {
+        // Names are checked when something is deployed; a path is no name, and nothing is deployed under it.
+        let is_name = !name.is_empty() && !name.starts_with('.') && !name.contains('/');
+        if !is_name {
+            return Err(missing());
+        }
+        read_json(&self.place(name).join(RECORD))
+    }
+
+    /// The deployment of that name, with its environment.
+    pub(crate) fn load(&self, name: &str) -> Result<(Record, Environment)> {
+        let record = self.load_record(name)?;
+        let env: BTreeMap<String, String> = read_json(&self.place(name).join(ENV))?;
+        Ok((record, env.into_iter().collect()))
+    }
+
+    /// All deployments, sorted by name.
+    pub(crate) fn list(&self) -> Result<Vec<Record>> {
+        let entries =
+            fs::read_dir(&self.deployments).map_err(|error| unusable(&self.deployments, &error))?;
+        let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+        // One that is removed meanwhile is not there.
+        let mut records: Vec<_> = names.filter_map(|name| self.load_record(&name).ok()).collect();
+        records.sort_by(|a, b| a.deployment.name.cmp(&b.deployment.name));
+        Ok(records)
+    }
+
+    /// Removes everything of a deployment.
+    pub(crate) fn remove(&self, name: &str) -> Result<()> {
+        self.load_record(name)?;
+        let place = self.place(name);
+        // Away in one step: what is half removed must not look like a deployment.
+        let away = tempfile::Builder::new()
+            .prefix(".removed-")
+            .tempdir_in(&self.deployments)
+            .map_err(|error| unusable(&place, &error))?;
+        match fs::rename(&place, away.path().join("deployment")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(missing()),
+            other => other.map_err(|error| unusable(&place, &error))?,
+        }
+        away.close().map_err(|error| unusable(&place, &error))
+    }
+
+    /// Removes what dead drivers have left. What cannot be removed is left for the next.
+    fn sweep(&self) {
+        let Ok(drivers) = fs::read_dir(&self.drivers) else { return };
+        for entry in drivers.flatten() {
+            let id = entry.file_name().to_string_lossy().into_owned();
+            let Ok(file) = File::open(entry.path()) else { continue };
+            if id == self.driver || flock(&file, FlockOperation::NonBlockingLockExclusive).is_err()
+            {
+                continue;
+            }
+            for record in self.list().unwrap_or_default() {
+                if record.driver == id {
+                    let name = &record.deployment.name;
+                    match self.remove(name) {
+                        Ok(()) => tracing::info!(name, "removed the deployment of a dead driver"),
+                        Err(error) => {
+                            tracing::warn!(%error, name, "a dead driver's deployment stays")
+                        }
+                    }
+                }
+            }
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(self.drivers.join(&self.driver));
+    }
+}
+
+/// A file that is locked already when others see it, or they would take its driver for dead.
+fn lock_new(directory: &Path, name: &str) -> io::Result<File> {
+    let file = NamedTempFile::with_prefix_in(".", directory)?;
+    flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+    Ok(file.persist(directory.join(name))?)
+}
+
+/// Replaces a file in one step. Temporary files are readable by their owner only, and stay so.
+fn write_json<T: Serialize>(directory: &Path, name: &str, value: &T) -> io::Result<()> {
+    let mut file = NamedTempFile::with_prefix_in(".", directory)?;
+    file.write_all(&serde_json::to_vec_pretty(value)?)?;
+    file.persist(directory.join(name))?;
+    Ok(())
+}
+
+fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T> {
+    let text = fs::read(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => missing(),
+        _ => unusable(path, &error),
+    })?;
+    serde_json::from_slice(&text).map_err(|error| {
+        Error::new(ErrorKind::Protocol, format!("{} is damaged", path.display()))
+            .with_source(&error)
+            .with_hint("remove its directory")
+    })
+}
+
+/// The error for a name that nothing is deployed under.
+pub(crate) fn missing() -> Error {
+    Error::new(ErrorKind::NotFound, "nothing of that name is deployed on this machine")
+}
+
+fn unusable(path: &Path, error: &io::Error) -> Error {
+    Error::new(ErrorKind::Unavailable, format!("{} cannot be used", path.display()))
+        .with_source(error)
+        .with_retryable(false)
+        .with_hint("FALCO_LOCAL_DIR names another place")
+}

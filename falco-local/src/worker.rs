@@ -1,0 +1,330 @@
+//! One worker: a thread that drives one process after another.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use falco_core::{Activation, Error, ErrorKind, FunctionError, FunctionErrorKind, Payload, Result};
+use rustix::process::Pid;
+
+use crate::answer;
+use crate::interpreter::Interpreter;
+use crate::job::Job;
+use crate::log::Capture;
+use crate::memory;
+use crate::pool::{Limits, Pool, removed};
+use crate::process::{Ending, Process, status_number};
+
+const MIB: u64 = 1024 * 1024;
+
+/// Longest line that a shim may send while it starts, in bytes: it may hold a traceback.
+const MAX_START_LINE: usize = 1024 * 1024;
+
+/// Without a memory limit, the memory is only recorded, and looked at less often.
+const LOOKS_PER_SAMPLE: u32 = 8;
+
+/// A worker of a pool. Dropped, its process is gone.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pool: Arc<Pool>,
+    id: u64,
+    process: Option<Process>,
+}
+
+/// How a start failed: by the platform's fault, or by the function's.
+enum Failed {
+    Platform(Error),
+    Function(FunctionError),
+}
+
+impl Worker {
+    pub(crate) fn new(pool: Arc<Pool>, id: u64) -> Self {
+        Self { pool, id, process: None }
+    }
+
+    /// Runs jobs until the pool has none for it.
+    pub(crate) fn work(mut self, early: bool) {
+        if early {
+            let mut log = Capture::new(0);
+            let limits = self.pool.limits();
+            // Whatever is wrong, the first job meets it again and reports it.
+            let _ = self.start(&limits, &mut log, &mut Watch::new(None, &limits));
+        }
+        let mut done = None;
+        while let Some((job, limits)) = self.pool.next(done.take(), self.process.is_some()) {
+            if job.is_unwanted() {
+                job.refuse(unwanted());
+                continue;
+            }
+            let result = self.run(&job, &limits);
+            let failed = result.as_ref().map_or(true, |activation| !activation.is_success());
+            if failed && self.pool.is_closed() {
+                // It was ended with its pool.
+                job.refuse(removed());
+            } else {
+                done = Some((job, result));
+            }
+        }
+    }
+
+    fn run(&mut self, job: &Job, limits: &Limits) -> Result<Activation> {
+        let begun = Instant::now();
+        let started_at = SystemTime::now();
+        let mut log = Capture::new(self.pool.shared.config.max_log);
+        let mut watch = Watch::new(Some(job), limits);
+        let mut init = None;
+        let mut execution = None;
+        let outcome = loop {
+            if self.process.is_none() {
+                match self.start(limits, &mut log, &mut watch) {
+                    Ok(()) => init = Some(begun.elapsed()),
+                    Err(Failed::Platform(error)) => return Err(error),
+                    Err(Failed::Function(error)) => {
+                        init = Some(begun.elapsed());
+                        break Err(error);
+                    }
+                }
+            }
+            let sent = Instant::now();
+            let ending = self.exchange(job, sent + limits.timeout, &mut log, &mut watch);
+            if matches!(ending, Ending::NotDelivered) && init.is_none() {
+                // It died while it was idle, and no request was lost.
+                self.stop();
+                continue;
+            }
+            execution = Some(sent.elapsed());
+            break self.outcome(ending, limits, &log, &watch)?;
+        };
+        let ended_at = started_at + begun.elapsed();
+
+        let mut activation = Activation::new(job.id.clone(), outcome);
+        activation.started_at = Some(started_at);
+        activation.ended_at = Some(ended_at);
+        activation.wait = Some(begun.duration_since(job.queued_at));
+        activation.init = init;
+        activation.execution = execution;
+        activation.cold_start = Some(init.is_some());
+        activation.memory_mib = limits.memory_mib;
+        activation.memory_used = (watch.peak > 0).then_some(watch.peak);
+        activation.container = watch.container.map(|group| group.to_string());
+        activation.host.clone_from(&self.pool.shared.host);
+        activation.code_version = Some(self.pool.function.version.clone());
+        if let Some(log) = log.finish() {
+            self.pool.shared.logs.keep(job.id.clone(), log);
+        }
+        Ok(activation)
+    }
+
+    /// Starts a process and waits until it has loaded the function.
+    fn start(
+        &mut self,
+        limits: &Limits,
+        log: &mut Capture,
+        watch: &mut Watch<'_>,
+    ) -> Result<(), Failed> {
+        let pool = self.pool.clone();
+        let config = &pool.shared.config;
+        let (command, requests) = pool.function.command(&config.environment, limits.memory_mib);
+        let process = Process::start(command, requests)
+            .map_err(|error| Failed::Platform(not_started(&pool, &error)))?;
+        let group = process.group();
+        watch.container = Some(group.as_raw_pid());
+        let is_wanted = pool.attach(self.id, group);
+        let guarded = pool.shared.guardian.guard(group);
+        let process = self.process.insert(process);
+        if !is_wanted {
+            process.kill();
+            self.stop();
+            return Err(Failed::Platform(removed()));
+        }
+        if let Err(error) = guarded {
+            process.kill();
+            self.stop();
+            return Err(Failed::Platform(not_started(&pool, &error)));
+        }
+        // Only now may anything of the user's run: the guardian ends the group whatever comes.
+        if pool.function.interpreter == Interpreter::Native {
+            process.send(b"start");
+            return Ok(());
+        }
+        let deadline = Instant::now() + config.start_timeout;
+        let ending =
+            process.exchange(&[b"start"], MAX_START_LINE, deadline, log, |group| watch.look(group));
+        match ending {
+            Ending::Answered(line) if *line == *b"+" => Ok(()),
+            ending => Err(self.start_failure(ending, log, watch)),
+        }
+    }
+
+    fn start_failure(&mut self, ending: Ending, log: &Capture, watch: &Watch<'_>) -> Failed {
+        let initialization =
+            |message: String| FunctionError::new(FunctionErrorKind::Initialization, message);
+        let status = self.stop();
+        Failed::Function(match ending {
+            Ending::Answered(line) => match answer::failure(&line) {
+                Some(error) => error,
+                None => initialization("the worker's first line could not be understood".into()),
+            },
+            Ending::TimedOut => initialization(format!(
+                "the code was not loaded within {:?}",
+                self.pool.shared.config.start_timeout
+            )),
+            Ending::Stopped => match watch.out_of_memory() {
+                Some(error) => error,
+                None => return Failed::Platform(unwanted()),
+            },
+            Ending::Exited | Ending::NotDelivered | Ending::Closed | Ending::TooLong => {
+                let mut error = answer::crash(status, log);
+                error.message = format!("while the code was loaded, {}", error.message);
+                if error.kind == FunctionErrorKind::Crashed {
+                    error.kind = FunctionErrorKind::Initialization;
+                }
+                error
+            }
+        })
+    }
+
+    fn exchange(
+        &mut self,
+        job: &Job,
+        deadline: Instant,
+        log: &mut Capture,
+        watch: &mut Watch<'_>,
+    ) -> Ending {
+        let Some(process) = &mut self.process else { return Ending::NotDelivered };
+        watch.container = Some(process.group().as_raw_pid());
+        let limit = usize::try_from(self.pool.shared.config.max_result).unwrap_or(usize::MAX);
+        let payload = job.payload.as_str().as_bytes();
+        let look = |group| watch.look(group);
+        if self.pool.function.interpreter == Interpreter::Native {
+            let envelope = answer::envelope(job, &self.pool.function.name, deadline);
+            let request = [envelope.as_bytes(), payload, b"}"];
+            return process.exchange(&request, limit, deadline, log, look);
+        }
+        // One more for the shim's mark.
+        process.exchange(&[payload], limit.saturating_add(1), deadline, log, look)
+    }
+
+    /// What an ending means. Only a worker that has answered stays.
+    fn outcome(
+        &mut self,
+        ending: Ending,
+        limits: &Limits,
+        log: &Capture,
+        watch: &Watch<'_>,
+    ) -> Result<Result<Payload, FunctionError>> {
+        if let Ending::Answered(line) = ending {
+            if !self.process.as_ref().is_some_and(Process::is_usable) {
+                self.stop();
+            }
+            return Ok(match self.pool.function.interpreter {
+                Interpreter::Native => answer::of_executable(line),
+                Interpreter::Python(_) | Interpreter::Node(_) => answer::of_shim(&line),
+            });
+        }
+        let status = self.stop();
+        Ok(Err(match ending {
+            Ending::Exited => answer::crash(status, log),
+            Ending::TimedOut => FunctionError::new(
+                FunctionErrorKind::Timeout,
+                format!("it ran longer than {:?}", limits.timeout),
+            ),
+            Ending::TooLong => answer::bad_result(format!(
+                "the result is longer than {} bytes",
+                self.pool.shared.config.max_result
+            )),
+            Ending::Stopped => watch.out_of_memory().ok_or_else(unwanted)?,
+            Ending::Answered(_) | Ending::Closed => FunctionError::new(
+                FunctionErrorKind::Crashed,
+                "it closed descriptor 3, on which its results go",
+            )
+            .with_trace(log.stderr_tail()),
+            Ending::NotDelivered => {
+                return Err(Error::new(
+                    ErrorKind::Unavailable,
+                    "a new worker ended before it took its first request",
+                ));
+            }
+        }))
+    }
+
+    /// Ends the process, if there is one, and tells its exit status.
+    fn stop(&mut self) -> Option<i32> {
+        let process = self.process.take()?;
+        let group = process.group();
+        process.kill();
+        self.pool.detach(self.id);
+        self.pool.shared.guardian.forget(group);
+        match process.wait_for_end() {
+            Ok(status) => Some(status_number(status)),
+            Err(error) => {
+                tracing::warn!(%error, "a worker cannot be waited for");
+                None
+            }
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.stop();
+        self.pool.leave(self.id);
+    }
+}
+
+/// Looks after a running activation.
+struct Watch<'a> {
+    job: Option<&'a Job>,
+    memory_mib: Option<u32>,
+    looks: u32,
+    peak: u64,
+    over: Option<u64>,
+    container: Option<i32>,
+}
+
+impl<'a> Watch<'a> {
+    fn new(job: Option<&'a Job>, limits: &Limits) -> Self {
+        Self { job, memory_mib: limits.memory_mib, looks: 0, peak: 0, over: None, container: None }
+    }
+
+    /// Whether the activation may go on.
+    fn look(&mut self, group: Pid) -> bool {
+        if self.job.is_some_and(Job::is_unwanted) {
+            return false;
+        }
+        let is_due = self.memory_mib.is_some() || self.looks.is_multiple_of(LOOKS_PER_SAMPLE);
+        self.looks = self.looks.wrapping_add(1);
+        if !is_due {
+            return true;
+        }
+        let pid = group.as_raw_pid();
+        let mut held = memory::resident(pid);
+        let limit = self.memory_mib.map(|mib| u64::from(mib) * MIB);
+        if limit.is_some_and(|limit| held > limit) {
+            // Forked children share most of their pages with their parent: a closer look before it is ended.
+            held = memory::proportional(pid);
+            self.over = limit.filter(|limit| held > *limit).map(|_| held);
+        }
+        self.peak = self.peak.max(held);
+        self.over.is_none()
+    }
+
+    fn out_of_memory(&self) -> Option<FunctionError> {
+        let held = self.over?.div_ceil(MIB);
+        let granted = self.memory_mib?;
+        Some(FunctionError::new(
+            FunctionErrorKind::OutOfMemory,
+            format!("it held {held} MiB, and {granted} MiB are granted"),
+        ))
+    }
+}
+
+fn unwanted() -> Error {
+    Error::new(ErrorKind::Cancelled, "nobody waits for the activation any more")
+}
+
+fn not_started(pool: &Pool, error: &std::io::Error) -> Error {
+    if !pool.function.directory.exists() {
+        return crate::state::missing();
+    }
+    Error::new(ErrorKind::Unavailable, "a worker process cannot be started").with_source(error)
+}

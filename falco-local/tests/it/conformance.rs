@@ -1,0 +1,52 @@
+//! The local platform passes the suite that every platform passes, with real interpreters.
+
+use std::sync::Arc;
+
+use falco_core::{AsyncPlatform, RuntimeName, async_trait};
+use falco_local::{LocalConfig, LocalPlatform};
+use falco_testkit::conformance::{Fault, Harness, Skip};
+use falco_testkit::conformance_tests;
+use tempfile::TempDir;
+
+use crate::support::has;
+
+struct ThisMachine {
+    platform: Arc<LocalPlatform>,
+    /// Dropped after the platform.
+    _directory: TempDir,
+}
+
+#[async_trait]
+impl Harness for ThisMachine {
+    async fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let config = LocalConfig::new(directory.path())
+            .with_max_workers(2)
+            .with_max_payload(1 << 20)
+            .with_max_result(1 << 20);
+        Self { platform: Arc::new(LocalPlatform::new(config).unwrap()), _directory: directory }
+    }
+
+    fn platform(&self) -> Arc<dyn AsyncPlatform> {
+        self.platform.clone()
+    }
+
+    fn runtimes(&self) -> Vec<RuntimeName> {
+        let known = [("python3", "python:3"), ("node", "nodejs")];
+        let found = known.iter().filter(|(program, _)| has(program));
+        found.map(|(_, runtime)| runtime.parse().unwrap()).collect()
+    }
+
+    async fn provoke(&self, fault: Fault) -> Result<Arc<dyn AsyncPlatform>, Skip> {
+        match fault {
+            // It tells every result until it is released.
+            Fault::Duplicates => Ok(self.platform.clone()),
+            Fault::Throttled => Err(Skip::new("it queues what it cannot run at once")),
+            other => {
+                Err(Skip::new(format!("this machine itself is the provider, and knows no {other}")))
+            }
+        }
+    }
+}
+
+conformance_tests!(ThisMachine);

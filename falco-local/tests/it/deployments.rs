@@ -1,0 +1,181 @@
+//! What stays on disk, for whom, and for how long.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use falco_core::{ErrorKind, Ownership, Platform};
+use falco_local::{LocalConfig, LocalPlatform};
+
+use crate::support::{Local, invocation, native};
+
+fn files(directory: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else {
+            found.push(path.display().to_string());
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn another_process_finds_a_deployment_and_runs_it_with_its_environment() {
+    let local = Local::new();
+    let owner = Ownership {
+        run: "run-7".into(),
+        owner: "ada@here".into(),
+        expires_at: SystemTime::UNIX_EPOCH + Duration::from_secs(1_900_000_000),
+    };
+    let function = native("printf '{\"setting\":\"%s\"}\\n' \"$SETTING\" >&3")
+        .with_env("SETTING", "on")
+        .with_ownership(owner);
+    let deployed = local.deploy(&function).await;
+    let other = local.other();
+    let fetched = other.fetch_deployment(&deployed.name).await.unwrap();
+    assert_eq!(fetched, deployed);
+    assert_eq!(other.list_deployments().await.unwrap(), [deployed]);
+    let activation = other.invoke(&fetched, &invocation("{}")).await.unwrap();
+    assert_eq!(activation.outcome.unwrap().as_str(), r#"{"setting":"on"}"#);
+}
+
+#[tokio::test]
+async fn secrets_are_in_one_file_that_only_its_owner_reads() {
+    let local = Local::new();
+    local.deploy(&native("echo '{}' >&3").with_env("TOKEN", "marked-secret")).await;
+    let holders: Vec<_> = files(local.directory.path())
+        .into_iter()
+        .filter(|file| fs::read_to_string(file).unwrap().contains("marked-secret"))
+        .collect();
+    assert_eq!(holders.len(), 1, "{holders:?}");
+    assert!(holders[0].ends_with("env.json"));
+    assert_eq!(fs::metadata(&holders[0]).unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(!format!("{:?}", local.platform).contains("marked-secret"));
+}
+
+#[tokio::test]
+async fn removing_leaves_nothing_and_a_second_time_is_not_found() {
+    let local = Local::new();
+    let function = local.deploy(&native("echo '{}' >&3")).await;
+    local.result(&function, "{}").await;
+    local.platform.remove(&function).await.unwrap();
+    assert_eq!(fs::read_dir(local.path("deployments")).unwrap().count(), 0);
+    let error = local.platform.remove(&function).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    let error = local.platform.invoke(&function, &invocation("{}")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert!(error.to_string().contains("invoke native-function"), "{error}");
+}
+
+#[tokio::test]
+async fn a_name_that_leads_elsewhere_is_not_found() {
+    let local = Local::new();
+    local.deploy(&native("echo '{}' >&3")).await;
+    for name in ["", ".", "..", "../deployments/native-function", "native-function/.", "nobody"] {
+        let error = local.platform.fetch_deployment(name).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound, "{name:?}");
+    }
+}
+
+#[tokio::test]
+async fn deploying_again_replaces_the_code_and_the_same_code_keeps_its_workers() {
+    let local = Local::new();
+    let old = local.deploy(&native("echo '{\"version\":1}' >&3")).await;
+    let worker = local.invoke(&old, "{}").await.container;
+    let same = local.deploy(&native("echo '{\"version\":1}' >&3")).await;
+    assert_eq!(local.invoke(&same, "{}").await.container, worker);
+
+    let new = local.deploy(&native("echo '{\"version\":2}' >&3")).await;
+    assert_ne!(new.attribute("version"), old.attribute("version"));
+    assert_eq!(local.result(&new, "{}").await, r#"{"version":2}"#);
+    // As with any provider, it is the name that counts.
+    assert_eq!(local.result(&old, "{}").await, r#"{"version":2}"#);
+    let other_env = native("echo \"{\\\"version\\\":$V}\" >&3").with_env("V", "3");
+    let other_env = local.deploy(&other_env).await;
+    assert_eq!(local.result(&other_env, "{}").await, r#"{"version":3}"#);
+    assert_eq!(local.platform.list_deployments().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn what_an_orderly_driver_leaves_stays_and_what_a_dead_one_leaves_is_swept() {
+    let local = Local::new();
+    let kept = local.other().deploy(&native("echo '{}' >&3").with_name("kept")).await.unwrap();
+    let alive = local.deploy(&native("echo '{}' >&3").with_name("alive")).await;
+    let dead = local.deploy(&native("echo '{}' >&3").with_name("dead")).await;
+    // A killed driver leaves its file in place, and the lock of nobody on it.
+    fs::write(local.path("drivers").join("killed"), "").unwrap();
+    let record = local.path("deployments/dead/record.json");
+    let mut json: serde_json::Value = serde_json::from_slice(&fs::read(&record).unwrap()).unwrap();
+    json["driver"] = "killed".into();
+    fs::write(&record, json.to_string()).unwrap();
+
+    let next = local.other();
+    let names: Vec<_> =
+        next.list_deployments().await.unwrap().into_iter().map(|found| found.name).collect();
+    assert_eq!(names, [alive.name, kept.name]);
+    assert!(!local.path("deployments").join(dead.name).exists());
+    assert!(!local.path("drivers/killed").exists());
+}
+
+#[tokio::test]
+async fn drivers_on_one_directory_do_not_disturb_each_other() {
+    let local = Local::new();
+    let mine = local.deploy(&native("echo '{\"whose\":\"mine\"}' >&3").with_name("mine")).await;
+    let worker = local.invoke(&mine, "{}").await.container;
+    let other = local.other();
+    let theirs = other.deploy(&native("echo '{}' >&3").with_name("theirs")).await.unwrap();
+    other.invoke(&theirs, &invocation("{}")).await.unwrap();
+    other.remove(&theirs).await.unwrap();
+    drop(other);
+    let still = local.invoke(&mine, "{}").await;
+    assert_eq!(still.container, worker);
+}
+
+#[tokio::test]
+async fn a_directory_that_cannot_be_used_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    fs::write(&file, "").unwrap();
+    let error = LocalPlatform::new(LocalConfig::new(&file)).unwrap_err();
+    assert!(error.to_string().contains(&file.display().to_string()), "{error}");
+    assert!(error.hint().unwrap().contains("FALCO_LOCAL_DIR"));
+
+    let error = LocalPlatform::new(LocalConfig::new(directory.path()).with_max_workers(0));
+    assert!(error.unwrap_err().to_string().contains("max_workers must not be zero"));
+}
+
+#[tokio::test]
+async fn a_missing_interpreter_is_named_with_where_it_was_looked_for() {
+    let empty = tempfile::tempdir().unwrap();
+    let local = Local::with(|config| config.with_path(empty.path()));
+    let error = local.platform.deploy(&crate::support::python("x = 1")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    let text = error.to_string();
+    assert!(
+        text.contains("python3") && text.contains(&empty.path().display().to_string()),
+        "{text}"
+    );
+    assert_eq!(local.platform.capabilities().runtimes, ["native"]);
+}
+
+#[tokio::test]
+async fn a_python_version_is_only_one_that_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let fake = directory.path().join("python3");
+    fs::write(&fake, "#!/bin/sh\necho /opt/fake/python\necho 3.12.4\n").unwrap();
+    fs::set_permissions(&fake, fs::Permissions::from_mode(0o755)).unwrap();
+    let local = Local::with(|config| config.with_path(directory.path()));
+    let function = |runtime: &str| {
+        falco_core::Deployable::from_source("f", runtime.parse().unwrap(), "def main(a): pass")
+    };
+    local.deploy(&function("python:3.12")).await;
+    local.deploy(&function("python:3")).await;
+    for wrong in ["python:3.1", "python:3.11", "python:2"] {
+        let error = local.platform.deploy(&function(wrong)).await.unwrap_err();
+        assert!(error.to_string().contains(&format!("{} is 3.12.4", fake.display())), "{error}");
+    }
+}

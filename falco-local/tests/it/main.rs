@@ -1,0 +1,13 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
+
+mod basics;
+mod conformance;
+mod deployments;
+mod failures;
+mod limits;
+mod logs;
+mod pipelines;
+mod processes;
+mod submissions;
+mod support;
+mod workers;

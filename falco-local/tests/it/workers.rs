@@ -1,0 +1,185 @@
+//! How many workers there are, and what they see.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use falco_core::{ErrorKind, Platform, Scaling};
+use falco_package::Archive;
+use futures_util::future::join_all;
+
+use crate::support::{Local, eventually, has, invocation, native, node, python, runs};
+
+/// Answers once `n` of these run at the same time.
+fn meeting(local: &Local, n: usize) -> falco_core::Deployable {
+    let place = local.path("meeting");
+    std::fs::create_dir_all(&place).unwrap();
+    let place = place.display();
+    native(&format!(
+        "touch '{place}'/$$; while [ $(ls '{place}' | wc -l) -lt {n} ]; do sleep 0.01; done; echo '{{}}' >&3"
+    ))
+}
+
+#[tokio::test]
+async fn workers_are_started_as_demand_rises_up_to_the_maximum() {
+    let local = Local::with(|config| config.with_max_workers(3));
+    let function = local.deploy(&meeting(&local, 3)).await;
+    let invocations: Vec<_> = (0..12).map(|_| invocation("{}")).collect();
+    let calls = invocations.iter().map(|invocation| local.platform.invoke(&function, invocation));
+    let workers: BTreeSet<_> =
+        join_all(calls).await.into_iter().map(|done| done.unwrap().container.unwrap()).collect();
+    assert_eq!(workers.len(), 3);
+}
+
+#[tokio::test]
+async fn one_call_after_the_other_needs_one_worker() {
+    let local = Local::with(|config| config.with_max_workers(8));
+    let function = local.deploy(&native("echo '{}' >&3")).await;
+    let mut workers = BTreeSet::new();
+    for _ in 0..200 {
+        workers.insert(local.invoke(&function, "{}").await.container);
+    }
+    assert_eq!(workers.len(), 1);
+}
+
+#[tokio::test]
+async fn scaling_changes_workers_memory_and_time_of_what_runs() {
+    let local = Local::with(|config| config.with_max_workers(1));
+    let function = local.deploy(&meeting(&local, 2)).await;
+    let (first, second) = (invocation("{}"), invocation("{}"));
+    let both = join_all([
+        local.platform.invoke(&function, &first),
+        local.platform.invoke(&function, &second),
+    ]);
+    // One worker alone would wait for ever for the other.
+    let larger = Scaling { max_instances: Some(2), memory_mib: Some(512), ..Scaling::default() };
+    let (done, scaled) = tokio::join!(both, local.platform.scale(&function, &larger));
+    assert!(done.into_iter().all(|done| done.unwrap().is_success()));
+    let scaled = scaled.unwrap();
+    assert_eq!((scaled.scaling.max_instances, scaled.scaling.memory_mib), (Some(2), Some(512)));
+    assert_eq!(scaled.scaling.timeout, function.scaling.timeout);
+    assert_eq!(local.other().fetch_deployment(&function.name).await.unwrap(), scaled);
+    assert_eq!(local.invoke(&function, "{}").await.memory_mib, Some(512));
+}
+
+#[tokio::test]
+async fn a_size_that_this_platform_lacks_is_unsupported() {
+    let local = Local::new();
+    let function = local.deploy(&native("echo '{}' >&3")).await;
+    let cpus = Scaling { cpus: Some(2.0), ..Scaling::default() };
+    let error = local.platform.scale(&function, &cpus).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert!(error.to_string().contains("cpus"), "{error}");
+}
+
+#[tokio::test]
+async fn an_idle_worker_is_stopped_and_the_next_call_starts_another() {
+    let local = Local::with(|config| config.with_idle_timeout(Duration::from_millis(50)));
+    let function = local.deploy(&native("echo '{}' >&3")).await;
+    let first = local.invoke(&function, "{}").await.container.unwrap();
+    eventually("the idle worker's end", || (!runs(&first)).then_some(())).await;
+    assert_eq!(local.invoke(&function, "{}").await.cold_start, Some(true));
+}
+
+#[tokio::test]
+async fn workers_that_are_to_be_kept_start_early_and_stay() {
+    let local = Local::with(|config| config.with_idle_timeout(Duration::from_millis(20)));
+    let started = local.path("started");
+    let source = format!(
+        "#!/bin/sh\necho $$ >> '{}'\nwhile read -r line; do echo '{{}}' >&3; done\n",
+        started.display()
+    );
+    let function =
+        falco_core::Deployable::from_source("kept", "native".parse().unwrap(), source.as_str())
+            .with_scaling(Scaling { min_instances: Some(1), ..Scaling::default() });
+    let function = local.deploy(&function).await;
+    let pid = eventually("the early start", || {
+        let pids = std::fs::read_to_string(&started).ok()?;
+        pids.lines().next().map(str::to_owned)
+    })
+    .await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let activation = local.invoke(&function, "{}").await;
+    assert_eq!((activation.cold_start, activation.container), (Some(false), Some(pid)));
+}
+
+#[tokio::test]
+async fn a_worker_sees_its_own_environment_and_nothing_of_the_drivers() {
+    // Cargo sets many variables in the environment of its tests.
+    assert!(std::env::var("CARGO_MANIFEST_DIR").is_ok());
+    let local = Local::new();
+    let function =
+        native("env > /proc/self/fd/1; echo '{}' >&3").with_env("MY_SETTING", "a secret = 1");
+    assert!(!format!("{function:?}").contains("a secret"));
+    let function = local.deploy(&function).await;
+    let activation = local.invoke(&function, "{}").await;
+    let log = local.log(&function, &activation).await;
+    let names: BTreeSet<_> =
+        log.iter().filter_map(|line| Some(line.text.split_once('=')?.0.to_owned())).collect();
+    // The shell itself adds PWD and its like.
+    let shells = ["PWD", "OLDPWD", "SHLVL", "_"];
+    let seen: Vec<_> = names.iter().filter(|name| !shells.contains(&name.as_str())).collect();
+    assert_eq!(seen, ["HOME", "LANG", "MY_SETTING", "PATH", "TMPDIR"]);
+    assert!(log.iter().any(|line| line.text == "MY_SETTING=a secret = 1"));
+}
+
+#[tokio::test]
+async fn an_archive_brings_its_own_modules() {
+    let local = Local::new();
+    if has("python3") {
+        let zip = Archive::new()
+            .with_file(
+                "__main__.py",
+                "from dep.inner import answer\ndef run(args):\n    return {'answer': answer}\n",
+            )
+            .unwrap()
+            .with_file("dep/inner.py", "answer = 42\n")
+            .unwrap()
+            .to_zip()
+            .unwrap();
+        let function =
+            falco_core::Deployable::from_archive("modules", "python:3".parse().unwrap(), zip)
+                .with_entry_point("run");
+        let function = local.deploy(&function).await;
+        assert_eq!(local.result(&function, "{}").await, r#"{"answer":42}"#);
+    }
+    if has("node") {
+        for (package, main) in [
+            (
+                r#"{"main":"lib/start.js"}"#,
+                "exports.main = () => ({answer: require('dep').answer});",
+            ),
+            (
+                r#"{"main":"lib/start.js","type":"module"}"#,
+                "import dep from 'dep'; export function main() { return {answer: dep.answer}; }",
+            ),
+        ] {
+            let zip = Archive::new()
+                .with_file("package.json", package)
+                .unwrap()
+                .with_file("lib/start.js", main)
+                .unwrap()
+                .with_file("node_modules/dep/index.js", "exports.answer = 42;")
+                .unwrap()
+                .to_zip()
+                .unwrap();
+            let function =
+                falco_core::Deployable::from_archive("modules", "nodejs".parse().unwrap(), zip);
+            let function = local.deploy(&function).await;
+            assert_eq!(local.result(&function, "{}").await, r#"{"answer":42}"#, "{package}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_function_cannot_read_the_requests_on_stdin() {
+    let local = Local::new();
+    for (program, function) in [
+        ("python3", python("import sys\ndef main(args):\n    return {'in': sys.stdin.read()}\n")),
+        ("node", node("function main() { return {in: require('fs').readFileSync(0, 'utf8')}; }")),
+    ] {
+        if has(program) {
+            let function = local.deploy(&function).await;
+            assert_eq!(local.result(&function, "{}").await, r#"{"in":""}"#, "{program}");
+        }
+    }
+}
