@@ -132,6 +132,7 @@ impl Execution {
             token.cancelled().await;
         };
         tokio::select! {
+            biased;
             () = target.stopped() => End::Cancelled,
             () = cancelled => End::Cancelled,
             () = deadline => End::DeadlineExceeded,

@@ -232,17 +232,39 @@ async fn completions_that_were_there_before_a_panic_are_not_lost() {
     assert!(completions.next().await.is_none(), "a stream that has panicked has ended");
 }
 
-#[tokio::test]
-async fn an_execution_survives_a_journal_that_is_shared_by_all() {
-    // Real time and real threads: the laws above all run on one thread.
+// The laws all run on one thread and on paused time; these two don't.
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn threads_change_nothing() {
     let journal = Arc::new(Journal::default());
     for executor in executors(&ExecutionOptions::default()) {
         let platform = platform(Settings { latency: Latency::fixed(ms(1)), ..Settings::default() });
         let monitor = journal.clone();
         let inputs =
-            stream::iter(0..50).map(move |id| invocation(id).with_monitor(monitor.clone()));
+            stream::iter(0..200).map(move |id| invocation(id).with_monitor(monitor.clone()));
         let completions = executor.execute(target(&platform).await, inputs.boxed());
-        assert_eq!(completions.count().await, 50);
+        assert_eq!(completions.count().await, 200);
+        assert_eq!(platform.counters().unreleased, 0);
     }
-    assert_eq!(journal.count("completed"), 150);
+    assert_eq!((journal.count("admitted"), journal.count("completed")), (600, 600));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn completions_dropped_on_another_thread_stop_everything_too() {
+    for executor in executors(&ExecutionOptions::default()) {
+        let platform = Arc::new(Spy::new(InMemory::new(slow())));
+        let completions = executor.execute(target_of(platform.clone()).await, invocations(0..100));
+        while platform.in_use() == 0 {
+            sleep(ms(1)).await;
+        }
+        drop(completions);
+        // What is in flight would take ten seconds.
+        let stopped = async {
+            while platform.in_use() > 0 || platform.inner.counters().running > 0 {
+                sleep(ms(1)).await;
+            }
+        };
+        assert!(tokio::time::timeout(Duration::from_secs(9), stopped).await.is_ok());
+        assert_eq!(platform.inner.counters().taken, 0, "{executor:?}");
+    }
 }
