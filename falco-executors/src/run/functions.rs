@@ -1,5 +1,6 @@
 //! The functions of a run: what their deployments are called, and which is deployed already.
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use falco_core::{Deployable, Deployment, Error, Result, RunId};
@@ -44,6 +45,8 @@ pub(super) struct Function {
     function: Deployable,
     /// Locked while it is being deployed, so that whoever asks for the same function waits.
     pub(super) deployment: AsyncMutex<Option<Arc<Deployment>>>,
+    /// Whether a deployment has begun of which nobody knows the end, since its future was dropped.
+    pub(super) in_doubt: AtomicBool,
 }
 
 impl Functions {
@@ -58,8 +61,9 @@ impl Functions {
             Some(entry) if is_same(&entry.function, function) => Ok(entry.clone()),
             Some(entry) => Err(clash(&entry.function, function)),
             None => {
+                let (function, in_doubt) = (function.clone(), AtomicBool::new(false));
                 let deployment = AsyncMutex::new(None);
-                let entry = Arc::new(Function { function: function.clone(), deployment });
+                let entry = Arc::new(Function { function, deployment, in_doubt });
                 functions.push(entry.clone());
                 Ok(entry)
             }
@@ -74,6 +78,13 @@ impl Functions {
     /// The deployment of a function, if it is deployed now.
     pub(super) fn deployment_of(&self, function: &Deployable) -> Option<Arc<Deployment>> {
         self.lock().iter().find(|entry| entry.function.name == function.name)?.deployed()
+    }
+
+    /// The names of functions that may be deployed without anybody knowing. Each is named once.
+    pub(super) fn in_doubt(&self) -> Vec<String> {
+        let functions = self.lock();
+        let in_doubt = functions.iter().filter(|entry| entry.in_doubt.swap(false, Relaxed));
+        in_doubt.map(|entry| entry.function.name.clone()).collect()
     }
 
     /// Takes note that a deployment is gone.

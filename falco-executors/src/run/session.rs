@@ -127,7 +127,7 @@ impl Session {
     /// concurrently it is asked for.
     ///
     /// When it fails or the run is stopped meanwhile, what the platform may hold of it is removed. Dropped, it may
-    /// leave a partial deployment behind, which carries the run's tags.
+    /// leave a partial deployment behind, which [`remove_all`](Self::remove_all) looks for.
     ///
     /// # Errors
     ///
@@ -147,6 +147,7 @@ impl Session {
             .with_name(deployment_name(&function.name, &self.run))
             .with_ownership(self.ownership.clone());
         named.validate()?;
+        entry.in_doubt.store(true, Relaxed);
         let what = || format!("deploying {:?}", named.name);
         let deploying = AssertUnwindSafe(self.platform().deploy(&named)).catch_unwind();
         let result = tokio::select! {
@@ -159,12 +160,14 @@ impl Session {
         match result {
             Ok(deployment) => {
                 let deployment = Arc::new(deployment);
+                entry.in_doubt.store(false, Relaxed);
                 let _ = self.hub.event(&Event::Deployed { deployment: &deployment });
                 *slot = Some(deployment.clone());
                 Ok(deployment)
             }
             Err(error) => {
                 self.sweep(&named.name).await;
+                entry.in_doubt.store(false, Relaxed);
                 Err(error)
             }
         }
@@ -272,10 +275,16 @@ impl Session {
             Some(Leftover { deployment: (*deployment).clone(), error })
         };
         let removing: Vec<_> = self.deployments().into_iter().map(remove).collect();
-        let removing = stream::iter(removing)
-            .buffer_unordered(MANAGEMENT_CALLS)
-            .filter_map(std::future::ready)
-            .collect::<Vec<_>>();
+        let removing = async {
+            for name in self.functions.in_doubt() {
+                self.sweep(&deployment_name(&name, &self.run)).await;
+            }
+            stream::iter(removing)
+                .buffer_unordered(MANAGEMENT_CALLS)
+                .filter_map(std::future::ready)
+                .collect::<Vec<_>>()
+                .await
+        };
         let mut leftovers = tokio::select! {
             biased;
             leftovers = removing => leftovers,

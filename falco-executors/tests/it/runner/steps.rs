@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use falco_core::{Input, InvocationId, Payload, Platform, Stage};
+use falco_core::{Error, ErrorKind, Input, InvocationId, Payload, Platform, Stage};
 use falco_executors::{DriverExt, Session, StageState};
-use falco_testkit::{InMemory, Latency, Settings};
+use falco_testkit::{Fate, Fates, InMemory, Latency, Operation, Settings};
 use futures_util::{StreamExt, stream};
 
 use super::support::{Naive, Notes, Plan, function, numbers, options};
@@ -87,4 +87,26 @@ async fn a_stage_that_is_finished_early_accounts_for_all_of_its_inputs() {
     assert_eq!((counts.succeeded + counts.cancelled, counts.skipped), (4, 16));
     assert_eq!(platform.counters().running, 0);
     assert!(session.remove_all().await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deployment_that_was_dropped_half_way_is_removed_with_the_others() {
+    let platform = Arc::new(InMemory::default());
+    let session = Session::start(options(&platform)).unwrap();
+    session.deploy(&function("whole")).await.unwrap();
+    // The answer is lost, and the caller gives up while what it left is being looked for.
+    platform.configure(|settings| {
+        settings.fates = Fates::by(|call| match call.operation {
+            Operation::Deploy => Fate::LoseAnswer(Error::new(ErrorKind::Timeout, "no answer")),
+            Operation::FetchDeployment => Fate::Hang,
+            _ => Fate::Serve,
+        });
+    });
+    let half = function("half");
+    let deploying = tokio::time::timeout(Duration::from_secs(1), session.deploy(&half));
+    assert!(deploying.await.is_err());
+    assert_eq!(platform.list_deployments().await.unwrap().len(), 2);
+    platform.configure(|settings| settings.fates = Fates::SERVE);
+    assert!(session.remove_all().await.is_empty());
+    assert!(platform.list_deployments().await.unwrap().is_empty());
 }
