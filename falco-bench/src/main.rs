@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it is a command line tool")]
 
+mod aws;
 mod figure;
 mod registry;
 mod table;

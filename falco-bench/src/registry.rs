@@ -14,4 +14,8 @@ pub(crate) struct Benchmark {
 }
 
 /// All benchmarks, in the order in which they run.
-pub(crate) const BENCHMARKS: &[Benchmark] = &[];
+pub(crate) const BENCHMARKS: &[Benchmark] = &[Benchmark {
+    name: "aws",
+    about: "signed invocations over a loopback fake of AWS Lambda",
+    run: crate::aws::run,
+}];

@@ -89,7 +89,7 @@ pub struct FakeSettings {
     pub is_revoked: bool,
     /// Answers in place of functions; no process is started then.
     pub function: Option<Emulated>,
-    /// Whether signatures are checked, and requests kept.
+    /// Whether signatures are checked, and requests and logs kept. Without, it is fast.
     pub is_strict: bool,
 }
 
