@@ -2,13 +2,15 @@
 
 use std::fmt;
 use std::io::Write;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, OnceLock};
 
 use falco_core::{Error, ErrorKind, Event, Monitor, Verdict};
+use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::guard::guard;
+use super::guard::{guard, panicked};
 use super::stop::StopSignal;
 use crate::report::StageRecorder;
 
@@ -51,19 +53,26 @@ impl Hub {
     pub(super) fn watch(self: &Arc<Self>, signal: StopSignal) -> AbortOnDropHandle<()> {
         let hub = self.clone();
         AbortOnDropHandle::new(tokio::spawn(async move {
-            // Both are polled from the beginning: the second Ctrl-C counts from the first.
-            let (mut stop, mut leave) = (signal.stop, signal.leave);
-            tokio::select! {
-                () = &mut stop => {
-                    hub.announce("stopping; Ctrl-C again leaves at once");
-                    hub.stop(Error::new(ErrorKind::Cancelled, "the run was stopped"));
-                    leave.await;
-                }
-                () = &mut leave => {}
+            let following = AssertUnwindSafe(hub.follow(signal)).catch_unwind().await;
+            if let Err(panic) = following {
+                hub.stop(panicked("the stop of the run", &*panic));
             }
-            hub.stop(Error::new(ErrorKind::Cancelled, "the run was left at once"));
-            hub.left.cancel();
         }))
+    }
+
+    async fn follow(&self, signal: StopSignal) {
+        // Both are polled from the beginning: the second Ctrl-C counts from the first.
+        let (mut stop, mut leave) = (signal.stop, signal.leave);
+        tokio::select! {
+            () = &mut stop => {
+                self.announce("stopping; Ctrl-C again leaves at once");
+                self.stop(Error::new(ErrorKind::Cancelled, "the run was stopped"));
+                leave.await;
+            }
+            () = &mut leave => {}
+        }
+        self.stop(Error::new(ErrorKind::Cancelled, "the run was left at once"));
+        self.left.cancel();
     }
 
     /// Ends the run in order; the first reason stays.

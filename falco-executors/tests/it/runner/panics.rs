@@ -130,6 +130,17 @@ async fn in_an_input_stream() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn in_a_stop() {
+    let endless = |_| Some(Ok(falco_core::Payload::empty()));
+    let plan = Plan(vec![Stage::from_fn("map", function("map"), endless)]);
+    let stop = async {
+        tokio::task::yield_now().await;
+        panic!("boom")
+    };
+    assert_names(&plan, |options| options.with_stop(stop), "the stop of the run").await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn in_a_strategy() {
     #[derive(Debug)]
     struct Fragile(bool);
