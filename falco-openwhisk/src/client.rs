@@ -3,9 +3,9 @@
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
-use falco_core::{Error, Result};
+use falco_core::{Error, ErrorKind, Result};
 use falco_http::reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use falco_http::reqwest::{Method, RequestBuilder, StatusCode, Url};
+use falco_http::reqwest::{Method, RequestBuilder, Url};
 use falco_http::{BodyEnd, Client, Reply, Secret};
 
 use base64::Engine as _;
@@ -63,17 +63,23 @@ pub(crate) struct Api {
     api_version: String,
     namespace: String,
     authorization: HeaderValue,
+    /// The key in each form in which something may echo it.
+    secrets: Vec<Secret>,
 }
 
 impl Api {
     pub(crate) fn new(config: &OpenWhiskConfig) -> Result<Self> {
         let basic = Secret::from(BASE64.encode(config.auth.expose()));
+        let authorization = basic.to_header("Basic ")?;
+        let key = config.auth.expose().split_once(':').map(|(_, key)| Secret::from(key));
+        let secrets = [basic].into_iter().chain(key).collect();
         Ok(Self {
             client: config.client()?,
             host: config.host.clone(),
             api_version: config.api_version.clone(),
             namespace: config.namespace.clone(),
-            authorization: basic.to_header("Basic ")?,
+            authorization,
+            secrets,
         })
     }
 
@@ -143,7 +149,14 @@ impl Api {
         limit: u64,
     ) -> Result<Reply> {
         let reply = self.send(operation, request, limit).await?;
-        if reply.status.is_success() { Ok(reply) } else { Err(refusal(operation, &reply)) }
+        if reply.status.is_success() { Ok(reply) } else { Err(self.refusal(operation, &reply)) }
+    }
+
+    /// What a reply means that is not what the operation hopes for.
+    pub(crate) fn refusal(&self, operation: &Operation<'_>, reply: &Reply) -> Error {
+        let own = self.secrets.iter().map(Secret::expose);
+        let secrets: Vec<&str> = own.chain(operation.secrets.iter().copied()).collect();
+        refusal(&Operation { secrets: &secrets, ..*operation }, reply)
     }
 
     /// As [`expect_success`](Self::expect_success), where the thing may not be there.
@@ -154,15 +167,11 @@ impl Api {
         limit: u64,
     ) -> Result<Option<Reply>> {
         let reply = self.send(operation, request, limit).await?;
-        match reply.status {
-            status if status.is_success() => Ok(Some(reply)),
-            StatusCode::NOT_FOUND
-                if refusal(operation, &reply).kind() == falco_core::ErrorKind::NotFound =>
-            {
-                Ok(None)
-            }
-            _ => Err(refusal(operation, &reply)),
+        if reply.status.is_success() {
+            return Ok(Some(reply));
         }
+        let error = self.refusal(operation, &reply);
+        if error.kind() == ErrorKind::NotFound { Ok(None) } else { Err(error) }
     }
 }
 

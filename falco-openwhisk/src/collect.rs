@@ -297,10 +297,11 @@ impl Look<'_> {
             if was_seen {
                 continue;
             }
-            // Without its response, it is asked for by its id, as are those that are not kept.
             state.see(&row);
             if state.wants(&id, raw.get().len()) && deliver(&mut state, raw.get()).is_ok() {
                 page.news += 1;
+            } else {
+                state.pass_over(&row);
             }
         }
         Ok(page)

@@ -8,6 +8,7 @@ mod config;
 mod deployments;
 #[cfg(feature = "fake")]
 pub mod fake;
+mod invoke;
 mod limits;
 mod name;
 mod outstanding;

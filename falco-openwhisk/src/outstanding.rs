@@ -1,6 +1,6 @@
 //! What is known of a deployment's activations: those that are waited for, and the records that were seen.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use falco_core::{Activation, ActivationId, Pending};
@@ -30,6 +30,8 @@ pub(crate) struct Outstanding {
     /// The records that were seen, by start and id: from `covered_since` on, all of which somebody had looked.
     seen: BTreeSet<(u64, u128)>,
     covered_since: u64,
+    /// Those of them that were not kept: whoever waits for one has to ask for it by its id.
+    not_kept: HashSet<u128>,
     /// Whether something was submitted since the last look.
     pub(crate) has_new: bool,
     /// Where a walk through the list was left.
@@ -82,6 +84,7 @@ impl Outstanding {
             inbox: Inbox::new(KEPT_UNCLAIMED),
             seen: BTreeSet::new(),
             covered_since: u64::MAX,
+            not_kept: HashSet::new(),
             has_new: false,
             resume: None,
             last_look: None,
@@ -137,20 +140,15 @@ impl Outstanding {
         let lower_bound =
             |waiting: &Waiting| millis(waiting.since).saturating_sub(as_millis(tolerance + behind));
         let overtaken = |waiting: &Waiting| millis(waiting.since) < first_page;
-        let seen_ids: std::collections::HashSet<u128> = match self.waiting.len() {
-            0 => Default::default(),
-            _ => self.seen.iter().map(|(_, id)| *id).collect(),
-        };
         let mut stragglers = Vec::new();
         let mut due = Vec::new();
         let mut since: Option<u64> = None;
         let mut since_of_stragglers: Option<u64> = None;
         for (id, waiting) in &mut self.waiting {
             let age = now.saturating_duration_since(waiting.registered);
-            // A record that was seen, and was not kept when nobody waited for it.
-            let was_missed = number(id).is_some_and(|id| seen_ids.contains(&id));
+            let was_not_kept = number(id).is_some_and(|id| self.not_kept.contains(&id));
             let bound = lower_bound(waiting);
-            if !(was_missed || overtaken(waiting) || age >= patience) {
+            if !(was_not_kept || overtaken(waiting) || age >= patience) {
                 since = Some(since.map_or(bound, |since| since.min(bound)));
                 continue;
             }
@@ -177,7 +175,11 @@ impl Outstanding {
         // Not each time: `since` may go back a little, and then what was seen should still be known.
         let forgotten = self.seen.range(..(since, 0)).count();
         if forgotten > self.seen.len() / 2 && forgotten > 10_000 {
-            self.seen = self.seen.split_off(&(since, 0));
+            let kept = self.seen.split_off(&(since, 0));
+            let forgotten = std::mem::replace(&mut self.seen, kept);
+            for (_, id) in forgotten {
+                self.not_kept.remove(&id);
+            }
             self.covered_since = since;
         }
     }
@@ -191,9 +193,9 @@ impl Outstanding {
         self.seen.contains(&(row.start, row.id))
     }
 
-    /// Takes note that a record was seen; whether it is new.
-    pub(crate) fn see(&mut self, row: &Row) -> bool {
-        self.seen.insert((row.start, row.id))
+    /// Takes note that a record was seen.
+    pub(crate) fn see(&mut self, row: &Row) {
+        self.seen.insert((row.start, row.id));
     }
 
     /// Whether a record is worth keeping: somebody waits for it, or may soon.
@@ -205,11 +207,17 @@ impl Outstanding {
     pub(crate) fn deliver(&mut self, activation: Activation) {
         let id = activation.id.clone();
         self.waiting.remove(&id);
-        // Whatever is handed back was read from a list, which keeps it: there is nothing to give back.
-        let (Delivery::Kept
-        | Delivery::Replaced(_)
-        | Delivery::Evicted(..)
-        | Delivery::Released(_)) = self.inbox.deliver(id, activation);
+        // Whatever else is handed back was read from a list, which keeps it: there is nothing to give back.
+        if let Delivery::Evicted(id, _) = self.inbox.deliver(id, activation)
+            && let Some(id) = number(&id)
+        {
+            self.not_kept.insert(id);
+        }
+    }
+
+    /// Takes note that a record which was seen is not kept.
+    pub(crate) fn pass_over(&mut self, row: &Row) {
+        self.not_kept.insert(row.id);
     }
 
     /// The pause after a look that brought `news` records.

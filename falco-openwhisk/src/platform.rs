@@ -11,26 +11,27 @@ use falco_core::{
     async_trait,
 };
 use falco_http::Reply;
-use falco_http::reqwest::{Method, StatusCode};
+use falco_http::reqwest::Method;
 use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
-use crate::activation::{array_result, judge, log_line, says_truncated};
+use crate::activation::{log_line, says_truncated};
 use crate::client::{Api, Operation, SMALL, clock_ahead, parse, was_cut, with_json};
 use crate::collect::{Collector, MAX_RECORD_BYTES, Settings};
 use crate::config::OpenWhiskConfig;
 use crate::deployments::{MARKS, action_limits, deployment, location, named};
+use crate::invoke::activation_id;
 use crate::limits::Server;
 use crate::name::QualifiedName;
 use crate::package::prepare;
-use crate::refusal::{PLATFORM, refusal, short};
+use crate::refusal::PLATFORM;
 use crate::wire::{
-    Accepted, Action, FalcoAnnotation, InitParameter, Logs, Marks, PutAction, PutExec, Record,
-    annotation, is_activation_id,
+    Action, FalcoAnnotation, InitParameter, Logs, Marks, PutAction, PutExec, annotation,
+    is_activation_id,
 };
 
 /// The server's time-out of a function for which nothing else is known.
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
+pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Parameters over this are refused by the server, env variables among them.
 const MAX_PARAMETERS: usize = 1 << 20;
@@ -49,13 +50,13 @@ const LOGS_AT_ONCE: usize = 8;
 /// Cloning is cheap and shares connections, limits and whatever was collected.
 #[derive(Clone)]
 pub struct OpenWhisk {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
-struct Inner {
-    api: Api,
-    config: OpenWhiskConfig,
-    server: Server,
+pub(crate) struct Inner {
+    pub(crate) api: Api,
+    pub(crate) config: OpenWhiskConfig,
+    pub(crate) server: Server,
     collector: Collector,
     /// How far the server's clock is behind ours.
     clock_behind: Mutex<Duration>,
@@ -82,7 +83,7 @@ impl OpenWhisk {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    fn api(&self) -> &Api {
+    pub(crate) fn api(&self) -> &Api {
         &self.inner.api
     }
 
@@ -124,72 +125,6 @@ impl OpenWhisk {
         deployment(operation, &parse::<Action<'_>>(operation, reply)?)
     }
 
-    /// The activation that a blocking call, or a record's request, has answered with.
-    fn finish(
-        &self,
-        operation: &Operation<'_>,
-        record: &Record<'_>,
-        reply: &Reply,
-    ) -> Result<Activation> {
-        let request_id = reply.header("x-request-id").map(short);
-        match judge(record) {
-            Ok(mut activation) => {
-                activation.request_id = request_id;
-                Ok(activation)
-            }
-            Err(e) => Err(operation.name(e)),
-        }
-    }
-
-    /// Waits for the record of an activation that the server has accepted and not finished in time.
-    async fn follow(
-        &self,
-        operation: &Operation<'_>,
-        deployment: &Deployment,
-        invocation: &Invocation,
-        id: &str,
-    ) -> Result<Activation> {
-        let function_timeout = deployment.scaling.timeout.unwrap_or(DEFAULT_TIMEOUT);
-        // Starting and running each get the function's time-out.
-        let mut left = function_timeout * 2 + self.inner.config.follow_grace;
-        if let Some(deadline) = invocation.deadline() {
-            left = left.min(deadline.duration_since(SystemTime::now()).unwrap_or_default());
-        }
-        let deadline = Instant::now() + left;
-        let mut pause = Duration::from_millis(100);
-        let lost = |cause: Option<Error>| {
-            let message = format!(
-                "activation {id} was accepted, and no record of it appeared within {left:?}"
-            );
-            let error = Error::new(ErrorKind::Lost, message).with_request_id(id);
-            operation.name(match cause {
-                Some(cause) => error.with_source(&cause),
-                None => error,
-            })
-        };
-        let mut failure = None;
-        loop {
-            let wake = Instant::now() + pause;
-            if wake > deadline {
-                return Err(lost(failure));
-            }
-            tokio::time::sleep_until(wake).await;
-            pause = (pause * 3 / 2)
-                .min(self.inner.config.max_poll_interval)
-                .max(Duration::from_millis(100));
-            let request = self.api().own(Method::GET, ["activations", id]);
-            match self.api().find(operation, request, MAX_RECORD_BYTES).await {
-                Ok(None) => {}
-                Ok(Some(reply)) => {
-                    let record: Record<'_> = parse(operation, &reply)?;
-                    return self.finish(operation, &record, &reply);
-                }
-                Err(e) if e.is_retryable() => failure = Some(e),
-                Err(e) => return Err(e.with_may_have_run(true).with_request_id(id)),
-            }
-        }
-    }
-
     fn see_clock(&self, reply: &Reply, now: SystemTime) {
         let Some(ahead) = clock_ahead(reply, now) else { return };
         let behind = Duration::from_millis(u64::try_from(-ahead).unwrap_or(0));
@@ -219,15 +154,6 @@ impl OpenWhisk {
 
 fn is_lost_race(error: &Error) -> bool {
     error.kind() == ErrorKind::Conflict && error.is_retryable()
-}
-
-/// The id that an answer is about: the header is there whatever the body is.
-fn activation_id(reply: &Reply) -> Option<String> {
-    let named = reply.header("x-openwhisk-activation-id").map(str::to_owned).or_else(|| {
-        let accepted: Accepted<'_> = serde_json::from_slice(&reply.body).ok()?;
-        Some(accepted.id.into_owned())
-    })?;
-    is_activation_id(&named).then_some(named)
 }
 
 #[async_trait]
@@ -350,48 +276,7 @@ impl Platform for OpenWhisk {
     }
 
     async fn invoke(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Activation> {
-        let operation = Operation::running("invoke", &deployment.name);
-        let reply = self.post(&operation, deployment, invocation, true).await?;
-        let id = activation_id(&reply);
-        match reply.status {
-            StatusCode::OK | StatusCode::INTERNAL_SERVER_ERROR | StatusCode::BAD_GATEWAY => {
-                if let Ok(record) = reply.json::<Record<'_>>() {
-                    return self.finish(&operation, &record, &reply);
-                }
-            }
-            _ => {}
-        }
-        match id {
-            // A result that is an array stands for itself, without its record.
-            Some(id) if reply.json::<Vec<serde::de::IgnoredAny>>().is_ok() => Ok(array_result(&id)),
-            Some(id) => {
-                tracing::debug!(%id, status = reply.status.as_u16(), "the answer has no record; following");
-                self.follow(&operation, deployment, invocation, &id).await
-            }
-            None if reply.status.is_success() => {
-                let error = reply.whole_body().err().unwrap_or_else(|| reply.unexpected());
-                Err(operation.name(error.with_may_have_run(true)))
-            }
-            None => Err(refusal(&operation, &reply)),
-        }
-    }
-}
-
-impl OpenWhisk {
-    async fn post(
-        &self,
-        operation: &Operation<'_>,
-        deployment: &Deployment,
-        invocation: &Invocation,
-        blocking: bool,
-    ) -> Result<Reply> {
-        let payload = invocation.payload();
-        let limit = self.inner.server.limits.max_payload();
-        payload.check_argument(Some(limit)).map_err(|e| operation.name(e))?;
-        let name = location(operation, deployment)?;
-        let query = [("blocking", blocking), ("result", false)];
-        let request = self.api().action(Method::POST, &name).query(&query);
-        self.api().send(operation, with_json(request, payload.to_bytes()), MAX_RECORD_BYTES).await
+        self.invoke_and_wait(deployment, invocation).await
     }
 }
 
@@ -402,7 +287,7 @@ impl AsyncPlatform for OpenWhisk {
         let sent_at = SystemTime::now();
         let reply = self.post(&operation, deployment, invocation, false).await?;
         if !reply.status.is_success() {
-            return Err(refusal(&operation, &reply));
+            return Err(self.api().refusal(&operation, &reply));
         }
         let id = activation_id(&reply)
             .ok_or_else(|| operation.name(reply.unexpected().with_may_have_run(true)))?;

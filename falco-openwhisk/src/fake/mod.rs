@@ -4,8 +4,12 @@
 //! limits and throttles as OpenWhisk does, runs Python, Node and native functions as its runtimes do, and stores their
 //! records late, twice or never when told to.
 
+mod actions;
+mod activations;
+mod answers;
 mod api;
 mod container;
+mod invocation;
 mod outcome;
 mod world;
 
@@ -186,6 +190,11 @@ impl FakeOpenWhisk {
     /// The requests that it has got so far.
     pub fn requests(&self) -> Vec<FakeRequest> {
         lock(&self.shared.requests).clone()
+    }
+
+    /// How many requests have asked for activations or their number, kept or not.
+    pub fn collecting_requests(&self) -> u64 {
+        lock(&self.shared.world).collecting_requests
     }
 
     /// How many requests it has got that `wanted` is true for.

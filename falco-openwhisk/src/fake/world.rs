@@ -18,6 +18,7 @@ pub(super) struct World {
     most_in_flight: u32,
     minute: u64,
     in_minute: u32,
+    pub(super) collecting_requests: u64,
 }
 
 /// An action.

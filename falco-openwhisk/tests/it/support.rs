@@ -1,9 +1,11 @@
 //! What the tests share.
 
-use falco_core::{Deployable, Invocation, Payload};
-use falco_openwhisk::OpenWhisk;
-use falco_openwhisk::fake::{FakeOpenWhisk, FakeSettings};
+use falco_core::{Deployable, Deployment, Invocation, Payload};
+use falco_openwhisk::fake::{FAKE_AUTH, FakeOpenWhisk, FakeSettings};
+use falco_openwhisk::{OpenWhisk, OpenWhiskConfig, OpenWhiskConfigBuilder};
 use serde_json::Value;
+use wiremock::matchers::{method, path};
+use wiremock::{Mock, MockServer, ResponseTemplate};
 
 pub(crate) async fn connect(settings: FakeSettings) -> (FakeOpenWhisk, OpenWhisk) {
     let fake = FakeOpenWhisk::start(settings).await.unwrap();
@@ -26,4 +28,32 @@ pub(crate) fn python() -> Deployable {
 
 pub(crate) fn invocation(arguments: &Value) -> Invocation {
     Invocation::new("run", "stage", "i", Payload::json(arguments).unwrap())
+}
+
+/// A deployment that no request has made.
+pub(crate) fn deployment() -> Deployment {
+    Deployment::new("openwhisk", "function", "/_/function", "python:3".parse().unwrap())
+}
+
+/// A server of which a test says each answer; limits and runtimes are unknown.
+pub(crate) async fn server() -> MockServer {
+    let server = MockServer::start().await;
+    let unknown = |at| {
+        Mock::given(method("GET")).and(path(at)).respond_with(
+            ResponseTemplate::new(404).set_body_string(
+                r#"{"error":"The requested resource could not be found.","code":"t"}"#,
+            ),
+        )
+    };
+    unknown("/api/v1/namespaces/_/limits").mount(&server).await;
+    unknown("/").mount(&server).await;
+    server
+}
+
+pub(crate) fn config(url: &str) -> OpenWhiskConfigBuilder {
+    OpenWhiskConfig::builder().apihost(url).auth(FAKE_AUTH)
+}
+
+pub(crate) async fn connect_to(url: &str) -> OpenWhisk {
+    OpenWhisk::connect(config(url).build().unwrap()).await.unwrap()
 }

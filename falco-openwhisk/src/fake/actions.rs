@@ -1,0 +1,157 @@
+//! Actions: put, get, list, delete.
+
+use std::collections::BTreeMap;
+
+use axum::http::StatusCode;
+use serde_json::Value;
+
+use super::answers::{Answer, Query, json_answer, malformed, not_found, page, refuse};
+use super::world::{Action, now_millis};
+use super::{Shared, lock};
+
+const MAX_CODE: usize = 48 << 20;
+
+pub(super) fn put(shared: &Shared, name: &[&str], query: &Query, body: &[u8]) -> Answer {
+    let Ok(Value::Object(body)) = serde_json::from_slice::<Value>(body) else {
+        return malformed("Expected an action");
+    };
+    let body = Value::Object(body);
+    let mut world = lock(&shared.world);
+    let existing = world.action(&name.join("/")).cloned();
+    if existing.is_some() && query.get("overwrite").map(String::as_str) != Some("true") {
+        return refuse(StatusCode::CONFLICT, "resource already exists");
+    }
+    let exec = body.get("exec");
+    let mut action = match existing {
+        Some(action) => Action { patch: action.patch + 1, ..action },
+        None if exec.is_none() => return refuse(StatusCode::BAD_REQUEST, "exec undefined"),
+        None => new_action(name),
+    };
+    if let Some(exec) = exec {
+        let Some(code) = exec["code"].as_str() else {
+            return malformed("'code' must be a string or attachment object defined in 'exec'");
+        };
+        if code.len() > MAX_CODE {
+            let text = format!("exec larger than allowed: {} > {MAX_CODE} bytes.", code.len());
+            return refuse(StatusCode::PAYLOAD_TOO_LARGE, &text);
+        }
+        let kind = exec["kind"].as_str().unwrap_or_default();
+        let kinds = &shared.settings().kinds;
+        let Some(kind) = resolve_kind(kinds, kind) else {
+            let valid: Vec<_> = kinds.iter().map(|kind| format!("'{kind}'")).collect();
+            return malformed(&format!(
+                "The specified runtime '{kind}' is not supported by this platform. Valid values are: {}",
+                valid.join(", ")
+            ));
+        };
+        action.kind = kind;
+        action.code = code.to_owned();
+        action.main = exec["main"].as_str().unwrap_or("main").to_owned();
+    }
+    if let Err(text) = put_limits(&mut action, &body["limits"]) {
+        return malformed(&format!("requirement failed: {text}"));
+    }
+    if let Some(parameters) = body["parameters"].as_array() {
+        if parameters.iter().any(|parameter| parameter.get("value").is_none()) {
+            return malformed("parameters malformed!");
+        }
+        action.parameters = parameters.clone();
+    }
+    for annotation in body["annotations"].as_array().into_iter().flatten() {
+        let key = annotation["key"].as_str().unwrap_or_default().to_owned();
+        action.annotations.insert(key, annotation["value"].clone());
+    }
+    action.annotations.insert("exec".into(), action.kind.clone().into());
+    action.updated = now_millis();
+    let echo = action.to_json(true);
+    world.put(action);
+    json_answer(StatusCode::OK, &echo)
+}
+
+fn new_action(name: &[&str]) -> Action {
+    let (package, name) = match name {
+        [package, name] => (Some((*package).to_owned()), *name),
+        [name] => (None, *name),
+        _ => (None, ""),
+    };
+    Action {
+        package,
+        name: name.to_owned(),
+        patch: 1,
+        kind: String::new(),
+        code: String::new(),
+        main: "main".into(),
+        timeout_ms: 60_000,
+        memory_mib: 256,
+        logs_mib: 10,
+        concurrency: 1,
+        parameters: Vec::new(),
+        annotations: BTreeMap::from([("provide-api-key".into(), false.into())]),
+        updated: 0,
+    }
+}
+
+fn resolve_kind(kinds: &[&'static str], kind: &str) -> Option<String> {
+    let found = match kind.strip_suffix(":default") {
+        Some(family) => kinds.iter().find(|kind| kind.split(':').next() == Some(family)),
+        None => kinds.iter().find(|known| **known == kind),
+    };
+    found.map(|kind| (*kind).to_owned())
+}
+
+fn put_limits(action: &mut Action, limits: &Value) -> Result<(), String> {
+    let check =
+        |name: &str, unit: &str, min: u64, max: u64, slot: &mut u64| -> Result<(), String> {
+            let key = match name {
+                "duration" => "timeout",
+                "memory size" => "memory",
+                "log size" => "logs",
+                other => other,
+            };
+            let Some(value) = limits.get(key) else { return Ok(()) };
+            let value =
+                value.as_u64().ok_or_else(|| format!("{key} limit must be whole number"))?;
+            match value {
+                _ if value > max => {
+                    Err(format!("{name} {value}{unit} exceeds allowed threshold of {max}{unit}"))
+                }
+                _ if value < min => {
+                    Err(format!("{name} {value}{unit} below allowed threshold of {min}{unit}"))
+                }
+                _ => {
+                    *slot = value;
+                    Ok(())
+                }
+            }
+        };
+    check("duration", " milliseconds", 100, 300_000, &mut action.timeout_ms)?;
+    check("memory size", " MB", 128, 512, &mut action.memory_mib)?;
+    check("log size", " MB", 0, 10, &mut action.logs_mib)?;
+    check("concurrency", "", 1, 1, &mut action.concurrency)
+}
+
+pub(super) fn get(shared: &Shared, name: &str, query: &Query) -> Answer {
+    let with_code = query.get("code").map(String::as_str) != Some("false");
+    match lock(&shared.world).action(name) {
+        Some(action) => json_answer(StatusCode::OK, &action.to_json(with_code)),
+        None => not_found(),
+    }
+}
+
+pub(super) fn delete(shared: &Shared, name: &str) -> Answer {
+    match lock(&shared.world).delete(name) {
+        Some(action) => json_answer(StatusCode::OK, &action.to_json(true)),
+        None => not_found(),
+    }
+}
+
+pub(super) fn list_actions(shared: &Shared, query: &Query) -> Answer {
+    let (limit, skip) = match page(query, "actions") {
+        Ok(page) => page,
+        Err(text) => return malformed(&text),
+    };
+    let world = lock(&shared.world);
+    let actions: Vec<Value> =
+        world.actions().into_iter().skip(skip).take(limit).map(Action::to_brief_json).collect();
+    json_answer(StatusCode::OK, &Value::Array(actions))
+}

@@ -1,0 +1,73 @@
+//! Records of activations: one by one, and as a list.
+
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+
+use super::answers::{Answer, Query, json_answer, malformed, not_found, page, raw_answer, refuse};
+use super::world::Listing;
+use super::{Shared, lock};
+use crate::wire::is_activation_id;
+
+pub(super) fn list_activations(shared: &Shared, query: &Query) -> Answer {
+    let (limit, skip) = match page(query, "activations") {
+        Ok(page) => page,
+        Err(text) => return malformed(&text),
+    };
+    let number = |key: &str| query.get(key).map(|value| value.parse::<u64>());
+    let (since, upto) = match (number("since").transpose(), number("upto").transpose()) {
+        (Ok(since), Ok(upto)) => (since.unwrap_or(0), upto.unwrap_or(u64::MAX)),
+        _ => return malformed("Parameter is not a valid value for epoch seconds"),
+    };
+    let listing = Listing { name: query.get("name").cloned(), since, upto, limit, skip };
+    let world = lock(&shared.world);
+    if query.get("count").map(String::as_str) == Some("true") {
+        let all = world.list(&Listing { limit: usize::MAX, skip: 0, ..listing }).count();
+        return json_answer(StatusCode::OK, &json!({"activations": all.saturating_sub(skip)}));
+    }
+    let with_docs = query.get("docs").map(String::as_str) == Some("true");
+    let copies = if shared.settings().lists_twice { 2 } else { 1 };
+    let listing = Listing { limit: listing.limit / copies, ..listing };
+    let mut body = String::from("[");
+    for record in world.list(&listing) {
+        let text = if with_docs { record.to_string() } else { brief(record).to_string() };
+        for _ in 0..copies {
+            if body.len() > 1 {
+                body.push(',');
+            }
+            body.push_str(&text);
+        }
+    }
+    body.push(']');
+    raw_answer(StatusCode::OK, "application/json", body)
+}
+
+fn brief(record: &Value) -> Value {
+    let mut brief = record.clone();
+    if let Some(fields) = brief.as_object_mut() {
+        let response = fields.remove("response");
+        fields.remove("logs");
+        fields.remove("subject");
+        let code = match response.as_ref().and_then(|response| response["status"].as_str()) {
+            Some("success") => 0,
+            Some("application error") => 1,
+            Some("action developer error") => 2,
+            _ => 3,
+        };
+        fields.insert("statusCode".into(), code.into());
+    }
+    brief
+}
+
+pub(super) fn activation(shared: &Shared, id: &str, part: Option<&str>) -> Answer {
+    if !is_activation_id(id) {
+        return refuse(StatusCode::BAD_REQUEST, "The activation id is not valid.");
+    }
+    let world = lock(&shared.world);
+    let Some(record) = world.record(id) else { return not_found() };
+    match part {
+        None => json_answer(StatusCode::OK, record),
+        Some("result") => json_answer(StatusCode::OK, &record["response"]),
+        Some("logs") => json_answer(StatusCode::OK, &json!({"logs": record["logs"]})),
+        Some(_) => refuse(StatusCode::NOT_FOUND, "The requested resource could not be found."),
+    }
+}

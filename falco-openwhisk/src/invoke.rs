@@ -1,0 +1,143 @@
+//! Invoking, and following what the server does not wait for.
+
+use std::time::{Duration, SystemTime};
+
+use falco_core::{Activation, Deployment, Error, ErrorKind, Invocation, Result};
+use falco_http::Reply;
+use falco_http::reqwest::{Method, StatusCode};
+use tokio::time::Instant;
+
+use crate::OpenWhisk;
+use crate::activation::{array_result, judge};
+use crate::client::{Operation, parse, with_json};
+use crate::collect::MAX_RECORD_BYTES;
+use crate::deployments::location;
+use crate::platform::DEFAULT_TIMEOUT;
+use crate::refusal::short;
+use crate::wire::{Accepted, Record, is_activation_id};
+
+/// The first pause between two looks for a record.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+impl OpenWhisk {
+    pub(crate) async fn invoke_and_wait(
+        &self,
+        deployment: &Deployment,
+        invocation: &Invocation,
+    ) -> Result<Activation> {
+        let operation = Operation::running("invoke", &deployment.name);
+        let reply = self.post(&operation, deployment, invocation, true).await?;
+        let id = activation_id(&reply);
+        match reply.status {
+            StatusCode::OK | StatusCode::INTERNAL_SERVER_ERROR | StatusCode::BAD_GATEWAY => {
+                if let Ok(record) = reply.json::<Record<'_>>() {
+                    return self.finish(&operation, &record, &reply);
+                }
+            }
+            _ => {}
+        }
+        match id {
+            // A result that is an array stands for itself, without its record.
+            Some(id) if reply.json::<Vec<serde::de::IgnoredAny>>().is_ok() => Ok(array_result(&id)),
+            Some(id) => {
+                tracing::debug!(%id, status = reply.status.as_u16(), "the answer has no record; following");
+                self.follow(&operation, deployment, invocation, &id).await
+            }
+            None if reply.status.is_success() => {
+                let error = reply.whole_body().err().unwrap_or_else(|| reply.unexpected());
+                Err(operation.name(error.with_may_have_run(true)))
+            }
+            None => Err(self.api().refusal(&operation, &reply)),
+        }
+    }
+
+    /// Posts an invocation; the answer may be any.
+    pub(crate) async fn post(
+        &self,
+        operation: &Operation<'_>,
+        deployment: &Deployment,
+        invocation: &Invocation,
+        blocking: bool,
+    ) -> Result<Reply> {
+        let payload = invocation.payload();
+        let limit = self.inner.server.limits.max_payload();
+        payload.check_argument(Some(limit)).map_err(|e| operation.name(e))?;
+        let name = location(operation, deployment)?;
+        let query = [("blocking", blocking), ("result", false)];
+        let request = self.api().action(Method::POST, &name).query(&query);
+        self.api().send(operation, with_json(request, payload.to_bytes()), MAX_RECORD_BYTES).await
+    }
+
+    /// The activation that a blocking call, or a record's request, has answered with.
+    fn finish(
+        &self,
+        operation: &Operation<'_>,
+        record: &Record<'_>,
+        reply: &Reply,
+    ) -> Result<Activation> {
+        let request_id = reply.header("x-request-id").map(short);
+        match judge(record) {
+            Ok(mut activation) => {
+                activation.request_id = request_id;
+                Ok(activation)
+            }
+            Err(e) => Err(operation.name(e)),
+        }
+    }
+
+    /// Waits for the record of an activation that the server has accepted and not finished in time.
+    async fn follow(
+        &self,
+        operation: &Operation<'_>,
+        deployment: &Deployment,
+        invocation: &Invocation,
+        id: &str,
+    ) -> Result<Activation> {
+        let function_timeout = deployment.scaling.timeout.unwrap_or(DEFAULT_TIMEOUT);
+        // Starting and running each get the function's time-out.
+        let mut left = function_timeout * 2 + self.inner.config.follow_grace;
+        if let Some(deadline) = invocation.deadline() {
+            left = left.min(deadline.duration_since(SystemTime::now()).unwrap_or_default());
+        }
+        let deadline = Instant::now() + left;
+        let mut pause = FIRST_PAUSE;
+        let lost = |cause: Option<Error>| {
+            let message = format!(
+                "activation {id} was accepted, and no record of it appeared within {left:?}"
+            );
+            let error = Error::new(ErrorKind::Lost, message).with_request_id(id);
+            operation.name(match cause {
+                Some(cause) => error.with_source(&cause),
+                None => error,
+            })
+        };
+        let mut failure = None;
+        loop {
+            let wake = Instant::now() + pause;
+            if wake > deadline {
+                return Err(lost(failure));
+            }
+            tokio::time::sleep_until(wake).await;
+            pause = (pause * 3 / 2).min(self.inner.config.max_poll_interval).max(FIRST_PAUSE);
+            let request = self.api().own(Method::GET, ["activations", id]);
+            match self.api().find(operation, request, MAX_RECORD_BYTES).await {
+                Ok(None) => {}
+                Ok(Some(reply)) => {
+                    let record: Record<'_> = parse(operation, &reply)?;
+                    return self.finish(operation, &record, &reply);
+                }
+                Err(e) if e.is_retryable() => failure = Some(e),
+                Err(e) => return Err(e.with_may_have_run(true).with_request_id(id)),
+            }
+        }
+    }
+}
+
+/// The id that an answer is about: the header is there whatever the body is.
+pub(crate) fn activation_id(reply: &Reply) -> Option<String> {
+    let named = reply.header("x-openwhisk-activation-id").map(str::to_owned).or_else(|| {
+        let accepted: Accepted<'_> = serde_json::from_slice(&reply.body).ok()?;
+        Some(accepted.id.into_owned())
+    })?;
+    is_activation_id(&named).then_some(named)
+}
