@@ -1,9 +1,10 @@
 //! Stages side by side, one after the other, and what a failure does to those that follow.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
 use std::time::Duration;
 
-use falco_core::{ErrorKind, Stage};
+use falco_core::{ErrorKind, Event, Monitor, Stage, Verdict};
 use falco_executors::{
     Chunks, DriverExt, FanIn, FanOut, Keep, Merge, OneToOne, Shuffle, StageState,
 };
@@ -198,4 +199,37 @@ async fn results_are_kept_of_the_stages_that_were_named() {
     assert!(outcome.results("ghost").unwrap_err().to_string().contains("no stage \"ghost\""));
     let error = outcome.results_as::<Vec<u8>>("map").unwrap_err().to_string();
     assert!(error.contains("\"00000000\"") && error.contains("\"map\""), "{error}");
+}
+
+/// How far one stage is ahead of the other, at most.
+#[derive(Debug, Default)]
+struct Lead {
+    now: AtomicI64,
+    most: AtomicI64,
+}
+
+impl Monitor for Lead {
+    fn event(&self, event: &Event<'_>) -> Verdict {
+        if let Event::Completed { completion } = event {
+            let step = if completion.stage == "fast" { 1 } else { -1 };
+            let now = self.now.fetch_add(step, SeqCst) + step;
+            self.most.fetch_max(now, SeqCst);
+        }
+        Verdict::Continue
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_stage_runs_far_ahead_of_the_one_that_follows() {
+    let latency = Latency::by(|invocation| match invocation.stage().as_str() {
+        "slow" => Duration::from_secs(1),
+        _ => Duration::from_millis(1),
+    });
+    let platform = Arc::new(InMemory::new(Settings { latency, ..Settings::default() }));
+    let lead = Arc::new(Lead::default());
+    let plan = Plan(vec![numbers("fast", 2_000), derived("slow", &["fast"], OneToOne::new())]);
+    let outcome = plan.run(options(&platform).with_monitor(lead.clone())).await.unwrap();
+    assert!(outcome.is_success());
+    let most = lead.most.load(SeqCst);
+    assert!(most < 200, "{most} of 2000");
 }

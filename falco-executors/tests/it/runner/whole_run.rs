@@ -3,11 +3,15 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use falco_core::{Completion, Driver, ExecutionPlan, Platform, Result, Stage, Verdict};
+use falco_core::{
+    Completion, Driver, ExecutionPlan, ExecutionStrategy, Platform, Result, Stage, Verdict,
+};
 use falco_executors::{
-    DriverExt, OneToOne, ParallelExecutor, RunOptions, SequentialExecutor, StageState,
+    AsyncExecutor, DriverExt, OneToOne, ParallelExecutor, RunOptions, SequentialExecutor,
+    StageState,
 };
 use falco_testkit::{Fate, Fates, InMemory, Latency, Settings};
+use tokio::time::Instant;
 
 use super::support::{Notes, Plan, function, numbers, options};
 
@@ -99,4 +103,21 @@ async fn a_stage_that_misses_its_deadline_fails_and_removes() {
     assert_eq!((counts.succeeded, counts.deadline_exceeded, counts.skipped), (4, 4, 2));
     assert!(outcome.error().unwrap().to_string().contains("deadline"));
     assert!(platform.list_deployments().await.unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_waits_for_nothing_but_its_invocations() {
+    let strategies: [Arc<dyn ExecutionStrategy>; 3] = [
+        Arc::new(SequentialExecutor::new()),
+        Arc::new(ParallelExecutor::new()),
+        Arc::new(AsyncExecutor::new()),
+    ];
+    for strategy in strategies {
+        let next = Stage::derived("next", function("next"), ["map"], OneToOne::new());
+        let plan = Plan(vec![numbers("map", 20), next]);
+        let started = Instant::now();
+        let options = RunOptions::new(Arc::new(InMemory::default()), strategy.clone());
+        assert!(plan.run(options).await.unwrap().is_success());
+        assert_eq!(started.elapsed(), Duration::ZERO, "{strategy:?}");
+    }
 }
