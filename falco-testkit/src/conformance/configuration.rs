@@ -46,7 +46,9 @@ pub(super) async fn the_drivers_environment_stays_outside(subject: &Subject) -> 
 }
 
 pub(super) async fn another_entry_point_is_called(subject: &Subject) -> Verdict {
-    for runtime in subject.runtimes()? {
+    // An executable has one entry only.
+    let runtimes = subject.runtimes()?.into_iter().filter(|runtime| runtime.family() != "native");
+    for runtime in runtimes {
         let function = subject.function_for(&runtime)?.with_entry_point("other");
         let deployment = subject.deploy(&function).await;
         let answer = subject.value(&deployment, json!({"do": "version"})).await;

@@ -12,7 +12,7 @@ use super::harness::{Skip, Verdict};
 use super::subject::{Subject, refused_as, served, unthrottled, value};
 
 /// Limits above this are left alone: a test is no place to move gigabytes. A harness may configure a lower limit.
-const LARGEST_PAYLOAD: u64 = 16 << 20;
+const LARGEST_PAYLOAD: u64 = 32 << 20;
 
 pub(super) async fn nested_and_non_ascii_json_passes_unchanged(subject: &Subject) -> Verdict {
     let mut deep = json!("ground");

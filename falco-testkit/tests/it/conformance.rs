@@ -14,7 +14,8 @@ impl Memory {
         let respond = |call: &FunctionCall<'_>| Fixture::of_code(call.code).unwrap().reply(call);
         let platform = InMemory::new(settings)
             .with_function("python", respond)
-            .with_function("nodejs", respond);
+            .with_function("nodejs", respond)
+            .with_function("native", respond);
         Self(Arc::new(platform))
     }
 
@@ -47,7 +48,7 @@ impl Harness for Memory {
     }
 
     fn runtimes(&self) -> Vec<RuntimeName> {
-        vec!["python:3".parse().unwrap(), "nodejs:22".parse().unwrap()]
+        ["python:3", "nodejs:22", "native"].map(|runtime| runtime.parse().unwrap()).to_vec()
     }
 
     async fn provoke(&self, fault: Fault) -> Result<Arc<dyn AsyncPlatform>, Skip> {

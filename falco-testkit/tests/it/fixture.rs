@@ -165,3 +165,32 @@ fn the_archive_is_one_that_interpreters_read() {
     let Some(ran) = run("nodejs", &unpacked, &calls) else { return };
     assert_eq!(ran.told, expected, "{}", ran.stderr);
 }
+
+#[test]
+fn the_native_fixture_speaks_the_action_loop() {
+    let native = fixture::function("f", &"native".parse().unwrap()).unwrap();
+    let Code::Archive(zip) = &native.code else { panic!("no archive") };
+    let (file, unpacked) = (written("native.zip", zip), written("native", b""));
+    std::fs::remove_file(&unpacked).unwrap();
+    // Python's unzip forgets the executable bit, so the script is handed to the interpreter here; platforms start it.
+    let talk =
+        "python3 -m zipfile -e \"$0\" \"$1\" && exec 3>&1 1>/dev/null && exec python3 \"$1\"/exec";
+    let mut child = Command::new("sh")
+        .args(["-c", talk])
+        .args([&file, &unpacked])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines =
+        "{\"value\":{\"do\":\"version\"}}\n{\"value\":{\"do\":\"raise\",\"message\":\"größe\"}}\n";
+    child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    if output.status.code() == Some(127) {
+        let _ = std::io::stderr().write_all(b"skipped: no python3 here\n");
+        return;
+    }
+    let told = String::from_utf8(output.stdout).unwrap();
+    let told: Vec<Value> = told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(told, [json!({"version": 1}), json!({"error": "ValueError: größe"})]);
+}
