@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use falco_core::{ActivationId, ErrorKind, FunctionErrorKind, Pending, Release};
 use futures_util::{StreamExt, stream};
 use serde_json::json;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use super::harness::{Fault, Skip, Verdict};
 use super::invoke::{payload_of, small_limit};
@@ -91,15 +91,10 @@ pub(super) async fn collecting_unknown_ids_is_no_news(subject: &Subject) -> Verd
 pub(super) async fn collect_does_not_wait_for_what_runs(subject: &Subject) -> Verdict {
     subject.needs_submit()?;
     let deployment = subject.deployed().await?;
-    let slow = [subject.submit(&deployment, json!({"do": "sleep", "seconds": 3})).await];
-    let begin = Instant::now();
+    let slow = [subject.submit(&deployment, json!({"do": "sleep", "seconds": 5})).await];
     let collected = served("collect", subject.platform.collect(&deployment, &slow).await);
-    // A machine so slow that three seconds have passed proves nothing.
-    if begin.elapsed() < Duration::from_millis(2_500) {
-        assert!(collected.finished.is_empty(), "it still runs");
-        assert!(collected.poll_after > Duration::ZERO, "asking again at once is a busy loop");
-    }
-    assert!(begin.elapsed() < Duration::from_secs(3), "collect has to return while it runs");
+    assert!(collected.finished.is_empty(), "collect has to return while it runs");
+    assert!(collected.poll_after > Duration::ZERO, "asking again at once is a busy loop");
     subject.collect(&deployment, &slow).await;
     Ok(())
 }
