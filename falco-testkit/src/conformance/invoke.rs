@@ -11,8 +11,12 @@ use tokio::time::timeout;
 use super::harness::{Skip, Verdict};
 use super::subject::{Subject, refused_as, served, unthrottled, value};
 
-/// Limits above this are left alone: a test is no place to move gigabytes. A harness may configure a lower limit.
-const LARGEST_PAYLOAD: u64 = 32 << 20;
+/// Payloads above this are not sent: interpreters and debug builds take minutes over them. A harness may configure a
+/// lower limit.
+const LARGEST_SENT: u64 = 16 << 20;
+
+/// What is refused before it is sent may be larger.
+const LARGEST_REFUSED: u64 = 64 << 20;
 
 pub(super) async fn nested_and_non_ascii_json_passes_unchanged(subject: &Subject) -> Verdict {
     let mut deep = json!("ground");
@@ -54,7 +58,7 @@ pub(super) async fn a_payload_at_the_limit_is_taken(subject: &Subject) -> Verdic
 }
 
 pub(super) async fn a_payload_over_the_limit_is_refused(subject: &Subject) -> Verdict {
-    let limit = small_limit(subject.capabilities.max_payload)?;
+    let limit = limit_below(subject.capabilities.max_payload, LARGEST_REFUSED)?;
     let deployment = subject.deployed().await?;
     let invocation = subject.invocation_of(payload_of(limit + 1).0);
     let invoked = subject.platform.invoke(&deployment, &invocation).await;
@@ -193,9 +197,13 @@ fn seconds(answer: &Value, name: &str) -> f64 {
 
 /// A limit that a test can reach.
 pub(super) fn small_limit(limit: Option<u64>) -> Result<u64, Skip> {
+    limit_below(limit, LARGEST_SENT)
+}
+
+fn limit_below(limit: Option<u64>, most: u64) -> Result<u64, Skip> {
     match limit {
         None => Err(Skip::new("it tells no limit")),
-        Some(limit) if limit > LARGEST_PAYLOAD => {
+        Some(limit) if limit > most => {
             Err(Skip::new(format!("its limit of {limit} bytes is too much for a test")))
         }
         Some(limit) => Ok(limit),
