@@ -257,7 +257,7 @@ async fn call<'a>(
     reason: AttemptReason,
 ) -> Answer<'a> {
     let mut awaited = if let Some(pending) = invocation.submitted() {
-        execution.collector.watch(invocation, pending.clone())?
+        execution.collector.watch(invocation, pending)?
     } else {
         let _ = invocation.report(&Event::Attempt { invocation, reason });
         let (platform, deployment) = (&*execution.platform, &*execution.deployment);
@@ -268,7 +268,7 @@ async fn call<'a>(
         }
         let submission = async { platform.submit(deployment, invocation).await };
         let pending = reported(invocation, caught(platform, "submit", submission).await)?;
-        let awaited = execution.collector.watch(invocation, pending.clone())?;
+        let awaited = execution.collector.watch(invocation, &pending)?;
         let _ = invocation.report(&Event::Submitted { invocation, pending: &pending });
         awaited
     };

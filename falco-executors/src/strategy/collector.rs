@@ -5,7 +5,7 @@ use std::collections::hash_map::Entry;
 use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use falco_core::{
@@ -62,7 +62,7 @@ struct State {
 
 #[derive(Debug)]
 struct Waiting {
-    pending: Pending,
+    submitted_at: SystemTime,
     expires: Instant,
     answer: oneshot::Sender<Result<Box<Activation>>>,
 }
@@ -92,15 +92,12 @@ impl Collector {
     /// # Errors
     ///
     /// When it is waited for already: the platform has given two activations the same id.
-    pub(super) fn watch(&self, invocation: &Invocation, pending: Pending) -> Result<Awaited<'_>> {
+    pub(super) fn watch(&self, invocation: &Invocation, pending: &Pending) -> Result<Awaited<'_>> {
         if invocation.is_monitored() {
             self.reporter.get_or_init(|| invocation.clone());
         }
         let now = Instant::now();
-        // What an earlier process submitted may be older than all patience, and still be there to be collected.
-        let age = self.clock.wall_at(now).duration_since(pending.submitted_at).unwrap_or_default();
-        let patience = self.patience.saturating_sub(age).max(self.margin);
-        let expires = now + patience.min(FOREVER);
+        let expires = now + self.patience_with(invocation, pending, now).min(FOREVER);
         let (answer, answered) = oneshot::channel();
         let id = pending.id.clone();
         let state = &mut *self.lock();
@@ -108,7 +105,9 @@ impl Collector {
             self.arrived.notify_one();
         }
         match state.waiting.entry(id.clone()) {
-            Entry::Vacant(entry) => entry.insert(Waiting { pending, expires, answer }),
+            Entry::Vacant(entry) => {
+                entry.insert(Waiting { submitted_at: pending.submitted_at, expires, answer })
+            }
             Entry::Occupied(_) => {
                 let message = format!("the platform has given two activations the id {id}");
                 return Err(self.error(ErrorKind::Protocol, message));
@@ -119,6 +118,15 @@ impl Collector {
             self.earlier.notify_one();
         }
         Ok(Awaited { answered, lease: Lease { collector: self, id, release: Release::Abandoned } })
+    }
+
+    fn patience_with(&self, invocation: &Invocation, pending: &Pending, now: Instant) -> Duration {
+        if invocation.submitted().is_none() {
+            return self.patience;
+        }
+        // What an earlier process submitted may be older than all patience, and still be there to be collected.
+        let age = self.clock.wall_at(now).duration_since(pending.submitted_at).unwrap_or_default();
+        self.patience.saturating_sub(age).max(self.margin)
     }
 
     /// Collects and expires what is watched, for as long as it is polled.
@@ -177,7 +185,8 @@ impl Collector {
     }
 
     fn pending(&self) -> Vec<Pending> {
-        self.lock().waiting.values().map(|waiting| waiting.pending.clone()).collect()
+        let waiting = &self.lock().waiting;
+        waiting.iter().map(|(id, waiting)| Pending::new(id.clone(), waiting.submitted_at)).collect()
     }
 
     /// Hands out what was learned, and says how long to wait before asking again.

@@ -156,6 +156,7 @@ async fn drive(
         admission: Admission::new(&completions, invocations),
         in_flight: FuturesUnordered::new(),
         start: |invocation| attempt(execution, invocation),
+        has_begun: false,
     };
     std::future::poll_fn(|cx| {
         // These two come first: what is in flight may use up what the runtime lets a task do at a time.
@@ -177,6 +178,7 @@ struct Attempts<'a, A, S> {
     admission: Admission<'a>,
     in_flight: FuturesUnordered<A>,
     start: S,
+    has_begun: bool,
 }
 
 impl<A, S> Attempts<'_, A, S>
@@ -207,7 +209,9 @@ where
                 && let Poll::Ready(Some(invocation)) = self.admission.poll_next(cx)
             {
                 steps += 1;
-                self.execution.begin();
+                if !std::mem::replace(&mut self.has_begun, true) {
+                    self.execution.begin();
+                }
                 self.in_flight.push((self.start)(invocation));
             }
         }
