@@ -81,17 +81,16 @@ impl StageControl {
     pub(super) async fn count_left_over(&self) -> (u64, bool) {
         // A strategy lets go one scheduler tick after its completions end or are dropped. One that never does must
         // not keep the run.
-        if tokio::time::timeout(PATIENCE, self.let_go.cancelled()).await.is_err() {
-            return (0, true);
-        }
+        let let_go = tokio::time::timeout(PATIENCE, self.let_go.cancelled()).await;
         let left_over = self.left_over.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let_go.is_ok() && left_over.is_none() {
+            return (0, false);
+        }
+        // Tells the derivation that nobody takes its inputs any more.
+        self.stop.cancel();
         match left_over {
-            Some(inputs) => {
-                // Tells the derivation that nobody takes its inputs any more.
-                self.stop.cancel();
-                count(inputs).await
-            }
-            None => (0, false),
+            Some(inputs) => count(inputs).await,
+            None => (0, true),
         }
     }
 

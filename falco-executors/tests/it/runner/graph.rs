@@ -4,15 +4,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
 use std::time::Duration;
 
-use falco_core::{ErrorKind, Event, Monitor, Stage, Verdict};
+use falco_core::{
+    BoxStream, Completion, ErrorKind, Event, ExecutionStrategy, Invocation, Monitor, Stage, Target,
+    Verdict,
+};
 use falco_executors::{
     Chunks, DriverExt, FanIn, FanOut, Keep, Merge, OneToOne, Shuffle, StageState,
 };
 use falco_testkit::{Fate, Fates, InMemory, Latency, Reply, Settings};
+use futures_util::{StreamExt, stream};
 use serde_json::json as value;
 use tokio::time::Instant;
 
-use super::support::{Notes, Plan, function, json, numbers, options};
+use super::support::{Naive, Notes, Plan, function, json, numbers, options};
 
 fn derived(name: &str, upstream: &[&str], by: impl falco_core::Derivation) -> Stage {
     Stage::derived(name, function(name), upstream.iter().copied(), by)
@@ -111,7 +115,7 @@ async fn nothing_waits_in_a_circle_however_small_the_windows() {
     ]);
     let options = options(&platform).keep_results(Keep::Nothing);
     let deployed = plan.deploy(options).await.unwrap();
-    let outcome = plan.execute(&super::support::Naive(1), &deployed).await;
+    let outcome = plan.execute(&Naive(1), &deployed).await;
     assert_eq!(outcome.report.invocations.succeeded, 300 * 6 + 1);
     plan.remove(&deployed).await.unwrap();
 }
@@ -232,4 +236,39 @@ async fn no_stage_runs_far_ahead_of_the_one_that_follows() {
     assert!(outcome.is_success());
     let most = lead.most.load(SeqCst);
     assert!(most < 200, "{most} of 2000");
+}
+
+/// Ends after its first invocation, and never lets go of the others.
+#[derive(Debug)]
+struct Leaky;
+
+impl ExecutionStrategy for Leaky {
+    fn execute(
+        &self,
+        target: Target,
+        mut invocations: BoxStream<'static, Invocation>,
+    ) -> BoxStream<'static, Completion> {
+        let first = async move {
+            let first = invocations.next().await;
+            std::mem::forget(invocations);
+            stream::iter(first)
+        };
+        Naive(1).execute(target, stream::once(first).flatten().boxed())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_strategy_that_never_lets_go_does_not_keep_the_run() {
+    let platform = Arc::new(InMemory::default());
+    let plan = Plan(vec![
+        numbers("map", 1),
+        derived("many", &["map"], FanOut::by(|_| Ok(vec![json(value!({})); 1_000]))),
+    ]);
+    let deployed = plan.deploy(options(&platform)).await.unwrap();
+    let run = tokio::time::timeout(Duration::from_secs(60), plan.execute(&Leaky, &deployed));
+    let outcome = run.await.expect("the run ends");
+    let counts = outcome.report.stage("many").unwrap().invocations;
+    assert_eq!(counts.succeeded, 1);
+    assert!(counts.skipped_is_lower_bound && counts.skipped > 0, "{counts:?}");
+    plan.remove(&deployed).await.unwrap();
 }
