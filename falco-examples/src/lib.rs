@@ -1,1 +1,17 @@
-//! Runnable pipelines on Falco, one per idea.
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod arguments;
+mod launch;
+mod output;
+pub mod platforms;
+pub mod text;
+
+pub use arguments::{Common, Executor};
+pub use launch::Launch;
+pub use output::{exit_code, finish};
+
+/// The program in the README of the repository compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub mod readme {}

@@ -1,0 +1,2 @@
+def main(args):
+    return {"n": args["n"], "sum": args["square"] + args["cube"]}

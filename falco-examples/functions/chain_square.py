@@ -1,0 +1,2 @@
+def main(args):
+    return {"n": args["n"], "square": args["n"] ** 2}

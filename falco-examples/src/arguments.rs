@@ -1,0 +1,104 @@
+//! The command line that all examples share.
+
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use falco_core::{Deployable, Result, Scaling};
+
+use crate::platforms::PlatformArguments;
+
+/// Where an example runs, and how.
+#[derive(Debug, Args)]
+pub struct Common {
+    /// Where to run, and what that platform needs.
+    #[command(flatten)]
+    pub platform: PlatformArguments,
+
+    /// How invocations are driven.
+    #[arg(long, value_enum, default_value_t = Executor::Parallel, help_heading = "Execution")]
+    pub executor: Executor,
+
+    /// Invocations in flight at once [default: the platform's limit, at most 64]
+    #[arg(long, value_name = "N", help_heading = "Execution")]
+    pub concurrency: Option<NonZeroUsize>,
+
+    /// Leave out retries, congestion control, time-outs and traces.
+    #[arg(long, help_heading = "Execution")]
+    pub no_layers: bool,
+
+    /// Invocations started per second at most.
+    #[arg(long, value_name = "RATE", value_parser = positive, help_heading = "Execution")]
+    pub max_rate: Option<f64>,
+
+    /// Times that a call that failed, or an idempotent invocation that was lost, is sent again.
+    #[arg(long, value_name = "N", default_value_t = 4, help_heading = "Execution")]
+    pub retries: u32,
+
+    /// Copy an idempotent invocation that is slower than FACTOR times the median; the first answer wins.
+    #[arg(long, value_name = "FACTOR", value_parser = positive, help_heading = "Execution")]
+    pub speculate: Option<f64>,
+
+    /// Memory of the function, in MiB.
+    #[arg(long, value_name = "MIB", help_heading = "Function")]
+    pub memory: Option<NonZeroU32>,
+
+    /// How long the function may run, such as 30s.
+    #[arg(long, value_name = "TIME", value_parser = duration, help_heading = "Function")]
+    pub timeout: Option<Duration>,
+
+    /// Leave the functions on the platform; `cleanup` removes them.
+    #[arg(long, help_heading = "Function")]
+    pub keep: bool,
+
+    /// Print one JSON object with result and report.
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+
+    /// Show neither progress nor report.
+    #[arg(long, short, help_heading = "Output")]
+    pub quiet: bool,
+}
+
+/// How invocations are driven.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Executor {
+    /// One after the other, in order.
+    Sequential,
+    /// Many at once, each waited for.
+    Parallel,
+    /// Submitted first, collected in batches.
+    Async,
+}
+
+impl Common {
+    /// A function out of source text, with the sizes that the command line names.
+    ///
+    /// # Errors
+    ///
+    /// When `runtime` is no name of a runtime.
+    pub fn function(&self, name: &str, runtime: &str, source: &str) -> Result<Deployable> {
+        Ok(Deployable::from_source(name, runtime.parse()?, source).with_scaling(Scaling {
+            memory_mib: self.memory.map(NonZeroU32::get),
+            timeout: self.timeout,
+            ..Scaling::default()
+        }))
+    }
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| format!("{text:?} is no number"))?;
+    if number > 0.0 && number.is_finite() {
+        Ok(number)
+    } else {
+        Err(format!("{text} is not greater than zero"))
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(Duration::ZERO) => Err("it has to be longer than nothing".to_owned()),
+        Ok(duration) => Ok(duration),
+        Err(error) => Err(error.to_string()),
+    }
+}

@@ -1,0 +1,164 @@
+//! Two stages that run side by side and one that joins them, by a driver with loops of its own.
+//!
+//! Most drivers hand a plan to `DriverExt::run`. This one does by hand what that does, to show the steps beneath.
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser;
+use falco_core::{Deployable, Deployment, Input, InvocationId, Payload, Result, Stage};
+use falco_examples::{Common, Launch, exit_code, finish};
+use falco_executors::{Session, StageReport};
+use futures_util::{StreamExt, stream};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+/// Adds the square and the cube of each number from 1 to N.
+#[derive(Debug, Parser)]
+#[command(name = env!("CARGO_BIN_NAME"))]
+struct Arguments {
+    #[command(flatten)]
+    common: Common,
+
+    /// How many numbers.
+    #[arg(default_value_t = 5)]
+    numbers: u32,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    exit_code(add_powers(Arguments::parse()).await)
+}
+
+async fn add_powers(Arguments { common, numbers }: Arguments) -> anyhow::Result<bool> {
+    let launch = Launch::connect(&common).await?;
+    let mut chain =
+        Chain { session: Session::start(launch.options())?, launch: &launch, reports: Vec::new() };
+    let functions = Functions::new(&common)?;
+    let outcome = chain.run(&functions, numbers).await;
+    // Whatever came of it, nothing stays behind.
+    let leftovers = if common.keep { Vec::new() } else { chain.session.remove_all().await };
+    let sums = outcome?;
+    let report = chain.session.report(chain.reports);
+    finish(&common, &report, &leftovers, || {
+        sums.values().map(Payload::parse_owned).collect::<Result<_>>().map(Sums)
+    })
+}
+
+/// The functions of the stages.
+struct Functions {
+    square: Deployable,
+    cube: Deployable,
+    join: Deployable,
+}
+
+impl Functions {
+    fn new(common: &Common) -> Result<Self> {
+        Ok(Self {
+            square: common.function(
+                "chain-square",
+                "python:3",
+                include_str!("../../functions/chain_square.py"),
+            )?,
+            cube: common.function(
+                "chain-cube",
+                "python:3",
+                include_str!("../../functions/chain_cube.py"),
+            )?,
+            join: common.function(
+                "chain-join",
+                "python:3",
+                include_str!("../../functions/chain_join.py"),
+            )?,
+        })
+    }
+}
+
+/// The results of a stage, by invocation.
+type Results = BTreeMap<InvocationId, Payload>;
+
+/// The driver: its loops.
+struct Chain<'a> {
+    session: Session,
+    launch: &'a Launch<'a>,
+    reports: Vec<StageReport>,
+}
+
+impl Chain<'_> {
+    async fn run(&mut self, functions: &Functions, numbers: u32) -> anyhow::Result<Results> {
+        let (square, cube, join) = tokio::try_join!(
+            self.session.deploy(&functions.square),
+            self.session.deploy(&functions.cube),
+            self.session.deploy(&functions.join),
+        )?;
+        let arguments = (1..=numbers).map(|n| Payload::json(&json!({"n": n})));
+        let arguments = arguments.collect::<Result<Vec<_>>>()?;
+        let inputs: Vec<Input> =
+            arguments.into_iter().enumerate().map(|(at, n)| Input::numbered(at, n)).collect();
+
+        let ((squares, left), (cubes, right)) = tokio::join!(
+            self.execute("square", &functions.square, &square, inputs.clone()),
+            self.execute("cube", &functions.cube, &cube, inputs),
+        );
+        let failed = left.error.is_some() || right.error.is_some();
+        self.reports.extend([left, right]);
+        if failed {
+            return Ok(Results::new());
+        }
+        let inputs = pair(&squares, &cubes)?;
+        let (sums, report) = self.execute("join", &functions.join, &join, inputs).await;
+        self.reports.push(report);
+        Ok(sums)
+    }
+
+    async fn execute(
+        &self,
+        name: &str,
+        function: &Deployable,
+        deployment: &Arc<Deployment>,
+        inputs: Vec<Input>,
+    ) -> (Results, StageReport) {
+        let stage = Stage::from_payloads(name, function.clone(), vec![]).idempotent(true);
+        let inputs = stream::iter(inputs.into_iter().map(Ok));
+        let strategy = self.launch.strategy();
+        let mut running = self.session.execute(strategy, &stage, deployment, inputs);
+        let mut results = Results::new();
+        while let Some(completion) = running.next().await {
+            if let Some(result) = completion.result() {
+                results.insert(completion.invocation.clone(), result.clone());
+            }
+        }
+        (results, running.finish().await)
+    }
+}
+
+/// The arguments of the join: each number with its square and its cube, which have the same id.
+fn pair(squares: &Results, cubes: &Results) -> Result<Vec<Input>> {
+    let mut inputs = Vec::with_capacity(squares.len());
+    for (id, square) in squares {
+        let Some(cube) = cubes.get(id) else { continue };
+        let mut argument: serde_json::Map<_, _> = square.parse()?;
+        argument.extend(cube.parse::<serde_json::Map<_, _>>()?);
+        inputs.push(Input::new(id.clone(), Payload::json(&argument)?));
+    }
+    Ok(inputs)
+}
+
+#[derive(Deserialize, Serialize)]
+struct Sum {
+    n: u32,
+    sum: u64,
+}
+
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Sums(Vec<Sum>);
+
+impl fmt::Display for Sums {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|Sum { n, sum }| writeln!(f, "{n} {sum}"))
+    }
+}

@@ -1,0 +1,109 @@
+//! Estimates pi by throwing darts: many small invocations, added up as they complete.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
+
+use clap::Parser;
+use falco_core::{Completion, Deployable, Driver, ExecutionPlan, Payload, Result, Stage, Verdict};
+use falco_examples::{Common, Launch, exit_code, finish};
+use falco_executors::Keep;
+use serde::{Deserialize, Serialize};
+
+/// Estimates pi by throwing darts.
+#[derive(Debug, Parser)]
+#[command(name = env!("CARGO_BIN_NAME"))]
+struct Arguments {
+    #[command(flatten)]
+    common: Common,
+
+    /// How many invocations.
+    #[arg(long, default_value_t = 100)]
+    invocations: usize,
+
+    /// Darts of each invocation.
+    #[arg(long, default_value_t = 100_000)]
+    samples: u32,
+
+    /// Where the random numbers begin; the same seed gives the same estimate.
+    #[arg(long, default_value_t = 1)]
+    seed: u32,
+}
+
+#[derive(Debug)]
+struct MonteCarlo {
+    function: Deployable,
+    invocations: usize,
+    samples: u32,
+    seed: u32,
+    darts: Mutex<Darts>,
+}
+
+/// What one invocation answers, and the sum of all.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+struct Darts {
+    inside: u64,
+    samples: u64,
+}
+
+impl Driver for MonteCarlo {
+    fn name(&self) -> &str {
+        "montecarlo"
+    }
+
+    fn plan(&self) -> Result<ExecutionPlan> {
+        let Self { invocations, samples, seed, .. } = *self;
+        let throw = Stage::from_fn("throw", self.function.clone(), move |index| {
+            // An odd factor gives each invocation a seed of its own.
+            let seed = seed.wrapping_add((index as u32).wrapping_mul(0x9e37_79b9));
+            let payload = || Payload::json(&serde_json::json!({"seed": seed, "samples": samples}));
+            (index < invocations).then(payload)
+        });
+        ExecutionPlan::new(vec![throw.idempotent(true)])
+    }
+
+    fn on_completion(&self, completion: &Completion) -> Verdict {
+        let Some(result) = completion.result() else { return Verdict::Continue };
+        let Ok(one) = result.parse::<Darts>() else { return Verdict::Stop };
+        let mut all = self.darts.lock().unwrap_or_else(PoisonError::into_inner);
+        all.inside += one.inside;
+        all.samples += one.samples;
+        Verdict::Continue
+    }
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    exit_code(estimate(Arguments::parse()).await)
+}
+
+async fn estimate(arguments: Arguments) -> anyhow::Result<bool> {
+    let Arguments { common, invocations, samples, seed } = arguments;
+    let source = include_str!("../../functions/montecarlo.js");
+    let function = common.function("montecarlo", "nodejs", source)?;
+    let darts = Mutex::default();
+    let driver = MonteCarlo { function, invocations, samples, seed, darts };
+    let launch = Launch::connect(&common).await?.keep_results(Keep::Nothing);
+    let outcome = launch.run(&driver).await?;
+    let darts = *driver.darts.lock().unwrap_or_else(PoisonError::into_inner);
+    finish(&common, &outcome.report, &outcome.leftovers, || Ok(Estimate::of(darts)))
+}
+
+#[derive(Serialize)]
+struct Estimate {
+    pi: f64,
+    samples: u64,
+}
+
+impl Estimate {
+    fn of(Darts { inside, samples }: Darts) -> Self {
+        Self { pi: 4.0 * inside as f64 / samples as f64, samples }
+    }
+}
+
+impl fmt::Display for Estimate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{:.6}", self.pi)
+    }
+}

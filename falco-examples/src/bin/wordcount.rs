@@ -1,0 +1,139 @@
+//! Counts the words of text files: map, shuffle, reduce.
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use falco_core::{
+    Capabilities, Deployable, Driver, Error, ExecutionPlan, Input, Payload, Result, Stage,
+};
+use falco_examples::text::{Chunks, default_texts, find_texts, to_ascii};
+use falco_examples::{Common, Launch, exit_code, finish};
+use falco_executors::Shuffle;
+use futures_util::stream;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+/// Counts the words of text files, on however many machines the platform has.
+///
+/// A word is a run of ASCII letters, lower-cased.
+#[derive(Debug, Parser)]
+#[command(name = env!("CARGO_BIN_NAME"))]
+struct Arguments {
+    #[command(flatten)]
+    common: Common,
+
+    /// Files, and folders whose files are read [default: the texts that travel with the example]
+    paths: Vec<PathBuf>,
+
+    /// Partitions of the words, each summed up by an invocation.
+    #[arg(long, value_name = "N", default_value = "16")]
+    reducers: NonZeroU32,
+
+    /// How many of the most frequent words to print; 0 for all.
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    top: usize,
+}
+
+#[derive(Debug)]
+struct WordCount {
+    files: Vec<PathBuf>,
+    chunk: usize,
+    map: Deployable,
+    reduce: Deployable,
+    reducers: NonZeroU32,
+}
+
+/// Chunks are no longer than this, so that a small file still spreads over many workers.
+const LARGEST_CHUNK: usize = 256 * 1024;
+
+impl Driver for WordCount {
+    fn name(&self) -> &str {
+        "wordcount"
+    }
+
+    fn plan(&self) -> Result<ExecutionPlan> {
+        let (files, chunk) = (self.files.clone(), self.chunk);
+        let map = Stage::new("map", self.map.clone(), move || {
+            stream::iter(Chunks::new(files.clone(), chunk).enumerate().map(input))
+        });
+        let shuffle = Shuffle::of_field("counts", self.reducers.get())?;
+        let reduce = Stage::derived("reduce", self.reduce.clone(), ["map"], shuffle);
+        ExecutionPlan::new(vec![map.idempotent(true), reduce.idempotent(true)])
+    }
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    exit_code(count(Arguments::parse()).await)
+}
+
+async fn count(arguments: Arguments) -> anyhow::Result<bool> {
+    let Arguments { common, mut paths, reducers, top } = arguments;
+    if paths.is_empty() {
+        paths.push(default_texts());
+    }
+    let files = find_texts(&paths)?;
+    let map = common.function(
+        "wordcount-map",
+        "python:3",
+        include_str!("../../functions/wordcount_map.py"),
+    )?;
+    let reduce = common.function(
+        "wordcount-reduce",
+        "python:3",
+        include_str!("../../functions/wordcount_reduce.py"),
+    )?;
+    let launch = Launch::connect(&common).await?;
+    let chunk = chunk_size(&launch.capabilities());
+    let outcome = launch.run(&WordCount { files, chunk, map, reduce, reducers }).await?;
+    finish(&common, &outcome.report, &outcome.leftovers, || {
+        let partitions: Vec<Partition> = outcome.results_as("reduce")?;
+        Ok(Words::most_frequent(partitions, top))
+    })
+}
+
+fn input((index, chunk): (usize, std::io::Result<Vec<u8>>)) -> Result<Input> {
+    let chunk = chunk.map_err(|error| Error::invalid_input(error.to_string()))?;
+    Ok(Input::numbered(index, Payload::json(&json!({"text": to_ascii(chunk)}))?))
+}
+
+/// A quarter of the limit leaves room for what JSON adds.
+fn chunk_size(capabilities: &Capabilities) -> usize {
+    let limits = [capabilities.max_payload, capabilities.max_submit_payload];
+    let smallest = limits.into_iter().flatten().min().unwrap_or(u64::MAX);
+    usize::try_from(smallest / 4).unwrap_or(usize::MAX).min(LARGEST_CHUNK)
+}
+
+/// What a reducer answers.
+#[derive(Deserialize)]
+struct Partition {
+    counts: BTreeMap<String, u64>,
+}
+
+/// Counts and words, most frequent first, ties by word.
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Words(Vec<(u64, String)>);
+
+impl Words {
+    fn most_frequent(partitions: Vec<Partition>, top: usize) -> Self {
+        let counts = partitions.into_iter().flat_map(|partition| partition.counts);
+        let mut words: Vec<_> = counts.map(|(word, count)| (count, word)).collect();
+        words.sort_by(|(m, left), (n, right)| n.cmp(m).then_with(|| left.cmp(right)));
+        if top > 0 {
+            words.truncate(top);
+        }
+        Self(words)
+    }
+}
+
+impl fmt::Display for Words {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|(count, word)| writeln!(f, "{count} {word}"))
+    }
+}

@@ -1,0 +1,106 @@
+//! From the command line to a run.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use falco_core::{AsyncPlatform, Capabilities, Driver, ExecutionStrategy};
+use falco_executors::{
+    AsyncExecutor, DriverExt, ExecutionOptions, ExponentialBuilder, Keep, ParallelExecutor,
+    Progress, RepeatPolicy, RunOptions, RunOutcome, SequentialExecutor, Speculation, ctrl_c,
+};
+use falco_layers::{HeldPolicy, RetryPolicy, Stack};
+
+use crate::arguments::{Common, Executor};
+
+/// A platform with its layers and a strategy, as the command line names them.
+#[derive(Debug)]
+pub struct Launch<'a> {
+    common: &'a Common,
+    platform: Arc<dyn AsyncPlatform>,
+    strategy: Arc<dyn ExecutionStrategy>,
+    keep: Keep,
+}
+
+impl<'a> Launch<'a> {
+    /// Connects to the platform.
+    ///
+    /// # Errors
+    ///
+    /// When a setting is missing or wrong, or the platform does not answer.
+    pub async fn connect(common: &'a Common) -> anyhow::Result<Self> {
+        let platform = common.platform.connect().await?;
+        let platform = if common.no_layers { platform } else { in_layers(common, platform)? };
+        let strategy = strategy(common)?;
+        Ok(Self { common, platform, strategy, keep: Keep::default() })
+    }
+
+    /// What the platform can do.
+    pub fn capabilities(&self) -> Capabilities {
+        self.platform.capabilities()
+    }
+
+    /// How invocations are driven.
+    pub fn strategy(&self) -> &dyn ExecutionStrategy {
+        &*self.strategy
+    }
+
+    /// Says of which stages the results are kept.
+    #[must_use]
+    pub fn keep_results(mut self, keep: Keep) -> Self {
+        self.keep = keep;
+        self
+    }
+
+    /// The options of a run.
+    pub fn options(&self) -> RunOptions {
+        let options = RunOptions::new(self.platform.clone(), self.strategy.clone())
+            .with_stop(ctrl_c())
+            .keep_deployments(self.common.keep)
+            .keep_results(self.keep.clone());
+        if self.common.quiet { options } else { options.with_monitor(Arc::new(Progress::stderr())) }
+    }
+
+    /// Runs a driver to its end.
+    ///
+    /// # Errors
+    ///
+    /// When nothing could be executed; what came of an execution is in the outcome.
+    pub async fn run(&self, driver: &dyn Driver) -> anyhow::Result<RunOutcome> {
+        Ok(driver.run(self.options()).await?)
+    }
+}
+
+/// The default stack. Where the platform cannot submit, calls that are held open do it.
+fn in_layers(
+    common: &Common,
+    platform: Arc<dyn AsyncPlatform>,
+) -> falco_core::Result<Arc<dyn AsyncPlatform>> {
+    let mut stack = Stack::new().with_retry(RetryPolicy::with_retries(common.retries));
+    if let Some(rate) = common.max_rate {
+        stack = stack.with_max_rate(rate);
+    }
+    if common.executor == Executor::Async && !platform.capabilities().submit {
+        stack = stack.with_held(HeldPolicy::default());
+    }
+    stack.wrap(platform)
+}
+
+fn strategy(common: &Common) -> falco_core::Result<Arc<dyn ExecutionStrategy>> {
+    let delays = ExponentialBuilder::new().with_jitter().with_max_times(common.retries as usize);
+    let mut options = ExecutionOptions::default().with_repeat_lost(RepeatPolicy::new(delays));
+    if let Some(factor) = common.speculate {
+        options = options.with_speculation(Speculation::slower_than(factor)?);
+    }
+    let concurrency = common.concurrency.map(NonZeroUsize::get);
+    Ok(match (common.executor, concurrency) {
+        (Executor::Sequential, _) => Arc::new(SequentialExecutor::new().with_options(options)),
+        (Executor::Parallel, Some(calls)) => {
+            Arc::new(ParallelExecutor::with_concurrency(calls)?.with_options(options))
+        }
+        (Executor::Parallel, None) => Arc::new(ParallelExecutor::new().with_options(options)),
+        (Executor::Async, Some(window)) => {
+            Arc::new(AsyncExecutor::with_window(window)?.with_options(options))
+        }
+        (Executor::Async, None) => Arc::new(AsyncExecutor::new().with_options(options)),
+    })
+}

@@ -1,0 +1,40 @@
+//! AWS Lambda.
+
+use std::sync::Arc;
+
+use clap::Args;
+use falco_aws::{AwsConfig, AwsLambda};
+use falco_core::AsyncPlatform;
+
+/// What is not named is read as the tools of AWS read it.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "AWS (else AWS_REGION, AWS_PROFILE, .. and ~/.aws)")]
+pub(super) struct AwsArguments {
+    /// The region.
+    #[arg(long, value_name = "NAME")]
+    region: Option<String>,
+
+    /// The profile in ~/.aws/config.
+    #[arg(long, value_name = "NAME")]
+    profile: Option<String>,
+
+    /// The functions' execution role [default: one is made, and removed]
+    #[arg(long, value_name = "ARN")]
+    role: Option<String>,
+}
+
+impl AwsArguments {
+    pub(super) async fn connect(&self) -> anyhow::Result<Arc<dyn AsyncPlatform>> {
+        let mut config = AwsConfig::builder();
+        if let Some(region) = &self.region {
+            config = config.region(region);
+        }
+        if let Some(profile) = &self.profile {
+            config = config.profile(profile);
+        }
+        if let Some(role) = &self.role {
+            config = config.role(role);
+        }
+        Ok(Arc::new(AwsLambda::connect(config.load().await?).await?))
+    }
+}

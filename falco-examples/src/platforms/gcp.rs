@@ -1,0 +1,42 @@
+//! Google Cloud Functions, 2nd generation.
+
+use std::sync::Arc;
+
+use clap::Args;
+use falco_core::AsyncPlatform;
+use falco_gcp::{CloudTasks, Config, Gcp, Submission};
+
+/// What is not named is read as Google's own tools read it.
+#[derive(Debug, Args)]
+#[command(
+    next_help_heading = "Google Cloud (else Application Default Credentials, GOOGLE_CLOUD_PROJECT, ..)"
+)]
+pub(super) struct GcpArguments {
+    /// The project.
+    #[arg(long, value_name = "ID")]
+    project: Option<String>,
+
+    /// The location, such as europe-west3.
+    #[arg(long, value_name = "NAME")]
+    location: Option<String>,
+
+    /// Submit through Cloud Tasks with results in Cloud Storage, instead of calls that are held open.
+    #[arg(long)]
+    cloud_tasks: bool,
+}
+
+impl GcpArguments {
+    pub(super) async fn connect(&self) -> anyhow::Result<Arc<dyn AsyncPlatform>> {
+        let mut config = Config::from_env()?;
+        if let Some(project) = &self.project {
+            config = config.with_project(project);
+        }
+        if let Some(location) = &self.location {
+            config = config.with_location(location);
+        }
+        if self.cloud_tasks {
+            config = config.with_submission(Submission::CloudTasks(CloudTasks::default()));
+        }
+        Ok(Arc::new(Gcp::connect(config).await?))
+    }
+}

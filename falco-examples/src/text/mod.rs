@@ -1,0 +1,76 @@
+//! The text files that an example reads.
+
+mod chunks;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, ensure};
+
+pub use chunks::{Chunks, to_ascii};
+
+/// The texts that travel with the examples.
+pub fn default_texts() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("data/texts")
+}
+
+/// The files to read: each path as it is, or for a folder its regular files, sorted, not hidden and not deeper.
+///
+/// # Errors
+///
+/// When a path is not there, cannot be read, or holds no file: better now than after something was deployed.
+pub fn find_texts(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for path in paths {
+        let kind = path.metadata().with_context(|| format!("cannot read {}", path.display()))?;
+        if kind.is_dir() {
+            found.extend(files_in(path)?);
+        } else {
+            found.push(path.clone());
+        }
+    }
+    for file in &found {
+        File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
+    }
+    ensure!(!found.is_empty(), "there is no file to read in {paths:?}");
+    Ok(found)
+}
+
+fn files_in(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let unreadable = || format!("cannot read {}", folder.display());
+    let mut files = Vec::new();
+    for entry in folder.read_dir().with_context(unreadable)? {
+        let path = entry.with_context(unreadable)?.path();
+        let is_hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes()[0] == b'.');
+        if path.is_file() && !is_hidden {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn a_folder_gives_its_visible_regular_files_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["b.txt", "a.txt", ".hidden"] {
+            fs::write(folder.path().join(name), "x").unwrap();
+        }
+        fs::create_dir(folder.path().join("deeper")).unwrap();
+        let found = find_texts(&[folder.path().to_owned()]).unwrap();
+        let names: Vec<_> = found.iter().map(|path| path.file_name().unwrap()).collect();
+        assert_eq!(names, ["a.txt", "b.txt"]);
+    }
+
+    #[test]
+    fn a_folder_without_a_file_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = find_texts(&[folder.path().to_owned()]).unwrap_err().to_string();
+        assert!(error.contains(&folder.path().display().to_string()), "{error}");
+    }
+}

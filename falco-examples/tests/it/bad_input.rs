@@ -1,0 +1,44 @@
+use crate::program::{Machine, has};
+
+/// A clear error that names the thing, and nothing left behind.
+#[track_caller]
+fn refused(machine: &Machine, program: &str, arguments: &[&str], names: &str) {
+    let error = machine.run(program, arguments).error();
+    assert!(error.contains(names), "{program} {arguments:?} says {error:?}");
+    let left = machine.run("cleanup", &["--older-than", "0s", "--dry-run"]).ok();
+    assert_eq!(left, "", "{program} {arguments:?}");
+}
+
+#[test]
+fn options_that_cannot_be_are_named() {
+    let machine = Machine::new();
+    refused(&machine, "hello", &["--concurrency", "0"], "--concurrency");
+    refused(&machine, "hello", &["--memory", "0"], "--memory");
+    refused(&machine, "hello", &["--timeout", "0s"], "--timeout");
+    refused(&machine, "hello", &["--max-rate", "0"], "--max-rate");
+    refused(&machine, "hello", &["--executor", "lazy"], "lazy");
+    refused(&machine, "hello", &["--platform", "moon"], "moon");
+    refused(&machine, "hello", &["--no-such-option"], "--no-such-option");
+    refused(&machine, "wordcount", &["--reducers", "0"], "--reducers");
+    refused(&machine, "cleanup", &["--older-than", "soon"], "--older-than");
+}
+
+#[test]
+fn files_that_cannot_be_read_are_named_before_anything_is_deployed() {
+    let machine = Machine::new();
+    refused(&machine, "wordcount", &["/no/such/file"], "/no/such/file");
+    let empty = tempfile::tempdir().unwrap();
+    let empty = empty.path().to_str().unwrap();
+    refused(&machine, "wordcount", &[empty], empty);
+}
+
+#[test]
+fn a_function_that_needs_more_time_than_it_has_fails_the_run() {
+    if !has("node") {
+        return;
+    }
+    let machine = Machine::new();
+    let arguments = ["--timeout", "50ms", "--samples", "2000000000", "--invocations", "1"];
+    let error = machine.run("montecarlo", &arguments).error();
+    assert!(error.contains("timed out"), "{error}");
+}

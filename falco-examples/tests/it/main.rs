@@ -1,0 +1,10 @@
+//! Runs each example as a user would, and looks at what it prints.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "tests")]
+
+mod bad_input;
+mod chain;
+mod cleanup;
+mod hello;
+mod montecarlo;
+mod program;
+mod wordcount;
