@@ -5,9 +5,14 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it is a command line tool")]
 
 mod aws;
+mod engine;
 mod figure;
+mod local;
+mod lockstep;
+mod memory;
 mod registry;
 mod table;
+mod wordcount;
 
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};

@@ -1,6 +1,7 @@
 //! All benchmarks, one file each.
 
 use crate::figure::Figure;
+use crate::{aws, engine, local, wordcount};
 
 /// A benchmark: it runs in a process of its own.
 #[derive(Debug)]
@@ -14,8 +15,25 @@ pub(crate) struct Benchmark {
 }
 
 /// All benchmarks, in the order in which they run.
-pub(crate) const BENCHMARKS: &[Benchmark] = &[Benchmark {
-    name: "aws",
-    about: "signed invocations over a loopback fake of AWS Lambda",
-    run: crate::aws::run,
-}];
+pub(crate) const BENCHMARKS: &[Benchmark] = &[
+    Benchmark {
+        name: "engine",
+        about: "the executors on a platform in memory, beside bare loops",
+        run: engine::run,
+    },
+    Benchmark {
+        name: "local",
+        about: "no-op Python functions on this machine, beside threads in lock-step with workers",
+        run: local::run,
+    },
+    Benchmark {
+        name: "wordcount",
+        about: "the example on 64 MB, beside Python's process pool",
+        run: wordcount::run,
+    },
+    Benchmark {
+        name: "aws",
+        about: "signed invocations over a loopback fake of AWS Lambda",
+        run: aws::run,
+    },
+];
