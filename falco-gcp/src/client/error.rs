@@ -10,6 +10,9 @@ use falco_http::{Reply, excerpt, redact};
 use serde::Deserialize;
 use serde_json::Value;
 
+/// How much of a foreign text is looked at, in bytes.
+const MAX_READ: usize = 64 << 10;
+
 /// A `google.rpc.Status`, in a reply or in an operation. In a reply, `code` is the HTTP status; in an operation it is
 /// the number of a `google.rpc.Code`.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -28,8 +31,15 @@ struct Envelope {
     error: Status,
 }
 
+/// One readable line of foreign text. Secrets are taken out first: an excerpt might end in the middle of one.
+pub(crate) fn shown(text: &[u8], secrets: &[&str]) -> String {
+    let beginning = &text[..text.len().min(MAX_READ)];
+    let text = redact(&String::from_utf8_lossy(beginning), secrets.iter().copied());
+    excerpt(text.as_bytes())
+}
+
 /// The error that a reply of an API is. Values of `secrets` that it quotes are not shown.
-pub(crate) fn of_reply<'a>(reply: &Reply, secrets: impl IntoIterator<Item = &'a str>) -> Error {
+pub(crate) fn of_reply(reply: &Reply, secrets: &[&str]) -> Error {
     let http = reply.status.as_u16();
     let status = parsed(&reply.body);
     let reason = status.as_ref().and_then(Status::reason).unwrap_or_default();
@@ -50,11 +60,10 @@ pub(crate) fn of_reply<'a>(reply: &Reply, secrets: impl IntoIterator<Item = &'a 
         _ => ErrorKind::Protocol,
     };
     let told = match &status {
-        Some(status) => status.words(),
-        None => excerpt(&reply.body),
+        Some(status) => status.words(secrets),
+        None => shown(&reply.body, secrets),
     };
-    let error =
-        Error::new(kind, redact(&format!("HTTP {http}: {told}"), secrets)).with_may_have_run(false);
+    let error = Error::new(kind, format!("HTTP {http}: {told}")).with_may_have_run(false);
     let is_aborted = status.as_ref().is_some_and(|status| status.status == "ABORTED");
     let error = if is_aborted { error.with_retryable(true) } else { error };
     let wait = reply.retry_after().or_else(|| status.as_ref().and_then(Status::retry_delay));
@@ -66,14 +75,11 @@ pub(crate) fn of_reply<'a>(reply: &Reply, secrets: impl IntoIterator<Item = &'a 
         Some(trace) => error.with_request_id(trace.split('/').next().unwrap_or(trace)),
         None => error,
     };
-    hinted(error, http, status.as_ref())
+    hinted(error, http, status.as_ref(), secrets)
 }
 
 /// The error that an operation ended with.
-pub(crate) fn of_operation<'a>(
-    status: &Status,
-    secrets: impl IntoIterator<Item = &'a str>,
-) -> Error {
+pub(crate) fn of_operation(status: &Status, secrets: &[&str]) -> Error {
     let kind = match status.code {
         3 | 9 | 11 => ErrorKind::InvalidInput,
         4 => ErrorKind::Timeout,
@@ -86,17 +92,17 @@ pub(crate) fn of_operation<'a>(
         16 => ErrorKind::Unauthorized,
         _ => ErrorKind::Other,
     };
-    let error = Error::new(kind, redact(&status.words(), secrets)).with_may_have_run(false);
+    let error = Error::new(kind, status.words(secrets)).with_may_have_run(false);
     let error = if status.code == 10 { error.with_retryable(true) } else { error };
-    match status.help() {
+    match status.help(secrets) {
         Some(help) => error.with_hint(help),
         None => error,
     }
 }
 
 /// What a reply of any shape says, on one line.
-pub(crate) fn told(body: &[u8]) -> String {
-    parsed(body).map_or_else(|| excerpt(body), |status| status.words())
+pub(crate) fn told(body: &[u8], secrets: &[&str]) -> String {
+    parsed(body).map_or_else(|| shown(body, secrets), |status| status.words(secrets))
 }
 
 /// Whether a refusal is this one of Google's, such as `ALREADY_EXISTS`.
@@ -108,8 +114,8 @@ fn parsed(body: &[u8]) -> Option<Status> {
     serde_json::from_slice::<Envelope>(body).ok().map(|envelope| envelope.error)
 }
 
-fn hinted(error: Error, http: u16, status: Option<&Status>) -> Error {
-    if let Some(help) = status.and_then(Status::help) {
+fn hinted(error: Error, http: u16, status: Option<&Status>, secrets: &[&str]) -> Error {
+    if let Some(help) = status.and_then(|status| status.help(secrets)) {
         return error.with_hint(help);
     }
     match (http, status) {
@@ -125,8 +131,8 @@ fn hinted(error: Error, http: u16, status: Option<&Status>) -> Error {
 
 impl Status {
     /// The message with what the details add to it.
-    fn words(&self) -> String {
-        let mut words = excerpt(self.message.as_bytes());
+    fn words(&self, secrets: &[&str]) -> String {
+        let mut words = shown(self.message.as_bytes(), secrets);
         if self.message.trim().is_empty() {
             words = format!("code {}", self.code);
         }
@@ -137,7 +143,11 @@ impl Status {
                 let subject = ["field", "subject"].iter().find_map(|key| violation[key].as_str());
                 if let Some(description) = violation["description"].as_str() {
                     let subject = subject.unwrap_or_default();
-                    words.push_str(&format!("; {subject}: {}", excerpt(description.as_bytes())));
+                    let description = shown(description.as_bytes(), secrets);
+                    words.push_str(&format!(
+                        "; {}: {description}",
+                        shown(subject.as_bytes(), secrets)
+                    ));
                 }
             }
         }
@@ -163,11 +173,11 @@ impl Status {
         Duration::try_from_secs_f64(seconds).ok()
     }
 
-    fn help(&self) -> Option<String> {
+    fn help(&self, secrets: &[&str]) -> Option<String> {
         let link = self.detail("Help")?["links"].get(0)?;
         let (url, description) =
             (link["url"].as_str()?, link["description"].as_str().unwrap_or("see"));
-        Some(excerpt(format!("{description}: {url}").as_bytes()))
+        Some(shown(format!("{description}: {url}").as_bytes(), secrets))
     }
 }
 
@@ -190,7 +200,7 @@ mod tests {
             (13, ErrorKind::Unavailable, true),
             (404, ErrorKind::Other, false),
         ] {
-            let error = of_operation(&Status { code, ..Status::default() }, []);
+            let error = of_operation(&Status { code, ..Status::default() }, &[]);
             assert_eq!((error.kind(), error.is_retryable()), (kind, retryable), "{code}");
             assert!(!error.may_have_run());
         }
@@ -205,7 +215,7 @@ mod tests {
                 {"@type":"type.googleapis.com/google.rpc.Help","links":[
                   {"description":"Build log","url":"https://console/build/1"}]}]}"#,
         );
-        let shown = of_operation(&failed, []).to_string();
+        let shown = of_operation(&failed, &[]).to_string();
         for words in
             ["Build failed", "service_config: CPU below 1", "Build log: https://console/build/1"]
         {

@@ -127,7 +127,7 @@ impl Api {
         let reply = sent.map_err(|e| about(e.with_may_have_run(false)))?;
         if !reply.status.is_success() {
             return Err(
-                about(error::of_reply(&reply, [])).with_hint("the upload of the code was refused")
+                about(error::of_reply(&reply, &[])).with_hint("the upload of the code was refused")
             );
         }
         Ok(upload.storage_source)

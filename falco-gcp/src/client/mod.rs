@@ -192,8 +192,9 @@ impl Api {
                 self.tokens.forget_access(&token);
                 continue;
             }
-            let secrets = call.secrets.iter().copied().chain([token.expose()]);
-            let error = error::of_reply(&reply, secrets);
+            let mut secrets = call.secrets.clone();
+            secrets.push(token.expose());
+            let error = error::of_reply(&reply, &secrets);
             let in_doubt = call.starts_function
                 && matches!(
                     error.kind(),

@@ -79,7 +79,7 @@ impl ImpersonatedSource {
                 continue;
             }
             if !reply.status.is_success() {
-                let error = reply::refusal(&reply);
+                let error = reply::refusal(&reply, &[token.expose()]);
                 return Err(if error.kind() == ErrorKind::Forbidden {
                     error.with_hint(format!(
                         "grant the caller roles/iam.serviceAccountTokenCreator on {}",

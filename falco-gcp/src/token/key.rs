@@ -70,7 +70,8 @@ impl KeySource {
             )
         })?;
         let form = [("grant_type", GRANT), ("assertion", assertion.as_str())];
-        reply::read(&self.http, self.http.post(self.key.token_uri.clone()).form(&form)).await
+        let request = self.http.post(self.key.token_uri.clone()).form(&form);
+        reply::read(&self.http, request, &[assertion.as_str()]).await
     }
 }
 

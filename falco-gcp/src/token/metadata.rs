@@ -59,7 +59,7 @@ impl Metadata {
             }
             return Ok(reply.body);
         }
-        Err(reply::refusal(&reply))
+        Err(reply::refusal(&reply, &[]))
     }
 
     async fn text(&self, path: &str, query: &[(&str, &str)]) -> Result<String> {

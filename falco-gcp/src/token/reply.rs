@@ -9,7 +9,7 @@ use reqwest::RequestBuilder;
 use serde::Deserialize;
 
 use super::{Token, refused};
-use crate::client::Http;
+use crate::client::{Http, error};
 
 #[derive(Deserialize)]
 pub(super) struct Reply {
@@ -18,11 +18,11 @@ pub(super) struct Reply {
     id_token: Option<String>,
 }
 
-/// Sends a request to a token endpoint and reads what it answers.
-pub(super) async fn read(http: &Http, request: RequestBuilder) -> Result<Reply> {
+/// Sends a request to a token endpoint and reads what it answers. `secrets` are in the request.
+pub(super) async fn read(http: &Http, request: RequestBuilder, secrets: &[&str]) -> Result<Reply> {
     let reply = http.send(request, "authenticate").await.map_err(|e| e.with_may_have_run(false))?;
     if !reply.status.is_success() {
-        return Err(refusal(&reply));
+        return Err(refusal(&reply, secrets));
     }
     parse(&reply.body)
 }
@@ -77,7 +77,7 @@ pub(super) fn from_jwt(jwt: &str) -> Result<Token> {
 }
 
 /// Why a token endpoint refused, in OAuth's shape or in that of Google's APIs.
-pub(super) fn refusal(reply: &falco_http::Reply) -> Error {
+pub(super) fn refusal(reply: &falco_http::Reply, secrets: &[&str]) -> Error {
     #[derive(Deserialize)]
     struct OAuth {
         error: String,
@@ -97,8 +97,9 @@ pub(super) fn refusal(reply: &falco_http::Reply) -> Error {
     let told = match serde_json::from_slice::<OAuth>(&reply.body) {
         Ok(OAuth { error, error_description }) if error_description.is_empty() => error,
         Ok(OAuth { error, error_description }) => format!("{error}: {error_description}"),
-        Err(_) => crate::client::error::told(&reply.body),
+        Err(_) => error::told(&reply.body, secrets),
     };
+    let told = error::shown(told.as_bytes(), secrets);
     let error = refused(kind, format!("no token was granted (HTTP {status}): {told}"));
     let error = match reply.retry_after() {
         Some(wait) => error.with_retry_after(wait),

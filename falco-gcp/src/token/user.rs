@@ -29,7 +29,8 @@ impl TokenSource for UserSource {
             ("refresh_token", self.user.refresh_token.expose()),
         ];
         let request = self.http.post(self.user.token_uri.clone()).form(&form);
-        reply::read(&self.http, request).await?.access_token()
+        let secrets = [self.user.client_secret.expose(), self.user.refresh_token.expose()];
+        reply::read(&self.http, request, &secrets).await?.access_token()
     }
 
     async fn id_token(&self, _: &str) -> Result<Token> {
