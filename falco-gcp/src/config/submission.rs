@@ -15,7 +15,7 @@ use super::{check_segment, invalid};
 /// | how | `falco_layers::Held` around [`Gcp`](crate::Gcp) | a queue calls, the function stores its result |
 /// | the client may go away | no | yes, another process collects |
 /// | argument and result | 32 MiB each | 72 KiB, and 32 MiB |
-/// | longest run | 60 minutes | 30 minutes |
+/// | longest run | 3,570 seconds | 1,770 seconds |
 /// | starts per second | as the client can | 500 per queue |
 /// | further services and their cost | none | a queue and a bucket |
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -36,6 +36,8 @@ pub(super) enum Kind {
 
 impl Fault {
     /// Answers requests whose method and path contain `part` with `status` and `body`, and does nothing of what they ask.
+    ///
+    /// `{bearer}` in `body` stands for the token that came, as some servers quote it.
     pub fn answer(part: &str, status: u16, body: &str) -> Self {
         Self {
             part: part.to_owned(),

@@ -142,7 +142,8 @@ async fn serve(State(world): State<Arc<World>>, request: Request<Body>) -> Reply
         let mut faults = world.faults.lock().unwrap();
         faults.iter_mut().find_map(|fault| fault.strikes(&line).then(|| fault.clone()))
     };
-    let Some(fault) = fault else { return dispatch(&world, seen).await };
+    let Some(mut fault) = fault else { return dispatch(&world, seen).await };
+    fault.body = fault.body.replace("{bearer}", seen.bearer().unwrap_or_default());
     if fault.after {
         dispatch(&world, seen).await;
     }

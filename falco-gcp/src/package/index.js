@@ -190,8 +190,7 @@ async function record(req, activation) {
   let result;
   try {
     const body = req.rawBody ?? Buffer.from(JSON.stringify(req.body));
-    // Google's own time-out began to count earlier, and ends a call without a word.
-    result = await run(body, activation, seconds * 0.97, about, waited);
+    result = await run(body, activation, seconds, about, waited);
     if (result.length > MAX_RESULT) {
       about.error = { kind: 'bad_result', message: `the result has ${result.length} bytes, and ${MAX_RESULT} are allowed` };
       result = undefined;

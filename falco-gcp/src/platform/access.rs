@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep};
 
 use super::describe::attribute;
 use super::{Inner, invoke};
+use crate::client::error;
 use crate::config::Access;
 
 /// What a shim answers to a probe.
@@ -83,11 +84,16 @@ impl Inner {
         if let Some((audience, token)) = token.as_ref().filter(|_| reply.status == 401) {
             self.api.tokens.forget_id(audience, token);
         }
-        if !reply.status.is_success() {
-            return Err(reply.unexpected());
+        let probe =
+            reply.whole_body().ok().and_then(|body| serde_json::from_slice::<Probe>(body).ok());
+        match probe.filter(|probe| reply.status.is_success() && probe.falco == 1 && probe.probe) {
+            Some(probe) => Ok(probe),
+            None => {
+                let secret = token.as_ref().map_or("", |(_, token)| token.expose());
+                let text = error::shown(&reply.body, &[secret]);
+                Err(Error::new(ErrorKind::Protocol, format!("HTTP {}: {text}", reply.status)))
+            }
         }
-        let probe: Probe = reply.json()?;
-        if probe.falco == 1 && probe.probe { Ok(probe) } else { Err(reply.unexpected()) }
     }
 
     fn cannot_store(&self, failure: &str) -> Error {

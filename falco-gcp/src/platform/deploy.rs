@@ -71,8 +71,12 @@ impl Inner {
         runtime: &str,
         source: &StorageSource,
     ) -> Value {
-        let scaling = Scaling { max_instances: Some(self.max_instances), ..Scaling::default() }
-            .overridden_by(&function.settings.scaling);
+        let defaults = Scaling {
+            max_instances: Some(self.max_instances),
+            timeout: Some(sizes::DEFAULT_TIMEOUT),
+            ..Scaling::default()
+        };
+        let scaling = defaults.overridden_by(&function.settings.scaling);
         let mut service = sizes::fields(&scaling);
         let own = function.settings.env.iter().map(|(name, value)| (name.to_owned(), json!(value)));
         let variables: Map<_, _> = own.chain(self.shim_environment(id)).collect();

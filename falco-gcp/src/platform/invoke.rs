@@ -6,12 +6,13 @@ use std::time::Duration;
 use falco_core::{
     Activation, Deployment, Error, ErrorKind, FunctionError, FunctionErrorKind, Invocation, Result,
 };
-use falco_http::{Reply, excerpt, redact};
+use falco_http::Reply;
 use reqwest::Method;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
 
 use super::describe::attribute;
-use super::{Inner, MAX_BODY, names, sizes, whole_seconds};
+use super::{Inner, MAX_BODY, names, sizes};
+use crate::client::error;
 use crate::config::Access;
 use crate::token::Token;
 
@@ -59,9 +60,10 @@ impl Inner {
             }
             let request = request.body(invocation.payload().to_bytes());
             let reply = self.functions.send(request, MAX_REPLY).await?;
-            if reply.status == 200 {
-                let body = reply.whole_body()?;
-                return self.activation(deployment, id, body).ok_or_else(|| not_ours(&reply));
+            if reply.status == 200
+                && let Some(activation) = self.activation(deployment, id, reply.whole_body()?)
+            {
+                return Ok(activation);
             }
             let Some((audience, token)) = token else {
                 return self.other(deployment, id, &reply, "");
@@ -99,7 +101,7 @@ impl Inner {
         reply: &Reply,
         secret: &str,
     ) -> Result<Activation> {
-        let text = redact(&excerpt(&reply.body), [secret]);
+        let text = error::shown(&reply.body, &[secret]);
         let failed = |kind, message: String| {
             let mut activation = Activation::failed(id, FunctionError::new(kind, message));
             activation.region = Some(self.api.location.clone());
@@ -107,7 +109,7 @@ impl Inner {
             Ok(activation)
         };
         let status = reply.status.as_u16();
-        let error = |kind, message: &str| {
+        let refused = |kind, message: &str| {
             let error = Error::new(kind, format!("{message} (HTTP {status}: {text})"));
             match reply.retry_after() {
                 Some(wait) => error.with_retry_after(wait),
@@ -115,19 +117,19 @@ impl Inner {
             }
         };
         Err(match status {
-            401 => error(ErrorKind::Unauthorized, "the ID token was refused twice"),
-            403 => error(ErrorKind::Forbidden, "the caller is not let in").with_hint(
+            401 => refused(ErrorKind::Unauthorized, "the ID token was refused twice"),
+            403 => refused(ErrorKind::Forbidden, "the caller is not let in").with_hint(
                 "grant it roles/run.invoker on the function's Run service; a grant takes a while to act",
             ),
-            404 => error(ErrorKind::NotFound, "there is no function at its URL").with_hint(
+            404 => refused(ErrorKind::NotFound, "there is no function at its URL").with_hint(
                 "it was deleted, or its ingress settings keep calls from here out",
             ),
-            413 => error(ErrorKind::PayloadTooLarge, "the argument is over the limit"),
-            429 => error(ErrorKind::Throttled, "no instance is free")
+            413 => refused(ErrorKind::PayloadTooLarge, "the argument is over the limit"),
+            429 => refused(ErrorKind::Throttled, "no instance is free")
                 .with_hint("raise max_instances, or lower the concurrency"),
             // So it is told when scaling out fails; the function did not start.
             500 if text.contains("no available instance") => {
-                error(ErrorKind::Throttled, "no instance is free")
+                refused(ErrorKind::Throttled, "no instance is free")
             }
             // The framework's mark: the handler itself raised.
             500 if reply.headers.contains_key("x-google-status") => {
@@ -138,14 +140,15 @@ impl Inner {
                 let message = format!("it ran longer than {timeout:?}, and may still be running");
                 return failed(FunctionErrorKind::Timeout, message);
             }
-            408 | 504 => error(ErrorKind::Timeout, "no answer in time"),
-            500..=599 => error(
+            408 | 504 => refused(ErrorKind::Timeout, "no answer in time"),
+            500..=599 => refused(
                 ErrorKind::Unavailable,
                 "the instance failed: it did not start, ended, or ran out of memory",
             )
             .with_may_have_run(true),
-            411 => error(ErrorKind::Protocol, "the request came without a length").with_may_have_run(false),
-            _ => error(ErrorKind::Protocol, "this is no answer of a function of Falco's"),
+            411 => refused(ErrorKind::Protocol, "the request came without a length").with_may_have_run(false),
+            _ => refused(ErrorKind::Protocol, "this is no answer of a function of Falco's")
+                .with_hint("what answers there was not deployed by Falco; deploy the function again"),
         })
     }
 }
@@ -159,7 +162,7 @@ pub(super) fn headers(
     let span = fastrand::u64(1..);
     let timeout = deployment.scaling.timeout.unwrap_or(sizes::DEFAULT_TIMEOUT);
     [
-        ("X-Falco-Timeout", whole_seconds(timeout).to_string()),
+        ("X-Falco-Timeout", timeout.as_secs_f64().to_string()),
         ("X-Falco-Activation", id.to_owned()),
         ("X-Falco-Invocation", identity(invocation)),
         ("traceparent", format!("00-{id}-{span:016x}-01")),
@@ -181,10 +184,4 @@ fn identity(invocation: &Invocation) -> String {
         identity.push('/');
     }
     identity + &invocation.attempt().to_string()
-}
-
-fn not_ours(reply: &Reply) -> Error {
-    reply
-        .unexpected()
-        .with_hint("what answers there was not deployed by Falco; deploy the function again")
 }

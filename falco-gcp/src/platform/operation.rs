@@ -23,7 +23,7 @@ impl Inner {
             if running.done {
                 return match &running.error {
                     Some(status) => {
-                        let error = error::of_operation(status, secrets.iter().copied());
+                        let error = error::of_operation(status, secrets);
                         Err(Self::blame(operation, id, error))
                     }
                     None => Ok(()),

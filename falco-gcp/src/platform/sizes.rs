@@ -5,13 +5,17 @@ use std::time::Duration;
 use falco_core::{Bounds, Error, Result, Scaling};
 use serde_json::{Map, Value, json};
 
-use super::whole_seconds;
+use super::{names, whole_seconds};
 use crate::client::Function;
 use crate::price::default_cpus;
 
 pub(super) const MEMORY_MIB: Bounds<u32> = Bounds { min: 128, max: 32 * 1024 };
 pub(super) const TIMEOUT: Bounds<Duration> =
-    Bounds { min: Duration::from_secs(1), max: Duration::from_secs(3600) };
+    Bounds { min: Duration::from_secs(1), max: Duration::from_secs(3600 - GRACE_SECONDS) };
+/// How much longer Google waits than the function may run. The handler ends a function that runs too long and says so;
+/// Google, whose time counts the start of the instance too, would end the call without a word, and a queue of tasks would
+/// call again.
+pub(super) const GRACE_SECONDS: u64 = 30;
 /// What Google gives a function whose memory or time-out is not set.
 pub(super) const DEFAULT_MEMORY_MIB: u32 = 256;
 pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
@@ -31,7 +35,8 @@ pub(super) fn check(scaling: &Scaling) -> Result<()> {
     // Fractions of a second are rounded up, so that anything above zero can be had.
     if let Some(timeout) = scaling.timeout.filter(|timeout| *timeout > TIMEOUT.max) {
         return invalid(format!(
-            "a time-out of {timeout:?} is asked for; at most an hour is allowed"
+            "a time-out of {timeout:?} is asked for; at most {:?} are allowed",
+            TIMEOUT.max
         ));
     }
     if let Some(cpus) = scaling.cpus.filter(|cpus| *cpus > MAX_CPUS) {
@@ -68,21 +73,29 @@ pub(super) fn fields(scaling: &Scaling) -> Map<String, Value> {
     // Without a unit it would be bytes.
     set("availableMemory", scaling.memory_mib.map(|mib| json!(format!("{mib}Mi"))));
     set("availableCpu", scaling.cpus.map(|cpus| json!(cpus.to_string())));
-    set("timeoutSeconds", scaling.timeout.map(|timeout| json!(whole_seconds(timeout))));
+    set("timeoutSeconds", scaling.timeout.map(|timeout| json!(served_seconds(timeout))));
     set("minInstanceCount", scaling.min_instances.map(|n| json!(n)));
     set("maxInstanceCount", scaling.max_instances.map(|n| json!(n)));
     set("maxInstanceRequestConcurrency", scaling.concurrency.map(|n| json!(n)));
     fields
 }
 
+/// How long Google waits for a function that may run for `timeout`.
+pub(super) fn served_seconds(timeout: Duration) -> u64 {
+    whole_seconds(timeout) + GRACE_SECONDS
+}
+
 /// What is in force, as far as a reply tells.
 pub(super) fn in_force(function: &Function) -> Scaling {
     let config = &function.service_config;
     let positive = |n: u32| (n > 0).then_some(n);
+    let grace = if names::is_falcos(function) { GRACE_SECONDS } else { 0 };
+    let timeout =
+        u64::from(config.timeout_seconds).checked_sub(grace).filter(|seconds| *seconds > 0);
     Scaling {
         memory_mib: mebibytes(&config.available_memory),
         cpus: cpus(&config.available_cpu),
-        timeout: positive(config.timeout_seconds).map(|s| Duration::from_secs(s.into())),
+        timeout: timeout.map(Duration::from_secs),
         min_instances: positive(config.min_instance_count),
         max_instances: positive(config.max_instance_count),
         concurrency: positive(config.max_instance_request_concurrency),
@@ -152,7 +165,7 @@ mod tests {
         };
         for (change, word) in [
             ((|s| s.memory_mib = Some(64)) as fn(&mut Scaling), "64 MiB"),
-            (|s| s.timeout = Some(Duration::from_secs(3601)), "at most an hour"),
+            (|s| s.timeout = Some(Duration::from_secs(3601)), "at most 3570s"),
             (|s| s.cpus = Some(16.0), "16 processors"),
             (|s| s.concurrency = Some(1001), "1001"),
             (|s| s.concurrency = Some(2), "at least one processor"),

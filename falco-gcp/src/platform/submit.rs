@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::describe::attribute;
-use super::{Inner, invoke, names, sizes, whole_seconds};
+use super::{Inner, invoke, names, sizes};
 use crate::client::{Task, error};
 use crate::config::{Access, CloudTasks, Endpoints};
 
@@ -16,7 +16,7 @@ use crate::config::{Access, CloudTasks, Endpoints};
 pub(super) const MAX_PAYLOAD: u64 = 72 << 10;
 /// The longest that a queue waits for an answer.
 const MAX_DEADLINE: u64 = 1800;
-const MIN_DEADLINE: u64 = 15;
+const DEADLINE_MARGIN: u64 = 15;
 /// How long a new queue may refuse tasks.
 const WARM_UP: Duration = Duration::from_secs(120);
 const DEFAULT_ATTEMPTS: u32 = 10;
@@ -118,11 +118,11 @@ impl Inner {
             return Err(blame(error));
         }
         let timeout = deployment.scaling.timeout.unwrap_or(sizes::DEFAULT_TIMEOUT);
-        let seconds = whole_seconds(timeout);
+        let seconds = sizes::served_seconds(timeout);
         if seconds > MAX_DEADLINE {
             let error = Error::invalid_input(format!(
                 "a queue waits {MAX_DEADLINE} s at most, and the function may \
-                 run for {seconds} s"
+                 take {seconds} s"
             ))
             .with_hint(
                 "lower the function's time-out, or hold the calls open with falco_layers::Held",
@@ -148,7 +148,7 @@ impl Inner {
             caller: caller.as_deref(),
             audience: deployment.attribute(attribute::URI).unwrap_or_default(),
             // Longer than the function may run: else the queue would call again while it runs.
-            deadline: (seconds + MIN_DEADLINE).clamp(MIN_DEADLINE, MAX_DEADLINE),
+            deadline: (seconds + DEADLINE_MARGIN).min(MAX_DEADLINE),
         };
         self.enqueue(shared, &task, invocation).await.map_err(blame)?;
         Ok(Pending::new(activation, SystemTime::now()))

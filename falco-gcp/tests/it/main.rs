@@ -1,4 +1,12 @@
 //! Google Cloud Functions against a fake of them, which runs real functions.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
 
+mod artefact;
 mod conformance;
+mod credentials;
+mod faults;
+mod hostile;
+mod secrets;
+mod submission;
+mod support;
+mod wire;

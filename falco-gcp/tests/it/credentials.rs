@@ -1,0 +1,131 @@
+//! Every way to be somebody, against token endpoints that check signatures and audiences.
+
+use falco_core::{ErrorKind, Platform};
+use falco_gcp::fake::{Fake, Fault, LOCATION, PROJECT};
+use falco_gcp::{Access, Config, Credentials, Gcp};
+use serde_json::json;
+
+use crate::support::{ECHO, connect, echoing, invocation, python};
+
+/// A configuration as a program on this machine would read it.
+fn from_vars(fake: &Fake, more: &[(&str, &str)]) -> falco_core::Result<Config> {
+    let known = fake.environment();
+    Config::from_vars(|name| {
+        let more =
+            more.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+        more.or_else(|| {
+            known.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone())
+        })
+    })
+}
+
+async fn deploys_and_invokes(config: Config) -> String {
+    let platform = connect(
+        config.with_polling(falco_gcp::Polling::every(std::time::Duration::from_millis(5))),
+    )
+    .await;
+    let deployment = platform.deploy(&python("echo", ECHO)).await.unwrap();
+    platform.invoke(&deployment, &invocation(&json!({}))).await.unwrap();
+    platform.remove(&deployment).await.unwrap();
+    format!("{}/{}", platform.project(), platform.location())
+}
+
+#[tokio::test]
+async fn the_environment_is_all_that_a_key_needs() {
+    let fake = echoing();
+    let place = deploys_and_invokes(from_vars(&fake, &[]).unwrap()).await;
+    assert_eq!(place, format!("{PROJECT}/{LOCATION}"));
+    assert!(fake.is_clean());
+}
+
+#[tokio::test]
+async fn on_google_cloud_everything_comes_from_the_metadata_server() {
+    let fake = echoing();
+    let nothing = [("GOOGLE_APPLICATION_CREDENTIALS", ""), ("GOOGLE_CLOUD_LOCATION", "")];
+    let config = from_vars(&fake, &nothing).unwrap();
+    assert_eq!(deploys_and_invokes(config).await, format!("{PROJECT}/{LOCATION}"));
+    let metadata = fake.requests_to("/computeMetadata/");
+    assert!(metadata.iter().all(|seen| seen.header("metadata-flavor") == Some("Google")));
+    let identity = metadata.iter().find(|seen| seen.path.ends_with("/identity")).unwrap();
+    assert_eq!(identity.query("audience"), Some(&*format!("{}/run/echo", fake.url())));
+    assert_eq!(identity.query("format"), Some("full"));
+}
+
+#[tokio::test]
+async fn what_is_no_metadata_server_is_not_believed() {
+    let other = wiremock::MockServer::start().await;
+    let page = wiremock::ResponseTemplate::new(200).set_body_string("welcome to the hotel");
+    wiremock::Mock::given(wiremock::matchers::any()).respond_with(page).mount(&other).await;
+    let fake = echoing();
+    let host = other.address().to_string();
+    let vars = [("GOOGLE_APPLICATION_CREDENTIALS", ""), ("GCE_METADATA_HOST", &*host)];
+    let error = Gcp::connect(from_vars(&fake, &vars).unwrap()).await.unwrap_err();
+    assert!(error.to_string().contains("no metadata server"), "{error}");
+}
+
+#[tokio::test]
+async fn an_impersonated_account_is_the_one_that_is_let_in() {
+    let fake = echoing();
+    let robot = ("CLOUDSDK_AUTH_IMPERSONATE_SERVICE_ACCOUNT", "robot@p.iam.gserviceaccount.com");
+    deploys_and_invokes(from_vars(&fake, &[robot]).unwrap()).await;
+    let policy = fake.requests_to(":setIamPolicy")[0].json();
+    assert_eq!(
+        policy["policy"]["bindings"][0]["members"],
+        json!([format!("serviceAccount:{}", robot.1)])
+    );
+    let id = fake.requests_to(":generateIdToken")[0].json();
+    assert_eq!(id, json!({"audience": format!("{}/run/echo", fake.url()), "includeEmail": true}));
+    let access = fake.requests_to(":generateAccessToken")[0].json();
+    assert_eq!(access["scope"], json!(["https://www.googleapis.com/auth/cloud-platform"]));
+}
+
+fn user(fake: &Fake, refresh_token: &str) -> Config {
+    let json = json!({
+        "type": "authorized_user", "client_id": "i", "client_secret": "marked-client-secret",
+        "refresh_token": refresh_token, "token_uri": format!("{}/token", fake.url()),
+    });
+    fake.config()
+        .with_credentials(Credentials::from_json(&json.to_string()).unwrap())
+        .with_project(PROJECT)
+}
+
+#[tokio::test]
+async fn a_person_is_told_before_anything_is_sent_that_private_functions_need_more() {
+    let fake = echoing();
+    let platform = connect(user(&fake, "good-refresh-token")).await;
+    let before = fake.requests().len();
+    let error = platform.deploy(&python("echo", ECHO)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert!(error.hint().unwrap().contains("impersonate"), "{error}");
+    assert_eq!(fake.requests().len(), before);
+
+    let public = connect(user(&fake, "good-refresh-token").with_access(Access::Public)).await;
+    let deployment = public.deploy(&python("echo", ECHO)).await.unwrap();
+    public.invoke(&deployment, &invocation(&json!({}))).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_expired_login_says_so_without_its_secrets() {
+    let fake = echoing();
+    let error = Gcp::connect(user(&fake, "marked-refresh-token")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unauthorized);
+    let shown = format!("{error} {error:?}");
+    assert!(shown.contains("expired or revoked") && !shown.contains("marked"), "{shown}");
+
+    // An endpoint that quotes what it was sent.
+    let quoting = r#"{"error":"invalid_grant","error_description":"bad marked-refresh-token"}"#;
+    fake.inject(Fault::answer("POST /token", 400, quoting));
+    let error = Gcp::connect(user(&fake, "marked-refresh-token")).await.unwrap_err();
+    assert!(!format!("{error} {error:?}").contains("marked"), "{error}");
+}
+
+#[tokio::test]
+async fn a_key_that_is_no_key_is_named_and_not_shown() {
+    let fake = echoing();
+    let key = fake.key().replace("BEGIN PRIVATE KEY-----", "BEGIN PRIVATE KEY-----marked-secret");
+    let config = fake.config().with_credentials(Credentials::from_json(&key).unwrap());
+    let error = Gcp::connect(config).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+    let shown = format!("{error} {error:?}");
+    assert!(shown.contains("falco@fake-project") && !shown.contains("marked"), "{shown}");
+}

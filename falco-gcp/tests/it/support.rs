@@ -1,0 +1,38 @@
+//! What many tests need.
+
+use falco_core::{Deployable, Deployment, Invocation, Payload, Platform};
+use falco_gcp::fake::Fake;
+use falco_gcp::{CloudTasks, Config, Gcp, Submission};
+use serde_json::Value;
+
+pub(crate) const ECHO: &str = "def main(args):\n    return args\n";
+
+/// A fake whose functions give back what they get, without a process.
+pub(crate) fn echoing() -> Fake {
+    let fake = Fake::start();
+    fake.answer_with(Payload::clone);
+    fake
+}
+
+pub(crate) fn with_tasks(config: Config) -> Config {
+    config.with_submission(Submission::CloudTasks(CloudTasks::default()))
+}
+
+pub(crate) async fn connect(config: Config) -> Gcp {
+    Gcp::connect(config).await.unwrap()
+}
+
+pub(crate) fn python(name: &str, source: &str) -> Deployable {
+    Deployable::from_source(name, "python:3".parse().unwrap(), source)
+}
+
+/// A platform over `fake`, with one function on it.
+pub(crate) async fn deployed(fake: &Fake) -> (Gcp, Deployment) {
+    let platform = connect(fake.config()).await;
+    let deployment = platform.deploy(&python("echo", ECHO)).await.unwrap();
+    (platform, deployment)
+}
+
+pub(crate) fn invocation(args: &Value) -> Invocation {
+    Invocation::new("run-1", "map", "chunk 7/ä", Payload::json(args).unwrap())
+}
