@@ -22,8 +22,8 @@ pub trait Harness: Send + Sync + 'static {
     /// The platform. Its provider is in good health.
     fn platform(&self) -> Arc<dyn AsyncPlatform>;
 
-    /// The runtimes to try the [fixture](crate::fixture) in, such as `python:3` and `nodejs:22`: those that the provider
-    /// can run here. Cases that do not depend on the language use the first.
+    /// The runtimes to try the [fixture](crate::fixture) in, such as `python:3`, `nodejs:22` and `native`: those that the
+    /// provider can run here. Cases that do not depend on the language use the first.
     fn runtimes(&self) -> Vec<RuntimeName>;
 
     /// Makes the provider misbehave from now on, and gives a platform that sees it. Both platforms see the same

@@ -6,6 +6,7 @@ mod counters;
 mod deployed;
 mod fate;
 mod function;
+mod gate;
 mod platform;
 mod settings;
 
