@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use falco_core::{
-    Completion, Driver, Event, ExecutionPlan, ExecutionStrategy, Monitor, Platform, Stage, Verdict,
+    Completion, Driver, Error, Event, ExecutionPlan, ExecutionStrategy, Monitor, Platform, Stage,
+    Verdict,
 };
 use falco_executors::{
     AsyncExecutor, Chunks, DriverExt, ExecutionOptions, FanIn, FanOut, Keep, Merge, OnFailure,
@@ -231,5 +232,39 @@ proptest! {
             all.push(results.collect::<Vec<_>>());
         }
         prop_assert_eq!(&all[0], &all[1]);
+    }
+}
+
+/// Paused time has one thread, so that no two tasks of a run ever meet there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_same_holds_on_several_threads() {
+    for round in 0..12u64 {
+        let links = [(1, 0), (1, 3), (0b110, 0), (0b1000, 1), (0b101, 2)];
+        let mut plan = stages(&links, 90);
+        if round % 2 == 1 {
+            plan[0] = Stage::from_fn("s0", function("s0"), |index| match index {
+                0..60 => Some(Ok(json(value!({ "n": index })))),
+                _ => Some(Err(Error::invalid_input("no more"))),
+            });
+        }
+        let platform = Arc::new(platform(round, Odds::default()));
+        platform.configure(|settings| settings.latency = Latency::ZERO);
+        let tally = Arc::new(Tally::default());
+        let executor = ParallelExecutor::with_concurrency(1 + round as usize % 7).unwrap();
+        let options = RunOptions::new(platform.clone(), Arc::new(executor));
+        let outcome = Plan(plan).run(options.with_monitor(tally.clone())).await.unwrap();
+        assert_eq!(outcome.is_success(), round % 2 == 0, "{:?}", outcome.error());
+        for report in &outcome.report.stages {
+            let [admitted, completed, skipped] = tally.of(report.stage.as_str());
+            let counts = report.invocations;
+            assert_eq!((counts.entered(), counts.entered()), (admitted, completed));
+            assert_eq!(counts.skipped, skipped, "in round {round}");
+        }
+        if round % 2 == 0 {
+            let succeeded = |stage| outcome.report.stage(stage).unwrap().invocations.succeeded;
+            let counts = ["s0", "s1", "s2", "s3", "s4", "s5"].map(succeeded);
+            assert_eq!(counts, [90, 90, 180, 270, 1, 90]);
+        }
+        assert_eq!(platform.list_deployments().await.unwrap(), []);
     }
 }
