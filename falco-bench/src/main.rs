@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it is a command line tool")]
 
 mod aws;
+mod congestion;
 mod engine;
 mod figure;
 mod local;

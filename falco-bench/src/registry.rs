@@ -36,4 +36,9 @@ pub(crate) const BENCHMARKS: &[Benchmark] = &[
         about: "signed invocations over a loopback fake of AWS Lambda",
         run: aws::run,
     },
+    Benchmark {
+        name: "congestion",
+        about: "congestion control on simulated providers: goodput, refusals, recovery",
+        run: crate::congestion::run,
+    },
 ];

@@ -113,8 +113,12 @@ impl Ceiling {
         self.known = Some(level);
         self.limit = Some((level - self.grained(level * HEADROOM)).max(self.grain));
         self.step = self.first_step(level);
-        self.hold = HOLD;
-        self.answers_to_wait = ANSWERS_PER_REFUSAL * self.step.max(1.0);
+        // A probe was refused: the level is exact, and the next probe can wait. Much more was refused: the level may be
+        // that of a moment, such as of a window that others have spent.
+        let was_probe = self.is_pace() || self.before_cut.is_none_or(|limit| level >= 0.9 * limit);
+        self.hold = if was_probe { HOLD } else { 1 };
+        self.answers_to_wait =
+            if was_probe { ANSWERS_PER_REFUSAL * self.step.max(1.0) } else { 0.0 };
     }
 
     /// The platform as a whole fails: use half, and find out again how much is good.
