@@ -6,15 +6,15 @@
 
 use std::fmt::{self, Write};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use aws_credential_types::Credentials;
 use aws_sigv4::sign::v4::{calculate_signature, generate_signing_key};
-use falco_core::{Error, ErrorKind, Result};
-use jiff::Timestamp;
+use falco_core::{Error, Result};
 use reqwest::Url;
 use reqwest::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue};
 use sha2::{Digest, Sha256};
+use time::OffsetDateTime;
 
 use crate::config::Service;
 
@@ -59,7 +59,7 @@ impl Signer {
         request: Signable<'_>,
     ) -> Result<()> {
         let Signable { service, region, method, url, headers, body } = request;
-        let stamp = amz_date(time)?;
+        let stamp = amz_date(time);
         let day = &stamp[..8];
         let body_hash = hex(&Sha256::digest(body));
         headers.insert(HOST, to_header(&host(url))?);
@@ -213,13 +213,12 @@ pub(crate) fn canonical_query(pairs: &[(&str, &str)]) -> String {
     pairs.join("&")
 }
 
-fn amz_date(time: SystemTime) -> Result<String> {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    let seconds = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
-    let timestamp = Timestamp::from_second(seconds).map_err(|e| {
-        Error::new(ErrorKind::Other, "this machine's clock is far off").with_source(&e)
-    })?;
-    Ok(timestamp.strftime("%Y%m%dT%H%M%SZ").to_string())
+/// A time as signatures have it, such as `20260102T030405Z`.
+fn amz_date(time: SystemTime) -> String {
+    let time = OffsetDateTime::from(time);
+    let (year, month, day) = (time.year(), u8::from(time.month()), time.day());
+    let (hour, minute, second) = (time.hour(), time.minute(), time.second());
+    format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")
 }
 
 fn to_header(value: &str) -> Result<HeaderValue> {
@@ -242,6 +241,8 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use aws_sigv4::http_request::{
         PayloadChecksumKind, PercentEncodingMode, SignableBody, SignableRequest, SigningSettings,
         UriPathNormalizationMode, sign,

@@ -1,6 +1,6 @@
 //! Requests as the fake sees them, and its replies.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use aws_credential_types::Credentials;
 use aws_sigv4::http_request::{
@@ -12,6 +12,8 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Method, Response, Uri};
 use bytes::Bytes;
 use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use super::{FAKE_ACCESS_KEY, FAKE_SECRET};
 
@@ -165,10 +167,12 @@ impl FakeRequest {
     }
 }
 
-fn time(stamp: &str) -> Option<std::time::SystemTime> {
-    let timestamp: jiff::Timestamp = stamp.parse().ok()?;
-    let seconds = u64::try_from(timestamp.as_second()).ok()?;
-    Some(UNIX_EPOCH + Duration::from_secs(seconds))
+fn time(stamp: &str) -> Option<SystemTime> {
+    let part = |range: std::ops::Range<usize>| stamp.get(range).unwrap_or_default();
+    let (date, time) =
+        ((part(0..4), part(4..6), part(6..8)), (part(9..11), part(11..13), part(13..15)));
+    let text = format!("{}-{}-{}T{}:{}:{}Z", date.0, date.1, date.2, time.0, time.1, time.2);
+    OffsetDateTime::parse(&text, &Rfc3339).ok().map(SystemTime::from)
 }
 
 fn pair(text: &str, name: &str) -> Option<String> {

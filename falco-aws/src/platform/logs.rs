@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use falco_core::{ActivationId, ActivationLog, Deployment, LogLine, LogStream};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use super::AwsLambda;
 use super::names;
@@ -175,7 +177,7 @@ fn without_prefix(message: &str) -> (Option<LogStream>, &str) {
     else {
         return (None, message);
     };
-    if !(time.ends_with('Z') && time.parse::<jiff::Timestamp>().is_ok()) {
+    if OffsetDateTime::parse(time, &Rfc3339).is_err() {
         return (None, message);
     }
     match level {

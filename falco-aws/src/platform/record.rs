@@ -1,11 +1,12 @@
 //! The record that Lambda puts into the queue when an asynchronous invocation has ended.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use falco_core::{Activation, ActivationId, Deployment, FunctionError, FunctionErrorKind};
-use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use super::activation::{Outcome, outcome};
 use crate::client::Message;
@@ -109,13 +110,13 @@ impl Record {
 }
 
 fn time(text: &str) -> Option<SystemTime> {
-    let timestamp: Timestamp = text.parse().ok()?;
-    let since = Duration::try_from(timestamp.as_duration()).ok()?;
-    SystemTime::UNIX_EPOCH.checked_add(since)
+    OffsetDateTime::parse(text, &Rfc3339).ok().map(SystemTime::from)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use proptest::prelude::*;
 
     use super::*;

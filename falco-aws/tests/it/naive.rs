@@ -364,20 +364,13 @@ async fn n14_every_attempt_is_signed_anew_by_the_clock_of_aws() {
     let message = "Signature expired: 20260102T030405Z is now earlier than 20260102T040405Z";
     let ahead = SystemTime::now() + Duration::from_secs(7200);
     let refusal = FakeReply::lambda_error(403, "InvalidSignatureException", message)
-        .with_header("date", &httpdate_of(ahead));
+        .with_header("date", &httpdate::fmt_http_date(ahead));
     aws.fake.script("ListFunctions", refusal);
     aws.platform.list_deployments().await.unwrap();
     let requests = aws.fake.requests_of("ListFunctions");
     let hour = |index: usize| requests[index].header("x-amz-date")[9..11].parse::<u32>().unwrap();
     assert_eq!((hour(0) + 2) % 24, hour(1));
     assert_ne!(requests[0].header("authorization"), requests[1].header("authorization"));
-}
-
-fn httpdate_of(time: SystemTime) -> String {
-    let seconds = time.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
-    let seconds = i64::try_from(seconds).unwrap();
-    let time = jiff::Timestamp::from_second(seconds).unwrap();
-    time.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
 }
 
 #[tokio::test]
