@@ -71,6 +71,14 @@ impl Collector {
         watch.clone()
     }
 
+    /// Lets go of activations of a deployment, if anybody has asked for any of them.
+    pub(crate) fn release(&self, deployment: &str, ids: &[ActivationId]) {
+        let watch = lock(&self.deployments).get(deployment).cloned();
+        if let Some(watch) = watch {
+            lock(&watch.outstanding).release(ids);
+        }
+    }
+
     pub(crate) fn forget(&self, deployment: &str) {
         lock(&self.deployments).remove(deployment);
     }
@@ -84,10 +92,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Watch {
     pub(crate) fn expect(&self, pending: &Pending) {
         lock(&self.outstanding).expect(pending);
-    }
-
-    pub(crate) fn release(&self, ids: &[ActivationId]) {
-        lock(&self.outstanding).release(ids);
     }
 
     /// What has become of `pending`. Whatever was read is kept, so that it may be dropped anywhere.
@@ -338,7 +342,7 @@ impl Look<'_> {
 
     /// Asks for the stragglers by their ids. That a record is not there is no news.
     async fn ask_for(&self, plan: &Plan) -> Result<usize> {
-        let answers = join_all(plan.stragglers.iter().map(|id| self.ask(id))).await;
+        let answers = join_all(plan.by_id.iter().map(|id| self.ask(id))).await;
         let mut news = 0;
         let mut failure = None;
         for answer in answers {

@@ -12,8 +12,11 @@ use crate::wire::is_activation_id;
 /// Records of the list's first page; whatever began before them is not seen by looking at the newest.
 pub(crate) const PAGE: usize = 200;
 
-/// So many activations are asked for one by one at most, each time that is looked.
+/// So many activations are asked for one by one at most, of each sort, each time that is looked.
 const MAX_STRAGGLERS: usize = 8;
+
+/// One that is younger is not behind the others, but on its way.
+const STRAGGLES_AFTER: Duration = Duration::from_secs(1);
 
 /// Records that nobody waits for yet are kept, for their submission may still be on its way; large ones are not.
 const KEPT_UNCLAIMED: usize = 1000;
@@ -74,7 +77,7 @@ pub(crate) struct Plan {
     /// The earliest start of whatever the list is read for, in milliseconds; `None` when there is nothing.
     pub(crate) since: Option<u64>,
     /// What is asked for one by one.
-    pub(crate) stragglers: Vec<ActivationId>,
+    pub(crate) by_id: Vec<ActivationId>,
 }
 
 impl Outstanding {
@@ -97,7 +100,6 @@ impl Outstanding {
 
     /// Takes note that an activation is waited for.
     pub(crate) fn expect(&mut self, pending: &Pending) {
-        self.inbox.expect(pending.id.clone());
         if self.waiting.contains_key(&pending.id) || !self.inbox.read([&pending.id]).is_empty() {
             return;
         }
@@ -140,30 +142,44 @@ impl Outstanding {
         let lower_bound =
             |waiting: &Waiting| millis(waiting.since).saturating_sub(as_millis(tolerance + behind));
         let overtaken = |waiting: &Waiting| millis(waiting.since) < first_page;
-        let mut stragglers = Vec::new();
-        let mut due = Vec::new();
-        let mut since: Option<u64> = None;
-        let mut since_of_stragglers: Option<u64> = None;
-        for (id, waiting) in &mut self.waiting {
+        let is_due = |waiting: &Waiting| waiting.next_get.is_none_or(|at| at <= now);
+        let earlier =
+            |since: Option<u64>, bound| Some(since.map_or(bound, |since| since.min(bound)));
+        let (mut by_id, mut behind_others) = (Vec::new(), Vec::new());
+        let mut stragglers = 0;
+        let (mut since, mut since_of_stragglers) = (None, None);
+        for (id, waiting) in &self.waiting {
             let age = now.saturating_duration_since(waiting.registered);
             let was_not_kept = number(id).is_some_and(|id| self.not_kept.contains(&id));
             let bound = lower_bound(waiting);
-            if !(was_not_kept || overtaken(waiting) || age >= patience) {
-                since = Some(since.map_or(bound, |since| since.min(bound)));
-                continue;
+            if was_not_kept || age >= patience {
+                if is_due(waiting) && by_id.len() < MAX_STRAGGLERS {
+                    by_id.push(id.clone());
+                }
+            } else if age >= STRAGGLES_AFTER && overtaken(waiting) {
+                stragglers += 1;
+                since_of_stragglers = earlier(since_of_stragglers, bound);
+                if is_due(waiting) && behind_others.len() < MAX_STRAGGLERS {
+                    behind_others.push(id.clone());
+                }
+            } else {
+                since = earlier(since, bound);
             }
-            since_of_stragglers = Some(since_of_stragglers.map_or(bound, |since| since.min(bound)));
-            stragglers.push(id.clone());
-            if waiting.next_get.is_none_or(|at| at <= now) && due.len() < MAX_STRAGGLERS {
+        }
+        // Of few, each is asked for; for many it is cheaper to read the list again, once it has more of them.
+        if stragglers > MAX_STRAGGLERS {
+            since = since.into_iter().chain(since_of_stragglers).min();
+        } else {
+            by_id.extend(behind_others);
+        }
+        for id in &by_id {
+            if let Some(waiting) = self.waiting.get_mut(id) {
+                let age = now.saturating_duration_since(waiting.registered);
                 let pause = (age / 4).clamp(Duration::from_millis(250), Duration::from_secs(15));
                 waiting.next_get = Some(now + pause);
-                due.push(id.clone());
             }
         }
-        if stragglers.len() > MAX_STRAGGLERS {
-            since = since.into_iter().chain(since_of_stragglers).min();
-        }
-        Plan { since, stragglers: due }
+        Plan { since, by_id }
     }
 
     /// Prepares a look at the list from `since` on. Where nobody has looked so far back, all of it is read.
@@ -228,7 +244,7 @@ impl Outstanding {
         } else {
             (self.interval * 3 / 2).min(max).max(MIN_INTERVAL)
         };
-        if self.resume.is_some() { Duration::ZERO } else { self.interval }
+        if self.resume.is_some() && news > 0 { Duration::ZERO } else { self.interval }
     }
 }
 

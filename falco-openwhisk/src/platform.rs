@@ -316,7 +316,7 @@ impl AsyncPlatform for OpenWhisk {
 
     /// There is nothing to delete or to stop: OpenWhisk has no call for either.
     fn release(&self, deployment: &Deployment, activations: &[ActivationId], _: Release) {
-        self.inner.collector.watch(&deployment.id).release(activations);
+        self.inner.collector.release(&deployment.id, activations);
     }
 
     async fn activation_log(
