@@ -11,6 +11,7 @@ mod figure;
 mod local;
 mod lockstep;
 mod memory;
+mod openwhisk;
 mod registry;
 mod table;
 mod wordcount;

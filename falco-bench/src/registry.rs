@@ -32,6 +32,11 @@ pub(crate) const BENCHMARKS: &[Benchmark] = &[
         run: wordcount::run,
     },
     Benchmark {
+        name: "openwhisk",
+        about: "blocking and submitted activations over a loopback fake of OpenWhisk",
+        run: crate::openwhisk::run,
+    },
+    Benchmark {
         name: "aws",
         about: "signed invocations over a loopback fake of AWS Lambda",
         run: aws::run,
