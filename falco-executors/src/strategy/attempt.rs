@@ -23,39 +23,34 @@ use super::stragglers::Stragglers;
 /// Dropped, the invocation leaves no completion, and its activations are released as abandoned.
 ///
 /// Completions are large, and handed on several times before they are taken: in a box, each time costs a pointer.
-#[expect(
-    clippy::manual_async_fn,
-    reason = "an async fn holds its arguments twice, for as long as it is in flight"
-)]
+#[expect(clippy::manual_async_fn, reason = "an async fn holds its arguments twice while in flight")]
 pub(super) fn attempt(
     execution: &Execution,
     invocation: Invocation,
 ) -> impl Future<Output = Box<Completion>> + Send {
-    async move { complete(execution, &invocation).await }
-}
-
-async fn complete(execution: &Execution, invocation: &Invocation) -> Box<Completion> {
-    let taken_in = Instant::now();
-    let _ = invocation.report(&Event::Admitted { invocation });
-    let mut attempts = 0;
-    let (outcome, lease) = match settle(execution, invocation, &mut attempts).await {
-        Ok(Ok((activation, lease))) => (Outcome::from_activation(*activation), lease),
-        Ok(Err(error)) => (Outcome::from_error(error), None),
-        Err(end) => (end.outcome(), None),
-    };
-    let mut completion = Box::new(Completion::new(
-        invocation.run().clone(),
-        invocation.stage().clone(),
-        invocation.id().clone(),
-        outcome,
-        execution.clock.wall_at(taken_in),
-        taken_in.elapsed(),
-    ));
-    completion.attempts = attempts;
-    let _ = invocation.report(&Event::Completed { completion: &completion });
-    // Not before the monitors have seen it: a journal must not lose what the provider then deletes.
-    take(lease);
-    completion
+    async move {
+        let taken_in = Instant::now();
+        let _ = invocation.report(&Event::Admitted { invocation: &invocation });
+        let mut attempts = 0;
+        let (outcome, lease) = match settle(execution, &invocation, &mut attempts).await {
+            Ok(Ok((activation, lease))) => (Outcome::from_activation(*activation), lease),
+            Ok(Err(error)) => (Outcome::from_error(error), None),
+            Err(end) => (end.outcome(), None),
+        };
+        let mut completion = Box::new(Completion::new(
+            invocation.run().clone(),
+            invocation.stage().clone(),
+            invocation.id().clone(),
+            outcome,
+            execution.clock.wall_at(taken_in),
+            taken_in.elapsed(),
+        ));
+        completion.attempts = attempts;
+        let _ = invocation.report(&Event::Completed { completion: &completion });
+        // Not before the monitors have seen it: a journal must not lose what the provider then deletes.
+        take(lease);
+        completion
+    }
 }
 
 /// What came of one attempt, with the lease on its activation where it was submitted.
@@ -98,7 +93,13 @@ async fn pursue<'a>(
     loop {
         let current = latest.as_deref().unwrap_or(first);
         *attempts += 1;
-        let (answer, copy) = ask(execution, current, reason, attempts).await;
+        let (answer, copy) = match &execution.stragglers {
+            Some(stragglers) if current.is_idempotent() => {
+                // In a box, so that those who don't speculate don't carry it.
+                Box::pin(race(execution, stragglers, current, reason, attempts)).await
+            }
+            _ => (call(execution, current, reason).await, None),
+        };
         let delay = match &answer {
             Ok(_) if is_success(&answer) => None,
             Ok(_) => {
@@ -178,21 +179,6 @@ fn take(lease: Option<Lease<'_>>) {
 }
 
 /// Makes one attempt, and a copy of it when it turns out to be a straggler; the copy comes back for its number.
-async fn ask<'a>(
-    execution: &'a Execution,
-    invocation: &Invocation,
-    reason: AttemptReason,
-    attempts: &mut u32,
-) -> (Answer<'a>, Option<Box<Invocation>>) {
-    match &execution.stragglers {
-        Some(stragglers) if invocation.is_idempotent() => {
-            // In a box, so that those who don't speculate don't carry it.
-            Box::pin(race(execution, stragglers, invocation, reason, attempts)).await
-        }
-        _ => (call(execution, invocation, reason).await, None),
-    }
-}
-
 async fn race<'a>(
     execution: &'a Execution,
     stragglers: &'a Stragglers,
