@@ -30,8 +30,8 @@ pub use self::policy::RetryPolicy;
 ///   [is idempotent](Invocation::is_idempotent). All other operations are idempotent by their contracts; a repeated
 ///   [`remove`](Platform::remove) that finds nothing has succeeded if the one before may have.
 /// - **Pauses** grow exponentially with a random part, and are no shorter than the platform suggests.
-/// - **Limits**: attempts, time, and a [budget](RetryBudget) in relation to the traffic. When the budget is spent, a
-///   failed call gives up, and a throttled one waits out another pause: it did not run, and giving up would
+/// - **Limits**: attempts, time, and a [budget](RetryBudget) in relation to the traffic, once for failed calls and once
+///   for throttled ones. When it is spent, a failed call gives up, and a throttled one waits out another pause: it did not run, and giving up would
 ///   lose it only because others failed.
 /// - **After the last attempt** the error is [exhausted](Error::is_exhausted), so that no outer layer tries again.
 ///
@@ -46,15 +46,18 @@ pub use self::policy::RetryPolicy;
 pub struct Retry<P> {
     inner: P,
     policy: RetryPolicy,
-    account: Arc<Account>,
+    accounts: Arc<Accounts>,
     random: Arc<Mutex<fastrand::Rng>>,
 }
 
 impl<P> Retry<P> {
     /// Tries calls to `inner` again as `policy` says.
     pub fn new(inner: P, policy: RetryPolicy) -> Self {
-        let account = Arc::new(Account::new(policy.budget));
-        Self { inner, policy, account, random: Arc::new(Mutex::new(fastrand::Rng::new())) }
+        let accounts = Arc::new(Accounts {
+            failed: Account::new(policy.budget),
+            throttled: Account::new(policy.budget),
+        });
+        Self { inner, policy, accounts, random: Arc::new(Mutex::new(fastrand::Rng::new())) }
     }
 
     /// Makes the random parts of the pauses repeatable.
@@ -65,10 +68,11 @@ impl<P> Retry<P> {
     }
 
     fn begin<'a>(&'a self, invocation: Option<&'a Invocation>) -> Attempts<'a> {
-        self.account.deposit();
+        self.accounts.failed.deposit();
+        self.accounts.throttled.deposit();
         Attempts {
             policy: &self.policy,
-            account: &self.account,
+            accounts: &self.accounts,
             random: &self.random,
             invocation,
             began: None,
@@ -79,10 +83,17 @@ impl<P> Retry<P> {
     }
 }
 
+/// What is left for each kind: many calls that are refused at once must not use up what failed ones need.
+#[derive(Debug)]
+struct Accounts {
+    failed: Account,
+    throttled: Account,
+}
+
 /// The attempts of one call.
 struct Attempts<'a> {
     policy: &'a RetryPolicy,
-    account: &'a Account,
+    accounts: &'a Accounts,
     random: &'a Mutex<fastrand::Rng>,
     /// What the attempts are about; none where repeating is always safe.
     invocation: Option<&'a Invocation>,
@@ -123,12 +134,12 @@ impl Attempts<'_> {
             return Err(error.into_exhausted());
         }
         let mut wait = self.next_delay().max(error.retry_after().unwrap_or_default());
-        if !self.fits(wait) || (!is_throttled && !self.account.withdraw()) {
+        if !self.fits(wait) || (!is_throttled && !self.accounts.failed.withdraw()) {
             return Err(error.into_exhausted());
         }
         self.report(|invocation| Event::CallFailed { invocation, error: &error });
         self.wait(wait).await;
-        while is_throttled && !self.account.withdraw() {
+        while is_throttled && !self.accounts.throttled.withdraw() {
             wait = self.next_delay();
             if self.is_last_throttled() || !self.fits(wait) {
                 return Err(error.into_exhausted());

@@ -12,3 +12,4 @@ mod stack;
 mod support;
 mod timeout;
 mod trace;
+mod whole_run;
