@@ -64,8 +64,11 @@ async fn settle<'a>(
     invocation: &Invocation,
     attempts: &mut u32,
 ) -> Result<Answer<'a>, End> {
-    let deadline = invocation.deadline().map(|deadline| execution.clock.until(deadline));
-    let mut expired = deadline.map(|left| Box::pin(sleep(left)));
+    let left = invocation.deadline().map(|deadline| execution.clock.until(deadline));
+    if left.is_some_and(|left| left.is_zero()) {
+        return Err(End::DeadlineExceeded);
+    }
+    let mut expired = left.map(|left| Box::pin(sleep(left)));
     let mut pursuit = pin!(pursue(execution, invocation, attempts));
     std::future::poll_fn(|cx| {
         if let Some(end) = execution.ended() {

@@ -134,11 +134,18 @@ async fn an_invocations_own_deadline_ends_it_alone() {
     for executor in executors(&options) {
         let platform = platform(slow());
         let soon = SystemTime::now() + Duration::from_secs(2);
-        let inputs = vec![invocation(0).with_deadline(soon), invocation(1)];
+        let past = SystemTime::now() - Duration::from_secs(2);
+        let inputs =
+            [invocation(0).with_deadline(soon), invocation(1), invocation(2).with_deadline(past)];
         let completions: Vec<_> =
             executor.execute(target(&platform).await, stream::iter(inputs).boxed()).collect().await;
-        let outcomes: Vec<_> = completions.iter().map(|c| c.outcome.as_str()).collect();
-        assert_eq!(outcomes, ["deadline exceeded", "succeeded"], "{executor:?}");
+        let of = |id: &str| {
+            let completion = completions.iter().find(|c| c.invocation == id).unwrap();
+            (completion.outcome.as_str(), completion.attempts)
+        };
+        assert_eq!(of("0000"), ("deadline exceeded", 1), "{executor:?}");
+        assert_eq!(of("0001"), ("succeeded", 1), "{executor:?}");
+        assert_eq!(of("0002"), ("deadline exceeded", 0), "what is too late is not sent");
         assert_eq!(platform.counters().unreleased, 0);
     }
 }
