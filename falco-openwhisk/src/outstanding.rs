@@ -261,3 +261,104 @@ pub(crate) fn millis(time: SystemTime) -> u64 {
 pub(crate) fn as_millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use falco_core::Payload;
+
+    const BEGIN: u64 = 1_700_000_000_000;
+    const TOLERANCE: Duration = Duration::from_millis(10);
+    const PATIENCE: Duration = Duration::from_secs(70);
+
+    fn id(n: u64) -> ActivationId {
+        format!("{n:032x}").into()
+    }
+
+    fn at(offset: u64) -> SystemTime {
+        UNIX_EPOCH + Duration::from_millis(BEGIN + offset)
+    }
+
+    /// Waits for these, submitted a millisecond apart; a full page of others began a second later.
+    fn overtaken(count: u64) -> Outstanding {
+        let mut outstanding = Outstanding::new();
+        for n in 0..count {
+            outstanding.expect(&Pending::new(id(n), at(n)));
+        }
+        for n in 0..PAGE as u64 {
+            outstanding.see(&Row { id: 1_000_000 + u128::from(n), start: BEGIN + 1000 + n });
+        }
+        outstanding
+    }
+
+    fn plan(outstanding: &mut Outstanding, after: Duration) -> Plan {
+        outstanding.plan(Instant::now() + after, TOLERANCE, Duration::ZERO, PATIENCE)
+    }
+
+    #[test]
+    fn the_list_is_read_from_the_earliest_start_that_is_possible() {
+        let mut outstanding = Outstanding::new();
+        for n in [7, 3, 5] {
+            outstanding.expect(&Pending::new(id(n), at(n)));
+        }
+        let behind = Duration::from_secs(1);
+        let plan = outstanding.plan(Instant::now(), TOLERANCE, behind, PATIENCE);
+        assert_eq!(plan.since, Some(BEGIN + 3 - 10 - 1000));
+        assert!(plan.by_id.is_empty());
+    }
+
+    #[test]
+    fn few_that_are_behind_are_asked_for_by_id_and_more_and_more_seldom() {
+        let mut outstanding = overtaken(3);
+        let plan_at = |outstanding: &mut Outstanding, seconds| {
+            let plan = plan(outstanding, Duration::from_secs(seconds));
+            assert_eq!(plan.since, None);
+            plan.by_id.len()
+        };
+        let asked: Vec<_> = (2..60).map(|second| plan_at(&mut outstanding, second)).collect();
+        assert_eq!(asked[0], 3);
+        assert!(asked.iter().all(|count| [0, 3].contains(count)), "{asked:?}");
+        assert!(asked.iter().sum::<usize>() < 3 * 20, "{asked:?}");
+    }
+
+    #[test]
+    fn of_many_that_are_behind_the_list_is_read() {
+        let mut outstanding = overtaken(50);
+        let plan = plan(&mut outstanding, Duration::from_secs(2));
+        assert_eq!((plan.since, plan.by_id.len()), (Some(BEGIN - 10), 0));
+    }
+
+    #[test]
+    fn whatever_is_too_old_is_asked_for_a_few_at_a_time() {
+        let mut outstanding = overtaken(50);
+        let plan = plan(&mut outstanding, PATIENCE);
+        assert_eq!((plan.since, plan.by_id.len()), (None, MAX_STRAGGLERS));
+    }
+
+    #[test]
+    fn a_record_that_was_seen_before_anybody_waited_is_found_or_asked_for() {
+        let mut outstanding = Outstanding::new();
+        let (kept, passed) = (Pending::new(id(1), at(0)), Pending::new(id(2), at(0)));
+        for n in [1, 2] {
+            outstanding.see(&Row { id: n, start: BEGIN });
+        }
+        assert!(!outstanding.wants(&passed.id, MAX_UNCLAIMED_BYTES + 1));
+        outstanding.pass_over(&Row { id: 2, start: BEGIN });
+        outstanding.deliver(Activation::succeeded(kept.id.clone(), Payload::empty()));
+        outstanding.expect(&kept);
+        outstanding.expect(&passed);
+        assert_eq!(outstanding.found(&[kept]).len(), 1);
+        assert_eq!(plan(&mut outstanding, Duration::ZERO).by_id, [passed.id]);
+    }
+
+    #[test]
+    fn looking_further_back_than_anybody_has_reads_all_of_it() {
+        let mut outstanding = Outstanding::new();
+        outstanding.look_since(BEGIN);
+        outstanding.resume = None;
+        outstanding.look_since(BEGIN + 5);
+        assert_eq!(outstanding.resume, None);
+        outstanding.look_since(BEGIN - 5);
+        assert_eq!(outstanding.resume, Some(Cursor::default()));
+    }
+}
