@@ -24,8 +24,8 @@ use crate::submissions::Submissions;
 
 pub(crate) const NAME: &str = "local";
 
-/// Activations in flight for each worker that keep it busy while results travel: with 2, a no-op function reaches half
-/// of the rate that it has with 16.
+/// Activations in flight for each worker that keep it busy while results travel. With 2 to 4 of them, a no-op function
+/// reached some 60 % of the rate that it has with 32; longer functions don't care.
 const IN_FLIGHT_PER_WORKER: u32 = 16;
 
 /// How long to wait before asking again for activations that still run.
