@@ -411,3 +411,59 @@ fn retry_after(reply: &Reply) -> Option<Duration> {
     let own = reply.header("x-amz-retry-after").and_then(|text| text.trim().parse().ok());
     own.map(Duration::from_millis).or_else(|| reply.retry_after())
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn codes_are_read_in_every_protocol() {
+        for (body, code, message) in [
+            (
+                r#"{"__type":"com.amazonaws.sqs#QueueDoesNotExist","message":"m"}"#,
+                "QueueDoesNotExist",
+                "m",
+            ),
+            (
+                r#"{"__type":"ResourceNotFoundException","Message":"m"}"#,
+                "ResourceNotFoundException",
+                "m",
+            ),
+            (
+                "<ErrorResponse xmlns=\"https://iam\"><Error><Type>Sender</Type><Code>NoSuchEntity</Code>\
+                 <Message>a &amp; b</Message></Error><RequestId>r</RequestId></ErrorResponse>",
+                "NoSuchEntity",
+                "a & b",
+            ),
+            (
+                "<?xml version=\"1.0\"?>\n<Error><Code>NoSuchBucket</Code><Message>m</Message></Error>",
+                "NoSuchBucket",
+                "m",
+            ),
+        ] {
+            let said = Said::read(body.as_bytes());
+            assert_eq!(said.code.as_deref().map(plain_code), Some(code), "{body}");
+            assert_eq!(said.message.as_deref(), Some(message), "{body}");
+        }
+        assert_eq!(
+            plain_code("ResourceNotFoundException:http://internal.amazon.com/"),
+            "ResourceNotFoundException"
+        );
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+
+        #[test]
+        fn arbitrary_bodies_are_survived(
+            start in prop::sample::select(vec!["", "{", "<", "<Error><Code>", "{\"message\":"]),
+            rest in prop::collection::vec(any::<u8>(), 0..100),
+        ) {
+            let mut body = start.as_bytes().to_vec();
+            body.extend(rest);
+            let _ = Said::read(&body);
+        }
+    }
+}

@@ -51,11 +51,10 @@ pub(super) fn logs(world: &mut World, request: &FakeRequest) -> FakeReply {
 
 /// Quoted terms, any of them with `?` in front. What is not quoted and has a `-` matches nothing here.
 fn matches(pattern: &str, message: &str) -> bool {
-    pattern.split_whitespace().any(|term| {
-        let quoted = term.trim_start_matches('?');
-        let inner = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-        inner.is_some_and(|text| message.contains(text))
-    })
+    let terms: Vec<&str> = pattern.split('"').collect();
+    let is_quoted =
+        terms.len() > 2 && terms.iter().step_by(2).all(|gap| matches!(gap.trim(), "" | "?"));
+    is_quoted && terms.iter().skip(1).step_by(2).any(|term| message.contains(term))
 }
 
 pub(super) fn s3(world: &mut World, request: &FakeRequest) -> FakeReply {

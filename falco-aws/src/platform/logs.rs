@@ -7,12 +7,15 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use falco_core::{ActivationId, ActivationLog, Deployment, LogLine, LogStream};
+use falco_core::{
+    Activation, ActivationId, ActivationLog, Deployment, Error, LogLine, LogStream, Result,
+};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::AwsLambda;
 use super::names;
+use super::report::{self, Report};
 use crate::client::{Failure, LogEvent};
 
 /// So many ids fit into a filter pattern (1024 characters), which finds out when they ran.
@@ -51,6 +54,51 @@ impl AwsLambda {
         let mut logs = Grouped::default();
         self.for_each_event(&group, None, span, |event| logs.add(event)).await?;
         Ok(logs.into_logs(activations))
+    }
+
+    /// Adds what Lambda billed to activations that were submitted: their records do not tell, only their log does.
+    ///
+    /// One pass over the log, whatever their number. Lambda writes it seconds after an activation has ended; those
+    /// whose line is not there yet stay as they are.
+    ///
+    /// # Errors
+    ///
+    /// As [`activation_log`](falco_core::AsyncPlatform::activation_log).
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use falco_core::{Activation, Deployment, UsDollars};
+    /// # async fn example(
+    /// #     platform: falco_aws::AwsLambda, deployment: Deployment, mut activations: Vec<Activation>,
+    /// # ) -> falco_core::Result<()> {
+    /// platform.add_bills(&deployment, &mut activations).await?;
+    /// let cost: UsDollars = activations.iter().filter_map(|activation| activation.cost).sum();
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn add_bills(
+        &self,
+        deployment: &Deployment,
+        activations: &mut [Activation],
+    ) -> Result<()> {
+        let mut reports = HashMap::new();
+        let pattern = format!("\"{}\"", report::START.trim_end());
+        let group = names::log_group(&deployment.name);
+        let reading = self.for_each_event(&group, Some(&pattern), span(deployment), |event| {
+            if let Some((id, report)) = Report::of_activation(&event.message) {
+                reports.insert(ActivationId::from(id), report);
+            }
+        });
+        reading.await.map_err(|failure| {
+            Error::from(failure).with_operation("add_bills").with_function(&deployment.name)
+        })?;
+        for activation in activations {
+            if let Some(report) = reports.get(&activation.id) {
+                self.add_report(activation, report, deployment);
+            }
+        }
+        Ok(())
     }
 
     /// When the activations ran, by Lambda's own lines; `None` when it has not written them yet.

@@ -13,10 +13,22 @@ pub(super) struct Report {
     pub(super) init: Option<Duration>,
 }
 
+/// How the line begins.
+pub(super) const START: &str = "REPORT RequestId: ";
+
 impl Report {
     /// The report in a piece of log, when there is one: it is parsed key by key, since order and set are not fixed.
     pub(super) fn find(log: &str) -> Option<Self> {
-        let line = log.lines().rev().find(|line| line.starts_with("REPORT RequestId:"))?;
+        log.lines().rev().find(|line| line.starts_with(START)).map(Self::of_line)
+    }
+
+    /// The activation and the report in a line that is one.
+    pub(super) fn of_activation(line: &str) -> Option<(&str, Self)> {
+        let id = line.strip_prefix(START)?.split_whitespace().next()?;
+        Some((id, Self::of_line(line)))
+    }
+
+    fn of_line(line: &str) -> Self {
         let mut report = Self::default();
         for field in line.split('\t') {
             let Some((key, value)) = field.split_once(':') else { continue };
@@ -30,7 +42,7 @@ impl Report {
                 _ => {}
             }
         }
-        Some(report)
+        report
     }
 }
 

@@ -434,3 +434,20 @@ async fn n18_the_variable_that_moves_the_logs_is_not_called_logs() {
     let error = AwsConfig::builder().load_from(right).await.unwrap_err();
     assert!(error.to_string().contains(&Service::Logs.endpoint_variable()), "{error}");
 }
+
+#[tokio::test]
+async fn what_was_billed_for_submitted_activations_is_read_from_the_log() {
+    let aws = Aws::with(echoing()).await;
+    let deployment = aws.deploy(&echo("f")).await;
+    let mut pending = Vec::new();
+    for n in 0..5 {
+        pending.push(submit(&aws, &deployment, json!({"n": n})).await);
+    }
+    let mut found = collect(&aws, &deployment, &pending).await;
+    assert!(found.iter().all(|activation| activation.cost.is_none()), "no guesses");
+    aws.platform.add_bills(&deployment, &mut found).await.unwrap();
+    for activation in &found {
+        assert!(activation.cost.is_some() && activation.billed.is_some(), "{activation:?}");
+        assert_eq!(activation.memory_mib, Some(256));
+    }
+}
