@@ -172,12 +172,17 @@ impl AwsConfigBuilder {
         }
         check_waits(&self.waits)?;
         let partition = Partition::of(&region);
+        let endpoints = Endpoints::new(&region, partition, &overrides)?;
+        // A server on loopback is spoken to in a container without CA certificates as well.
+        let http = self.http.unwrap_or_else(|| {
+            ClientConfig::new(USER_AGENT).with_plain_http_only(endpoints.are_plain_http())
+        });
         Ok(AwsConfig {
-            endpoints: Endpoints::new(&region, partition, &overrides)?,
+            endpoints,
             region,
             partition,
             credentials,
-            http: self.http.unwrap_or_else(|| ClientConfig::new(USER_AGENT)),
+            http,
             role: self.role,
             bucket: self.bucket,
             architecture: self.architecture,

@@ -104,6 +104,11 @@ impl Endpoints {
         Ok(Self(endpoints))
     }
 
+    /// Whether none of them needs TLS.
+    pub(crate) fn are_plain_http(&self) -> bool {
+        self.0.values().all(|endpoint| endpoint.url.scheme() == "http")
+    }
+
     pub(crate) fn get(&self, service: Service) -> &Endpoint {
         // `new` fills in every service, so the index is always there.
         &self.0[&service]

@@ -36,7 +36,9 @@ pub(super) struct Queues {
 pub(super) struct Queue {
     client: Arc<Client>,
     waits: Waits,
-    url: String,
+    pub(super) url: String,
+    /// Whether this platform has told Lambda to send the function's results here.
+    pub(super) destination: OnceCell<()>,
     pub(super) inbox: Inbox<Record>,
     /// One permit for each poll that may be open.
     pollers: Arc<Semaphore>,
@@ -60,6 +62,7 @@ impl Queues {
                 client: self.client.clone(),
                 waits: self.waits.clone(),
                 url: url().await?,
+                destination: OnceCell::new(),
                 inbox: Inbox::new(UNCLAIMED),
                 pollers: Arc::new(Semaphore::new(self.waits.queue_pollers)),
                 done: Mutex::default(),

@@ -46,27 +46,32 @@ impl AwsLambda {
     }
 
     /// The queue that the function's results go to, set up for the first who submits.
+    ///
+    /// An earlier process may have made the queue and been stopped before it told Lambda to use it.
     async fn result_queue(&self, deployment: &Deployment) -> Result<Arc<Queue>> {
-        self.queues.get(&deployment.name, || self.set_up_queue(deployment)).await
+        let Some(arn) = names::queue_arn(&deployment.id, &deployment.name) else {
+            let message = format!("{:?} is no ARN of a function", deployment.id);
+            return Err(Error::invalid_input(message).with_platform(crate::PLATFORM));
+        };
+        let queue = self.queues.get(&deployment.name, || self.make_queue(deployment)).await?;
+        let destination = || self.set_destination(&deployment.name, &queue.url, &arn);
+        queue.destination.get_or_try_init(destination).await?;
+        Ok(queue)
     }
 
-    async fn set_up_queue(&self, deployment: &Deployment) -> Result<String> {
-        let name = &deployment.name;
-        let Some(arn) = names::queue_arn(&deployment.id, name) else {
-            return Err(Error::invalid_input(format!(
-                "{:?} is no ARN of a function",
-                deployment.id
-            )));
-        };
+    async fn make_queue(&self, deployment: &Deployment) -> Result<String> {
+        let (queue, tags) = (names::queue(&deployment.name), names::tags_of(deployment));
         let waits = &self.config.waits;
-        let (queue, tags) = (names::queue(name), names::tags_of(deployment));
         let deleted_just_now = |failure: &Failure| failure.code() == Some("QueueDeletedRecently");
-        let url = patiently(waits.role_interval, waits.role_timeout, deleted_just_now, || {
+        let made = patiently(waits.role_interval, waits.role_timeout, deleted_just_now, || {
             self.client.create_queue(&queue, waits.queue_visibility, &tags)
-        })
-        .await?;
-        let config =
-            EventInvokeConfig { retries: RETRIES, age: waits.event_age, destination: &arn };
+        });
+        Ok(made.await?)
+    }
+
+    async fn set_destination(&self, name: &str, url: &str, arn: &str) -> Result<()> {
+        let waits = &self.config.waits;
+        let config = EventInvokeConfig { retries: RETRIES, age: waits.event_age, destination: arn };
         // IAM may not know everywhere yet that the role may write into the queue, nor Lambda that there is one.
         let not_known_yet = |failure: &Failure| {
             failure.is_busy()
@@ -74,11 +79,15 @@ impl AwsLambda {
         };
         let set = patiently(waits.role_interval, waits.role_timeout, not_known_yet, || {
             self.client.put_event_invoke_config(name, &config)
-        })
-        .await;
-        match set {
-            Ok(()) => Ok(url),
-            Err(failure) => Err(self.without_queue(&url, failure).await),
+        });
+        match set.await {
+            Ok(()) => Ok(()),
+            Err(failure) => {
+                if failure.is_not_found() {
+                    self.queues.forget(name);
+                }
+                Err(self.without_queue(url, failure).await)
+            }
         }
     }
 

@@ -4,13 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use falco_aws::fake::{FAKE_ACCESS_KEY, FAKE_SECRET, FakeReply};
+use falco_aws::fake::{FAKE_ACCESS_KEY, FAKE_SECRET, FakeReply, FakeSettings};
 use falco_aws::{AwsConfig, AwsLambda, Service, Waits};
 use falco_core::{
     AsyncPlatform, Deployment, Error, ErrorKind, Invocation, Outcome, Payload, Platform, Scaling,
 };
 use falco_core::{ExecutionStrategy, Target};
-use falco_executors::{ExecutionOptions, OnFailure, ParallelExecutor};
+use falco_executors::{AsyncExecutor, ExecutionOptions, OnFailure, ParallelExecutor};
 use falco_http::ClientConfig;
 use falco_testkit::{RawPeer, Script};
 use futures_util::{StreamExt, stream};
@@ -179,4 +179,29 @@ async fn a_payload_over_the_limit_is_not_sent() {
         aws.fake.requests_of("Invoke").is_empty() && aws.fake.requests_of("CreateQueue").is_empty()
     );
     aws.platform.invoke(&deployment, &long).await.unwrap();
+}
+
+#[tokio::test]
+async fn of_submitted_invocations_each_ends_once_although_records_come_early_and_twice() {
+    let settings = FakeSettings { records_come_early: true, records_come_twice: true, ..echoing() };
+    let aws = Aws::with(settings).await;
+    let deployment = aws.deploy(&echo("f")).await;
+    let inputs: Vec<_> = (0..200)
+        .map(|n| {
+            let payload = Payload::json(&json!({"n": n})).unwrap();
+            Invocation::new("run", "stage", format!("i-{n}"), payload)
+        })
+        .collect();
+    let platform: Arc<dyn AsyncPlatform> = aws.platform.clone();
+    let target = Target::new(platform, deployment);
+    let executor = AsyncExecutor::with_window(50).unwrap();
+    let completions: Vec<_> =
+        executor.execute(target, stream::iter(inputs).boxed()).collect().await;
+    assert_eq!(completions.len(), 200);
+    for completion in &completions {
+        let n = completion.invocation.as_str().strip_prefix("i-").unwrap();
+        assert_eq!(completion.result().unwrap().as_str(), format!("{{\"n\":{n}}}"));
+    }
+    // Ten records a request, and not a request for each.
+    assert!(aws.fake.requests_of("ReceiveMessage").len() < 200);
 }
