@@ -8,6 +8,7 @@ mod aws;
 mod congestion;
 mod engine;
 mod figure;
+mod full_stack;
 mod local;
 mod lockstep;
 mod memory;

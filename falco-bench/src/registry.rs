@@ -46,4 +46,9 @@ pub(crate) const BENCHMARKS: &[Benchmark] = &[
         about: "congestion control on simulated providers: goodput, refusals, recovery",
         run: crate::congestion::run,
     },
+    Benchmark {
+        name: "full-stack",
+        about: "200,000 invocations through plan runner, asynchronous executor and all layers",
+        run: crate::full_stack::run,
+    },
 ];
