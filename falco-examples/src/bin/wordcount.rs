@@ -8,9 +8,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use falco_core::{
-    Capabilities, Deployable, Driver, Error, ExecutionPlan, Input, Payload, Result, Stage,
-};
+use falco_core::{Deployable, Driver, Error, ExecutionPlan, Input, Payload, Result, Stage};
 use falco_examples::text::{Chunks, default_texts, find_texts, to_ascii};
 use falco_examples::{Common, Launch, exit_code, finish};
 use falco_executors::Shuffle;
@@ -89,7 +87,7 @@ async fn count(arguments: Arguments) -> anyhow::Result<bool> {
         include_str!("../../functions/wordcount_reduce.py"),
     )?;
     let launch = Launch::connect(&common).await?;
-    let chunk = chunk_size(&launch.capabilities());
+    let chunk = chunk_size(&launch);
     let outcome = launch.run(&WordCount { files, chunk, map, reduce, reducers }).await?;
     finish(&common, &outcome.report, &outcome.leftovers, || {
         let partitions: Vec<Partition> = outcome.results_as("reduce")?;
@@ -103,10 +101,12 @@ fn input((index, chunk): (usize, std::io::Result<Vec<u8>>)) -> Result<Input> {
 }
 
 /// A quarter of the limit leaves room for what JSON adds.
-fn chunk_size(capabilities: &Capabilities) -> usize {
-    let limits = [capabilities.max_payload, capabilities.max_submit_payload];
-    let smallest = limits.into_iter().flatten().min().unwrap_or(u64::MAX);
-    usize::try_from(smallest / 4).unwrap_or(usize::MAX).min(LARGEST_CHUNK)
+fn chunk_size(launch: &Launch<'_>) -> usize {
+    let capabilities = launch.capabilities();
+    let submits = capabilities.submit && launch.strategy().submits();
+    let limit = if submits { capabilities.max_submit_payload } else { capabilities.max_payload };
+    let quarter = usize::try_from(limit.unwrap_or(u64::MAX) / 4).unwrap_or(usize::MAX);
+    quarter.min(LARGEST_CHUNK)
 }
 
 /// What a reducer answers.

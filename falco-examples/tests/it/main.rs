@@ -4,7 +4,9 @@
 mod bad_input;
 mod chain;
 mod cleanup;
+mod flaky;
 mod hello;
 mod montecarlo;
 mod program;
+mod remote;
 mod wordcount;

@@ -29,14 +29,29 @@ impl Machine {
     }
 
     pub(crate) fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(path_of(program));
+        let mut command = command(program);
         command.env("FALCO_LOCAL_DIR", self.state.path());
         command
     }
 }
 
+/// A program, which hears nothing of the accounts that this machine may know.
+pub(crate) fn command(program: &str) -> Command {
+    let mut command = Command::new(path_of(program));
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy();
+        if ["AWS_", "GOOGLE_", "GCLOUD_", "CLOUDSDK_", "WHISK_", "WSK_", "FALCO_"]
+            .iter()
+            .any(|prefix| name.starts_with(prefix))
+        {
+            command.env_remove(&*name);
+        }
+    }
+    command
+}
+
 impl Printed {
-    fn of(output: Output) -> Self {
+    pub(crate) fn of(output: Output) -> Self {
         Self {
             success: output.status.success(),
             stdout: String::from_utf8(output.stdout).unwrap(),

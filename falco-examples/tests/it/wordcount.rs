@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::program::{Machine, has};
 
 /// The words of a folder's files, counted with no line of Falco: most frequent first, ties by word.
-fn expected(folder: &Path) -> String {
+pub(crate) fn expected(folder: &Path) -> String {
     let mut counts: BTreeMap<String, u64> = BTreeMap::new();
     for entry in folder.read_dir().unwrap() {
         let text = fs::read(entry.unwrap().path()).unwrap();

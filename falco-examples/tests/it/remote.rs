@@ -1,0 +1,151 @@
+//! The same programs on the fakes of the remote platforms, whose functions are real processes.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use falco_aws::fake::{FAKE_ACCESS_KEY, FAKE_SECRET, FakeAws};
+use falco_gcp::fake::{Fake as FakeGcp, Fault};
+use falco_openwhisk::fake::{FAKE_AUTH, FakeOpenWhisk, FakeSettings};
+
+use crate::flaky::FlakyProxy;
+use crate::program::{Printed, command, has};
+use crate::wordcount::expected;
+
+const TEXTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/data/texts");
+
+/// Runs a program on a thread of its own: the fake runs on this test's.
+async fn run(mut command: Command) -> Printed {
+    tokio::task::spawn_blocking(move || Printed::of(command.output().unwrap())).await.unwrap()
+}
+
+fn on_openwhisk(program: &str, url: &str) -> Command {
+    let mut command = command(program);
+    command.args(["--platform", "openwhisk", "--host", url, "--token", FAKE_AUTH]);
+    command
+}
+
+fn on_aws(program: &str, url: &str) -> Command {
+    let mut command = command(program);
+    command
+        .env("AWS_ENDPOINT_URL", url)
+        .env("AWS_ACCESS_KEY_ID", FAKE_ACCESS_KEY)
+        .env("AWS_SECRET_ACCESS_KEY", FAKE_SECRET)
+        .env("AWS_SESSION_TOKEN", "fake-session-token")
+        .args(["--platform", "aws", "--region", "eu-central-1"]);
+    command
+}
+
+fn on_gcp(program: &str, fake: &FakeGcp) -> Command {
+    let mut command = command(program);
+    command.envs(fake.environment()).args(["--platform", "gcp"]);
+    command
+}
+
+/// The ten most frequent words, counted on this machine without Falco.
+fn top_words() -> String {
+    expected(Path::new(TEXTS)).lines().take(10).map(|line| format!("{line}\n")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hello_runs_on_openwhisk_with_every_executor_and_leaves_nothing() {
+    if !has("python3") {
+        return;
+    }
+    let fake = FakeOpenWhisk::start(FakeSettings::default()).await.unwrap();
+    for executor in ["sequential", "parallel", "async"] {
+        let mut hello = on_openwhisk("hello", &fake.url());
+        hello.args(["--executor", executor, "world", "Ada"]);
+        assert_eq!(run(hello).await.ok(), "Hello world!\nHello Ada!\n", "{executor}");
+    }
+    assert_eq!(fake.actions(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hello_runs_on_aws_with_every_executor_and_leaves_nothing() {
+    if !has("python3") {
+        return;
+    }
+    let fake = FakeAws::start().await;
+    for executor in ["sequential", "parallel", "async"] {
+        let mut hello = on_aws("hello", &fake.url());
+        hello.args(["--executor", executor, "world", "Ada"]);
+        assert_eq!(run(hello).await.ok(), "Hello world!\nHello Ada!\n", "{executor}");
+    }
+    assert_eq!(fake.leftovers(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hello_runs_on_gcp_with_every_executor_and_leaves_nothing() {
+    if !has("python3") {
+        return;
+    }
+    let fake = FakeGcp::start();
+    for executor in ["sequential", "parallel", "async"] {
+        let mut hello = on_gcp("hello", &fake);
+        hello.args(["--executor", executor, "world", "Ada"]);
+        assert_eq!(run(hello).await.ok(), "Hello world!\nHello Ada!\n", "{executor}");
+    }
+    assert!(fake.is_clean());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wordcount_keeps_to_sixty_calls_a_minute_and_counts_right() {
+    if !has("python3") {
+        return;
+    }
+    let settings = FakeSettings {
+        invocations_per_minute: 60,
+        concurrent_invocations: 30,
+        // The law is about the count in a window, not about how long a test may take.
+        minute: Duration::from_secs(2),
+        ..FakeSettings::default()
+    };
+    let fake = FakeOpenWhisk::start(settings).await.unwrap();
+    let mut wordcount = on_openwhisk("wordcount", &fake.url());
+    wordcount.args(["--reducers", "60", TEXTS]);
+    assert_eq!(run(wordcount).await.ok(), top_words());
+    assert!(fake.activations() > 60, "one window was enough for {}", fake.activations());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wordcount_counts_right_on_an_openwhisk_behind_a_flaky_proxy() {
+    if !has("python3") {
+        return;
+    }
+    let fake = FakeOpenWhisk::start(FakeSettings::default()).await.unwrap();
+    let proxy = FlakyProxy::start(&fake.url(), "/actions/wordcount").await;
+    let mut wordcount = on_openwhisk("wordcount", proxy.url());
+    wordcount.args(["--reducers", "40", TEXTS]);
+    assert_eq!(run(wordcount).await.ok(), top_words());
+    assert!(proxy.spoilt() >= 3, "the proxy spoilt {} requests only", proxy.spoilt());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wordcount_counts_right_on_an_aws_behind_a_flaky_proxy() {
+    if !has("python3") {
+        return;
+    }
+    let fake = FakeAws::start().await;
+    let proxy = FlakyProxy::start(&fake.url(), "/invocations").await;
+    let mut wordcount = on_aws("wordcount", proxy.url());
+    wordcount.args(["--reducers", "40", TEXTS]);
+    assert_eq!(run(wordcount).await.ok(), top_words());
+    assert!(proxy.spoilt() >= 3, "the proxy spoilt {} requests only", proxy.spoilt());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wordcount_counts_right_on_a_flaky_gcp() {
+    if !has("python3") {
+        return;
+    }
+    let fake = FakeGcp::start();
+    let run_a_function = "POST /run/";
+    fake.inject(Fault::answer(run_a_function, 429, "Rate exceeded.").share(0.03));
+    fake.inject(Fault::answer(run_a_function, 503, "<html>no upstream</html>").share(0.03));
+    fake.inject(Fault::reset(run_a_function).share(0.03));
+    fake.inject(Fault::reset(run_a_function).share(0.03).after_doing_it());
+    let mut wordcount = on_gcp("wordcount", &fake);
+    wordcount.args(["--reducers", "40", TEXTS]);
+    assert_eq!(run(wordcount).await.ok(), top_words());
+}
