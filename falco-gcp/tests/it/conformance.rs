@@ -1,10 +1,11 @@
 //! The suite that every platform passes, with real functions in Python and Node: once with calls and once with tasks.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use falco_core::{AsyncPlatform, RuntimeName, async_trait};
 use falco_gcp::fake::{self, Fake};
-use falco_gcp::{CloudTasks, Config, Gcp, Submission};
+use falco_gcp::{CloudTasks, Config, Gcp, Polling, Submission};
 use falco_testkit::conformance::{Fault, Harness, Skip};
 
 struct Google {
@@ -97,7 +98,12 @@ mod tasks {
     impl Harness for Tasks {
         async fn start() -> Self {
             let tasks = |config: Config| {
-                config.with_submission(Submission::CloudTasks(CloudTasks::default()))
+                // Listing a thousand results every few milliseconds would keep a slow machine from making them.
+                let mut polling = Polling::every(Duration::from_millis(10));
+                polling.results = Duration::from_millis(200);
+                config
+                    .with_polling(polling)
+                    .with_submission(Submission::CloudTasks(CloudTasks::default()))
             };
             Self(Google::start(tasks).await)
         }
@@ -116,6 +122,11 @@ mod tasks {
 
         fn secrets(&self) -> Vec<String> {
             secrets()
+        }
+
+        /// A thousand real functions store a thousand results: a machine that does much else takes its time.
+        fn patience(&self) -> Duration {
+            Duration::from_secs(240)
         }
     }
 
