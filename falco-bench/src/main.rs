@@ -9,6 +9,7 @@ mod congestion;
 mod engine;
 mod figure;
 mod full_stack;
+mod gcp;
 mod local;
 mod lockstep;
 mod memory;

@@ -1,7 +1,7 @@
 //! All benchmarks, one file each.
 
 use crate::figure::Figure;
-use crate::{aws, engine, local, wordcount};
+use crate::{aws, engine, gcp, local, wordcount};
 
 /// A benchmark: it runs in a process of its own.
 #[derive(Debug)]
@@ -50,5 +50,10 @@ pub(crate) const BENCHMARKS: &[Benchmark] = &[
         name: "full-stack",
         about: "200,000 invocations through plan runner, asynchronous executor and all layers",
         run: crate::full_stack::run,
+    },
+    Benchmark {
+        name: "gcp",
+        about: "invocations over a loopback fake of Google Cloud Functions",
+        run: gcp::run,
     },
 ];

@@ -53,6 +53,7 @@ mod world;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use falco_core::Payload;
@@ -208,6 +209,12 @@ impl Fake {
     /// The requests whose method and path contain `part`, such as `"POST /v2/"`.
     pub fn requests_to(&self, part: &str) -> Vec<Seen> {
         self.requests().into_iter().filter(|seen| seen.line().contains(part)).collect()
+    }
+
+    /// Forgets all requests and remembers none from now on, for measurements.
+    pub fn stop_remembering(&self) {
+        self.world.remembers_nothing.store(true, Ordering::Relaxed);
+        self.world.seen.lock().unwrap().clear();
     }
 
     /// A function's JSON, as the API shows it.

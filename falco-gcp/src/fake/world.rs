@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,7 @@ pub(super) type Stub = Arc<dyn Fn(&Payload) -> Payload + Send + Sync>;
 pub(super) struct World {
     pub(super) state: Mutex<State>,
     pub(super) seen: Mutex<Vec<Seen>>,
+    pub(super) remembers_nothing: AtomicBool,
     pub(super) faults: Mutex<Vec<Fault>>,
     pub(super) stub: Mutex<Option<Stub>>,
     /// Where the server listens; set once.
