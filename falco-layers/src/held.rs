@@ -50,8 +50,8 @@ impl Default for HeldPolicy {
 /// - `release` as abandoned ends the call and closes its connection. So does dropping the last clone.
 /// - A call belongs to this value and its clones, and ends with the process: what another one has submitted is gone.
 ///
-/// It has to be used within a Tokio runtime. Put it *inside* of [`CongestionControl`](crate::CongestionControl), which
-/// then counts the held calls, and *outside* of [`Timeout`](crate::Timeout), which then limits them.
+/// It has to be used within a Tokio runtime. Put it *inside* of [`CongestionControl`](crate::CongestionControl),
+/// which then counts the held calls, and *outside* of [`Timeout`](crate::Timeout), which then limits them.
 ///
 /// # Examples
 ///

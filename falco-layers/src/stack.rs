@@ -15,8 +15,8 @@ use crate::trace::Trace;
 ///
 /// # Why in this order
 ///
-/// - **Retry outside of congestion control.** Each attempt waits for its turn, and the controller hears of every single
-///   refusal. The other way round,
+/// - **Retry outside of congestion control.** Each attempt waits for its turn, and the controller hears of every
+///   single refusal. The other way round,
 ///
 ///   ```text
 ///   CongestionControl<Retry<P>>      wrong
@@ -30,8 +30,8 @@ use crate::trace::Trace;
 ///   Timeout<CongestionControl<P>>    wrong
 ///   ```
 ///
-///   With the timeout outside, calls that stand in line time out without ever being sent; the more there are, the more
-///   so.
+///   With the timeout outside, calls that stand in line time out without ever being sent; the more there are, the
+///   more so.
 /// - **Trace innermost.** A span is one request to the platform; retries and time in line are not in it.
 ///
 /// # Examples
@@ -48,10 +48,12 @@ use crate::trace::Trace;
 /// Quotas are per account. Two drivers that use the same account share a gate:
 ///
 /// ```
-/// # fn demo(one: std::sync::Arc<dyn falco_core::AsyncPlatform>, other: std::sync::Arc<dyn falco_core::AsyncPlatform>) -> falco_core::Result<()> {
+/// # use std::sync::Arc;
+/// # use falco_core::{AsyncPlatform, Result};
 /// use falco_core::Platform;
 /// use falco_layers::Stack;
 ///
+/// # fn demo(one: Arc<dyn AsyncPlatform>, other: Arc<dyn AsyncPlatform>) -> Result<()> {
 /// let gate = Stack::new().gate(&one.capabilities())?;
 /// let one = Stack::new().with_gate(gate.clone()).wrap(one)?;
 /// let other = Stack::new().with_gate(gate).wrap(other)?;
@@ -68,8 +70,8 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// The defaults: an [`Adaptive`] controller that starts from the platform's capabilities, up to four retries, and time-outs
-    /// that follow the function's own.
+    /// The defaults: an [`Adaptive`] controller that starts from the platform's capabilities, up to four retries, and
+    /// time-outs that follow the function's own.
     pub fn new() -> Self {
         Self::default()
     }

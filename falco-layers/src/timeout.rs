@@ -48,8 +48,8 @@ const UNKNOWN_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 
 /// Ends each call after a time that is counted from sending it.
 ///
-/// The error is `Timeout`. For `invoke` and `submit` it says that the function [may have run](Error::may_have_run), or may still run: a
-/// client that stops waiting stops nothing on the provider's side.
+/// The error is `Timeout`. For `invoke` and `submit` it says that the function [may have run](Error::may_have_run),
+/// or may still run: a client that stops waiting stops nothing on the provider's side.
 ///
 /// Put it *inside* of [`CongestionControl`](crate::CongestionControl): time at the gate is no time of the call.
 #[derive(Clone, Debug)]

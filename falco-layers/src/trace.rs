@@ -13,10 +13,10 @@ use tracing::{Instrument, Span};
 
 /// A span for each call, with the attribute names of OpenTelemetry's semantic conventions for FaaS.
 ///
-/// Spans are of level DEBUG and of kind `client`: `faas.invoked_name`, `faas.invoked_provider`, `faas.invoked_region`,
-/// `faas.invocation_id`, `faas.coldstart`, `error.type`, and Falco's own `falco.run`, `falco.stage`,
-/// `falco.invocation` and `falco.attempt`. A failed call is an event of level DEBUG within its span: whether it is bad
-/// is for the layers and executors outside to say. Payloads, results and secrets are not recorded.
+/// Spans are of level DEBUG and of kind `client`: `faas.invoked_name`, `faas.invoked_provider`,
+/// `faas.invoked_region`, `faas.invocation_id`, `faas.coldstart`, `error.type`, and Falco's own `falco.run`,
+/// `falco.stage`, `falco.invocation` and `falco.attempt`. A failed call is an event of level DEBUG within its span:
+/// whether it is bad is for the layers and executors outside to say. Payloads, results and secrets are not recorded.
 ///
 /// Without a subscriber that is interested it costs next to nothing.
 ///

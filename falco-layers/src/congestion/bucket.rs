@@ -36,7 +36,7 @@ impl TokenBucket {
         }
         let wait =
             Duration::try_from_secs_f64((1.0 - self.tokens) / per_second).unwrap_or(Duration::MAX);
-        // A millisecond is what timers can tell apart: without it a wait that rounds to nothing would spin.
+        // A wait that rounds to nothing would spin.
         Err(now.saturating_add(wait.max(Duration::from_micros(1))))
     }
 

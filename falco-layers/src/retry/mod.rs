@@ -22,17 +22,17 @@ pub use self::policy::RetryPolicy;
 
 /// Sends calls again that failed, where there is hope and where it is safe.
 ///
-/// It repeats *calls*, not invocations: a function that fails has answered, and what to do about that is up to the executor.
-/// So the repeated call carries the same invocation with the same attempt number.
+/// It repeats *calls*, not invocations: a function that fails has answered, and what to do about that is up to the
+/// executor. So the repeated call carries the same invocation with the same attempt number.
 ///
 /// - **Hope**: [`Error::is_retryable`].
 /// - **Safe**: the function did not run for sure (`!`[`Error::may_have_run`]), or the invocation
 ///   [is idempotent](Invocation::is_idempotent). All other operations are idempotent by their contracts; a repeated
 ///   [`remove`](Platform::remove) that finds nothing has succeeded if the one before may have.
 /// - **Pauses** grow exponentially with a random part, and are no shorter than the platform suggests.
-/// - **Limits**: attempts, time, and a [budget](RetryBudget) in relation to the traffic, once for failed calls and once
-///   for throttled ones. When it is spent, a failed call gives up, and a throttled one waits out another pause: it did not run, and giving up would
-///   lose it only because others failed.
+/// - **Limits**: attempts, time, and a [budget](RetryBudget) in relation to the traffic, once for failed calls and
+///   once for throttled ones. When it is spent, a failed call gives up, and a throttled one waits out another pause:
+///   it did not run, and giving up would lose it only because others failed.
 /// - **After the last attempt** the error is [exhausted](Error::is_exhausted), so that no outer layer tries again.
 ///
 /// The invocation's monitor sees each failure that is answered by another attempt ([`Event::CallFailed`]), the pause

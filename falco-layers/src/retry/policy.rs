@@ -29,8 +29,8 @@ pub struct RetryPolicy {
     pub min_delay: Duration,
     /// The longest pause, without its random part and unless the platform suggests a longer one.
     pub max_delay: Duration,
-    /// No attempt starts later than this after the first. None by default: waiting in line is no failure, and in front of
-    /// a small quota the line may be long.
+    /// No attempt starts later than this after the first. None by default: waiting in line is no failure, and in
+    /// front of a small quota the line may be long.
     pub max_elapsed: Option<Duration>,
     /// Retries in relation to the traffic.
     pub budget: RetryBudget,

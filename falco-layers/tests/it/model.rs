@@ -1,4 +1,7 @@
 //! A provider with quotas, on paused time, and a caller that always wants more.
+//!
+//! The testkit's simulated providers are what `cargo xtask bench congestion` measures. This one is simpler and different on
+//! purpose, so that no controller is fitted to one model: it queues, and its refusals take their time on the way back.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};

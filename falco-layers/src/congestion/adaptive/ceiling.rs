@@ -113,8 +113,8 @@ impl Ceiling {
         self.known = Some(level);
         self.limit = Some((level - self.grained(level * HEADROOM)).max(self.grain));
         self.step = self.first_step(level);
-        // A probe was refused: the level is exact, and the next probe can wait. Much more was refused: the level may be
-        // that of a moment, such as of a window that others have spent.
+        // A probe was refused: the level is exact, and the next probe can wait. Much more was refused: the level may
+        // be that of a moment, such as of a window that others have spent.
         let was_probe = self.is_pace() || self.before_cut.is_none_or(|limit| level >= 0.9 * limit);
         self.hold = if was_probe { HOLD } else { 1 };
         self.answers_to_wait =

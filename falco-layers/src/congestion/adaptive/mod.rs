@@ -28,8 +28,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// Finds out how many invocations a platform takes in a window of time and how many at once, and keeps just below.
 ///
-/// Two [ceilings](Allowance) are searched at the same time, starts per window and calls in flight. Both begin with what
-/// [`Capabilities`] tell.
+/// Two [ceilings](Allowance) are searched at the same time, starts per window and calls in flight. Both begin with
+/// what [`Capabilities`] tell.
 ///
 /// - **A refusal** lowers the ceiling that was full when it came, to the level that *was* accepted: there is no
 ///   need to halve when one knows how much was good. Refusals of calls that were in flight together count as one event,
@@ -37,12 +37,13 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 ///   others come in.
 /// - **A refusal long before a told quota is full** means that somebody else has used it, or that it was lowered: the
 ///   first time only a pause follows, the second time in a row the ceiling is lowered too.
-/// - **Quotas count in windows** ([`RateLimit::window`](falco_core::RateLimit)), so starts are counted in a sliding window: no
-///   window of that width, wherever it begins, holds more than the ceiling. A short pipeline need not be spread over a
-///   minute: the quota of a minute may be spent in its first second. Windows of a second are spread evenly.
-/// - **Growth** comes after a hold, only while a ceiling is used in full, with steps that begin at one per cent and get four
-///   times as large each time; up to a level that was accepted before it is one step. A refused probe
-///   so costs about one call in a hundred and more.
+/// - **Quotas count in windows** ([`RateLimit::window`](falco_core::RateLimit)), so starts are counted in a sliding
+///   window: no window of that width, wherever it begins, holds more than the ceiling. A short pipeline need not be
+///   spread over a minute: the quota of a minute may be spent in its first second. Windows of a second are spread
+///   evenly.
+/// - **Growth** comes after a hold, only while a ceiling is used in full, with steps that begin at one per cent and
+///   get four times as large each time; up to a level that was accepted before it is one step. A refused probe so
+///   costs about one call in a hundred and more.
 /// - **Latency** of more than one and a half times the best of late means that the platform queues: what is in flight
 ///   goes back to the level before the last step, and does not grow.
 /// - **A platform that fails** more calls than it answers gets half.
