@@ -190,7 +190,7 @@ async fn measure(provider: &Provider, contestant: &Contestant) -> anyhow::Result
 }
 
 /// Control intervals until the quota is in use: until nine tenths of what is allowed are reached with less than
-/// two per cent refused, over a few intervals. Infinite if that does not happen.
+/// two per cent refused, over a few intervals. All that were watched if that does not happen.
 fn recovery(intervals: &[Counters], allowed: f64) -> f64 {
     let is_recovered = |some: &[Counters]| {
         let count = |of: fn(&Counters) -> u64| some.iter().map(of).sum::<u64>() as f64;
@@ -201,7 +201,7 @@ fn recovery(intervals: &[Counters], allowed: f64) -> f64 {
     intervals
         .windows(AVERAGED as usize)
         .position(is_recovered)
-        .map_or(f64::INFINITY, |index| index as f64)
+        .map_or(f64::from(WATCHED), |index| index as f64)
 }
 
 /// Calls sent over a cap of half of what is allowed: none, whatever the controller wants.
