@@ -76,6 +76,7 @@ impl Bench {
         let fake = FakeOpenWhisk::start(FakeSettings {
             function: Some(Arc::new(Value::clone)),
             invocations_per_minute: u32::MAX,
+            concurrent_invocations: u32::MAX,
             keeps_requests: false,
             ..FakeSettings::default()
         })

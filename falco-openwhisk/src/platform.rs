@@ -13,6 +13,7 @@ use falco_core::{
 use falco_http::Reply;
 use falco_http::reqwest::Method;
 use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
+use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
 use crate::activation::{log_line, says_truncated};
@@ -42,6 +43,10 @@ const ACTIONS_PER_PAGE: usize = 200;
 /// Changes of one action that meet are repeated so often.
 const MAX_CONFLICTS: u32 = 6;
 
+/// Submissions that are sent at the same time; more wait. Executors may have thousands on their way, and each that is
+/// being sent holds a connection.
+const SUBMISSIONS_AT_ONCE: usize = 64;
+
 /// Logs that are fetched at the same time.
 const LOGS_AT_ONCE: usize = 8;
 
@@ -58,6 +63,7 @@ pub(crate) struct Inner {
     pub(crate) config: OpenWhiskConfig,
     pub(crate) server: Server,
     collector: Collector,
+    submissions: Semaphore,
     /// How far the server's clock is behind ours.
     clock_behind: Mutex<Duration>,
 }
@@ -78,6 +84,7 @@ impl OpenWhisk {
             config,
             server,
             collector: Collector::default(),
+            submissions: Semaphore::new(SUBMISSIONS_AT_ONCE),
             clock_behind: Mutex::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -284,8 +291,11 @@ impl Platform for OpenWhisk {
 impl AsyncPlatform for OpenWhisk {
     async fn submit(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Pending> {
         let operation = Operation::running("submit", &deployment.name);
+        // It is never closed, so that a place is all that there is to wait for.
+        let place = self.inner.submissions.acquire().await;
         let sent_at = SystemTime::now();
         let reply = self.post(&operation, deployment, invocation, false).await?;
+        drop(place);
         if !reply.status.is_success() {
             return Err(self.api().refusal(&operation, &reply));
         }
