@@ -71,7 +71,7 @@ async fn a_connection_that_breaks_leaves_open_whether_the_function_ran_and_is_no
 }
 
 #[tokio::test]
-async fn a_proxys_page_reads_like_its_message() {
+async fn the_page_of_a_proxy_reads_like_its_message() {
     let (error, _) = invoke_against(Script::proxied_html("502 Bad Gateway")).await;
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(!error.message().contains('<'), "{error}");

@@ -44,7 +44,7 @@ async fn a_body_over_the_limit_is_cut_there_and_says_so() {
 }
 
 #[tokio::test]
-async fn a_proxys_page_becomes_one_readable_line() {
+async fn the_page_of_a_proxy_becomes_one_readable_line() {
     let page = "<html><body><h1>504 Gateway Time-out</h1></body></html>";
     let server = server(ResponseTemplate::new(504).set_body_raw(page, "text/html")).await;
     let reply = get(&server, 1000).await;

@@ -105,7 +105,7 @@ async fn node_runs_with_objects_unicode_errors_and_large_results() {
 }
 
 #[tokio::test]
-async fn a_native_function_runs_without_knowing_of_the_proxys_acknowledgement() {
+async fn a_native_function_runs_without_knowing_of_an_acknowledgement() {
     let arguments = [json!({"text": "äöü ✓"}), json!({"do": "raise"}), json!({"do": "string"})];
     let ran = run(&function("native", NATIVE), &arguments).await;
     assert_eq!(result(&ran[0])["line"]["value"], arguments[0]);

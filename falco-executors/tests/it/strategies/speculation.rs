@@ -147,7 +147,7 @@ async fn two_answers_at_the_same_time_are_one_completion_and_a_duplicate() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_consumer_that_comes_late_finds_the_copys_answer() {
+async fn a_consumer_that_comes_late_finds_the_answer_of_the_copy() {
     for executor in executors(&options()) {
         let latency = Latency::by(|i| match (i.id().as_str(), i.attempt()) {
             ("0019", 1) => Duration::from_secs(50),
