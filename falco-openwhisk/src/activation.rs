@@ -229,9 +229,7 @@ pub(crate) fn says_truncated(line: &LogLine) -> bool {
 
 /// `2024-01-01T10:00:00.123456789Z`.
 fn parse_timestamp(text: &str) -> Option<SystemTime> {
-    let time = text.parse::<jiff::Timestamp>().ok()?;
-    let nanos = u64::try_from(time.as_nanosecond()).ok()?;
-    UNIX_EPOCH.checked_add(Duration::from_nanos(nanos))
+    humantime::parse_rfc3339(text).ok()
 }
 
 #[cfg(test)]

@@ -26,7 +26,8 @@ pub(super) fn list_activations(shared: &Shared, query: &Query) -> Answer {
     }
     let with_docs = query.get("docs").map(String::as_str) == Some("true");
     let copies = if shared.settings().lists_twice { 2 } else { 1 };
-    let listing = Listing { limit: listing.limit / copies, ..listing };
+    // Limit and skip count rows, as they do where a record has several.
+    let listing = Listing { limit: listing.limit / copies, skip: listing.skip / copies, ..listing };
     let mut body = String::from("[");
     for record in world.list(&listing) {
         let text = if with_docs { record.to_string() } else { brief(record).to_string() };

@@ -234,7 +234,7 @@ impl Container {
     /// What was printed since the last time, as the server writes it.
     fn logs(&mut self) -> Vec<String> {
         let files = log_files(self.directory.path());
-        let now = jiff::Timestamp::now();
+        let now = humantime::format_rfc3339_nanos(std::time::SystemTime::now());
         let mut lines = Vec::new();
         for ((file, read), stream) in files.iter().zip(&mut self.read).zip(["stdout", "stderr"]) {
             let bytes = std::fs::read(file).unwrap_or_default();
