@@ -149,3 +149,47 @@ async fn wordcount_counts_right_on_a_flaky_gcp() {
     wordcount.args(["--reducers", "40", TEXTS]);
     assert_eq!(run(wordcount).await.ok(), top_words());
 }
+
+/// The other programs, on one platform.
+async fn all_examples_run(on: impl Fn(&str) -> Command) {
+    if !has("python3") || !has("node") {
+        return;
+    }
+    let mut chain = on("chain");
+    chain.arg("3");
+    assert_eq!(run(chain).await.ok(), "1 2\n2 12\n3 36\n");
+
+    let mut montecarlo = on("montecarlo");
+    montecarlo.args(["--invocations", "5", "--samples", "20000"]);
+    let pi: f64 = run(montecarlo).await.ok().trim().parse().unwrap();
+    assert!((3.0..3.3).contains(&pi), "{pi}");
+
+    let mut hello = on("hello");
+    hello.args(["--keep", "--json"]);
+    let kept = run(hello).await.json()["report"]["run"].as_str().unwrap().to_owned();
+    let mut cleanup = on("cleanup");
+    cleanup.args(["--run", &kept]);
+    let removed = run(cleanup).await.ok();
+    assert!(removed.starts_with(&format!("removed hello-{kept}")), "{removed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_other_examples_run_on_openwhisk() {
+    let fake = FakeOpenWhisk::start(FakeSettings::default()).await.unwrap();
+    all_examples_run(|program| on_openwhisk(program, &fake.url())).await;
+    assert_eq!(fake.actions(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_other_examples_run_on_aws() {
+    let fake = FakeAws::start().await;
+    all_examples_run(|program| on_aws(program, &fake.url())).await;
+    assert_eq!(fake.leftovers(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_other_examples_run_on_gcp() {
+    let fake = FakeGcp::start();
+    all_examples_run(|program| on_gcp(program, &fake)).await;
+    assert!(fake.is_clean());
+}
