@@ -106,11 +106,17 @@ async fn node_runs_with_objects_unicode_errors_and_large_results() {
 
 #[tokio::test]
 async fn a_native_function_runs_without_knowing_of_an_acknowledgement() {
-    let arguments = [json!({"text": "äöü ✓"}), json!({"do": "raise"}), json!({"do": "string"})];
+    let arguments = [
+        json!({"nested": {"list": [1, 2.5, null, true]}, "text": "äöü ✓"}),
+        json!({"text": "x".repeat(300_000)}),
+        json!({"do": "raise"}),
+        json!({"do": "string"}),
+    ];
     let ran = run(&function("native", NATIVE), &arguments).await;
     assert_eq!(result(&ran[0])["line"]["value"], arguments[0]);
-    assert_eq!(failure(&ran[1]), (FunctionErrorKind::Raised, "boom".into()));
-    assert_eq!(failure(&ran[2]).0, FunctionErrorKind::BadResult);
+    assert_eq!(result(&ran[1])["line"]["value"], arguments[1]);
+    assert_eq!(failure(&ran[2]), (FunctionErrorKind::Raised, "boom".into()));
+    assert_eq!(failure(&ran[3]).0, FunctionErrorKind::BadResult);
 }
 
 #[tokio::test]
