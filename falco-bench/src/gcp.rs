@@ -1,31 +1,21 @@
 //! Google Cloud Functions over a loopback fake of them, whose functions answer at once.
 
 use std::sync::Arc;
-use std::time::Instant;
 
-use anyhow::{Context, ensure};
-use falco_core::{
-    AsyncPlatform, Deployable, Deployment, ExecutionStrategy, Invocation, Payload, Platform, Target,
-};
-use falco_executors::ParallelExecutor;
+use anyhow::Context;
+use falco_core::{Deployable, Deployment, Invocation, Payload, Platform};
 use falco_gcp::Gcp;
 use falco_gcp::fake::{Fake, Seen};
-use futures_util::{StreamExt, stream};
 
 use crate::figure::{Figure, Goal};
-
-const AT_ONCE: usize = 64;
-const INVOCATIONS: usize = 20_000;
-
-/// Measured so often, in turns, of which the best counts: what disturbs a measurement only makes it slower.
-const ROUNDS: usize = 3;
+use crate::invoking;
 
 pub(crate) fn run() -> anyhow::Result<Vec<Figure>> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let bench = Bench::start().await?;
         let (mut bare, mut falco) = (0.0_f64, 0.0_f64);
-        for _ in 0..ROUNDS {
+        for _ in 0..invoking::ROUNDS {
             bare = bare.max(bench.bare().await?);
             falco = falco.max(bench.falco().await?);
         }
@@ -59,49 +49,12 @@ impl Bench {
 
     /// The floor: the same request, of whose answer nothing is parsed.
     async fn bare(&self) -> anyhow::Result<f64> {
-        let client = reqwest::Client::builder()
-            .connect_timeout(std::time::Duration::from_secs(10))
-            .redirect(reqwest::redirect::Policy::none())
-            .http1_only()
-            .build()?;
+        let client = invoking::client().http1_only().build()?;
         let url = format!("{}{}", self.fake.url(), self.request.path);
-        let mut headers = self.request.headers.clone();
-        headers.remove("host");
-        headers.remove("content-length");
-        let begun = Instant::now();
-        let answered = stream::iter(0..INVOCATIONS)
-            .map(|_| {
-                let request =
-                    client.post(&url).headers(headers.clone()).body(self.request.body.clone());
-                async move { request.send().await?.error_for_status()?.bytes().await }
-            })
-            .buffer_unordered(AT_ONCE)
-            .filter(|answer| std::future::ready(answer.is_ok()))
-            .count()
-            .await;
-        ensure!(answered == INVOCATIONS, "{answered} of {INVOCATIONS} were answered");
-        Ok(rate(begun))
+        invoking::bare(&client, &url, &self.request.headers, &self.request.body).await
     }
 
     async fn falco(&self) -> anyhow::Result<f64> {
-        let platform: Arc<dyn AsyncPlatform> = self.platform.clone();
-        let target = Target::new(platform, self.deployment.clone());
-        let payload = Payload::json(&serde_json::json!({"n": 1}))?;
-        let invocations: Vec<_> = (0..INVOCATIONS)
-            .map(|n| Invocation::new("bench", "noop", format!("{n:08}"), payload.clone()))
-            .collect();
-        let executor = ParallelExecutor::with_concurrency(AT_ONCE)?;
-        let begun = Instant::now();
-        let succeeded = executor
-            .execute(target, stream::iter(invocations).boxed())
-            .filter(|completion| std::future::ready(completion.is_success()))
-            .count()
-            .await;
-        ensure!(succeeded == INVOCATIONS, "{succeeded} of {INVOCATIONS} succeeded");
-        Ok(rate(begun))
+        invoking::falco(self.platform.clone(), &self.deployment).await
     }
-}
-
-fn rate(begun: Instant) -> f64 {
-    INVOCATIONS as f64 / begun.elapsed().as_secs_f64()
 }

@@ -10,6 +10,7 @@ mod engine;
 mod figure;
 mod full_stack;
 mod gcp;
+mod invoking;
 mod local;
 mod lockstep;
 mod memory;
