@@ -191,6 +191,8 @@ pub enum WaitReason {
     Limit,
     /// The pause before another attempt.
     BackOff,
+    /// The platform demands it: it has [suggested the wait](Error::retry_after), or is not ready yet.
+    Platform,
 }
 
 const _: fn(&dyn Monitor) = |_| {};
