@@ -58,7 +58,7 @@ impl Account {
         Self { budget, state: Mutex::new(State { retries, credited_at: None }) }
     }
 
-    /// A first attempt was made.
+    /// A first attempt has come back.
     pub(super) fn deposit(&self) {
         self.add(self.budget.share);
     }

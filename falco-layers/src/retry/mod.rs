@@ -68,8 +68,6 @@ impl<P> Retry<P> {
     }
 
     fn begin<'a>(&'a self, invocation: Option<&'a Invocation>) -> Attempts<'a> {
-        self.accounts.failed.deposit();
-        self.accounts.throttled.deposit();
         Attempts {
             policy: &self.policy,
             accounts: &self.accounts,
@@ -88,6 +86,13 @@ impl<P> Retry<P> {
 struct Accounts {
     failed: Account,
     throttled: Account,
+}
+
+impl Accounts {
+    fn deposit(&self) {
+        self.failed.deposit();
+        self.throttled.deposit();
+    }
 }
 
 /// The attempts of one call.
@@ -111,11 +116,16 @@ impl Attempts<'_> {
         if self.policy.max_elapsed.is_some() {
             self.began = Some(Instant::now());
         }
+        let mut outcome = call().await;
+        // Not before it was sent: thousands of calls that wait in a queue would fill the budget to its brim, and
+        // bring it nothing later, when they fail.
+        self.accounts.deposit();
         loop {
-            match call().await {
+            match outcome {
                 Ok(value) => return Ok(value),
                 Err(error) => self.pause_after(error).await?,
             }
+            outcome = call().await;
         }
     }
 
