@@ -10,9 +10,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::bucket::TokenBucket;
+use super::pause::Pause;
 
-/// A platform that asks for a longer pause is asked again after this one.
-const LONGEST_PAUSE: Duration = Duration::from_secs(15 * 60);
 /// The first in line asks the controller again at least this often: an allowance may grow by time alone.
 const REVIEW: Duration = Duration::from_secs(1);
 
@@ -91,7 +90,7 @@ struct State {
     controller: Box<dyn CongestionController>,
     bucket: TokenBucket,
     in_flight: u32,
-    paused_until: Duration,
+    pause: Pause,
     /// Permits that are taken back when their time has come, by that time and their number.
     expiring: BTreeSet<(Duration, u64)>,
     next_number: u64,
@@ -114,7 +113,7 @@ impl Gate {
                 controller: Box::new(controller),
                 bucket: TokenBucket::new(),
                 in_flight: 0,
-                paused_until: Duration::ZERO,
+                pause: Pause::default(),
                 expiring: BTreeSet::new(),
                 next_number: 0,
             }),
@@ -151,6 +150,12 @@ impl Gate {
         self.0.caps.apply(self.0.state().controller.allowance(now))
     }
 
+    /// How long the platform's suggested waits have kept the gate shut until now.
+    pub(super) fn paused(&self) -> Duration {
+        let now = self.0.now();
+        self.0.state().pause.so_far(now)
+    }
+
     /// Lets one call through, or says when to look again.
     fn try_admit(&self) -> Result<Permit, Duration> {
         let inner = &self.0;
@@ -163,7 +168,7 @@ impl Gate {
         if allowance.concurrency.is_some_and(|limit| state.in_flight >= limit.max(1)) {
             return Err(state.next_expiry().map_or(review, |expiry| expiry.min(review)));
         }
-        let not_before = allowance.not_before.max(state.paused_until);
+        let not_before = allowance.not_before.max(state.pause.until());
         if now < not_before {
             return Err(not_before.min(review));
         }
@@ -262,7 +267,7 @@ impl Permit {
             state.in_flight = in_flight.saturating_sub(1);
         }
         if let Some(wait) = retry_after {
-            state.paused_until = state.paused_until.max(now + wait.min(LONGEST_PAUSE));
+            state.pause.demand(now, wait);
         }
         let latency = now.saturating_sub(self.sent_at);
         let signal = Signal::new(kind, self.sent_at, latency, in_flight.max(1))

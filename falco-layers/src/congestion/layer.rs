@@ -81,13 +81,15 @@ impl<P: AsyncPlatform> CongestionControl<P> {
         if !invocation.is_monitored() {
             return self.gate.admit().await;
         }
-        let came = Instant::now();
+        let (came, paused_before) = (Instant::now(), self.gate.paused());
         let permit = self.gate.admit().await;
-        let wait = came.elapsed();
-        if wait >= Duration::from_millis(1) {
-            let reason = WaitReason::Limit;
-            // A `Stop` is remembered by the runner; here it would come too late.
-            let _ = invocation.report(&Event::Waiting { invocation, reason, wait });
+        let demanded = self.gate.paused().saturating_sub(paused_before);
+        let in_line = came.elapsed().saturating_sub(demanded);
+        for (reason, wait) in [(WaitReason::Platform, demanded), (WaitReason::Limit, in_line)] {
+            if wait >= Duration::from_millis(1) {
+                // A `Stop` is remembered by the runner; here it would come too late.
+                let _ = invocation.report(&Event::Waiting { invocation, reason, wait });
+            }
         }
         permit
     }

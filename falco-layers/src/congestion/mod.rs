@@ -7,6 +7,7 @@ mod fixed;
 mod gate;
 mod interval;
 mod layer;
+mod pause;
 mod pid;
 
 pub use adaptive::Adaptive;

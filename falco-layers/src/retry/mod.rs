@@ -143,18 +143,18 @@ impl Attempts<'_> {
         if is_last {
             return Err(error.into_exhausted());
         }
-        let mut wait = self.next_delay().max(error.retry_after().unwrap_or_default());
+        let (reason, wait) = self.first_wait(&error);
         if !self.fits(wait) || (!is_throttled && !self.accounts.failed.withdraw()) {
             return Err(error.into_exhausted());
         }
         self.report(|invocation| Event::CallFailed { invocation, error: &error });
-        self.wait(wait).await;
+        self.wait(reason, wait).await;
         while is_throttled && !self.accounts.throttled.withdraw() {
-            wait = self.next_delay();
+            let wait = self.next_delay();
             if self.is_last_throttled() || !self.fits(wait) {
                 return Err(error.into_exhausted());
             }
-            self.wait(wait).await;
+            self.wait(WaitReason::BackOff, wait).await;
         }
         let reason = AttemptReason::CallFailed;
         self.report(|invocation| Event::Attempt { invocation, reason });
@@ -171,8 +171,16 @@ impl Attempts<'_> {
         self.failed >= self.policy.attempts
     }
 
-    async fn wait(&self, wait: Duration) {
-        let reason = WaitReason::BackOff;
+    /// The pause that follows the failure itself: the platform's, where that is longer.
+    fn first_wait(&mut self, error: &Error) -> (WaitReason, Duration) {
+        let delay = self.next_delay();
+        match error.retry_after() {
+            Some(demanded) if demanded > delay => (WaitReason::Platform, demanded),
+            _ => (WaitReason::BackOff, delay),
+        }
+    }
+
+    async fn wait(&self, reason: WaitReason, wait: Duration) {
         self.report(|invocation| Event::Waiting { invocation, reason, wait });
         tokio::time::sleep(wait).await;
     }

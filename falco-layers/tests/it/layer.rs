@@ -231,3 +231,17 @@ async fn a_wait_in_line_is_reported_and_no_wait_is_not() {
     assert!(a.is_ok() && b.is_ok());
     assert_eq!(recorder.lines(), ["waiting: Limit 100ms"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_that_the_platform_demands_is_told_from_one_in_line() {
+    let c = Controlled::new(fated(Fates::sequence([Fate::throttle(Some(secs(7)))])), 1).await;
+    let recorder = Recorder::new();
+    let watched = invocation("a").with_monitor(recorder.clone());
+    let (refused, served) = tokio::join!(
+        c.layer.invoke(&c.deployment, &watched),
+        c.layer.invoke(&c.deployment, &watched)
+    );
+    assert_eq!(refused.unwrap_err().retry_after(), Some(secs(7)));
+    assert!(served.is_ok());
+    assert_eq!(recorder.lines(), ["waiting: Platform 7s"]);
+}

@@ -177,7 +177,7 @@ async fn each_failure_pause_and_attempt_is_seen_and_the_last_failure_is_left_to_
     let watched = invocation("a").with_monitor(recorder.clone());
     let deployment = deployed(&retry).await;
     assert!(retry.invoke(&deployment, &watched).await.is_err());
-    let attempt = ["failed: throttled", "waiting: BackOff 1s", "attempt: CallFailed"];
+    let attempt = ["failed: throttled", "waiting: Platform 1s", "attempt: CallFailed"];
     assert_eq!(recorder.lines(), [attempt, attempt].concat());
 }
 
