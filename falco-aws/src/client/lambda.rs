@@ -13,8 +13,8 @@ use reqwest::header::HeaderValue;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::encoding::encode;
 use super::json::to_body;
-use super::sign::encode;
 use super::{Call, Client, Failure};
 use crate::config::Service;
 

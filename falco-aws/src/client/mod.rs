@@ -1,6 +1,7 @@
 //! Requests to AWS, and what its replies mean.
 
 mod credentials;
+mod encoding;
 mod failure;
 mod iam;
 mod json;
@@ -25,15 +26,17 @@ use reqwest::{Method, Url};
 
 use crate::config::{AwsConfig, Endpoint, Endpoints, Partition, Service};
 use credentials::CredentialsCache;
-use sign::{Signable, Signer, canonical_query};
+use encoding::canonical_query;
+use sign::{Signable, Signer};
 
+pub(crate) use encoding::hex;
 pub(crate) use failure::{Failure, Fault};
 pub(crate) use lambda::{
     AccountSettings, CodeSource, Configuration, EventInvokeConfig, Function, InvokeReply,
     NewFunction, Reserved, Variables,
 };
 pub(crate) use logs::LogEvent;
-pub(crate) use sign::hex;
+
 pub(crate) use sqs::{BATCH, Message};
 
 /// Bodies of replies other than results: nothing that Falco asks for is longer.

@@ -6,7 +6,7 @@ use reqwest::Method;
 use reqwest::header::HeaderValue;
 use serde::de::DeserializeOwned;
 
-use super::sign::encode;
+use super::encoding::encode;
 use super::{Call, Client, Failure};
 use crate::config::Service;
 

@@ -5,8 +5,8 @@ use reqwest::Method;
 use reqwest::header::HeaderValue;
 use serde::Deserialize;
 
+use super::encoding::encode;
 use super::query::from_xml;
-use super::sign::encode;
 use super::{Call, Client, Failure};
 use crate::config::Service;
 

@@ -1,0 +1,160 @@
+//! What AWS's codes mean: the one place where they become kinds of Falco's errors.
+
+use falco_core::ErrorKind;
+
+use super::Fault;
+
+impl Fault {
+    /// What kind of error it is.
+    ///
+    /// The code says more than the status: some of Lambda's 502s are faults of the configuration that no retry helps.
+    pub(crate) fn kind(&self) -> ErrorKind {
+        use ErrorKind as Kind;
+        match self.code.as_str() {
+            "TooManyRequestsException"
+            | "Throttling"
+            | "ThrottlingException"
+            | "RequestThrottled"
+            | "RequestThrottledException"
+            | "RequestLimitExceeded"
+            | "SlowDown"
+            | "OverLimit" => Kind::Throttled,
+            "ExpiredTokenException"
+            | "ExpiredToken"
+            | "UnrecognizedClientException"
+            | "InvalidClientTokenId"
+            | "InvalidSignatureException"
+            | "SignatureDoesNotMatch"
+            | "IncompleteSignatureException"
+            | "IncompleteSignature"
+            | "MissingAuthenticationTokenException"
+            | "MissingAuthenticationToken"
+            | "InvalidAccessKeyId"
+            | "RequestTimeTooSkewed"
+            | "RequestExpired" => Kind::Unauthorized,
+            "AccessDeniedException"
+            | "AccessDenied"
+            | "KMSAccessDeniedException"
+            | "EC2AccessDeniedException" => Kind::Forbidden,
+            "ResourceNotFoundException"
+            | "NoSuchEntity"
+            | "QueueDoesNotExist"
+            | "NoSuchKey"
+            | "NoSuchBucket" => Kind::NotFound,
+            "ResourceConflictException"
+            | "EntityAlreadyExists"
+            | "DeleteConflict"
+            | "ConcurrentModification"
+            | "PreconditionFailedException"
+            | "QueueNameExists"
+            | "QueueDeletedRecently"
+            | "OperationAbortedException" => Kind::Conflict,
+            "RequestTooLargeException" | "RequestEntityTooLargeException" | "EntityTooLarge" => {
+                Kind::PayloadTooLarge
+            }
+            "InvalidParameterValueException"
+            | "InvalidRequestContentException"
+            | "UnsupportedMediaTypeException"
+            | "InvalidRuntimeException"
+            | "InvalidZipFileException"
+            | "InvalidSubnetIDException"
+            | "InvalidSecurityGroupIDException"
+            | "MalformedPolicyDocument"
+            | "PermanentRedirect" => Kind::InvalidInput,
+            "KMSDisabledException"
+            | "KMSNotFoundException"
+            | "KMSInvalidStateException"
+            | "CodeStorageExceededException"
+            | "ServiceQuotaExceededException"
+            | "LimitExceeded"
+            | "EFSMountFailureException"
+            | "EFSIOException"
+            | "RecursiveInvocationException" => Kind::Other,
+            "SnapStartTimeoutException" | "EFSMountTimeoutException" => Kind::Timeout,
+            _ => match self.status {
+                401 => Kind::Unauthorized,
+                403 => Kind::Forbidden,
+                404 => Kind::NotFound,
+                408 => Kind::Timeout,
+                409 | 412 => Kind::Conflict,
+                413 => Kind::PayloadTooLarge,
+                429 => Kind::Throttled,
+                400..=499 => Kind::InvalidInput,
+                500..=599 => Kind::Unavailable,
+                _ => Kind::Protocol,
+            },
+        }
+    }
+
+    /// Whether the same request may succeed later, where the kind alone does not tell.
+    pub(super) fn is_retryable(&self) -> Option<bool> {
+        match self.code.as_str() {
+            "ResourceConflictException" => Some(self.is_conflict_of_state()),
+            "ConcurrentModification" | "QueueDeletedRecently" | "OperationAbortedException" => {
+                Some(true)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether a function is only busy: still being created or updated. The same code also says that it exists.
+    pub(crate) fn is_conflict_of_state(&self) -> bool {
+        self.code == "ResourceConflictException" && !self.message.contains("already exist")
+    }
+
+    /// Whether an invocation may have run although it was answered with this.
+    pub(super) fn may_have_run(&self) -> bool {
+        const BEFORE_RUNNING: [&str; 8] = [
+            "EC2ThrottledException",
+            "EC2UnexpectedException",
+            "ResourceNotReadyException",
+            "ENINotReadyException",
+            "ENILimitReachedException",
+            "SubnetIPAddressLimitReachedException",
+            "SnapStartTimeoutException",
+            "EFSMountTimeoutException",
+        ];
+        let open = matches!(
+            self.kind(),
+            ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Protocol
+        );
+        self.is_invocation() && open && !BEFORE_RUNNING.contains(&self.code.as_str())
+    }
+
+    pub(super) fn hint(&self) -> Option<&'static str> {
+        let reason = self.reason.as_deref().unwrap_or_default();
+        Some(match (self.kind(), self.code.as_str()) {
+            (ErrorKind::Throttled, _) => match reason {
+                "ConcurrentInvocationLimitExceeded" => {
+                    "the account's concurrency is used up: lower the concurrency, or ask AWS for a higher quota"
+                }
+                "ReservedFunctionConcurrentInvocationLimitExceeded"
+                | "ReservedFunctionInvocationRateLimitExceeded" => {
+                    "the function's reserved concurrency is used up: raise max_instances, or lower the concurrency"
+                }
+                "FunctionInvocationRateLimitExceeded" => {
+                    "a function takes ten invocations a second for each unit of concurrency: give each more to do"
+                }
+                "CallerRateLimitExceeded" => {
+                    "requests come too fast for the account: lower the rate"
+                }
+                _ => "lower the rate, or add congestion control",
+            },
+            (ErrorKind::Unauthorized, "RequestTimeTooSkewed" | "RequestExpired") => {
+                "set this machine's clock"
+            }
+            (ErrorKind::Unauthorized, _) => {
+                "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, or the profile"
+            }
+            (ErrorKind::Forbidden, _) => "allow the action that is named in a policy of the caller",
+            (_, "CodeStorageExceededException") => {
+                "remove functions or versions that are not used any more"
+            }
+            (_, "PermanentRedirect") => "the bucket is in another region than the functions",
+            (_, "ENILimitReachedException" | "SubnetIPAddressLimitReachedException") => {
+                "the function's network has no addresses left"
+            }
+            _ => return None,
+        })
+    }
+}
