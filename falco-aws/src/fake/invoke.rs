@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::environment::{Environment, Ran};
 use super::exchange::{FakeReply, FakeRequest};
 use super::lambda::busy;
-use super::{Shared, lock};
+use super::{FakeBill, Shared, lock};
 
 pub(super) async fn handle(shared: &Arc<Shared>, request: &FakeRequest) -> FakeReply {
     let name = request.segments().get(2).cloned().unwrap_or_default();
@@ -158,6 +158,12 @@ fn report(shared: &Shared, name: &str, id: &str, ran: &Ran) -> String {
     if !world.settings.is_strict {
         return line;
     }
+    world.bills.push(FakeBill {
+        id: id.to_owned(),
+        billed: Duration::from_secs_f64(billed / 1000.0),
+        memory_mib: u32::try_from(memory).unwrap_or(u32::MAX),
+        cold_start: ran.init.is_some(),
+    });
     let stream = &ran.stream;
     world.log(name, stream, format!("START RequestId: {id} Version: $LATEST\n"));
     for text in ran.log.lines() {

@@ -124,6 +124,20 @@ impl fmt::Debug for FakeSettings {
     }
 }
 
+/// What the fake charges for one activation.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct FakeBill {
+    /// The activation.
+    pub id: String,
+    /// The time that is charged.
+    pub billed: Duration,
+    /// The memory of the function.
+    pub memory_mib: u32,
+    /// Whether an instance was started for it.
+    pub cold_start: bool,
+}
+
 /// What the fake's requests share.
 #[derive(Debug)]
 struct Shared {
@@ -255,6 +269,11 @@ impl FakeAws {
     /// The archive of a function, as it is deployed.
     pub fn code_of(&self, function: &str) -> Option<bytes::Bytes> {
         lock(&self.shared.world).functions.get(function).map(|function| function.zip.clone())
+    }
+
+    /// What it charges, by its own measure: also for what never answered. It is kept as long as the fake is strict.
+    pub fn bills(&self) -> Vec<FakeBill> {
+        lock(&self.shared.world).bills.clone()
     }
 
     /// Messages that a queue holds, seen or not.

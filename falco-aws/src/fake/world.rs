@@ -6,9 +6,9 @@ use bytes::Bytes;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::FakeSettings;
 use super::environment::{Blueprint, Environment};
 use super::exchange::{FakeReply, FakeRequest};
+use super::{FakeBill, FakeSettings};
 
 pub(super) const ACCOUNT: &str = "123456789012";
 pub(super) const REGION: &str = "eu-central-1";
@@ -25,6 +25,7 @@ pub(super) struct World {
     /// Replies that are given in place of the fake's own, by operation.
     pub(super) scripted: BTreeMap<String, VecDeque<FakeReply>>,
     pub(super) running: u32,
+    pub(super) bills: Vec<FakeBill>,
     pub(super) events: u64,
     pub(super) next_id: u64,
 }

@@ -4,6 +4,14 @@
 # writes to descriptors 1 and 2 is its log. It is started once, and kept.
 set -u
 
+# Microseconds since a time, which a clock that was set must not make negative.
+elapsed() { # SINCE: sets `us`
+  us=$((${EPOCHREALTIME//[!0-9]/} - $1))
+  [ "$us" -ge 0 ] || us=0
+}
+
+# A locale writes the fraction in its own way.
+started=${EPOCHREALTIME//[!0-9]/}
 api="http://$AWS_LAMBDA_RUNTIME_API/2018-06-01/runtime"
 work=$(mktemp -d)
 cd "${LAMBDA_TASK_ROOT:-/var/task}" || exit 1
@@ -26,6 +34,16 @@ fail() { # ID TYPE MESSAGE, which holds nothing that JSON escapes
   [ "$(answer "$1/error" "$work/error" "$2")" = 202 ] || exit 1
 }
 
+# The result between what Falco wants to know of the run: Lambda tells whoever submits an event neither how long it ran
+# nor what it costs.
+wrap() {
+  printf '{"falco:ran":{"ms":%d.%03d' $((us / 1000)) $((us % 1000))
+  [ -z "$init" ] || printf ',"init_ms":%d.%03d' $((init / 1000)) $((init % 1000))
+  printf '},"result":'
+  cat "$work/result"
+  printf '}'
+}
+
 # Ends as the executable did, so that Lambda tells how.
 leave() {
   wait "$pid"
@@ -37,6 +55,8 @@ leave() {
   exit "$status"
 }
 
+elapsed "$started"
+init=$us
 while :; do
   # There is no time-out: the environment is frozen until there is an event.
   curl -sS --noproxy '*' -D "$work/head" -o "$work/event" "$api/invocation/next" || exit 1
@@ -50,6 +70,7 @@ while :; do
     esac
   done <"$work/head"
   [ -n "$id" ] || exit 1
+  began=${EPOCHREALTIME//[!0-9]/}
   {
     printf '{"value":'
     if [ -s "$work/event" ]; then tr '\r\n' '  ' <"$work/event"; else printf '{}'; fi
@@ -59,7 +80,10 @@ while :; do
   # `head` may read more than the line, and there is no more. Bash's own `read` takes a system call for each byte.
   head -n 1 <&6 | tr -d '\r\n' >"$work/result"
   [ -s "$work/result" ] || leave
-  case $(answer "$id/response" "$work/result") in
+  elapsed "$began"
+  wrap >"$work/wrapped"
+  init=
+  case $(answer "$id/response" "$work/wrapped") in
     202) ;;
     413) fail "$id" Function.ResponseSizeTooLarge 'the result is too large' ;;
     *) exit 1 ;;

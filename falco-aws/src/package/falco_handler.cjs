@@ -49,7 +49,7 @@ const loading = load().then(
   },
 );
 
-exports[entryPoint] = async (event) => {
+async function call(event) {
   const { main, broken, cause } = await loading;
   if (!main) throw failure('FalcoInitialization', broken, cause);
   let result;
@@ -71,4 +71,28 @@ exports[entryPoint] = async (event) => {
     throw failure('FalcoBadResult', error.message);
   }
   return result;
+}
+
+const milliseconds = (since) => Number((performance.now() - since).toFixed(3));
+
+// Since the start of the process: what is still to be loaded counts into the first run.
+let init_ms = milliseconds(0);
+
+// Lambda tells whoever submits an event neither how long it ran nor what it costs.
+function measured(began) {
+  const ran = { ms: milliseconds(began), init_ms };
+  init_ms = undefined;
+  return ran;
+}
+
+exports[entryPoint] = async (event) => {
+  const began = performance.now();
+  let result;
+  try {
+    result = await call(event);
+  } catch (error) {
+    const message = `${error.message} [falco:ran ${JSON.stringify(measured(began))}]`;
+    throw failure(error.name, message, error);
+  }
+  return { 'falco:ran': measured(began), result };
 };

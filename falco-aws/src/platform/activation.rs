@@ -1,23 +1,37 @@
 //! From what Lambda tells of an invocation to an activation.
 
-use falco_core::{Activation, Deployment, FunctionError, FunctionErrorKind, Payload};
+use std::time::Duration;
+
+use falco_core::{Activation, Deployment, FunctionError, FunctionErrorKind, Payload, UsDollars};
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::AwsLambda;
 use super::describe;
+use super::measured::{self, Measured};
 use super::report::Report;
 
 /// What a function returned, or how it failed.
 pub(super) type Outcome = Result<Payload, FunctionError>;
 
-/// The outcome of an invocation that was answered with `body`.
+/// The outcome of an invocation that was answered with `body`, and what its shim has measured.
 ///
 /// The status of a failed function is 200; only `failed`, from a header, tells.
-pub(super) fn outcome(deployment: &Deployment, body: &[u8], failed: bool) -> Outcome {
+pub(super) fn outcome(
+    deployment: &Deployment,
+    body: &[u8],
+    failed: bool,
+) -> (Outcome, Option<Measured>) {
     if failed {
-        return Err(function_error(body));
+        let (error, measured) = function_error(body);
+        return (Err(error), measured);
     }
+    let (result, measured) = Measured::split_result(body);
+    (checked(deployment, result), measured)
+}
+
+/// A result, unless it is none that Falco's convention allows.
+fn checked(deployment: &Deployment, body: &[u8]) -> Outcome {
     let bad = |message: String| Err(FunctionError::new(FunctionErrorKind::BadResult, message));
     let Ok(result) = Payload::from_bytes(body.to_vec()) else {
         return bad("the result is no JSON".into());
@@ -47,14 +61,14 @@ fn own_error(result: &Payload) -> Option<String> {
 }
 
 /// The error object of a failed function, none of whose keys can be relied on.
-fn function_error(body: &[u8]) -> FunctionError {
+fn function_error(body: &[u8]) -> (FunctionError, Option<Measured>) {
     let Ok(Value::Object(fields)) = serde_json::from_slice(body) else {
         let message = falco_http::excerpt(body);
-        return FunctionError::new(FunctionErrorKind::Unspecified, message);
+        return (FunctionError::new(FunctionErrorKind::Unspecified, message), None);
     };
     let text = |name: &str| fields.get(name).and_then(Value::as_str);
     let error_type = text("errorType").unwrap_or_default();
-    let message = text("errorMessage").unwrap_or_default();
+    let (message, measured) = Measured::split_message(text("errorMessage").unwrap_or_default());
     let mut error = FunctionError::new(kind(error_type, message), message);
     if !error_type.is_empty() && !error_type.starts_with("Falco") {
         error = error.with_error_type(error_type);
@@ -66,10 +80,10 @@ fn function_error(body: &[u8]) -> FunctionError {
     let trace = ["stackTrace", "trace"].into_iter().find_map(|name| fields.get(name)?.as_array());
     let lines: Vec<&str> = trace.into_iter().flatten().filter_map(Value::as_str).collect();
     if lines.is_empty() {
-        return error;
+        return (error, measured);
     }
     let end = if lines.iter().all(|line| line.ends_with('\n')) { "" } else { "\n" };
-    error.with_trace(lines.join(end))
+    (error.with_trace(lines.join(end)), measured)
 }
 
 fn kind(error_type: &str, message: &str) -> FunctionErrorKind {
@@ -123,13 +137,9 @@ impl AwsLambda {
         activation.cold_start = Some(report.init.is_some());
         activation.memory_mib = report.memory_mib;
         activation.memory_used = report.memory_used_mib.map(|mib| mib.saturating_mul(1 << 20));
-        if let (Some(billed), Some(memory)) = (report.billed, report.memory_mib) {
-            activation.cost = Some(self.config.prices.cost(
-                describe::architecture(deployment),
-                billed,
-                memory,
-                describe::storage_mib(deployment),
-            ));
+        if let Some(billed) = report.billed {
+            activation.cost = self.cost(billed, report.memory_mib, deployment);
+            measured::is_told(activation);
         }
         // Lambda says "exited" of a process that was killed for its memory, and only the report tells.
         let is_full = match (report.memory_used_mib, report.memory_mib) {
@@ -143,6 +153,18 @@ impl AwsLambda {
             error.kind = FunctionErrorKind::OutOfMemory;
         }
     }
+
+    /// What a run of a deployment costs that is charged for `billed`, once its memory is known.
+    pub(super) fn cost(
+        &self,
+        billed: Duration,
+        memory_mib: Option<u32>,
+        deployment: &Deployment,
+    ) -> Option<UsDollars> {
+        let architecture = describe::architecture(deployment);
+        let storage = describe::storage_mib(deployment);
+        Some(self.config.prices.cost(architecture, billed, memory_mib?, storage))
+    }
 }
 
 #[cfg(test)]
@@ -150,6 +172,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn outcome(deployment: &Deployment, body: &[u8], failed: bool) -> Outcome {
+        super::outcome(deployment, body, failed).0
+    }
 
     fn deployment(runtime: &str) -> Deployment {
         Deployment::new("aws", "f", "arn", runtime.parse().unwrap())

@@ -49,7 +49,10 @@ impl AwsLambda {
                 tracing::warn!(%id, reason, "Lambda has dropped an event");
                 gone.push(id);
             } else {
-                finished.push(record.into_activation(id, deployment, &self.config.region));
+                let (mut activation, measured) =
+                    record.into_activation(id, deployment, &self.config.region);
+                self.add_measured(&mut activation, measured, deployment);
+                finished.push(activation);
             }
         }
         // The poll itself has waited; after one that brought nothing, a pause keeps the caller from spinning.

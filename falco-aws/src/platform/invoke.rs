@@ -60,20 +60,21 @@ impl AwsLambda {
             let message = "the answer to an invocation has no x-amzn-RequestId";
             return Err(with_id(Error::new(ErrorKind::Protocol, message)));
         };
-        let outcome = outcome(deployment, body, reply.function_error().is_some());
+        let (outcome, measured) = outcome(deployment, body, reply.function_error().is_some());
         let mut activation = Activation::new(id, outcome);
         activation.request_id = Some(id.to_owned());
         activation.region = Some(self.config.region.clone());
         activation.code_version = reply.version().map(str::to_owned);
-        if let Some(report) = reply.log_tail().as_deref().and_then(Report::find) {
-            self.add_report(&mut activation, &report, deployment);
+        match reply.log_tail().as_deref().and_then(Report::find) {
+            Some(report) => self.add_report(&mut activation, &report, deployment),
+            None => self.add_measured(&mut activation, measured, deployment),
         }
         Ok(activation)
     }
 
     /// Tells the run's monitor of a wait that was Lambda's, not a layer's.
     pub(super) fn report_wait(&self, invocation: &Invocation, wait: Duration) {
-        let event = Event::Waiting { invocation, reason: WaitReason::BackOff, wait };
+        let event = Event::Waiting { invocation, reason: WaitReason::Platform, wait };
         let _ = invocation.report(&event);
     }
 }

@@ -7,6 +7,7 @@ mod describe;
 mod invoke;
 mod list;
 mod logs;
+mod measured;
 mod names;
 mod queue;
 mod record;

@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::activation::{Outcome, outcome};
+use super::measured::Measured;
 use crate::client::Message;
 
 /// A record, and by what it is deleted.
@@ -72,34 +73,38 @@ impl Record {
         Some((id, record))
     }
 
-    /// The activation that it tells of. What it costs, only the log knows.
+    /// The activation that it tells of, and what its shim has measured.
     pub(super) fn into_activation(
         self,
         id: ActivationId,
         deployment: &Deployment,
         region: &str,
-    ) -> Activation {
-        let mut activation = Activation::new(id.clone(), self.outcome(deployment));
+    ) -> (Activation, Option<Measured>) {
+        let (outcome, measured) = self.outcome(deployment);
+        let mut activation = Activation::new(id.clone(), outcome);
         activation.ended_at = self.ended_at;
         activation.region = Some(region.to_owned());
         activation.code_version = self.version;
         activation.request_id = Some(id.as_str().to_owned());
-        activation
+        (activation, measured)
     }
 
-    fn outcome(&self, deployment: &Deployment) -> Outcome {
+    fn outcome(&self, deployment: &Deployment) -> (Outcome, Option<Measured>) {
         // A function that returns nothing is said to have returned `null`, which is not the same as no payload.
-        match &self.response {
-            Some(response) => outcome(deployment, response.get().as_bytes(), self.failed),
-            None if self.condition == SUCCESS => Err(FunctionError::new(
+        let error = match &self.response {
+            Some(response) => {
+                return outcome(deployment, response.get().as_bytes(), self.failed);
+            }
+            None if self.condition == SUCCESS => FunctionError::new(
                 FunctionErrorKind::BadResult,
                 "the result was dropped: argument and result together are too long for the result queue (1 MiB)",
-            )),
-            None => Err(FunctionError::new(
+            ),
+            None => FunctionError::new(
                 FunctionErrorKind::Unspecified,
                 format!("Lambda does not say what the function answered ({})", self.condition),
-            )),
-        }
+            ),
+        };
+        (Err(error), None)
     }
 
     /// Why the event was dropped before the function could run, if it was: no activation will ever answer for it.
@@ -135,7 +140,7 @@ mod tests {
 
     fn activation(body: &str) -> Activation {
         let (id, record) = parse(body).unwrap();
-        record.into_activation(id, &deployment(), "eu-west-1")
+        record.into_activation(id, &deployment(), "eu-west-1").0
     }
 
     /// As seen in a public issue.

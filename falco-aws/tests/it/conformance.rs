@@ -46,7 +46,8 @@ impl Harness for Fake {
             let version = std::process::Command::new(program).arg("--version").output();
             version.is_ok_and(|output| output.status.success())
         };
-        let known = [("python3", "python:3"), ("node", "nodejs:22")];
+        // The fixture as an executable is a script of Python's; its bootstrap wants bash.
+        let known = [("python3", "python:3"), ("node", "nodejs:22"), ("bash", "native")];
         let found = known.into_iter().filter(|(program, _)| there(program));
         found.map(|(_, runtime)| runtime.parse().unwrap()).collect()
     }

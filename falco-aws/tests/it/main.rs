@@ -13,6 +13,7 @@
 mod artefact;
 mod configuration;
 mod conformance;
+mod cost;
 mod faults;
 mod naive;
 mod partial;

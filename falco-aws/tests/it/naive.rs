@@ -5,32 +5,12 @@ use std::time::{Duration, SystemTime};
 use falco_aws::fake::{FakeAws, FakeReply, FakeSettings};
 use falco_aws::{AwsConfig, AwsLambda, Service, Waits};
 use falco_core::{
-    Activation, AsyncPlatform, Deployable, Deployment, ErrorKind, FunctionErrorKind, Pending,
-    Platform, Release, Scaling,
+    AsyncPlatform, Deployable, ErrorKind, FunctionErrorKind, Pending, Platform, Release, Scaling,
 };
 use falco_package::Archive;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::support::{Aws, echo, echoing, invocation, ownership};
-
-async fn submit(aws: &Aws, deployment: &Deployment, argument: Value) -> Pending {
-    aws.platform.submit(deployment, &invocation(argument)).await.unwrap()
-}
-
-async fn collect(aws: &Aws, deployment: &Deployment, pending: &[Pending]) -> Vec<Activation> {
-    let mut found: Vec<Activation> = Vec::new();
-    while found.len() < pending.len() {
-        let collected = aws.platform.collect(deployment, pending).await.unwrap();
-        assert!(collected.gone.is_empty());
-        for activation in collected.finished {
-            if !found.iter().any(|known| known.id == activation.id) {
-                found.push(activation);
-            }
-        }
-        tokio::time::sleep(collected.poll_after).await;
-    }
-    found
-}
+use crate::support::{Aws, collect, echo, echoing, invocation, ownership, submit};
 
 #[tokio::test]
 async fn n1_a_failed_function_is_http_200_and_only_a_header_tells() {
@@ -433,21 +413,4 @@ async fn n18_the_variable_that_moves_the_logs_is_not_called_logs() {
     AwsConfig::builder().load_from(wrong).await.unwrap();
     let error = AwsConfig::builder().load_from(right).await.unwrap_err();
     assert!(error.to_string().contains(&Service::Logs.endpoint_variable()), "{error}");
-}
-
-#[tokio::test]
-async fn what_was_billed_for_submitted_activations_is_read_from_the_log() {
-    let aws = Aws::with(echoing()).await;
-    let deployment = aws.deploy(&echo("f")).await;
-    let mut pending = Vec::new();
-    for n in 0..5 {
-        pending.push(submit(&aws, &deployment, json!({"n": n})).await);
-    }
-    let mut found = collect(&aws, &deployment, &pending).await;
-    assert!(found.iter().all(|activation| activation.cost.is_none()), "no guesses");
-    aws.platform.add_bills(&deployment, &mut found).await.unwrap();
-    for activation in &found {
-        assert!(activation.cost.is_some() && activation.billed.is_some(), "{activation:?}");
-        assert_eq!(activation.memory_mib, Some(256));
-    }
 }

@@ -5,7 +5,10 @@ use std::time::{Duration, SystemTime};
 
 use falco_aws::AwsLambda;
 use falco_aws::fake::{FakeAws, FakeSettings};
-use falco_core::{Deployable, Deployment, Invocation, Ownership, Payload, Platform};
+use falco_core::{
+    Activation, AsyncPlatform, Deployable, Deployment, Invocation, Ownership, Payload, Pending,
+    Platform,
+};
 use serde_json::Value;
 
 pub const ECHO: &str = "def main(args):\n    return args\n";
@@ -52,4 +55,23 @@ pub fn ownership() -> Ownership {
 
 pub fn invocation(payload: Value) -> Invocation {
     Invocation::new("run", "stage", "1", Payload::json(&payload).unwrap())
+}
+
+pub async fn submit(aws: &Aws, deployment: &Deployment, argument: Value) -> Pending {
+    aws.platform.submit(deployment, &invocation(argument)).await.unwrap()
+}
+
+pub async fn collect(aws: &Aws, deployment: &Deployment, pending: &[Pending]) -> Vec<Activation> {
+    let mut found: Vec<Activation> = Vec::new();
+    while found.len() < pending.len() {
+        let collected = aws.platform.collect(deployment, pending).await.unwrap();
+        assert!(collected.gone.is_empty());
+        for activation in collected.finished {
+            if !found.iter().any(|known| known.id == activation.id) {
+                found.push(activation);
+            }
+        }
+        tokio::time::sleep(collected.poll_after).await;
+    }
+    found
 }

@@ -230,6 +230,8 @@ proptest! {
         token in proptest::option::of("[A-Za-z0-9/+=]{1,20}"),
         s3 in any::<bool>(),
     ) {
+        // A URL has no such segments: they are resolved before there is anything to sign.
+        prop_assume!(name != "." && name != "..");
         let service = if s3 { Service::S3 } else { Service::Lambda };
         let query = canonical_query(&[("Qualifier", &value), ("A", "b c")]);
         let url = format!("http://h:99/2015-03-31/functions/{}?{query}", encode(&name, ""));

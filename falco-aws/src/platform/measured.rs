@@ -1,0 +1,172 @@
+//! What the entry shims measure of a run.
+//!
+//! For a submitted event, Lambda tells how it ended and not how long it ran: that stands in the log, seconds later.
+//! So the shims measure it, and send it along: around a result, or at the end of an error's message.
+
+use std::time::Duration;
+
+use falco_core::{Activation, Deployment, FunctionErrorKind};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::AwsLambda;
+
+/// What a shim has measured, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+pub(super) struct Measured {
+    ms: f64,
+    /// From the start of the process until it could take events; told by its first run only.
+    init_ms: Option<f64>,
+}
+
+/// What a shim makes of a result.
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(rename = "falco:ran")]
+    measured: Measured,
+    #[serde(borrow)]
+    result: &'a RawValue,
+}
+
+/// What stands between an error's own message and the measurement.
+const MARK: &str = " [falco:ran ";
+
+/// The attribute of an activation whose bill was not told, but follows from what its shim has measured.
+const ATTRIBUTE: &str = "billed";
+
+impl Measured {
+    /// A function's own result, and what was measured; a body that no shim has made stays as it is.
+    pub(super) fn split_result(body: &[u8]) -> (&[u8], Option<Self>) {
+        match serde_json::from_slice::<Envelope<'_>>(body) {
+            Ok(envelope) => (envelope.result.get().as_bytes(), Some(envelope.measured)),
+            Err(_) => (body, None),
+        }
+    }
+
+    /// A function's own message, and what was measured.
+    pub(super) fn split_message(message: &str) -> (&str, Option<Self>) {
+        let split = message.strip_suffix(']').and_then(|rest| rest.rsplit_once(MARK));
+        let Some((own, measured)) = split else { return (message, None) };
+        match serde_json::from_str(measured) {
+            Ok(measured) => (own, Some(measured)),
+            Err(_) => (message, None),
+        }
+    }
+
+    fn execution(self) -> Option<Duration> {
+        milliseconds(self.ms)
+    }
+
+    fn init(self) -> Option<Duration> {
+        self.init_ms.and_then(milliseconds)
+    }
+}
+
+impl AwsLambda {
+    /// Adds what follows from a shim's measurement: times, and the bill as Lambda makes it of them. It is marked as
+    /// an estimate, since what Lambda does around the shim is charged too: a millisecond or two.
+    pub(super) fn add_measured(
+        &self,
+        activation: &mut Activation,
+        measured: Option<Measured>,
+        deployment: &Deployment,
+    ) {
+        activation.memory_mib = deployment.scaling.memory_mib;
+        let timed_out =
+            activation.outcome.as_ref().is_err_and(|e| e.kind == FunctionErrorKind::Timeout);
+        let charged = match measured {
+            Some(measured) => {
+                activation.execution = measured.execution();
+                activation.init = measured.init();
+                activation.cold_start = Some(activation.init.is_some());
+                activation
+                    .execution
+                    .map(|ran| ran.saturating_add(activation.init.unwrap_or_default()))
+            }
+            // Its shim was ended with it, and the whole of its time is charged.
+            None if timed_out => deployment.scaling.timeout,
+            None => None,
+        };
+        let Some(billed) = charged.map(whole_milliseconds) else { return };
+        activation.billed = Some(billed);
+        activation.cost = self.cost(billed, activation.memory_mib, deployment);
+        activation.attributes.insert(ATTRIBUTE.into(), "estimated".into());
+    }
+}
+
+/// Notes that the bill of an activation is Lambda's own.
+pub(super) fn is_told(activation: &mut Activation) {
+    activation.attributes.remove(ATTRIBUTE);
+}
+
+/// Lambda charges each millisecond that has begun.
+fn whole_milliseconds(time: Duration) -> Duration {
+    let millis = u64::from(time.subsec_nanos().div_ceil(1_000_000));
+    // `add` would panic for a time that no clock can show.
+    Duration::from_secs(time.as_secs()).saturating_add(Duration::from_millis(millis))
+}
+
+fn milliseconds(number: f64) -> Option<Duration> {
+    Duration::try_from_secs_f64(number / 1000.0).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_result_comes_out_of_its_envelope_as_it_stands() {
+        let body = br#" {"falco:ran": {"ms": 12.5, "init_ms": 130}, "result": {"n": 1.50}}"#;
+        let (result, measured) = Measured::split_result(body);
+        assert_eq!(result, br#"{"n": 1.50}"#);
+        let measured = measured.unwrap();
+        assert_eq!(measured.execution(), Some(Duration::from_micros(12_500)));
+        assert_eq!(measured.init(), Some(Duration::from_millis(130)));
+    }
+
+    #[test]
+    fn what_no_shim_has_made_stays_as_it_is() {
+        for body in [
+            r#"{"result": {"a": 1}}"#,
+            r#"{"falco:ran": {"ms": 1}}"#,
+            r#"{"falco:ran": 7, "result": {}}"#,
+            r#"{"falco:ran": {"ms": 1}, "result": no json}"#,
+            "null",
+            "",
+        ] {
+            assert_eq!(Measured::split_result(body.as_bytes()), (body.as_bytes(), None));
+        }
+        for message in ["boom", "[falco:ran 1]", "boom [falco:ran x]", "boom [falco:ran {\"ms\":1}"]
+        {
+            assert_eq!(Measured::split_message(message), (message, None));
+        }
+    }
+
+    #[test]
+    fn a_message_ends_before_what_was_measured() {
+        let (own, measured) = Measured::split_message(r#"a [falco:ran b] [falco:ran {"ms":2}]"#);
+        assert_eq!(own, "a [falco:ran b]");
+        assert_eq!(measured, Some(Measured { ms: 2.0, init_ms: None }));
+    }
+
+    #[test]
+    fn each_millisecond_that_has_begun_is_charged() {
+        for (micros, millis) in [(0, 0), (1, 1), (1000, 1), (1001, 2), (2_999_500, 3000)] {
+            let charged = whole_milliseconds(Duration::from_micros(micros));
+            assert_eq!(charged, Duration::from_millis(millis), "{micros}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn absurd_measurements_are_survived(ms in any::<f64>(), init in proptest::option::of(any::<f64>())) {
+            let measured = Measured { ms, init_ms: init };
+            let _ = measured.execution().map(whole_milliseconds);
+            let _ = measured.init();
+        }
+    }
+}
