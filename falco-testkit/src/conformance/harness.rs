@@ -39,6 +39,13 @@ pub trait Harness: Send + Sync + 'static {
         Vec::new()
     }
 
+    /// Why the case of this name does not apply, although `capabilities()` say that it could: the platform promises
+    /// something else than the case demands, on purpose.
+    fn exempt(&self, case: &str) -> Option<Skip> {
+        let _ = case;
+        None
+    }
+
     /// How long one case may take, on tokio's clock.
     fn patience(&self) -> Duration {
         Duration::from_secs(60)

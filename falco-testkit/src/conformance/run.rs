@@ -26,6 +26,9 @@ impl Case {
     ///
     /// When the platform does not do what the case demands, or the case takes longer than the harness's patience.
     pub async fn run(&self, harness: Arc<dyn Harness>) -> Verdict {
+        if let Some(skip) = harness.exempt(self.name) {
+            return Err(skip);
+        }
         let patience = harness.patience();
         let subject = Subject::new(harness);
         let body = AssertUnwindSafe((self.body)(&subject)).catch_unwind();

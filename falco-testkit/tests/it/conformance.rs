@@ -116,3 +116,35 @@ fn every_case_has_a_name_of_its_own_and_a_sentence() {
     }
     assert!(names.len() > 45, "{}", names.len());
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_exempted_case_is_a_skip_with_its_reason() {
+    struct Exempted(Memory);
+
+    #[async_trait]
+    impl Harness for Exempted {
+        async fn start() -> Self {
+            Self(Memory::start().await)
+        }
+
+        fn platform(&self) -> Arc<dyn AsyncPlatform> {
+            self.0.platform()
+        }
+
+        fn runtimes(&self) -> Vec<RuntimeName> {
+            panic!("the case must not begin")
+        }
+
+        async fn provoke(&self, _: Fault) -> Result<Arc<dyn AsyncPlatform>, Skip> {
+            panic!("the case must not begin")
+        }
+
+        fn exempt(&self, case: &str) -> Option<Skip> {
+            Some(Skip::new(format!("{case} is not promised")))
+        }
+    }
+
+    let case = falco_testkit::conformance::CASES[0];
+    let skip = case.run(Arc::new(Exempted::start().await)).await.unwrap_err();
+    assert_eq!(skip.to_string(), format!("{} is not promised", case.name));
+}

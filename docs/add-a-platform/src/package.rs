@@ -1,0 +1,166 @@
+//! From a function's source to what the gateway is told.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::{Duration, UNIX_EPOCH};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use falco_core::{Deployable, Deployment, Error, ErrorKind, Ownership, Result, Scaling};
+use falco_package::Archive;
+use sha2::{Digest, Sha256};
+
+use crate::wire::{FunctionDeployment, FunctionStatus, Resources};
+
+/// The runtimes that there are.
+pub(crate) const RUNTIMES: [&str; 1] = ["python:3"];
+
+/// The longest archive, in bytes. It travels as one environment variable in base64, and Linux takes 128 KiB for a
+/// variable with its name (`MAX_ARG_STRLEN`).
+pub(crate) const MAX_CODE: u64 = 96 * 1024 - 64;
+
+/// The watchdog splits its command at blanks and knows no quotes (`handler.go` in openfaas/classic-watchdog), so the
+/// shim, which has blanks, comes by a variable.
+const PROCESS: &str = "python3 -c exec(__import__('os').environ['FALCO_SHIM'])";
+const SHIM: &str = include_str!("shim.py");
+
+/// Variables with a meaning for the watchdog or the shim; a function that sets one would change how it is run.
+const RESERVED: [&str; 11] = [
+    "fprocess",
+    "exec_timeout",
+    "read_timeout",
+    "write_timeout",
+    "combine_output",
+    "cgi_headers",
+    "content_type",
+    "FALCO_CODE",
+    "FALCO_ENTRY_POINT",
+    "FALCO_SHIM",
+    "FALCO_VERSION",
+];
+
+/// What to tell the gateway of a function, checked; and the version that will answer.
+pub(crate) fn package(function: &Deployable, image: &str) -> Result<(FunctionDeployment, String)> {
+    check(function)?;
+    let archive = Archive::from_code(&function.code, "__main__.py")?;
+    archive.require("__main__.py")?;
+    let zip = archive.to_zip()?;
+    if zip.len() as u64 > MAX_CODE {
+        let message = format!("the archive has {} bytes, and {MAX_CODE} are allowed", zip.len());
+        return Err(Error::new(ErrorKind::PayloadTooLarge, message)
+            .with_hint("put libraries and data into the image"));
+    }
+    let mut env: BTreeMap<String, String> =
+        function.settings.env.iter().map(|(name, value)| (name.into(), value.into())).collect();
+    let mut set = |name: &str, value: String| env.insert(name.to_owned(), value);
+    set("FALCO_CODE", BASE64.encode(&zip));
+    set("FALCO_ENTRY_POINT", function.entry_point().to_owned());
+    set("FALCO_SHIM", SHIM.to_owned());
+    // By default the watchdog puts stderr into the answer.
+    set("combine_output", "false".to_owned());
+    if let Some(timeout) = function.settings.scaling.timeout {
+        set("exec_timeout", format!("{}ms", timeout.as_millis()));
+        // Else it cuts the connection after 30 seconds, whatever the function may.
+        let whole = format!("{}ms", (timeout + Duration::from_secs(5)).as_millis());
+        set("read_timeout", whole.clone());
+        set("write_timeout", whole);
+    }
+    let version = version(&env);
+    env.insert("FALCO_VERSION".to_owned(), version.clone());
+    let memory = function.settings.scaling.memory_mib;
+    let deployment = FunctionDeployment {
+        service: function.name.clone(),
+        image: image.to_owned(),
+        env_process: PROCESS,
+        env_vars: env,
+        annotations: annotations(function),
+        limits: memory.map(|mib| Resources { memory: format!("{mib}Mi") }),
+    };
+    Ok((deployment, version))
+}
+
+/// Refuses what the gateway would refuse, before anything is sent.
+fn check(function: &Deployable) -> Result<()> {
+    function.validate()?;
+    if function.runtime.family() != "python" || !["3", ""].contains(&major(function)) {
+        return Err(Error::unsupported(format!("there is no runtime {}", function.runtime))
+            .with_hint(format!("there are {}", RUNTIMES.join(", "))));
+    }
+    // A service of Kubernetes: `validate.go` in openfaas/faas-netes.
+    let dns = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if !function.name.chars().all(dns) || function.name.ends_with('-') {
+        return Err(Error::invalid_input("OpenFaaS takes lower-case letters, digits and '-' only")
+            .with_hint("rename the function"));
+    }
+    let names = function.settings.env.names();
+    if let Some(name) = names.into_iter().find(|name| RESERVED.contains(name)) {
+        return Err(Error::invalid_input(format!("{name} is a variable of the watchdog"))
+            .with_hint("rename the variable"));
+    }
+    let scaling = &function.settings.scaling;
+    if scaling.cpus.or(scaling.min_instances.map(|n| n as f32)).is_some()
+        || scaling.max_instances.or(scaling.concurrency).is_some()
+    {
+        return Err(Error::unsupported("of all sizes, this crate sets memory and time-out only"));
+    }
+    Ok(())
+}
+
+fn major(function: &Deployable) -> &str {
+    function.runtime.version().map_or("", |v| v.split('.').next().unwrap_or(v))
+}
+
+/// Of everything that decides how the function behaves.
+fn version(env: &BTreeMap<String, String>) -> String {
+    let mut hash = Sha256::new();
+    for (name, value) in env {
+        hash.update((name.len() as u64).to_le_bytes());
+        hash.update(name);
+        hash.update((value.len() as u64).to_le_bytes());
+        hash.update(value);
+    }
+    hash.finalize().iter().take(8).fold(String::new(), |mut text, byte| {
+        // Writing into a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// Labels of Kubernetes take 63 characters of a small alphabet, and annotations take anything.
+fn annotations(function: &Deployable) -> BTreeMap<String, String> {
+    let scaling = &function.settings.scaling;
+    let ownership = function.ownership.as_ref();
+    let expiry = ownership.map(|o| o.expires_at.duration_since(UNIX_EPOCH).unwrap_or_default());
+    [
+        ("falco.runtime", Some(function.runtime.to_string())),
+        ("falco.memory-mib", scaling.memory_mib.map(|mib| mib.to_string())),
+        ("falco.timeout-ms", scaling.timeout.map(|timeout| timeout.as_millis().to_string())),
+        ("falco.run", ownership.map(|o| o.run.to_string())),
+        ("falco.owner", ownership.map(|o| o.owner.clone())),
+        ("falco.expires", expiry.map(|expiry| expiry.as_secs().to_string())),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+    .collect()
+}
+
+/// The deployment that a function's annotations tell of; `None` for a function that is none of Falco's.
+pub(crate) fn deployment(status: &FunctionStatus) -> Option<Deployment> {
+    let told = |name: &str| status.annotations.as_ref()?.get(name).map(String::as_str);
+    let runtime = told("falco.runtime")?.parse().ok()?;
+    let seconds = |name| told(name)?.parse().ok().map(Duration::from_secs);
+    let ownership = || {
+        Some(Ownership {
+            run: told("falco.run")?.into(),
+            owner: told("falco.owner")?.to_owned(),
+            expires_at: UNIX_EPOCH.checked_add(seconds("falco.expires")?)?,
+        })
+    };
+    let scaling = Scaling {
+        memory_mib: told("falco.memory-mib").and_then(|mib| mib.parse().ok()),
+        timeout: told("falco.timeout-ms").and_then(|ms| ms.parse().ok().map(Duration::from_millis)),
+        ..Scaling::default()
+    };
+    let deployment = Deployment::new(crate::NAME, &status.name, &status.name, runtime);
+    Some(deployment.with_scaling(scaling).with_ownership(ownership()))
+}

@@ -1,0 +1,180 @@
+//! The platform.
+
+use falco_core::{
+    Activation, Capabilities, Deployable, Deployment, Error, ErrorKind, Invocation, Platform,
+    Result, Scaling, async_trait, invoke_only,
+};
+use falco_http::reqwest::{Method, StatusCode};
+use serde_json::to_vec;
+use tokio::time::{Instant, sleep};
+
+use crate::answer::{Envelope, activation};
+use crate::client::{Gateway, refusal};
+use crate::config::{OpenFaasConfig, Rollout};
+use crate::package::{MAX_CODE, RUNTIMES, deployment, package};
+use crate::wire::{DeleteFunctionRequest, FunctionDeployment, FunctionStatus};
+
+const FUNCTIONS: &[&str] = &["system", "functions"];
+
+/// Falco on OpenFaaS.
+#[derive(Debug)]
+pub struct OpenFaas {
+    gateway: Gateway,
+    image: String,
+    rollout: Rollout,
+}
+
+impl OpenFaas {
+    /// Connects, and checks that the gateway is there and takes the password.
+    ///
+    /// # Errors
+    ///
+    /// When the gateway cannot be reached, or does not accept the password.
+    pub async fn connect(config: OpenFaasConfig) -> Result<Self> {
+        let named = |error: Error| error.with_platform(crate::NAME).with_operation("connect");
+        let gateway = Gateway::new(&config).map_err(named)?;
+        let info = gateway.ask(Method::GET, &["system", "info"], None, StatusCode::OK);
+        info.await.map_err(named)?;
+        Ok(Self { gateway, image: config.image, rollout: config.rollout })
+    }
+
+    async fn status(&self, name: &str) -> Result<FunctionStatus> {
+        let path = ["system", "function", name];
+        self.gateway.ask(Method::GET, &path, None, StatusCode::OK).await?.json()
+    }
+
+    /// Updates the function, or makes it: `PUT` says 404 of one that is not there, and `POST` says 500 of one that
+    /// is, which would not tell it from a fault.
+    async fn store(&self, function: &FunctionDeployment) -> Result<()> {
+        let body = to_vec(function).map_err(|e| unwritable(&e))?;
+        let accepted = StatusCode::ACCEPTED;
+        let update = self.gateway.ask(Method::PUT, FUNCTIONS, Some(body.clone()), accepted);
+        match update.await {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                self.gateway.ask(Method::POST, FUNCTIONS, Some(body), accepted).await?;
+            }
+            other => {
+                other?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until `version` answers. The gateway accepts first and starts then, and until the new instance is ready
+    /// the old one answers, so the function itself is asked.
+    async fn wait_for(&self, name: &str, version: &str) -> Result<()> {
+        let end = Instant::now() + self.rollout.patience;
+        loop {
+            let reply = self.call(name, b"null".to_vec()).await;
+            if let Ok(reply) = &reply
+                && reply.json::<Envelope<'_>>().is_ok_and(|answer| answer.version == version)
+            {
+                return Ok(());
+            }
+            if Instant::now() >= end {
+                let last = match reply {
+                    Ok(reply) if reply.status == StatusCode::OK => "an older version".to_owned(),
+                    Ok(reply) => refusal(&reply).to_string(),
+                    Err(error) => error.to_string(),
+                };
+                let message = format!("the new code does not answer; the last answer was {last}");
+                return Err(Error::new(ErrorKind::Timeout, message)
+                    .with_hint("look at its pods: can they load the image?"));
+            }
+            sleep(self.rollout.interval).await;
+        }
+    }
+
+    async fn call(&self, name: &str, argument: Vec<u8>) -> Result<falco_http::Reply> {
+        self.gateway.send(Method::POST, &["function", name], Some(argument)).await
+    }
+}
+
+#[async_trait]
+impl Platform for OpenFaas {
+    fn name(&self) -> &str {
+        crate::NAME
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            max_code: Some(MAX_CODE),
+            runtimes: RUNTIMES.map(str::to_owned).to_vec(),
+            ..Capabilities::default()
+        }
+    }
+
+    async fn deploy(&self, function: &Deployable) -> Result<Deployment> {
+        let deploy = async {
+            let (stored, version) = package(function, &self.image)?;
+            self.store(&stored).await?;
+            self.wait_for(&function.name, &version).await
+        };
+        deploy.await.map_err(|e| about(e, "deploy", &function.name))?;
+        let name = function.name.as_str();
+        Ok(Deployment::new(crate::NAME, name, name, function.runtime.clone())
+            .with_scaling(function.settings.scaling.clone())
+            .with_ownership(function.ownership.clone()))
+    }
+
+    async fn fetch_deployment(&self, name: &str) -> Result<Deployment> {
+        let fail = |error| about(error, "fetch_deployment", name);
+        let status = self.status(name).await.map_err(fail)?;
+        deployment(&status).ok_or_else(|| {
+            fail(Error::new(ErrorKind::NotFound, "the function there was not deployed by Falco"))
+        })
+    }
+
+    async fn list_deployments(&self) -> Result<Vec<Deployment>> {
+        let list = async {
+            let reply = self.gateway.ask(Method::GET, FUNCTIONS, None, StatusCode::OK).await?;
+            let functions: Vec<FunctionStatus> = reply.json()?;
+            Ok(functions.iter().filter_map(deployment).collect())
+        };
+        list.await.map_err(|error: Error| {
+            error.with_platform(crate::NAME).with_operation("list_deployments")
+        })
+    }
+
+    async fn scale(&self, deployment: &Deployment, _: &Scaling) -> Result<Deployment> {
+        let message = "OpenFaaS takes a function's whole specification, and does not tell the \
+                       environment that would have to be in it";
+        let error = Error::unsupported(message).with_hint("deploy the function with other sizes");
+        Err(about(error, "scale", &deployment.name))
+    }
+
+    async fn remove(&self, deployment: &Deployment) -> Result<()> {
+        let remove = async {
+            let request = DeleteFunctionRequest { function_name: &deployment.name };
+            let body = to_vec(&request).map_err(|e| unwritable(&e))?;
+            let accepted = StatusCode::ACCEPTED;
+            self.gateway.ask(Method::DELETE, FUNCTIONS, Some(body), accepted).await
+        };
+        remove.await.map(drop).map_err(|e| about(e, "remove", &deployment.name))
+    }
+
+    async fn invoke(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Activation> {
+        let invoke = async {
+            let payload = invocation.payload();
+            payload.check_argument(None)?;
+            let reply = self.call(&deployment.name, payload.to_bytes().to_vec()).await?;
+            let mut activation = activation(&reply)?;
+            activation.memory_mib = deployment.scaling.memory_mib;
+            Ok(activation)
+        };
+        invoke.await.map_err(|e| about(e, "invoke", &deployment.name))
+    }
+}
+
+// `/async-function/NAME` answers to a URL that the gateway has to reach, and a driver behind a firewall has none.
+// `falco_layers::Held` makes submit and collect of open calls.
+invoke_only!(OpenFaas);
+
+/// Every error says where it comes from.
+fn about(error: Error, operation: &str, function: &str) -> Error {
+    error.with_platform(crate::NAME).with_operation(operation).with_function(function)
+}
+
+fn unwritable(error: &serde_json::Error) -> Error {
+    Error::invalid_input("the request cannot be written").with_source(error)
+}

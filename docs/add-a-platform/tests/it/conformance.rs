@@ -1,0 +1,127 @@
+//! The suite that every platform of Falco passes. A case that fails says what it demands and why.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use falco_core::{AsyncPlatform, RuntimeName, async_trait};
+use falco_layers::{Held, HeldPolicy};
+use falco_openfaas::OpenFaas;
+use falco_testkit::conformance::{Fault, Harness, Skip};
+use falco_testkit::conformance_tests;
+
+use crate::fake::{Fake, PASSWORD};
+use crate::watchdog::{Functions, has_python};
+
+/// The platform as it is, over real functions where there is a Python.
+struct Gateway {
+    fake: Fake,
+    platform: Arc<OpenFaas>,
+}
+
+impl Gateway {
+    async fn with(functions: Functions) -> Self {
+        let fake = Fake::start(functions).await;
+        let platform = Arc::new(OpenFaas::connect(fake.config()).await.unwrap());
+        Self { fake, platform }
+    }
+
+    /// The same, without waiting for the new code: throttled, it cannot be asked whether it answers.
+    async fn impatient(&self) -> Arc<OpenFaas> {
+        // A case may provoke one fault after the other.
+        self.fake.misbehave(None);
+        let config = self.fake.config().with_rollout(Duration::ZERO, Duration::ZERO);
+        Arc::new(OpenFaas::connect(config).await.unwrap())
+    }
+}
+
+#[async_trait]
+impl Harness for Gateway {
+    async fn start() -> Self {
+        let real = has_python();
+        Self::with(if real { Functions::Processes } else { Functions::Emulated }).await
+    }
+
+    fn platform(&self) -> Arc<dyn AsyncPlatform> {
+        self.platform.clone()
+    }
+
+    fn runtimes(&self) -> Vec<RuntimeName> {
+        vec!["python:3".parse().unwrap()]
+    }
+
+    fn secrets(&self) -> Vec<String> {
+        vec![PASSWORD.to_owned()]
+    }
+
+    async fn provoke(&self, fault: Fault) -> Result<Arc<dyn AsyncPlatform>, Skip> {
+        match fault {
+            Fault::Unauthorized | Fault::Throttled | Fault::Silent => {
+                let impatient = self.impatient().await;
+                self.fake.misbehave(Some(fault));
+                Ok(impatient)
+            }
+            other => Err(Skip::new(format!("a platform that only invokes knows no {other}"))),
+        }
+    }
+}
+
+conformance_tests!(Gateway);
+
+mod held {
+    use super::*;
+
+    /// Shorter than the fake takes to lose a call, and long enough for a refusal on loopback.
+    const POLICY: HeldPolicy =
+        HeldPolicy { max_calls: 1000, acceptance: Duration::from_millis(50) };
+
+    /// With `Held` around it, it submits too.
+    struct Submitting {
+        gateway: Gateway,
+        held: Held<Arc<OpenFaas>>,
+    }
+
+    #[async_trait]
+    impl Harness for Submitting {
+        async fn start() -> Self {
+            let gateway = Gateway::with(Functions::Emulated).await;
+            let held = Held::new(gateway.platform.clone(), POLICY);
+            Self { gateway, held }
+        }
+
+        fn platform(&self) -> Arc<dyn AsyncPlatform> {
+            Arc::new(self.held.clone())
+        }
+
+        fn runtimes(&self) -> Vec<RuntimeName> {
+            self.gateway.runtimes()
+        }
+
+        fn secrets(&self) -> Vec<String> {
+            self.gateway.secrets()
+        }
+
+        async fn provoke(&self, fault: Fault) -> Result<Arc<dyn AsyncPlatform>, Skip> {
+            // It tells every result until it is released.
+            if fault == Fault::Duplicates {
+                return Ok(self.platform());
+            }
+            let impatient = self.gateway.impatient().await;
+            self.gateway.fake.misbehave(Some(fault));
+            Ok(Arc::new(Held::new(impatient, POLICY)))
+        }
+
+        fn exempt(&self, case: &str) -> Option<Skip> {
+            match case {
+                "collecting_unknown_ids_is_no_news" => {
+                    Some(Skip::new("Held knows that calls of another process will never answer"))
+                }
+                "a_peer_that_never_answers_can_be_left" => {
+                    Some(Skip::new("Held takes a call for accepted that is not refused at once"))
+                }
+                _ => None,
+            }
+        }
+    }
+
+    falco_testkit::conformance_tests!(Submitting);
+}

@@ -1,0 +1,75 @@
+//! What only this provider does, and what no HTTP fake can say.
+
+use falco_core::{Deployable, ErrorKind, FunctionErrorKind, Invocation, Payload, Platform};
+use falco_openfaas::{OpenFaas, OpenFaasConfig};
+use falco_testkit::{RawPeer, Script, Step};
+
+use crate::fake::Fake;
+use crate::watchdog::Functions;
+
+/// A platform whose gateway answers the call after `connect` so, and the error of that call.
+async fn invoked(script: Script) -> falco_core::Result<falco_core::Activation> {
+    let peer = RawPeer::start([reply("200 OK", "", "{}"), script]).await.unwrap();
+    let platform = OpenFaas::connect(OpenFaasConfig::new(&peer.url(), "image").unwrap()).await;
+    let runtime = "python:3".parse().unwrap();
+    let deployment = falco_core::Deployment::new("openfaas", "f", "f", runtime);
+    let invocation = Invocation::new("run", "stage", "1", Payload::empty());
+    platform.unwrap().invoke(&deployment, &invocation).await
+}
+
+fn reply(status: &str, headers: &str, body: &str) -> Script {
+    let head = format!("HTTP/1.1 {status}\r\n{headers}content-length: {}\r\n\r\n", body.len());
+    Script::new([Step::Read, Step::Send(format!("{head}{body}").into_bytes())])
+}
+
+#[tokio::test]
+async fn a_500_of_the_provider_is_no_failure_of_the_function() {
+    let internal = "x-openfaas-internal: proxy\r\nx-call-id: 1\r\n";
+    let body = "Can't reach service for: f.";
+    let error = invoked(reply("500 Internal Server Error", internal, body)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    assert!(error.may_have_run() && error.is_retryable(), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_500_of_the_watchdog_is_one() {
+    for (body, status) in [("exit status 7\nout", Some(7)), ("signal: killed\n", None)] {
+        let script = reply("500 Internal Server Error", "x-call-id: 1\r\n", body);
+        let error = invoked(script).await.unwrap().outcome.unwrap_err();
+        assert_eq!((error.kind, error.exit_status), (FunctionErrorKind::Crashed, status));
+    }
+}
+
+#[tokio::test]
+async fn an_instance_that_did_not_start_in_time_is_unavailable_and_did_not_run() {
+    // The gateway gives up on scaling from zero by writing nothing (`scaling.go` in openfaas/faas).
+    let error = invoked(reply("200 OK", "", "")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    assert!(error.is_retryable() && !error.may_have_run(), "{error:?}");
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_leaves_it_open_whether_the_function_ran() {
+    for script in [Script::reset_after_reading(), Script::proxied_html("502 Bad Gateway")] {
+        let error = invoked(script).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+        assert!(error.may_have_run(), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_the_gateway_would_refuse_is_refused_before_it_is_sent() {
+    let fake = Fake::start(Functions::Emulated).await;
+    let platform = OpenFaas::connect(fake.config()).await.unwrap();
+    let function = Deployable::from_source("f", "python:3".parse().unwrap(), "x = 1");
+    for (wrong, kind) in [
+        (function.clone().with_name("Not_DNS"), ErrorKind::InvalidInput),
+        (function.clone().with_env("fprocess", "sh"), ErrorKind::InvalidInput),
+        (function.clone().with_env("FALCO_CODE", "x"), ErrorKind::InvalidInput),
+    ] {
+        let error = platform.deploy(&wrong).await.unwrap_err();
+        assert_eq!(error.kind(), kind, "{error}");
+        assert!(error.hint().is_some(), "{error}");
+        assert!(fake.specification(&wrong.name).is_none(), "{error}");
+    }
+}

@@ -1,0 +1,7 @@
+//! What the platform has to do, and how it speaks to its gateway.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod conformance;
+mod fake;
+mod faults;
+mod watchdog;

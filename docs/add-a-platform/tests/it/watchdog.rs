@@ -1,0 +1,119 @@
+//! OpenFaaS's classic watchdog, which starts a process for each request, and a stand-in without processes.
+
+use std::process::Stdio;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use falco_core::{Code, Environment};
+use falco_testkit::fixture::{Ending, Fixture};
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+use tokio::time::Instant;
+
+/// What runs the functions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Functions {
+    /// A process for each request, as in the real watchdog.
+    Processes,
+    /// The suite's function in Rust: a thousand calls in no time, and no Python needed.
+    Emulated,
+}
+
+pub(crate) async fn run(functions: Functions, specification: &Value, body: &Bytes) -> Response {
+    let env = &specification["envVars"];
+    let limit = env["exec_timeout"]
+        .as_str()
+        .map(|text| Duration::from_millis(text.strip_suffix("ms").unwrap().parse().unwrap()));
+    let begun = Instant::now();
+    let answer = async {
+        match functions {
+            Functions::Processes => process(specification, body).await,
+            Functions::Emulated => emulated(env, body).await,
+        }
+    };
+    // Zero switches it off.
+    match tokio::time::timeout(limit.unwrap_or(Duration::MAX), answer).await {
+        Err(_) => (StatusCode::REQUEST_TIMEOUT, "Killed process.\n").into_response(),
+        Ok(Err(text)) => (StatusCode::INTERNAL_SERVER_ERROR, text).into_response(),
+        Ok(Ok(out)) => {
+            let duration = format!("{:.6}", begun.elapsed().as_secs_f64());
+            ([("x-duration-seconds", duration)], out).into_response()
+        }
+    }
+}
+
+async fn process(specification: &Value, body: &Bytes) -> Result<Vec<u8>, String> {
+    let command = specification["envProcess"].as_str().unwrap();
+    let mut parts = command.split(' ');
+    let program = if parts.next() == Some("python3") { python() } else { panic!("{command}") };
+    let mut child = Command::new(program);
+    child.args(parts).env_clear().kill_on_drop(true);
+    for (name, value) in specification["envVars"].as_object().unwrap() {
+        child.env(name, value.as_str().unwrap());
+    }
+    child.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = child.spawn().map_err(|error| error.to_string())?;
+    let mut stdin = child.stdin.take().unwrap();
+    let body = body.clone();
+    tokio::spawn(async move { stdin.write_all(&body).await });
+    let output = child.wait_with_output().await.map_err(|error| error.to_string())?;
+    match output.status.code() {
+        Some(0) => Ok(output.stdout),
+        Some(status) => Err(format!("exit status {status}\n")),
+        None => Err("signal: killed\n".to_owned()),
+    }
+}
+
+/// The interpreter's own path: what is on PATH may be a script that needs the environment which functions lack.
+fn python() -> &'static str {
+    static PYTHON: OnceLock<String> = OnceLock::new();
+    PYTHON.get_or_init(|| {
+        let ask = ["-c", "import sys; print(sys.executable)"];
+        let output = std::process::Command::new("python3").args(ask).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    })
+}
+
+/// Whether there is a Python here.
+pub(crate) fn has_python() -> bool {
+    let version = std::process::Command::new("python3").arg("--version").output();
+    version.is_ok_and(|output| output.status.success())
+}
+
+async fn emulated(env: &Value, body: &Bytes) -> Result<Vec<u8>, String> {
+    let text = |name: &str| env[name].as_str().unwrap_or_default();
+    let zip = base64::engine::general_purpose::STANDARD.decode(text("FALCO_CODE")).unwrap();
+    let archive = falco_package::Archive::from_zip(&zip).unwrap();
+    let mut sources = archive.files().map(|(_, file)| String::from_utf8_lossy(&file.content));
+    let fixture = sources.find_map(|source| Fixture::of_code(&Code::Source(source.into())));
+    let args: Value = serde_json::from_slice(body).unwrap();
+    let version = text("FALCO_VERSION");
+    if args.is_null() {
+        return Ok(json!({"version": version}).to_string().into_bytes());
+    }
+    let variables = env.as_object().unwrap().iter();
+    let variables: Environment =
+        variables.map(|(name, value)| (name.as_str(), value.as_str().unwrap())).collect();
+    let response =
+        fixture.expect("it is the fixture").respond(text("FALCO_ENTRY_POINT"), &args, &variables);
+    tokio::time::sleep(response.sleep).await;
+    let failed = |kind: &str, error_type: &str, message: &str| {
+        json!({"version": version, "error":
+            {"kind": kind, "type": error_type, "message": message, "trace": ""}})
+    };
+    let told = match response.ending {
+        Ending::Returned(result) if result.is_object() => {
+            json!({"version": version, "result": result})
+        }
+        Ending::Returned(_) => failed("bad_result", "TypeError", "not an object"),
+        Ending::Raised { error_type, message } => failed("raised", &error_type, &message),
+        Ending::NotLoaded => failed("initialization", "SyntaxError", "invalid syntax"),
+        Ending::Exited(status) => return Err(format!("exit status {status}\n")),
+    };
+    Ok(told.to_string().into_bytes())
+}
