@@ -13,6 +13,7 @@ mod metadata;
 mod new_platform;
 mod package;
 mod shell;
+mod snippets;
 mod test;
 mod typos;
 

@@ -44,6 +44,10 @@ pub(crate) fn activation(reply: &Reply) -> Result<Activation> {
             activation.execution = duration(reply);
             Ok(activation)
         }
+        // The process has ended well, and said nothing. Without the watchdog's header, it is the gateway that said nothing.
+        StatusCode::OK if reply.header("x-duration-seconds").is_some() => {
+            failed(reply, FunctionErrorKind::Crashed, Some(0))
+        }
         // The watchdog has killed it (`handler.go` in classic-watchdog).
         StatusCode::REQUEST_TIMEOUT => failed(reply, FunctionErrorKind::Timeout, None),
         StatusCode::INTERNAL_SERVER_ERROR if !of_the_provider => {
