@@ -105,7 +105,10 @@ impl Fault {
             .or(said.code)
             .map(|code| plain_code(&code).to_owned())
             .unwrap_or_default();
-        let message = said.message.unwrap_or_else(|| excerpt(&reply.body));
+        let mut message = said.message.unwrap_or_else(|| excerpt(&reply.body));
+        if let Some(region) = reply.header("x-amz-bucket-region") {
+            message = format!("{message} The bucket is in {region}.");
+        }
         let request_id = ["x-amzn-requestid", "x-amz-request-id"]
             .into_iter()
             .find_map(|name| reply.header(name))

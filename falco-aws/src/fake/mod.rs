@@ -243,6 +243,11 @@ impl FakeAws {
         world.scripted.entry(operation.to_owned()).or_default().push_back(reply);
     }
 
+    /// Forgets the replies that were scripted and not given yet.
+    pub fn forget_scripts(&self) {
+        lock(&self.shared.world).scripted.clear();
+    }
+
     /// Puts a message into a queue.
     pub fn push_message(&self, queue: &str, body: impl Into<String>) {
         lock(&self.shared.world).push_message(queue, body.into());

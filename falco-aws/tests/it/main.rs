@@ -14,6 +14,7 @@ mod artefact;
 mod configuration;
 mod conformance;
 mod cost;
+mod errors;
 mod faults;
 mod naive;
 mod partial;

@@ -70,7 +70,9 @@ impl Fault {
             | "EFSMountFailureException"
             | "EFSIOException"
             | "RecursiveInvocationException" => Kind::Other,
-            "SnapStartTimeoutException" | "EFSMountTimeoutException" => Kind::Timeout,
+            "SnapStartTimeoutException"
+            | "EFSMountTimeoutException"
+            | "EFSMountConnectivityException" => Kind::Timeout,
             _ => match self.status {
                 401 => Kind::Unauthorized,
                 403 => Kind::Forbidden,
@@ -104,7 +106,7 @@ impl Fault {
 
     /// Whether an invocation may have run although it was answered with this.
     pub(super) fn may_have_run(&self) -> bool {
-        const BEFORE_RUNNING: [&str; 8] = [
+        const BEFORE_RUNNING: [&str; 9] = [
             "EC2ThrottledException",
             "EC2UnexpectedException",
             "ResourceNotReadyException",
@@ -113,6 +115,7 @@ impl Fault {
             "SubnetIPAddressLimitReachedException",
             "SnapStartTimeoutException",
             "EFSMountTimeoutException",
+            "EFSMountConnectivityException",
         ];
         let open = matches!(
             self.kind(),
@@ -140,13 +143,35 @@ impl Fault {
                 }
                 _ => "lower the rate, or add congestion control",
             },
-            (ErrorKind::Unauthorized, "RequestTimeTooSkewed" | "RequestExpired") => {
-                "set this machine's clock"
-            }
+            (ErrorKind::Unauthorized, _) if self.is_about_time() => "set this machine's clock",
             (ErrorKind::Unauthorized, _) => {
                 "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, or the profile"
             }
+            (
+                _,
+                "KMSAccessDeniedException"
+                | "KMSDisabledException"
+                | "KMSNotFoundException"
+                | "KMSInvalidStateException",
+            ) => "look at the KMS key of the function, and whether the execution role may use it",
+            (_, "EC2AccessDeniedException") => {
+                "allow the execution role to make the network interfaces of the function's VPC"
+            }
             (ErrorKind::Forbidden, _) => "allow the action that is named in a policy of the caller",
+            (ErrorKind::PayloadTooLarge, _) if self.is_invocation() => {
+                "pass long data by reference, such as an object in S3"
+            }
+            (ErrorKind::PayloadTooLarge, _) => {
+                "name a bucket in the same region (FALCO_AWS_BUCKET) to upload through"
+            }
+            (_, "ServiceQuotaExceededException") => "ask AWS for a higher quota",
+            (_, "LimitExceeded") => {
+                "remove roles that are not used any more, or pass one role for all functions (--role, FALCO_AWS_ROLE)"
+            }
+            (_, "NoSuchBucket") => "name a bucket that is there (FALCO_AWS_BUCKET)",
+            (_, "RecursiveInvocationException") => {
+                "the function sets off itself: look at what it writes to and what triggers it"
+            }
             (_, "CodeStorageExceededException") => {
                 "remove functions or versions that are not used any more"
             }
