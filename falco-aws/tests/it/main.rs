@@ -18,5 +18,6 @@ mod errors;
 mod faults;
 mod naive;
 mod partial;
+mod requests;
 mod secrets;
 mod support;
