@@ -9,7 +9,7 @@ use super::world::World;
 
 /// A line that a function's process wrote to stdout, as an entry.
 pub(super) fn store(world: &World, service: &str, line: &str) {
-    let now = jiff::Timestamp::try_from(std::time::SystemTime::now()).unwrap();
+    let now = humantime::format_rfc3339_nanos(std::time::SystemTime::now());
     let mut entry = json!({
         "timestamp": now.to_string(),
         "logName": "projects/fake-project/logs/run.googleapis.com%2Fstdout",

@@ -2,9 +2,11 @@
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use rustls_pki_types::SubjectPublicKeyInfoDer;
+use rustls_pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
 
 use super::reply::{self, Reply};
@@ -33,22 +35,10 @@ pub(super) fn grant(world: &World, seen: &Seen) -> Reply {
         }
         Some("refresh_token") => refused("Token has been expired or revoked."),
         Some("urn:ietf:params:oauth:grant-type:jwt-bearer") => {
-            let mut rules = Validation::new(Algorithm::RS256);
-            rules.set_audience(&[
-                format!("{}/token", world.url()),
-                "https://oauth2.googleapis.com/token".into(),
-            ]);
-            let key = DecodingKey::from_rsa_pem(PUBLIC_KEY.as_bytes()).unwrap();
             let assertion = field("assertion").unwrap_or_default();
-            match jsonwebtoken::decode::<Value>(assertion.as_bytes(), &key, &rules) {
-                Ok(token) if token.claims["iss"] != ACCOUNT => refused("Invalid issuer."),
-                Ok(token) => match token.claims["target_audience"].as_str() {
-                    Some(audience) => {
-                        reply::ok(&json!({"id_token": id_token(world, ACCOUNT, audience)}))
-                    }
-                    None => reply::ok(&access(world, ACCOUNT)),
-                },
-                Err(_) => refused("Invalid JWT Signature."),
+            match signed_claims(&assertion) {
+                Some(claims) => answer(world, &claims).unwrap_or_else(|why| refused(why)),
+                None => refused("Invalid JWT Signature."),
             }
         }
         _ => reply::with(
@@ -57,6 +47,44 @@ pub(super) fn grant(world: &World, seen: &Seen) -> Reply {
             json!({"error": "unsupported_grant_type"}).to_string(),
         ),
     }
+}
+
+/// The claims of a JWT that our key has signed.
+fn signed_claims(jwt: &str) -> Option<Value> {
+    let (message, signature) = jwt.rsplit_once('.')?;
+    let (header, claims) = message.split_once('.')?;
+    let part = |text: &str| URL_SAFE_NO_PAD.decode(text).ok();
+    let json = |text: &str| serde_json::from_slice::<Value>(&part(text)?).ok();
+    if json(header)?["alg"] != "RS256" {
+        return None;
+    }
+    let key = SubjectPublicKeyInfoDer::from_pem_slice(PUBLIC_KEY.as_bytes()).unwrap();
+    let key = UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, key.as_ref());
+    key.verify(message.as_bytes(), &part(signature)?).ok()?;
+    json(claims)
+}
+
+/// What Google grants for an assertion, or why it grants nothing.
+fn answer(world: &World, claims: &Value) -> Result<Reply, &'static str> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let (issued, expires) = (claims["iat"].as_u64(), claims["exp"].as_u64());
+    let is_short_lived = issued.zip(expires).is_some_and(|(issued, expires)| {
+        issued.abs_diff(now) < 300 && (now..=issued + 3600).contains(&expires)
+    });
+    if claims["iss"] != ACCOUNT {
+        return Err("Invalid issuer.");
+    }
+    if claims["aud"] != format!("{}/token", world.url()) {
+        return Err("Invalid JWT: the audience is another.");
+    }
+    if !is_short_lived {
+        return Err("Invalid JWT: Token must be a short-lived token (60 minutes).");
+    }
+    Ok(match claims["target_audience"].as_str() {
+        Some(audience) => reply::ok(&json!({"id_token": id_token(world, ACCOUNT, audience)})),
+        None if claims["scope"].is_string() => reply::ok(&access(world, ACCOUNT)),
+        None => return Err("Invalid scope."),
+    })
 }
 
 pub(super) fn metadata(world: &World, seen: &Seen) -> Reply {
@@ -92,7 +120,7 @@ pub(super) fn impersonate(world: &World, seen: &Seen, call: &str) -> Reply {
         ("generateAccessToken", _) => {
             let granted = access(world, email);
             let until = SystemTime::now() + world.state().token_lifetime;
-            let until = jiff::Timestamp::try_from(until).unwrap().to_string();
+            let until = humantime::format_rfc3339(until).to_string();
             reply::ok(&json!({"accessToken": granted["access_token"], "expireTime": until}))
         }
         _ => reply::error(400, "INVALID_ARGUMENT", "Invalid request."),

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
-use falco_core::{ActivationId, ActivationLog, Deployment, Error, LogLine, LogStream, Result};
+use falco_core::{ActivationId, ActivationLog, Deployment, LogLine, LogStream, Result};
 use serde_json::Value;
 
 use super::describe::attribute;
@@ -32,7 +32,7 @@ impl Inner {
             .collect();
         let mut lines: HashMap<String, Vec<LogLine>> = HashMap::new();
         for batch in ours.chunks(BATCH) {
-            let filter = self.filter(service, batch)?;
+            let filter = self.filter(service, batch);
             let entries = self.api.list_entries(self.id_of(deployment), &filter).await;
             for entry in entries.map_err(|e| e.with_function(&deployment.name))? {
                 let Some(id) = entry.labels.get("falco_activation") else { continue };
@@ -46,19 +46,17 @@ impl Inner {
         Ok(activations.iter().filter_map(log).collect())
     }
 
-    fn filter(&self, service: &str, batch: &[(&str, SystemTime)]) -> Result<String> {
+    fn filter(&self, service: &str, batch: &[(&str, SystemTime)]) -> String {
         let first = batch.iter().map(|(_, at)| *at).min().unwrap_or(SystemTime::UNIX_EPOCH);
         let since = first.checked_sub(SKEW).unwrap_or(SystemTime::UNIX_EPOCH);
-        let since = jiff::Timestamp::try_from(since).map_err(|e| {
-            Error::invalid_input("an activation's time is out of range").with_source(&e)
-        })?;
+        let since = humantime::format_rfc3339_seconds(since);
         let ids: Vec<String> = batch.iter().map(|(id, _)| format!("\"{id}\"")).collect();
-        Ok(format!(
+        format!(
             "resource.type=\"cloud_run_revision\" AND resource.labels.service_name=\"{service}\" \
              AND resource.labels.location=\"{}\" AND timestamp>=\"{since}\" AND labels.falco_activation=({})",
             self.api.location,
             ids.join(" OR "),
-        ))
+        )
     }
 }
 
@@ -77,7 +75,6 @@ fn line(entry: &Entry) -> LogLine {
         Some("stderr") => Some(LogStream::Stderr),
         _ => None,
     };
-    let at = entry.timestamp.parse::<jiff::Timestamp>().ok();
-    let at = at.and_then(|at| SystemTime::try_from(at).ok());
+    let at = humantime::parse_rfc3339(&entry.timestamp).ok();
     LogLine { at, stream, text: text.trim_end_matches(['\r', '\n']).to_owned() }
 }

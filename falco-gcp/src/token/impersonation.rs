@@ -102,9 +102,7 @@ impl TokenSource for ImpersonatedSource {
     async fn access_token(&self) -> Result<Token> {
         let body = json!({"scope": [SCOPE], "lifetime": "3600s"});
         let reply: AccessReply = self.generate("generateAccessToken", body).await?;
-        let until = reply.expire_time.parse::<jiff::Timestamp>().ok();
-        let until = until.and_then(|until| SystemTime::try_from(until).ok());
-        let until = until.ok_or_else(|| {
+        let until = humantime::parse_rfc3339(&reply.expire_time).map_err(|_| {
             refused(ErrorKind::Protocol, "the reply to generateAccessToken has no expiry")
         })?;
         let left = until.duration_since(SystemTime::now()).unwrap_or_default();

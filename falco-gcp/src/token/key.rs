@@ -1,13 +1,12 @@
 //! Tokens by a service account's key: a signed assertion, exchanged at the key's token endpoint.
 
-use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
-use falco_core::{Error, Result};
-use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use falco_core::{Error, ErrorKind, Result};
 use serde::Serialize;
 
+use super::signer::{BadKey, Signer};
 use super::{SCOPE, Token, TokenSource, refused, reply};
 use crate::client::Http;
 use crate::config::ServiceAccountKey;
@@ -17,9 +16,10 @@ const GRANT: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 /// The longest that Google grants.
 const LIFETIME: Duration = Duration::from_secs(3600);
 
+#[derive(Debug)]
 pub(super) struct KeySource {
     key: ServiceAccountKey,
-    signer: EncodingKey,
+    signer: Signer,
     http: Http,
 }
 
@@ -38,15 +38,14 @@ struct Claims<'a> {
 
 impl KeySource {
     pub(super) fn new(key: ServiceAccountKey, http: Http) -> Result<Self> {
-        let pem = key.private_key.expose();
-        // The cause is not shown: it might quote the key.
-        let signer = EncodingKey::from_rsa_pem(pem.as_bytes()).map_err(|_| {
-            Error::invalid_input(format!(
-                "the private key of {} is no RSA key in PEM",
-                key.client_email
-            ))
-            .with_platform(crate::NAME)
-            .with_hint("use the JSON key file as Google made it")
+        let signer = Signer::from_pem(key.private_key.expose()).map_err(|bad| {
+            let what = match bad {
+                BadKey::NoPem => "is not in PEM",
+                BadKey::NoRsa => "is no RSA key of 2048 bits or more",
+            };
+            Error::invalid_input(format!("the private key of {} {what}", key.client_email))
+                .with_platform(crate::NAME)
+                .with_hint("use the JSON key file as Google made it")
         })?;
         Ok(Self { key, signer, http })
     }
@@ -61,13 +60,10 @@ impl KeySource {
             scope,
             target_audience: audience,
         };
-        let header =
-            Header { kid: self.key.private_key_id.clone(), ..Header::new(Algorithm::RS256) };
-        let assertion = jsonwebtoken::encode(&header, &claims, &self.signer).map_err(|_| {
-            refused(
-                falco_core::ErrorKind::Unauthorized,
-                format!("the private key of {} cannot sign", self.key.client_email),
-            )
+        let assertion = self.signer.jwt(self.key.private_key_id.as_deref(), &claims);
+        let assertion = assertion.ok_or_else(|| {
+            let email = &self.key.client_email;
+            refused(ErrorKind::Unauthorized, format!("the private key of {email} cannot sign"))
         })?;
         let form = [("grant_type", GRANT), ("assertion", assertion.as_str())];
         let request = self.http.post(self.key.token_uri.clone()).form(&form);
@@ -87,11 +83,5 @@ impl TokenSource for KeySource {
 
     async fn email(&self) -> Result<String> {
         Ok(self.key.client_email.clone())
-    }
-}
-
-impl fmt::Debug for KeySource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("KeySource").field(&self.key).finish()
     }
 }

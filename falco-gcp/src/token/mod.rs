@@ -5,6 +5,7 @@ mod impersonation;
 mod key;
 mod metadata;
 mod reply;
+mod signer;
 mod user;
 
 use std::fmt;
