@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use falco_core::{Deployable, Deployment, Invocation, Payload, Platform};
-use falco_gcp::Gcp;
-use falco_gcp::fake::{Fake, Seen};
+use falco_gcp::GcpFunctions;
+use falco_gcp::fake::{FakeGcp, Seen};
 
 use crate::figure::{Figure, Goal};
 use crate::invoking;
@@ -25,8 +25,8 @@ pub(crate) fn run() -> anyhow::Result<Vec<Figure>> {
 }
 
 struct Bench {
-    fake: Fake,
-    platform: Arc<Gcp>,
+    fake: FakeGcp,
+    platform: Arc<GcpFunctions>,
     deployment: Deployment,
     /// A request as the platform sends it, with its token.
     request: Seen,
@@ -34,9 +34,9 @@ struct Bench {
 
 impl Bench {
     async fn start() -> anyhow::Result<Self> {
-        let fake = Fake::start();
+        let fake = FakeGcp::start();
         fake.answer_with(Payload::clone);
-        let platform = Arc::new(Gcp::connect(fake.config()).await?);
+        let platform = Arc::new(GcpFunctions::connect(fake.config().build()?).await?);
         let function =
             Deployable::from_source("noop", "python:3".parse()?, "def main(args): return args");
         let deployment = platform.deploy(&function).await?;

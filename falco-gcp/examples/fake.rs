@@ -8,7 +8,7 @@
 #![allow(clippy::print_stdout, reason = "it is a program")]
 
 fn main() {
-    let fake = falco_gcp::fake::Fake::start();
+    let fake = falco_gcp::fake::FakeGcp::start();
     for (name, value) in fake.environment() {
         println!("{name}={value}");
     }

@@ -12,10 +12,10 @@ mod token;
 pub mod fake;
 
 pub use config::{
-    Access, AuthorizedUser, CloudTasks, Config, Credentials, Endpoints, Polling, ServiceAccountKey,
-    Submission,
+    Access, AuthorizedUser, CloudTasks, Credentials, GcpConfig, GcpConfigBuilder, Polling, Service,
+    ServiceAccountKey, Submission,
 };
-pub use platform::Gcp;
+pub use platform::GcpFunctions;
 pub use price::PriceTable;
 pub use token::{Token, TokenSource};
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use falco_core::AsyncPlatform;
-use falco_gcp::{CloudTasks, Config, Gcp, Submission};
+use falco_gcp::{CloudTasks, GcpConfig, GcpFunctions, Submission};
 
 /// What is not named is read as Google's own tools read it.
 #[derive(Debug, Args)]
@@ -27,16 +27,16 @@ pub(super) struct GcpArguments {
 
 impl GcpArguments {
     pub(super) async fn connect(&self) -> anyhow::Result<Arc<dyn AsyncPlatform>> {
-        let mut config = Config::from_env()?;
+        let mut config = GcpConfig::builder();
         if let Some(project) = &self.project {
-            config = config.with_project(project);
+            config = config.project(project);
         }
         if let Some(location) = &self.location {
-            config = config.with_location(location);
+            config = config.location(location);
         }
         if self.cloud_tasks {
-            config = config.with_submission(Submission::CloudTasks(CloudTasks::default()));
+            config = config.submission(Submission::CloudTasks(CloudTasks::default()));
         }
-        Ok(Arc::new(Gcp::connect(config).await?))
+        Ok(Arc::new(GcpFunctions::connect(config.build_with_env()?).await?))
     }
 }

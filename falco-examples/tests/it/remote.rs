@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use falco_aws::fake::{FAKE_ACCESS_KEY, FAKE_SECRET, FakeAws};
-use falco_gcp::fake::{Fake as FakeGcp, Fault};
+use falco_gcp::fake::{FakeGcp, Fault};
 use falco_openwhisk::fake::{FAKE_AUTH, FakeOpenWhisk, FakeSettings};
 
 use crate::flaky::FlakyProxy;

@@ -21,7 +21,7 @@ pub(crate) use functions::{Function, Operation, Runtime, StorageSource};
 pub(crate) use logging::Entry;
 pub(crate) use tasks::Task;
 
-use crate::config::{Config, Endpoints};
+use crate::config::{Endpoints, GcpConfig};
 use crate::token::TokenCache;
 
 /// The longest reply of an API that is read: a page of a thousand functions or log entries is far below it.
@@ -142,7 +142,7 @@ impl<'a> Call<'a> {
 
 impl Api {
     pub(crate) fn new(
-        config: &Config,
+        config: &GcpConfig,
         http: Http,
         tokens: TokenCache,
         project: String,

@@ -101,6 +101,11 @@ impl Credentials {
         })
     }
 
+    /// The same credentials, used to act as the service account `email`.
+    pub(super) fn impersonating(self, email: String) -> Self {
+        Self::Impersonated { source: Box::new(self), email, delegates: Vec::new() }
+    }
+
     pub(super) fn project(&self) -> Option<&str> {
         match self {
             Self::ServiceAccountKey(key) => key.project_id.as_deref(),

@@ -5,77 +5,100 @@ use reqwest::Url;
 
 use super::invalid;
 
-/// The base URLs of Google's services.
-///
-/// The variables of [`from_vars`](crate::Config::from_vars) set them one by one; [`all_at`](Self::all_at) points
-/// every one of them at a local server.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A service of Google's that Falco uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
-pub struct Endpoints {
+pub enum Service {
     /// Cloud Functions.
-    pub functions: Url,
+    CloudFunctions,
     /// Cloud Run, for the access to functions.
-    pub run: Url,
+    Run,
     /// Cloud Tasks.
-    pub tasks: Url,
+    CloudTasks,
     /// Cloud Storage.
-    pub storage: Url,
+    Storage,
     /// Cloud Logging.
-    pub logging: Url,
+    Logging,
     /// IAM credentials, for impersonation.
-    pub iam_credentials: Url,
+    IamCredentials,
     /// The metadata server, for tokens on Google Cloud.
-    pub metadata: Url,
+    Metadata,
 }
 
-/// The variables of gcloud that override a service's base URL.
-pub(super) const OVERRIDES: [&str; 6] = [
-    "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDFUNCTIONS",
-    "CLOUDSDK_API_ENDPOINT_OVERRIDES_RUN",
-    "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDTASKS",
-    "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE",
-    "CLOUDSDK_API_ENDPOINT_OVERRIDES_LOGGING",
-    "CLOUDSDK_API_ENDPOINT_OVERRIDES_IAMCREDENTIALS",
-];
+impl Service {
+    pub(super) const ALL: [Self; 7] = [
+        Self::CloudFunctions,
+        Self::Run,
+        Self::CloudTasks,
+        Self::Storage,
+        Self::Logging,
+        Self::IamCredentials,
+        Self::Metadata,
+    ];
+
+    /// The variable that overrides its base URL: gcloud's, or for the metadata server that of Google's libraries.
+    fn variable(self) -> &'static str {
+        match self {
+            Self::CloudFunctions => "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDFUNCTIONS",
+            Self::Run => "CLOUDSDK_API_ENDPOINT_OVERRIDES_RUN",
+            Self::CloudTasks => "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDTASKS",
+            Self::Storage => "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE",
+            Self::Logging => "CLOUDSDK_API_ENDPOINT_OVERRIDES_LOGGING",
+            Self::IamCredentials => "CLOUDSDK_API_ENDPOINT_OVERRIDES_IAMCREDENTIALS",
+            Self::Metadata => "GCE_METADATA_HOST",
+        }
+    }
+}
+
+/// The base URLs of Google's services.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Endpoints {
+    pub(crate) functions: Url,
+    pub(crate) run: Url,
+    pub(crate) tasks: Url,
+    pub(crate) storage: Url,
+    pub(crate) logging: Url,
+    pub(crate) iam_credentials: Url,
+    pub(crate) metadata: Url,
+}
 
 impl Endpoints {
-    /// Every service at `base`, such as `http://127.0.0.1:8080`.
-    ///
-    /// # Errors
-    ///
-    /// `InvalidInput` when `base` is no http or https URL.
-    pub fn all_at(base: &str) -> Result<Self> {
-        let url = parse("endpoint", base)?;
-        Ok(Self {
-            functions: url.clone(),
-            run: url.clone(),
-            tasks: url.clone(),
-            storage: url.clone(),
-            logging: url.clone(),
-            iam_credentials: url.clone(),
-            metadata: url,
-        })
+    pub(super) fn set_all(&mut self, base: Option<&str>) -> Result<()> {
+        let Some(base) = base else { return Ok(()) };
+        let url = parse("the endpoint for all services", base)?;
+        for service in Service::ALL {
+            *self.of(service) = url.clone();
+        }
+        Ok(())
+    }
+
+    pub(super) fn set(&mut self, service: Service, base: &str) -> Result<()> {
+        *self.of(service) = parse(&format!("the endpoint of {service:?}"), base)?;
+        Ok(())
     }
 
     pub(super) fn override_by(&mut self, var: &dyn Fn(&str) -> Option<String>) -> Result<()> {
-        let [functions, run, tasks, storage, logging, iam_credentials] = OVERRIDES;
-        for (name, url) in [
-            (functions, &mut self.functions),
-            (run, &mut self.run),
-            (tasks, &mut self.tasks),
-            (storage, &mut self.storage),
-            (logging, &mut self.logging),
-            (iam_credentials, &mut self.iam_credentials),
-        ] {
-            if let Some(text) = var(name) {
-                *url = parse(name, &text)?;
-            }
-        }
-        if let Some(host) = var("GCE_METADATA_HOST") {
-            let text = if host.contains("://") { host } else { format!("http://{host}") };
-            self.metadata = parse("GCE_METADATA_HOST", &text)?;
+        for service in Service::ALL {
+            let name = service.variable();
+            let Some(text) = var(name) else { continue };
+            // Libraries take host and port only.
+            let is_host = service == Service::Metadata && !text.contains("://");
+            let text = if is_host { format!("http://{text}") } else { text };
+            *self.of(service) = parse(name, &text)?;
         }
         Ok(())
+    }
+
+    fn of(&mut self, service: Service) -> &mut Url {
+        match service {
+            Service::CloudFunctions => &mut self.functions,
+            Service::Run => &mut self.run,
+            Service::CloudTasks => &mut self.tasks,
+            Service::Storage => &mut self.storage,
+            Service::Logging => &mut self.logging,
+            Service::IamCredentials => &mut self.iam_credentials,
+            Service::Metadata => &mut self.metadata,
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use falco_core::{Error, ErrorKind, Result};
 
-use super::{Config, Credentials};
+use super::{Credentials, GcpConfigBuilder};
 
 type Vars<'a> = &'a dyn Fn(&str) -> Option<String>;
 
@@ -13,21 +13,17 @@ const LOCATION: [&str; 3] =
     ["GOOGLE_CLOUD_LOCATION", "GOOGLE_CLOUD_REGION", "CLOUDSDK_FUNCTIONS_REGION"];
 const IMPERSONATE: &str = "CLOUDSDK_AUTH_IMPERSONATE_SERVICE_ACCOUNT";
 
-pub(super) fn read(var: Vars<'_>) -> Result<Config> {
+/// Sets what is not set yet.
+pub(super) fn fill_in(mut config: GcpConfigBuilder, var: Vars<'_>) -> Result<GcpConfigBuilder> {
     let first = |names: &[&str]| names.iter().find_map(|name| var(name));
-    let mut config = Config::new(credentials(var)?);
-    if let Some(project) = first(&PROJECT) {
-        config.project = Some(project);
+    if config.credentials.is_none() {
+        config.credentials = Some(credentials(var)?);
     }
-    config.location = first(&LOCATION);
-    if let Some(quota) = var("GOOGLE_CLOUD_QUOTA_PROJECT") {
-        config.quota_project = Some(quota);
-    }
+    config.project = config.project.or_else(|| first(&PROJECT));
+    config.location = config.location.or_else(|| first(&LOCATION));
+    config.quota_project = config.quota_project.or_else(|| var("GOOGLE_CLOUD_QUOTA_PROJECT"));
+    config.impersonate = config.impersonate.or_else(|| var(IMPERSONATE));
     config.endpoints.override_by(var)?;
-    if let Some(email) = var(IMPERSONATE) {
-        config = config.impersonating(email);
-    }
-    config.validate()?;
     Ok(config)
 }
 
@@ -67,13 +63,14 @@ fn gcloud_directory(var: Vars<'_>) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::GcpConfig;
     use super::*;
 
     const KEY: &str = r#"{"type":"service_account","client_email":"e@p","private_key":"marked-secret",
                           "project_id":"of-the-key"}"#;
 
-    fn read_vars(vars: &[(&str, &str)]) -> Result<Config> {
-        Config::from_vars(|name| {
+    fn read_vars(vars: &[(&str, &str)]) -> Result<GcpConfig> {
+        GcpConfig::builder().build_with(&|name| {
             vars.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
         })
     }

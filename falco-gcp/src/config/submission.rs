@@ -12,7 +12,7 @@ use super::{check_segment, invalid};
 ///
 /// | | calls held open | [`CloudTasks`](Self::CloudTasks) |
 /// |---|---|---|
-/// | how | `falco_layers::Held` around [`Gcp`](crate::Gcp) | a queue calls, the function stores its result |
+/// | how | `falco_layers::Held` around [`GcpFunctions`](crate::GcpFunctions) | a queue calls, the function stores its result |
 /// | the client may go away | no | yes, another process collects |
 /// | argument and result | 32 MiB each | 72 KiB, and 32 MiB |
 /// | longest run | 3,570 seconds | 1,770 seconds |

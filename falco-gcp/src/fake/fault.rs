@@ -5,9 +5,9 @@
 /// # Examples
 ///
 /// ```
-/// use falco_gcp::fake::{Fake, Fault};
+/// use falco_gcp::fake::{FakeGcp, Fault};
 ///
-/// let fake = Fake::start();
+/// let fake = FakeGcp::start();
 /// // Three per cent of all invocations find no instance.
 /// fake.inject(Fault::answer("POST /run/", 429, "Rate exceeded.").share(0.03));
 /// ```

@@ -12,12 +12,12 @@
 //!
 //! ```
 //! use falco_core::{Deployable, Invocation, Payload, Platform};
-//! use falco_gcp::{Gcp, fake::Fake};
+//! use falco_gcp::{GcpFunctions, fake::FakeGcp};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> falco_core::Result<()> {
-//! let fake = Fake::start();
-//! let platform = Gcp::connect(fake.config()).await?;
+//! let fake = FakeGcp::start();
+//! let platform = GcpFunctions::connect(fake.config().build()?).await?;
 //! let source = "def main(args):\n    return {'greeting': 'Hello ' + args['name']}\n";
 //! let hello = Deployable::from_source("hello", "python:3".parse()?, source);
 //! let deployment = platform.deploy(&hello).await?;
@@ -61,7 +61,7 @@ use falco_core::Payload;
 pub use fault::Fault;
 pub use server::Seen;
 
-use crate::config::{Config, Credentials, Endpoints, Polling, ServiceAccountKey};
+use crate::config::{Credentials, GcpConfig, GcpConfigBuilder, Polling};
 use server::Server;
 use world::World;
 
@@ -77,13 +77,13 @@ const PRIVATE_KEY: &str = include_str!("private_key.pem");
 
 /// A fake of Google Cloud. Dropped, it ends with every process that it has started.
 #[derive(Debug)]
-pub struct Fake {
+pub struct FakeGcp {
     world: Arc<World>,
     server: Server,
     home: tempfile::TempDir,
 }
 
-impl Fake {
+impl FakeGcp {
     /// Starts it on a port of its own, with a thread of its own.
     ///
     /// # Panics
@@ -101,13 +101,13 @@ impl Fake {
     }
 
     /// A configuration with a key that it accepts, and with waits of milliseconds.
-    pub fn config(&self) -> Config {
-        let key = ServiceAccountKey::from_json(&self.key()).unwrap();
-        Config::new(Credentials::ServiceAccountKey(key))
-            .with_location(LOCATION)
-            .with_endpoints(Endpoints::all_at(self.url()).unwrap())
-            .with_polling(Polling::every(Duration::from_millis(10)))
-            .with_http(falco_http::ClientConfig::new("falco-gcp/test").with_plain_http_only(true))
+    pub fn config(&self) -> GcpConfigBuilder {
+        GcpConfig::builder()
+            .credentials(Credentials::from_json(&self.key()).unwrap())
+            .location(LOCATION)
+            .endpoint_for_all(self.url())
+            .polling(Polling::every(Duration::from_millis(10)))
+            .http(falco_http::ClientConfig::new("falco-gcp/test").with_plain_http_only(true))
     }
 
     /// The key file of [`ACCOUNT`], as Google writes it.
@@ -123,7 +123,7 @@ impl Fake {
         .to_string()
     }
 
-    /// The variables that make any program with [`Config::from_env`] use it.
+    /// The variables that make any program with [`GcpConfig::from_env`] use it.
     pub fn environment(&self) -> Vec<(&'static str, String)> {
         let file: PathBuf = self.home.path().join("key.json");
         std::fs::write(&file, self.key()).unwrap();

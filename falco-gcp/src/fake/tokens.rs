@@ -37,7 +37,7 @@ pub(super) fn grant(world: &World, seen: &Seen) -> Reply {
         Some("urn:ietf:params:oauth:grant-type:jwt-bearer") => {
             let assertion = field("assertion").unwrap_or_default();
             match signed_claims(&assertion) {
-                Some(claims) => answer(world, &claims).unwrap_or_else(|why| refused(why)),
+                Some(claims) => answer(world, &claims).unwrap_or_else(refused),
                 None => refused("Invalid JWT Signature."),
             }
         }

@@ -26,7 +26,7 @@ use falco_core::{
 use falco_http::Client;
 
 use crate::client::{Api, Http};
-use crate::config::{Access, Config, Credentials, Polling, Submission, check_segment};
+use crate::config::{Access, Credentials, GcpConfig, Polling, Submission, check_segment};
 use crate::price::PriceTable;
 use crate::token::{self, Metadata, TokenCache};
 use leftovers::Leftovers;
@@ -42,10 +42,10 @@ const MAX_BODY: u64 = 32 << 20;
 ///
 /// ```no_run
 /// use falco_core::{Deployable, Invocation, Payload, Platform};
-/// use falco_gcp::{Config, Gcp};
+/// use falco_gcp::{GcpConfig, GcpFunctions};
 ///
 /// # async fn example() -> falco_core::Result<()> {
-/// let platform = Gcp::connect(Config::from_env()?).await?;
+/// let platform = GcpFunctions::connect(GcpConfig::from_env()?).await?;
 /// let source = "def main(args):\n    return {'greeting': 'Hello ' + args['name']}\n";
 /// let hello = Deployable::from_source("hello", "python:3".parse()?, source);
 /// let deployment = platform.deploy(&hello).await?;
@@ -55,7 +55,7 @@ const MAX_BODY: u64 = 32 << 20;
 /// # }
 /// ```
 #[derive(Clone, Debug)]
-pub struct Gcp(Arc<Inner>);
+pub struct GcpFunctions(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -73,7 +73,7 @@ struct Inner {
     leftovers: Leftovers,
 }
 
-impl Gcp {
+impl GcpFunctions {
     /// Connects: finds out project and location where the configuration leaves them to the metadata server, and which
     /// runtimes can be deployed there.
     ///
@@ -81,8 +81,7 @@ impl Gcp {
     ///
     /// `InvalidInput` that names a setting which is missing or wrong; `Unauthorized` when the credentials are refused;
     /// else as Google answers.
-    pub async fn connect(config: Config) -> Result<Self> {
-        config.validate()?;
+    pub async fn connect(config: GcpConfig) -> Result<Self> {
         let blame = |e: Error| e.with_platform(crate::NAME).with_operation("connect");
         let endpoints = &config.endpoints;
         let is_plain =
@@ -143,12 +142,12 @@ impl Gcp {
 }
 
 /// Project and location: as configured, or as the metadata server tells when the credentials are its own.
-async fn place(config: &Config, http: &Http) -> Result<(String, String)> {
+async fn place(config: &GcpConfig, http: &Http) -> Result<(String, String)> {
     let missing = |setting: &str, variables: &str| {
         Error::invalid_input(format!("no {setting} is set"))
             .with_platform(crate::NAME)
             .with_operation("connect")
-            .with_hint(format!("set --{setting}, {variables}, or Config::with_{setting}"))
+            .with_hint(format!("set --{setting}, {variables}, or GcpConfigBuilder::{setting}"))
     };
     let metadata = matches!(config.credentials, Credentials::Metadata)
         .then(|| Metadata::new(config.endpoints.metadata.clone(), http.clone()));
@@ -184,7 +183,7 @@ impl Inner {
                 .with_platform(crate::NAME)
                 .with_operation(operation)
                 .with_hint(
-                    "set Config::with_submission to Cloud Tasks, wrap the platform in falco_layers::Held, or use an \
+                    "set GcpConfigBuilder::submission to Cloud Tasks, wrap the platform in falco_layers::Held, or use an \
                      executor that invokes",
                 )
         })
@@ -201,7 +200,7 @@ impl Inner {
 }
 
 #[async_trait]
-impl Platform for Gcp {
+impl Platform for GcpFunctions {
     fn name(&self) -> &str {
         crate::NAME
     }
@@ -238,7 +237,7 @@ impl Platform for Gcp {
 }
 
 #[async_trait]
-impl AsyncPlatform for Gcp {
+impl AsyncPlatform for GcpFunctions {
     async fn submit(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Pending> {
         self.0.submit(deployment, invocation).await
     }

@@ -41,7 +41,7 @@ const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
 ///
 /// ```
 /// use falco_core::{Result, async_trait};
-/// use falco_gcp::{Config, Credentials, Token, TokenSource};
+/// use falco_gcp::{Credentials, GcpConfig, Token, TokenSource};
 /// use std::{sync::Arc, time::Duration};
 ///
 /// #[derive(Debug)]
@@ -60,8 +60,9 @@ const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
 ///     }
 /// }
 ///
-/// let config = Config::new(Credentials::Source(Arc::new(Fixed))).with_project("p").with_location("us-central1");
-/// # let _ = config;
+/// let source = Credentials::Source(Arc::new(Fixed));
+/// let config = GcpConfig::builder().credentials(source).project("p").location("us-central1").build()?;
+/// # Ok::<(), falco_core::Error>(())
 /// ```
 #[async_trait]
 pub trait TokenSource: fmt::Debug + Send + Sync + 'static {

@@ -49,7 +49,7 @@ fn no_id_token() -> Error {
         "a person's credentials cannot mint the ID token that a private function demands",
     )
     .with_hint(
-        "impersonate a service account (CLOUDSDK_AUTH_IMPERSONATE_SERVICE_ACCOUNT or Config::impersonating), \
+        "impersonate a service account (CLOUDSDK_AUTH_IMPERSONATE_SERVICE_ACCOUNT or GcpConfigBuilder::impersonate), \
          use a service account's key, or deploy with Access::Public",
     )
 }

@@ -6,8 +6,8 @@ use falco_core::{
     Activation, AsyncPlatform, Deployable, Deployment, FunctionErrorKind, LogStream, Platform,
     Scaling,
 };
-use falco_gcp::Gcp;
-use falco_gcp::fake::Fake;
+use falco_gcp::GcpFunctions;
+use falco_gcp::fake::FakeGcp;
 use falco_package::Archive;
 use serde_json::{Value, json};
 
@@ -45,12 +45,12 @@ fn native(name: &str) -> Deployable {
     Deployable::from_archive(name, "native".parse().unwrap(), zip)
 }
 
-async fn call(platform: &Gcp, deployment: &Deployment, args: Value) -> Activation {
+async fn call(platform: &GcpFunctions, deployment: &Deployment, args: Value) -> Activation {
     platform.invoke(deployment, &invocation(&args)).await.unwrap()
 }
 
 async fn log(
-    platform: &Gcp,
+    platform: &GcpFunctions,
     deployment: &Deployment,
     activation: &Activation,
     lines: usize,
@@ -67,7 +67,7 @@ async fn log(
 
 #[tokio::test]
 async fn a_native_executable_is_kept_warm_and_told_apart_in_all_its_ends() {
-    let fake = Fake::start();
+    let fake = FakeGcp::start();
     let platform = connect(fake.config()).await;
     let deployment = platform.deploy(&native("native")).await.unwrap();
     let value = json!({"nested": [{"größe": "世界 🦅"}, null, 1.5]});
@@ -114,7 +114,7 @@ async fn a_native_executable_is_kept_warm_and_told_apart_in_all_its_ends() {
 
 #[tokio::test]
 async fn a_result_over_the_limit_is_the_functions_fault_and_one_below_arrives() {
-    let fake = Fake::start();
+    let fake = FakeGcp::start();
     let platform = connect(fake.config()).await;
     let big = "def main(args):\n    return {'x': 'y' * args['n']}\n";
     let node = "function main(args) { return { x: 'y'.repeat(args.n) }; }\n";
@@ -133,7 +133,7 @@ async fn a_result_over_the_limit_is_the_functions_fault_and_one_below_arrives() 
 
 #[tokio::test]
 async fn python_functions_may_exit_read_start_processes_and_print_bytes() {
-    let fake = Fake::start();
+    let fake = FakeGcp::start();
     let platform = connect(fake.config()).await;
     let source = r#"
 import os, subprocess, sys
@@ -172,7 +172,7 @@ def main(args):
 
 #[tokio::test]
 async fn node_functions_may_be_packages_and_fail_in_every_way() {
-    let fake = Fake::start();
+    let fake = FakeGcp::start();
     let platform = connect(fake.config()).await;
     let zip = Archive::new()
         .with_file("package.json", r#"{"main":"lib/start.js","dependencies":{}}"#)

@@ -4,19 +4,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use falco_core::{AsyncPlatform, RuntimeName, async_trait};
-use falco_gcp::fake::{self, Fake};
-use falco_gcp::{CloudTasks, Config, Gcp, Polling, Submission};
+use falco_gcp::fake::{self, FakeGcp};
+use falco_gcp::{CloudTasks, GcpConfigBuilder, GcpFunctions, Polling, Submission};
 use falco_testkit::conformance::{Fault, Harness, Skip};
 
 struct Google {
-    fake: Fake,
-    platform: Arc<Gcp>,
+    fake: FakeGcp,
+    platform: Arc<GcpFunctions>,
 }
 
 impl Google {
-    async fn start(configure: fn(Config) -> Config) -> Self {
-        let fake = Fake::start();
-        let platform = Arc::new(Gcp::connect(configure(fake.config())).await.unwrap());
+    async fn start(configure: fn(GcpConfigBuilder) -> GcpConfigBuilder) -> Self {
+        let fake = FakeGcp::start();
+        let platform = Arc::new(
+            GcpFunctions::connect(configure(fake.config()).build().unwrap()).await.unwrap(),
+        );
         Self { fake, platform }
     }
 
@@ -97,13 +99,11 @@ mod tasks {
     #[async_trait]
     impl Harness for Tasks {
         async fn start() -> Self {
-            let tasks = |config: Config| {
+            let tasks = |config: GcpConfigBuilder| {
                 // Listing a thousand results every few milliseconds would keep a slow machine from making them.
                 let mut polling = Polling::every(Duration::from_millis(10));
                 polling.results = Duration::from_millis(200);
-                config
-                    .with_polling(polling)
-                    .with_submission(Submission::CloudTasks(CloudTasks::default()))
+                config.polling(polling).submission(Submission::CloudTasks(CloudTasks::default()))
             };
             Self(Google::start(tasks).await)
         }

@@ -1,16 +1,19 @@
 //! Every way to be somebody, against token endpoints that check signatures and audiences.
 
+use std::time::Duration;
+
 use falco_core::{ErrorKind, Platform};
-use falco_gcp::fake::{Fake, Fault, LOCATION, PROJECT};
-use falco_gcp::{Access, Config, Credentials, Gcp};
+use falco_gcp::fake::{FakeGcp, Fault, LOCATION, PROJECT};
+use falco_gcp::{Access, Credentials, GcpConfig, GcpConfigBuilder, GcpFunctions, Polling};
 use serde_json::json;
 
 use crate::support::{ECHO, connect, echoing, invocation, python};
 
 /// A configuration as a program on this machine would read it.
-fn from_vars(fake: &Fake, more: &[(&str, &str)]) -> falco_core::Result<Config> {
+fn from_vars(fake: &FakeGcp, more: &[(&str, &str)]) -> falco_core::Result<GcpConfig> {
     let known = fake.environment();
-    Config::from_vars(|name| {
+    let polling = Polling::every(Duration::from_millis(5));
+    GcpConfig::builder().polling(polling).build_with(&|name| {
         let more =
             more.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
         more.or_else(|| {
@@ -19,11 +22,8 @@ fn from_vars(fake: &Fake, more: &[(&str, &str)]) -> falco_core::Result<Config> {
     })
 }
 
-async fn deploys_and_invokes(config: Config) -> String {
-    let platform = connect(
-        config.with_polling(falco_gcp::Polling::every(std::time::Duration::from_millis(5))),
-    )
-    .await;
+async fn deploys_and_invokes(config: GcpConfig) -> String {
+    let platform = GcpFunctions::connect(config).await.unwrap();
     let deployment = platform.deploy(&python("echo", ECHO)).await.unwrap();
     platform.invoke(&deployment, &invocation(&json!({}))).await.unwrap();
     platform.remove(&deployment).await.unwrap();
@@ -59,7 +59,7 @@ async fn what_is_no_metadata_server_is_not_believed() {
     let fake = echoing();
     let host = other.address().to_string();
     let vars = [("GOOGLE_APPLICATION_CREDENTIALS", ""), ("GCE_METADATA_HOST", &*host)];
-    let error = Gcp::connect(from_vars(&fake, &vars).unwrap()).await.unwrap_err();
+    let error = GcpFunctions::connect(from_vars(&fake, &vars).unwrap()).await.unwrap_err();
     assert!(error.to_string().contains("no metadata server"), "{error}");
 }
 
@@ -79,14 +79,12 @@ async fn an_impersonated_account_is_the_one_that_is_let_in() {
     assert_eq!(access["scope"], json!(["https://www.googleapis.com/auth/cloud-platform"]));
 }
 
-fn user(fake: &Fake, refresh_token: &str) -> Config {
+fn user(fake: &FakeGcp, refresh_token: &str) -> GcpConfigBuilder {
     let json = json!({
         "type": "authorized_user", "client_id": "i", "client_secret": "marked-client-secret",
         "refresh_token": refresh_token, "token_uri": format!("{}/token", fake.url()),
     });
-    fake.config()
-        .with_credentials(Credentials::from_json(&json.to_string()).unwrap())
-        .with_project(PROJECT)
+    fake.config().credentials(Credentials::from_json(&json.to_string()).unwrap()).project(PROJECT)
 }
 
 #[tokio::test]
@@ -99,7 +97,7 @@ async fn a_person_is_told_before_anything_is_sent_that_private_functions_need_mo
     assert!(error.hint().unwrap().contains("impersonate"), "{error}");
     assert_eq!(fake.requests().len(), before);
 
-    let public = connect(user(&fake, "good-refresh-token").with_access(Access::Public)).await;
+    let public = connect(user(&fake, "good-refresh-token").access(Access::Public)).await;
     let deployment = public.deploy(&python("echo", ECHO)).await.unwrap();
     public.invoke(&deployment, &invocation(&json!({}))).await.unwrap();
 }
@@ -107,7 +105,9 @@ async fn a_person_is_told_before_anything_is_sent_that_private_functions_need_mo
 #[tokio::test]
 async fn an_expired_login_says_so_without_its_secrets() {
     let fake = echoing();
-    let error = Gcp::connect(user(&fake, "marked-refresh-token")).await.unwrap_err();
+    let error = GcpFunctions::connect(user(&fake, "marked-refresh-token").build().unwrap())
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unauthorized);
     let shown = format!("{error} {error:?}");
     assert!(shown.contains("expired or revoked") && !shown.contains("marked"), "{shown}");
@@ -115,7 +115,9 @@ async fn an_expired_login_says_so_without_its_secrets() {
     // An endpoint that quotes what it was sent.
     let quoting = r#"{"error":"invalid_grant","error_description":"bad marked-refresh-token"}"#;
     fake.inject(Fault::answer("POST /token", 400, quoting));
-    let error = Gcp::connect(user(&fake, "marked-refresh-token")).await.unwrap_err();
+    let error = GcpFunctions::connect(user(&fake, "marked-refresh-token").build().unwrap())
+        .await
+        .unwrap_err();
     assert!(!format!("{error} {error:?}").contains("marked"), "{error}");
 }
 
@@ -123,8 +125,8 @@ async fn an_expired_login_says_so_without_its_secrets() {
 async fn a_key_that_is_no_key_is_named_and_not_shown() {
     let fake = echoing();
     let key = fake.key().replace("BEGIN PRIVATE KEY-----", "BEGIN PRIVATE KEY-----marked-secret");
-    let config = fake.config().with_credentials(Credentials::from_json(&key).unwrap());
-    let error = Gcp::connect(config).await.unwrap_err();
+    let config = fake.config().credentials(Credentials::from_json(&key).unwrap());
+    let error = GcpFunctions::connect(config.build().unwrap()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
     let shown = format!("{error} {error:?}");
     assert!(shown.contains("falco@fake-project") && !shown.contains("marked"), "{shown}");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use falco_core::{Deployment, ErrorKind, FunctionErrorKind, Payload, Platform};
-use falco_gcp::fake::{Fake, Fault};
+use falco_gcp::fake::{FakeGcp, Fault};
 use falco_testkit::{RawPeer, Script};
 use serde_json::json;
 
@@ -254,7 +254,7 @@ async fn a_function_whose_url_is_not_encrypted_gets_no_token() {
 
 #[tokio::test]
 async fn of_many_calls_under_faults_each_ends_once_and_refused_ones_did_not_run() {
-    let fake = Fake::start();
+    let fake = FakeGcp::start();
     let ran: Arc<std::sync::Mutex<BTreeMap<u64, u32>>> = Arc::default();
     fake.answer_with({
         let ran = Arc::clone(&ran);

@@ -1,8 +1,8 @@
 //! Replies that nobody has foreseen: no panic, no endless wait, an error that is one line.
 
 use falco_core::{AsyncPlatform, Error, Platform};
-use falco_gcp::Gcp;
-use falco_gcp::fake::{Fake, Fault};
+use falco_gcp::GcpFunctions;
+use falco_gcp::fake::{FakeGcp, Fault};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
@@ -91,9 +91,13 @@ fn is_one_line(error: &Error) -> bool {
 }
 
 /// Runs `check` for many replies to requests that contain `part`.
-fn with_replies(part: &str, reply: Value, check: impl Fn(&Runtime, &Gcp, &falco_core::Deployment)) {
+fn with_replies(
+    part: &str,
+    reply: Value,
+    check: impl Fn(&Runtime, &GcpFunctions, &falco_core::Deployment),
+) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let fake: Fake = echoing();
+    let fake: FakeGcp = echoing();
     let (platform, deployment) = runtime.block_on(async {
         let platform = connect(with_tasks(fake.config())).await;
         let deployment = platform.deploy(&python("echo", ECHO)).await.unwrap();
@@ -191,7 +195,8 @@ fn hostile_token_endpoints() {
         fake.heal();
         fake.inject(Fault::answer("POST /token", 200, &String::from_utf8_lossy(&body)));
         // Whatever is granted is no token of the fake's.
-        let error = runtime.block_on(Gcp::connect(fake.config())).unwrap_err();
+        let error =
+            runtime.block_on(GcpFunctions::connect(fake.config().build().unwrap())).unwrap_err();
         assert!(is_one_line(&error), "{error}");
         assert!(!format!("{error:?}").contains("ya29."), "{error:?}");
         Ok(())

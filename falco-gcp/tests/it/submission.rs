@@ -5,7 +5,7 @@ use std::time::Duration;
 use falco_core::{
     AsyncPlatform, ErrorKind, FunctionErrorKind, Pending, Platform, Release, Scaling,
 };
-use falco_gcp::fake::{Fake, Fault};
+use falco_gcp::fake::{FakeGcp, Fault};
 use falco_gcp::{Access, CloudTasks, Submission};
 use serde_json::json;
 
@@ -105,8 +105,8 @@ async fn another_process_collects_what_this_one_submitted() {
 
 #[tokio::test]
 async fn a_call_that_must_not_run_twice_does_not_when_the_queue_calls_twice() {
-    let fake = Fake::start();
-    let platform = connect(with_tasks(fake.config()).with_access(Access::Public)).await;
+    let fake = FakeGcp::start();
+    let platform = connect(with_tasks(fake.config()).access(Access::Public)).await;
     let counting = "import uuid\ndef main(args):\n    open(args['dir'] + '/' + uuid.uuid4().hex, 'w').close()\n    return {}\n";
     let deployment = platform.deploy(&python("counting", counting)).await.unwrap();
     for (idempotent, runs) in [(false, 1), (true, 3)] {
@@ -136,7 +136,7 @@ async fn a_call_that_must_not_run_twice_does_not_when_the_queue_calls_twice() {
 
 #[tokio::test]
 async fn a_function_that_runs_too_long_or_crashes_is_told_and_not_called_again() {
-    let fake = Fake::start();
+    let fake = FakeGcp::start();
     let platform = connect(with_tasks(fake.config())).await;
     let source = "import os, time\ndef main(args):\n    os._exit(3) if args.get('exit') else time.sleep(30)\n";
     let second = Scaling { timeout: Some(Duration::from_secs(1)), ..Scaling::default() };
@@ -158,13 +158,13 @@ async fn a_function_that_runs_too_long_or_crashes_is_told_and_not_called_again()
 
 #[tokio::test]
 async fn a_function_that_cannot_store_results_is_not_deployed_in_silence() {
-    let fake = Fake::start();
+    let fake = FakeGcp::start();
     fake.forbid_storing();
     let config = fake
         .config()
-        .with_submission(Submission::CloudTasks(CloudTasks::default().with_bucket("theirs")));
+        .submission(Submission::CloudTasks(CloudTasks::default().with_bucket("theirs")));
     fake.put_object("theirs", "x", "y");
-    let platform = connect(config.with_service_account("worker@p.iam.gserviceaccount.com")).await;
+    let platform = connect(config.service_account("worker@p.iam.gserviceaccount.com")).await;
     let error = platform.deploy(&python("echo", ECHO)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Forbidden);
     for word in ["403", "worker@p", "roles/storage.objectUser", "theirs"] {
@@ -186,7 +186,7 @@ async fn what_is_no_record_ends_as_a_failure_instead_of_never() {
 
 #[tokio::test]
 async fn abandoned_tasks_are_taken_out_of_the_queue_and_the_rest_goes_with_the_function() {
-    let fake = Fake::start();
+    let fake = FakeGcp::start();
     let platform = connect(with_tasks(fake.config())).await;
     let slow = python("slow", "import time\ndef main(args):\n    time.sleep(20)\n    return {}\n");
     let slow = platform.deploy(&slow).await.unwrap();
@@ -232,7 +232,7 @@ async fn what_a_queue_cannot_do_is_refused_before_anything_is_sent() {
 }
 
 async fn collected(
-    platform: &falco_gcp::Gcp,
+    platform: &falco_gcp::GcpFunctions,
     deployment: &falco_core::Deployment,
     pending: &Pending,
 ) -> falco_core::Activation {

@@ -1,25 +1,25 @@
 //! What many tests need.
 
 use falco_core::{Deployable, Deployment, Invocation, Payload, Platform};
-use falco_gcp::fake::Fake;
-use falco_gcp::{CloudTasks, Config, Gcp, Submission};
+use falco_gcp::fake::FakeGcp;
+use falco_gcp::{CloudTasks, GcpConfigBuilder, GcpFunctions, Submission};
 use serde_json::Value;
 
 pub(crate) const ECHO: &str = "def main(args):\n    return args\n";
 
 /// A fake whose functions give back what they get, without a process.
-pub(crate) fn echoing() -> Fake {
-    let fake = Fake::start();
+pub(crate) fn echoing() -> FakeGcp {
+    let fake = FakeGcp::start();
     fake.answer_with(Payload::clone);
     fake
 }
 
-pub(crate) fn with_tasks(config: Config) -> Config {
-    config.with_submission(Submission::CloudTasks(CloudTasks::default()))
+pub(crate) fn with_tasks(config: GcpConfigBuilder) -> GcpConfigBuilder {
+    config.submission(Submission::CloudTasks(CloudTasks::default()))
 }
 
-pub(crate) async fn connect(config: Config) -> Gcp {
-    Gcp::connect(config).await.unwrap()
+pub(crate) async fn connect(config: GcpConfigBuilder) -> GcpFunctions {
+    GcpFunctions::connect(config.build().unwrap()).await.unwrap()
 }
 
 pub(crate) fn python(name: &str, source: &str) -> Deployable {
@@ -27,7 +27,7 @@ pub(crate) fn python(name: &str, source: &str) -> Deployable {
 }
 
 /// A platform over `fake`, with one function on it.
-pub(crate) async fn deployed(fake: &Fake) -> (Gcp, Deployment) {
+pub(crate) async fn deployed(fake: &FakeGcp) -> (GcpFunctions, Deployment) {
     let platform = connect(fake.config()).await;
     let deployment = platform.deploy(&python("echo", ECHO)).await.unwrap();
     (platform, deployment)

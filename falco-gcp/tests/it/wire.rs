@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use falco_core::{AsyncPlatform, ErrorKind, Ownership, Platform, Scaling};
-use falco_gcp::fake::{Fake, Fault, LOCATION, PROJECT};
-use falco_gcp::{Access, Gcp};
+use falco_gcp::fake::{FakeGcp, Fault, LOCATION, PROJECT};
+use falco_gcp::{Access, GcpFunctions};
 use serde_json::{Value, json};
 
 use crate::support::{ECHO, connect, deployed, echoing, invocation, python, with_tasks};
@@ -19,7 +19,7 @@ fn parent() -> String {
 async fn deploying_uploads_creates_waits_grants_and_probes() {
     let fake = echoing();
     fake.operations_need(3);
-    let platform = connect(fake.config().with_quota_project("payer")).await;
+    let platform = connect(fake.config().quota_project("payer")).await;
     let scaling = Scaling {
         memory_mib: Some(512),
         timeout: Some(Duration::from_millis(1500)),
@@ -172,7 +172,7 @@ async fn an_invocation_carries_its_identity_its_trace_and_its_length() {
 #[tokio::test]
 async fn a_public_function_is_open_to_all_and_called_without_a_token() {
     let fake = echoing();
-    let platform = connect(fake.config().with_access(Access::Public)).await;
+    let platform = connect(fake.config().access(Access::Public)).await;
     let deployment = platform.deploy(&python("echo", ECHO)).await.unwrap();
     let policy = fake.requests_to(":setIamPolicy")[0].json();
     assert_eq!(policy["policy"]["bindings"][0]["members"], json!(["allUsers"]));
@@ -185,7 +185,7 @@ async fn a_public_function_is_open_to_all_and_called_without_a_token() {
 #[tokio::test]
 async fn with_access_unchanged_nothing_is_granted() {
     let fake = echoing();
-    let platform = connect(fake.config().with_access(Access::Unchanged)).await;
+    let platform = connect(fake.config().access(Access::Unchanged)).await;
     let deployment = platform.deploy(&python("echo", ECHO)).await.unwrap();
     assert!(fake.requests_to("IamPolicy").is_empty());
     let error = platform.invoke(&deployment, &invocation(&json!({}))).await.unwrap_err();
@@ -274,7 +274,7 @@ async fn every_page_of_functions_is_read_and_others_are_left_alone() {
 
 #[tokio::test]
 async fn the_log_of_many_activations_is_one_query() {
-    let fake = Fake::start();
+    let fake = FakeGcp::start();
     let (platform, _) = deployed(&fake).await;
     let printing = "def main(args):\n    print('line', args['n'])\n    return {}\n";
     let deployment = platform.deploy(&python("printing", printing)).await.unwrap();
@@ -333,8 +333,11 @@ async fn what_is_no_input_is_refused_before_anything_is_sent() {
 async fn without_a_location_connecting_says_which_settings_there_are() {
     let fake = echoing();
     let key = falco_gcp::ServiceAccountKey::from_json(&fake.key()).unwrap();
-    let config = falco_gcp::Config::new(falco_gcp::Credentials::ServiceAccountKey(key));
-    let error = Gcp::connect(config).await.unwrap_err().to_string();
+    let config = falco_gcp::GcpConfig::builder()
+        .credentials(falco_gcp::Credentials::ServiceAccountKey(key))
+        .build()
+        .unwrap();
+    let error = GcpFunctions::connect(config).await.unwrap_err().to_string();
     assert!(error.contains("no location") && error.contains("GOOGLE_CLOUD_LOCATION"), "{error}");
 }
 

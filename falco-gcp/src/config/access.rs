@@ -1,0 +1,15 @@
+//! Who may call what is deployed.
+
+/// Who may call a function that Falco deploys.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Access {
+    /// The service account that deploys it (and the one that dispatches its tasks): it is granted
+    /// `roles/run.invoker` on the function's Run service, and `deploy` waits until the grant acts.
+    #[default]
+    Caller,
+    /// Everybody: `allUsers` is granted `roles/run.invoker`, and calls carry no token.
+    Public,
+    /// Whoever the project's policies let in: nothing is granted, and `deploy` does not wait.
+    Unchanged,
+}
