@@ -1,14 +1,18 @@
 //! What is deployed is also run: unpacked, and started as Lambda starts it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use falco_aws::fake::FakeAws;
+use falco_aws::{Architecture, AwsLambda};
 use falco_core::{
-    Activation, AsyncPlatform, Deployable, Deployment, FunctionErrorKind, Platform, Scaling,
+    Activation, AsyncPlatform, Deployable, Deployment, ErrorKind, FunctionErrorKind, Platform,
+    Scaling,
 };
 use falco_package::Archive;
 use serde_json::{Value, json};
 
-use crate::support::{Aws, invocation};
+use crate::support::{Aws, collect, invocation, submit};
 
 const PYTHON: &str = r#"
 import os
@@ -141,6 +145,85 @@ async fn a_native_function_is_driven_by_its_bootstrap() {
     passes_values_and_tells_failures_apart(&aws, &deployment).await;
     let killed = run(&aws, &deployment, json!({"do": "killed"})).await.outcome.unwrap_err();
     assert_eq!(killed.kind, FunctionErrorKind::OutOfMemory, "{killed}");
+}
+
+/// A real executable for this machine, made by the compiler that made this test.
+fn compiled() -> Vec<u8> {
+    let directory = tempfile::tempdir().unwrap();
+    let executable = directory.path().join("action");
+    let compiler = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/action.rs");
+    let status = std::process::Command::new(compiler)
+        .args(["--edition=2024", "-Cstrip=symbols", source, "-o"])
+        .arg(&executable)
+        .status();
+    assert!(status.unwrap().success(), "the fixture compiles");
+    std::fs::read(executable).unwrap()
+}
+
+fn action(executable: &[u8]) -> Deployable {
+    let archive = Archive::new().with_executable("exec", executable.to_vec()).unwrap();
+    Deployable::from_archive("f", "native".parse().unwrap(), archive.to_zip().unwrap())
+}
+
+async fn on(architecture: Architecture) -> Aws {
+    let fake = FakeAws::start().await;
+    let config = fake.config().architecture(architecture).build().unwrap();
+    let platform = Arc::new(AwsLambda::connect(config).await.unwrap());
+    Aws { fake, platform }
+}
+
+/// The architecture of this machine, and the other one.
+const fn architectures() -> (Architecture, Architecture) {
+    if cfg!(target_arch = "aarch64") {
+        (Architecture::Arm64, Architecture::X86_64)
+    } else {
+        (Architecture::X86_64, Architecture::Arm64)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_executable_from_a_compiler_runs_in_the_artefact_that_is_deployed() {
+    let aws = on(architectures().0).await;
+    let deployment = aws.deploy(&action(&compiled())).await;
+    passes_values_and_tells_failures_apart(&aws, &deployment).await;
+    let panicked = run(&aws, &deployment, json!({"do": "panic"})).await.outcome.unwrap_err();
+    assert_eq!((panicked.kind, panicked.exit_status), (FunctionErrorKind::Crashed, Some(101)));
+    for expected in 1..=2 {
+        let activation = run(&aws, &deployment, json!({})).await;
+        let result: Value = activation.outcome.unwrap().parse().unwrap();
+        assert_eq!(result["calls"], expected, "one process takes event after event");
+    }
+    // The same when it is submitted.
+    let pending = [submit(&aws, &deployment, json!({"größe": 1})).await];
+    let found = collect(&aws, &deployment, &pending).await;
+    let result: Value = found[0].outcome.as_ref().unwrap().parse().unwrap();
+    assert_eq!(result, json!({"got": {"größe": 1}, "calls": 3}));
+}
+
+#[tokio::test]
+async fn an_executable_that_cannot_start_there_is_refused_before_anything_is_sent() {
+    let (here, other) = architectures();
+    let real = compiled();
+    let mut for_another = real.clone();
+    for_another[18..20].copy_from_slice(&243_u16.to_le_bytes());
+    for (executable, architecture, words) in [
+        (real.clone(), other, format!("made for {}", here.as_str())),
+        (for_another, here, "made for machine 243".into()),
+        (real[..10].to_vec(), here, "cut off".into()),
+        (b"MZ\x90\0 a program for Windows".to_vec(), here, "no executable".into()),
+        (b"\xcf\xfa\xed\xfe a program for macOS".to_vec(), here, "no executable".into()),
+        (b"def main(args): return args\n".to_vec(), here, "no executable".into()),
+        (Vec::new(), here, "no executable".into()),
+    ] {
+        let aws = on(architecture).await;
+        aws.fake.forget_requests();
+        let error = aws.platform.deploy(&action(&executable)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+        assert!(error.message().contains(&words), "{words}: {error}");
+        assert!(error.hint().is_some(), "{error}");
+        assert!(aws.fake.requests().is_empty(), "nothing was sent");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
