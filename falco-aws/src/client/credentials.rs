@@ -76,11 +76,13 @@ fn no_credentials(error: &CredentialsError) -> Error {
         let cause = cause.to_ascii_lowercase();
         cause.contains("sso")
     });
-    if asks_for_sso && !cfg!(feature = "sso") {
-        return described.with_hint(
+    if asks_for_sso {
+        return described.with_hint(if cfg!(feature = "sso") {
+            "sign in with `aws sso login`, and `--profile` where it is not the default one"
+        } else {
             "the profile uses IAM Identity Center (SSO): build falco-aws with its feature `sso`, \
-             or put credentials into the environment with `aws configure export-credentials --format env`",
-        );
+             or put credentials into the environment with `aws configure export-credentials --format env`"
+        });
     }
     described.with_hint("set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, and see `aws sts get-caller-identity`")
 }

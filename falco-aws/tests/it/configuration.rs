@@ -1,50 +1,10 @@
 //! Where the configuration comes from, by the precedence of AWS's own tools.
 
-use std::collections::HashMap;
-use std::io::Write as _;
-
+use falco_aws::AwsLambda;
 use falco_aws::fake::{FAKE_ACCESS_KEY, FAKE_SECRET, FakeAws};
-use falco_aws::{AwsConfig, AwsLambda};
 use falco_core::{ErrorKind, Platform};
-use falco_http::ClientConfig;
-use tempfile::TempDir;
 
-/// Variables, and the two files that they name.
-struct Environment {
-    variables: HashMap<String, String>,
-    directory: TempDir,
-}
-
-impl Environment {
-    fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let mut environment = Self { variables: HashMap::new(), directory };
-        // The machine's own files stay outside.
-        environment.file("AWS_CONFIG_FILE", "config", "");
-        environment.file("AWS_SHARED_CREDENTIALS_FILE", "credentials", "");
-        environment
-    }
-
-    fn file(&mut self, variable: &str, name: &str, text: &str) {
-        let path = self.directory.path().join(name);
-        std::fs::File::create(&path).unwrap().write_all(text.as_bytes()).unwrap();
-        self.set(variable, path.to_str().unwrap());
-    }
-
-    fn set(&mut self, name: &str, value: &str) -> &mut Self {
-        self.variables.insert(name.to_owned(), value.to_owned());
-        self
-    }
-
-    async fn load(&self) -> falco_core::Result<AwsConfig> {
-        let http = ClientConfig::new("test").with_plain_http_only(true);
-        AwsConfig::builder().http(http).load_from(|name| self.variables.get(name).cloned()).await
-    }
-
-    fn credentials(&mut self) -> &mut Self {
-        self.set("AWS_ACCESS_KEY_ID", FAKE_ACCESS_KEY).set("AWS_SECRET_ACCESS_KEY", FAKE_SECRET)
-    }
-}
+use crate::environment::Environment;
 
 #[tokio::test]
 async fn without_a_region_there_is_an_error_that_says_how_to_set_one() {
@@ -135,20 +95,6 @@ async fn credentials_of_a_process_are_used() {
     environment.file("AWS_CONFIG_FILE", "config", &config);
     environment.set("AWS_REGION", "eu-central-1").set("AWS_ENDPOINT_URL", &fake.url());
     AwsLambda::connect(environment.load().await.unwrap()).await.unwrap();
-}
-
-#[tokio::test]
-#[cfg(not(feature = "sso"))]
-async fn a_profile_of_sso_names_the_feature_that_it_needs() {
-    let fake = FakeAws::start().await;
-    let mut environment = Environment::new();
-    let config = "[default]\nsso_start_url = https://x.awsapps.com/start\nsso_region = eu-west-1\n\
-                  sso_account_id = 123456789012\nsso_role_name = r\n";
-    environment.file("AWS_CONFIG_FILE", "config", config);
-    environment.set("AWS_REGION", "eu-central-1").set("AWS_ENDPOINT_URL", &fake.url());
-    let error = AwsLambda::connect(environment.load().await.unwrap()).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unauthorized);
-    assert!(error.hint().unwrap().contains("feature `sso`"), "{error}");
 }
 
 #[tokio::test]
