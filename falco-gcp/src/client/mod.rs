@@ -120,6 +120,12 @@ impl<'a> Call<'a> {
         Ok(self)
     }
 
+    /// A body that is JSON already.
+    pub(crate) fn bytes(mut self, json: Bytes) -> Self {
+        self.body = Some(json);
+        self
+    }
+
     pub(crate) fn hiding(mut self, secrets: impl IntoIterator<Item = &'a str>) -> Self {
         self.secrets.extend(secrets);
         self

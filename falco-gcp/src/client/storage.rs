@@ -102,6 +102,20 @@ impl Api {
         }
     }
 
+    /// Stores an object of JSON under a name that is used once.
+    pub(crate) async fn insert_object(
+        &self,
+        operation: &'static str,
+        bucket: &str,
+        name: &str,
+        json: Bytes,
+    ) -> Result<()> {
+        let path = format!("upload/storage/v1/b/{}/o", segment(bucket));
+        let call = Call::new(operation, Method::POST, &self.endpoints.storage, &path)?;
+        let call = call.query(&[("uploadType", "media"), ("name", name)]);
+        self.call(call.bytes(json)).await.map(|_| ())
+    }
+
     /// What is in an object; `None` when it is gone.
     pub(crate) async fn read_object(
         &self,

@@ -14,7 +14,7 @@ use super::{check_segment, invalid};
 /// |---|---|---|
 /// | how | `falco_layers::Held` around [`GcpFunctions`](crate::GcpFunctions) | a queue calls, the function stores its result |
 /// | the client may go away | no | yes, another process collects |
-/// | argument and result | 32 MiB each | 72 KiB, and 32 MiB |
+/// | argument and result | 32 MiB each | 32 MiB each; an argument above 72 KiB goes through the bucket |
 /// | longest run | 3,570 seconds | 1,770 seconds |
 /// | starts per second | as the client can | 500 per queue |
 /// | further services and their cost | none | a queue and a bucket |
@@ -51,7 +51,7 @@ impl Submission {
 /// the name of a deleted queue is blocked for days; and the bucket `falco-PROJECT-LOCATION`, which goes with the
 /// last function of Falco's.
 ///
-/// Whoever runs the function needs `storage.objects.create` on the bucket (`roles/storage.objectUser`); `deploy`
+/// Whoever runs the function needs to store and to read objects in the bucket (`roles/storage.objectUser`); `deploy`
 /// tries it and says so. Whoever submits needs `roles/cloudtasks.enqueuer`, `roles/storage.objectUser`, and
 /// `roles/iam.serviceAccountUser` on the service account that calls.
 ///

@@ -64,16 +64,27 @@ fn stubbed(
         return reply::ok(&json!({"falco": 1, "probe": true}));
     }
     let id = seen.header("x-falco-activation").unwrap_or_default();
-    let args = Payload::from_bytes(seen.body.clone()).unwrap();
+    let variables = &json["serviceConfig"]["environmentVariables"];
+    let (bucket, prefix) = (variables["FALCO_BUCKET"].as_str(), variables["FALCO_PREFIX"].as_str());
+    let is_stored = seen.header("x-falco-argument").is_some();
+    let body = if is_stored {
+        let name = format!("{}arguments/{id}.json", prefix.unwrap());
+        match world.state().buckets.get(bucket.unwrap()).and_then(|known| known.objects.get(&name))
+        {
+            Some(argument) => argument.clone(),
+            None => return reply::with(200, "text/plain", "given up"),
+        }
+    } else {
+        seen.body.clone()
+    };
+    let args = Payload::from_bytes(body).unwrap();
     let record = format!(
-        "{{\"falco\":1,\"id\":\"{id}\",\"cold\":false,\"execution_ms\":1.5,\"result\":{}}}",
+        "{{\"falco\":1,\"id\":\"{id}\",\"cold\":false,\"execution_ms\":1.5,\"stored_argument\":{is_stored},\"result\":{}}}",
         stub(&args).as_str()
     );
     if seen.header("x-falco-store").is_none() {
         return reply::with(200, "application/json", record);
     }
-    let variables = &json["serviceConfig"]["environmentVariables"];
-    let (bucket, prefix) = (variables["FALCO_BUCKET"].as_str(), variables["FALCO_PREFIX"].as_str());
     let mut state = world.state();
     let objects = &mut state.buckets.get_mut(bucket.unwrap()).unwrap().objects;
     let name = format!("{}results/{id}.json", prefix.unwrap());

@@ -181,9 +181,10 @@ async function run(body, activation, seconds, about, waited) {
 }
 
 // Runs the function and describes the run: a JSON object as a buffer.
-async function record(req, activation) {
+async function record(req, activation, isStored = false) {
   const seconds = Number(req.get('X-Falco-Timeout') ?? 0);
   const about = { falco: 1, id: activation, instance: INSTANCE, revision: process.env.K_REVISION };
+  if (isStored) about.stored_argument = true;
   const waited = { ms: 0 }; // for the start of the process
   const started = Date.now();
   const begin = process.hrtime.bigint();
@@ -234,20 +235,17 @@ async function token() {
   return storageToken.value;
 }
 
-// Stores an object unless it is there already. Says whether it is new.
-async function store(name, content) {
-  const query = new URLSearchParams({ uploadType: 'media', name: PREFIX + name, ifGenerationMatch: '0' });
+// Asks Storage until it gives an answer that asking again would not change: its status and its body.
+async function ask(path, method, content) {
   for (let attempt = 1; ; attempt += 1) {
     let problem;
     let isPassing = true;
     try {
       const headers = { Authorization: `Bearer ${await token()}`, 'Content-Type': 'application/json' };
-      const url = `${STORAGE}/upload/storage/v1/b/${BUCKET}/o?${query}`;
-      const reply = await fetch(url, { method: 'POST', headers, body: content });
-      const text = await reply.text();
-      if (reply.ok) return true;
-      if (reply.status === 412) return false;
-      problem = new Error(`HTTP Error ${reply.status}: ${text.slice(0, 200)}`);
+      const reply = await fetch(`${STORAGE}${path}`, { method, headers, body: content });
+      const body = Buffer.from(await reply.arrayBuffer());
+      if (reply.ok || [404, 412].includes(reply.status)) return { status: reply.status, body };
+      problem = new Error(`HTTP Error ${reply.status}: ${body.toString('utf8', 0, 200)}`);
       isPassing = [408, 429, 500, 502, 503, 504].includes(reply.status);
     } catch (error) {
       problem = error;
@@ -257,11 +255,32 @@ async function store(name, content) {
   }
 }
 
+// Stores an object unless it is there already. Says whether it is new.
+async function store(name, content) {
+  const query = new URLSearchParams({ uploadType: 'media', name: PREFIX + name, ifGenerationMatch: '0' });
+  const { status, body } = await ask(`/upload/storage/v1/b/${BUCKET}/o?${query}`, 'POST', content);
+  if (status === 404) throw new Error(`HTTP Error 404: ${body.toString('utf8', 0, 200)}`);
+  return status !== 412;
+}
+
+// What an object holds; nothing when there is none.
+async function stored(name) {
+  const path = `/storage/v1/b/${BUCKET}/o/${encodeURIComponent(PREFIX + name)}?alt=media`;
+  const { status, body } = await ask(path, 'GET');
+  return status === 404 ? undefined : body;
+}
+
 // Google's queue calls again after anything but a 2xx: the record of a function that failed is stored as well.
 async function submitted(req, activation) {
   try {
+    const isStored = Boolean(req.get('X-Falco-Argument'));
+    if (isStored) {
+      // Before the claim: a call that has claimed is not called again.
+      req.rawBody = await stored(`arguments/${activation}.json`);
+      if (!req.rawBody) return 'the call is done with or given up';
+    }
     if (req.get('X-Falco-Once') && !(await store(`claims/${activation}`, '{}'))) return 'the call runs or has run already';
-    await store(`results/${activation}.json`, await record(req, activation));
+    await store(`results/${activation}.json`, await record(req, activation, isStored));
     return 'stored';
   } catch (error) {
     logLine(activation, 'stderr', `falco: the result cannot be stored: ${error}`);
@@ -269,12 +288,14 @@ async function submitted(req, activation) {
   }
 }
 
-// Says whether this function is reached, and whether it can store results.
+// Says whether this function is reached, and whether it can store results and read arguments.
 async function probe() {
   const about = { falco: 1, probe: true };
   if (BUCKET) {
     try {
-      await store(`probe/${crypto.randomUUID()}`, '{}');
+      const name = `probe/${crypto.randomUUID()}`;
+      await store(name, '{}');
+      await stored(name);
     } catch (error) {
       about.storage = String(error.message ?? error);
     }

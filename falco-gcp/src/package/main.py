@@ -5,6 +5,7 @@ record: the result or the error, the times, and what is known of the instance. A
 are thrown away, stores the record as an object in Cloud Storage.
 """
 
+import http.client
 import json
 import os
 import sys
@@ -54,11 +55,13 @@ processes = pool()
 processes.warm_up()
 
 
-def record(headers, activation, body):
+def record(headers, activation, body, is_stored=False):
     """Runs the function and describes the run: a JSON object as bytes."""
     seconds = headers.get("X-Falco-Timeout")
     seconds = float(seconds) if seconds else None
     record = {"falco": 1, "id": activation, "instance": INSTANCE, "revision": os.environ.get("K_REVISION")}
+    if is_stored:
+        record["stored_argument"] = True
     result = None
     started, begin = time.time(), time.monotonic()
     try:
@@ -98,6 +101,7 @@ PREFIX = os.environ.get("FALCO_PREFIX", "")
 STORAGE = os.environ.get("FALCO_STORAGE", "https://storage.googleapis.com/").rstrip("/")
 METADATA = os.environ.get("GCE_METADATA_HOST", "metadata.google.internal")
 TRIES = 6
+PASSING = (408, 429, 500, 502, 503, 504)
 storage_token = (None, 0.0)
 
 
@@ -129,9 +133,29 @@ def store(name, content):
         except urllib.error.HTTPError as error:
             if error.code == 412:
                 return False
-            if attempt == TRIES or error.code not in (408, 429, 500, 502, 503, 504):
+            if attempt == TRIES or error.code not in PASSING:
                 raise
-        except OSError:
+        except (OSError, http.client.HTTPException):
+            if attempt == TRIES:
+                raise
+        time.sleep(0.25 * 2**attempt)
+
+
+def fetch(name):
+    """What an object holds; None when there is none."""
+    name = urllib.parse.quote(PREFIX + name, safe="")
+    url = "%s/storage/v1/b/%s/o/%s?alt=media" % (STORAGE, BUCKET, name)
+    for attempt in range(1, TRIES + 1):
+        try:
+            request = urllib.request.Request(url, headers={"Authorization": "Bearer " + token()})
+            with urllib.request.urlopen(request, timeout=60) as reply:
+                return reply.read()
+        except urllib.error.HTTPError as error:
+            if error.code == 404:
+                return None
+            if attempt == TRIES or error.code not in PASSING:
+                raise
+        except (OSError, http.client.HTTPException):
             if attempt == TRIES:
                 raise
         time.sleep(0.25 * 2**attempt)
@@ -140,9 +164,15 @@ def store(name, content):
 def submitted(headers, activation, body):
     """Google's queue calls again after anything but a 2xx: the record of a function that failed is stored as well."""
     try:
+        is_stored = bool(headers.get("X-Falco-Argument"))
+        if is_stored:
+            # Before the claim: a call that has claimed is not called again.
+            body = fetch("arguments/%s.json" % activation)
+            if body is None:
+                return "the call is done with or given up"
         if headers.get("X-Falco-Once") and not store("claims/%s" % activation, b"{}"):
             return "the call runs or has run already"
-        store("results/%s.json" % activation, record(headers, activation, body))
+        store("results/%s.json" % activation, record(headers, activation, body, is_stored))
         return "stored"
     except Exception as error:
         log_line(activation, "stderr", "falco: the result cannot be stored: %s" % error)
@@ -150,11 +180,13 @@ def submitted(headers, activation, body):
 
 
 def probe():
-    """Says whether this function is reached, and whether it can store results."""
+    """Says whether this function is reached, and whether it can store results and read arguments."""
     about = {"falco": 1, "probe": True}
     if BUCKET:
         try:
-            store("probe/%s" % uuid.uuid4().hex, b"{}")
+            name = "probe/%s" % uuid.uuid4().hex
+            store(name, b"{}")
+            fetch(name)
         except Exception as error:
             about["storage"] = str(error)
     return about

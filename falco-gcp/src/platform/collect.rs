@@ -9,7 +9,8 @@ use falco_core::{
 use futures_util::{StreamExt as _, stream};
 
 use super::leftovers::Leftover;
-use super::submit::{Shared, object, prefix};
+use super::record::Record;
+use super::submit::{Shared, argument, object, prefix};
 use super::{Inner, names};
 
 /// Reads and deletions at the same time.
@@ -66,7 +67,14 @@ impl Inner {
         let Some(body) = self.api.read_object("collect", &shared.bucket, &name).await? else {
             return Ok(None);
         };
-        Ok(Some(self.activation(deployment, &activation, &body).unwrap_or_else(|| {
+        let record = Record::parse(&body);
+        if record.as_ref().is_some_and(|record| record.stored_argument) {
+            let id = self.id_of(deployment);
+            self.leftovers.add(id, [Leftover::Object(argument(id, &activation))]);
+        }
+        let told =
+            record.and_then(|record| self.activation(deployment, &activation, &body, record));
+        Ok(Some(told.unwrap_or_else(|| {
             // It is stored once and for all, so asking again would not help.
             let message = "what the function has stored is no record of Falco's";
             Activation::failed(
@@ -89,10 +97,13 @@ impl Inner {
         let ours = activations.iter().filter(|a| names::activation_time(a.as_str()).is_some());
         self.leftovers.add(
             id,
-            ours.map(|activation| match release {
-                Release::Taken => Leftover::Object(object(id, activation.as_str())),
+            ours.flat_map(|activation| match release {
+                Release::Taken => vec![Leftover::Object(object(id, activation.as_str()))],
                 // What it stores later goes with the function.
-                Release::Abandoned => Leftover::Task(names::task_id(activation.as_str(), id)),
+                Release::Abandoned => vec![
+                    Leftover::Task(names::task_id(activation.as_str(), id)),
+                    Leftover::Object(argument(id, activation.as_str())),
+                ],
             }),
         );
     }

@@ -11,6 +11,7 @@ use reqwest::Method;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
 
 use super::describe::attribute;
+use super::record::Record;
 use super::{Inner, MAX_BODY, names, sizes};
 use crate::client::error;
 use crate::config::Access;
@@ -60,10 +61,14 @@ impl Inner {
             }
             let request = request.body(invocation.payload().to_bytes());
             let reply = self.functions.send(request, MAX_REPLY).await?;
-            if reply.status == 200
-                && let Some(activation) = self.activation(deployment, id, reply.whole_body()?)
-            {
-                return Ok(activation);
+            if reply.status == 200 {
+                let body = reply.whole_body()?;
+                let record = Record::parse(body);
+                if let Some(activation) =
+                    record.and_then(|record| self.activation(deployment, id, body, record))
+                {
+                    return Ok(activation);
+                }
             }
             let Some((audience, token)) = token else {
                 return self.other(deployment, id, &reply, "");

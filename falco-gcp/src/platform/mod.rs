@@ -106,7 +106,7 @@ impl GcpFunctions {
             logs: true,
             scaling: true,
             max_payload: Some(MAX_BODY),
-            max_submit_payload: shared.as_ref().map(|_| submit::MAX_PAYLOAD),
+            max_submit_payload: shared.as_ref().map(|_| MAX_BODY),
             max_result: Some(MAX_BODY),
             max_code: None,
             concurrency: Some(config.max_instances),

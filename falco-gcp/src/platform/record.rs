@@ -25,6 +25,16 @@ pub(super) struct Record<'a> {
     instance: Option<String>,
     revision: Option<String>,
     memory_kib: Option<u64>,
+    /// Whether the argument was read from the bucket, where it is not needed any more.
+    #[serde(default)]
+    pub(super) stored_argument: bool,
+}
+
+impl<'a> Record<'a> {
+    /// `None` for what is no record of a shim's.
+    pub(super) fn parse(body: &'a Bytes) -> Option<Self> {
+        serde_json::from_slice::<Self>(body).ok().filter(|record| record.falco == 1)
+    }
 }
 
 #[derive(Deserialize)]
@@ -39,17 +49,14 @@ struct Failure {
 }
 
 impl Inner {
-    /// The activation that a record describes; `None` for what is no record of a shim's.
+    /// The activation that a record describes; `None` for what is neither result nor error.
     pub(super) fn activation(
         &self,
         deployment: &Deployment,
         id: &str,
         body: &Bytes,
+        record: Record<'_>,
     ) -> Option<Activation> {
-        let record: Record<'_> = serde_json::from_slice(body).ok()?;
-        if record.falco != 1 {
-            return None;
-        }
         let outcome = match (record.error, record.result) {
             (Some(failure), _) => Err(failure.into()),
             (None, Some(result)) => result_of(body, result),

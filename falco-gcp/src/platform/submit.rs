@@ -3,17 +3,20 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use falco_core::{Deployment, Error, ErrorKind, Event, Invocation, Pending, Result, WaitReason};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::describe::attribute;
+use super::leftovers::{Leftover, Leftovers};
 use super::{Inner, invoke, names, sizes};
 use crate::client::{Task, error};
 use crate::config::{Access, CloudTasks, Endpoints};
 
-/// Longest argument, in bytes: a task may have 100 KB, its argument is in base64, and names and headers need some too.
-pub(super) const MAX_PAYLOAD: u64 = 72 << 10;
+/// Longest argument in a task, in bytes: a task may have 100 KB, its argument is in base64, and names and headers need
+/// some too. Longer ones go through the bucket.
+const MAX_IN_TASK: usize = 72 << 10;
 /// The longest that a queue waits for an answer.
 const MAX_DEADLINE: u64 = 1800;
 const DEADLINE_MARGIN: u64 = 15;
@@ -68,6 +71,27 @@ pub(super) fn object(function: &str, activation: &str) -> String {
     format!("{}results/{activation}.json", prefix(function))
 }
 
+/// The object that holds the argument of an activation, if it is too long for a task.
+pub(super) fn argument(function: &str, activation: &str) -> String {
+    format!("{}arguments/{activation}.json", prefix(function))
+}
+
+/// An argument in the bucket that no task may need: dropped, it is left for the next `collect` to delete.
+struct StoredArgument<'a> {
+    leftovers: &'a Leftovers,
+    function: &'a str,
+    name: String,
+    is_needed: bool,
+}
+
+impl Drop for StoredArgument<'_> {
+    fn drop(&mut self) {
+        if !self.is_needed {
+            self.leftovers.add(self.function, [Leftover::Object(std::mem::take(&mut self.name))]);
+        }
+    }
+}
+
 impl Inner {
     pub(super) async fn ensure_queue(&self) -> Result<()> {
         let Some(shared) = self.shared.as_ref().filter(|shared| shared.is_own_queue) else {
@@ -109,7 +133,7 @@ impl Inner {
     ) -> Result<Pending> {
         let blame = |e: Error| Self::blame("submit", &deployment.name, e);
         let shared = self.shared("submit").map_err(blame)?;
-        invocation.payload().check_argument(self.capabilities.max_submit_payload).map_err(blame)?;
+        invocation.payload().check_argument(Some(super::MAX_BODY)).map_err(blame)?;
         let uri = self.uri(deployment).map_err(blame)?;
         if deployment.attribute(attribute::BUCKET) != Some(shared.bucket.as_str()) {
             let error =
@@ -139,19 +163,43 @@ impl Inner {
             headers.push(("X-Falco-Once", "1".to_owned()));
         }
         let id = self.id_of(deployment);
+        let mut body = invocation.payload().to_bytes();
+        let mut stored = None;
+        if body.len() > MAX_IN_TASK {
+            headers.push(("X-Falco-Argument", "stored".to_owned()));
+            let long = std::mem::replace(&mut body, Bytes::from_static(b"{}"));
+            stored = Some(self.store_argument(shared, id, &activation, long).await.map_err(blame)?);
+        }
         let task = Task {
             id: &names::task_id(&activation, id),
             function: id,
             url: uri.as_str(),
             headers,
-            body: &invocation.payload().to_bytes(),
+            body: &body,
             caller: caller.as_deref(),
             audience: deployment.attribute(attribute::URI).unwrap_or_default(),
             // Longer than the function may run: else the queue would call again while it runs.
             deadline: (seconds + DEADLINE_MARGIN).min(MAX_DEADLINE),
         };
         self.enqueue(shared, &task, invocation).await.map_err(blame)?;
+        if let Some(stored) = &mut stored {
+            stored.is_needed = true;
+        }
         Ok(Pending::new(activation, SystemTime::now()))
+    }
+
+    async fn store_argument<'a>(
+        &'a self,
+        shared: &Shared,
+        id: &'a str,
+        activation: &str,
+        json: Bytes,
+    ) -> Result<StoredArgument<'a>> {
+        let name = argument(id, activation);
+        let leftovers = &self.leftovers;
+        let stored = StoredArgument { leftovers, function: id, name, is_needed: false };
+        self.api.insert_object("submit", &shared.bucket, &stored.name, json).await?;
+        Ok(stored)
     }
 
     /// Who calls: a queue needs a service account to mint ID tokens of.

@@ -113,25 +113,6 @@ async fn a_native_executable_is_kept_warm_and_told_apart_in_all_its_ends() {
 }
 
 #[tokio::test]
-async fn a_result_over_the_limit_is_the_functions_fault_and_one_below_arrives() {
-    let fake = FakeGcp::start();
-    let platform = connect(fake.config()).await;
-    let big = "def main(args):\n    return {'x': 'y' * args['n']}\n";
-    let node = "function main(args) { return { x: 'y'.repeat(args.n) }; }\n";
-    for function in [
-        python("big-python", big),
-        Deployable::from_source("big-node", "nodejs:22".parse().unwrap(), node),
-    ] {
-        let deployment = platform.deploy(&function).await.unwrap();
-        let most = (32 << 20) - r#"{"x":""}"#.len();
-        let result = call(&platform, &deployment, json!({"n": most})).await.outcome.unwrap();
-        assert_eq!(result.len(), 32 << 20);
-        let error = call(&platform, &deployment, json!({"n": most + 1})).await.outcome.unwrap_err();
-        assert_eq!(error.kind, FunctionErrorKind::BadResult, "{error:?}");
-    }
-}
-
-#[tokio::test]
 async fn python_functions_may_exit_read_start_processes_and_print_bytes() {
     let fake = FakeGcp::start();
     let platform = connect(fake.config()).await;

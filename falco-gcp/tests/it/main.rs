@@ -6,6 +6,7 @@ mod conformance;
 mod credentials;
 mod faults;
 mod hostile;
+mod large;
 mod secrets;
 mod submission;
 mod support;
