@@ -58,6 +58,9 @@ pub const FAKE_SECRET: &str = "fake-secret-that-signs";
 /// A function in Rust, in place of one that was deployed.
 pub type Emulated = Arc<dyn Fn(&Value) -> Value + Send + Sync>;
 
+/// Makes another reply of what the fake would answer.
+pub type Spoiler = Arc<dyn Fn(&FakeRequest, FakeReply) -> FakeReply + Send + Sync>;
+
 /// How a fake behaves. The defaults are those of AWS, without any lag.
 #[derive(Clone)]
 pub struct FakeSettings {
@@ -89,6 +92,8 @@ pub struct FakeSettings {
     pub is_revoked: bool,
     /// Answers in place of functions; no process is started then.
     pub function: Option<Emulated>,
+    /// Spoils each reply, scripted ones as well; what was asked for has happened all the same.
+    pub spoiler: Option<Spoiler>,
     /// Whether signatures are checked, and requests and logs kept. Without, it is fast.
     pub is_strict: bool,
 }
@@ -110,6 +115,7 @@ impl Default for FakeSettings {
             throttles: false,
             is_revoked: false,
             function: None,
+            spoiler: None,
             is_strict: true,
         }
     }
@@ -343,7 +349,13 @@ async fn serve(State(shared): State<Arc<Shared>>, request: Request) -> Response<
         shared.held.notify_waiters();
         std::future::pending::<()>().await;
     }
-    answer(&shared, &request).await.into_response()
+    let reply = answer(&shared, &request).await;
+    let spoiler = lock(&shared.world).settings.spoiler.clone();
+    match spoiler {
+        Some(spoil) => spoil(&request, reply),
+        None => reply,
+    }
+    .into_response()
 }
 
 async fn answer(shared: &Arc<Shared>, request: &FakeRequest) -> FakeReply {

@@ -19,17 +19,13 @@ use serde_json::json;
 use crate::support::{Aws, echo, echoing, invocation};
 
 /// A platform that speaks to `peer` for Lambda, and to nobody else.
-async fn against(peer: &RawPeer, aws: &Aws) -> AwsLambda {
+async fn against(peer: &RawPeer, aws: &Aws, patience: Duration) -> AwsLambda {
     let config = AwsConfig::builder()
         .region("eu-central-1")
         .static_credentials(FAKE_ACCESS_KEY, FAKE_SECRET, None)
         .endpoint_for_all(aws.fake.url())
         .http(ClientConfig::new("falco-aws/test").with_plain_http_only(true))
-        .waits(Waits {
-            request_timeout: Duration::from_millis(300),
-            invoke_margin: Duration::from_millis(300),
-            ..Waits::default()
-        });
+        .waits(Waits { invoke_margin: patience, ..Waits::default() });
     AwsLambda::connect(config.endpoint(Service::Lambda, peer.url()).build().unwrap()).await.unwrap()
 }
 
@@ -44,26 +40,32 @@ fn deployment() -> Deployment {
         .with_scaling(Scaling { timeout: Some(Duration::from_millis(1)), ..Scaling::default() })
 }
 
-async fn invoke_against(script: Script) -> (Error, usize) {
+/// For a peer that answers, or breaks off.
+const LONG: Duration = Duration::from_secs(30);
+
+/// For a peer that does neither.
+const SHORT: Duration = Duration::from_millis(300);
+
+async fn invoke_against(script: Script, patience: Duration) -> (Error, usize) {
     let aws = Aws::with(echoing()).await;
     let peer = peer(script).await;
-    let platform = against(&peer, &aws).await;
+    let platform = against(&peer, &aws, patience).await;
     let error = platform.invoke(&deployment(), &invocation(json!({}))).await.unwrap_err();
     (error, peer.requests().len() - 1)
 }
 
 #[tokio::test]
 async fn a_connection_that_breaks_leaves_open_whether_the_function_ran_and_is_not_tried_again() {
-    for (what, script) in [
-        ("reset", Script::reset_after_reading()),
-        ("closed", Script::close_after_reading()),
-        ("never answered", Script::never_answer()),
-        ("half a status line", Script::half_a_status_line()),
-        ("stalled", Script::headers_then_stall()),
-        ("truncated", Script::truncated_body()),
-        ("garbage", Script::garbage()),
+    for (what, script, patience) in [
+        ("reset", Script::reset_after_reading(), LONG),
+        ("closed", Script::close_after_reading(), LONG),
+        ("never answered", Script::never_answer(), SHORT),
+        ("half a status line", Script::half_a_status_line(), SHORT),
+        ("stalled", Script::headers_then_stall(), SHORT),
+        ("truncated", Script::truncated_body(), LONG),
+        ("garbage", Script::garbage(), LONG),
     ] {
-        let (error, requests) = invoke_against(script).await;
+        let (error, requests) = invoke_against(script, patience).await;
         assert!(error.may_have_run(), "{what}: {error:?}");
         assert_eq!(requests, 1, "{what}");
         assert_eq!((error.platform(), error.operation()), (Some("aws"), Some("invoke")), "{what}");
@@ -72,7 +74,7 @@ async fn a_connection_that_breaks_leaves_open_whether_the_function_ran_and_is_no
 
 #[tokio::test]
 async fn the_page_of_a_proxy_reads_like_its_message() {
-    let (error, _) = invoke_against(Script::proxied_html("502 Bad Gateway")).await;
+    let (error, _) = invoke_against(Script::proxied_html("502 Bad Gateway"), LONG).await;
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(!error.message().contains('<'), "{error}");
 }

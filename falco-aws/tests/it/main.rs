@@ -17,6 +17,8 @@ mod cost;
 mod environment;
 mod errors;
 mod faults;
+mod hostile;
+mod lifecycle;
 mod naive;
 mod partial;
 mod requests;

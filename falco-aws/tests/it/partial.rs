@@ -24,14 +24,14 @@ async fn remove_the_run(aws: &Aws) {
 }
 
 /// Stops `work` at its first request, its second, and so on, with the request taking effect or not, until it gets through.
-async fn stop_everywhere<F>(settings: FakeSettings, work: impl Fn(Arc<Aws>) -> F)
+async fn stop_everywhere<F>(start: impl AsyncFn() -> Aws, work: impl Fn(Arc<Aws>) -> F)
 where
     F: Future<Output = ()> + Send + 'static,
 {
     for takes_effect in [false, true] {
         for requests in 0.. {
             assert!(requests < 60, "it never gets through");
-            let aws = Arc::new(bucketed(settings.clone()).await);
+            let aws = Arc::new(start().await);
             aws.fake.hold_after(requests, takes_effect);
             let mut working = tokio::spawn(work(aws.clone()));
             let ended = tokio::select! {
@@ -53,8 +53,8 @@ where
     }
 }
 
-async fn bucketed(settings: FakeSettings) -> Aws {
-    let fake = falco_aws::fake::FakeAws::with(settings).await;
+async fn bucketed() -> Aws {
+    let fake = falco_aws::fake::FakeAws::with(echoing()).await;
     let limits = falco_aws::Limits { direct_upload: 1000, ..Default::default() };
     let config = fake.config().bucket("uploads").limits(limits).build().unwrap();
     let platform = falco_aws::AwsLambda::connect(config).await.unwrap();
@@ -64,15 +64,31 @@ async fn bucketed(settings: FakeSettings) -> Aws {
 #[tokio::test]
 async fn a_deployment_through_a_bucket_can_be_stopped_anywhere() {
     // The shim alone is longer than the limit set above: all of it goes through the bucket.
-    stop_everywhere(echoing(), |aws| async move {
+    stop_everywhere(bucketed, |aws| async move {
         aws.platform.deploy(&demanding()).await.unwrap();
     })
     .await;
 }
 
 #[tokio::test]
+async fn a_deployment_and_one_that_changes_all_of_it_can_be_stopped_anywhere() {
+    let start = async || Aws::with(FakeSettings { role_unknown_for: 2, ..echoing() }).await;
+    stop_everywhere(start, |aws| async move {
+        aws.platform.deploy(&demanding()).await.unwrap();
+        let other =
+            Deployable::from_source("f", "nodejs:22".parse().unwrap(), "function main() {}");
+        let scaling =
+            Scaling { max_instances: Some(6), memory_mib: Some(512), ..Scaling::default() };
+        let mut later = ownership();
+        later.owner = "grace@workstation".into();
+        aws.platform.deploy(&other.with_scaling(scaling).with_ownership(later)).await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn setting_up_the_queue_can_be_stopped_anywhere() {
-    stop_everywhere(echoing(), |aws| async move {
+    stop_everywhere(bucketed, |aws| async move {
         let deployment = aws.platform.deploy(&demanding()).await.unwrap();
         aws.platform.submit(&deployment, &invocation(json!({}))).await.unwrap();
     })

@@ -1,0 +1,122 @@
+//! Functions in states that are rare, and accounts that do not allow everything.
+
+use falco_aws::AwsLambda;
+use falco_aws::fake::{FakeAws, FakeReply, FakeSettings};
+use falco_core::{ErrorKind, Platform, Scaling};
+use serde_json::json;
+
+use crate::environment::Environment;
+use crate::support::{Aws, echo, echoing};
+
+#[tokio::test]
+async fn the_limits_of_the_account_are_the_platforms() {
+    let fake = FakeAws::with(FakeSettings { concurrency: 250, ..echoing() }).await;
+    let limits = json!({"AccountLimit": {
+        "ConcurrentExecutions": 900, "UnreservedConcurrentExecutions": 250, "CodeSizeZipped": 1234,
+        "CodeSizeUnzipped": 5678,
+    }});
+    fake.script("GetAccountSettings", FakeReply::json(200, &limits));
+    fake.script("GetAccountSettings", FakeReply::json(200, &limits));
+    let direct = AwsLambda::connect(fake.config().build().unwrap()).await.unwrap();
+    // What others have reserved is not to be had.
+    assert_eq!(direct.capabilities().concurrency, Some(250));
+    assert_eq!(direct.capabilities().rate.unwrap().invocations, 2500);
+    assert_eq!(direct.capabilities().max_code, Some(1234));
+    let through = AwsLambda::connect(fake.config().bucket("uploads").build().unwrap()).await;
+    assert_eq!(through.unwrap().capabilities().max_code, Some(5678));
+}
+
+#[tokio::test]
+async fn limits_that_may_not_be_read_are_left_open_and_nothing_else_suffers() {
+    let fake = FakeAws::with(echoing()).await;
+    let denied = FakeReply::lambda_error(
+        403,
+        "AccessDeniedException",
+        "User: ada is not authorized to perform: lambda:GetAccountSettings",
+    );
+    fake.script("GetAccountSettings", denied);
+    let platform = AwsLambda::connect(fake.config().build().unwrap()).await.unwrap();
+    let capabilities = platform.capabilities();
+    assert_eq!((capabilities.concurrency, capabilities.rate), (None, None));
+    assert!(capabilities.submit && capabilities.max_payload.is_some());
+    platform.deploy(&echo("f")).await.unwrap();
+}
+
+#[tokio::test]
+async fn role_and_bucket_come_from_falcos_own_variables() {
+    let fake = FakeAws::with(echoing()).await;
+    let mut environment = Environment::new();
+    environment
+        .credentials()
+        .set("AWS_REGION", "eu-central-1")
+        .set("AWS_ENDPOINT_URL", &fake.url())
+        .set("FALCO_AWS_ROLE", "arn:aws:iam::123456789012:role/given")
+        .set("FALCO_AWS_BUCKET", "uploads");
+    let platform = AwsLambda::connect(environment.load().await.unwrap()).await.unwrap();
+    let deployment = platform.deploy(&echo("f")).await.unwrap();
+    let created = fake.requests_of("CreateFunction")[0].json();
+    assert_eq!(created["Role"], "arn:aws:iam::123456789012:role/given");
+    platform.remove(&deployment).await.unwrap();
+    assert_eq!(fake.requests_of("ListObjectsV2").len(), 1, "it looks for uploads in the bucket");
+}
+
+#[tokio::test]
+async fn a_role_that_was_given_is_left_where_it_is() {
+    let fake = FakeAws::with(echoing()).await;
+    // Somebody's own role, of the very name that Falco would give.
+    let role = FakeReply::new(
+        200,
+        "<GetRoleResponse><GetRoleResult><Role><Path>/</Path><RoleName>f</RoleName><Arn>arn:aws:iam::1:role/f</Arn>\
+         </Role></GetRoleResult></GetRoleResponse>",
+    );
+    let config = fake.config().role("arn:aws:iam::123456789012:role/given").build().unwrap();
+    let platform = AwsLambda::connect(config).await.unwrap();
+    let deployment = platform.deploy(&echo("f")).await.unwrap();
+    fake.script("GetRole", role);
+    platform.remove(&deployment).await.unwrap();
+    assert!(fake.requests_of("DeleteRole").is_empty());
+}
+
+#[tokio::test]
+async fn a_function_that_could_not_be_created_is_created_anew() {
+    let aws = Aws::with(echoing()).await;
+    aws.deploy(&echo("f")).await;
+    aws.fake.forget_requests();
+    let failed = json!({"Configuration": {
+        "FunctionName": "f", "FunctionArn": "arn", "State": "Failed", "StateReason": "out of addresses",
+    }});
+    aws.fake.script("GetFunction", FakeReply::json(200, &failed));
+    aws.deploy(&echo("f")).await;
+    let operations: Vec<_> = aws.fake.requests().into_iter().map(|r| r.operation).collect();
+    let place = |name: &str| operations.iter().position(|operation| operation == name).unwrap();
+    assert!(place("DeleteFunction") < place("CreateFunction"), "{operations:?}");
+}
+
+#[tokio::test]
+async fn a_function_that_lambda_cannot_make_ready_is_reported_with_its_reason() {
+    let aws = Aws::with(FakeSettings { looks_while_pending: 0, ..echoing() }).await;
+    let failed = json!({"Configuration": {
+        "FunctionName": "f", "FunctionArn": "arn", "State": "Failed", "StateReason": "no bootstrap for you",
+    }});
+    aws.fake
+        .script("GetFunction", FakeReply::lambda_error(404, "ResourceNotFoundException", "none"));
+    aws.fake.script("GetFunction", FakeReply::json(200, &failed));
+    let error = aws.platform.deploy(&echo("f")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    assert!(error.message().contains("no bootstrap for you"), "{error}");
+}
+
+#[tokio::test]
+async fn reserved_concurrency_can_be_scaled() {
+    let aws = Aws::with(echoing()).await;
+    let deployment = aws.deploy(&echo("f")).await;
+    let few = Scaling { max_instances: Some(3), ..Scaling::default() };
+    let scaled = aws.platform.scale(&deployment, &few).await.unwrap();
+    assert_eq!(scaled.scaling.max_instances, Some(3));
+    let too_many = Scaling { max_instances: Some(901), ..Scaling::default() };
+    let error = aws.platform.scale(&deployment, &too_many).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    assert!(error.hint().unwrap().contains("quota"), "{error}");
+    let gone = aws.platform.fetch_deployment("no-such").await.unwrap_err();
+    assert_eq!(gone.kind(), ErrorKind::NotFound);
+}
