@@ -132,6 +132,9 @@ fn patch(world: &Arc<World>, seen: &Seen, id: &str) -> Reply {
         return refusal;
     }
     let mut state = world.state();
+    if is_busy(&mut state, id) {
+        return busy();
+    }
     let Some(function) = state.functions.get(id) else { return reply::not_found(id) };
     let mut json = function.json.clone();
     // Without a mask every field is replaced.
@@ -184,6 +187,9 @@ fn copy(to: &mut Value, from: &Value, path: &str) {
 
 fn delete(world: &Arc<World>, id: &str) -> Reply {
     let mut state = world.state();
+    if is_busy(&mut state, id) {
+        return busy();
+    }
     match state.functions.get_mut(id) {
         Some(function) => function.json["state"] = json!("DELETING"),
         None => return reply::not_found(&format!("{}/functions/{id}", parent())),
@@ -194,6 +200,7 @@ fn delete(world: &Arc<World>, id: &str) -> Reply {
 /// Starts an operation, which ends as was foreseen for the next one.
 fn operation(state: &mut State, world: &Arc<World>, id: String, verb: &str) -> Reply {
     let name = format!("operation-{}", state.next());
+    let target = id.clone();
     let full = format!("{}/operations/{name}", parent());
     let mut end = json!({"name": full, "done": true});
     let then: Then = if let Some(failure) = state.next_failure.take() {
@@ -218,7 +225,7 @@ fn operation(state: &mut State, world: &Arc<World>, id: String, verb: &str) -> R
         Box::new(move |state| activate(state, &id, &url))
     };
     let looks_left = state.looks;
-    state.operations.insert(name, Operation { looks_left, end, then: Some(then) });
+    state.operations.insert(name, Operation { target, looks_left, end, then: Some(then) });
     reply::ok(&json!({"name": full, "metadata": {"verb": verb, "stages": [{"name": "BUILD"}]}}))
 }
 
@@ -250,18 +257,43 @@ fn activate(state: &mut State, id: &str, url: &str) {
 
 fn look(world: &World, id: &str) -> Reply {
     let mut state = world.state();
-    let Some(operation) = state.operations.get_mut(id) else { return reply::not_found(id) };
+    let Some(operation) = state.operations.get(id) else { return reply::not_found(id) };
+    let end = operation.end.clone();
+    if advance(&mut state, id) {
+        return reply::ok(&end);
+    }
+    reply::ok(&json!({"name": format!("{}/operations/{id}", parent()), "metadata": {}}))
+}
+
+/// Brings an operation one look nearer to its end. Says whether it has ended.
+fn advance(state: &mut State, operation: &str) -> bool {
+    let Some(operation) = state.operations.get_mut(operation) else { return true };
     if operation.looks_left > 1 {
         operation.looks_left -= 1;
-        return reply::ok(
-            &json!({"name": format!("{}/operations/{id}", parent()), "metadata": {}}),
-        );
+        return false;
     }
-    let (end, then) = (operation.end.clone(), operation.then.take());
-    if let Some(then) = then {
-        then(&mut state);
+    if let Some(then) = operation.then.take() {
+        then(state);
     }
-    reply::ok(&end)
+    true
+}
+
+/// Whether another operation on the function is running. That somebody looks is what brings it to its end.
+fn is_busy(state: &mut State, id: &str) -> bool {
+    let running = |(name, operation): (&String, &Operation)| {
+        (operation.target == id && operation.then.is_some()).then(|| name.clone())
+    };
+    match state.operations.iter().find_map(running) {
+        Some(name) => {
+            advance(state, &name);
+            true
+        }
+        None => false,
+    }
+}
+
+fn busy() -> Reply {
+    reply::error(409, "ABORTED", "unable to queue the operation")
 }
 
 fn list(world: &World, seen: &Seen) -> Reply {

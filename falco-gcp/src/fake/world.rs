@@ -113,6 +113,8 @@ pub(super) struct Function {
 pub(super) type Then = Box<dyn FnOnce(&mut State) + Send>;
 
 pub(super) struct Operation {
+    /// The id of the function that it is about.
+    pub(super) target: String,
     pub(super) looks_left: u32,
     pub(super) end: Value,
     pub(super) then: Option<Then>,

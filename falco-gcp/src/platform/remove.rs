@@ -1,5 +1,7 @@
 //! Removing a function and everything that it has.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use falco_core::{Deployment, Error, ErrorKind, Result};
 use futures_util::{StreamExt as _, stream};
 
@@ -8,29 +10,56 @@ use super::submit::{own_bucket, prefix};
 use super::{Inner, names};
 
 const PARALLEL: usize = 32;
+/// How often the bucket is emptied again when a call that still runs has stored something.
+const TRIES: u32 = 4;
 
 impl Inner {
+    /// The function goes last: stopped in between, it is still there for whoever cleans up to find.
     pub(super) async fn remove(&self, deployment: &Deployment) -> Result<()> {
         let id = self.id_of(deployment);
-        let deleted = async {
-            let operation = self.when_free(|| self.api.delete_function("remove", id)).await?;
-            self.finish("remove", id, operation, &[]).await
-        };
-        let deleted = deleted.await;
-        if let Some(audience) = deployment.attribute(attribute::URI) {
-            self.api.tokens.forget_audience(audience);
-        }
-        self.leftovers.forget(id);
         let queue = match deployment.attribute(attribute::QUEUE) {
             Some(queue) => self.empty_queue(queue, id).await,
             None => Ok(()),
         };
-        let bucket = match deployment.attribute(attribute::BUCKET) {
+        let bucket = deployment.attribute(attribute::BUCKET);
+        let emptied = match bucket {
+            Some(bucket) => self.remove_from_bucket(bucket, id).await,
+            None => Ok(()),
+        };
+        let deleted = self.delete(id).await;
+        if let Some(audience) = deployment.attribute(attribute::URI) {
+            self.api.tokens.forget_audience(audience);
+        }
+        self.leftovers.forget(id);
+        // What still ran may have stored its result meanwhile.
+        let late = match bucket {
             Some(bucket) => self.empty_bucket(bucket, id).await,
             None => Ok(()),
         };
         // The function's own failure first.
-        deleted.and(queue).and(bucket).map_err(|e| Self::blame("remove", &deployment.name, e))
+        let ended = deleted.and(queue).and(emptied).and(late);
+        ended.map_err(|e| Self::blame("remove", &deployment.name, e))
+    }
+
+    async fn delete(&self, id: &str) -> Result<()> {
+        let was_busy = AtomicBool::new(false);
+        let delete = || async {
+            let deleted = self.api.delete_function("remove", id).await;
+            if deleted.as_ref().is_err_and(|e| e.kind() == ErrorKind::Conflict) {
+                was_busy.store(true, Ordering::Relaxed);
+            }
+            deleted
+        };
+        match self.when_free(delete).await {
+            Ok(operation) => self.finish("remove", id, operation, &[]).await,
+            // The operation that was waited for was a removal.
+            Err(error)
+                if error.kind() == ErrorKind::NotFound && was_busy.load(Ordering::Relaxed) =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Takes the function's tasks out of the queue, which other functions share.
@@ -47,6 +76,26 @@ impl Inner {
     }
 
     /// Deletes what the function has stored, and Falco's own bucket with the last function.
+    async fn remove_from_bucket(&self, bucket: &str, id: &str) -> Result<()> {
+        self.empty_bucket(bucket, id).await?;
+        if bucket != own_bucket(&self.api.project, &self.api.location) {
+            return Ok(());
+        }
+        let functions = self.api.list_functions("remove").await?;
+        let is_needed =
+            functions.iter().any(|f| names::is_falcos(f) && !f.name.ends_with(&format!("/{id}")));
+        for _ in 0..TRIES {
+            if is_needed || self.api.delete_empty_bucket("remove", bucket).await? {
+                return Ok(());
+            }
+            // A call that still runs has stored something.
+            self.empty_bucket(bucket, id).await?;
+        }
+        tracing::debug!(bucket, "the bucket is not empty and stays");
+        Ok(())
+    }
+
+    /// Deletes what the function has stored.
     async fn empty_bucket(&self, bucket: &str, id: &str) -> Result<()> {
         let objects = match self.api.list_objects("remove", bucket, &prefix(id)).await {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
@@ -58,17 +107,7 @@ impl Inner {
                     self.api.delete_object("remove", bucket, &object.name).await
                 })
                 .buffer_unordered(PARALLEL);
-        all(deletions.collect().await)?;
-        if bucket != own_bucket(&self.api.project, &self.api.location) {
-            return Ok(());
-        }
-        let functions = self.api.list_functions("remove").await?;
-        let is_needed =
-            functions.iter().any(|f| names::is_falcos(f) && !f.name.ends_with(&format!("/{id}")));
-        if !is_needed && !self.api.delete_empty_bucket("remove", bucket).await? {
-            tracing::debug!(bucket, "the bucket is not empty and stays");
-        }
-        Ok(())
+        all(deletions.collect().await)
     }
 }
 

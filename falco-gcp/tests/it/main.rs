@@ -8,6 +8,7 @@ mod faults;
 mod hostile;
 mod large;
 mod secrets;
+mod stopped;
 mod submission;
 mod support;
 mod wire;
