@@ -18,16 +18,23 @@ use super::execution::{End, Execution};
 use super::options::{Delays, ExecutionOptions};
 use super::stragglers::Stragglers;
 
-/// Turns an invocation into its completion, whatever happens on the way: one future in, one value out.
+/// Whether the completion that is now in the outbox is a success.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    Succeeded,
+    Failed,
+}
+
+/// Turns an invocation into its completion, whatever happens on the way: one future in, one completion in the outbox.
+///
+/// Completions are large: returned, each would be moved through the layers of futures before it gets there.
 ///
 /// Dropped, the invocation leaves no completion, and its activations are released as abandoned.
-///
-/// Completions are large, and handed on several times before they are taken: in a box, each time costs a pointer.
 #[expect(clippy::manual_async_fn, reason = "an async fn holds its arguments twice while in flight")]
 pub(super) fn attempt(
     execution: &Execution,
     invocation: Invocation,
-) -> impl Future<Output = Box<Completion>> + Send {
+) -> impl Future<Output = Ended> + Send {
     async move {
         let taken_in = Instant::now();
         let _ = invocation.report(&Event::Admitted { invocation: &invocation });
@@ -37,19 +44,21 @@ pub(super) fn attempt(
             Ok(Err(error)) => (Outcome::from_error(error), None),
             Err(end) => (end.outcome(), None),
         };
-        let mut completion = Box::new(Completion::new(
+        let completion = Completion::new(
             invocation.run().clone(),
             invocation.stage().clone(),
             invocation.id().clone(),
             outcome,
             execution.clock.wall_at(taken_in),
             taken_in.elapsed(),
-        ));
-        completion.attempts = attempts;
+        )
+        .with_attempts(attempts);
         let _ = invocation.report(&Event::Completed { completion: &completion });
         // Not before the monitors have seen it: a journal must not lose what the provider then deletes.
         take(lease);
-        completion
+        let ended = if completion.is_success() { Ended::Succeeded } else { Ended::Failed };
+        execution.outbox.push(completion);
+        ended
     }
 }
 

@@ -10,18 +10,18 @@ use futures_util::FutureExt as _;
 ///
 /// The future is dropped with the panic, and platforms promise nothing about their own state after one, so
 /// the assertion of unwind safety is theirs to keep.
-pub(super) async fn caught<T>(
+pub(super) fn caught<T>(
     platform: &dyn AsyncPlatform,
     operation: &'static str,
     call: impl Future<Output = Result<T>> + Send,
-) -> Result<T> {
-    match AssertUnwindSafe(call).catch_unwind().await {
+) -> impl Future<Output = Result<T>> + Send {
+    AssertUnwindSafe(call).catch_unwind().map(move |answer| match answer {
         Ok(answer) => answer,
         Err(panic) => Err(Error::new(ErrorKind::Panicked, message(&*panic))
             .with_platform(platform.name())
             .with_operation(operation)
             .with_hint("this is a defect of the platform's crate, or of a layer around it")),
-    }
+    })
 }
 
 fn message(panic: &(dyn Any + Send)) -> String {

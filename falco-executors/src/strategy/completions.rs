@@ -1,27 +1,121 @@
-//! What the consumer holds.
+//! How completions get from the task that makes them to the consumer.
+//!
+//! They leave in batches, and their credits come back in lots: handed over one by one, the task and its consumer would
+//! wake each other for each of them, which costs more than all that is done for an invocation besides.
 
 use std::panic;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::vec;
 
 use falco_core::Completion;
 use futures_core::Stream;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinHandle;
 use tokio_util::task::AbortOnDropHandle;
 
-/// The completions of an execution. Dropping it aborts the task that drives the execution.
+type Batch = Vec<Completion>;
+
+/// Completions that leave before the task has done all it can do now, so that the consumer works meanwhile.
+const FULL: usize = 128;
+
+/// The share of the credits that the consumer may hold back before it returns them together.
+const LOTS_PER_WINDOW: usize = 8;
+
+/// Where completions are put when they are made. What is left when it is dropped, it sends.
+#[derive(Debug)]
+pub(super) struct Outbox {
+    // Locked by the driving task only; a mutex because its attempts have to be `Send`.
+    batch: Mutex<Batch>,
+    // Without a bound of its own: each completion has a credit, and credits are bounded.
+    batches: mpsc::UnboundedSender<Batch>,
+}
+
+/// Where completions come out.
+pub(super) type Batches = mpsc::UnboundedReceiver<Batch>;
+
+impl Outbox {
+    pub(super) fn new() -> (Self, Batches) {
+        let (batches, receiver) = mpsc::unbounded_channel();
+        (Self { batch: Mutex::default(), batches }, receiver)
+    }
+
+    pub(super) fn push(&self, completion: Completion) {
+        let mut batch = self.lock();
+        batch.push(completion);
+        if batch.len() == FULL {
+            self.send(&mut batch);
+        }
+    }
+
+    /// Sends what has been put in.
+    pub(super) fn flush(&self) {
+        let mut batch = self.lock();
+        if !batch.is_empty() {
+            self.send(&mut batch);
+        }
+    }
+
+    fn send(&self, batch: &mut Batch) {
+        // As large as the last one, for completions are large, and a vector that grows moves them.
+        let next = Batch::with_capacity(batch.len());
+        // A consumer that is gone wants no completions, and has aborted this task.
+        let _ = self.batches.send(std::mem::replace(batch, next));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Batch> {
+        self.batch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
+/// What the consumer holds. Dropping it aborts the task that drives the execution.
 #[derive(Debug)]
 pub(super) struct Completions {
-    arrived: mpsc::Receiver<Box<Completion>>,
+    batch: vec::IntoIter<Completion>,
+    batches: Batches,
+    credits: Arc<Semaphore>,
+    /// Completions taken whose credits have not been returned.
+    taken: usize,
+    /// How many credits are returned together.
+    lot: usize,
     task: Option<AbortOnDropHandle<()>>,
 }
 
 impl Completions {
+    /// The completions that `task` makes against `window` credits.
     pub(super) fn new(
-        arrived: mpsc::Receiver<Box<Completion>>,
-        task: tokio::task::JoinHandle<()>,
+        batches: Batches,
+        credits: Arc<Semaphore>,
+        window: usize,
+        task: JoinHandle<()>,
     ) -> Self {
-        Self { arrived, task: Some(AbortOnDropHandle::new(task)) }
+        Self {
+            batch: Batch::new().into_iter(),
+            batches,
+            credits,
+            taken: 0,
+            lot: (window / LOTS_PER_WINDOW).max(1),
+            task: Some(AbortOnDropHandle::new(task)),
+        }
+    }
+
+    fn return_credits(&mut self) {
+        self.credits.add_permits(std::mem::take(&mut self.taken));
+    }
+
+    fn poll_batch(&mut self, cx: &mut Context<'_>) -> Poll<Option<Batch>> {
+        let batch = self.batches.poll_recv(cx);
+        if batch.is_pending() {
+            self.return_credits();
+        }
+        batch
     }
 }
 
@@ -29,8 +123,18 @@ impl Stream for Completions {
     type Item = Completion;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Completion>> {
-        if let Some(completion) = ready!(self.arrived.poll_recv(cx)) {
-            return Poll::Ready(Some(*completion));
+        loop {
+            if let Some(completion) = self.batch.next() {
+                self.taken += 1;
+                if self.taken == self.lot {
+                    self.return_credits();
+                }
+                return Poll::Ready(Some(completion));
+            }
+            match ready!(self.poll_batch(cx)) {
+                Some(batch) => self.batch = batch.into_iter(),
+                None => break,
+            }
         }
         let Some(task) = &mut self.task else { return Poll::Ready(None) };
         let joined = ready!(Pin::new(task).poll(cx));

@@ -7,15 +7,15 @@ use std::task::{Context, Poll};
 use falco_core::{AsyncPlatform, BoxStream, Completion, Deployment, Invocation, Outcome, Target};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::sleep;
 
 use super::admission::Admission;
 use super::asynchronous::Patience;
-use super::attempt::attempt;
+use super::attempt::{Ended, attempt};
 use super::clock::Clock;
 use super::collector::Collector;
-use super::completions::Completions;
+use super::completions::{Completions, Outbox};
 use super::options::{ExecutionOptions, OnFailure};
 use super::stragglers::Stragglers;
 
@@ -50,9 +50,11 @@ pub(super) fn start(
     invocations: BoxStream<'static, Invocation>,
 ) -> BoxStream<'static, Completion> {
     let window = shape.window.min(Semaphore::MAX_PERMITS);
-    let (completions, arrived) = mpsc::channel(window);
-    let task = tokio::spawn(drive(shape, options, target, invocations, completions));
-    Completions::new(arrived, task).boxed()
+    let credits = Arc::new(Semaphore::new(window));
+    let (outbox, batches) = Outbox::new();
+    let execution = Execution::new(shape, options, &target, credits.clone(), outbox);
+    let task = tokio::spawn(drive(execution, target, invocations));
+    Completions::new(batches, credits, window, task).boxed()
 }
 
 /// What all attempts of one execution share.
@@ -65,6 +67,8 @@ pub(super) struct Execution {
     pub(super) clock: Clock,
     pub(super) collector: Collector,
     pub(super) stragglers: Option<Stragglers>,
+    pub(super) outbox: Outbox,
+    credits: Arc<Semaphore>,
     begun: Notify,
     ended: OnceLock<End>,
 }
@@ -90,14 +94,19 @@ impl Execution {
         shape: Shape,
         options: ExecutionOptions,
         target: &Target,
-        completions: &mpsc::Sender<Box<Completion>>,
+        credits: Arc<Semaphore>,
+        outbox: Outbox,
     ) -> Self {
         let platform = target.platform.clone();
         let deployment = target.deployment.clone();
         let clock = Clock::start();
         Self {
             collector: Collector::new(platform.clone(), deployment.clone(), clock, shape.patience),
-            stragglers: options.speculation.map(|rule| Stragglers::new(rule, completions.clone())),
+            stragglers: options
+                .speculation
+                .map(|rule| Stragglers::new(rule, credits.clone(), shape.window)),
+            outbox,
+            credits,
             platform,
             deployment,
             options,
@@ -140,20 +149,13 @@ impl Execution {
     }
 }
 
-async fn drive(
-    shape: Shape,
-    options: ExecutionOptions,
-    target: Target,
-    invocations: BoxStream<'static, Invocation>,
-    completions: mpsc::Sender<Box<Completion>>,
-) {
-    let execution = Execution::new(shape, options, &target, &completions);
+async fn drive(execution: Execution, target: Target, invocations: BoxStream<'static, Invocation>) {
     let execution = &execution;
     let mut end = pin!(execution.end(&target));
     let mut collecting = pin!(execution.collector.run());
     let mut attempts = Attempts {
         execution,
-        admission: Admission::new(&completions, invocations),
+        admission: Admission::new(&execution.credits, invocations),
         in_flight: FuturesUnordered::new(),
         start: |invocation| attempt(execution, invocation),
         has_begun: false,
@@ -167,6 +169,7 @@ async fn drive(
         let _ = collecting.as_mut().poll(cx);
         let progress = attempts.poll(end, cx);
         execution.collector.flush();
+        execution.outbox.flush();
         progress
     })
     .await;
@@ -183,7 +186,7 @@ struct Attempts<'a, A, S> {
 
 impl<A, S> Attempts<'_, A, S>
 where
-    A: Future<Output = Box<Completion>>,
+    A: Future<Output = Ended>,
     S: Fn(Invocation) -> A,
 {
     /// Goes on as far as possible; ready when all is done. With `end`, all is done now.
@@ -193,13 +196,12 @@ where
         while steps_before != Some(steps) {
             steps_before = Some(steps);
             while steps < STEPS_PER_POLL
-                && let Poll::Ready(Some(completion)) = self.in_flight.poll_next_unpin(cx)
+                && let Poll::Ready(Some(ended)) = self.in_flight.poll_next_unpin(cx)
             {
                 steps += 1;
-                if self.is_fatal(&completion) {
+                if self.is_fatal(ended) {
                     end.get_or_insert(End::Cancelled);
                 }
-                self.admission.deliver(completion);
             }
             if let Some(end) = end {
                 self.end(end, cx);
@@ -226,8 +228,8 @@ where
         }
     }
 
-    fn is_fatal(&self, completion: &Completion) -> bool {
-        self.execution.options.on_failure == OnFailure::Stop && !completion.is_success()
+    fn is_fatal(&self, ended: Ended) -> bool {
+        self.execution.options.on_failure == OnFailure::Stop && ended == Ended::Failed
     }
 
     /// Admits nothing more, and makes every invocation in flight a completion.
@@ -236,9 +238,7 @@ where
         // Each attempt looks for the end before it does anything else, so that it answers now.
         let _ = self.execution.ended.set(end);
         for attempt in Pin::new(&mut self.in_flight).iter_pin_mut() {
-            if let Poll::Ready(completion) = attempt.poll(cx) {
-                self.admission.deliver(completion);
-            }
+            let _ = attempt.poll(cx);
         }
         self.in_flight.clear();
     }

@@ -4,15 +4,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::fmt;
 use std::pin::Pin;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use falco_core::Completion;
 use hdrhistogram::Histogram;
-use tokio::sync::mpsc::error::SendError;
-use tokio::sync::mpsc::{OwnedPermit, Sender};
-use tokio::sync::oneshot;
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::options::Speculation;
@@ -31,7 +28,7 @@ const MAX_MICROS: u64 = 24 * 3600 * 1_000_000;
 #[derive(Debug)]
 pub(super) struct Stragglers {
     speculation: Speculation,
-    completions: Sender<Box<Completion>>,
+    credits: Arc<Semaphore>,
     // Locked by the driving task only; a mutex because its attempts have to be `Send`.
     state: Mutex<State>,
 }
@@ -55,10 +52,10 @@ struct State {
 
 type Key = (Instant, u64);
 /// None for an extra one.
-type Credit = Option<OwnedPermit<Box<Completion>>>;
+type Credit = Option<OwnedSemaphorePermit>;
 
-struct WaitForCredit(Pin<Box<dyn Future<Output = Reserved> + Send>>);
-type Reserved = Result<OwnedPermit<Box<Completion>>, SendError<()>>;
+struct WaitForCredit(Pin<Box<dyn Future<Output = Acquired> + Send>>);
+type Acquired = Result<OwnedSemaphorePermit, AcquireError>;
 
 impl fmt::Debug for WaitForCredit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -67,7 +64,7 @@ impl fmt::Debug for WaitForCredit {
 }
 
 impl Stragglers {
-    pub(super) fn new(speculation: Speculation, completions: Sender<Box<Completion>>) -> Self {
+    pub(super) fn new(speculation: Speculation, credits: Arc<Semaphore>, window: usize) -> Self {
         #[expect(clippy::expect_used, reason = "the bounds are constants, and in order")]
         let latencies = Histogram::new_with_bounds(1, MAX_MICROS, 2).expect("bounds in order");
         let state = State {
@@ -77,12 +74,12 @@ impl Stragglers {
             watched: BTreeMap::new(),
             copied: HashMap::new(),
             // A window of one never has a credit left, and whoever asks for speculation wants a copy.
-            extra: usize::from(completions.max_capacity() == 1),
+            extra: usize::from(window == 1),
             next: 0,
             timer: Box::pin(sleep(MIN_THRESHOLD)),
             waiting: None,
         };
-        Self { speculation, completions, state: Mutex::new(state) }
+        Self { speculation, credits, state: Mutex::new(state) }
     }
 
     /// Watches an attempt that was sent at `sent_at`, until the result is dropped.
@@ -141,16 +138,16 @@ impl Stragglers {
         if extra_in_use < state.extra {
             return Poll::Ready(None);
         }
-        let completions = &self.completions;
+        let credits = &self.credits;
         let waiting = state
             .waiting
-            .get_or_insert_with(|| WaitForCredit(Box::pin(completions.clone().reserve_owned())));
+            .get_or_insert_with(|| WaitForCredit(Box::pin(credits.clone().acquire_owned())));
         match ready!(waiting.0.as_mut().poll(cx)) {
             Ok(credit) => {
                 state.waiting = None;
                 Poll::Ready(Some(credit))
             }
-            // The consumer is gone, and this task is about to be.
+            // Nothing closes the credits.
             Err(_) => Poll::Pending,
         }
     }
