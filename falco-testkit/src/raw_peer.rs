@@ -1,6 +1,7 @@
 //! A peer on loopback that says over TCP what no HTTP fake can say.
 
 use std::fmt;
+use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,6 +11,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
+
+const JSON: (&str, &str) = ("Content-Type", "application/json");
 
 /// One step of what a peer does with a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,12 +85,12 @@ impl Script {
 
     /// Sends the head of an answer and never its body.
     pub fn headers_then_stall() -> Self {
-        Self::new([Step::Read, Step::Send(head("200 OK", "application/json", 20)), Step::Stall])
+        Self::new([Step::Read, Step::Send(head("200 OK", [JSON], 20)), Step::Stall])
     }
 
     /// Sends less of a body than it has promised, and closes.
     pub fn truncated_body() -> Self {
-        let mut half = head("200 OK", "application/json", 20);
+        let mut half = head("200 OK", [JSON], 20);
         half.extend(b"{\"result\":");
         Self::new([Step::Read, Step::Send(half)])
     }
@@ -100,16 +103,21 @@ impl Script {
     /// Answers as a proxy on the way does: with a page in HTML, such as for `502 Bad Gateway`.
     pub fn proxied_html(status: &str) -> Self {
         let page = format!("<html><head><title>{status}</title></head><body>nginx</body></html>\n");
-        Self::reply(status, "text/html", page.as_bytes())
+        Self::reply(status, [("Content-Type", "text/html")], page.as_bytes())
     }
 
     /// Answers in good order, and closes.
     pub fn json(status: &str, body: &str) -> Self {
-        Self::reply(status, "application/json", body.as_bytes())
+        Self::reply(status, [JSON], body.as_bytes())
     }
 
-    fn reply(status: &str, content_type: &str, body: &[u8]) -> Self {
-        let mut reply = head(status, content_type, body.len());
+    /// Answers in good order with headers of the caller's besides `Content-Length`, and closes.
+    pub fn reply<'a>(
+        status: &str,
+        headers: impl IntoIterator<Item = (&'a str, &'a str)>,
+        body: &[u8],
+    ) -> Self {
+        let mut reply = head(status, headers, body.len());
         reply.extend(body);
         Self::new([Step::Read, Step::Send(reply)])
     }
@@ -141,13 +149,20 @@ pub struct RawPeer {
     address: SocketAddr,
     seen: Arc<Seen>,
     /// Aborted on drop, and with it every connection.
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
 }
 
 #[derive(Debug, Default)]
 struct Seen {
     connections: AtomicU64,
     requests: Mutex<Vec<String>>,
+}
+
+impl Seen {
+    fn note(&self, request: &[u8]) {
+        let request = String::from_utf8_lossy(request).into_owned();
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner).push(request);
+    }
 }
 
 impl RawPeer {
@@ -157,13 +172,48 @@ impl RawPeer {
     ///
     /// When no port can be bound.
     pub async fn start(scripts: impl IntoIterator<Item = Script>) -> std::io::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let address = listener.local_addr()?;
-        let seen = Arc::<Seen>::default();
+        let (listener, mut peer) = Self::bind().await?;
         let scripts: Vec<Script> = scripts.into_iter().collect();
-        let mut tasks = JoinSet::new();
-        tasks.spawn(accept(listener, scripts, Arc::clone(&seen)));
-        Ok(Self { address, seen, _tasks: tasks })
+        peer.tasks.spawn(accept(listener, scripts, Arc::clone(&peer.seen)));
+        Ok(peer)
+    }
+
+    /// Reads a request on each connection, and plays the script that `answer` gives for it. The script's own reading
+    /// of that request is left out.
+    ///
+    /// # Errors
+    ///
+    /// When no port can be bound.
+    ///
+    /// # Examples
+    ///
+    /// A peer that resets every other connection, after it has read the request:
+    ///
+    /// ```
+    /// use falco_testkit::{RawPeer, Script};
+    /// use std::sync::atomic::{AtomicUsize, Ordering};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> std::io::Result<()> {
+    /// let seen = AtomicUsize::new(0);
+    /// let peer = RawPeer::answering(move |_request| {
+    ///     let is_even = seen.fetch_add(1, Ordering::Relaxed).is_multiple_of(2);
+    ///     let script = if is_even { Script::json("200 OK", "{}") } else { Script::reset_after_reading() };
+    ///     async move { script }
+    /// })
+    /// .await?;
+    /// # drop(peer);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn answering<F, A>(answer: F) -> std::io::Result<Self>
+    where
+        F: Fn(Vec<u8>) -> A + Send + Sync + 'static,
+        A: Future<Output = Script> + Send + 'static,
+    {
+        let (listener, mut peer) = Self::bind().await?;
+        peer.tasks.spawn(accept_and_answer(listener, Arc::new(answer), Arc::clone(&peer.seen)));
+        Ok(peer)
     }
 
     /// Listens and never accepts. The operating system still completes the first connections; nobody reads from them.
@@ -172,14 +222,18 @@ impl RawPeer {
     ///
     /// When no port can be bound.
     pub async fn never_accept() -> std::io::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let address = listener.local_addr()?;
-        let mut tasks = JoinSet::new();
-        tasks.spawn(async move {
+        let (listener, mut peer) = Self::bind().await?;
+        peer.tasks.spawn(async move {
             let _listening = listener;
             std::future::pending().await
         });
-        Ok(Self { address, seen: Arc::default(), _tasks: tasks })
+        Ok(peer)
+    }
+
+    async fn bind() -> std::io::Result<(TcpListener, Self)> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        Ok((listener, Self { address, seen: Arc::default(), tasks: JoinSet::new() }))
     }
 
     /// An address where nobody listens: connecting is refused.
@@ -227,18 +281,41 @@ async fn accept(listener: TcpListener, scripts: Vec<Script>, seen: Arc<Seen>) {
         let Ok((stream, _)) = listener.accept().await else { continue };
         let number = seen.connections.fetch_add(1, Ordering::AcqRel) as usize;
         if let Some(script) = scripts.get(number).or(scripts.last()) {
-            connections.spawn(play(stream, script.clone(), Arc::clone(&seen)));
+            connections.spawn(play(stream, script.0.clone(), Arc::clone(&seen)));
         }
         while connections.try_join_next().is_some() {}
     }
 }
 
-async fn play(mut stream: TcpStream, script: Script, seen: Arc<Seen>) {
-    for step in script.0 {
+async fn accept_and_answer<F, A>(listener: TcpListener, answer: Arc<F>, seen: Arc<Seen>)
+where
+    F: Fn(Vec<u8>) -> A + Send + Sync + 'static,
+    A: Future<Output = Script> + Send + 'static,
+{
+    let mut connections = JoinSet::new();
+    loop {
+        let Ok((mut stream, _)) = listener.accept().await else { continue };
+        seen.connections.fetch_add(1, Ordering::AcqRel);
+        let (answer, seen) = (Arc::clone(&answer), Arc::clone(&seen));
+        connections.spawn(async move {
+            let Some(request) = read_request(&mut stream).await else { return };
+            seen.note(&request);
+            let mut steps = answer(request).await.0;
+            if steps.first() == Some(&Step::Read) {
+                steps.remove(0);
+            }
+            play(stream, steps, seen).await;
+        });
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+async fn play(mut stream: TcpStream, steps: Vec<Step>, seen: Arc<Seen>) {
+    for step in steps {
         match step {
             Step::Read => {
                 let Some(request) = read_request(&mut stream).await else { return };
-                seen.requests.lock().unwrap_or_else(PoisonError::into_inner).push(request);
+                seen.note(&request);
             }
             Step::Send(bytes) => {
                 if stream.write_all(&bytes).await.is_err() {
@@ -258,7 +335,7 @@ async fn play(mut stream: TcpStream, script: Script, seen: Arc<Seen>) {
 }
 
 /// One request by its `Content-Length`; `None` when the other side goes away before its end.
-async fn read_request(stream: &mut TcpStream) -> Option<String> {
+async fn read_request(stream: &mut TcpStream) -> Option<Vec<u8>> {
     let mut read = Vec::new();
     let mut buffer = [0; 16 * 1024];
     loop {
@@ -267,7 +344,7 @@ async fn read_request(stream: &mut TcpStream) -> Option<String> {
             let length = head.lines().find_map(|line| line.strip_prefix("content-length:"));
             let length = length.and_then(|length| length.trim().parse::<usize>().ok());
             if read.len() >= end + 4 + length.unwrap_or_default() {
-                return Some(String::from_utf8_lossy(&read).into_owned());
+                return Some(read);
             }
         }
         match stream.read(&mut buffer).await {
@@ -277,10 +354,15 @@ async fn read_request(stream: &mut TcpStream) -> Option<String> {
     }
 }
 
-fn head(status: &str, content_type: &str, length: usize) -> Vec<u8> {
-    format!(
-        "HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\n\
-         Connection: close\r\n\r\n"
-    )
-    .into_bytes()
+fn head<'a>(
+    status: &str,
+    headers: impl IntoIterator<Item = (&'a str, &'a str)>,
+    length: usize,
+) -> Vec<u8> {
+    let mut head = format!("HTTP/1.1 {status}\r\n");
+    for (name, value) in headers {
+        head += &format!("{name}: {value}\r\n");
+    }
+    head += &format!("Content-Length: {length}\r\nConnection: close\r\n\r\n");
+    head.into_bytes()
 }
