@@ -43,10 +43,7 @@ impl OpenWhisk {
                 tracing::debug!(%id, status = reply.status.as_u16(), "the answer has no record; following");
                 self.follow(&operation, deployment, invocation, &id).await
             }
-            None if reply.status.is_success() => {
-                let error = reply.whole_body().err().unwrap_or_else(|| reply.unexpected());
-                Err(operation.name(error.with_may_have_run(true)))
-            }
+            None if reply.status.is_success() => Err(no_activation(&operation, &reply)),
             None => Err(self.api().refusal(&operation, &reply)),
         }
     }
@@ -131,6 +128,12 @@ impl OpenWhisk {
             }
         }
     }
+}
+
+/// Success, of which nobody can say what it was: it broke off, or is no answer of OpenWhisk's.
+pub(crate) fn no_activation(operation: &Operation<'_>, reply: &Reply) -> Error {
+    let error = reply.whole_body().err().unwrap_or_else(|| reply.unexpected());
+    operation.name(error.with_may_have_run(true))
 }
 
 /// The id that an answer is about: the header is there whatever the body is.

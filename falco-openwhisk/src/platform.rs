@@ -21,7 +21,7 @@ use crate::client::{Api, Operation, SMALL, clock_ahead, parse, was_cut, with_jso
 use crate::collect::{Collector, MAX_RECORD_BYTES, Settings};
 use crate::config::OpenWhiskConfig;
 use crate::deployments::{MARKS, action_limits, deployment, location, named};
-use crate::invoke::activation_id;
+use crate::invoke::{activation_id, no_activation};
 use crate::limits::Server;
 use crate::name::QualifiedName;
 use crate::package::prepare;
@@ -299,8 +299,7 @@ impl AsyncPlatform for OpenWhisk {
         if !reply.status.is_success() {
             return Err(self.api().refusal(&operation, &reply));
         }
-        let id = activation_id(&reply)
-            .ok_or_else(|| operation.name(reply.unexpected().with_may_have_run(true)))?;
+        let id = activation_id(&reply).ok_or_else(|| no_activation(&operation, &reply))?;
         let accepted_at = SystemTime::now();
         self.see_clock(&reply, accepted_at);
         let id = ActivationId::new(id);

@@ -356,7 +356,12 @@ impl Client {
             .header("content-type", JSON)
             .header("x-amz-invocation-type", HeaderValue::from_static("Event"));
         request.body = event;
-        let reply = self.send(&request).await?;
-        Ok(InvokeReply { reply }.request_id().map(str::to_owned))
+        let reply = InvokeReply { reply: self.send(&request).await? };
+        let id = reply.request_id().map(str::to_owned);
+        if id.is_none() {
+            // What broke off before it could tell is a fault of the connection.
+            reply.reply.whole_body()?;
+        }
+        Ok(id)
     }
 }

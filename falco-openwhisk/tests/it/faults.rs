@@ -85,6 +85,14 @@ async fn an_answer_that_breaks_off_after_naming_its_activation_is_followed() {
     assert!(asked.starts_with(&format!("GET /api/v1/namespaces/_/activations/{ID} ")), "{asked}");
 }
 
+#[tokio::test]
+async fn a_submission_whose_answer_breaks_off_is_worth_another_try_and_leaves_doubt() {
+    let (_peer, platform) = behind([Script::truncated_body()]).await;
+    let error = platform.submit(&deployment(), &invocation(&json!({}))).await.unwrap_err();
+    let told = (error.kind(), error.is_retryable(), error.may_have_run());
+    assert_eq!(told, (ErrorKind::Unavailable, true, true), "{error}");
+}
+
 async fn run(
     platform: Arc<dyn AsyncPlatform>,
     deployment: falco_core::Deployment,
