@@ -39,6 +39,11 @@ pub struct Common {
     #[arg(long, value_name = "FACTOR", value_parser = positive, help_heading = "Execution")]
     pub speculate: Option<f64>,
 
+    /// How long one attempt may take, such as 30s. Then it counts as lost, and is sent again where that does no harm
+    /// [default: the function's own time-out and a margin]
+    #[arg(long, value_name = "TIME", value_parser = duration, help_heading = "Execution")]
+    pub attempt_timeout: Option<Duration>,
+
     /// Memory of the function, in MiB.
     #[arg(long, value_name = "MIB", help_heading = "Function")]
     pub memory: Option<NonZeroU32>,

@@ -2,13 +2,15 @@
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::Duration;
 
 use falco_core::{AsyncPlatform, Capabilities, Driver, ExecutionStrategy};
 use falco_executors::{
     AsyncExecutor, DriverExt, ExecutionOptions, ExponentialBuilder, Keep, ParallelExecutor,
-    Progress, RepeatPolicy, RunOptions, RunOutcome, SequentialExecutor, Speculation, ctrl_c,
+    Patience, Progress, RepeatPolicy, RunOptions, RunOutcome, SequentialExecutor, Speculation,
+    ctrl_c,
 };
-use falco_layers::{HeldPolicy, RetryPolicy, Stack};
+use falco_layers::{HeldPolicy, RetryPolicy, Stack, TimeoutPolicy};
 
 use crate::arguments::{Common, Executor};
 
@@ -75,7 +77,9 @@ fn in_layers(
     common: &Common,
     platform: Arc<dyn AsyncPlatform>,
 ) -> falco_core::Result<Arc<dyn AsyncPlatform>> {
-    let mut stack = Stack::new().with_retry(RetryPolicy::with_retries(common.retries));
+    let mut stack = Stack::new()
+        .with_retry(RetryPolicy::with_retries(common.retries))
+        .with_timeout(timeouts(common));
     if let Some(rate) = common.max_rate {
         stack = stack.with_max_rate(rate);
     }
@@ -83,6 +87,27 @@ fn in_layers(
         stack = stack.with_held(HeldPolicy::default());
     }
     stack.wrap(platform)
+}
+
+/// Platforms may hold a status query open for a second, however short the attempts are.
+const SHORTEST_CALL: Duration = Duration::from_secs(3);
+
+fn timeouts(common: &Common) -> TimeoutPolicy {
+    let default = TimeoutPolicy::default();
+    TimeoutPolicy {
+        invoke: common.attempt_timeout,
+        call: common.attempt_timeout.map_or(default.call, |timeout| timeout.max(SHORTEST_CALL)),
+        ..default
+    }
+}
+
+/// How long a submitted attempt is waited for.
+fn patience(common: &Common) -> Patience {
+    let default = Patience::default();
+    match common.attempt_timeout {
+        Some(timeout) => default.with_function_timeout(timeout).with_margin(Duration::ZERO),
+        None => default,
+    }
 }
 
 fn strategy(common: &Common) -> falco_core::Result<Arc<dyn ExecutionStrategy>> {
@@ -98,9 +123,12 @@ fn strategy(common: &Common) -> falco_core::Result<Arc<dyn ExecutionStrategy>> {
             Arc::new(ParallelExecutor::with_concurrency(calls)?.with_options(options))
         }
         (Executor::Parallel, None) => Arc::new(ParallelExecutor::new().with_options(options)),
-        (Executor::Async, Some(window)) => {
-            Arc::new(AsyncExecutor::with_window(window)?.with_options(options))
+        (Executor::Async, window) => {
+            let executor = match window {
+                Some(window) => AsyncExecutor::with_window(window)?,
+                None => AsyncExecutor::new(),
+            };
+            Arc::new(executor.with_options(options).with_patience(patience(common)))
         }
-        (Executor::Async, None) => Arc::new(AsyncExecutor::new().with_options(options)),
     })
 }

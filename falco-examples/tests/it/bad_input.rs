@@ -15,6 +15,8 @@ fn options_that_cannot_be_are_named() {
     refused(&machine, "hello", &["--concurrency", "0"], "--concurrency");
     refused(&machine, "hello", &["--memory", "0"], "--memory");
     refused(&machine, "hello", &["--timeout", "0s"], "--timeout");
+    refused(&machine, "hello", &["--attempt-timeout", "0s"], "--attempt-timeout");
+    refused(&machine, "hello", &["--speculate", "-1"], "--speculate");
     refused(&machine, "hello", &["--max-rate", "0"], "--max-rate");
     refused(&machine, "hello", &["--executor", "lazy"], "lazy");
     refused(&machine, "hello", &["--platform", "moon"], "moon");

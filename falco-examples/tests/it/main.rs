@@ -4,6 +4,7 @@
 mod bad_input;
 mod chain;
 mod cleanup;
+mod faults;
 mod flaky;
 mod hello;
 mod montecarlo;

@@ -8,24 +8,23 @@ use falco_aws::fake::{FAKE_ACCESS_KEY, FAKE_SECRET, FakeAws};
 use falco_gcp::fake::{FakeGcp, Fault};
 use falco_openwhisk::fake::{FAKE_AUTH, FakeOpenWhisk, FakeSettings};
 
-use crate::flaky::FlakyProxy;
 use crate::program::{Printed, command, has};
 use crate::wordcount::expected;
 
-const TEXTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/data/texts");
+pub(crate) const TEXTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/data/texts");
 
 /// Runs a program on a thread of its own: the fake runs on this test's.
-async fn run(mut command: Command) -> Printed {
+pub(crate) async fn run(mut command: Command) -> Printed {
     tokio::task::spawn_blocking(move || Printed::of(command.output().unwrap())).await.unwrap()
 }
 
-fn on_openwhisk(program: &str, url: &str) -> Command {
+pub(crate) fn on_openwhisk(program: &str, url: &str) -> Command {
     let mut command = command(program);
     command.args(["--platform", "openwhisk", "--host", url, "--token", FAKE_AUTH]);
     command
 }
 
-fn on_aws(program: &str, url: &str) -> Command {
+pub(crate) fn on_aws(program: &str, url: &str) -> Command {
     let mut command = command(program);
     command
         .env("AWS_ENDPOINT_URL", url)
@@ -43,7 +42,7 @@ fn on_gcp(program: &str, fake: &FakeGcp) -> Command {
 }
 
 /// The ten most frequent words, counted on this machine without Falco.
-fn top_words() -> String {
+pub(crate) fn top_words() -> String {
     expected(Path::new(TEXTS)).lines().take(10).map(|line| format!("{line}\n")).collect()
 }
 
@@ -106,32 +105,6 @@ async fn wordcount_keeps_to_sixty_calls_a_minute_and_counts_right() {
     wordcount.args(["--reducers", "60", TEXTS]);
     assert_eq!(run(wordcount).await.ok(), top_words());
     assert!(fake.activations() > 60, "one window was enough for {}", fake.activations());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn wordcount_counts_right_on_an_openwhisk_behind_a_flaky_proxy() {
-    if !has("python3") {
-        return;
-    }
-    let fake = FakeOpenWhisk::start(FakeSettings::default()).await.unwrap();
-    let proxy = FlakyProxy::start(&fake.url(), "/actions/wordcount").await;
-    let mut wordcount = on_openwhisk("wordcount", proxy.url());
-    wordcount.args(["--reducers", "40", TEXTS]);
-    assert_eq!(run(wordcount).await.ok(), top_words());
-    assert!(proxy.spoilt() >= 3, "the proxy spoilt {} requests only", proxy.spoilt());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn wordcount_counts_right_on_an_aws_behind_a_flaky_proxy() {
-    if !has("python3") {
-        return;
-    }
-    let fake = FakeAws::start().await;
-    let proxy = FlakyProxy::start(&fake.url(), "/invocations").await;
-    let mut wordcount = on_aws("wordcount", proxy.url());
-    wordcount.args(["--reducers", "40", TEXTS]);
-    assert_eq!(run(wordcount).await.ok(), top_words());
-    assert!(proxy.spoilt() >= 3, "the proxy spoilt {} requests only", proxy.spoilt());
 }
 
 #[tokio::test(flavor = "multi_thread")]
