@@ -44,7 +44,8 @@ pub struct Activation {
     pub init: Option<Duration>,
     /// How long the function ran, initialisation excluded.
     pub execution: Option<Duration>,
-    /// The time that is charged.
+    /// The time that is charged. Where the provider tells it too late, a platform may reckon it from what the function's
+    /// shim has measured, and says so: the attribute `billed` is `estimated`.
     pub billed: Option<Duration>,
     /// Memory granted, in MiB.
     pub memory_mib: Option<u32>,
