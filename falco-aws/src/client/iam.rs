@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::query::from_xml;
-use super::{Client, Failure};
+use super::{Client, Failure, next_page};
 use crate::config::Service;
 
 /// A role.
@@ -82,7 +82,7 @@ impl Client {
             let reply = self.query(Service::Iam, "ListRoles", &parameters).await?;
             let page = from_xml::<Answer>(&reply)?.list_roles_result;
             roles.extend(page.roles.map(|list| list.member).unwrap_or_default());
-            marker = page.marker.filter(|marker| !marker.is_empty());
+            marker = next_page(marker.as_deref(), page.marker)?;
             if marker.is_none() {
                 return Ok(roles);
             }

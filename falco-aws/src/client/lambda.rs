@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::encoding::encode;
 use super::json::to_body;
-use super::{Call, Client, Failure};
+use super::{Call, Client, Failure, next_page};
 use crate::config::Service;
 
 /// How a function is set up, as Lambda tells it.
@@ -236,7 +236,7 @@ impl Client {
         let mut request = call("ListFunctions", Method::GET, "/2015-03-31/functions".into());
         request.query = &query;
         let page: Page = self.send(&request).await?.json()?;
-        Ok((page.functions, page.next_marker.filter(|marker| !marker.is_empty())))
+        Ok((page.functions, next_page(marker, page.next_marker)?))
     }
 
     /// The members of the code stand at the top here, not under `Code`.

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::json::{LOGS, without_nulls};
-use super::{Client, Failure};
+use super::{Client, Failure, next_page};
 
 /// One line of a log group.
 #[derive(Clone, Debug, Deserialize)]
@@ -47,7 +47,9 @@ impl Client {
             "limit": 10_000,
             "nextToken": next,
         }));
-        Ok(self.json(LOGS, "FilterLogEvents", &input).await?.json()?)
+        let mut page: LogPage = self.json(LOGS, "FilterLogEvents", &input).await?.json()?;
+        page.next_token = next_page(next, page.next_token)?;
+        Ok(page)
     }
 
     pub(crate) async fn delete_log_group(&self, group: &str) -> Result<(), Failure> {

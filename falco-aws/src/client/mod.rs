@@ -19,7 +19,7 @@ use std::time::{Duration, SystemTime};
 
 use aws_credential_types::Credentials;
 use bytes::Bytes;
-use falco_core::{Error, Result};
+use falco_core::{Error, ErrorKind, Result};
 use falco_http::Reply;
 use reqwest::header::{DATE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Url};
@@ -194,6 +194,19 @@ impl Client {
         self.skew.store(skew, Ordering::Relaxed);
         true
     }
+}
+
+/// Where the next page begins, if there is one. The token that has just been used again would go on for ever.
+pub(crate) fn next_page(
+    used: Option<&str>,
+    next: Option<String>,
+) -> Result<Option<String>, Failure> {
+    let next = next.filter(|token| !token.is_empty());
+    if next.is_some() && next.as_deref() == used {
+        let message = "a page of a list says that it comes after itself";
+        return Err(Error::new(ErrorKind::Protocol, message).with_may_have_run(false).into());
+    }
+    Ok(next)
 }
 
 /// How long a function may run at most.

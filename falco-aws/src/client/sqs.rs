@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::json::SQS;
-use super::{Client, Failure};
+use super::{Client, Failure, next_page};
 
 /// Messages that one request receives or deletes, at most.
 pub(crate) const BATCH: usize = 10;
@@ -67,12 +67,12 @@ impl Client {
         let mut next: Option<String> = None;
         loop {
             let mut input = json!({"QueueNamePrefix": prefix, "MaxResults": 1000});
-            if let Some(token) = next {
-                input["NextToken"] = token.into();
+            if let Some(token) = &next {
+                input["NextToken"] = token.as_str().into();
             }
             let page: Page = self.json(SQS, "ListQueues", &input).await?.json()?;
             urls.extend(page.queue_urls);
-            next = page.next_token;
+            next = next_page(next.as_deref(), page.next_token)?;
             if next.is_none() {
                 return Ok(urls);
             }

@@ -3,15 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use falco_aws::fake::FakeBill;
-use falco_aws::{Architecture, PriceTable};
-use falco_core::{Deployable, Driver, ExecutionPlan, FunctionErrorKind, Payload, Scaling, Stage};
+use falco_aws::fake::{FakeAws, FakeBill};
+use falco_aws::{Architecture, AwsLambda, PriceTable};
+use falco_core::{
+    Deployable, Driver, ExecutionPlan, FunctionErrorKind, Payload, Platform, Scaling, Stage,
+    UsDollars,
+};
 use falco_executors::{
     AsyncExecutor, DriverExt, ExecutionOptions, OnFailure, ParallelExecutor, RunOptions, RunOutcome,
 };
 use serde_json::json;
 
-use crate::support::{Aws, collect, echo, echoing, submit};
+use crate::support::{Aws, collect, echo, echoing, invocation, submit};
 
 /// Functions that take their time, and sometimes fail, in each family of runtimes.
 const SOURCES: [(&str, &str, &str); 3] = [
@@ -176,4 +179,14 @@ async fn of_a_function_without_falcos_shim_no_cost_is_guessed_before_lambda_tell
         assert!(activation.cost.is_some() && activation.billed.is_some(), "{activation:?}");
         assert_eq!(activation.memory_mib, Some(256));
     }
+}
+
+#[tokio::test]
+async fn prices_of_ones_own_are_those_that_count() {
+    let fake = FakeAws::with(echoing()).await;
+    let prices = PriceTable { request: 7.0, x86_64_gib_second: 0.0, ..PriceTable::default() };
+    let platform = AwsLambda::connect(fake.config().prices(prices).build().unwrap()).await.unwrap();
+    let deployment = platform.deploy(&echo("f")).await.unwrap();
+    let activation = platform.invoke(&deployment, &invocation(json!({}))).await.unwrap();
+    assert_eq!(activation.cost, Some(UsDollars(7.0)));
 }

@@ -6,14 +6,14 @@ use std::time::Duration;
 use falco_aws::fake::{FakeAws, FakeReply, FakeSettings};
 use falco_aws::{AwsLambda, Waits};
 use falco_core::{
-    ActivationId, AsyncPlatform, Deployable, Pending, Platform, Release, Result, Scaling,
+    ActivationId, AsyncPlatform, Deployable, ErrorKind, Pending, Platform, Release, Result, Scaling,
 };
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
 use serde_json::json;
 
-use crate::support::{echo, echoing, invocation};
+use crate::support::{Aws, echo, echoing, invocation};
 
 const CASES: usize = 40;
 
@@ -167,6 +167,32 @@ async fn replies_of_any_bytes_to_any_request_are_answered_for() {
         "{:?}",
         fake.leftovers()
     );
+}
+
+#[tokio::test]
+async fn a_list_that_comes_after_itself_ends_in_an_error() {
+    let aws = Aws::with(echoing()).await;
+    let deployment = aws.deploy(&echo("f")).await;
+    let ids = ["a".into(), "b".into()];
+    let again = |operation: &str, body: FakeReply| {
+        for _ in 0..2 {
+            aws.fake.script(operation, body.clone());
+        }
+    };
+    again("ListFunctions", FakeReply::json(200, &json!({"Functions": [], "NextMarker": "x"})));
+    let error = aws.platform.list_deployments().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
+    let roles = "<ListRolesResponse><ListRolesResult><Roles/><IsTruncated>true</IsTruncated>\
+                 <Marker>x</Marker></ListRolesResult></ListRolesResponse>";
+    again("ListRoles", FakeReply::new(200, roles));
+    let error = aws.platform.list_deployments().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
+    again("ListQueues", FakeReply::json(200, &json!({"QueueUrls": [], "NextToken": "x"})));
+    let error = aws.platform.list_deployments().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
+    again("FilterLogEvents", FakeReply::json(200, &json!({"events": [], "nextToken": "x"})));
+    let error = aws.platform.activation_log(&deployment, &ids).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
 }
 
 #[tokio::test]
