@@ -113,14 +113,79 @@ async fn wordcount_counts_right_on_a_flaky_gcp() {
         return;
     }
     let fake = FakeGcp::start();
-    let run_a_function = "POST /run/";
-    fake.inject(Fault::answer(run_a_function, 429, "Rate exceeded.").share(0.03));
-    fake.inject(Fault::answer(run_a_function, 503, "<html>no upstream</html>").share(0.03));
-    fake.inject(Fault::reset(run_a_function).share(0.03));
-    fake.inject(Fault::reset(run_a_function).share(0.03).after_doing_it());
+    let call = "POST /run/";
+    let html = "<html><body>Error: Server Error</body></html>";
+    for fault in [
+        Fault::answer(call, 429, "Rate exceeded."),
+        Fault::answer(call, 503, html),
+        // Of the front end: no mark says that the function has crashed.
+        Fault::answer(call, 500, html).after_doing_it(),
+        Fault::reset(call),
+        Fault::reset(call).after_doing_it(),
+        Fault::truncated(call).after_doing_it(),
+        Fault::answer(call, 200, "{\"falco\":1,\"resu").after_doing_it(),
+    ] {
+        fake.inject(fault.share(0.03));
+    }
     let mut wordcount = on_gcp("wordcount", &fake);
-    wordcount.args(["--reducers", "40", TEXTS]);
+    wordcount.args(["--reducers", "40", "--retries", "8", TEXTS]);
     assert_eq!(run(wordcount).await.ok(), top_words());
+    assert!(fake.strikes() >= 3, "{} requests were spoilt only", fake.strikes());
+    assert!(fake.is_clean());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wordcount_counts_right_on_a_gcp_that_leaves_calls_without_an_answer() {
+    if !has("python3") {
+        return;
+    }
+    let fake = FakeGcp::start();
+    // Some of them have run. A copy of what is much slower than the others is answered.
+    fake.inject(Fault::silence("POST /run/").share(0.05));
+    fake.inject(Fault::silence("POST /run/").share(0.05).after_doing_it());
+    let mut wordcount = on_gcp("wordcount", &fake);
+    wordcount.args(["--reducers", "40", "--speculate", "5", TEXTS]);
+    assert_eq!(run(wordcount).await.ok(), top_words());
+    assert!(fake.strikes() > 0, "nothing was left without an answer");
+    assert!(fake.is_clean());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wordcount_counts_right_through_a_flaky_queue() {
+    if !has("python3") {
+        return;
+    }
+    let fake = FakeGcp::start();
+    let busy = r#"{"error":{"code":503,"status":"UNAVAILABLE","message":"try again"}}"#;
+    let (tasks, objects) =
+        ("/queues/falco/tasks", "GET /storage/v1/b/falco-fake-project-us-central1/o");
+    for fault in [
+        Fault::answer(
+            tasks,
+            429,
+            &busy.replace("503", "429").replace("UNAVAILABLE", "RESOURCE_EXHAUSTED"),
+        ),
+        Fault::reset(tasks).after_doing_it(),
+        Fault::answer(objects, 503, busy),
+        Fault::reset(objects),
+        Fault::truncated(objects),
+    ] {
+        fake.inject(fault.share(0.03));
+    }
+    let mut wordcount = on_gcp("wordcount", &fake);
+    wordcount.args([
+        "--executor",
+        "async",
+        "--cloud-tasks",
+        "--reducers",
+        "40",
+        "--retries",
+        "8",
+        TEXTS,
+    ]);
+    assert_eq!(run(wordcount).await.ok(), top_words());
+    assert!(fake.strikes() > 0, "nothing was spoilt");
+    assert_eq!(fake.leftovers(), Vec::<String>::new());
 }
 
 /// The other programs, on one platform.

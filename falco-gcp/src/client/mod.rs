@@ -221,7 +221,9 @@ impl Api {
                 Error::new(ErrorKind::Protocol, format!("the reply is not understood ({place})"))
                     .with_platform(crate::NAME)
                     .with_operation(operation)
-                    .with_may_have_run(false);
+                    .with_may_have_run(false)
+                    // Damaged on its way; what is JSON of another shape will be so again.
+                    .with_retryable(!e.is_data());
             match function {
                 Some(function) => error.with_function(function),
                 None => error,

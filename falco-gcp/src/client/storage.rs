@@ -35,8 +35,8 @@ impl Api {
 
     /// Makes the bucket unless it is there. What lies in it for a week is deleted by Storage itself.
     pub(crate) async fn ensure_bucket(&self, bucket: &str) -> Result<()> {
-        let get = self.storage_call("deploy", Method::GET, &format!("b/{}", segment(bucket)))?;
-        match self.call(get).await {
+        let get = || self.storage_call("deploy", Method::GET, &format!("b/{}", segment(bucket)));
+        match self.call(get()?).await {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             other => return other.map(|_| ()),
         }
@@ -54,9 +54,14 @@ impl Api {
         let create =
             self.storage_call("deploy", Method::POST, "b")?.query(&[("project", &self.project)]);
         match self.call(create.json(&body)?).await {
-            Err(error) if error::is_already_there(&error) => Err(error.with_hint(format!(
-                "bucket names are shared by everybody, and {bucket:?} is somebody else's: name one of your own"
-            ))),
+            // Another deployment has made it meanwhile, or it is out of reach.
+            Err(error) if error::is_already_there(&error) => {
+                self.call(get()?).await.map(|_| ()).map_err(|_| {
+                    error.with_hint(format!(
+                        "bucket names are shared by everybody, and {bucket:?} is somebody else's: name one of your own"
+                    ))
+                })
+            }
             other => other.map(|_| ()),
         }
     }

@@ -30,6 +30,8 @@ pub(super) enum Kind {
     Reply,
     /// The connection is closed without an answer.
     Reset,
+    /// The answer breaks off, and the connection with it.
+    Truncated,
     /// No answer ever comes.
     Silence,
 }
@@ -55,6 +57,11 @@ impl Fault {
     /// Closes the connection instead of answering.
     pub fn reset(part: &str) -> Self {
         Self { kind: Kind::Reset, ..Self::answer(part, 503, "") }
+    }
+
+    /// Answers with half of a body, then closes the connection.
+    pub fn truncated(part: &str) -> Self {
+        Self { kind: Kind::Truncated, ..Self::answer(part, 200, "{\"falco\":1,\"resu") }
     }
 
     /// Never answers.

@@ -161,6 +161,11 @@ impl FakeGcp {
         self.world.faults.lock().unwrap().clear();
     }
 
+    /// How many requests have met a fault so far.
+    pub fn strikes(&self) -> u64 {
+        self.world.strikes.load(Ordering::Relaxed)
+    }
+
     /// How many looks an operation needs until it is done; 1 unless set.
     pub fn operations_need(&self, looks: u32) {
         self.world.state().looks = looks;
@@ -255,9 +260,18 @@ impl FakeGcp {
 
     /// Whether nothing is left but empty queues.
     pub fn is_clean(&self) -> bool {
-        let state = self.world.state();
-        state.functions.is_empty()
-            && state.buckets.is_empty()
-            && state.queues.values().all(|queue| queue.tasks.is_empty())
+        self.leftovers().is_empty()
+    }
+
+    /// What is left of functions, buckets, objects and tasks, by name.
+    pub fn leftovers(&self) -> Vec<String> {
+        let mut left: Vec<_> = {
+            let state = self.world.state();
+            let functions = state.functions.keys().map(|name| format!("function {name}"));
+            functions.chain(state.buckets.keys().map(|name| format!("bucket {name}"))).collect()
+        };
+        left.extend(self.objects().into_iter().map(|name| format!("object {name}")));
+        left.extend(self.tasks().into_iter().map(|name| format!("task {name}")));
+        left
     }
 }

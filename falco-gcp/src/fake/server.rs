@@ -139,11 +139,7 @@ async fn serve(State(world): State<Arc<World>>, request: Request<Body>) -> Reply
         world.seen.lock().unwrap().push(remembered);
     }
     let line = seen.line();
-    let fault = {
-        let mut faults = world.faults.lock().unwrap();
-        faults.iter_mut().find_map(|fault| fault.strikes(&line).then(|| fault.clone()))
-    };
-    let Some(mut fault) = fault else { return dispatch(&world, seen).await };
+    let Some(mut fault) = world.strike(&line) else { return dispatch(&world, seen).await };
     fault.body = fault.body.replace("{bearer}", seen.bearer().unwrap_or_default());
     if fault.after {
         dispatch(&world, seen).await;
@@ -155,6 +151,13 @@ async fn serve(State(world): State<Arc<World>>, request: Request<Body>) -> Reply
                 let name = axum::http::HeaderName::try_from(name).unwrap();
                 reply.headers_mut().insert(name, value.parse().unwrap());
             }
+            reply
+        }
+        Kind::Truncated => {
+            let pieces = [Ok(Bytes::from(fault.body)), Err(std::io::Error::other("broken off"))];
+            let body = Body::from_stream(futures_util::stream::iter(pieces));
+            let mut reply = reply::with(fault.status, "application/json", body);
+            reply.headers_mut().insert("content-length", "1000".parse().unwrap());
             reply
         }
         // A body that fails before its first byte closes the connection in the middle of the answer's head, or

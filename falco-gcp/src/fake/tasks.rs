@@ -123,6 +123,13 @@ async fn call(world: &Arc<World>, task: &Value, attempt: u32) -> Option<u16> {
     let seen = Seen { method: "POST".into(), path, query: Vec::new(), headers, body: body.into() };
     let seconds = task["dispatchDeadline"].as_str()?.strip_suffix('s')?.parse().ok()?;
     let deadline = Duration::from_secs(seconds);
-    let answer = tokio::time::timeout(deadline, front::serve(world, &seen)).await;
-    answer.ok().map(|answer| answer.status().as_u16())
+    let answer = async {
+        let fault = world.strike(&seen.line());
+        if fault.as_ref().is_none_or(|fault| fault.after) {
+            let status = front::serve(world, &seen).await.status().as_u16();
+            return fault.map_or(status, |fault| fault.status);
+        }
+        fault.map_or(503, |fault| fault.status)
+    };
+    tokio::time::timeout(deadline, answer).await.ok()
 }

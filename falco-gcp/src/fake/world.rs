@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,7 @@ pub(super) struct World {
     pub(super) seen: Mutex<Vec<Seen>>,
     pub(super) remembers_nothing: AtomicBool,
     pub(super) faults: Mutex<Vec<Fault>>,
+    pub(super) strikes: AtomicU64,
     pub(super) stub: Mutex<Option<Stub>>,
     /// Where the server listens; set once.
     pub(super) url: std::sync::OnceLock<String>,
@@ -30,6 +31,14 @@ pub(super) struct World {
 impl World {
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
+    }
+
+    /// The fault that a request meets.
+    pub(super) fn strike(&self, line: &str) -> Option<Fault> {
+        let mut faults = self.faults.lock().unwrap();
+        let fault = faults.iter_mut().find_map(|fault| fault.strikes(line).then(|| fault.clone()));
+        self.strikes.fetch_add(u64::from(fault.is_some()), Ordering::Relaxed);
+        fault
     }
 
     pub(super) fn url(&self) -> &str {

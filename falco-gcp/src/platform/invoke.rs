@@ -122,6 +122,10 @@ impl Inner {
             }
         };
         Err(match status {
+            // It broke off, or changed on its way: the next one will be whole.
+            200 if reply.body.starts_with(b"{\"falco\":") => {
+                refused(ErrorKind::Protocol, "the function's answer is damaged").with_retryable(true)
+            }
             401 => refused(ErrorKind::Unauthorized, "the ID token was refused twice"),
             403 => refused(ErrorKind::Forbidden, "the caller is not let in").with_hint(
                 "grant it roles/run.invoker on the function's Run service; a grant takes a while to act",

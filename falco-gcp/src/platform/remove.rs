@@ -10,11 +10,11 @@ use super::submit::{own_bucket, prefix};
 use super::{Inner, names};
 
 const PARALLEL: usize = 32;
-/// How often the bucket is emptied again when a call that still runs has stored something.
+/// How often the bucket is emptied again when a call that still runs has stored something, or when it cannot be.
 const TRIES: u32 = 4;
 
 impl Inner {
-    /// The function goes last: stopped in between, it is still there for whoever cleans up to find.
+    /// The function goes last: stopped in between, or refused for now, it is still there for whoever cleans up to find.
     pub(super) async fn remove(&self, deployment: &Deployment) -> Result<()> {
         let id = self.id_of(deployment);
         let queue = match deployment.attribute(attribute::QUEUE) {
@@ -24,21 +24,43 @@ impl Inner {
         let bucket = deployment.attribute(attribute::BUCKET);
         let emptied = match bucket {
             Some(bucket) => self.remove_from_bucket(bucket, id).await,
-            None => Ok(()),
+            None => Ok(true),
         };
+        let failures = [queue.as_ref().err(), emptied.as_ref().err()];
+        if let Some(passing) = failures.into_iter().flatten().find(|error| error.is_retryable()) {
+            return Err(Self::blame("remove", &deployment.name, passing.clone()));
+        }
         let deleted = self.delete(id).await;
         if let Some(audience) = deployment.attribute(attribute::URI) {
             self.api.tokens.forget_audience(audience);
         }
         self.leftovers.forget(id);
-        // What still ran may have stored its result meanwhile.
-        let late = match bucket {
-            Some(bucket) => self.empty_bucket(bucket, id).await,
-            None => Ok(()),
-        };
+        if let (Some(bucket), Ok(false)) = (bucket, &emptied) {
+            self.sweep(bucket, id).await;
+        }
         // The function's own failure first.
-        let ended = deleted.and(queue).and(emptied).and(late);
+        let ended = deleted.and(queue).and(emptied.map(|_| ()));
         ended.map_err(|e| Self::blame("remove", &deployment.name, e))
+    }
+
+    /// What still ran may have stored its result meanwhile, and functions that are removed at the same time leave the
+    /// bucket to one another.
+    ///
+    /// The function is gone, so that nobody can be told to try again.
+    async fn sweep(&self, bucket: &str, id: &str) {
+        for _ in 0..TRIES {
+            match self.remove_from_bucket(bucket, id).await {
+                Ok(_) => return,
+                Err(error) if error.is_retryable() => {
+                    tracing::debug!(%error, "results of the removed function may be left");
+                    tokio::time::sleep(self.polling.first).await;
+                }
+                Err(error) => {
+                    tracing::warn!(bucket, %error, "results of the removed function may be left");
+                    return;
+                }
+            }
+        }
     }
 
     async fn delete(&self, id: &str) -> Result<()> {
@@ -75,24 +97,28 @@ impl Inner {
         all(deletions.collect().await)
     }
 
-    /// Deletes what the function has stored, and Falco's own bucket with the last function.
-    async fn remove_from_bucket(&self, bucket: &str, id: &str) -> Result<()> {
+    /// Deletes what the function has stored, and Falco's own bucket with the last function. Says whether the bucket is
+    /// gone.
+    async fn remove_from_bucket(&self, bucket: &str, id: &str) -> Result<bool> {
         self.empty_bucket(bucket, id).await?;
         if bucket != own_bucket(&self.api.project, &self.api.location) {
-            return Ok(());
+            return Ok(false);
         }
         let functions = self.api.list_functions("remove").await?;
         let is_needed =
             functions.iter().any(|f| names::is_falcos(f) && !f.name.ends_with(&format!("/{id}")));
+        if is_needed {
+            return Ok(false);
+        }
         for _ in 0..TRIES {
-            if is_needed || self.api.delete_empty_bucket("remove", bucket).await? {
-                return Ok(());
+            if self.api.delete_empty_bucket("remove", bucket).await? {
+                return Ok(true);
             }
             // A call that still runs has stored something.
             self.empty_bucket(bucket, id).await?;
         }
         tracing::debug!(bucket, "the bucket is not empty and stays");
-        Ok(())
+        Ok(false)
     }
 
     /// Deletes what the function has stored.

@@ -170,6 +170,7 @@ async fn answers_that_are_not_the_functions_are_told_apart() {
         (302, "", ErrorKind::Protocol, false, true),
         (200, html, ErrorKind::Protocol, false, true),
         (200, r#"{"some":"other function"}"#, ErrorKind::Protocol, false, true),
+        (200, r#"{"falco": 1, "resu"#, ErrorKind::Protocol, true, true),
     ] {
         fake.inject(Fault::answer("POST /run/echo", status, body));
         let error = platform.invoke(&deployment, &invocation(&json!({}))).await.unwrap_err();

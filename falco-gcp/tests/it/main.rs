@@ -5,6 +5,7 @@ mod artefact;
 mod conformance;
 mod credentials;
 mod faults;
+mod flaky;
 mod hostile;
 mod large;
 mod secrets;

@@ -5,7 +5,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use falco_core::{Platform, Result};
-use falco_gcp::fake::FakeGcp;
+use falco_gcp::fake::{FakeGcp, Fault};
 use falco_gcp::{GcpFunctions, Polling};
 
 use crate::support::{ECHO, connect, echoing, python, with_tasks};
@@ -96,4 +96,29 @@ async fn a_removal_that_is_stopped_anywhere_can_be_finished_by_somebody_else() {
             break;
         }
     }
+}
+
+#[tokio::test]
+async fn a_removal_that_is_refused_for_now_leaves_the_function_to_be_found() {
+    let fake = echoing();
+    let ours = platform(&fake).await;
+    let bucket = "storage/v1/b/falco-fake-project-us-central1";
+    for part in ["GET /v2/projects/fake-project/locations/us-central1/queues/falco/tasks", bucket] {
+        let deployment = ours.deploy(&python("kept", ECHO)).await.unwrap();
+        fake.put_object("falco-fake-project-us-central1", "falco/kept/results/1.json", "{}");
+        fake.inject(Fault::answer(part, 503, "<html>busy</html>"));
+        let error = ours.remove(&deployment).await.unwrap_err();
+        assert!(error.is_retryable(), "{error:?}");
+        assert!(fake.function("kept").is_some());
+        fake.heal();
+        clean_up(&fake).await;
+        assert!(fake.is_clean(), "{:?} {:?}", fake.objects(), fake.tasks());
+    }
+    // What will never be allowed does not keep the function.
+    let deployment = ours.deploy(&python("kept", ECHO)).await.unwrap();
+    let forbidden = r#"{"error":{"code":403,"message":"no storage.objects.list access"}}"#;
+    fake.inject(Fault::answer(bucket, 403, forbidden));
+    let error = ours.remove(&deployment).await.unwrap_err();
+    assert_eq!(error.kind(), falco_core::ErrorKind::Forbidden);
+    assert!(fake.function("kept").is_none());
 }

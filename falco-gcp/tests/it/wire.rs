@@ -258,6 +258,18 @@ async fn queue_and_bucket_are_made_once_and_the_bucket_goes_with_the_last_functi
 }
 
 #[tokio::test]
+async fn functions_that_are_deployed_at_the_same_time_share_queue_and_bucket() {
+    let fake = echoing();
+    let platform = connect(with_tasks(fake.config())).await;
+    let functions: Vec<_> = (0..8).map(|n| python(&format!("function-{n}"), ECHO)).collect();
+    let deployed = functions.iter().map(|function| platform.deploy(function));
+    let deployed = futures_util::future::try_join_all(deployed).await.unwrap();
+    let removed = deployed.iter().map(|deployment| platform.remove(deployment));
+    futures_util::future::try_join_all(removed).await.unwrap();
+    assert_eq!(fake.leftovers(), Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn every_page_of_functions_is_read_and_others_are_left_alone() {
     let fake = echoing();
     let platform = connect(fake.config()).await;
