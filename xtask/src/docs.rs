@@ -5,6 +5,11 @@ use crate::shell::{cargo, no_arguments, step};
 /// Builds the documentation of all crates into `target/doc`.
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     no_arguments("docs", arguments)?;
-    let mut doc = cargo(&["doc", "--workspace", "--no-deps"]);
-    step("documentation", doc.env("RUSTDOCFLAGS", "-D warnings"))
+    build(&["--workspace"])
+}
+
+/// Builds the documentation of the crates that cargo is told to select so.
+pub(crate) fn build(selection: &[&str]) -> anyhow::Result<()> {
+    let mut doc = cargo(&["doc", "--no-deps"]);
+    step("documentation", doc.args(selection).env("RUSTDOCFLAGS", "-D warnings"))
 }

@@ -1,19 +1,26 @@
 //! `cargo xtask lint`: what a reviewer should not have to look for.
 
+use anyhow::bail;
+
 use crate::metadata::Metadata;
-use crate::shell::{cargo, check, no_arguments, root, step};
+use crate::shell::{cargo, check, root, step};
 use crate::{dependencies, docs, licences, snippets, typos};
 
-/// Checks format, spelling, clippy, documentation, the dependency rule and licences.
+/// Checks format, spelling, clippy, documentation, the dependency rule and licences; what takes long of one crate only,
+/// where one is named.
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
-    no_arguments("lint", arguments)?;
+    let selection = match arguments {
+        [] => vec!["--workspace"],
+        [flag, package] if flag == "--package" || flag == "-p" => vec!["--package", package],
+        _ => bail!("usage: cargo xtask lint [--package CRATE]"),
+    };
     let metadata = Metadata::read()?;
     check("dependency rule", || dependencies::check(&metadata))?;
     check("licences", || licences::check(&metadata))?;
     check("code in documents", || snippets::check(&root()))?;
     step("format", &mut cargo(&["fmt", "--all", "--check"]))?;
     typos::check()?;
-    let clippy = ["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"];
-    step("clippy", &mut cargo(&clippy))?;
-    docs::run(&[])
+    let mut clippy = cargo(&["clippy", "--all-targets", "--quiet"]);
+    step("clippy", clippy.args(&selection).args(["--", "-D", "warnings"]))?;
+    docs::build(&selection)
 }

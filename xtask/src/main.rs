@@ -14,6 +14,7 @@ mod new_platform;
 mod package;
 mod shell;
 mod snippets;
+mod template;
 mod test;
 mod typos;
 
@@ -35,7 +36,7 @@ const TASKS: &[Task] = &[
     },
     Task {
         name: "lint",
-        about: "check format, spelling, clippy, docs, the dependency rule and licences",
+        about: "check format, spelling, clippy, docs, who depends on whom, licences; [--package CRATE]",
         run: lint::run,
     },
     Task { name: "docs", about: "build the documentation into target/doc", run: docs::run },
@@ -48,6 +49,11 @@ const TASKS: &[Task] = &[
         name: "new-platform",
         about: "make a crate for another platform; NAME [--path DIR]",
         run: new_platform::run,
+    },
+    Task {
+        name: "template",
+        about: "try what new-platform makes: it compiles, passes the lint, and its tests give directions",
+        run: template::run,
     },
     Task {
         name: "features",

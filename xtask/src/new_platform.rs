@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 
+use crate::metadata::Metadata;
 use crate::shell::{cargo, root, step};
 
 /// The template's files: where each goes, and its text.
@@ -32,7 +33,7 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
         [name, flag, folder] if flag == "--path" => (name, Some(PathBuf::from(folder))),
         _ => bail!("{USAGE}"),
     };
-    check_name(name)?;
+    check_name(name, &members()?)?;
     let folder = match &outside {
         Some(folder) => std::path::absolute(folder)?.join(format!("falco-{name}")),
         None => root().join(format!("falco-{name}")),
@@ -41,6 +42,8 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     write(&folder, name, outside.is_some())?;
     if outside.is_none() {
         add_member(&format!("falco-{name}"))?;
+        // What is locked stays, and the new member is added: the lint asks for a lock file that is true.
+        step("Cargo.lock", &mut cargo(&["update", "--workspace", "--quiet"]))?;
     }
     let manifest = folder.join("Cargo.toml");
     let manifest = manifest.to_str().context("the folder's name is no UTF-8")?;
@@ -53,13 +56,23 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn check_name(name: &str) -> anyhow::Result<()> {
+/// Refuses what makes no crate and no type, and what is there already.
+fn check_name(name: &str, members: &[String]) -> anyhow::Result<()> {
+    if let Some(rest) = name.strip_prefix("falco-") {
+        bail!("name the platform, not the crate: {rest:?} makes falco-{rest}");
+    }
     let plain = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
     ensure!(
         plain && name.starts_with(|c: char| c.is_ascii_lowercase()),
         "{name:?} is no name of a platform: lower-case letters and digits, a letter first"
     );
+    let member = format!("falco-{name}");
+    ensure!(!members.contains(&member), "the workspace has {member} already; take another name");
     Ok(())
+}
+
+fn members() -> anyhow::Result<Vec<String>> {
+    Ok(Metadata::read()?.members().map(|package| package.name.clone()).collect())
 }
 
 fn write(folder: &Path, name: &str, outside: bool) -> anyhow::Result<()> {
@@ -113,8 +126,8 @@ fn member_manifest() -> Manifest {
         lints: "[lints]\nworkspace = true\n\n",
         dependencies: lines(DEPENDENCIES, |name| format!("{name}.workspace = true")),
         dev_dependencies: "falco-testkit = { path = \"../falco-testkit\" }\n\
-            tokio = { workspace = true, features = [\"macros\", \"rt-multi-thread\", \"time\"] }\n\
-            wiremock.workspace = true"
+            axum.workspace = true\n\
+            tokio = { workspace = true, features = [\"macros\", \"net\", \"rt-multi-thread\", \"time\"] }"
             .to_owned(),
     }
 }
@@ -131,11 +144,11 @@ fn outside_manifest() -> anyhow::Result<Manifest> {
         lints: "",
         dependencies: lines(DEPENDENCIES, house),
         dev_dependencies: format!(
-            "{}\ntokio = {{ version = {:?}, features = [\"macros\", \"rt-multi-thread\", \"time\"] }}\n\
-             wiremock = {:?}",
+            "{}\naxum = {{ version = {:?}, default-features = false, features = [\"http1\", \"tokio\"] }}\n\
+             tokio = {{ version = {:?}, features = [\"macros\", \"net\", \"rt-multi-thread\", \"time\"] }}",
             house("falco-testkit"),
+            version("axum")?,
             version("tokio")?,
-            version("wiremock")?,
         ),
     })
 }
@@ -153,14 +166,19 @@ fn version_of(manifest: &str, name: &str) -> anyhow::Result<String> {
     Ok(version.with_context(|| format!("no version of {name} in {line:?}"))?.to_owned())
 }
 
-/// Adds a member to the workspace, before the examples, which come after the platforms.
 fn add_member(member: &str) -> anyhow::Result<()> {
     let path = root().join("Cargo.toml");
     let manifest = fs::read_to_string(&path)?;
-    let anchor = "    \"falco-testkit\",\n";
-    ensure!(manifest.contains(anchor), "{} does not list {anchor:?}", path.display());
-    let added = manifest.replacen(anchor, &format!("    {member:?},\n{anchor}"), 1);
+    let added = with_member(&manifest, member)
+        .with_context(|| format!("cannot read {}", path.display()))?;
     fs::write(&path, added).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Adds a member to the workspace, before the testkit, which comes after the platforms.
+fn with_member(manifest: &str, member: &str) -> anyhow::Result<String> {
+    let anchor = "    \"falco-testkit\",\n";
+    ensure!(manifest.contains(anchor), "the workspace does not list {anchor:?}");
+    Ok(manifest.replacen(anchor, &format!("    {member:?},\n{anchor}"), 1))
 }
 
 #[cfg(test)]
@@ -179,10 +197,48 @@ mod tests {
 
     #[test]
     fn names_that_make_no_crate_and_no_type_are_refused() {
-        for name in ["", "Fission", "my-platform", "1st", "a b"] {
-            assert!(check_name(name).is_err(), "{name}");
+        for name in ["", "Fission", "my-platform", "my_platform", "1st", "a b", "falco-fission"] {
+            assert!(check_name(name, &[]).is_err(), "{name}");
         }
-        check_name("openfaas2").unwrap();
+        check_name("openfaas2", &[]).unwrap();
+        let error = check_name("falco-fission", &[]).unwrap_err();
+        assert!(error.to_string().contains("\"fission\""), "{error}");
+    }
+
+    #[test]
+    fn a_crate_that_the_workspace_has_is_refused_wherever_it_lives() {
+        let members = members().unwrap();
+        for name in ["aws", "openfaas"] {
+            let error = check_name(name, &members).unwrap_err();
+            assert!(error.to_string().contains(&format!("falco-{name} already")), "{error}");
+        }
+        check_name("fission", &members).unwrap();
+    }
+
+    #[test]
+    fn a_member_is_added_to_this_workspace_once() {
+        let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+        let added = with_member(&manifest, "falco-fission").unwrap();
+        assert_eq!(added.matches("    \"falco-fission\",\n").count(), 1);
+        assert_eq!(added.lines().count(), manifest.lines().count() + 1);
+        assert!(with_member("[workspace]", "falco-fission").is_err());
+    }
+
+    #[test]
+    fn a_crate_of_its_own_is_made_whole_and_a_second_time_refused() {
+        let place = tempfile::tempdir().unwrap();
+        let arguments = ["fission", "--path", place.path().to_str().unwrap()].map(str::to_owned);
+        run(&arguments).unwrap();
+        let crate_of_its_own = place.path().join("falco-fission");
+        for (path, _) in FILES {
+            assert!(crate_of_its_own.join(path).is_file(), "{path}");
+        }
+        let manifest = crate_of_its_own.join("Cargo.toml");
+        let metadata = ["metadata", "--no-deps", "--format-version", "1", "--manifest-path"];
+        let output = cargo(&metadata).arg(manifest).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let error = run(&arguments).unwrap_err();
+        assert!(error.to_string().contains("there already"), "{error}");
     }
 
     #[test]

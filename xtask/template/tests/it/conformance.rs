@@ -35,8 +35,14 @@ impl Harness for Gateway {
     }
 
     async fn provoke(&self, fault: Fault) -> Result<Arc<dyn AsyncPlatform>, Skip> {
-        // Teach the fake to misbehave; until then the cases that need it say so.
-        Err(Skip::new(format!("the fake in tests/it/fake.rs cannot do this yet: {fault}")))
+        match fault {
+            Fault::Unauthorized | Fault::Silent => {
+                self.fake.misbehave(fault);
+                Ok(self.platform.clone())
+            }
+            // Teach the fake the others; until then the cases that need them say so.
+            other => Err(Skip::new(format!("the fake in tests/it/fake.rs cannot do this yet: {other}"))),
+        }
     }
 }
 

@@ -1,0 +1,99 @@
+//! `cargo xtask template`: what `new-platform` makes, inside and outside of the workspace, is what it promises.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, ensure};
+
+use crate::shell::{check, no_arguments, root, step};
+
+/// Makes a platform in a copy of the workspace and one outside of it, and removes both.
+pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
+    no_arguments("template", arguments)?;
+    let place = root().join("target/template");
+    // What an interrupted run left.
+    let _ = fs::remove_dir_all(place.join("falco"));
+    let _ = fs::remove_dir_all(place.join("outside"));
+    let verdict = inside(&place.join("falco")).and_then(|()| outside(&place.join("outside")));
+    let removed = [place.join("falco"), place.join("outside")].map(fs::remove_dir_all);
+    verdict?;
+    for removed in removed {
+        removed.context("cannot remove what was made")?;
+    }
+    Ok(())
+}
+
+/// A member of a workspace like this one: it passes the lint, and its tests say what comes next.
+fn inside(copy: &Path) -> anyhow::Result<()> {
+    check("copy of the workspace", || copy_workspace(copy))?;
+    step("new-platform", &mut cargo_in(copy, &["xtask", "new-platform", "fission"]))?;
+    step("its lint", &mut cargo_in(copy, &["xtask", "lint", "--package", "falco-fission"]))?;
+    check("its tests", || tests_give_directions(copy, &["--package", "falco-fission"]))
+}
+
+/// A crate of its own, as a stranger has it.
+fn outside(place: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(place)?;
+    let place_text = place.to_str().context("the folder's name is no UTF-8")?;
+    crate::new_platform::run(&["fission".into(), "--path".into(), place_text.into()])?;
+    let folder = place.join("falco-fission");
+    // The versions that the workspace was tested with.
+    fs::copy(root().join("Cargo.lock"), folder.join("Cargo.lock"))?;
+    step("its format", &mut cargo_in(&folder, &["fmt", "--check"]))?;
+    let clippy = ["clippy", "--quiet", "--all-targets", "--", "-D", "warnings"];
+    step("its clippy", &mut cargo_in(&folder, &clippy))?;
+    check("its tests", || tests_give_directions(&folder, &[]))
+}
+
+/// The suite has to fail, and each method that is missing has to be named with the file it belongs into.
+fn tests_give_directions(folder: &Path, selection: &[&str]) -> anyhow::Result<()> {
+    let mut test = cargo_in(folder, &["test", "--quiet", "--test", "it"]);
+    let output = test.args(selection).output()?;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
+    ensure!(!output.status.success(), "an empty platform passes the suite");
+    for direction in [
+        "a_deployed_function_answers demands: ",
+        "(write Fission::deploy in src/platform.rs)",
+        "(write Fission::fetch_deployment in src/platform.rs)",
+        "test result: FAILED",
+    ] {
+        ensure!(said.contains(direction), "the tests do not say {direction:?}:\n{said}");
+    }
+    Ok(())
+}
+
+/// Every file that git knows or would take up, as it is now.
+fn copy_workspace(to: &Path) -> anyhow::Result<()> {
+    let mut list = Command::new("git");
+    list.args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
+    let output = list.current_dir(root()).output().context("git lists the files to copy")?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for path in String::from_utf8(output.stdout)?.split_terminator('\0') {
+        let (from, to) = (root().join(path), to.join(path));
+        // What is deleted and not committed is still listed.
+        if from.is_file() {
+            fs::create_dir_all(to.parent().unwrap_or(&to))?;
+            fs::copy(&from, &to).with_context(|| path.to_owned())?;
+        }
+    }
+    // Else the copy, which lies under `target`, is ignored as a whole, and its spelling with it.
+    step("repository", Command::new("git").args(["init", "--quiet"]).current_dir(to))?;
+    // Tools need not be installed anew.
+    let tools = root().join("target/tools");
+    if tools.is_dir() {
+        fs::create_dir_all(to.join("target"))?;
+        let link =
+            Command::new("ln").arg("-s").arg(&tools).arg(to.join("target/tools")).status()?;
+        ensure!(link.success(), "cannot link {}", tools.display());
+    }
+    Ok(())
+}
+
+/// All of it builds into one folder, which stays: most of it are crates of the registry.
+fn cargo_in(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = crate::shell::cargo(arguments);
+    command.current_dir(folder).env("CARGO_TARGET_DIR", root().join("target/template/target"));
+    command
+}
