@@ -147,6 +147,9 @@ macro_rules! __conformance_cases {
             code_that_cannot_be_loaded_is_said_to_be_so:
                 "Broken code is InvalidInput when deployed, or an initialisation error when invoked, and never a \
                  failure of the platform, which would be retried."
+            code_over_the_limit_is_refused:
+                "Code over the limit in capabilities() is PayloadTooLarge, and nothing is half-made: to wait for an \
+                 upload of what cannot be taken costs minutes."
             scaling_changes_what_it_names_and_keeps_the_rest:
                 "scale sets the sizes that are named; the other sizes, the code and the environment stay."
             a_scaled_timeout_is_in_force:

@@ -6,9 +6,13 @@ use falco_core::{Bounds, Deployment, ErrorKind, FunctionErrorKind, Scaling};
 use serde_json::json;
 
 use super::harness::{Skip, Verdict};
+use super::invoke::limit_below;
 use super::run::MARKED_SECRET;
 use super::subject::{Subject, no_fixture, refused_as, served};
 use crate::fixture;
+
+/// Code above this is not made: a debug build packs for minutes.
+const LARGEST_CODE: u64 = 64 << 20;
 
 /// Values that a shell, a template or an encoding would change.
 const VARIABLES: &[(&str, &str)] = &[
@@ -88,6 +92,19 @@ pub(super) async fn code_that_cannot_be_loaded_is_said_to_be_so(subject: &Subjec
             }
         }
     }
+    Ok(())
+}
+
+pub(super) async fn code_over_the_limit_is_refused(subject: &Subject) -> Verdict {
+    let limit = limit_below(subject.capabilities.max_code, LARGEST_CODE)?;
+    let runtime = subject.runtimes()?.swap_remove(0);
+    let name = subject.name();
+    let function = fixture::padded(&name, &runtime, limit).ok_or_else(|| no_fixture(&runtime))?;
+    let deployed = subject.platform.deploy(&function).await;
+    let error = refused_as("code over the limit", deployed, &[ErrorKind::PayloadTooLarge]);
+    assert!(!error.is_retryable() && error.function() == Some(name.as_str()), "{error:?}");
+    let fetched = subject.platform.fetch_deployment(&name).await;
+    refused_as("fetching what was refused", fetched, &[ErrorKind::NotFound]);
     Ok(())
 }
 

@@ -200,7 +200,7 @@ pub(super) fn small_limit(limit: Option<u64>) -> Result<u64, Skip> {
     limit_below(limit, LARGEST_SENT)
 }
 
-fn limit_below(limit: Option<u64>, most: u64) -> Result<u64, Skip> {
+pub(super) fn limit_below(limit: Option<u64>, most: u64) -> Result<u64, Skip> {
     match limit {
         None => Err(Skip::new("it tells no limit")),
         Some(limit) if limit > most => {

@@ -35,6 +35,7 @@ impl Harness for Memory {
                 max_payload: Some(6 << 20),
                 max_submit_payload: Some(1 << 20),
                 max_result: Some(1 << 20),
+                max_code: Some(1 << 20),
                 ..defaults.capabilities
             },
             capacity: Some(20),
