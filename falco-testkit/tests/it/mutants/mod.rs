@@ -1,0 +1,138 @@
+//! The suite can fail: each case catches a platform that breaks its demand.
+
+mod mutant;
+mod mutation;
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use falco_core::{AsyncPlatform, Error, ErrorKind, RuntimeName, async_trait};
+use falco_testkit::conformance::{CASES, Fault, Harness, Skip};
+use futures_util::FutureExt;
+
+use self::mutant::Mutant;
+use self::mutation::Mutation;
+use crate::conformance::Memory;
+
+/// Each case, and what it has to catch.
+const CAUGHT: &[(&str, Mutation)] = &[
+    ("a_deployed_function_answers", Mutation::ReturnsBeforeTheCodeAnswers),
+    ("deploying_a_name_again_updates_it_in_place", Mutation::KeepsOldCode),
+    ("deploying_the_same_twice_leaves_one", Mutation::ListsTwice),
+    ("a_deployment_is_found_by_its_name", Mutation::FetchesAnotherId),
+    ("an_unknown_name_is_not_found", Mutation::CallsAbsenceAFailure),
+    ("a_removed_function_is_gone", Mutation::CallsAbsenceAFailure),
+    ("removing_twice_is_not_found", Mutation::RemovesTwice),
+    ("deployments_are_listed_with_their_owner", Mutation::ForgetsOwners),
+    ("what_is_no_function_is_refused", Mutation::DeploysAnything),
+    ("an_unknown_runtime_is_unsupported", Mutation::ListsNoRuntimes),
+    ("environment_variables_reach_the_function", Mutation::DropsEnvironment),
+    ("environment_variables_reach_the_function", Mutation::SwallowsUnicode),
+    ("the_drivers_environment_stays_outside", Mutation::LeaksTheDriversEnvironment),
+    ("another_entry_point_is_called", Mutation::CallsMain),
+    ("an_archive_of_several_modules_runs", Mutation::TakesTheFirstModule),
+    ("code_that_cannot_be_loaded_is_said_to_be_so", Mutation::CallsBrokenCodeAFault),
+    ("code_over_the_limit_is_refused", Mutation::TakesAnyLength),
+    ("scaling_changes_what_it_names_and_keeps_the_rest", Mutation::ScalesWhatIsNotNamed),
+    ("a_scaled_timeout_is_in_force", Mutation::KeepsTheTimeout),
+    ("sizes_out_of_bounds_are_refused", Mutation::ScalesToAnything),
+    ("nested_and_non_ascii_json_passes_unchanged", Mutation::SwallowsUnicode),
+    ("an_empty_result_is_an_empty_object", Mutation::CallsEmptyNull),
+    ("a_payload_at_the_limit_is_taken", Mutation::TakesAnyPayload),
+    ("a_payload_over_the_limit_is_refused", Mutation::TakesAnyPayload),
+    ("an_argument_that_is_no_object_is_refused", Mutation::TakesAnyArgument),
+    ("each_invocation_gets_its_own_answer", Mutation::GivesOneIdToAll),
+    ("invocations_run_at_the_same_time", Mutation::AnswersOneAtATime),
+    ("the_first_activation_is_cold_and_a_later_one_warm", Mutation::CallsEverythingCold),
+    ("an_activation_tells_plausible_times", Mutation::TellsTooShortATime),
+    ("a_dropped_invoke_leaves_the_platform_usable", Mutation::LocksUpWhenDropped),
+    ("raising_is_a_function_error", Mutation::CallsRaisingAFault),
+    ("a_result_that_is_no_object_is_a_bad_result", Mutation::CallsEverythingRaised),
+    ("a_result_over_the_limit_is_a_bad_result", Mutation::TruncatesResults),
+    ("running_too_long_is_a_timeout", Mutation::CallsTimeoutsCrashes),
+    ("a_crash_is_told_and_the_next_call_works", Mutation::StaysDeadAfterACrash),
+    ("what_a_function_prints_is_its_log", Mutation::ReversesLogs),
+    ("a_submitted_invocation_is_collected", Mutation::ForgetsResults),
+    ("a_thousand_submissions_are_each_collected_exactly_once", Mutation::LosesOneInAThousand),
+    ("collecting_unknown_ids_is_no_news", Mutation::CallsUnknownIdsGone),
+    ("collect_does_not_wait_for_what_runs", Mutation::WaitsInCollect),
+    ("collect_reports_only_what_was_asked_for", Mutation::ReportsWhatNobodyAskedFor),
+    ("a_released_activation_is_not_reported_again", Mutation::ReportsTheReleased),
+    ("abandoning_one_leaves_the_others_alone", Mutation::AbandonsAll),
+    ("a_dropped_collect_loses_nothing", Mutation::LosesWhatADroppedCollectHeld),
+    ("a_dropped_submit_leaves_the_platform_usable", Mutation::LocksUpWhenDropped),
+    ("function_errors_are_collected_too", Mutation::CallsFailuresSuccesses),
+    ("submitted_payloads_have_their_limit", Mutation::TakesAnySubmission),
+    ("what_is_gone_is_said_to_be_gone", Mutation::KeepsQuietAboutTheGone),
+    ("results_told_twice_are_harmless", Mutation::FailsOnDuplicates),
+    ("a_platform_that_cannot_submit_says_so", Mutation::SubmitsInSecret),
+    ("throttling_keeps_its_kind", Mutation::TakesThrottlingForAFault),
+    ("wrong_credentials_are_unauthorized", Mutation::TakesARefusalForAFault),
+    ("an_error_says_where_it_comes_from", Mutation::TellsNoOperation),
+    ("secrets_appear_nowhere", Mutation::TellsASecret),
+    ("a_peer_that_never_answers_can_be_left", Mutation::SaysThatNothingRan),
+];
+
+/// The harness of the platform in memory, with a mutant in front.
+struct Mutated {
+    inner: Memory,
+    mutation: Mutation,
+}
+
+impl Mutated {
+    fn around(&self, inner: Arc<dyn AsyncPlatform>) -> Arc<dyn AsyncPlatform> {
+        Arc::new(Mutant::new(self.mutation, inner))
+    }
+}
+
+#[async_trait]
+impl Harness for Mutated {
+    async fn start() -> Self {
+        Self { inner: Memory::start().await, mutation: Mutation::None }
+    }
+
+    fn platform(&self) -> Arc<dyn AsyncPlatform> {
+        self.around(self.inner.platform())
+    }
+
+    fn runtimes(&self) -> Vec<RuntimeName> {
+        self.inner.runtimes()
+    }
+
+    async fn provoke(&self, fault: Fault) -> Result<Arc<dyn AsyncPlatform>, Skip> {
+        if fault == Fault::Silent && self.mutation == Mutation::SaysThatNothingRan {
+            self.inner.refuse_everything(Error::new(ErrorKind::Unavailable, "no answer"));
+            return Ok(self.around(self.inner.platform()));
+        }
+        Ok(self.around(self.inner.provoke(fault).await?))
+    }
+
+    fn secrets(&self) -> Vec<String> {
+        vec!["marked-key".into()]
+    }
+}
+
+/// Whether the platform passes the case; a skip is no pass.
+async fn passes(name: &str, mutation: Mutation) -> bool {
+    let case = CASES.iter().find(|case| case.name == name).unwrap();
+    let mut mutated = Mutated::start().await;
+    mutated.mutation = mutation;
+    let ended = AssertUnwindSafe(case.run(Arc::new(mutated))).catch_unwind().await;
+    ended.is_ok_and(|verdict| verdict.is_ok())
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_mutation_is_caught_by_its_case() {
+    for (case, mutation) in CAUGHT {
+        assert!(passes(case, Mutation::None).await, "{case} passes without a mutation");
+        assert!(!passes(case, *mutation).await, "{case} has to catch {mutation:?}");
+    }
+}
+
+#[test]
+fn every_case_catches_something() {
+    for case in CASES {
+        let catches = CAUGHT.iter().any(|(name, _)| *name == case.name);
+        assert!(catches, "{} has no mutation to catch", case.name);
+    }
+}
