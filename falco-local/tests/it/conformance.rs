@@ -32,7 +32,8 @@ impl Harness for ThisMachine {
     }
 
     fn runtimes(&self) -> Vec<RuntimeName> {
-        let known = [("python3", "python:3"), ("node", "nodejs")];
+        // The native fixture is an executable in Python.
+        let known = [("python3", "python:3"), ("node", "nodejs"), ("python3", "native")];
         let found = known.iter().filter(|(program, _)| has(program));
         found.map(|(_, runtime)| runtime.parse().unwrap()).collect()
     }
