@@ -73,6 +73,49 @@ async fn a_connection_that_breaks_leaves_open_whether_the_function_ran_and_is_no
 }
 
 #[tokio::test]
+async fn a_submission_whose_answer_is_lost_may_have_been_taken_and_is_not_sent_again() {
+    for (what, script) in [
+        ("reset", Script::reset_after_reading()),
+        ("closed", Script::close_after_reading()),
+        ("truncated", Script::half_a_status_line()),
+        ("garbage", Script::garbage()),
+    ] {
+        let aws = Aws::with(echoing()).await;
+        let answers = |body: &str| Script::json("200 OK", body);
+        let scripts = [answers(r#"{"AccountLimit":{}}"#), answers("{}"), script];
+        let peer = RawPeer::start(scripts).await.unwrap();
+        let platform = against(&peer, &aws, LONG).await;
+        let error = platform.submit(&deployment(), &invocation(json!({}))).await.unwrap_err();
+        assert!(error.may_have_run(), "{what}: {error:?}");
+        assert_eq!((error.platform(), error.operation()), (Some("aws"), Some("submit")), "{what}");
+        let requests = peer.requests();
+        assert_eq!(requests.len(), 3, "{what}: {requests:?}");
+        assert!(requests[2].contains("/invocations"), "{what}: {requests:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_collect_that_breaks_off_has_learned_nothing_and_the_next_one_reports() {
+    let aws = Aws::with(echoing()).await;
+    let deployment = aws.deploy(&echo("f")).await;
+    let pending = [aws.platform.submit(&deployment, &invocation(json!({"n": 1}))).await.unwrap()];
+    for script in [Script::reset_after_reading(), Script::truncated_body(), Script::garbage()] {
+        let peer = RawPeer::start([script]).await.unwrap();
+        let config = aws.fake.config().endpoint(Service::Sqs, peer.url()).build().unwrap();
+        let elsewhere = AwsLambda::connect(config).await.unwrap();
+        let error = elsewhere.collect(&deployment, &pending).await.unwrap_err();
+        assert_eq!(error.operation(), Some("collect"), "{error}");
+    }
+    // Nor does a failed poll hide what is there.
+    for reply in [FakeReply::new(503, ""), FakeReply::new(200, "{\"Messages\":[{")] {
+        aws.fake.script("ReceiveMessage", reply);
+        aws.platform.collect(&deployment, &pending).await.unwrap_err();
+    }
+    let found = crate::support::collect(&aws, &deployment, &pending).await;
+    assert_eq!(found[0].outcome.as_ref().unwrap().as_str(), r#"{"n":1}"#);
+}
+
+#[tokio::test]
 async fn the_page_of_a_proxy_reads_like_its_message() {
     let (error, _) = invoke_against(Script::proxied_html("502 Bad Gateway"), LONG).await;
     assert_eq!(error.kind(), ErrorKind::Unavailable);

@@ -316,9 +316,23 @@ async fn every_request_to_s3_is_as_the_contract_has_it() {
 }
 
 #[tokio::test]
-async fn there_is_no_request_but_those_of_these_tests() {
+async fn there_is_no_request_but_those_of_these_tests_and_the_readme_names_the_permission_of_each()
+{
     let mut requests = everything().await;
     requests.extend(everything_through_a_bucket().await);
     let seen: BTreeSet<_> = requests.iter().map(|request| request.operation.as_str()).collect();
     assert_eq!(seen.len(), 12 + 9 + 10 + 3, "{seen:?}");
+    let readme = include_str!("../../README.md");
+    for operation in seen {
+        let action = match operation {
+            "Invoke" => "InvokeFunction",
+            "DeleteMessageBatch" => "DeleteMessage",
+            "ListObjectsV2" => "ListBucket",
+            // Everybody may ask who they are.
+            "GetCallerIdentity" => continue,
+            same => same,
+        };
+        let named = [format!("`{action}`"), format!(":{action}`")];
+        assert!(named.iter().any(|name| readme.contains(name)), "the README misses {action}");
+    }
 }
