@@ -66,6 +66,8 @@ mod tests {
             version: "0.1.0".to_owned(),
             licence: None,
             is_member: true,
+            is_published: true,
+            folder: "".into(),
             features: vec![],
             dependencies: vec![Dependency {
                 name: on.to_owned(),

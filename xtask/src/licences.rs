@@ -1,6 +1,6 @@
 //! The licence allow-list: everything that Falco builds on may be used by whoever uses Falco.
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use spdx::{Expression, LicenseReq, ParseMode};
 
 use crate::metadata::{Metadata, Package};
@@ -29,8 +29,12 @@ const EXCEPTIONS: &[(&str, &str)] = &[
     ("aws-lc-sys", "OpenSSL"),
 ];
 
-/// Checks every package of the tree.
+/// Checks every package of the tree, and that what is uploaded carries the text of its licence, as MIT asks for.
 pub(crate) fn check(metadata: &Metadata) -> anyhow::Result<()> {
+    for package in metadata.members().filter(|package| package.is_published) {
+        let carries = package.folder.join("LICENSE").is_file();
+        ensure!(carries, "{0} carries no licence: ln -s ../LICENSE {0}/LICENSE", package.name);
+    }
     let mut refused = Vec::new();
     for package in &metadata.packages {
         if !is_allowed(package)? {
@@ -66,6 +70,8 @@ mod tests {
             version: "1.0.0".to_owned(),
             licence: licence.map(str::to_owned),
             is_member: false,
+            is_published: true,
+            folder: "".into(),
             features: vec![],
             dependencies: vec![],
         })

@@ -1,5 +1,7 @@
 //! What `cargo metadata` tells of the workspace and of everything it builds on.
 
+use std::path::PathBuf;
+
 use anyhow::{Context, ensure};
 use serde_json::Value;
 
@@ -16,6 +18,10 @@ pub(crate) struct Package {
     pub(crate) licence: Option<String>,
     /// Whether it belongs to this workspace.
     pub(crate) is_member: bool,
+    /// Whether a release uploads it.
+    pub(crate) is_published: bool,
+    /// Where its manifest is.
+    pub(crate) folder: PathBuf,
     /// Its features, `default` left out.
     pub(crate) features: Vec<String>,
     /// What its manifest names.
@@ -87,6 +93,8 @@ fn read_package(package: &Value, members: &[Value]) -> anyhow::Result<Package> {
             .map(|features| features.keys().filter(|name| *name != "default").cloned().collect())
             .unwrap_or_default(),
         is_member: members.contains(&package["id"]),
+        is_published: package["publish"].as_array().is_none_or(|registries| !registries.is_empty()),
+        folder: PathBuf::from(text(package, "manifest_path")?).with_file_name(""),
         dependencies,
     })
 }

@@ -42,6 +42,11 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     write(&folder, name, outside.is_some())?;
     if outside.is_none() {
         add_member(&format!("falco-{name}"))?;
+        let licence = folder.join("LICENSE");
+        #[cfg(unix)]
+        std::os::unix::fs::symlink("../LICENSE", licence)?;
+        #[cfg(not(unix))]
+        fs::copy(root().join("LICENSE"), licence)?;
         // What is locked stays, and the new member is added: the lint asks for a lock file that is true.
         step("Cargo.lock", &mut cargo(&["update", "--workspace", "--quiet"]))?;
     }
