@@ -252,6 +252,12 @@ impl FakeGcp {
             .insert(name.to_owned(), content.into());
     }
 
+    /// Makes a queue, as its owner does before Falco comes.
+    pub fn add_queue(&self, name: &str) {
+        let queue = world::Queue { max_attempts: 100, ..world::Queue::default() };
+        self.world.state().queues.insert(name.to_owned(), queue);
+    }
+
     /// The tasks that wait or run.
     pub fn tasks(&self) -> Vec<String> {
         let state = self.world.state();

@@ -215,12 +215,17 @@ impl Platform for GcpFunctions {
 
     async fn fetch_deployment(&self, name: &str) -> Result<Deployment> {
         let function = self.0.api.get_function("fetch", &names::function_id(name)).await;
-        self.0.describe(&function.map_err(|e| e.with_function(name))?)
+        let deployment = function.and_then(|function| self.0.describe(&function));
+        deployment.map_err(|e| Inner::blame("fetch", name, e.with_may_have_run(false)))
     }
 
     async fn list_deployments(&self) -> Result<Vec<Deployment>> {
         let functions = self.0.api.list_functions("list").await?;
-        functions.iter().filter(|f| names::is_falcos(f)).map(|f| self.0.describe(f)).collect()
+        let ours = functions.iter().filter(|function| names::is_falcos(function));
+        ours.map(|function| {
+            self.0.describe(function).map_err(|e| Inner::blame("list", &function.name, e))
+        })
+        .collect()
     }
 
     async fn scale(&self, deployment: &Deployment, scaling: &Scaling) -> Result<Deployment> {

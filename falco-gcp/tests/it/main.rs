@@ -4,10 +4,12 @@
 mod artefact;
 mod conformance;
 mod credentials;
+mod errors;
 mod faults;
 mod flaky;
 mod hostile;
 mod large;
+mod requests;
 mod secrets;
 mod stopped;
 mod submission;
