@@ -5,9 +5,9 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 
-use crate::shell::{check, no_arguments, root, step};
+use crate::shell::{check, root, step};
 
 /// What a user depends on, and how many crates that may bring at most, their own included.
 const CONSUMERS: &[(&str, &[&str], usize)] = &[
@@ -21,15 +21,26 @@ const CONSUMERS: &[(&str, &[&str], usize)] = &[
 /// Crates of Falco that a consumer of a platform gets with it.
 const HOUSE: &[&str] = &["falco-core", "falco-executors", "falco-http", "falco-package"];
 
-/// Builds each consumer and looks at its tree.
+/// Builds each consumer, or those that are named, and looks at their trees.
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
-    no_arguments("consumers", arguments)?;
-    for (name, dependencies, most) in CONSUMERS {
+    let known = CONSUMERS.iter().map(|(name, ..)| *name).collect::<Vec<_>>();
+    if let Some(stranger) = arguments.iter().find(|name| !known.contains(&name.as_str())) {
+        bail!("there is no consumer {stranger:?}; there are {}", known.join(", "));
+    }
+    let mut failures = Vec::new();
+    let wanted = |name: &str| arguments.is_empty() || arguments.iter().any(|a| a == name);
+    for (name, dependencies, most) in CONSUMERS.iter().filter(|(name, ..)| wanted(name)) {
         let folder = root().join("target/consumers").join(name);
         write(&folder, name, dependencies)?;
-        step(&format!("consumer of {name}"), &mut cargo_in(&folder, &["check", "--quiet"]))?;
-        check(&format!("tree of {name}"), || check_tree(&folder, dependencies, *most))?;
+        // The tree first: it takes no time, and building may take minutes.
+        let tree = check(&format!("tree of {name}"), || check_tree(&folder, dependencies, *most));
+        let built =
+            step(&format!("consumer of {name}"), &mut cargo_in(&folder, &["check", "--quiet"]));
+        failures.extend(
+            [tree, built].into_iter().filter_map(Result::err).map(|e| format!("{name}: {e:#}")),
+        );
     }
+    ensure!(failures.is_empty(), "{}", failures.join("\n"));
     Ok(())
 }
 

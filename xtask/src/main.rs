@@ -62,7 +62,7 @@ const TASKS: &[Task] = &[
     },
     Task {
         name: "consumers",
-        about: "build crates outside the workspace that use it, and count what they pull in",
+        about: "build crates outside the workspace that use it, and count what they pull in; [NAME ..]",
         run: consumers::run,
     },
     Task {

@@ -121,27 +121,33 @@ macro_rules! __conformance_cases {
             deploying_the_same_twice_leaves_one:
                 "Deploying is idempotent, since a deployment whose answer was lost is repeated."
             a_deployment_is_found_by_its_name:
-                "What one process deployed another can fetch by name, or read from a file, and invoke."
+                "What one process deployed another can fetch by name, or read from a file, and invoke: clean-up \
+                 and resumed runs are other processes."
             an_unknown_name_is_not_found:
                 "Fetching what is not there is NotFound, so that callers can tell absence from failure."
             a_removed_function_is_gone:
-                "After remove the function is neither found, nor listed, nor invoked."
+                "After remove the function is neither found, nor listed, nor invoked: what is left costs money \
+                 and holds code."
             removing_twice_is_not_found:
                 "The second remove is NotFound, so that a clean-up can be repeated and tell what it did."
             deployments_are_listed_with_their_owner:
                 "list_deployments tells run, owner and expiry of what deploy was given: cleanup removes by them."
             what_is_no_function_is_refused:
-                "A bad name and empty code are InvalidInput, before anything is sent."
+                "A bad name and empty code are InvalidInput before anything is sent, so that nothing is \
+                 half-made."
             an_unknown_runtime_is_unsupported:
-                "A runtime that is not there is Unsupported, and the error lists those that are."
+                "A runtime that is not there is Unsupported, and the error lists those that are, so that the \
+                 user can choose."
         }
         configuration {
             environment_variables_reach_the_function:
-                "Variables arrive unchanged, whatever signs their values have, and others are not set."
+                "Variables arrive unchanged, whatever signs their values have, and others are not set: one sign \
+                 more, and a password is wrong."
             the_drivers_environment_stays_outside:
                 "A function sees only what its settings name: the driver's environment holds its credentials."
             another_entry_point_is_called:
-                "The function that the deployable names is called, not always main."
+                "The function that the deployable names is called, not always main: one file often holds \
+                 several."
             an_archive_of_several_modules_runs:
                 "Modules of an archive find each other: real functions are more than one file."
             code_that_cannot_be_loaded_is_said_to_be_so:
@@ -153,23 +159,28 @@ macro_rules! __conformance_cases {
             scaling_changes_what_it_names_and_keeps_the_rest:
                 "scale sets the sizes that are named; the other sizes, the code and the environment stay."
             a_scaled_timeout_is_in_force:
-                "A time-out set by scale ends the next activation that runs longer."
+                "A time-out set by scale ends the next activation that runs longer, or scaling is words only."
             sizes_out_of_bounds_are_refused:
-                "Sizes that capabilities() rule out are InvalidInput, in deploy and in scale."
+                "Sizes that capabilities() rule out are InvalidInput, in deploy and in scale: providers answer \
+                 late, and in words of their own."
         }
         invoke {
             nested_and_non_ascii_json_passes_unchanged:
-                "Arguments and results are JSON of any depth in any script, and pass unchanged."
+                "Arguments and results are JSON of any depth in any script, and pass unchanged: Falco hands them \
+                 on unread."
             an_empty_result_is_an_empty_object:
-                "{} is a result like any other."
+                "{} is a result like any other: functions that work by side effects return nothing else."
             a_payload_at_the_limit_is_taken:
                 "The limit in capabilities() is inclusive and true: chunks are cut by it."
             a_payload_over_the_limit_is_refused:
-                "One byte more is PayloadTooLarge, and the function did not run."
+                "One byte more is PayloadTooLarge, and the function did not run, so that smaller chunks can be \
+                 sent instead."
             an_argument_that_is_no_object_is_refused:
-                "A function's argument is an object; anything else is InvalidInput before it is sent."
+                "A function's argument is an object; anything else is InvalidInput before it is sent, since some \
+                 platform would refuse it."
             each_invocation_gets_its_own_answer:
-                "Of many at once, each gets the answer to its own argument, under an id of its own."
+                "Of many at once, each gets the answer to its own argument, under an id of its own: nobody would \
+                 notice a mix-up."
             invocations_run_at_the_same_time:
                 "Invocations overlap: nothing in the platform crate makes them wait for each other."
             the_first_activation_is_cold_and_a_later_one_warm:
@@ -183,24 +194,28 @@ macro_rules! __conformance_cases {
             raising_is_a_function_error:
                 "A function that raises is an activation with its words, not a failure of the platform."
             a_result_that_is_no_object_is_a_bad_result:
-                "A result that is no JSON object is the function's fault, and is named as such."
+                "A result that is no JSON object is the function's fault, and is named as such, so that its \
+                 author looks there."
             a_result_over_the_limit_is_a_bad_result:
                 "A result over the limit is the function's fault, and never arrives truncated."
             running_too_long_is_a_timeout:
                 "A function that exceeds its time-out is ended and named as such: it is not retried blindly."
             a_crash_is_told_and_the_next_call_works:
-                "A process that ends is a crash of the function; the next invocation gets a fresh one."
+                "A process that ends is a crash of the function, and the next invocation gets a fresh one: one \
+                 bad input spoils no run."
         }
         logs {
             what_a_function_prints_is_its_log:
-                "What a function prints to stdout and stderr is found by its activation; a platform without logs \
-                 says Unsupported."
+                "What a function prints to stdout and stderr is found by its activation, which is how it is \
+                 debugged; a platform without logs says Unsupported."
         }
         submit {
             a_submitted_invocation_is_collected:
-                "The result comes through collect under the id that submit gave."
+                "The result comes through collect under the id that submit gave, which is all that a driver \
+                 keeps."
             a_thousand_submissions_are_each_collected_exactly_once:
-                "A thousand activations are collected in batches, none missing, none twice, each with its own result."
+                "A thousand activations are collected in batches, none missing, none twice, each with its own \
+                 result: totals stand on it."
             collecting_unknown_ids_is_no_news:
                 "An id that the platform does not know is neither finished nor gone, and no error: records come late."
             collect_does_not_wait_for_what_runs:
@@ -208,17 +223,21 @@ macro_rules! __conformance_cases {
             collect_reports_only_what_was_asked_for:
                 "Two callers share a platform: results of one never reach the other, and are kept for their owner."
             a_released_activation_is_not_reported_again:
-                "After release no answer to others names it, also when it finishes later."
+                "After release no answer to others names it, also when it finishes later: who asked for it has \
+                 forgotten it."
             abandoning_one_leaves_the_others_alone:
-                "Release as abandoned stops at most what it names."
+                "Release as abandoned stops at most what it names, since others wait for the rest."
             a_dropped_collect_loses_nothing:
                 "collect may be dropped at any await: later calls report what it had found."
             a_dropped_submit_leaves_the_platform_usable:
-                "Dropping submit leaves at most an activation that nobody asks for."
+                "Dropping submit, which is how it is cancelled, leaves at most an activation that nobody asks \
+                 for."
             function_errors_are_collected_too:
-                "A function that fails after submit fails as after invoke, with kind and words."
+                "A function that fails after submit fails as after invoke, with kind and words: executors repeat \
+                 by them."
             submitted_payloads_have_their_limit:
-                "The limit for submissions in capabilities() is inclusive and true, and one byte more is refused."
+                "The limit for submissions in capabilities() is inclusive and true, and one byte more is \
+                 refused: it is often narrower than that of invoke."
             what_is_gone_is_said_to_be_gone:
                 "An activation that the provider knows is lost is gone, so that executors need not wait for it."
             results_told_twice_are_harmless:
@@ -231,11 +250,13 @@ macro_rules! __conformance_cases {
                 "A refusal for rate or concurrency is Throttled, retryable, and nothing ran: congestion control lives \
                  on it."
             wrong_credentials_are_unauthorized:
-                "Credentials that are not accepted are Unauthorized or Forbidden, not retryable, and say what to do."
+                "Credentials that are not accepted are Unauthorized or Forbidden, not retryable, and say what to \
+                 do, since only the user can."
             an_error_says_where_it_comes_from:
                 "Errors name platform, operation and function, so that a line in a log is enough."
             secrets_appear_nowhere:
-                "No secret of configuration or environment is in Debug, errors or stored deployments."
+                "No secret of configuration or environment is in Debug, errors or stored deployments: these \
+                 travel further than secrets may."
             a_peer_that_never_answers_can_be_left:
                 "A provider that hangs blocks nothing: the call can be dropped, and an error that the platform makes \
                  of it says that the function may have run."
