@@ -6,7 +6,7 @@ use falco_core::{ErrorKind, Platform, Scaling};
 use serde_json::json;
 
 use crate::environment::Environment;
-use crate::support::{Aws, echo, echoing};
+use crate::support::{Aws, echo, echoing, invocation};
 
 #[tokio::test]
 async fn the_limits_of_the_account_are_the_platforms() {
@@ -104,6 +104,17 @@ async fn a_function_that_lambda_cannot_make_ready_is_reported_with_its_reason() 
     let error = aws.platform.deploy(&echo("f")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
     assert!(error.message().contains("no bootstrap for you"), "{error}");
+}
+
+#[tokio::test]
+async fn a_log_that_is_written_on_while_the_function_is_removed_goes_too() {
+    let aws = Aws::with(echoing()).await;
+    let deployment = aws.deploy(&echo("f")).await;
+    aws.platform.invoke(&deployment, &invocation(json!({}))).await.unwrap();
+    // It is deleted, and at once there again.
+    aws.fake.script("DeleteLogGroup", FakeReply::json(200, &json!({})));
+    aws.platform.remove(&deployment).await.unwrap();
+    assert!(aws.fake.leftovers().is_empty(), "{:?}", aws.fake.leftovers());
 }
 
 #[tokio::test]
