@@ -47,7 +47,7 @@ pub struct RunReport {
     pub execution: Latencies,
     /// From being taken in by the strategy until the answer.
     pub total: Latencies,
-    /// What all activations cost, where the provider tells for any.
+    /// What all activations cost, where the provider tells for any. What a platform could only reckon is in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<UsDollars>,
     /// The stages, in the order of the plan.
