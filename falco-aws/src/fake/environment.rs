@@ -75,7 +75,8 @@ struct Event {
     id: String,
     body: bytes::Bytes,
     deadline_ms: u128,
-    taken: oneshot::Sender<()>,
+    /// Told when it is taken, before the function can know.
+    taken: oneshot::Sender<Instant>,
 }
 
 #[derive(Debug)]
@@ -123,15 +124,15 @@ impl Environment {
         let event = Event { id: id.to_owned(), body, deadline_ms: deadline(self.timeout), taken };
         // The time that starting takes is not the function's.
         let _ = self.events.send(event).await;
-        let _ = tokio::time::timeout(LONGEST_START, async {
+        let taken = tokio::time::timeout(LONGEST_START, async {
             tokio::select! {
-                _ = is_taken => {}
-                _ = self.child.wait() => {}
+                at = is_taken => at.ok(),
+                _ = self.child.wait() => None,
             }
         })
         .await;
-        let init = self.started.take().map(|started| started.elapsed());
-        let began = Instant::now();
+        let began = taken.ok().flatten().unwrap_or_else(Instant::now);
+        let init = self.started.take().map(|started| began.saturating_duration_since(started));
         let ended = tokio::time::timeout(self.timeout, async {
             tokio::select! {
                 biased;
@@ -284,7 +285,7 @@ async fn serve(State(api): State<Arc<RuntimeApi>>, request: Request) -> Response
             let Some(event) = api.events.lock().await.recv().await else {
                 return plain(StatusCode::INTERNAL_SERVER_ERROR);
             };
-            let _ = event.taken.send(());
+            let _ = event.taken.send(Instant::now());
             let reply = Response::builder()
                 .header("Lambda-Runtime-Aws-Request-Id", event.id)
                 .header("Lambda-Runtime-Deadline-Ms", event.deadline_ms.to_string())
