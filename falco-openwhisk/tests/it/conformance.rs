@@ -26,7 +26,7 @@ impl Harness for OverTheFake {
     }
 
     fn runtimes(&self) -> Vec<RuntimeName> {
-        ["python:3", "nodejs:20"].map(|runtime| runtime.parse().unwrap()).to_vec()
+        ["python:3", "nodejs:20", "native"].map(|runtime| runtime.parse().unwrap()).to_vec()
     }
 
     async fn provoke(&self, fault: Fault) -> Result<Arc<dyn AsyncPlatform>, Skip> {
