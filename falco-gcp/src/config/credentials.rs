@@ -106,6 +106,15 @@ impl Credentials {
         Self::Impersonated { source: Box::new(self), email, delegates: Vec::new() }
     }
 
+    /// Whether the metadata server is there, then, and knows where this is.
+    pub(crate) fn are_the_metadata_servers(&self) -> bool {
+        match self {
+            Self::Metadata => true,
+            Self::Impersonated { source, .. } => source.are_the_metadata_servers(),
+            _ => false,
+        }
+    }
+
     pub(super) fn project(&self) -> Option<&str> {
         match self {
             Self::ServiceAccountKey(key) => key.project_id.as_deref(),

@@ -96,10 +96,17 @@ impl GcpConfig {
     }
 }
 
+/// No name of Google's that is configured is longer.
+const MAX_SEGMENT: usize = 500;
+
 /// Project and location become parts of a path, so that nothing else may be smuggled in with them.
 pub(crate) fn check_segment(setting: &str, value: &str) -> Result<()> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':');
-    if value.is_empty() || !value.chars().all(plain) || value.contains("..") {
+    if value.is_empty()
+        || value.len() > MAX_SEGMENT
+        || !value.chars().all(plain)
+        || value.contains("..")
+    {
         return Err(invalid(format!("{value:?} is no {setting} of Google Cloud")));
     }
     Ok(())

@@ -181,9 +181,9 @@ impl FakeGcp {
         self.world.state().grant_delay = calls;
     }
 
-    /// How long tokens are good for that are granted from now on.
-    pub fn tokens_live(&self, lifetime: Duration) {
-        self.world.state().token_lifetime = lifetime;
+    /// How many requests a token is good for that is granted from now on, however long it should live.
+    pub fn tokens_serve(&self, requests: u32) {
+        self.world.state().token_uses = requests;
     }
 
     /// Makes all tokens granted so far worthless.

@@ -1,6 +1,6 @@
 //! The token endpoint, the metadata server, and impersonation.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
 use base64::Engine as _;
@@ -14,6 +14,7 @@ use super::server::Seen;
 use super::world::{Issued, World};
 use super::{ACCOUNT, LOCATION, PROJECT, RUNTIME_ACCOUNT};
 
+const LIFETIME: Duration = Duration::from_secs(3600);
 const PUBLIC_KEY: &str = include_str!("public_key.pem");
 
 /// `POST /token`: an assertion of the key, or a refresh token.
@@ -119,7 +120,7 @@ pub(super) fn impersonate(world: &World, seen: &Seen, call: &str) -> Reply {
         }
         ("generateAccessToken", _) => {
             let granted = access(world, email);
-            let until = SystemTime::now() + world.state().token_lifetime;
+            let until = SystemTime::now() + LIFETIME;
             let until = humantime::format_rfc3339(until).to_string();
             reply::ok(&json!({"accessToken": granted["access_token"], "expireTime": until}))
         }
@@ -129,33 +130,27 @@ pub(super) fn impersonate(world: &World, seen: &Seen, call: &str) -> Reply {
 
 /// Whose access token a request carries.
 pub(super) fn caller(world: &World, seen: &Seen) -> Option<String> {
-    let state = world.state();
-    let issued = state.tokens.get(seen.bearer()?)?;
-    (issued.audience.is_none() && Instant::now() < issued.until).then(|| issued.email.clone())
+    let issued = world.state().use_token(seen.bearer()?)?;
+    issued.audience.is_none().then_some(issued.email)
 }
 
 /// Whose ID token for `audience` a request carries.
 pub(super) fn identity(world: &World, bearer: Option<&str>, audience: &str) -> Option<String> {
-    let state = world.state();
-    let issued = state.tokens.get(bearer?)?;
-    let is_for_it = issued.audience.as_deref() == Some(audience) && Instant::now() < issued.until;
-    is_for_it.then(|| issued.email.clone())
+    let issued = world.state().use_token(bearer?)?;
+    (issued.audience.as_deref() == Some(audience)).then_some(issued.email)
 }
 
 fn access(world: &World, email: &str) -> Value {
     let mut state = world.state();
     let token = format!("ya29.marked-access-token-{}", state.next());
-    let lifetime = state.token_lifetime;
-    let issued =
-        Issued { email: email.to_owned(), audience: None, until: Instant::now() + lifetime };
+    let issued = Issued { email: email.to_owned(), audience: None, uses: state.token_uses };
     state.tokens.insert(token.clone(), issued);
-    json!({"access_token": token, "expires_in": lifetime.as_secs().max(1), "token_type": "Bearer"})
+    json!({"access_token": token, "expires_in": LIFETIME.as_secs(), "token_type": "Bearer"})
 }
 
 pub(super) fn id_token(world: &World, email: &str, audience: &str) -> String {
     let mut state = world.state();
-    let lifetime = state.token_lifetime;
-    let exp = (SystemTime::now() + lifetime).duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let exp = (SystemTime::now() + LIFETIME).duration_since(UNIX_EPOCH).unwrap().as_secs();
     let payload =
         json!({"aud": audience, "email": email, "exp": exp, "iss": "https://accounts.google.com"});
     let token = format!(
@@ -163,8 +158,8 @@ pub(super) fn id_token(world: &World, email: &str, audience: &str) -> String {
         URL_SAFE_NO_PAD.encode(payload.to_string()),
         state.next()
     );
-    let until = Instant::now() + lifetime;
-    let issued = Issued { email: email.to_owned(), audience: Some(audience.to_owned()), until };
+    let uses = state.token_uses;
+    let issued = Issued { email: email.to_owned(), audience: Some(audience.to_owned()), uses };
     state.tokens.insert(token.clone(), issued);
     token
 }

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use falco_core::Payload;
@@ -54,7 +53,7 @@ impl fmt::Debug for World {
 
 pub(super) struct State {
     pub(super) tokens: HashMap<String, Issued>,
-    pub(super) token_lifetime: Duration,
+    pub(super) token_uses: u32,
     pub(super) uploads: HashMap<String, Bytes>,
     pub(super) functions: BTreeMap<String, Function>,
     pub(super) operations: HashMap<String, Operation>,
@@ -76,7 +75,7 @@ impl Default for State {
     fn default() -> Self {
         Self {
             tokens: HashMap::new(),
-            token_lifetime: Duration::from_secs(3600),
+            token_uses: u32::MAX,
             uploads: HashMap::new(),
             functions: BTreeMap::new(),
             operations: HashMap::new(),
@@ -97,6 +96,13 @@ impl Default for State {
 }
 
 impl State {
+    /// A token that may still be used, once.
+    pub(super) fn use_token(&mut self, token: &str) -> Option<Issued> {
+        let issued = self.tokens.get_mut(token)?;
+        issued.uses = issued.uses.checked_sub(1)?;
+        Some(issued.clone())
+    }
+
     pub(super) fn next(&mut self) -> u64 {
         self.counter += 1;
         self.counter
@@ -109,7 +115,7 @@ pub(super) struct Issued {
     pub(super) email: String,
     /// None for an access token.
     pub(super) audience: Option<String>,
-    pub(super) until: Instant,
+    pub(super) uses: u32,
 }
 
 pub(super) struct Function {

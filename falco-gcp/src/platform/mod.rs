@@ -26,7 +26,7 @@ use falco_core::{
 use falco_http::Client;
 
 use crate::client::{Api, Http};
-use crate::config::{Access, Credentials, GcpConfig, Polling, Submission, check_segment};
+use crate::config::{Access, GcpConfig, Polling, Submission, check_segment};
 use crate::price::PriceTable;
 use crate::token::{self, Metadata, TokenCache};
 use leftovers::Leftovers;
@@ -149,7 +149,9 @@ async fn place(config: &GcpConfig, http: &Http) -> Result<(String, String)> {
             .with_operation("connect")
             .with_hint(format!("set --{setting}, {variables}, or GcpConfigBuilder::{setting}"))
     };
-    let metadata = matches!(config.credentials, Credentials::Metadata)
+    let metadata = config
+        .credentials
+        .are_the_metadata_servers()
         .then(|| Metadata::new(config.endpoints.metadata.clone(), http.clone()));
     let project = match (&config.project, &metadata) {
         (Some(project), _) => project.clone(),
@@ -161,8 +163,18 @@ async fn place(config: &GcpConfig, http: &Http) -> Result<(String, String)> {
         (None, Some(metadata)) => metadata.location().await?,
         (None, None) => return Err(missing("location", "GOOGLE_CLOUD_LOCATION")),
     };
-    check_segment("project", &project)?;
-    check_segment("location", &location)?;
+    for (setting, value) in [("project", &project), ("location", &location)] {
+        // What is configured has been checked; a reply is not shown, for it may hold anything.
+        check_segment(setting, value).map_err(|_| {
+            let message =
+                format!("the metadata server's {setting} is no {setting} of Google Cloud");
+            Error::new(ErrorKind::Protocol, message)
+                .with_platform(crate::NAME)
+                .with_operation("connect")
+                .with_may_have_run(false)
+                .with_hint("check GCE_METADATA_HOST")
+        })?;
+    }
     Ok((project, location))
 }
 

@@ -11,9 +11,10 @@ use falco_gcp::fake::FakeGcp;
 use falco_package::Archive;
 use serde_json::{Value, json};
 
-use crate::support::{connect, invocation, python};
+use crate::submission::collected;
+use crate::support::{connect, invocation, python, with_tasks};
 
-/// An executable that speaks the ActionLoop, written in Python for want of a compiler in tests.
+/// An executable that speaks the ActionLoop, in Python since it has many ways to end.
 const NATIVE: &str = r#"#!/usr/bin/env python3
 import json, os, subprocess, sys, time
 out = os.fdopen(3, "w")
@@ -193,4 +194,46 @@ async fn node_functions_may_be_packages_and_fail_in_every_way() {
         assert!(error.kind == kind && error.message.contains(words), "{error:?}");
     }
     call(&platform, &deployment, json!({"lines": 1})).await.outcome.unwrap();
+}
+
+/// A native function as users write them, compiled. The toolchain that runs the tests has a compiler.
+fn compiled(name: &str) -> Deployable {
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/native/count.rs");
+    let directory = tempfile::tempdir().unwrap();
+    let executable = directory.path().join("exec");
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let mut compiler = std::process::Command::new(rustc);
+    compiler.args(["--edition", "2024", "-C", "strip=symbols", "-o"]).arg(&executable).arg(source);
+    assert!(compiler.status().unwrap().success(), "{source} has to compile");
+    let zip = Archive::new().with_executable("exec", std::fs::read(executable).unwrap()).unwrap();
+    Deployable::from_archive(name, "native".parse().unwrap(), zip.to_zip().unwrap())
+}
+
+#[tokio::test]
+async fn a_compiled_executable_runs_from_the_zip_stays_warm_and_crashes_like_any_other() {
+    let fake = FakeGcp::start();
+    let platform = connect(with_tasks(fake.config())).await;
+    let deployment = platform.deploy(&compiled("compiled")).await.unwrap();
+    let frame = |id: &str, argument: &Value| {
+        format!("{{\"value\":{argument},\"activation_id\":\"{id}\"}}").len()
+    };
+    for count in 1..4 {
+        let argument = json!({"text": "größe 🦅", "n": count});
+        let activation = call(&platform, &deployment, argument.clone()).await;
+        assert_eq!(activation.cold_start, Some(count == 1));
+        let bytes = frame(activation.id.as_str(), &argument);
+        let result: Value = activation.outcome.as_ref().unwrap().parse().unwrap();
+        assert_eq!(result, json!({"bytes": bytes, "count": count}), "the same process");
+        let printed = log(&platform, &deployment, &activation, 1).await;
+        assert_eq!(printed, [(format!("argument {count}"), Some(LogStream::Stdout))]);
+    }
+    let error = call(&platform, &deployment, json!({"do": "panic"})).await.outcome.unwrap_err();
+    assert_eq!(error.kind, FunctionErrorKind::Crashed);
+    assert!(error.exit_status == Some(101) && error.trace.unwrap().contains("told to"));
+    // By the queue, with an argument that no task holds.
+    let argument = json!({"text": "x".repeat(1 << 20)});
+    let pending = platform.submit(&deployment, &invocation(&argument)).await.unwrap();
+    let result = collected(&platform, &deployment, &pending).await.outcome.unwrap();
+    let bytes = frame(pending.id.as_str(), &argument);
+    assert_eq!(result.parse::<Value>().unwrap(), json!({"bytes": bytes, "count": 1}));
 }

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use falco_core::{ErrorKind, Platform};
+use falco_core::{AsyncPlatform, ErrorKind, Platform};
 use falco_gcp::fake::{FakeGcp, Fault, LOCATION, PROJECT};
 use falco_gcp::{Access, Credentials, GcpConfig, GcpConfigBuilder, GcpFunctions, Polling};
 use serde_json::json;
 
-use crate::support::{ECHO, connect, echoing, invocation, python};
+use crate::submission::collected;
+use crate::support::{ECHO, connect, echoing, invocation, python, with_tasks};
 
 /// A configuration as a program on this machine would read it.
 fn from_vars(fake: &FakeGcp, more: &[(&str, &str)]) -> falco_core::Result<GcpConfig> {
@@ -49,6 +50,20 @@ async fn on_google_cloud_everything_comes_from_the_metadata_server() {
     let identity = metadata.iter().find(|seen| seen.path.ends_with("/identity")).unwrap();
     assert_eq!(identity.query("audience"), Some(&*format!("{}/run/echo", fake.url())));
     assert_eq!(identity.query("format"), Some("full"));
+}
+
+#[tokio::test]
+async fn whoever_is_impersonated_from_google_cloud_is_where_the_metadata_server_says() {
+    let fake = echoing();
+    let config = from_vars(
+        &fake,
+        &[
+            ("GOOGLE_APPLICATION_CREDENTIALS", ""),
+            ("GOOGLE_CLOUD_LOCATION", ""),
+            ("CLOUDSDK_AUTH_IMPERSONATE_SERVICE_ACCOUNT", "robot@p.iam.gserviceaccount.com"),
+        ],
+    );
+    assert_eq!(deploys_and_invokes(config.unwrap()).await, format!("{PROJECT}/{LOCATION}"));
 }
 
 #[tokio::test]
@@ -130,4 +145,59 @@ async fn a_key_that_is_no_key_is_named_and_not_shown() {
     assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
     let shown = format!("{error} {error:?}");
     assert!(shown.contains("falco@fake-project") && !shown.contains("marked"), "{shown}");
+}
+
+#[tokio::test]
+async fn a_person_who_acts_as_a_service_account_may_have_private_functions() {
+    let fake = echoing();
+    let delegates = vec!["between@p.iam.gserviceaccount.com".to_owned()];
+    let json = json!({
+        "type": "impersonated_service_account", "delegates": delegates,
+        "service_account_impersonation_url": "https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/robot@p.iam.gserviceaccount.com:generateAccessToken",
+        "source_credentials": {
+            "type": "authorized_user", "client_id": "i", "client_secret": "s",
+            "refresh_token": "good-refresh-token", "token_uri": format!("{}/token", fake.url()),
+        },
+    });
+    let credentials = Credentials::from_json(&json.to_string()).unwrap();
+    let config = fake.config().credentials(credentials).project(PROJECT).build().unwrap();
+    deploys_and_invokes(config).await;
+    for request in fake.requests_to("/serviceAccounts/") {
+        assert!(
+            request.path.contains("robot@p.iam.gserviceaccount.com:generate"),
+            "{}",
+            request.path
+        );
+        assert_eq!(
+            request.json()["delegates"],
+            json!(["projects/-/serviceAccounts/between@p.iam.gserviceaccount.com"])
+        );
+    }
+    let refresh = String::from_utf8(fake.requests_to("POST /token")[0].body.to_vec()).unwrap();
+    assert_eq!(
+        refresh,
+        "grant_type=refresh_token&client_id=i&client_secret=s&refresh_token=good-refresh-token"
+    );
+}
+
+#[tokio::test]
+async fn tokens_that_expire_in_every_place_are_replaced_and_nobody_notices() {
+    // After so many requests a token is refused: each request of a whole life is, in one of these lives, the one.
+    for requests in 1..8 {
+        let fake = echoing();
+        fake.tokens_serve(requests);
+        let platform = connect(with_tasks(fake.config())).await;
+        let deployment = platform.deploy(&python("echo", ECHO)).await.unwrap();
+        for n in 0..4 {
+            let call = invocation(&json!({"n": n}));
+            platform.invoke(&deployment, &call).await.unwrap().outcome.unwrap();
+            let pending = platform.submit(&deployment, &call).await.unwrap();
+            collected(&platform, &deployment, &pending).await.outcome.unwrap();
+        }
+        // What is deleted at the same time would use up one token after the other.
+        fake.tokens_serve(u32::MAX);
+        platform.remove(&deployment).await.unwrap();
+        assert!(fake.requests_to("POST /token").len() > 4);
+        assert_eq!(fake.leftovers(), Vec::<String>::new());
+    }
 }

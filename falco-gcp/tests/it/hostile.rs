@@ -1,8 +1,10 @@
 //! Replies that nobody has foreseen: no panic, no endless wait, an error that is one line.
 
+use std::time::Duration;
+
 use falco_core::{AsyncPlatform, Error, Platform};
-use falco_gcp::GcpFunctions;
 use falco_gcp::fake::{FakeGcp, Fault};
+use falco_gcp::{Credentials, GcpFunctions, Polling};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
@@ -199,6 +201,111 @@ fn hostile_token_endpoints() {
             runtime.block_on(GcpFunctions::connect(fake.config().build().unwrap())).unwrap_err();
         assert!(is_one_line(&error), "{error}");
         assert!(!format!("{error:?}").contains("ya29."), "{error:?}");
+        Ok(())
+    });
+    result.unwrap();
+}
+
+/// Deploys, submits and removes while every reply to requests with `part` is another one.
+fn whole_life_with(part: &'static str, reply: Value) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let fake = echoing();
+    let mut polling = Polling::every(Duration::from_millis(1));
+    (polling.operation, polling.grant) = (Duration::from_millis(20), Duration::from_millis(20));
+    let config = with_tasks(fake.config()).polling(polling);
+    let any_bytes = proptest::collection::vec(any::<u8>(), 0..200);
+    let strategy = (prop_oneof![3 => mutated(reply), 1 => any_bytes], 0..4usize);
+    let mut runner =
+        TestRunner::new(Config { cases: 32, failure_persistence: None, ..Config::default() });
+    let result = runner.run(&strategy, |(body, status)| {
+        fake.heal();
+        let status = [200, 200, 400, 500][status];
+        fake.inject(Fault::answer(part, status, &String::from_utf8_lossy(&body)));
+        let ended: Vec<Result<(), Error>> = runtime.block_on(async {
+            let platform = GcpFunctions::connect(config.clone().build().unwrap()).await;
+            let platform = match platform {
+                Ok(platform) => platform,
+                Err(error) => return vec![Err(error)],
+            };
+            let deployed = platform.deploy(&python("echo", ECHO)).await;
+            let Ok(deployment) = &deployed else { return vec![deployed.map(drop)] };
+            let submitted = platform.submit(deployment, &invocation(&json!({}))).await;
+            let removed = platform.remove(deployment).await;
+            vec![submitted.map(drop), removed]
+        });
+        for error in ended.into_iter().filter_map(Result::err) {
+            assert!(is_one_line(&error), "{error}");
+            assert_eq!(error.platform(), Some("gcp"), "{error:?}");
+        }
+        Ok(())
+    });
+    result.unwrap();
+}
+
+#[test]
+fn hostile_operations() {
+    let name = "projects/fake-project/locations/us-central1/operations/operation-1";
+    let operation = json!({"name": name, "done": true, "metadata": {"verb": "create"},
+        "error": {"code": 3, "message": "m", "details": [{"@type": "x.Help", "links": []}]}});
+    whole_life_with("/operations/", operation);
+}
+
+#[test]
+fn hostile_upload_urls() {
+    let source = json!({"bucket": "b", "object": "o"});
+    let reply = json!({"uploadUrl": "http://127.0.0.1:1/upload", "storageSource": source});
+    whole_life_with("functions:generateUploadUrl", reply);
+}
+
+#[test]
+fn hostile_policies() {
+    let binding = json!({"role": "roles/run.invoker", "members": ["allUsers"], "condition": {}});
+    whole_life_with("IamPolicy", json!({"etag": "e", "version": 1, "bindings": [binding]}));
+}
+
+#[test]
+fn hostile_queues_and_tasks() {
+    let task = json!({"name": "projects/p/locations/l/queues/falco/tasks/1-echo"});
+    whole_life_with("/queues", json!({"tasks": [task], "nextPageToken": "", "state": "RUNNING"}));
+}
+
+#[test]
+fn hostile_runtimes() {
+    let runtime = json!({"name": "python312", "stage": "GA", "environment": "GEN_2"});
+    whole_life_with("/runtimes", json!({"runtimes": [runtime]}));
+}
+
+#[test]
+fn hostile_results() {
+    with_replies("/o/falco", record(), |runtime, platform, deployment| {
+        let ids = ["0123456789abcdef0123456789abcdef"];
+        let pending = ids.map(|id| falco_core::Pending::new(id, std::time::SystemTime::now()));
+        if let Err(error) = runtime.block_on(platform.collect(deployment, &pending)) {
+            assert!(is_one_line(&error), "{error}");
+        }
+    });
+}
+
+#[test]
+fn hostile_metadata_servers() {
+    let fake = echoing();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let reply = json!({"access_token": "ya29.marked", "expires_in": 3600, "token_type": "Bearer"});
+    let any_bytes = proptest::collection::vec(any::<u8>(), 0..200);
+    let mut runner =
+        TestRunner::new(Config { cases: 64, failure_persistence: None, ..Config::default() });
+    let strategy = prop_oneof![3 => mutated(reply), 1 => any_bytes];
+    let result = runner.run(&strategy, |body| {
+        fake.heal();
+        let fault = Fault::answer("/computeMetadata/", 200, &String::from_utf8_lossy(&body));
+        fake.inject(fault.with_header("metadata-flavor", "Google"));
+        let config = fake.config().credentials(Credentials::Metadata);
+        for config in [config.clone(), config.project("fake-project")] {
+            let connected = runtime.block_on(GcpFunctions::connect(config.build().unwrap()));
+            let error = connected.unwrap_err();
+            assert!(is_one_line(&error), "{error}");
+            assert!(!format!("{error:?}").contains("marked"), "{error:?}");
+        }
         Ok(())
     });
     result.unwrap();
