@@ -59,7 +59,8 @@ pub(crate) fn package(function: &Deployable, image: &str) -> Result<(FunctionDep
     // By default the watchdog puts stderr into the answer.
     set("combine_output", "false".to_owned());
     if let Some(timeout) = function.settings.scaling.timeout {
-        set("exec_timeout", format!("{}ms", timeout.as_millis()));
+        // Zero would switch it off.
+        set("exec_timeout", format!("{}ms", timeout.as_millis().max(1)));
         // Else it cuts the connection after 30 seconds, whatever the function may.
         let whole = format!("{}ms", (timeout + Duration::from_secs(5)).as_millis());
         set("read_timeout", whole.clone());
@@ -97,11 +98,12 @@ fn check(function: &Deployable) -> Result<()> {
         return Err(Error::invalid_input(format!("{name} is a variable of the watchdog"))
             .with_hint("rename the variable"));
     }
-    let scaling = &function.settings.scaling;
-    if scaling.cpus.or(scaling.min_instances.map(|n| n as f32)).is_some()
-        || scaling.max_instances.or(scaling.concurrency).is_some()
-    {
-        return Err(Error::unsupported("of all sizes, this crate sets memory and time-out only"));
+    let Scaling { memory_mib: _, timeout: _, cpus, min_instances, max_instances, concurrency } =
+        &function.settings.scaling;
+    let others = [min_instances, max_instances, concurrency];
+    if cpus.is_some() || others.into_iter().any(Option::is_some) {
+        return Err(Error::unsupported("of all sizes, this crate sets memory and time-out only")
+            .with_hint("leave the others out"));
     }
     Ok(())
 }

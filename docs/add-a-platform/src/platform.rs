@@ -65,23 +65,28 @@ impl OpenFaas {
     async fn wait_for(&self, name: &str, version: &str) -> Result<()> {
         let end = Instant::now() + self.rollout.patience;
         loop {
-            let reply = self.call(name, b"null".to_vec()).await;
-            if let Ok(reply) = &reply
-                && reply.json::<Envelope<'_>>().is_ok_and(|answer| answer.version == version)
-            {
-                return Ok(());
-            }
+            let last = match self.answering(name).await {
+                Ok(answering) if answering == version => return Ok(()),
+                Ok(older) => format!("version {older}"),
+                Err(error) if error.kind() == ErrorKind::Unauthorized => return Err(error),
+                Err(error) => error.to_string(),
+            };
             if Instant::now() >= end {
-                let last = match reply {
-                    Ok(reply) if reply.status == StatusCode::OK => "an older version".to_owned(),
-                    Ok(reply) => refusal(&reply).to_string(),
-                    Err(error) => error.to_string(),
-                };
-                let message = format!("the new code does not answer; the last answer was {last}");
+                let message =
+                    format!("version {version} does not answer yet; the last answer: {last}");
                 return Err(Error::new(ErrorKind::Timeout, message)
                     .with_hint("look at its pods: can they load the image?"));
             }
             sleep(self.rollout.interval).await;
+        }
+    }
+
+    /// The version that is in service.
+    async fn answering(&self, name: &str) -> Result<String> {
+        let reply = self.call(name, b"null".to_vec()).await?;
+        match reply.status {
+            StatusCode::OK if !reply.body.is_empty() => Ok(reply.json::<Envelope<'_>>()?.version),
+            _ => Err(refusal(&reply)),
         }
     }
 

@@ -1,6 +1,10 @@
 //! What only this provider does, and what no HTTP fake can say.
 
-use falco_core::{Deployable, ErrorKind, FunctionErrorKind, Invocation, Payload, Platform};
+use std::time::{Duration, UNIX_EPOCH};
+
+use falco_core::{
+    Deployable, ErrorKind, FunctionErrorKind, Invocation, Ownership, Payload, Platform,
+};
 use falco_openfaas::{OpenFaas, OpenFaasConfig};
 use falco_testkit::{RawPeer, Script, Step};
 
@@ -60,6 +64,35 @@ async fn an_answer_that_breaks_off_leaves_it_open_whether_the_function_ran() {
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
         assert!(error.may_have_run(), "{error:?}");
     }
+}
+
+#[tokio::test]
+async fn a_deploy_that_was_dropped_in_the_middle_is_listed_with_its_owner_and_can_be_removed() {
+    let fake = Fake::start(Functions::Emulated).await;
+    // It never asks a second time whether the new code answers.
+    let config = fake.config().with_rollout(Duration::from_secs(3600), Duration::from_secs(3600));
+    let platform = OpenFaas::connect(config).await.unwrap();
+    let ownership = Ownership {
+        run: "run".into(),
+        owner: "ada@workstation".into(),
+        expires_at: UNIX_EPOCH + Duration::from_secs(4_000_000_000),
+    };
+    let function = Deployable::from_source("f", "python:3".parse().unwrap(), "x = 1")
+        .with_ownership(ownership.clone());
+    let accepted = async {
+        while fake.specification("f").is_none() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::select! {
+        deployed = platform.deploy(&function) => panic!("{deployed:?}"),
+        () = accepted => {}
+    }
+    let listed = platform.list_deployments().await.unwrap();
+    assert_eq!(listed.len(), 1);
+    assert_eq!(listed[0].ownership.as_ref(), Some(&ownership));
+    platform.remove(&listed[0]).await.unwrap();
+    assert!(platform.list_deployments().await.unwrap().is_empty());
 }
 
 #[tokio::test]
