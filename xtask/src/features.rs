@@ -1,12 +1,19 @@
 //! `cargo xtask features`: each feature of each crate builds by itself.
 
-use crate::metadata::Metadata;
-use crate::shell::{cargo, no_arguments, step};
+use anyhow::bail;
 
-/// Checks every crate without features, and with each of its features alone.
+use crate::metadata::Metadata;
+use crate::shell::{cargo, step};
+
+/// Checks every crate, or those that are named, without features, and with each of its features alone.
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
-    no_arguments("features", arguments)?;
-    for package in Metadata::read()?.members().filter(|package| !package.features.is_empty()) {
+    let metadata = Metadata::read()?;
+    if let Some(name) = arguments.iter().find(|name| metadata.members().all(|p| p.name != **name)) {
+        bail!("the workspace has no crate {name:?}; usage: cargo xtask features [CRATE ..]");
+    }
+    let wanted = |name: &String| arguments.is_empty() || arguments.contains(name);
+    let crates = metadata.members().filter(|package| !package.features.is_empty());
+    for package in crates.filter(|package| wanted(&package.name)) {
         let name = package.name.as_str();
         let alone = ["check", "--quiet", "--no-default-features", "--package", name];
         step(&format!("{name} without features"), &mut cargo(&alone))?;

@@ -57,7 +57,7 @@ const TASKS: &[Task] = &[
     },
     Task {
         name: "features",
-        about: "build each feature of each crate by itself",
+        about: "build each feature of each crate by itself; [CRATE ..]",
         run: features::run,
     },
     Task {
