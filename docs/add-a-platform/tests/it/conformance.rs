@@ -70,9 +70,12 @@ conformance_tests!(Gateway);
 mod held {
     use super::*;
 
-    /// Shorter than the fake takes to lose a call, and long enough for a refusal on loopback.
+    /// Much shorter than the fake takes to lose a call.
     const POLICY: HeldPolicy =
         HeldPolicy { max_calls: 1000, acceptance: Duration::from_millis(50) };
+
+    /// Longer than any refusal takes, however slow the machine is.
+    const PATIENT: HeldPolicy = HeldPolicy { acceptance: Duration::from_secs(30), ..POLICY };
 
     /// With `Held` around it, it submits too.
     struct Submitting {
@@ -107,7 +110,9 @@ mod held {
             }
             let impatient = self.gateway.impatient().await;
             self.gateway.fake.misbehave(Some(fault));
-            Ok(Arc::new(Held::new(impatient, POLICY)))
+            let refuses = matches!(fault, Fault::Unauthorized | Fault::Throttled);
+            let policy = if refuses { PATIENT } else { POLICY };
+            Ok(Arc::new(Held::new(impatient, policy)))
         }
 
         fn exempt(&self, case: &str) -> Option<Skip> {

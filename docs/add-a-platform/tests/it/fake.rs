@@ -167,7 +167,7 @@ impl World {
             }
             Some(Fault::Gone) => {
                 // Long after `Held` takes it for accepted.
-                tokio::time::sleep(Duration::from_secs(1)).await;
+                tokio::time::sleep(Duration::from_secs(3)).await;
                 StatusCode::BAD_GATEWAY.into_response()
             }
             _ => watchdog::run(self.functions, &specification, body).await,
