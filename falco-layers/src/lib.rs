@@ -8,7 +8,9 @@ mod stack;
 mod timeout;
 mod trace;
 
-pub use congestion::{Adaptive, Aimd, Caps, CongestionControl, Fixed, Gains, Gate, Permit, Pid};
+pub use congestion::{
+    Adaptive, Aimd, Caps, CongestionControl, Fixed, Gains, Gate, Pace, Permit, Pid,
+};
 pub use held::{Held, HeldPolicy};
 pub use retry::{Retry, RetryBudget, RetryPolicy};
 pub use stack::Stack;

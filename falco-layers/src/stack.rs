@@ -45,7 +45,8 @@ use crate::trace::Trace;
 /// # }
 /// ```
 ///
-/// Quotas are per account. Two drivers that use the same account share a gate:
+/// Quotas are per account. All stages of a run share its gate, and so do all drivers that are run on the same wrapped
+/// platform. Drivers with platforms of their own, which use the same account, are given one:
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -64,6 +65,7 @@ use crate::trace::Trace;
 pub struct Stack {
     caps: Caps,
     gate: Option<Gate>,
+    query_gate: Option<Gate>,
     retry: RetryPolicy,
     timeout: TimeoutPolicy,
     held: Option<HeldPolicy>,
@@ -94,6 +96,13 @@ impl Stack {
     #[must_use]
     pub fn with_gate(mut self, gate: Gate) -> Self {
         self.gate = Some(gate);
+        self
+    }
+
+    /// Asks for results and logs through `gate`, instead of a new one that belongs to this stack alone.
+    #[must_use]
+    pub fn with_query_gate(mut self, gate: Gate) -> Self {
+        self.query_gate = Some(gate);
         self
     }
 
@@ -148,7 +157,11 @@ impl Stack {
 
     fn outer(&self, platform: impl AsyncPlatform) -> Result<Arc<dyn AsyncPlatform>> {
         let gate = self.gate(&falco_core::Platform::capabilities(&platform))?;
-        Ok(Arc::new(Retry::new(CongestionControl::new(platform, gate), self.retry)))
+        let mut control = CongestionControl::new(platform, gate);
+        if let Some(queries) = &self.query_gate {
+            control = control.with_query_gate(queries.clone());
+        }
+        Ok(Arc::new(Retry::new(control, self.retry)))
     }
 
     fn check(&self) -> Result<()> {

@@ -4,10 +4,7 @@ use std::time::Duration;
 
 use falco_core::{Allowance, Capabilities, CongestionController, Signal, SignalKind};
 
-use super::interval::Interval;
-
-/// The rate of a platform that tells none.
-const UNKNOWN_RATE: f64 = 10.0;
+use super::pace::Pace;
 
 /// The classic: doubles its rate every interval until it is throttled for the first time, then halves it when it is
 /// throttled and adds a little when it is not.
@@ -31,53 +28,26 @@ const UNKNOWN_RATE: f64 = 10.0;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Aimd {
-    rate: f64,
-    min: f64,
-    max: f64,
+    pace: Pace,
     increase: f64,
     slow_start: bool,
-    concurrency: Option<u32>,
-    interval: Interval,
     cut_at: Option<Duration>,
-    sent: u32,
+    /// In this interval.
     throttled: bool,
 }
 
 impl Aimd {
-    /// Starts with `per_second`, between a hundredth and a hundred times as much; intervals of one second.
-    pub fn new(per_second: f64) -> Self {
-        let rate =
-            if per_second.is_finite() { per_second.max(f64::MIN_POSITIVE) } else { f64::MAX };
-        Self {
-            rate,
-            min: rate / 100.0,
-            max: rate * 100.0,
-            increase: rate / 20.0,
-            slow_start: true,
-            concurrency: None,
-            interval: Interval::new(Duration::from_secs(1)),
-            cut_at: None,
-            sent: 0,
-            throttled: false,
-        }
+    /// Goes at `pace`, which may be just a number of calls per second.
+    pub fn new(pace: impl Into<Pace>) -> Self {
+        let pace = pace.into();
+        let increase = pace.rate() / 20.0;
+        Self { pace, increase, slow_start: true, cut_at: None, throttled: false }
     }
 
-    /// Starts from what the platform tells, thinks once in its quota's window, and stays within its concurrency.
+    /// Starts from what the platform tells. Where that is a rate, there is no slow start.
     pub fn from_capabilities(capabilities: &Capabilities) -> Self {
-        let rate = capabilities.rate.map_or(UNKNOWN_RATE, |rate| rate.per_second());
-        let mut aimd = Self::new(rate);
-        aimd.slow_start = capabilities.rate.is_none();
-        aimd.concurrency = capabilities.concurrency;
-        let window = capabilities.rate.map_or(Duration::ZERO, |rate| rate.window);
-        aimd.with_interval(window.max(Duration::from_secs(1)))
-    }
-
-    /// Keeps the rate between `min` and `max` per second.
-    #[must_use]
-    pub fn with_bounds(mut self, min: f64, max: f64) -> Self {
-        (self.min, self.max) = (min.min(max).max(f64::MIN_POSITIVE), max.max(min));
-        self.rate = self.rate.clamp(self.min, self.max);
-        self
+        let slow_start = capabilities.rate.is_none();
+        Self { slow_start, ..Self::new(Pace::from_capabilities(capabilities)) }
     }
 
     /// Adds `per_second` for every interval without throttling; by default a twentieth of the first rate.
@@ -87,31 +57,12 @@ impl Aimd {
         self
     }
 
-    /// Limits what is in flight, as a constant.
-    #[must_use]
-    pub fn with_concurrency(mut self, concurrency: u32) -> Self {
-        self.concurrency = Some(concurrency);
-        self
-    }
-
-    /// Thinks once in `interval`: a round trip or the quota's window, whichever is longer.
-    #[must_use]
-    pub fn with_interval(mut self, interval: Duration) -> Self {
-        self.interval = Interval::new(interval.max(Duration::from_millis(1)));
-        self
-    }
-
     fn review(&mut self, now: Duration) {
-        if !self.interval.has_ended(now) {
-            return;
+        let Some(was_used) = self.pace.review(now) else { return };
+        if !self.throttled && was_used {
+            let rate = self.pace.rate();
+            self.pace.set_rate(if self.slow_start { rate * 2.0 } else { rate + self.increase });
         }
-        let full = self.rate * self.interval.length().as_secs_f64();
-        let is_used = f64::from(self.sent) + 1.0 >= 0.8 * full;
-        if !self.throttled && is_used {
-            let grown = if self.slow_start { self.rate * 2.0 } else { self.rate + self.increase };
-            self.rate = grown.min(self.max);
-        }
-        self.sent = 0;
         self.throttled = false;
     }
 }
@@ -119,7 +70,7 @@ impl Aimd {
 impl CongestionController for Aimd {
     fn on_sent(&mut self, now: Duration, _: u32) {
         self.review(now);
-        self.sent = self.sent.saturating_add(1);
+        self.pace.count_sent();
     }
 
     fn on_signal(&mut self, now: Duration, signal: &Signal) {
@@ -129,22 +80,16 @@ impl CongestionController for Aimd {
         }
         self.throttled = true;
         self.slow_start = false;
-        let is_new = self
-            .cut_at
-            .is_none_or(|cut| signal.sent_at > cut && now >= cut + self.interval.length());
+        let is_new =
+            self.cut_at.is_none_or(|cut| signal.sent_at > cut && now >= cut + self.pace.interval());
         if is_new {
             self.cut_at = Some(now);
-            self.rate = (self.rate / 2.0).max(self.min);
+            self.pace.set_rate(self.pace.rate() / 2.0);
         }
     }
 
     fn allowance(&mut self, now: Duration) -> Allowance {
         self.review(now);
-        let burst = (self.rate / 50.0).clamp(1.0, 1000.0) as u32;
-        let allowance = Allowance::UNLIMITED.with_rate(self.rate, burst);
-        match self.concurrency {
-            Some(limit) => allowance.with_concurrency(limit),
-            None => allowance,
-        }
+        self.pace.allowance()
     }
 }

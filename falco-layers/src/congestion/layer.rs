@@ -1,6 +1,7 @@
 //! The layer that sends what its gate lets through.
 
 use std::collections::HashMap;
+use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use tokio::time::Instant;
 
 use super::aimd::Aimd;
 use super::gate::{Gate, Permit};
+use super::pace::Pace;
 
 /// The time-out of a function of which the platform tells none.
 const UNKNOWN_TIMEOUT: Duration = Duration::from_secs(5 * 60);
@@ -21,8 +23,9 @@ const GRACE: Duration = Duration::from_secs(60);
 
 /// Sends invocations as fast as a [`Gate`] lets them through, and tells its controller what came of them.
 ///
-/// `invoke` and `submit` wait at the gate, in the order in which they came. `collect` waits at a gate of its own, so
-/// that status queries and invocations do not starve each other; the rest passes through.
+/// `invoke` and `submit` wait at the gate, in the order in which they came. The status queries, `collect` and
+/// `activation_log`, wait at a gate of their own, so that they and invocations do not starve each other; the rest passes
+/// through.
 ///
 /// # Which outcome tells what
 ///
@@ -52,7 +55,7 @@ impl<P> CongestionControl<P> {
     /// Sends to `inner` what `gate` lets through. Quotas are per account: use one gate for all that share them.
     pub fn new(inner: P, gate: Gate) -> Self {
         // Platforms pace their status queries by `poll_after`; this is for the account that is throttled all the same.
-        let queries = Aimd::new(1000.0).with_bounds(1.0, 1000.0).with_concurrency(16);
+        let queries = Aimd::new(Pace::new(1000.0).with_bounds(1.0, 1000.0).with_concurrency(16));
         Self { inner, gate, queries: Gate::new(queries), pending: Arc::default(), grace: GRACE }
     }
 
@@ -92,6 +95,13 @@ impl<P: AsyncPlatform> CongestionControl<P> {
             }
         }
         permit
+    }
+
+    async fn query<T>(&self, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
+        let permit = self.queries.admit().await;
+        let outcome = call.await;
+        close(permit, &outcome);
+        outcome
     }
 
     fn pending(&self) -> MutexGuard<'_, HashMap<ActivationId, Permit>> {
@@ -184,10 +194,7 @@ impl<P: AsyncPlatform> AsyncPlatform for CongestionControl<P> {
     }
 
     async fn collect(&self, deployment: &Deployment, pending: &[Pending]) -> Result<Collected> {
-        let permit = self.queries.admit().await;
-        let outcome = self.inner.collect(deployment, pending).await;
-        close(permit, &outcome);
-        let collected = outcome?;
+        let collected = self.query(self.inner.collect(deployment, pending)).await?;
         self.finish(collected.finished.iter().map(|done| done.id.clone()), SignalKind::Ok);
         self.finish(collected.gone.iter().cloned(), SignalKind::Failed);
         Ok(collected)
@@ -203,6 +210,6 @@ impl<P: AsyncPlatform> AsyncPlatform for CongestionControl<P> {
         deployment: &Deployment,
         activations: &[ActivationId],
     ) -> Result<Vec<ActivationLog>> {
-        self.inner.activation_log(deployment, activations).await
+        self.query(self.inner.activation_log(deployment, activations)).await
     }
 }

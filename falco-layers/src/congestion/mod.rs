@@ -7,6 +7,7 @@ mod fixed;
 mod gate;
 mod interval;
 mod layer;
+mod pace;
 mod pause;
 mod pid;
 
@@ -15,4 +16,5 @@ pub use aimd::Aimd;
 pub use fixed::Fixed;
 pub use gate::{Caps, Gate, Permit};
 pub use layer::CongestionControl;
+pub use pace::Pace;
 pub use pid::{Gains, Pid};

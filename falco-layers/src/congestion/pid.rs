@@ -4,10 +4,8 @@ use std::time::Duration;
 
 use falco_core::{Allowance, Capabilities, CongestionController, Signal, SignalKind};
 
-use super::interval::Interval;
+use super::pace::Pace;
 
-/// The rate of a platform that tells none.
-const UNKNOWN_RATE: f64 = 10.0;
 /// The share of throttled calls that tells that the rate is right: with none at all one cannot know how much more
 /// would be allowed.
 const TARGET: f64 = 0.01;
@@ -25,22 +23,19 @@ const WORST: f64 = 0.5;
 ///
 /// ```
 /// use falco_core::CongestionController;
-/// use falco_layers::Pid;
+/// use falco_layers::{Pace, Pid};
 /// use std::time::Duration;
 ///
-/// let mut pid = Pid::new(100.0).with_bounds(10.0, 200.0);
+/// let mut pid = Pid::new(Pace::new(100.0).with_bounds(10.0, 200.0));
 /// assert_eq!(pid.allowance(Duration::ZERO).per_second, Some(100.0));
 /// ```
 #[derive(Clone, Debug)]
 pub struct Pid {
-    rate: f64,
-    min: f64,
-    max: f64,
+    pace: Pace,
     gains: Gains,
-    concurrency: Option<u32>,
-    interval: Interval,
-    sent: u32,
+    /// In this interval.
     answered: u32,
+    /// In this interval.
     throttled: u32,
     /// The errors of the last two intervals, the latest first.
     errors: [f64; 2],
@@ -64,38 +59,15 @@ impl Default for Gains {
 }
 
 impl Pid {
-    /// Starts with `per_second`, between a hundredth and a hundred times as much; intervals of one second.
-    pub fn new(per_second: f64) -> Self {
-        let rate =
-            if per_second.is_finite() { per_second.max(f64::MIN_POSITIVE) } else { f64::MAX };
-        Self {
-            rate,
-            min: rate / 100.0,
-            max: rate * 100.0,
-            gains: Gains::default(),
-            concurrency: None,
-            interval: Interval::new(Duration::from_secs(1)),
-            sent: 0,
-            answered: 0,
-            throttled: 0,
-            errors: [0.0; 2],
-        }
+    /// Goes at `pace`, which may be just a number of calls per second.
+    pub fn new(pace: impl Into<Pace>) -> Self {
+        let pace = pace.into();
+        Self { pace, gains: Gains::default(), answered: 0, throttled: 0, errors: [0.0; 2] }
     }
 
-    /// Starts from what the platform tells, thinks once in its quota's window, and stays within its concurrency.
+    /// Starts from what the platform tells.
     pub fn from_capabilities(capabilities: &Capabilities) -> Self {
-        let mut pid = Self::new(capabilities.rate.map_or(UNKNOWN_RATE, |rate| rate.per_second()));
-        pid.concurrency = capabilities.concurrency;
-        let window = capabilities.rate.map_or(Duration::ZERO, |rate| rate.window);
-        pid.with_interval(window.max(Duration::from_secs(1)))
-    }
-
-    /// Keeps the rate between `min` and `max` per second.
-    #[must_use]
-    pub fn with_bounds(mut self, min: f64, max: f64) -> Self {
-        (self.min, self.max) = (min.min(max).max(f64::MIN_POSITIVE), max.max(min));
-        self.rate = self.rate.clamp(self.min, self.max);
-        self
+        Self::new(Pace::from_capabilities(capabilities))
     }
 
     /// Weighs the three terms.
@@ -105,28 +77,10 @@ impl Pid {
         self
     }
 
-    /// Limits what is in flight, as a constant.
-    #[must_use]
-    pub fn with_concurrency(mut self, concurrency: u32) -> Self {
-        self.concurrency = Some(concurrency);
-        self
-    }
-
-    /// Thinks once in `interval`: a round trip or the quota's window, whichever is longer.
-    #[must_use]
-    pub fn with_interval(mut self, interval: Duration) -> Self {
-        self.interval = Interval::new(interval.max(Duration::from_millis(1)));
-        self
-    }
-
     fn review(&mut self, now: Duration) {
-        if !self.interval.has_ended(now) {
-            return;
-        }
-        let full = self.rate * self.interval.length().as_secs_f64();
-        let is_used = f64::from(self.sent) + 1.0 >= 0.8 * full;
+        let Some(was_used) = self.pace.review(now) else { return };
         // An interval that was not full, and in which nothing was refused, tells nothing about a higher rate.
-        if self.answered > 0 && (is_used || self.throttled > 0) {
+        if self.answered > 0 && (was_used || self.throttled > 0) {
             let share = f64::from(self.throttled) / f64::from(self.answered);
             let error = (TARGET - share).max(-WORST);
             let [last, before] = self.errors;
@@ -137,10 +91,9 @@ impl Pid {
                 + self.gains.derivative * (weighed - 2.0 * last + before);
             self.errors = [weighed, last];
             if change.is_finite() {
-                self.rate = (self.rate * change.clamp(-1.0, 1.0).exp()).clamp(self.min, self.max);
+                self.pace.set_rate(self.pace.rate() * change.clamp(-1.0, 1.0).exp());
             }
         }
-        self.sent = 0;
         self.answered = 0;
         self.throttled = 0;
     }
@@ -149,7 +102,7 @@ impl Pid {
 impl CongestionController for Pid {
     fn on_sent(&mut self, now: Duration, _: u32) {
         self.review(now);
-        self.sent = self.sent.saturating_add(1);
+        self.pace.count_sent();
     }
 
     fn on_signal(&mut self, now: Duration, signal: &Signal) {
@@ -166,11 +119,6 @@ impl CongestionController for Pid {
 
     fn allowance(&mut self, now: Duration) -> Allowance {
         self.review(now);
-        let burst = (self.rate / 50.0).clamp(1.0, 1000.0) as u32;
-        let allowance = Allowance::UNLIMITED.with_rate(self.rate, burst);
-        match self.concurrency {
-            Some(limit) => allowance.with_concurrency(limit),
-            None => allowance,
-        }
+        self.pace.allowance()
     }
 }

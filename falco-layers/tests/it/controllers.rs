@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use falco_core::{Allowance, Capabilities, CongestionController, RateLimit, Signal, SignalKind};
-use falco_layers::{Adaptive, Aimd, Pid};
+use falco_layers::{Adaptive, Aimd, Pace, Pid};
 use proptest::prelude::*;
 
 use crate::support::*;
@@ -66,8 +66,8 @@ proptest! {
 
     #[test]
     fn rates_stay_within_their_bounds(steps in prop::collection::vec(step(), 1..300)) {
-        let mut aimd = Aimd::new(50.0).with_bounds(2.0, 300.0);
-        let mut pid = Pid::new(50.0).with_bounds(2.0, 300.0);
+        let mut aimd = Aimd::new(Pace::new(50.0).with_bounds(2.0, 300.0));
+        let mut pid = Pid::new(Pace::new(50.0).with_bounds(2.0, 300.0));
         for controller in [&mut aimd as &mut dyn CongestionController, &mut pid] {
             play(controller, &steps, |_, allowance| {
                 let rate = allowance.per_second.unwrap();
@@ -165,7 +165,7 @@ fn refusals_of_one_round_trip_are_one_event() {
 
 #[test]
 fn a_pid_that_stood_at_its_floor_for_long_rises_at_once() {
-    let mut pid = Pid::new(100.0).with_bounds(1.0, 1000.0);
+    let mut pid = Pid::new(Pace::new(100.0).with_bounds(1.0, 1000.0));
     let mut now = Duration::ZERO;
     let mut interval = |pid: &mut Pid, kind: SignalKind| {
         for _ in 0..50 {

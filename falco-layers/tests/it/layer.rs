@@ -173,6 +173,8 @@ async fn status_queries_do_not_wait_behind_invocations_and_have_a_limit_of_their
         layer.collect(&c.deployment, &pending).await.unwrap();
     }
     assert_eq!(began.elapsed(), secs(2));
+    layer.activation_log(&c.deployment, &[]).await.unwrap();
+    assert_eq!(began.elapsed(), millis(2500));
 }
 
 #[tokio::test(start_paused = true)]

@@ -172,3 +172,23 @@ async fn a_throttled_call_is_seen_once_by_the_monitor_for_each_time_it_was_refus
     assert_eq!(recorder.count("failed: throttled"), 2);
     assert_eq!(recorder.count("attempt: CallFailed"), 2);
 }
+
+#[tokio::test(start_paused = true)]
+async fn stacks_that_are_given_the_same_gates_share_their_limits() {
+    let gate = Gate::new(Fixed::rate(2.0));
+    let queries = Gate::new(Fixed::rate(10.0));
+    let stack = Stack::new().with_gate(gate).with_query_gate(queries);
+    let (one, other) = (stack.wrap(slow(millis(1))).unwrap(), stack.wrap(slow(millis(1))).unwrap());
+    let deployment = deployed(&one).await;
+    deployed(&other).await;
+    let began = tokio::time::Instant::now();
+    for platform in [&one, &other, &one] {
+        platform.submit(&deployment, &invocation("a")).await.unwrap();
+    }
+    assert_eq!(began.elapsed(), secs(1));
+    for platform in [&one, &other, &one] {
+        platform.collect(&deployment, &[]).await.unwrap();
+    }
+    // A gate may catch up on the lateness of a timer, five milliseconds of it.
+    assert!((millis(1195)..=millis(1200)).contains(&began.elapsed()), "{:?}", began.elapsed());
+}
