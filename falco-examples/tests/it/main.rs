@@ -7,6 +7,7 @@ mod cleanup;
 mod faults;
 mod flaky;
 mod hello;
+mod layers;
 mod montecarlo;
 mod program;
 mod remote;
