@@ -12,16 +12,20 @@ use falco_executors::{ExecutionOptions, OnFailure, ParallelExecutor};
 use falco_openwhisk::OpenWhisk;
 use falco_openwhisk::fake::{FakeAnswer, FakeSettings};
 use falco_testkit::{RawPeer, Script, Step};
+use futures_util::future::join_all;
 use futures_util::{StreamExt, stream};
 use serde_json::json;
 
 use crate::support::{config, connect, deployment, echo, invocation, python};
 
+/// Long enough for a busy machine to connect in.
+const SILENCE: Duration = Duration::from_secs(3);
+
 /// A platform whose server plays `scripts`, a connection each, once it is connected.
 async fn behind(scripts: impl IntoIterator<Item = Script>) -> (RawPeer, OpenWhisk) {
     let known = ["{}", r#"{"runtimes":{}}"#].map(|body| Script::json("200 OK", body));
     let peer = RawPeer::start(known.into_iter().chain(scripts)).await.unwrap();
-    let config = config(&peer.url()).read_timeout(Duration::from_millis(300)).build().unwrap();
+    let config = config(&peer.url()).read_timeout(SILENCE).build().unwrap();
     let platform = OpenWhisk::connect(config).await.unwrap();
     (peer, platform)
 }
@@ -34,7 +38,7 @@ async fn error_behind(script: Script) -> (RawPeer, Error) {
 
 #[tokio::test]
 async fn whatever_breaks_after_the_request_was_sent_leaves_doubt_and_is_not_repeated() {
-    for (script, kind) in [
+    let cases = [
         (Script::reset_after_reading(), ErrorKind::Unavailable),
         (Script::close_after_reading(), ErrorKind::Unavailable),
         (Script::half_a_status_line(), ErrorKind::Unavailable),
@@ -43,13 +47,15 @@ async fn whatever_breaks_after_the_request_was_sent_leaves_doubt_and_is_not_repe
         (Script::headers_then_stall(), ErrorKind::Timeout),
         (Script::truncated_body(), ErrorKind::Unavailable),
         (Script::proxied_html("502 Bad Gateway"), ErrorKind::Unavailable),
-    ] {
+    ];
+    let checks = cases.map(|(script, kind)| async move {
         let shown = format!("{script:?}");
         let (peer, error) = error_behind(script).await;
         assert_eq!((error.kind(), error.may_have_run()), (kind, true), "{shown}: {error}");
         let posts = peer.requests().iter().filter(|request| request.starts_with("POST")).count();
         assert!(posts <= 1, "{shown}: sent {posts} times");
-    }
+    });
+    join_all(checks).await;
 }
 
 #[tokio::test]
