@@ -11,3 +11,4 @@ mod replies;
 mod requests;
 mod secrets;
 mod support;
+mod transport;
