@@ -19,6 +19,8 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::lock;
+
 const PYTHON_RUNTIME: &str = include_str!("python_runtime.py");
 const NODE_RUNTIME: &str = include_str!("node_runtime.cjs");
 
@@ -27,6 +29,14 @@ const LONGEST_RESULT: usize = 6_291_556;
 
 /// What starting may take.
 const LONGEST_START: Duration = Duration::from_secs(30);
+
+/// Held while an executable is written, and while a process is forked: a child holds all that is open until it has
+/// started its program, and what somebody may still write into cannot be started ("text file busy").
+static FORKING: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
+fn is_busy(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::ExecutableFileBusy
+}
 
 /// What an environment is started with.
 #[derive(Clone, Debug)]
@@ -89,7 +99,6 @@ impl Environment {
     pub(super) async fn start(blueprint: &Blueprint, stream: String) -> std::io::Result<Self> {
         let directory = tempfile::tempdir()?;
         let task_root = directory.path().join("task");
-        unpack(&blueprint.zip, &task_root)?;
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let (events, to_take) = mpsc::channel(1);
@@ -102,7 +111,23 @@ impl Environment {
         });
         let log = directory.path().join("log");
         let began = Instant::now();
-        let child = spawn(blueprint, directory.path(), &task_root, &log, address, &stream)?;
+        {
+            let _alone = lock(&FORKING);
+            unpack(&blueprint.zip, &task_root)?;
+        }
+        let child = loop {
+            let spawned = {
+                let _alone = lock(&FORKING);
+                spawn(blueprint, directory.path(), &task_root, &log, address, &stream)
+            };
+            match spawned {
+                // Whoever else has forked meanwhile will have started its program soon.
+                Err(error) if is_busy(&error) && began.elapsed() < LONGEST_START => {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                spawned => break spawned?,
+            }
+        };
         Ok(Self {
             revision: blueprint.revision,
             stream,
@@ -175,6 +200,7 @@ impl Drop for Environment {
     fn drop(&mut self) {
         self.server.abort();
         if let Some(id) = self.child.id() {
+            let _alone = lock(&FORKING);
             // The group: the bootstrap of a native function has a child.
             let _ = std::process::Command::new("kill")
                 .args(["-KILL", "--", &format!("-{id}")])

@@ -1,6 +1,6 @@
 //! The conformance suite, over the fake.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -42,14 +42,18 @@ impl Harness for Fake {
     }
 
     fn runtimes(&self) -> Vec<RuntimeName> {
+        static FOUND: OnceLock<Vec<RuntimeName>> = OnceLock::new();
         let there = |program: &str| {
             let version = std::process::Command::new(program).arg("--version").output();
             version.is_ok_and(|output| output.status.success())
         };
         // The fixture as an executable is a script of Python's; its bootstrap wants bash.
         let known = [("python3", "python:3"), ("node", "nodejs:22"), ("bash", "native")];
-        let found = known.into_iter().filter(|(program, _)| there(program));
-        found.map(|(_, runtime)| runtime.parse().unwrap()).collect()
+        let found = FOUND.get_or_init(|| {
+            let found = known.into_iter().filter(|(program, _)| there(program));
+            found.map(|(_, runtime)| runtime.parse().unwrap()).collect()
+        });
+        found.clone()
     }
 
     async fn provoke(&self, fault: Fault) -> Result<Arc<dyn AsyncPlatform>, Skip> {
