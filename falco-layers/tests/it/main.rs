@@ -7,6 +7,7 @@ mod goodput;
 mod held;
 mod layer;
 mod model;
+mod providers;
 mod retry;
 mod stack;
 mod support;
