@@ -110,12 +110,13 @@ async fn the_report_of_a_run_that_was_submitted_tells_what_its_shims_measured_in
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_report_of_a_run_that_was_waited_for_tells_what_lambda_charges_to_the_last_digit() {
+async fn the_report_of_a_run_that_was_waited_for_tells_what_lambda_charges() {
     let aws = Aws::start().await;
     let strategy = ParallelExecutor::with_concurrency(4).unwrap().with_options(options());
     let outcome = run(&aws, Arc::new(strategy)).await;
     let (reported, charged) = (outcome.report.cost.unwrap().0, charged(&aws.fake.bills()));
-    assert!((reported - charged).abs() < 1e-12, "{reported} is not {charged}");
+    // A report rounds each stage, and the whole, to 10⁻¹² dollars.
+    assert!((reported - charged).abs() < 3e-12, "{reported} is not {charged}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
