@@ -116,6 +116,18 @@ async fn a_collect_that_breaks_off_has_learned_nothing_and_the_next_one_reports(
 }
 
 #[tokio::test]
+async fn a_submission_whose_answer_breaks_off_is_worth_another_try_and_leaves_doubt() {
+    let aws = Aws::with(echoing()).await;
+    let [limits, configured] =
+        [r#"{"AccountLimit":{}}"#, "{}"].map(|body| Script::json("200 OK", body));
+    let peer = RawPeer::start([limits, configured, Script::truncated_body()]).await.unwrap();
+    let platform = against(&peer, &aws, LONG).await;
+    let error = platform.submit(&deployment(), &invocation(json!({}))).await.unwrap_err();
+    let told = (error.kind(), error.is_retryable(), error.may_have_run());
+    assert_eq!(told, (ErrorKind::Unavailable, true, true), "{error}");
+}
+
+#[tokio::test]
 async fn the_page_of_a_proxy_reads_like_its_message() {
     let (error, _) = invoke_against(Script::proxied_html("502 Bad Gateway"), LONG).await;
     assert_eq!(error.kind(), ErrorKind::Unavailable);
