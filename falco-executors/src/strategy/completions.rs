@@ -17,9 +17,6 @@ use tokio_util::task::AbortOnDropHandle;
 
 type Batch = Vec<Completion>;
 
-/// Completions that leave before the task has done all it can do now, so that the consumer works meanwhile.
-const FULL: usize = 128;
-
 /// The share of the credits that the consumer may hold back before it returns them together.
 const LOTS_PER_WINDOW: usize = 8;
 
@@ -42,26 +39,18 @@ impl Outbox {
     }
 
     pub(super) fn push(&self, completion: Completion) {
-        let mut batch = self.lock();
-        batch.push(completion);
-        if batch.len() == FULL {
-            self.send(&mut batch);
-        }
+        self.lock().push(completion);
     }
 
     /// Sends what has been put in.
     pub(super) fn flush(&self) {
         let mut batch = self.lock();
         if !batch.is_empty() {
-            self.send(&mut batch);
+            // As large as the last one, for completions are large, and a vector that grows moves them.
+            let next = Batch::with_capacity(batch.len());
+            // A consumer that is gone wants no completions, and has aborted this task.
+            let _ = self.batches.send(std::mem::replace(&mut batch, next));
         }
-    }
-
-    fn send(&self, batch: &mut Batch) {
-        // As large as the last one, for completions are large, and a vector that grows moves them.
-        let next = Batch::with_capacity(batch.len());
-        // A consumer that is gone wants no completions, and has aborted this task.
-        let _ = self.batches.send(std::mem::replace(batch, next));
     }
 
     fn lock(&self) -> MutexGuard<'_, Batch> {

@@ -19,8 +19,12 @@ use super::completions::{Completions, Outbox};
 use super::options::{ExecutionOptions, OnFailure};
 use super::stragglers::Stragglers;
 
-/// Invocations admitted or completed before the task lets others run, itself being aborted included.
-const STEPS_PER_POLL: usize = 512;
+/// Invocations admitted or completed between two looks at what was collected: few enough to stay in a processor's cache
+/// from being admitted until they are done, where answers come at once.
+const STEPS_PER_ROUND: usize = 64;
+
+/// Rounds before the task lets others run, itself being aborted included.
+const ROUNDS_PER_POLL: usize = 16;
 
 /// In what an executor differs from the others.
 #[derive(Clone, Copy, Debug)]
@@ -161,18 +165,40 @@ async fn drive(execution: Execution, target: Target, invocations: BoxStream<'sta
         has_begun: false,
     };
     std::future::poll_fn(|cx| {
-        // These two come first: what is in flight may use up what the runtime lets a task do at a time.
-        let end = match end.as_mut().poll(cx) {
-            Poll::Ready(end) => Some(end),
-            Poll::Pending => None,
+        let mut rounds = 0;
+        let progress = loop {
+            // These two come first: what is in flight may use up what the runtime lets a task do at a time.
+            let end = match end.as_mut().poll(cx) {
+                Poll::Ready(end) => Some(end),
+                Poll::Pending => None,
+            };
+            let _ = collecting.as_mut().poll(cx);
+            rounds += 1;
+            match attempts.poll(end, cx) {
+                Progress::Done => break Poll::Ready(()),
+                Progress::Stuck => break Poll::Pending,
+                Progress::More if rounds < ROUNDS_PER_POLL => execution.collector.flush(),
+                Progress::More => {
+                    cx.waker().wake_by_ref();
+                    break Poll::Pending;
+                }
+            }
         };
-        let _ = collecting.as_mut().poll(cx);
-        let progress = attempts.poll(end, cx);
         execution.collector.flush();
         execution.outbox.flush();
         progress
     })
     .await;
+}
+
+/// What came of a round.
+enum Progress {
+    /// There is nothing left to do.
+    Done,
+    /// There is nothing to do until something outside happens.
+    Stuck,
+    /// There may be more to do at once.
+    More,
 }
 
 /// What is in flight, and what may follow.
@@ -189,13 +215,13 @@ where
     A: Future<Output = Ended>,
     S: Fn(Invocation) -> A,
 {
-    /// Goes on as far as possible; ready when all is done. With `end`, all is done now.
-    fn poll(&mut self, mut end: Option<End>, cx: &mut Context<'_>) -> Poll<()> {
+    /// Goes on as far as possible within a round. With `end`, all is done now.
+    fn poll(&mut self, mut end: Option<End>, cx: &mut Context<'_>) -> Progress {
         let mut steps = 0;
         let mut steps_before = None;
         while steps_before != Some(steps) {
             steps_before = Some(steps);
-            while steps < STEPS_PER_POLL
+            while steps < STEPS_PER_ROUND
                 && let Poll::Ready(Some(ended)) = self.in_flight.poll_next_unpin(cx)
             {
                 steps += 1;
@@ -205,9 +231,9 @@ where
             }
             if let Some(end) = end {
                 self.end(end, cx);
-                return Poll::Ready(());
+                return Progress::Done;
             }
-            while steps < STEPS_PER_POLL
+            while steps < STEPS_PER_ROUND
                 && let Poll::Ready(Some(invocation)) = self.admission.poll_next(cx)
             {
                 steps += 1;
@@ -217,14 +243,15 @@ where
                 self.in_flight.push((self.start)(invocation));
             }
         }
-        if steps >= STEPS_PER_POLL {
-            cx.waker().wake_by_ref();
-        } else if let Some(stragglers) = &self.execution.stragglers {
+        if steps >= STEPS_PER_ROUND {
+            return Progress::More;
+        }
+        if let Some(stragglers) = &self.execution.stragglers {
             let _ = stragglers.poll(cx);
         }
         match self.admission.is_closed() && self.in_flight.is_empty() {
-            true => Poll::Ready(()),
-            false => Poll::Pending,
+            true => Progress::Done,
+            false => Progress::Stuck,
         }
     }
 

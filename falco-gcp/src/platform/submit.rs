@@ -232,7 +232,7 @@ impl Inner {
                     // The run remembers a verdict to stop.
                     let _ = invocation.report(&Event::Waiting {
                         invocation,
-                        reason: WaitReason::BackOff,
+                        reason: WaitReason::Platform,
                         wait,
                     });
                     sleep(wait).await;
