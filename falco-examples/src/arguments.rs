@@ -28,7 +28,7 @@ pub struct Common {
     pub no_layers: bool,
 
     /// Invocations started per second at most.
-    #[arg(long, value_name = "RATE", value_parser = positive, help_heading = "Execution")]
+    #[arg(long, value_name = "RATE", value_parser = positive, allow_negative_numbers = true, help_heading = "Execution")]
     pub max_rate: Option<f64>,
 
     /// Times that a call that failed, or an idempotent invocation that was lost, is sent again.
@@ -36,7 +36,7 @@ pub struct Common {
     pub retries: u32,
 
     /// Copy an idempotent invocation that is slower than FACTOR times the median; the first answer wins.
-    #[arg(long, value_name = "FACTOR", value_parser = positive, help_heading = "Execution")]
+    #[arg(long, value_name = "FACTOR", value_parser = positive, allow_negative_numbers = true, help_heading = "Execution")]
     pub speculate: Option<f64>,
 
     /// How long one attempt may take, such as 30s. Then it counts as lost, and is sent again where that does no harm

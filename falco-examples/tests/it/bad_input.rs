@@ -17,6 +17,7 @@ fn options_that_cannot_be_are_named() {
     refused(&machine, "hello", &["--timeout", "0s"], "--timeout");
     refused(&machine, "hello", &["--attempt-timeout", "0s"], "--attempt-timeout");
     refused(&machine, "hello", &["--speculate", "-1"], "--speculate");
+    refused(&machine, "hello", &["--max-rate", "-1"], "--max-rate");
     refused(&machine, "hello", &["--max-rate", "0"], "--max-rate");
     refused(&machine, "hello", &["--executor", "lazy"], "lazy");
     refused(&machine, "hello", &["--platform", "moon"], "moon");
