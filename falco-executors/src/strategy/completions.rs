@@ -17,8 +17,12 @@ use tokio_util::task::AbortOnDropHandle;
 
 type Batch = Vec<Completion>;
 
-/// The share of the credits that the consumer may hold back before it returns them together.
-const LOTS_PER_WINDOW: usize = 8;
+/// Half a window each: while the consumer takes one lot, the task makes another. A consumer that has taken all there is
+/// returns what credits it holds, so that a slow platform has its whole window.
+const LOTS_PER_WINDOW: usize = 2;
+
+/// Up to here each credit comes back by itself: a small window is for long invocations, and none should wait for another.
+const SMALL_WINDOW: usize = 16;
 
 /// Where completions are put when they are made. What is left when it is dropped, it sends.
 #[derive(Debug)]
@@ -27,30 +31,41 @@ pub(super) struct Outbox {
     batch: Mutex<Batch>,
     // Without a bound of its own: each completion has a credit, and credits are bounded.
     batches: mpsc::UnboundedSender<Batch>,
+    /// How many completions leave at once, and at the latest when the task has done all it can.
+    lot: usize,
 }
 
 /// Where completions come out.
 pub(super) type Batches = mpsc::UnboundedReceiver<Batch>;
 
 impl Outbox {
-    pub(super) fn new() -> (Self, Batches) {
+    /// The two ends for completions of which up to `window` are not yet taken.
+    pub(super) fn new(window: usize) -> (Self, Batches) {
         let (batches, receiver) = mpsc::unbounded_channel();
-        (Self { batch: Mutex::default(), batches }, receiver)
+        (Self { batch: Mutex::default(), batches, lot: lot(window) }, receiver)
     }
 
     pub(super) fn push(&self, completion: Completion) {
-        self.lock().push(completion);
+        let mut batch = self.lock();
+        batch.push(completion);
+        if batch.len() >= self.lot {
+            self.send(&mut batch);
+        }
     }
 
     /// Sends what has been put in.
     pub(super) fn flush(&self) {
         let mut batch = self.lock();
         if !batch.is_empty() {
-            // As large as the last one, for completions are large, and a vector that grows moves them.
-            let next = Batch::with_capacity(batch.len());
-            // A consumer that is gone wants no completions, and has aborted this task.
-            let _ = self.batches.send(std::mem::replace(&mut batch, next));
+            self.send(&mut batch);
         }
+    }
+
+    fn send(&self, batch: &mut Batch) {
+        // As large as the last one, for completions are large, and a vector that grows moves them.
+        let next = Batch::with_capacity(batch.len());
+        // A consumer that is gone wants no completions, and has aborted this task.
+        let _ = self.batches.send(std::mem::replace(batch, next));
     }
 
     fn lock(&self) -> MutexGuard<'_, Batch> {
@@ -90,7 +105,7 @@ impl Completions {
             batches,
             credits,
             taken: 0,
-            lot: (window / LOTS_PER_WINDOW).max(1),
+            lot: lot(window),
             task: Some(AbortOnDropHandle::new(task)),
         }
     }
@@ -136,4 +151,9 @@ impl Stream for Completions {
             Ok(()) | Err(_) => Poll::Ready(None),
         }
     }
+}
+
+/// How many completions leave, and how many credits come back, at once.
+fn lot(window: usize) -> usize {
+    if window <= SMALL_WINDOW { 1 } else { window / LOTS_PER_WINDOW }
 }

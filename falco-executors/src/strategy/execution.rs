@@ -55,7 +55,7 @@ pub(super) fn start(
 ) -> BoxStream<'static, Completion> {
     let window = shape.window.min(Semaphore::MAX_PERMITS);
     let credits = Arc::new(Semaphore::new(window));
-    let (outbox, batches) = Outbox::new();
+    let (outbox, batches) = Outbox::new(window);
     let execution = Execution::new(shape, options, &target, credits.clone(), outbox);
     let task = tokio::spawn(drive(execution, target, invocations));
     Completions::new(batches, credits, window, task).boxed()
