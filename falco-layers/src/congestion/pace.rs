@@ -61,10 +61,12 @@ impl Pace {
         pace.with_interval(window.max(Duration::from_secs(1)))
     }
 
-    /// Keeps the rate between `min` and `max` per second.
+    /// Keeps the rate between `min` and `max` per second, in either order; what is no positive number counts as the
+    /// smallest one.
     #[must_use]
     pub fn with_bounds(mut self, min: f64, max: f64) -> Self {
-        (self.min, self.max) = (min.min(max).max(f64::MIN_POSITIVE), max.max(min));
+        self.min = min.min(max).max(f64::MIN_POSITIVE);
+        self.max = max.max(min).max(self.min);
         self.set_rate(self.rate);
         self
     }

@@ -221,3 +221,12 @@ fn latency_that_swells_stops_growth() {
     assert!(run(false) >= 512);
     assert!(run(true) <= 64);
 }
+
+#[test]
+fn bounds_that_are_none_do_no_harm() {
+    for (min, max) in [(-5.0, -1.0), (f64::NAN, f64::NAN), (300.0, 2.0), (0.0, 0.0)] {
+        let mut aimd = Aimd::new(Pace::new(50.0).with_bounds(min, max));
+        let rate = aimd.allowance(Duration::ZERO).per_second.unwrap();
+        assert!(rate > 0.0 && rate <= 50.0, "{min} and {max} make {rate}");
+    }
+}
