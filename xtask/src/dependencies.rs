@@ -16,8 +16,9 @@ const IN_TESTS: [&str; 3] = ["falco-testkit", "falco-executors", "falco-layers"]
 fn allowed(name: &str) -> &'static [&'static str] {
     match name {
         "falco-core" | "xtask" => &[],
-        "falco-executors" | "falco-layers" | "falco-package" | "falco-http" => &["falco-core"],
-        "falco-testkit" => &["falco-core", "falco-executors"],
+        "falco-executors" | "falco-layers" | "falco-package" | "falco-http" | "falco-testkit" => {
+            &["falco-core"]
+        }
         _ => PLATFORM,
     }
 }
