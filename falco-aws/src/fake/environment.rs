@@ -278,6 +278,8 @@ fn spawn(
         .envs(
             ["PATH", "HOME"].into_iter().filter_map(|name| Some((name, std::env::var(name).ok()?))),
         )
+        // What a killed function leaves behind goes with its environment.
+        .env("TMPDIR", directory)
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .env("PYTHONIOENCODING", "utf-8")
         .env("AWS_LAMBDA_RUNTIME_API", api.to_string())

@@ -11,6 +11,7 @@ use base64::Engine as _;
 use falco_core::{Code, Environment};
 use falco_testkit::fixture::{Ending, Fixture};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 use tokio::time::Instant;
@@ -52,7 +53,9 @@ async fn process(specification: &Value, body: &Bytes) -> Result<Vec<u8>, String>
     let mut parts = command.split(' ');
     let program = if parts.next() == Some("python3") { python() } else { panic!("{command}") };
     let mut child = Command::new(program);
-    child.args(parts).env_clear().kill_on_drop(true);
+    // What a killed function leaves behind goes with the request.
+    let scratch = TempDir::new().map_err(|error| error.to_string())?;
+    child.args(parts).env_clear().env("TMPDIR", scratch.path()).kill_on_drop(true);
     for (name, value) in specification["envVars"].as_object().unwrap() {
         child.env(name, value.as_str().unwrap());
     }
