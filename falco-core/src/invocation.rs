@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
+use crate::completion::{Completion, Outcome};
 use crate::error::Error;
 use crate::id::{InvocationId, RunId, StageName};
 use crate::monitor::{Event, Monitor, Verdict};
@@ -135,6 +136,36 @@ impl Invocation {
     /// What an earlier process got when it sent this attempt.
     pub fn submitted(&self) -> Option<&Pending> {
         self.submitted.as_ref()
+    }
+
+    /// Ends it: makes its completion after `attempts`, with the times as in [`Completion`], and tells the run's monitor.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use falco_core::{Invocation, Outcome, Payload};
+    /// use std::time::{Duration, SystemTime};
+    ///
+    /// let invocation = Invocation::new("run-1", "map", "chunk-7", Payload::empty());
+    /// let completion =
+    ///     invocation.complete(Outcome::Cancelled, 0, SystemTime::now(), Duration::ZERO);
+    /// assert_eq!(completion.invocation, "chunk-7");
+    /// ```
+    pub fn complete(
+        self,
+        outcome: Outcome,
+        attempts: u32,
+        requested_at: SystemTime,
+        latency: Duration,
+    ) -> Completion {
+        let Self { run, stage, id, monitor, .. } = self;
+        let completion =
+            Completion { run, stage, invocation: id, outcome, attempts, requested_at, latency };
+        if let Some(monitor) = monitor {
+            // As with `report`, the runner remembers a `Stop`.
+            let _ = monitor.event(&Event::Completed { completion: &completion });
+        }
+        completion
     }
 
     /// Tells the run's monitor what happens; without a monitor it does nothing.

@@ -27,7 +27,8 @@ use crate::platform::AsyncPlatform;
 /// # For implementers
 ///
 /// - An invocation with [`Invocation::submitted`] is collected, not sent.
-/// - A completion is reported to the invocation's monitor before its activation is released.
+/// - A completion is reported to the invocation's monitor, by [`Invocation::complete`], before its activation is
+///   released.
 pub trait ExecutionStrategy: Debug + Send + Sync {
     /// Runs `invocations` against `target`.
     ///

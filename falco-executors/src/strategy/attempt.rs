@@ -5,8 +5,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use falco_core::{
-    Activation, AttemptReason, Completion, Error, ErrorKind, Event, Invocation, Outcome, Result,
-    WaitReason,
+    Activation, AttemptReason, Error, ErrorKind, Event, Invocation, Outcome, Result, WaitReason,
 };
 use futures_util::FutureExt as _;
 use futures_util::future::{Either, select};
@@ -39,21 +38,20 @@ pub(super) fn attempt(
         let taken_in = Instant::now();
         let _ = invocation.report(&Event::Admitted { invocation: &invocation });
         let mut attempts = 0;
-        let (outcome, lease) = match settle(execution, &invocation, &mut attempts).await {
-            Ok(Ok((activation, lease))) => (Outcome::from_activation(*activation), lease),
-            Ok(Err(error)) => (Outcome::from_error(error), None),
-            Err(end) => (end.outcome(), None),
+        let (answer, lease) = match settle(execution, &invocation, &mut attempts).await {
+            Ok(Ok((activation, lease))) => (Ok(Ok(activation)), lease),
+            Ok(Err(error)) => (Ok(Err(error)), None),
+            Err(end) => (Err(end), None),
         };
-        let completion = Completion::new(
-            invocation.run().clone(),
-            invocation.stage().clone(),
-            invocation.id().clone(),
-            outcome,
-            execution.clock.wall_at(taken_in),
-            taken_in.elapsed(),
-        )
-        .with_attempts(attempts);
-        let _ = invocation.report(&Event::Completed { completion: &completion });
+        let outcome = match answer {
+            Ok(Ok(activation)) => Outcome::from_activation(*activation),
+            Ok(Err(error)) => Outcome::from_error(error),
+            Err(end) => end.outcome(),
+        };
+        let requested_at = execution.clock.wall_at(taken_in);
+        let answered_at = lease.as_ref().and_then(Lease::answered_at).unwrap_or_else(Instant::now);
+        let latency = answered_at.duration_since(taken_in);
+        let completion = invocation.complete(outcome, attempts, requested_at, latency);
         // Not before the monitors have seen it: a journal must not lose what the provider then deletes.
         take(lease);
         let ended = if completion.is_success() { Ended::Succeeded } else { Ended::Failed };
@@ -254,7 +252,7 @@ async fn call<'a>(
     invocation: &Invocation,
     reason: AttemptReason,
 ) -> Answer<'a> {
-    let mut awaited = if let Some(pending) = invocation.submitted() {
+    let mut lease = if let Some(pending) = invocation.submitted() {
         execution.collector.watch(invocation, pending)?
     } else {
         let _ = invocation.report(&Event::Attempt { invocation, reason });
@@ -266,12 +264,12 @@ async fn call<'a>(
         }
         let submission = async { platform.submit(deployment, invocation).await };
         let pending = reported(invocation, caught(platform, "submit", submission).await)?;
-        let awaited = execution.collector.watch(invocation, &pending)?;
+        let lease = execution.collector.watch(invocation, &pending)?;
         let _ = invocation.report(&Event::Submitted { invocation, pending: &pending });
-        awaited
+        lease
     };
-    let activation = awaited.answer().await?;
-    Ok((activation, Some(awaited.into_lease())))
+    let activation = lease.answer().await?;
+    Ok((activation, Some(lease)))
 }
 
 fn reported<T>(invocation: &Invocation, answer: Result<T>) -> Result<T> {

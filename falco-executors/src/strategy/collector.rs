@@ -3,20 +3,22 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use falco_core::{
-    Activation, ActivationId, AsyncPlatform, Collected, Deployment, Error, ErrorKind, Event,
-    Invocation, Pending, Release, Result,
+    ActivationId, AsyncPlatform, Collected, Deployment, Error, ErrorKind, Event, Invocation,
+    Pending, Release, Result,
 };
 use futures_util::future::join;
-use tokio::sync::{Notify, oneshot};
-use tokio::task::{unconstrained, yield_now};
+use tokio::sync::Notify;
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::answers::{Answer, Answers};
 use super::asynchronous::Patience;
 use super::caught::caught;
 use super::clock::Clock;
@@ -54,6 +56,7 @@ pub(super) struct Collector {
 #[derive(Debug, Default)]
 struct State {
     waiting: HashMap<ActivationId, Waiting>,
+    answers: Answers,
     /// No activation expires before, and it may be long gone: the next look will tell.
     next_expiry: Option<Instant>,
     taken: Vec<ActivationId>,
@@ -64,7 +67,8 @@ struct State {
 struct Waiting {
     submitted_at: SystemTime,
     expires: Instant,
-    answer: oneshot::Sender<Result<Box<Activation>>>,
+    /// The place of its answer.
+    answer: usize,
 }
 
 impl Collector {
@@ -92,32 +96,28 @@ impl Collector {
     /// # Errors
     ///
     /// When it is waited for already: the platform has given two activations the same id.
-    pub(super) fn watch(&self, invocation: &Invocation, pending: &Pending) -> Result<Awaited<'_>> {
+    pub(super) fn watch(&self, invocation: &Invocation, pending: &Pending) -> Result<Lease<'_>> {
         if invocation.is_monitored() {
             self.reporter.get_or_init(|| invocation.clone());
         }
         let now = Instant::now();
         let expires = now + self.patience_with(invocation, pending, now).min(FOREVER);
-        let (answer, answered) = oneshot::channel();
-        let id = pending.id.clone();
+        let id = &pending.id;
         let state = &mut *self.lock();
         if state.waiting.is_empty() {
             self.arrived.notify_one();
         }
-        match state.waiting.entry(id.clone()) {
-            Entry::Vacant(entry) => {
-                entry.insert(Waiting { submitted_at: pending.submitted_at, expires, answer })
-            }
-            Entry::Occupied(_) => {
-                let message = format!("the platform has given two activations the id {id}");
-                return Err(self.error(ErrorKind::Protocol, message));
-            }
+        let Entry::Vacant(entry) = state.waiting.entry(id.clone()) else {
+            let message = format!("the platform has given two activations the id {id}");
+            return Err(self.error(ErrorKind::Protocol, message));
         };
+        let answer = state.answers.reserve(id.clone());
+        entry.insert(Waiting { submitted_at: pending.submitted_at, expires, answer });
         if state.next_expiry.is_none_or(|next| expires < next) {
             state.next_expiry = Some(expires);
             self.earlier.notify_one();
         }
-        Ok(Awaited { answered, lease: Lease { collector: self, id, release: Release::Abandoned } })
+        Ok(Lease { collector: self, answer, answered_at: None, release: Release::Abandoned })
     }
 
     fn patience_with(&self, invocation: &Invocation, pending: &Pending, now: Instant) -> Duration {
@@ -149,8 +149,10 @@ impl Collector {
 
     async fn collect(&self) -> Infallible {
         let mut pauses = FAILURE_PAUSES.build();
+        let mut pending = Vec::new();
         loop {
-            let pending = self.pending();
+            pending.clear();
+            pending.extend(self.lock().pending());
             if pending.is_empty() {
                 self.arrived.notified().await;
                 continue;
@@ -180,13 +182,8 @@ impl Collector {
     }
 
     async fn ask(&self, pending: &[Pending]) -> Result<Collected> {
-        let call = async { self.platform.collect(&self.deployment, pending).await };
+        let call = async { (*self.platform).collect(&self.deployment, pending).await };
         caught(&*self.platform, "collect", call).await
-    }
-
-    fn pending(&self) -> Vec<Pending> {
-        let waiting = &self.lock().waiting;
-        waiting.iter().map(|(id, waiting)| Pending::new(id.clone(), waiting.submitted_at)).collect()
     }
 
     /// Hands out what was learned, and says how long to wait before asking again.
@@ -196,21 +193,24 @@ impl Collector {
             true => poll_after.max(IDLE_PAUSE),
             false => poll_after,
         };
+        let now = Instant::now();
         let mut duplicates = Vec::new();
-        let mut state = self.lock();
+        let mut guard = self.lock();
+        let state = &mut *guard;
         for activation in finished.into_iter().map(Box::new) {
             match state.waiting.remove(&activation.id) {
-                Some(waiting) => waiting.answer(Ok(activation)),
+                Some(waiting) => state.answers.give(waiting.answer, Ok(activation), now),
                 None => duplicates.push(activation.id),
             }
         }
         for id in gone {
             if let Some(waiting) = state.waiting.remove(&id) {
                 let message = format!("the platform says that activation {id} will never answer");
-                waiting.answer(Err(self.error(ErrorKind::Lost, message)));
+                let error = self.error(ErrorKind::Lost, message);
+                state.answers.give(waiting.answer, Err(error), now);
             }
         }
-        drop(state);
+        drop(guard);
         for activation in &duplicates {
             self.report_duplicate(activation);
         }
@@ -246,16 +246,20 @@ impl Collector {
         for (id, waiting) in state.waiting.extract_if(|_, waiting| waiting.expires <= now) {
             let message = format!("activation {id} was accepted and has not answered in time");
             let hint = "raise the executor's patience if the platform may take longer";
-            waiting.answer(Err(self.error(ErrorKind::Lost, message).with_hint(hint)));
+            let error = self.error(ErrorKind::Lost, message).with_hint(hint);
+            state.answers.give(waiting.answer, Err(error), now);
         }
         state.next_expiry = state.waiting.values().map(|waiting| waiting.expires).min();
         state.next_expiry
     }
 
     fn lose_all(&self, error: &Error) {
-        for (id, waiting) in self.lock().waiting.drain() {
+        let now = Instant::now();
+        let state = &mut *self.lock();
+        for (id, waiting) in state.waiting.drain() {
             let message = format!("activation {id} cannot be collected on this platform");
-            waiting.answer(Err(self.error(ErrorKind::Lost, message).with_source(error)));
+            let error = self.error(ErrorKind::Lost, message).with_source(error);
+            state.answers.give(waiting.answer, Err(error), now);
         }
     }
 
@@ -280,51 +284,40 @@ impl Drop for Collector {
     }
 }
 
-impl Waiting {
-    fn answer(self, answer: Result<Box<Activation>>) {
-        // Whoever does not wait any more has dropped its lease, and is not in the map.
-        let _ = self.answer.send(answer);
+impl State {
+    fn pending(&self) -> impl Iterator<Item = Pending> {
+        self.waiting.iter().map(|(id, waiting)| Pending::new(id.clone(), waiting.submitted_at))
     }
 }
 
-/// An activation whose answer is to come. Dropped, the activation is abandoned.
+/// The right to an activation's answer, and to its record at the platform. Dropped, the activation is released as
+/// abandoned, unless it was taken.
 #[derive(Debug)]
-pub(super) struct Awaited<'a> {
-    answered: oneshot::Receiver<Result<Box<Activation>>>,
-    lease: Lease<'a>,
+pub(super) struct Lease<'a> {
+    collector: &'a Collector,
+    answer: usize,
+    answered_at: Option<Instant>,
+    release: Release,
 }
 
-impl<'a> Awaited<'a> {
+impl Lease<'_> {
     /// Waits for the answer.
     ///
     /// # Errors
     ///
     /// `Lost` when there will be none, or patience has run out.
-    pub(super) async fn answer(&mut self) -> Result<Box<Activation>> {
-        // The runtime's budget is for what comes from outside: answers that are there are handed on in one go.
-        match unconstrained(&mut self.answered).await {
-            Ok(answer) => answer,
-            // The collector drops a sender only after it has used it.
-            Err(_) => std::future::pending().await,
-        }
+    pub(super) async fn answer(&mut self) -> Answer {
+        let take = poll_fn(|cx| self.collector.lock().answers.poll_take(self.answer, cx));
+        let (answer, at) = take.await;
+        self.answered_at = Some(at);
+        answer
     }
 
-    /// What is left once the answer is there.
-    pub(super) fn into_lease(self) -> Lease<'a> {
-        self.lease
+    /// When the answer came, if it has.
+    pub(super) fn answered_at(&self) -> Option<Instant> {
+        self.answered_at
     }
-}
 
-/// The right to an activation's record at the platform. Dropped, the activation is released as abandoned, unless it was
-/// taken.
-#[derive(Debug)]
-pub(super) struct Lease<'a> {
-    collector: &'a Collector,
-    id: ActivationId,
-    release: Release,
-}
-
-impl Lease<'_> {
     /// Releases the activation as taken: its answer is in good hands.
     pub(super) fn take(mut self) {
         self.release = Release::Taken;
@@ -333,8 +326,8 @@ impl Lease<'_> {
 
 impl Drop for Lease<'_> {
     fn drop(&mut self) {
-        let mut state = self.collector.lock();
-        let id = self.id.clone();
+        let state = &mut *self.collector.lock();
+        let Some(id) = state.answers.release(self.answer) else { return };
         match self.release {
             Release::Taken => state.taken.push(id),
             Release::Abandoned => {

@@ -1,21 +1,20 @@
 //! How completions get from the task that makes them to the consumer.
 //!
-//! They leave in batches, and their credits come back in lots: handed over one by one, the task and its consumer would
-//! wake each other for each of them, which costs more than all that is done for an invocation besides.
+//! They change hands in lots, and so do their credits: handed over one by one, the task and its consumer would wake each
+//! other for each of them, which costs more than all that is done for an invocation besides.
 
+use std::collections::VecDeque;
+use std::mem;
 use std::panic;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, ready};
-use std::vec;
+use std::task::{Context, Poll, Waker, ready};
 
 use falco_core::Completion;
 use futures_core::Stream;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::task::AbortOnDropHandle;
-
-type Batch = Vec<Completion>;
 
 /// Half a window each: while the consumer takes one lot, the task makes another. A consumer that has taken all there is
 /// returns what credits it holds, so that a slow platform has its whole window.
@@ -24,125 +23,171 @@ const LOTS_PER_WINDOW: usize = 2;
 /// Up to here each credit comes back by itself: a small window is for long invocations, and none should wait for another.
 const SMALL_WINDOW: usize = 16;
 
-/// Where completions are put when they are made. What is left when it is dropped, it sends.
+type Lot = VecDeque<Completion>;
+
+/// Where completions are put when they are made. The consumer gets what is left when it is dropped.
 #[derive(Debug)]
 pub(super) struct Outbox {
     // Locked by the driving task only; a mutex because its attempts have to be `Send`.
-    batch: Mutex<Batch>,
-    // Without a bound of its own: each completion has a credit, and credits are bounded.
-    batches: mpsc::UnboundedSender<Batch>,
-    /// How many completions leave at once, and at the latest when the task has done all it can.
-    lot: usize,
+    lot: Mutex<Lot>,
+    /// How many completions make a lot, before the task has done all it can.
+    size: usize,
+    handover: Arc<Handover>,
 }
 
-/// Where completions come out.
-pub(super) type Batches = mpsc::UnboundedReceiver<Batch>;
+/// Where lots change hands.
+// Without a bound of its own: each completion has a credit, and credits are bounded.
+#[derive(Debug, Default)]
+pub(super) struct Handover(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    lot: Lot,
+    /// Whether there will be no more.
+    is_closed: bool,
+    consumer: Option<Waker>,
+}
 
 impl Outbox {
     /// The two ends for completions of which up to `window` are not yet taken.
-    pub(super) fn new(window: usize) -> (Self, Batches) {
-        let (batches, receiver) = mpsc::unbounded_channel();
-        (Self { batch: Mutex::default(), batches, lot: lot(window) }, receiver)
+    pub(super) fn new(window: usize) -> (Self, Arc<Handover>) {
+        let handover = Arc::new(Handover::default());
+        let size = lot_size(window);
+        (Self { lot: Mutex::default(), size, handover: Arc::clone(&handover) }, handover)
     }
 
     pub(super) fn push(&self, completion: Completion) {
-        let mut batch = self.lock();
-        batch.push(completion);
-        if batch.len() >= self.lot {
-            self.send(&mut batch);
+        let mut lot = lock(&self.lot);
+        lot.push_back(completion);
+        if lot.len() >= self.size {
+            self.handover.put(&mut lot);
         }
     }
 
-    /// Sends what has been put in.
+    /// Hands over what has been put in.
     pub(super) fn flush(&self) {
-        let mut batch = self.lock();
-        if !batch.is_empty() {
-            self.send(&mut batch);
+        let mut lot = lock(&self.lot);
+        if !lot.is_empty() {
+            self.handover.put(&mut lot);
         }
-    }
-
-    fn send(&self, batch: &mut Batch) {
-        // As large as the last one, for completions are large, and a vector that grows moves them.
-        let next = Batch::with_capacity(batch.len());
-        // A consumer that is gone wants no completions, and has aborted this task.
-        let _ = self.batches.send(std::mem::replace(batch, next));
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Batch> {
-        self.batch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Outbox {
     fn drop(&mut self) {
         self.flush();
+        self.handover.close();
     }
+}
+
+impl Handover {
+    /// Takes all of `lot`, and wakes the consumer.
+    fn put(&self, lot: &mut Lot) {
+        let mut state = lock(&self.0);
+        if state.lot.is_empty() {
+            // Each keeps its room: completions are large, and a lot that grows moves them.
+            mem::swap(&mut state.lot, lot);
+        } else {
+            state.lot.append(lot);
+        }
+        wake(state);
+    }
+
+    /// Says that there will be no more.
+    fn close(&self) {
+        let mut state = lock(&self.0);
+        state.is_closed = true;
+        wake(state);
+    }
+
+    /// Swaps the empty `taken` for all there is. False when there will be no more.
+    fn poll_take(&self, taken: &mut Lot, cx: &Context<'_>) -> Poll<bool> {
+        let mut state = lock(&self.0);
+        if !state.lot.is_empty() {
+            mem::swap(&mut state.lot, taken);
+            return Poll::Ready(true);
+        }
+        if state.is_closed {
+            return Poll::Ready(false);
+        }
+        state.consumer = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+fn wake(mut state: MutexGuard<'_, State>) {
+    let consumer = state.consumer.take();
+    drop(state);
+    if let Some(consumer) = consumer {
+        consumer.wake();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What the consumer holds. Dropping it aborts the task that drives the execution.
 #[derive(Debug)]
 pub(super) struct Completions {
-    batch: vec::IntoIter<Completion>,
-    batches: Batches,
+    taken: Lot,
+    handover: Arc<Handover>,
     credits: Arc<Semaphore>,
-    /// Completions taken whose credits have not been returned.
-    taken: usize,
+    /// Credits of completions that were handed out.
+    spent: usize,
     /// How many credits are returned together.
-    lot: usize,
+    lot_size: usize,
     task: Option<AbortOnDropHandle<()>>,
 }
 
 impl Completions {
     /// The completions that `task` makes against `window` credits.
     pub(super) fn new(
-        batches: Batches,
+        handover: Arc<Handover>,
         credits: Arc<Semaphore>,
         window: usize,
         task: JoinHandle<()>,
     ) -> Self {
         Self {
-            batch: Batch::new().into_iter(),
-            batches,
+            taken: Lot::new(),
+            handover,
             credits,
-            taken: 0,
-            lot: lot(window),
+            spent: 0,
+            lot_size: lot_size(window),
             task: Some(AbortOnDropHandle::new(task)),
         }
     }
 
     fn return_credits(&mut self) {
-        self.credits.add_permits(std::mem::take(&mut self.taken));
-    }
-
-    fn poll_batch(&mut self, cx: &mut Context<'_>) -> Poll<Option<Batch>> {
-        let batch = self.batches.poll_recv(cx);
-        if batch.is_pending() {
-            self.return_credits();
-        }
-        batch
+        self.credits.add_permits(mem::take(&mut self.spent));
     }
 }
 
 impl Stream for Completions {
     type Item = Completion;
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Completion>> {
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Completion>> {
+        let this = self.get_mut();
         loop {
-            if let Some(completion) = self.batch.next() {
-                self.taken += 1;
-                if self.taken == self.lot {
-                    self.return_credits();
+            let next = this.taken.pop_front();
+            if next.is_some() {
+                this.spent += 1;
+                if this.spent == this.lot_size {
+                    this.return_credits();
                 }
-                return Poll::Ready(Some(completion));
+                return Poll::Ready(next);
             }
-            match ready!(self.poll_batch(cx)) {
-                Some(batch) => self.batch = batch.into_iter(),
-                None => break,
+            let more = this.handover.poll_take(&mut this.taken, cx);
+            if more.is_pending() {
+                this.return_credits();
+            }
+            if !ready!(more) {
+                break;
             }
         }
-        let Some(task) = &mut self.task else { return Poll::Ready(None) };
+        let Some(task) = &mut this.task else { return Poll::Ready(None) };
         let joined = ready!(Pin::new(task).poll(cx));
-        self.task = None;
+        this.task = None;
         match joined {
             // What panicked is the user's: the stream of invocations, or a monitor. The panic belongs to whoever
             // waits for the completions.
@@ -154,6 +199,6 @@ impl Stream for Completions {
 }
 
 /// How many completions leave, and how many credits come back, at once.
-fn lot(window: usize) -> usize {
+fn lot_size(window: usize) -> usize {
     if window <= SMALL_WINDOW { 1 } else { window / LOTS_PER_WINDOW }
 }

@@ -1,12 +1,11 @@
 //! The loop beneath all executors: admits invocations, drives one attempt for each, delivers their completions.
 
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use falco_core::{AsyncPlatform, BoxStream, Completion, Deployment, Invocation, Outcome, Target};
 use futures_util::StreamExt as _;
-use futures_util::stream::FuturesUnordered;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::sleep;
 
@@ -16,6 +15,7 @@ use super::attempt::{Ended, attempt};
 use super::clock::Clock;
 use super::collector::Collector;
 use super::completions::{Completions, Outbox};
+use super::in_flight::InFlight;
 use super::options::{ExecutionOptions, OnFailure};
 use super::stragglers::Stragglers;
 
@@ -55,10 +55,10 @@ pub(super) fn start(
 ) -> BoxStream<'static, Completion> {
     let window = shape.window.min(Semaphore::MAX_PERMITS);
     let credits = Arc::new(Semaphore::new(window));
-    let (outbox, batches) = Outbox::new(window);
+    let (outbox, handover) = Outbox::new(window);
     let execution = Execution::new(shape, options, &target, credits.clone(), outbox);
     let task = tokio::spawn(drive(execution, target, invocations));
-    Completions::new(batches, credits, window, task).boxed()
+    Completions::new(handover, credits, window, task).boxed()
 }
 
 /// What all attempts of one execution share.
@@ -160,7 +160,7 @@ async fn drive(execution: Execution, target: Target, invocations: BoxStream<'sta
     let mut attempts = Attempts {
         execution,
         admission: Admission::new(&execution.credits, invocations),
-        in_flight: FuturesUnordered::new(),
+        in_flight: InFlight::new(),
         start: |invocation| attempt(execution, invocation),
         has_begun: false,
     };
@@ -205,7 +205,7 @@ enum Progress {
 struct Attempts<'a, A, S> {
     execution: &'a Execution,
     admission: Admission<'a>,
-    in_flight: FuturesUnordered<A>,
+    in_flight: InFlight<A>,
     start: S,
     has_begun: bool,
 }
@@ -222,7 +222,7 @@ where
         while steps_before != Some(steps) {
             steps_before = Some(steps);
             while steps < STEPS_PER_ROUND
-                && let Poll::Ready(Some(ended)) = self.in_flight.poll_next_unpin(cx)
+                && let Poll::Ready(Some(ended)) = self.in_flight.poll_next(cx)
             {
                 steps += 1;
                 if self.is_fatal(ended) {
@@ -264,7 +264,7 @@ where
         self.admission.close();
         // Each attempt looks for the end before it does anything else, so that it answers now.
         let _ = self.execution.ended.set(end);
-        for attempt in Pin::new(&mut self.in_flight).iter_pin_mut() {
+        for attempt in self.in_flight.iter_pin_mut() {
             let _ = attempt.poll(cx);
         }
         self.in_flight.clear();

@@ -5,6 +5,7 @@
 //! completion out.
 
 mod admission;
+mod answers;
 mod asynchronous;
 mod attempt;
 mod caught;
@@ -12,6 +13,7 @@ mod clock;
 mod collector;
 mod completions;
 mod execution;
+mod in_flight;
 mod options;
 mod parallel;
 mod sequential;

@@ -35,16 +35,7 @@ impl ExecutionStrategy for Naive {
                         Err(error) => Outcome::from_error(error),
                     },
                 };
-                let completion = Completion::new(
-                    invocation.run().clone(),
-                    invocation.stage().clone(),
-                    invocation.id().clone(),
-                    outcome,
-                    requested_at,
-                    started.elapsed(),
-                );
-                let _ = invocation.report(&Event::Completed { completion: &completion });
-                completion
+                invocation.complete(outcome, 1, requested_at, started.elapsed())
             }
         };
         invocations.map(attempt).buffer_unordered(self.0).boxed()

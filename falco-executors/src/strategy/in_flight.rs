@@ -1,0 +1,277 @@
+//! The futures in flight, driven by one task.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker, ready};
+
+/// Futures that are polled when they were woken, in the order in which that was.
+///
+/// Unlike `FuturesUnordered`, which allocates for each future, it keeps the places of those that have ended for those
+/// that follow: an executor drives millions of futures, each as large as the one before, and few at a time.
+#[derive(Debug)]
+pub(super) struct InFlight<F> {
+    places: Vec<Place<F>>,
+    vacant: Vec<usize>,
+    /// Places to poll before what is in `woken`.
+    turn: VecDeque<usize>,
+    woken: Arc<Woken>,
+}
+
+#[derive(Debug)]
+struct Place<F> {
+    future: Pin<Box<Option<F>>>,
+    bell: Arc<Bell>,
+    /// Rings the bell.
+    waker: Waker,
+}
+
+/// Which place is to be polled.
+#[derive(Debug)]
+struct Bell {
+    place: usize,
+    /// Whether its place waits to be polled already.
+    has_rung: AtomicBool,
+    woken: Arc<Woken>,
+}
+
+/// The places whose bells have rung, and the task to wake for them.
+#[derive(Debug, Default)]
+struct Woken(Mutex<(VecDeque<usize>, Option<Waker>)>);
+
+impl<F: Future> InFlight<F> {
+    pub(super) fn new() -> Self {
+        Self {
+            places: Vec::new(),
+            vacant: Vec::new(),
+            turn: VecDeque::new(),
+            woken: Arc::default(),
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.vacant.len() == self.places.len()
+    }
+
+    /// Adds a future, which is polled by the next [`poll_next`](Self::poll_next).
+    pub(super) fn push(&mut self, future: F) {
+        let place = self.vacant.pop().unwrap_or_else(|| self.add_place());
+        let Place { future: vacant, bell, .. } = &mut self.places[place];
+        vacant.set(Some(future));
+        // A ring for the future that was here before, heard after it had ended, is one for this future.
+        if !bell.has_rung.swap(true, Ordering::AcqRel) {
+            self.turn.push_back(place);
+        }
+    }
+
+    fn add_place(&mut self) -> usize {
+        let place = self.places.len();
+        let has_rung = AtomicBool::new(false);
+        let bell = Arc::new(Bell { place, has_rung, woken: Arc::clone(&self.woken) });
+        let waker = Waker::from(Arc::clone(&bell));
+        self.places.push(Place { future: Box::pin(None), bell, waker });
+        place
+    }
+
+    /// What the next future to end returns. `None` when there is none in flight.
+    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<F::Output>> {
+        // Futures that wake themselves must not keep the task for ever.
+        for _ in 0..=self.places.len() {
+            let Some(place) = ready!(self.poll_turn(cx)) else { return Poll::Ready(None) };
+            let Place { future, bell, waker } = &mut self.places[place];
+            // Before the poll: what wakes it from now on wants another one.
+            bell.has_rung.store(false, Ordering::Release);
+            let Some(woken) = future.as_mut().as_pin_mut() else { continue };
+            if let Poll::Ready(output) = woken.poll(&mut Context::from_waker(waker)) {
+                future.set(None);
+                self.vacant.push(place);
+                return Poll::Ready(Some(output));
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Whose turn it is to be polled.
+    fn poll_turn(&mut self, cx: &Context<'_>) -> Poll<Option<usize>> {
+        if self.turn.is_empty() {
+            if self.is_empty() {
+                return Poll::Ready(None);
+            }
+            ready!(self.woken.poll_take(&mut self.turn, cx));
+        }
+        Poll::Ready(self.turn.pop_front())
+    }
+
+    /// The futures in flight, to be polled out of turn.
+    pub(super) fn iter_pin_mut(&mut self) -> impl Iterator<Item = Pin<&mut F>> {
+        self.places.iter_mut().filter_map(|place| place.future.as_mut().as_pin_mut())
+    }
+
+    /// Drops the futures in flight.
+    pub(super) fn clear(&mut self) {
+        *self = Self::new();
+    }
+}
+
+impl Woken {
+    /// Swaps the empty `turn` for the places that were woken, of which there is one at least.
+    fn poll_take(&self, turn: &mut VecDeque<usize>, cx: &Context<'_>) -> Poll<()> {
+        let (places, task) = &mut *self.lock();
+        if places.is_empty() {
+            match task {
+                Some(task) => task.clone_from(cx.waker()),
+                None => *task = Some(cx.waker().clone()),
+            }
+            return Poll::Pending;
+        }
+        std::mem::swap(places, turn);
+        Poll::Ready(())
+    }
+
+    fn add(&self, place: usize) {
+        let task = {
+            let (places, task) = &mut *self.lock();
+            places.push_back(place);
+            task.take()
+        };
+        if let Some(task) = task {
+            task.wake();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, (VecDeque<usize>, Option<Waker>)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.has_rung.swap(true, Ordering::AcqRel) {
+            self.woken.add(self.place);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::sync::atomic::AtomicUsize;
+
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    /// Counts how often the task is woken.
+    #[derive(Default)]
+    struct Task(AtomicUsize);
+
+    impl Wake for Task {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    impl Task {
+        fn woken(&self) -> usize {
+            self.0.load(Ordering::Relaxed)
+        }
+    }
+
+    fn poll<F: Future>(in_flight: &mut InFlight<F>, task: &Arc<Task>) -> Poll<Option<F::Output>> {
+        in_flight.poll_next(&mut Context::from_waker(&Waker::from(Arc::clone(task))))
+    }
+
+    #[test]
+    fn what_ends_comes_out_once_in_the_order_in_which_it_was_woken() {
+        let (mut in_flight, task) = (InFlight::new(), Arc::default());
+        let (senders, receivers): (Vec<_>, Vec<_>) = (0..4).map(|_| oneshot::channel()).unzip();
+        receivers.into_iter().for_each(|receiver| in_flight.push(receiver));
+        assert_eq!(poll(&mut in_flight, &task), Poll::Pending);
+        for (n, sender) in senders.into_iter().enumerate().rev() {
+            sender.send(n).unwrap();
+        }
+        assert_eq!(task.woken(), 1, "the task knows after the first that there is something");
+        for n in [3, 2, 1, 0] {
+            assert_eq!(poll(&mut in_flight, &task), Poll::Ready(Some(Ok(n))));
+        }
+        assert_eq!(poll(&mut in_flight, &task), Poll::Ready(None));
+    }
+
+    #[test]
+    fn a_future_is_not_polled_unless_it_was_woken() {
+        let (mut in_flight, task, polls) = (InFlight::new(), Arc::default(), AtomicUsize::new(0));
+        let wakers = Mutex::new(Vec::new());
+        for _ in 0..3 {
+            in_flight.push(poll_fn(|cx: &mut Context<'_>| {
+                polls.fetch_add(1, Ordering::Relaxed);
+                wakers.lock().unwrap().push(cx.waker().clone());
+                Poll::<()>::Pending
+            }));
+        }
+        assert_eq!(poll(&mut in_flight, &task), Poll::Pending);
+        assert_eq!(poll(&mut in_flight, &task), Poll::Pending);
+        assert_eq!(polls.load(Ordering::Relaxed), 3);
+        let second = wakers.lock().unwrap()[1].clone();
+        second.wake_by_ref();
+        second.wake();
+        assert_eq!(poll(&mut in_flight, &task), Poll::Pending);
+        assert_eq!(polls.load(Ordering::Relaxed), 4, "woken twice, it has one turn");
+    }
+
+    #[test]
+    fn a_future_that_wakes_itself_lets_the_others_and_the_task_go_on() {
+        let (mut in_flight, task) = (InFlight::new(), Arc::default());
+        let restless = |answer: Option<u8>| {
+            poll_fn(move |cx| {
+                cx.waker().wake_by_ref();
+                answer.map_or(Poll::Pending, Poll::Ready)
+            })
+        };
+        in_flight.push(restless(None));
+        in_flight.push(restless(Some(7)));
+        assert_eq!(poll(&mut in_flight, &task), Poll::Ready(Some(7)));
+        assert_eq!(poll(&mut in_flight, &task), Poll::Pending);
+        assert_eq!(task.woken(), 1, "there is more to poll");
+    }
+
+    #[test]
+    fn a_wake_up_for_a_future_that_has_ended_does_no_harm() {
+        let (mut in_flight, task) = (InFlight::new(), Arc::default());
+        let kept = Mutex::new(None);
+        let keeping = |answer: Option<u8>| {
+            let kept = &kept;
+            poll_fn(move |cx: &mut Context<'_>| {
+                *kept.lock().unwrap() = Some(cx.waker().clone());
+                answer.map_or(Poll::Pending, Poll::Ready)
+            })
+        };
+        in_flight.push(keeping(Some(1)));
+        assert_eq!(poll(&mut in_flight, &task), Poll::Ready(Some(1)));
+        let old = kept.lock().unwrap().take().unwrap();
+        old.wake_by_ref();
+        assert_eq!(poll(&mut in_flight, &task), Poll::Ready(None));
+        in_flight.push(keeping(Some(2)));
+        old.wake();
+        assert_eq!(poll(&mut in_flight, &task), Poll::Ready(Some(2)));
+        assert_eq!(poll(&mut in_flight, &task), Poll::Ready(None));
+    }
+
+    #[test]
+    fn the_futures_in_flight_are_those_that_have_not_ended() {
+        let (mut in_flight, task) = (InFlight::new(), Arc::default());
+        for n in 0..3 {
+            in_flight.push(poll_fn(move |_| if n == 1 { Poll::Ready(n) } else { Poll::Pending }));
+        }
+        assert_eq!(poll(&mut in_flight, &task), Poll::Ready(Some(1)));
+        assert_eq!(in_flight.iter_pin_mut().count(), 2);
+        in_flight.clear();
+        assert!(in_flight.is_empty());
+        assert_eq!(poll(&mut in_flight, &task), Poll::Ready(None));
+    }
+}
