@@ -11,8 +11,8 @@ use super::run::MARKED_SECRET;
 use super::subject::{Subject, no_fixture, refused_as, served};
 use crate::fixture;
 
-/// Code above this is not made: a debug build packs 50 MB for a minute. A harness may configure a lower limit.
-const LARGEST_CODE: u64 = 8 << 20;
+/// Code above this is not made: a debug build packs 50 MB for seconds, and it is held in memory several times.
+const LARGEST_CODE: u64 = 64 << 20;
 
 /// Values that a shell, a template or an encoding would change.
 const VARIABLES: &[(&str, &str)] = &[
