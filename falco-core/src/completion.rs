@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use crate::activation::Activation;
+use crate::activation::{Activation, UsDollars};
 use crate::error::Error;
 use crate::id::{InvocationId, RunId, StageName};
 use crate::payload::Payload;
@@ -28,10 +28,37 @@ pub struct Completion {
     pub requested_at: SystemTime,
     /// From being taken in until the answer of the last attempt, by the driver's clock.
     pub latency: Duration,
+    /// What all its attempts cost, as far as the provider has told. What was given up before it answered is not in it: an
+    /// attempt that was lost, or the slower one of two copies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<UsDollars>,
+}
+
+/// The attempts that were made for an invocation.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Attempts {
+    /// How many were made, speculative copies included.
+    pub made: u32,
+    /// What those have cost that answered and were repeated, or answered second; as far as the provider has told.
+    pub cost: Option<UsDollars>,
+}
+
+impl Attempts {
+    /// Adds the cost of an activation that will not be the outcome.
+    pub fn discard(&mut self, activation: &Activation) {
+        self.cost = sum(self.cost, activation.cost);
+    }
+}
+
+fn sum(one: Option<UsDollars>, other: Option<UsDollars>) -> Option<UsDollars> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one + other),
+        (one, other) => one.or(other),
+    }
 }
 
 impl Completion {
-    /// A completion of one attempt.
+    /// A completion after one attempt.
     pub fn new(
         run: RunId,
         stage: StageName,
@@ -40,13 +67,15 @@ impl Completion {
         requested_at: SystemTime,
         latency: Duration,
     ) -> Self {
-        Self { run, stage, invocation, outcome, attempts: 1, requested_at, latency }
+        let cost = outcome.activation().and_then(|activation| activation.cost);
+        Self { run, stage, invocation, outcome, attempts: 1, requested_at, latency, cost }
     }
 
-    /// Sets how many attempts were made.
+    /// Sets the attempts that were made, and adds what they cost.
     #[must_use]
-    pub fn with_attempts(mut self, attempts: u32) -> Self {
-        self.attempts = attempts;
+    pub fn with_attempts(mut self, attempts: Attempts) -> Self {
+        self.attempts = attempts.made;
+        self.cost = sum(attempts.cost, self.cost);
         self
     }
 

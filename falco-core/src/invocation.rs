@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use crate::completion::{Completion, Outcome};
+use crate::completion::{Attempts, Completion, Outcome};
 use crate::error::Error;
 use crate::id::{InvocationId, RunId, StageName};
 use crate::monitor::{Event, Monitor, Verdict};
@@ -138,29 +138,29 @@ impl Invocation {
         self.submitted.as_ref()
     }
 
-    /// Ends it: makes its completion after `attempts`, with the times as in [`Completion`], and tells the run's monitor.
+    /// Ends it after `attempts`: makes its completion, with the times as there, and tells the run's monitor.
     ///
     /// # Examples
     ///
     /// ```
-    /// use falco_core::{Invocation, Outcome, Payload};
+    /// use falco_core::{Attempts, Invocation, Outcome, Payload};
     /// use std::time::{Duration, SystemTime};
     ///
     /// let invocation = Invocation::new("run-1", "map", "chunk-7", Payload::empty());
-    /// let completion =
-    ///     invocation.complete(Outcome::Cancelled, 0, SystemTime::now(), Duration::ZERO);
+    /// let (attempts, now) = (Attempts::default(), SystemTime::now());
+    /// let completion = invocation.complete(Outcome::Cancelled, attempts, now, Duration::ZERO);
     /// assert_eq!(completion.invocation, "chunk-7");
     /// ```
     pub fn complete(
         self,
         outcome: Outcome,
-        attempts: u32,
+        attempts: Attempts,
         requested_at: SystemTime,
         latency: Duration,
     ) -> Completion {
         let Self { run, stage, id, monitor, .. } = self;
-        let completion =
-            Completion { run, stage, invocation: id, outcome, attempts, requested_at, latency };
+        let completion = Completion::new(run, stage, id, outcome, requested_at, latency);
+        let completion = completion.with_attempts(attempts);
         if let Some(monitor) = monitor {
             // As with `report`, the runner remembers a `Stop`.
             let _ = monitor.event(&Event::Completed { completion: &completion });

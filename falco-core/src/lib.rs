@@ -29,7 +29,7 @@ pub use activation::{
 pub use async_trait::async_trait;
 pub use bytes::Bytes;
 pub use capabilities::{Bounds, Capabilities, RateLimit};
-pub use completion::{Completion, Outcome};
+pub use completion::{Attempts, Completion, Outcome};
 pub use congestion::{Allowance, CongestionController, Signal, SignalKind};
 pub use deployable::{Code, Deployable, Environment, FunctionSettings, Ownership, RuntimeName};
 pub use deployment::{Deployment, Scaling};

@@ -20,7 +20,7 @@ use crate::platform::Pending;
 /// # Examples
 ///
 /// ```
-/// use falco_core::{Event, Monitor, UsDollars, Verdict};
+/// use falco_core::{Event, Monitor, Verdict};
 /// use std::sync::Mutex;
 ///
 /// /// Stops the run when the money is spent.
@@ -30,9 +30,8 @@ use crate::platform::Pending;
 /// impl Monitor for Budget {
 ///     fn event(&self, event: &Event<'_>) -> Verdict {
 ///         let Event::Completed { completion, .. } = event else { return Verdict::Continue };
-///         let cost = completion.outcome.activation().and_then(|a| a.cost).unwrap_or_default();
 ///         let mut left = self.left.lock().unwrap();
-///         *left -= cost.0;
+///         *left -= completion.cost.unwrap_or_default().0;
 ///         if *left > 0.0 { Verdict::Continue } else { Verdict::Stop }
 ///     }
 /// }

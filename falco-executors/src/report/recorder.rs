@@ -98,6 +98,9 @@ impl StageRecorder {
             completed.distributions.total.record(completion.latency);
             completed.note_failure(completion);
         }
+        if let Some(cost) = completion.cost {
+            *completed.cost.get_or_insert_default() += cost;
+        }
         completed.note_activation(completion);
     }
 
@@ -180,8 +183,5 @@ impl Completed {
             }
         }
         self.cold_starts += u64::from(activation.cold_start == Some(true));
-        if let Some(cost) = activation.cost {
-            *self.cost.get_or_insert_default() += cost;
-        }
     }
 }

@@ -43,7 +43,8 @@ pub struct StageReport {
     pub execution: Latencies,
     /// From being taken in by the strategy until the answer, by the driver's clock; cancelled ones are left out.
     pub total: Latencies,
-    /// What the activations cost, where the provider tells for any. What a platform could only reckon is in it.
+    /// What the activations cost, repeated ones too, where the provider tells for any. What a platform could only reckon
+    /// is in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<UsDollars>,
     /// The first 100 invocations that ran or were sent and did not succeed.

@@ -5,7 +5,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use falco_core::{
-    Activation, AttemptReason, Error, ErrorKind, Event, Invocation, Outcome, Result, WaitReason,
+    Activation, AttemptReason, Attempts, Error, ErrorKind, Event, Invocation, Outcome, Result,
+    WaitReason,
 };
 use futures_util::FutureExt as _;
 use futures_util::future::{Either, select};
@@ -37,7 +38,7 @@ pub(super) fn attempt(
     async move {
         let taken_in = Instant::now();
         let _ = invocation.report(&Event::Admitted { invocation: &invocation });
-        let mut attempts = 0;
+        let mut attempts = Attempts::default();
         let (answer, lease) = match settle(execution, &invocation, &mut attempts).await {
             Ok(Ok((activation, lease))) => (Ok(Ok(activation)), lease),
             Ok(Err(error)) => (Ok(Err(error)), None),
@@ -69,7 +70,7 @@ type Answer<'a> = Result<(Box<Activation>, Option<Lease<'a>>)>;
 async fn settle<'a>(
     execution: &'a Execution,
     invocation: &Invocation,
-    attempts: &mut u32,
+    attempts: &mut Attempts,
 ) -> Result<Answer<'a>, End> {
     let left = invocation.deadline().map(|deadline| execution.clock.until(deadline));
     if left.is_some_and(|left| left.is_zero()) {
@@ -95,14 +96,14 @@ async fn settle<'a>(
 async fn pursue<'a>(
     execution: &'a Execution,
     first: &Invocation,
-    attempts: &mut u32,
+    attempts: &mut Attempts,
 ) -> Answer<'a> {
     let mut repeats = Repeats::new(&execution.options);
     let mut reason = AttemptReason::First;
     let mut latest: Option<Box<Invocation>> = None;
     loop {
         let current = latest.as_deref().unwrap_or(first);
-        *attempts += 1;
+        attempts.made += 1;
         let (answer, copy) = match &execution.stragglers {
             Some(stragglers) if current.is_idempotent() => {
                 // In a box, so that those who don't speculate don't carry it.
@@ -126,7 +127,7 @@ async fn pursue<'a>(
         };
         let Some(delay) = delay else { return answer };
         // Released before the wait: layers count it as in flight until then, and the next attempt needs the room.
-        let_go(answer);
+        discard(answer, attempts);
         let next = Box::new(copy.as_deref().unwrap_or(current).next_attempt());
         wait(&next, delay).await;
         latest = Some(next);
@@ -175,9 +176,10 @@ fn is_success(answer: &Answer<'_>) -> bool {
     answer.as_ref().is_ok_and(|(activation, _)| activation.is_success())
 }
 
-/// Lets go of an answer that another attempt follows.
-fn let_go(answer: Answer<'_>) {
-    if let Ok((_, lease)) = answer {
+/// Lets go of an answer that another attempt follows, or has preceded.
+fn discard(answer: Answer<'_>, attempts: &mut Attempts) {
+    if let Ok((activation, lease)) = answer {
+        attempts.discard(&activation);
         take(lease);
     }
 }
@@ -194,7 +196,7 @@ async fn race<'a>(
     stragglers: &'a Stragglers,
     invocation: &Invocation,
     reason: AttemptReason,
-    attempts: &mut u32,
+    attempts: &mut Attempts,
 ) -> (Answer<'a>, Option<Box<Invocation>>) {
     let sent_at = Instant::now();
     let mut watch = stragglers.watch(sent_at);
@@ -206,9 +208,9 @@ async fn race<'a>(
         }
         Either::Right(((), original)) => original,
     };
-    *attempts += 1;
+    attempts.made += 1;
     let copy = Box::new(invocation.next_attempt());
-    let answer = compete(execution, stragglers, original, sent_at, &copy).await;
+    let answer = compete(execution, stragglers, original, sent_at, &copy, attempts).await;
     (answer, Some(copy))
 }
 
@@ -219,6 +221,7 @@ async fn compete<'a>(
     original: impl Future<Output = Answer<'a>> + Send + Unpin,
     original_sent_at: Instant,
     copy: &Invocation,
+    attempts: &mut Attempts,
 ) -> Answer<'a> {
     let copy_sent_at = Instant::now();
     let copied = pin!(call(execution, copy, AttemptReason::Straggler));
@@ -228,14 +231,14 @@ async fn compete<'a>(
     };
     record(stragglers, sent_at, &answer);
     if !is_success(&answer) {
-        let_go(answer);
+        discard(answer, attempts);
         return other.await;
     }
     // Both may have answered at the same time; then this answer is counted, and that one is a duplicate.
     if let Some(Ok((duplicate, lease))) = other.now_or_never() {
         let (stage, activation) = (copy.stage(), &duplicate.id);
         let _ = copy.report(&Event::DuplicateIgnored { stage, activation });
-        take(lease);
+        discard(Ok((duplicate, lease)), attempts);
     }
     answer
 }

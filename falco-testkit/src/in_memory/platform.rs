@@ -17,6 +17,7 @@ use super::activations::{self, Found, Record, Run};
 use super::deployed::{Deployed, check, check_scaling};
 use super::fate::{Fate, Operation, rng};
 use super::gate::{Admitted, NAME, Started, arrive};
+use super::settings::Settings;
 
 /// How many ids `collect` and `release` look at before they let others have the lock.
 const IDS_PER_LOCK: usize = 1024;
@@ -27,7 +28,13 @@ const BLIND_POLL: Duration = Duration::from_millis(100);
 const SHORTEST_POLL: Duration = Duration::from_millis(1);
 
 impl InMemory {
-    fn activation(&self, id: ActivationId, run: Run, deployed: &Deployed) -> Activation {
+    fn activation(
+        &self,
+        id: ActivationId,
+        run: Run,
+        deployed: &Deployed,
+        settings: &Settings,
+    ) -> Activation {
         let started_at = self.wall_time(run.started_at);
         let mut activation = Activation::new(id, run.outcome);
         activation.started_at = Some(started_at);
@@ -38,6 +45,7 @@ impl InMemory {
         activation.execution = Some(run.execution);
         activation.billed = Some(run.execution);
         activation.memory_mib = deployed.deployment.scaling.memory_mib;
+        activation.cost = settings.cost;
         activation
     }
 
@@ -134,7 +142,7 @@ impl Platform for InMemory {
         arrive(&mut admitted, invocation).await;
         let Started { place, number, run } =
             self.start(Operation::Invoke, &mut admitted, invocation)?;
-        let Admitted { deployed, fate, .. } = admitted;
+        let Admitted { settings, deployed, fate, .. } = admitted;
         if matches!(fate, Fate::Hang) {
             return pending().await;
         }
@@ -149,7 +157,7 @@ impl Platform for InMemory {
                 let error = Error::new(ErrorKind::Lost, "the platform has lost the activation");
                 Err(self.error(Operation::Invoke, &deployment.name, error))
             }
-            _ => Ok(self.activation(activations::id(number), run, &deployed)),
+            _ => Ok(self.activation(activations::id(number), run, &deployed, &settings)),
         }
     }
 }
@@ -206,7 +214,8 @@ impl AsyncPlatform for InMemory {
             for pending in some {
                 match activations.find(&pending.id, name, now) {
                     Found::Finished(run, deployed) => {
-                        let activation = self.activation(pending.id.clone(), run, &deployed);
+                        let id = pending.id.clone();
+                        let activation = self.activation(id, run, &deployed, &settings);
                         if settings.duplicates > 0.0 && rng.f64() < settings.duplicates {
                             collected.finished.push(activation.clone());
                         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use falco_core::{Bounds, Capabilities};
+use falco_core::{Bounds, Capabilities, UsDollars};
 
 use super::admission::Admission;
 use super::fate::Fates;
@@ -51,6 +51,8 @@ pub struct Settings {
     pub duplicates: f64,
     /// The wait that `collect` suggests. `None` is the time until the next of the activations asked for ends.
     pub poll_after: Option<Duration>,
+    /// What each activation costs, whether it succeeds or not.
+    pub cost: Option<UsDollars>,
     /// What becomes of each call.
     pub fates: Fates,
     /// Whether every call is refused as unauthorised.
@@ -85,6 +87,7 @@ impl Default for Settings {
             admission: None,
             duplicates: 0.0,
             poll_after: None,
+            cost: None,
             fates: Fates::SERVE,
             unauthorized: false,
             seed: 0,

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use falco_core::{
-    Activation, AttemptReason, BoxStream, Completion, Error, ErrorKind, Event, ExecutionStrategy,
-    FunctionError, FunctionErrorKind, Invocation, Outcome, Payload, Stage, Target, UsDollars,
+    Activation, AttemptReason, Attempts, BoxStream, Completion, Error, ErrorKind, Event,
+    ExecutionStrategy, FunctionError, FunctionErrorKind, Invocation, Outcome, Payload, Stage,
+    Target, UsDollars,
 };
 use falco_executors::{DriverExt, OneToOne, RunOptions, RunReport};
 use falco_testkit::InMemory;
@@ -63,7 +64,7 @@ fn completion(invocation: &Invocation) -> Completion {
         SystemTime::UNIX_EPOCH,
         latency,
     )
-    .with_attempts(2)
+    .with_attempts(Attempts { made: 2, cost: (number == 11).then_some(UsDollars(0.000_5)) })
 }
 
 async fn report() -> RunReport {
@@ -88,7 +89,7 @@ async fn it_counts_every_outcome_apart() {
     assert_eq!((map.attempts, map.retries, map.copies), (200, 100, 100));
     assert_eq!((map.throttled, map.duplicates_ignored, map.cold_starts), (100, 100, 10));
     let cost = map.cost.unwrap().0;
-    assert!((cost - 96.0 * 0.000_002).abs() < 1e-12, "{cost}");
+    assert!((cost - (96.0 * 0.000_002 + 0.000_5)).abs() < 1e-12, "{cost}");
 }
 
 #[tokio::test(start_paused = true)]

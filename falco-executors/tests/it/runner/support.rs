@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use falco_core::{
-    BoxStream, Completion, Deployable, Driver, Event, ExecutionPlan, ExecutionStrategy, Invocation,
-    Monitor, Outcome, Payload, Result, Stage, Target, Verdict,
+    Attempts, BoxStream, Completion, Deployable, Driver, Event, ExecutionPlan, ExecutionStrategy,
+    Invocation, Monitor, Outcome, Payload, Result, Stage, Target, Verdict,
 };
 use falco_executors::RunOptions;
 use falco_testkit::InMemory;
@@ -27,6 +27,7 @@ impl ExecutionStrategy for Naive {
             async move {
                 let _ = invocation.report(&Event::Admitted { invocation: &invocation });
                 let (requested_at, started) = (SystemTime::now(), Instant::now());
+                let attempts = Attempts { made: 1, cost: None };
                 let outcome = tokio::select! {
                     biased;
                     () = target.stopped() => Outcome::Cancelled,
@@ -35,7 +36,7 @@ impl ExecutionStrategy for Naive {
                         Err(error) => Outcome::from_error(error),
                     },
                 };
-                invocation.complete(outcome, 1, requested_at, started.elapsed())
+                invocation.complete(outcome, attempts, requested_at, started.elapsed())
             }
         };
         invocations.map(attempt).buffer_unordered(self.0).boxed()

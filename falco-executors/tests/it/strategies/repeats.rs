@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use falco_core::{BoxStream, Completion, Error, ErrorKind, ExecutionStrategy, Invocation};
+use falco_core::{
+    BoxStream, Completion, Error, ErrorKind, ExecutionStrategy, Invocation, Outcome, UsDollars,
+};
 use falco_executors::{
     AsyncExecutor, ConstantBuilder, ExecutionOptions, OnFailure, ParallelExecutor, RepeatPolicy,
 };
@@ -26,11 +28,23 @@ async fn run(
     fates: Fates,
     idempotent: bool,
 ) -> (Completion, Arc<Journal>, Arc<InMemory>) {
-    let platform = platform(Settings { fates, ..Settings::default() });
+    let cost = Some(UsDollars(1.0));
+    let platform = platform(Settings { fates, cost, ..Settings::default() });
     let journal = Arc::new(Journal::default());
     let target = target(&platform).await;
     let completion = executor.execute(target, one(idempotent, &journal)).next().await.unwrap();
     (completion, journal, platform)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_attempts_have_cost_is_told_also_where_none_is_the_outcome() {
+    let options = ExecutionOptions::default().with_repeat_failed(twice()).with_deadline(ms(150));
+    for executor in executors(&options) {
+        let fates = Fates::by(|_| Fate::raise());
+        let (completion, ..) = run(&*executor, fates, false).await;
+        assert!(matches!(completion.outcome, Outcome::DeadlineExceeded), "{completion:?}");
+        assert_eq!((completion.attempts, completion.cost), (2, Some(UsDollars(2.0))));
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -40,7 +54,7 @@ async fn a_function_that_failed_is_sent_again_after_a_pause() {
         let fates = Fates::sequence([Fate::raise(), Fate::raise()]);
         let (completion, journal, platform) = run(&*executor, fates, false).await;
         assert!(completion.is_success(), "{executor:?}");
-        assert_eq!(completion.attempts, 3);
+        assert_eq!((completion.attempts, completion.cost), (3, Some(UsDollars(3.0))));
         assert!(completion.latency >= ms(200), "{executor:?}");
         assert_eq!(platform.counters().unreleased, 0);
         let attempts: Vec<_> = journal

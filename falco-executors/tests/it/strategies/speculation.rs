@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use falco_core::{BoxStream, Completion, ErrorKind, Invocation};
+use falco_core::{BoxStream, Completion, ErrorKind, Invocation, UsDollars};
 use falco_executors::{ExecutionOptions, Speculation};
 use falco_testkit::{Fate, Fates, InMemory, Latency, Settings};
 use futures_util::{StreamExt, stream};
@@ -136,11 +136,14 @@ async fn two_answers_at_the_same_time_are_one_completion_and_a_duplicate() {
         }
         _ => ms(100),
     });
-    let platform = platform(Settings { latency, poll_after: Some(ms(10)), ..Settings::default() });
+    let (poll_after, cost) = (Some(ms(10)), Some(UsDollars(1.0)));
+    let platform = platform(Settings { latency, poll_after, cost, ..Settings::default() });
     let journal = Arc::new(Journal::default());
     let [sequential, ..] = executors(&options());
     let completions = sequential.execute(target(&platform).await, inputs(true, &journal));
-    assert_eq!(completions.count().await, 20);
+    let costs: Vec<_> = completions.map(|completion| completion.cost.unwrap().0).collect().await;
+    assert_eq!(costs.len(), 20);
+    assert!((costs.iter().sum::<f64>() - 21.0).abs() < 1e-9, "the copy is paid for: {costs:?}");
     assert_eq!(journal.count("completed"), 20);
     assert_eq!(journal.count("attempt 0007"), 2);
     assert_eq!(journal.count("duplicate"), 1);
