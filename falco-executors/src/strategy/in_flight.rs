@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker, ready};
 
+use tokio::task::coop::has_budget_remaining;
+
 /// Futures that are polled when they were woken, in the order in which that was.
 ///
 /// Unlike `FuturesUnordered`, which allocates for each future, it keeps the places of those that have ended for those
@@ -80,13 +82,18 @@ impl<F: Future> InFlight<F> {
         for _ in 0..=self.places.len() {
             let Some(place) = ready!(self.poll_turn(cx)) else { return Poll::Ready(None) };
             let Place { future, bell, waker } = &mut self.places[place];
-            // Before the poll: what wakes it from now on wants another one.
-            bell.has_rung.store(false, Ordering::Release);
+            // Before the poll: what wakes it from now on wants another one. A swap, because who found that it has rung
+            // already leaves it to this poll to see what they did before; a store would let the poll look too early.
+            bell.has_rung.swap(false, Ordering::AcqRel);
             let Some(woken) = future.as_mut().as_pin_mut() else { continue };
             if let Poll::Ready(output) = woken.poll(&mut Context::from_waker(waker)) {
                 future.set(None);
                 self.vacant.push(place);
                 return Poll::Ready(Some(output));
+            }
+            if !has_budget_remaining() {
+                // The runtime lets the task do no more for now, and would put off all the others one by one.
+                break;
             }
         }
         cx.waker().wake_by_ref();
@@ -161,7 +168,9 @@ impl Wake for Bell {
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
+    use std::sync::OnceLock;
     use std::sync::atomic::AtomicUsize;
+    use std::thread;
 
     use tokio::sync::oneshot;
 
@@ -260,6 +269,52 @@ mod tests {
         old.wake();
         assert_eq!(poll(&mut in_flight, &task), Poll::Ready(Some(2)));
         assert_eq!(poll(&mut in_flight, &task), Poll::Ready(None));
+    }
+
+    /// Knows what it has seen of a number, and keeps the waker of its first poll, as receivers of channels do.
+    #[derive(Default)]
+    struct Watched {
+        number: AtomicUsize,
+        seen: AtomicUsize,
+        waker: OnceLock<Waker>,
+    }
+
+    #[test]
+    fn what_another_thread_does_before_it_wakes_a_future_is_seen_by_a_poll_that_follows() {
+        const ROUNDS: usize = 5_000;
+        let (mut in_flight, task) = (InFlight::new(), Arc::default());
+        let (watched, rung) = (Watched::default(), AtomicUsize::new(0));
+        in_flight.push(poll_fn(|cx: &mut Context<'_>| {
+            watched.waker.get_or_init(|| cx.waker().clone());
+            watched.seen.store(watched.number.load(Ordering::Acquire), Ordering::Release);
+            Poll::<()>::Pending
+        }));
+        assert_eq!(poll(&mut in_flight, &task), Poll::Pending);
+        let waker = watched.waker.get().unwrap();
+        let mut lost = 0;
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for round in 1..=ROUNDS {
+                    // The second wake-up comes while the poll for the first begins, in some rounds.
+                    waker.wake_by_ref();
+                    (0..round % 64).for_each(|_| std::hint::spin_loop());
+                    watched.number.store(round, Ordering::Release);
+                    waker.wake_by_ref();
+                    rung.store(round, Ordering::Release);
+                    while watched.seen.load(Ordering::Acquire) < round {
+                        thread::yield_now();
+                    }
+                }
+            });
+            for round in 1..=ROUNDS {
+                while rung.load(Ordering::Acquire) < round {
+                    let _ = poll(&mut in_flight, &task);
+                }
+                let _ = poll(&mut in_flight, &task);
+                lost += usize::from(watched.seen.fetch_max(round, Ordering::AcqRel) < round);
+            }
+        });
+        assert_eq!(lost, 0, "wake-ups were lost");
     }
 
     #[test]

@@ -8,3 +8,4 @@ mod laws;
 mod repeats;
 mod speculation;
 mod spy;
+mod strangers;
