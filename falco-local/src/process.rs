@@ -137,6 +137,11 @@ impl Process {
         !self.spent
     }
 
+    /// Whether it has written to its results since its last answer.
+    pub(crate) fn has_unasked_line(&mut self) -> bool {
+        (&self.results).read(&mut self.chunk).is_ok_and(|read| read > 0)
+    }
+
     /// Sends a line made of `request`, unless that is empty, and waits for the worker's next line of at most `limit`
     /// bytes. What the worker prints meanwhile goes to `log`. `watch` is asked now and then whether to go on.
     ///

@@ -73,6 +73,7 @@ impl Worker {
         let mut watch = Watch::new(Some(job), limits);
         let mut init = None;
         let mut execution = None;
+        self.stop_if_unasked();
         let outcome = loop {
             if self.process.is_none() {
                 match self.start(limits, &mut log, &mut watch) {
@@ -216,10 +217,14 @@ impl Worker {
             if !self.process.as_ref().is_some_and(Process::is_usable) {
                 self.stop();
             }
-            return Ok(match self.pool.function.interpreter {
-                Interpreter::Native => answer::of_executable(line),
-                Interpreter::Python(_) | Interpreter::Node(_) => answer::of_shim(&line),
-            });
+            if self.pool.function.interpreter == Interpreter::Native {
+                return Ok(answer::of_executable(line));
+            }
+            return Ok(answer::of_shim(&line).unwrap_or_else(|| {
+                // The shim's own answer is still to come, and would be taken for the next one.
+                self.stop();
+                Err(answer::bad_result("something else wrote to descriptor 3".into()))
+            }));
         }
         let status = self.stop();
         Ok(Err(match ending {
@@ -245,6 +250,15 @@ impl Worker {
                 ));
             }
         }))
+    }
+
+    /// Ends a process that has answered more than it was asked: every later answer would be one request late.
+    fn stop_if_unasked(&mut self) {
+        if self.process.as_mut().is_some_and(Process::has_unasked_line) {
+            let function = &self.pool.function.name;
+            tracing::warn!(function, "a worker wrote to descriptor 3 unasked, and is replaced");
+            self.stop();
+        }
     }
 
     /// Ends the process, if there is one, and tells its exit status.

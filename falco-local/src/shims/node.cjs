@@ -48,10 +48,15 @@ function failure(kind, error) {
   }
   return JSON.stringify({
     kind,
-    message,
-    type: isError ? error.name : undefined,
-    trace: isError ? error.stack : undefined,
+    message: wellFormed(message),
+    type: isError ? wellFormed(error.name) : undefined,
+    trace: isError ? wellFormed(error.stack) : undefined,
   });
+}
+
+// Half of a surrogate pair is a character to JavaScript and none to anybody else.
+function wellFormed(text) {
+  return text === undefined ? undefined : Buffer.from(String(text)).toString();
 }
 
 async function load() {
@@ -77,15 +82,23 @@ function answer(result) {
   }
   if ('error' in result) return ['!', failure('raised', result.error)];
   try {
-    return ['=', JSON.stringify(result)];
+    const text = JSON.stringify(result);
+    if (text?.startsWith('{')) return ['=', text];
+    return ['!', failure('bad_result', `the result has to be an object, and its toJSON makes it ${text}`)];
   } catch (error) {
     return ['!', failure('bad_result', error)];
   }
 }
 
+// Else what does not fit into the pipe would wait for an event loop that stands still between two activations.
+function printAtOnce() {
+  for (const stream of [process.stdout, process.stderr]) stream._handle?.setBlocking?.(true);
+}
+
 async function start() {
   // Nothing of the user's runs before Falco knows this process and can end it.
   if (readLine() === null) return;
+  printAtOnce();
   let run;
   try {
     run = await load();

@@ -12,6 +12,8 @@ RESULTS, REQUESTS = 3, 4
 
 
 def send(line):
+    if RESULTS < 0:
+        sys.exit("a forked copy of the function has returned; it has to end with os._exit")
     written = os.write(RESULTS, line)
     while written < len(line):
         written += os.write(RESULTS, memoryview(line)[written:])
@@ -21,19 +23,36 @@ def failure(kind, error, skip=1):
     """The line for an exception, without the first frames of its traceback, which are ours."""
     import traceback
 
+    try:
+        message = str(error)
+    except Exception:
+        message = "the exception has no message, since its __str__ raises"
     trace = error.__traceback__
     for _ in range(skip):
         trace = trace and trace.tb_next
     return refusal(
         kind,
-        str(error),
+        message,
         type=type(error).__name__,
         trace="".join(traceback.format_exception(type(error), error, trace)),
     )
 
 
 def refusal(kind, message, **more):
-    return b"!%s\n" % json.dumps({"kind": kind, "message": message, **more}).encode()
+    # Half of a surrogate pair is a character to Python and none to anybody else.
+    text = json.dumps({"kind": kind, "message": message, **more}, ensure_ascii=False)
+    return b"!%s\n" % text.encode("utf-8", "replace")
+
+
+def leave_worker():
+    """In a forked copy of this process: what it answered would be taken for the worker's next answer."""
+    global RESULTS
+    for descriptor in (RESULTS, REQUESTS):
+        try:
+            os.close(descriptor)
+        except OSError:
+            pass
+    RESULTS = -1
 
 
 def restore_logs():
@@ -92,6 +111,7 @@ def serve(main, readline):
 def start():
     os.set_inheritable(RESULTS, False)
     os.set_inheritable(REQUESTS, False)
+    os.register_at_fork(after_in_child=leave_worker)
     sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
     sys.stderr.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
     readline = open(REQUESTS, "rb", 1 << 16).readline
