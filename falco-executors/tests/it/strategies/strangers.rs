@@ -1,19 +1,149 @@
 //! What other code does to an execution from inside it, or beside it.
 
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::task::Poll;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
 
 use falco_core::{
-    Activation, Capabilities, Deployable, Deployment, Error, ErrorKind, ExecutionStrategy,
-    Invocation, Platform, Result, Scaling, Target, async_trait, invoke_only,
+    Activation, BoxStream, Capabilities, Completion, Deployable, Deployment, Error, ErrorKind,
+    Event, ExecutionStrategy, Invocation, Monitor, Platform, Result, Scaling, Target, Verdict,
+    async_trait, invoke_only,
 };
-use falco_executors::ParallelExecutor;
-use futures_util::StreamExt;
+use falco_executors::{ExecutionOptions, ParallelExecutor};
+use falco_testkit::{InMemory, Latency, Settings};
+use futures_util::{StreamExt, stream};
 use tokio::time::sleep;
 
-use super::fixture::{invocations, ms};
+use super::fixture::{executors, invocation, invocations, ms, target_of, tick};
+use super::spy::Spy;
+
+/// Where the code that an execution calls finds the completions of that execution.
+#[derive(Default)]
+struct Slot(Mutex<Option<BoxStream<'static, Completion>>>);
+
+impl Slot {
+    fn put(&self, completions: BoxStream<'static, Completion>) {
+        *self.0.lock().unwrap() = Some(completions);
+    }
+
+    fn empty(&self) {
+        let completions = self.0.lock().unwrap().take();
+        drop(completions);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.lock().unwrap().is_none()
+    }
+}
+
+impl Wake for Slot {
+    fn wake(self: Arc<Self>) {
+        self.empty();
+    }
+}
+
+/// Drops the completions when it is told of a certain event.
+struct Leaver(&'static str, Arc<Slot>);
+
+impl std::fmt::Debug for Leaver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Leaver")
+    }
+}
+
+impl Monitor for Leaver {
+    fn event(&self, event: &Event<'_>) -> Verdict {
+        if format!("{event:?}").starts_with(self.0) {
+            self.1.empty();
+        }
+        Verdict::Continue
+    }
+}
+
+fn slow() -> Arc<Spy<InMemory>> {
+    let settings = Settings { latency: Latency::fixed(ms(100)), ..Settings::default() };
+    Arc::new(Spy::new(InMemory::new(settings)))
+}
+
+/// Nothing runs or is held any more, although what was sent would take a while.
+fn assert_at_rest(platform: &Spy<InMemory>, what: &dyn std::fmt::Debug) {
+    assert_eq!(platform.in_use(), 0, "{what:?}");
+    assert_eq!(platform.inner.counters().running, 0, "{what:?}");
+    assert_eq!(platform.inner.counters().unreleased, 0, "{what:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn inputs_that_drop_the_completions_while_they_are_polled_leave_nothing_behind() {
+    for executor in executors(&ExecutionOptions::default()) {
+        let (platform, slot) = (slow(), Arc::new(Slot::default()));
+        let inputs = stream::iter(0..10).then({
+            let slot = slot.clone();
+            move |id| {
+                let slot = slot.clone();
+                async move {
+                    sleep(ms(10)).await;
+                    (id > 0).then(|| slot.empty());
+                    invocation(id)
+                }
+            }
+        });
+        slot.put(executor.execute(target_of(platform.clone()).await, inputs.boxed()));
+        // The sequential executor looks for its second input after the first has been taken.
+        let first = std::future::poll_fn(|cx| match &mut *slot.0.lock().unwrap() {
+            Some(completions) => completions.poll_next_unpin(cx),
+            None => Poll::Ready(None),
+        });
+        let _ = tokio::time::timeout(ms(150), first).await;
+        sleep(ms(15)).await;
+        tick().await;
+        assert!(slot.is_empty(), "{executor:?}");
+        assert_at_rest(&platform, &executor);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_monitor_that_drops_the_completions_leaves_nothing_behind() {
+    for event in ["Admitted", "Attempt", "Completed"] {
+        for executor in executors(&ExecutionOptions::default()) {
+            let (platform, slot) = (slow(), Arc::new(Slot::default()));
+            let monitor = Arc::new(Leaver(event, slot.clone()));
+            let inputs =
+                stream::iter(0..10).map(move |id| invocation(id).with_monitor(monitor.clone()));
+            let target = target_of(platform.clone()).await;
+            slot.put(executor.execute(target, inputs.boxed()));
+            sleep(ms(100)).await;
+            while !slot.is_empty() {
+                sleep(ms(1)).await;
+            }
+            tick().await;
+            assert_at_rest(&platform, &(event, executor));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_consumer_that_drops_the_completions_while_it_is_woken_leaves_nothing_behind() {
+    for executor in executors(&ExecutionOptions::default()) {
+        let (platform, slot) = (slow(), Arc::new(Slot::default()));
+        slot.put(executor.execute(target_of(platform.clone()).await, invocations(0..10)));
+        let waker = Waker::from(slot.clone());
+        let polled = slot
+            .0
+            .lock()
+            .unwrap()
+            .as_mut()
+            .unwrap()
+            .poll_next_unpin(&mut Context::from_waker(&waker));
+        assert!(polled.is_pending());
+        sleep(ms(100)).await;
+        while !slot.is_empty() {
+            sleep(ms(1)).await;
+        }
+        tick().await;
+        assert_at_rest(&platform, &executor);
+    }
+}
 
 /// Counts how often its calls are polled, each of which waits a little.
 #[derive(Debug, Default)]
