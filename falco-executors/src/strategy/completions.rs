@@ -16,9 +16,15 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::task::AbortOnDropHandle;
 
-/// Half a window each: while the consumer takes one lot, the task makes another. A consumer that has taken all there is
-/// returns what credits it holds, so that a slow platform has its whole window.
+/// Half a window each: while the consumer takes one lot, the task makes another.
 const LOTS_PER_WINDOW: usize = 2;
+
+/// Credits come back sooner: a slow consumer should not keep from the platform what it has taken already. A consumer that
+/// has taken all there is returns what credits it holds.
+const RETURNS_PER_WINDOW: usize = 4;
+
+/// More at once makes nothing faster, and long invocations start later.
+const RETURNED_AT_ONCE: usize = 32;
 
 /// Up to here each credit comes back by itself: a small window is for long invocations, and none should wait for another.
 const SMALL_WINDOW: usize = 16;
@@ -57,32 +63,41 @@ impl Outbox {
     }
 
     pub(super) fn push(&self, completion: Completion) {
-        let mut lot = lock(&self.lot);
-        lot.push_back(completion);
-        if lot.len() >= self.size {
-            self.handover.put(&mut lot);
-        }
+        let consumer = {
+            let mut lot = lock(&self.lot);
+            lot.push_back(completion);
+            if lot.len() < self.size {
+                return;
+            }
+            self.handover.put(&mut lot)
+        };
+        wake(consumer);
     }
 
     /// Hands over what has been put in.
     pub(super) fn flush(&self) {
-        let mut lot = lock(&self.lot);
-        if !lot.is_empty() {
-            self.handover.put(&mut lot);
-        }
+        let consumer = {
+            let mut lot = lock(&self.lot);
+            if lot.is_empty() {
+                return;
+            }
+            self.handover.put(&mut lot)
+        };
+        wake(consumer);
     }
 }
 
 impl Drop for Outbox {
     fn drop(&mut self) {
         self.flush();
-        self.handover.close();
+        wake(self.handover.close());
     }
 }
 
+// Wakers are the consumer's code: they are called, and dropped, while nothing is locked.
 impl Handover {
-    /// Takes all of `lot`, and wakes the consumer.
-    fn put(&self, lot: &mut Lot) {
+    /// Takes all of `lot`; the consumer is to be woken.
+    fn put(&self, lot: &mut Lot) -> Option<Waker> {
         let mut state = lock(&self.0);
         if state.lot.is_empty() {
             // Each keeps its room: completions are large, and a lot that grows moves them.
@@ -90,14 +105,14 @@ impl Handover {
         } else {
             state.lot.append(lot);
         }
-        wake(state);
+        state.consumer.take()
     }
 
-    /// Says that there will be no more.
-    fn close(&self) {
+    /// Says that there will be no more; the consumer is to be woken.
+    fn close(&self) -> Option<Waker> {
         let mut state = lock(&self.0);
         state.is_closed = true;
-        wake(state);
+        state.consumer.take()
     }
 
     /// Swaps the empty `taken` for all there is. False when there will be no more.
@@ -110,14 +125,14 @@ impl Handover {
         if state.is_closed {
             return Poll::Ready(false);
         }
-        state.consumer = Some(cx.waker().clone());
+        let former = state.consumer.replace(cx.waker().clone());
+        drop(state);
+        drop(former);
         Poll::Pending
     }
 }
 
-fn wake(mut state: MutexGuard<'_, State>) {
-    let consumer = state.consumer.take();
-    drop(state);
+fn wake(consumer: Option<Waker>) {
     if let Some(consumer) = consumer {
         consumer.wake();
     }
@@ -136,7 +151,7 @@ pub(super) struct Completions {
     /// Credits of completions that were handed out.
     spent: usize,
     /// How many credits are returned together.
-    lot_size: usize,
+    return_at: usize,
     task: Option<AbortOnDropHandle<()>>,
 }
 
@@ -153,7 +168,7 @@ impl Completions {
             handover,
             credits,
             spent: 0,
-            lot_size: lot_size(window),
+            return_at: credits_at_once(window),
             task: Some(AbortOnDropHandle::new(task)),
         }
     }
@@ -172,7 +187,7 @@ impl Stream for Completions {
             let next = this.taken.pop_front();
             if next.is_some() {
                 this.spent += 1;
-                if this.spent == this.lot_size {
+                if this.spent == this.return_at {
                     this.return_credits();
                 }
                 return Poll::Ready(next);
@@ -198,7 +213,12 @@ impl Stream for Completions {
     }
 }
 
-/// How many completions leave, and how many credits come back, at once.
+/// How many completions leave at once.
 fn lot_size(window: usize) -> usize {
     if window <= SMALL_WINDOW { 1 } else { window / LOTS_PER_WINDOW }
+}
+
+/// How many credits come back at once.
+fn credits_at_once(window: usize) -> usize {
+    if window <= SMALL_WINDOW { 1 } else { (window / RETURNS_PER_WINDOW).min(RETURNED_AT_ONCE) }
 }

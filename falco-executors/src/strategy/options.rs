@@ -164,9 +164,9 @@ impl Debug for RepeatPolicy {
 /// When a slow invocation gets a second attempt while the first still runs. The first answer that is no failure
 /// wins; the other attempt is let go.
 ///
-/// Only idempotent invocations are copied, and only where the executor's window has room that no other invocation
-/// asks for: in effect towards the end of a stage, where stragglers are what everybody waits for. A copy that loses
-/// may still run to its end, and be charged.
+/// Only idempotent invocations are copied. A copy takes a place in the executor's window, in turn with the invocations
+/// that wait for one; a window of one has room for one copy all the same. A copy that loses may still run to its end,
+/// and be charged.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Speculation {
     factor: f64,

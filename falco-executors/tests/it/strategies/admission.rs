@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use falco_core::{Capabilities, ErrorKind, ExecutionStrategy};
 use falco_executors::{
@@ -89,7 +90,7 @@ async fn what_is_in_flight_goes_on_while_nobody_polls_and_nothing_more_is_admitt
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_invocations_are_no_completions() {
+async fn no_totalare_no_completions() {
     for executor in executors(&ExecutionOptions::default()) {
         let platform = platform(Settings::default());
         let completions = executor.execute(target(&platform).await, invocations(0..0));
@@ -150,5 +151,22 @@ async fn a_completion_tells_what_was_measured() {
         assert_eq!(told.first().unwrap(), "admitted 0007");
         assert_eq!(told[1], "attempt 0007 1 First");
         assert_eq!(told.last().unwrap(), "completed 0007 succeeded");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_consumer_that_takes_its_time_hardly_waits_for_long_invocations() {
+    // The window is as large as it has to be for the consumer always to find one.
+    for (window, total, pause) in [(64, 1_000, ms(1_000)), (1_000, 8_000, ms(60))] {
+        let latency = Latency::fixed(Duration::from_secs(60));
+        let platform = platform(Settings { latency, ..Settings::default() });
+        let executor = ParallelExecutor::with_concurrency(window).unwrap();
+        let inputs = invocations(0..total);
+        let begun = Instant::now();
+        let completions = executor.execute(target(&platform).await, inputs);
+        completions.for_each(|_| sleep(pause)).await;
+        let at_least = Duration::from_secs(60) + pause * total as u32;
+        let took = begun.elapsed();
+        assert!(took < at_least.mul_f64(1.2), "window {window}: {took:?} of {at_least:?}");
     }
 }

@@ -178,3 +178,22 @@ fn a_factor_that_would_copy_everything_is_refused() {
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn copies_take_their_turn_while_other_invocations_wait_for_room() {
+    let [_, others @ ..] = executors(&options());
+    for executor in others {
+        let platform = with_one_straggler();
+        let journal = Arc::new(Journal::default());
+        let monitor = journal.clone();
+        let inputs = stream::iter(0..100)
+            .map(move |id| invocation(id).idempotent(true).with_monitor(monitor.clone()));
+        let completions = executor.execute(target(&platform).await, inputs.boxed());
+        assert_eq!(completions.count().await, 100);
+        let entries = journal.entries();
+        let copied = entries.iter().position(|entry| entry.ends_with("Straggler")).unwrap();
+        let last = entries.iter().position(|entry| entry == "admitted 0099").unwrap();
+        assert!(copied < last, "{executor:?}");
+        assert_eq!(platform.counters().peak_running, 4, "{executor:?}");
+    }
+}
