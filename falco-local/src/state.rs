@@ -52,8 +52,10 @@ pub(crate) struct State {
 impl State {
     /// Opens a state directory, which is made when it is not there, and removes what dead drivers have left in it.
     pub(crate) fn open(directory: &Path) -> Result<Self> {
-        let (drivers, deployments) = (directory.join("drivers"), directory.join("deployments"));
         let failed = |error: io::Error| unusable(directory, &error);
+        // Workers run in a directory of their own, from which a relative path would lead elsewhere.
+        let directory = &std::path::absolute(directory).map_err(failed)?;
+        let (drivers, deployments) = (directory.join("drivers"), directory.join("deployments"));
         for directory in [&drivers, &deployments] {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
         }
@@ -100,9 +102,9 @@ impl State {
         let failed = |error: io::Error| unusable(&place, &error);
         let previous = self.load_record(&record.deployment.name).ok().map(|record| record.version);
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&place).map_err(failed)?;
+        self.update(record)?;
         let env: BTreeMap<_, _> = env.iter().collect();
         write_json(&place, ENV, &env).map_err(failed)?;
-        self.update(record)?;
 
         let target = self.version_directory(record);
         if !target.exists() {
@@ -180,8 +182,12 @@ impl State {
     fn sweep(&self) {
         let Ok(drivers) = fs::read_dir(&self.drivers) else { return };
         for entry in drivers.flatten() {
+            // Opening a pipe would wait for its writer.
+            let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
             let id = entry.file_name().to_string_lossy().into_owned();
-            let Ok(file) = File::open(entry.path()) else { continue };
+            let Some(file) = is_file.then(|| File::open(entry.path()).ok()).flatten() else {
+                continue;
+            };
             if id == self.driver || flock(&file, FlockOperation::NonBlockingLockExclusive).is_err()
             {
                 continue;
@@ -209,7 +215,25 @@ impl Drop for State {
 }
 
 /// A file that is locked already when others see it, or they would take its driver for dead.
+///
+/// Drivers that start at the same time sweep each other's file away when they see it before it is locked and has its
+/// name. Then another one is made.
 fn lock_new(directory: &Path, name: &str) -> io::Result<File> {
+    const ATTEMPTS: u32 = 100;
+    for _ in 1..ATTEMPTS {
+        match try_lock_new(directory, name) {
+            Err(error) if is_swept(&error) => {}
+            done => return done,
+        }
+    }
+    try_lock_new(directory, name)
+}
+
+fn is_swept(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::NotFound)
+}
+
+fn try_lock_new(directory: &Path, name: &str) -> io::Result<File> {
     let file = NamedTempFile::with_prefix_in(".", directory)?;
     flock(&file, FlockOperation::NonBlockingLockExclusive)?;
     Ok(file.persist(directory.join(name))?)

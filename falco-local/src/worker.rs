@@ -166,7 +166,7 @@ impl Worker {
                 None => initialization("the worker's first line could not be understood".into()),
             },
             Ending::TimedOut => initialization(format!(
-                "the code was not loaded within {:?}",
+                "the code was not loaded within {:?}, the platform's start_timeout",
                 self.pool.shared.config.start_timeout
             )),
             Ending::Stopped => match watch.out_of_memory() {
@@ -231,18 +231,19 @@ impl Worker {
             Ending::Exited => answer::crash(status, log),
             Ending::TimedOut => FunctionError::new(
                 FunctionErrorKind::Timeout,
-                format!("it ran longer than {:?}", limits.timeout),
+                format!("it ran longer than {:?}, its timeout", limits.timeout),
             ),
             Ending::TooLong => answer::bad_result(format!(
-                "the result is longer than {} bytes",
+                "the result is longer than {} bytes, the platform's max_result",
                 self.pool.shared.config.max_result
             )),
             Ending::Stopped => watch.out_of_memory().ok_or_else(unwanted)?,
-            Ending::Answered(_) | Ending::Closed => FunctionError::new(
-                FunctionErrorKind::Crashed,
-                "it closed descriptor 3, on which its results go",
-            )
-            .with_trace(log.stderr_tail()),
+            Ending::Answered(_) | Ending::Closed => {
+                let message = "it closed descriptor 3, on which its results go";
+                let mut error = FunctionError::new(FunctionErrorKind::Crashed, message);
+                error.trace = Some(log.stderr_tail()).filter(|trace| !trace.is_empty());
+                error
+            }
             Ending::NotDelivered => {
                 return Err(Error::new(
                     ErrorKind::Unavailable,
@@ -327,7 +328,7 @@ impl<'a> Watch<'a> {
         let granted = self.memory_mib?;
         Some(FunctionError::new(
             FunctionErrorKind::OutOfMemory,
-            format!("it held {held} MiB, and {granted} MiB are granted"),
+            format!("it held {held} MiB, and {granted} MiB are granted by memory_mib"),
         ))
     }
 }

@@ -3,12 +3,15 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
+use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, SystemTime};
 
 use falco_core::{ErrorKind, Ownership, Platform};
 use falco_local::{LocalConfig, LocalPlatform};
 
-use crate::support::{Local, invocation, native};
+use crate::support::{Local, has, invocation, native, node, python};
 
 fn files(directory: &Path) -> Vec<String> {
     let mut found = Vec::new();
@@ -133,6 +136,73 @@ async fn drivers_on_one_directory_do_not_disturb_each_other() {
     drop(other);
     let still = local.invoke(&mine, "{}").await;
     assert_eq!(still.container, worker);
+}
+
+#[tokio::test]
+async fn rubbish_in_the_directory_is_left_alone_and_keeps_nobody_waiting() {
+    let local = Local::new();
+    let drivers = local.path("drivers");
+    assert!(Command::new("mkfifo").arg(drivers.join("pipe")).status().unwrap().success());
+    fs::create_dir(drivers.join("folder")).unwrap();
+    fs::create_dir(local.path("deployments/folder")).unwrap();
+    fs::write(local.path("deployments/file"), "").unwrap();
+    fs::create_dir(local.path("deployments/damaged")).unwrap();
+    fs::write(local.path("deployments/damaged/record.json"), b"\xff{").unwrap();
+
+    let config = LocalConfig::new(local.directory.path());
+    let (opened, open) = mpsc::channel();
+    thread::spawn(move || opened.send(LocalPlatform::new(config)));
+    let platform =
+        open.recv_timeout(Duration::from_secs(30)).expect("it waits for a pipe").unwrap();
+    assert_eq!(platform.list_deployments().await.unwrap(), []);
+    let error = platform.fetch_deployment("damaged").await.unwrap_err();
+    assert!(error.to_string().contains("damaged/record.json is damaged"), "{error}");
+}
+
+#[tokio::test]
+async fn a_deployment_that_failed_half_way_can_be_listed_and_removed() {
+    let local = Local::new();
+    let place = local.path("deployments/native-function");
+    fs::create_dir_all(place.join("env.json/in-the-way")).unwrap();
+    local.platform.deploy(&native("echo '{}' >&3")).await.unwrap_err();
+    let listed = local.platform.list_deployments().await.unwrap();
+    assert_eq!(listed.len(), 1);
+    local.platform.remove(&listed[0]).await.unwrap();
+    assert!(!place.exists());
+}
+
+#[tokio::test]
+async fn a_directory_may_be_relative() {
+    // Relative to a directory that tests share: what is made there is gone with `inside`.
+    let inside = tempfile::tempdir_in(".").unwrap();
+    let relative = Path::new(inside.path().file_name().unwrap()).join("state");
+    for (program, function) in [
+        ("sh", native("echo '{}' >&3")),
+        ("python3", python("def main(args):\n    return {}\n")),
+        ("node", node("function main() { return {}; }")),
+    ] {
+        if has(program) {
+            let platform = LocalPlatform::new(LocalConfig::new(&relative)).unwrap();
+            let deployment = platform.deploy(&function).await.unwrap();
+            let activation = platform.invoke(&deployment, &invocation("{}")).await.unwrap();
+            assert_eq!(activation.outcome.unwrap().as_str(), "{}");
+        }
+    }
+}
+
+#[test]
+fn drivers_that_start_at_the_same_time_do_not_sweep_each_other_away() {
+    let local = Local::new();
+    let start_often = || {
+        for _ in 0..500 {
+            drop(local.other());
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(start_often);
+        }
+    });
 }
 
 #[tokio::test]
