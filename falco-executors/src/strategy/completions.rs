@@ -14,6 +14,7 @@ use falco_core::Completion;
 use futures_core::Stream;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
+use tokio::task::coop::poll_proceed;
 use tokio_util::task::AbortOnDropHandle;
 
 /// Half a window each: while the consumer takes one lot, the task makes another.
@@ -183,9 +184,12 @@ impl Stream for Completions {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Completion>> {
         let this = self.get_mut();
+        // A consumer that finds one every time must not keep the rest of its task from going on.
+        let turn = ready!(poll_proceed(cx));
         loop {
             let next = this.taken.pop_front();
             if next.is_some() {
+                turn.made_progress();
                 this.spent += 1;
                 if this.spent == this.return_at {
                     this.return_credits();

@@ -205,3 +205,23 @@ async fn calls_that_yield_to_the_runtime_are_not_polled_again_before_it_has_had_
     let polls = polls.load(Relaxed);
     assert!(polls < 3 * CALLS, "{polls} polls of {CALLS} calls");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_consumer_that_always_finds_a_completion_lets_the_rest_of_its_task_go_on() {
+    const CALLS: usize = 2_000;
+    let executor = ParallelExecutor::with_concurrency(CALLS).unwrap();
+    let completions = executor.execute(target_of(slow()).await, invocations(0..CALLS));
+    sleep(ms(1_000)).await;
+    // All are there now.
+    let taken = AtomicUsize::new(0);
+    let taking = completions.for_each(async |_| {
+        taken.fetch_add(1, Relaxed);
+    });
+    let seen_by_others = async {
+        tokio::task::yield_now().await;
+        taken.load(Relaxed)
+    };
+    let ((), seen_by_others) = tokio::join!(taking, seen_by_others);
+    assert_eq!(taken.into_inner(), CALLS);
+    assert!(seen_by_others < CALLS / 4, "the others had to wait for {seen_by_others} completions");
+}
