@@ -20,7 +20,7 @@ pub struct Common {
     pub executor: Executor,
 
     /// Invocations in flight at once [default: the platform's limit, at most 64]
-    #[arg(long, value_name = "N", help_heading = "Execution")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = "Execution")]
     pub concurrency: Option<NonZeroUsize>,
 
     /// Leave out retries, congestion control, time-outs and traces.
@@ -32,7 +32,13 @@ pub struct Common {
     pub max_rate: Option<f64>,
 
     /// Times that a call that failed, or an idempotent invocation that was lost, is sent again.
-    #[arg(long, value_name = "N", default_value_t = 4, help_heading = "Execution")]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 4,
+        allow_negative_numbers = true,
+        help_heading = "Execution"
+    )]
     pub retries: u32,
 
     /// Copy an idempotent invocation that is slower than FACTOR times the median; the first answer wins.
@@ -45,7 +51,7 @@ pub struct Common {
     pub attempt_timeout: Option<Duration>,
 
     /// Memory of the function, in MiB.
-    #[arg(long, value_name = "MIB", help_heading = "Function")]
+    #[arg(long, value_name = "MIB", allow_negative_numbers = true, help_heading = "Function")]
     pub memory: Option<NonZeroU32>,
 
     /// How long the function may run, such as 30s.

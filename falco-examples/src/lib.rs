@@ -9,7 +9,7 @@ pub mod text;
 
 pub use arguments::{Common, Executor};
 pub use launch::Launch;
-pub use output::{exit_code, finish};
+pub use output::{exit_code, finish, print, say, say_leftovers};
 
 /// The program in the README of the repository compiles.
 #[cfg(doctest)]

@@ -1,9 +1,10 @@
 //! What an example prints: the result on stdout, everything else on stderr.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "printing is what it is for")]
 
 use std::fmt::Display;
+use std::io::{self, BufWriter, ErrorKind, Write};
 use std::process::ExitCode;
 
+use anyhow::Context;
 use falco_executors::{Leftover, RunReport};
 use serde::Serialize;
 use serde_json::json;
@@ -14,29 +15,55 @@ use crate::arguments::Common;
 ///
 /// # Errors
 ///
-/// When the results are not of the shape that the example expects.
+/// When the results are not of the shape that the example expects, or cannot be written.
 pub fn finish<R: Serialize + Display>(
     common: &Common,
     report: &RunReport,
     leftovers: &[Leftover],
     result: impl FnOnce() -> falco_core::Result<R>,
 ) -> anyhow::Result<bool> {
-    if !common.quiet {
-        eprintln!("{report}");
-    }
-    let result = if report.error.is_none() { Some(result()?) } else { None };
-    match &result {
-        _ if common.json => println!("{}", json!({"result": result, "report": report})),
-        Some(result) => print!("{result}"),
+    match &report.error {
+        // It ends with the error, if there is one.
+        _ if !common.quiet => say(report),
+        Some(error) => say(error),
         None => {}
     }
-    if let Some(error) = &report.error {
-        eprintln!("the run failed: {error}");
-    }
-    for leftover in leftovers {
-        eprintln!("left behind: {leftover}");
+    say_leftovers(leftovers);
+    let result = if report.error.is_none() { Some(result()?) } else { None };
+    match &result {
+        _ if common.json => {
+            print(format_args!("{}\n", json!({"result": result, "report": report})))?
+        }
+        Some(result) => print(result)?,
+        None => {}
     }
     Ok(report.error.is_none() && leftovers.is_empty())
+}
+
+/// Says what could not be removed.
+pub fn say_leftovers(leftovers: &[Leftover]) {
+    for leftover in leftovers {
+        say(format_args!("left behind: {leftover}"));
+    }
+}
+
+/// Writes a line to stderr.
+pub fn say(line: impl Display) {
+    // A closed stderr must not end the run.
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// Writes to stdout.
+///
+/// # Errors
+///
+/// When it cannot be written to. A reader that has gone away has seen enough, and is no error.
+pub fn print(text: impl Display) -> anyhow::Result<()> {
+    let mut stdout = BufWriter::new(io::stdout().lock());
+    match write!(stdout, "{text}").and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("cannot write to stdout"),
+    }
 }
 
 /// The exit code of a program that says whether everything succeeded, or why it could not begin.
@@ -45,7 +72,7 @@ pub fn exit_code(outcome: anyhow::Result<bool>) -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            say(format_args!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }

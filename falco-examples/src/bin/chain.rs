@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use clap::Parser;
 use falco_core::{Deployable, Deployment, Input, InvocationId, Payload, Result, Stage};
-use falco_examples::{Common, Launch, exit_code, finish};
+use falco_examples::{Common, Launch, exit_code, finish, say_leftovers};
 use falco_executors::{Session, StageReport};
 use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
@@ -20,12 +20,12 @@ use serde_json::json;
 #[derive(Debug, Parser)]
 #[command(name = env!("CARGO_BIN_NAME"))]
 struct Arguments {
+    /// How many numbers.
+    #[arg(default_value_t = 5, allow_negative_numbers = true)]
+    numbers: u32,
+
     #[command(flatten)]
     common: Common,
-
-    /// How many numbers.
-    #[arg(default_value_t = 5)]
-    numbers: u32,
 }
 
 #[tokio::main]
@@ -41,7 +41,7 @@ async fn add_powers(Arguments { common, numbers }: Arguments) -> anyhow::Result<
     let outcome = chain.run(&functions, numbers).await;
     // Whatever came of it, nothing stays behind.
     let leftovers = if common.keep { Vec::new() } else { chain.session.remove_all().await };
-    let sums = outcome?;
+    let sums = outcome.inspect_err(|_| say_leftovers(&leftovers))?;
     let report = chain.session.report(chain.reports);
     finish(&common, &report, &leftovers, || {
         sums.values().map(Payload::parse_owned).collect::<Result<_>>().map(Sums)

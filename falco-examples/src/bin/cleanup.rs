@@ -1,14 +1,14 @@
 //! Lists and removes what runs of Falco have left on a platform.
 #![forbid(unsafe_code)]
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "it is a command line tool")]
 
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
+use anyhow::anyhow;
 use clap::Parser;
 use falco_core::{Deployment, Platform};
-use falco_examples::exit_code;
 use falco_examples::platforms::PlatformArguments;
+use falco_examples::{exit_code, print, say};
 
 /// Lists and removes the functions that carry Falco's marks.
 ///
@@ -16,9 +16,6 @@ use falco_examples::platforms::PlatformArguments;
 #[derive(Debug, Parser)]
 #[command(name = env!("CARGO_BIN_NAME"))]
 struct Arguments {
-    #[command(flatten)]
-    platform: PlatformArguments,
-
     /// Take what this run made.
     #[arg(long, value_name = "ID", conflicts_with = "older_than")]
     run: Option<String>,
@@ -30,6 +27,9 @@ struct Arguments {
     /// Only list what would be removed.
     #[arg(long)]
     dry_run: bool,
+
+    #[command(flatten)]
+    platform: PlatformArguments,
 }
 
 #[tokio::main]
@@ -37,29 +37,37 @@ async fn main() -> ExitCode {
     exit_code(clean_up(Arguments::parse()).await)
 }
 
-/// Whether everything that was to go is gone.
+/// Whether everything that was to go is gone, and told.
 async fn clean_up(arguments: Arguments) -> anyhow::Result<bool> {
     let platform = arguments.platform.connect().await?;
     let now = SystemTime::now();
-    let mut all_gone = true;
-    for deployment in platform.list_deployments().await? {
-        if !arguments.takes(&deployment, now) {
-            continue;
-        }
+    let all = platform.list_deployments().await?;
+    let (taken, others): (Vec<_>, Vec<_>) =
+        all.into_iter().partition(|deployment| arguments.takes(deployment, now));
+    if taken.is_empty() && !others.is_empty() {
+        let count = others.len();
+        say(format_args!(
+            "nothing to remove; {count} deployed, which --run or --older-than may take"
+        ));
+    }
+    let mut all_well = true;
+    for deployment in taken {
         let line = describe(&deployment);
-        if arguments.dry_run {
-            println!("would remove {line}");
-            continue;
-        }
-        match platform.remove(&deployment).await {
-            Ok(()) => println!("removed {line}"),
-            Err(error) => {
-                eprintln!("could not remove {line}: {error}");
-                all_gone = false;
+        let told = if arguments.dry_run {
+            print(format_args!("would remove {line}\n"))
+        } else {
+            match platform.remove(&deployment).await {
+                Ok(()) => print(format_args!("removed {line}\n")),
+                Err(error) => Err(anyhow!("could not remove {line}: {error}")),
             }
+        };
+        // The others are removed all the same.
+        if let Err(error) = told {
+            say(format_args!("{error:#}"));
+            all_well = false;
         }
     }
-    Ok(all_gone)
+    Ok(all_well)
 }
 
 impl Arguments {

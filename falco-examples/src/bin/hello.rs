@@ -13,12 +13,12 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Parser)]
 #[command(name = env!("CARGO_BIN_NAME"))]
 struct Arguments {
-    #[command(flatten)]
-    common: Common,
-
     /// Whom to greet.
     #[arg(default_value = "world")]
     names: Vec<String>,
+
+    #[command(flatten)]
+    common: Common,
 }
 
 #[derive(Debug)]

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::fmt;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 
@@ -15,27 +16,27 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Parser)]
 #[command(name = env!("CARGO_BIN_NAME"))]
 struct Arguments {
-    #[command(flatten)]
-    common: Common,
-
     /// How many invocations.
-    #[arg(long, default_value_t = 100)]
-    invocations: usize,
+    #[arg(long, value_name = "N", default_value = "100", allow_negative_numbers = true)]
+    invocations: NonZeroUsize,
 
     /// Darts of each invocation.
-    #[arg(long, default_value_t = 100_000)]
-    samples: u32,
+    #[arg(long, value_name = "N", default_value = "100000", allow_negative_numbers = true)]
+    samples: NonZeroU32,
 
     /// Where the random numbers begin; the same seed gives the same estimate.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, allow_negative_numbers = true)]
     seed: u32,
+
+    #[command(flatten)]
+    common: Common,
 }
 
 #[derive(Debug)]
 struct MonteCarlo {
     function: Deployable,
-    invocations: usize,
-    samples: u32,
+    invocations: NonZeroUsize,
+    samples: NonZeroU32,
     seed: u32,
     darts: Mutex<Darts>,
 }
@@ -58,7 +59,7 @@ impl Driver for MonteCarlo {
             // An odd factor gives each invocation a seed of its own.
             let seed = seed.wrapping_add((index as u32).wrapping_mul(0x9e37_79b9));
             let payload = || Payload::json(&serde_json::json!({"seed": seed, "samples": samples}));
-            (index < invocations).then(payload)
+            (index < invocations.get()).then(payload)
         });
         ExecutionPlan::new(vec![throw.idempotent(true)])
     }

@@ -22,19 +22,19 @@ use serde_json::json;
 #[derive(Debug, Parser)]
 #[command(name = env!("CARGO_BIN_NAME"))]
 struct Arguments {
-    #[command(flatten)]
-    common: Common,
-
     /// Files, and folders whose files are read [default: the texts that travel with the example]
     paths: Vec<PathBuf>,
 
     /// Partitions of the words, each summed up by an invocation.
-    #[arg(long, value_name = "N", default_value = "16")]
+    #[arg(long, value_name = "N", default_value = "16", allow_negative_numbers = true)]
     reducers: NonZeroU32,
 
     /// How many of the most frequent words to print; 0 for all.
-    #[arg(long, value_name = "N", default_value_t = 10)]
+    #[arg(long, value_name = "N", default_value_t = 10, allow_negative_numbers = true)]
     top: usize,
+
+    #[command(flatten)]
+    common: Common,
 }
 
 #[derive(Debug)]

@@ -29,7 +29,8 @@ pub fn find_texts(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
             found.push(path.clone());
         }
     }
-    for file in &found {
+    // Opening a pipe only to close it again would end its writer.
+    for file in found.iter().filter(|file| file.is_file()) {
         File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
     }
     ensure!(!found.is_empty(), "there is no file to read in {paths:?}");

@@ -23,7 +23,27 @@ fn options_that_cannot_be_are_named() {
     refused(&machine, "hello", &["--platform", "moon"], "moon");
     refused(&machine, "hello", &["--no-such-option"], "--no-such-option");
     refused(&machine, "wordcount", &["--reducers", "0"], "--reducers");
+    refused(&machine, "montecarlo", &["--invocations", "0"], "--invocations");
+    refused(&machine, "montecarlo", &["--samples", "0"], "--samples");
     refused(&machine, "cleanup", &["--older-than", "soon"], "--older-than");
+}
+
+#[test]
+fn a_negative_number_is_named_by_its_option() {
+    let machine = Machine::new();
+    for (program, option) in [
+        ("hello", "--concurrency"),
+        ("hello", "--memory"),
+        ("hello", "--retries"),
+        ("montecarlo", "--invocations"),
+        ("montecarlo", "--samples"),
+        ("montecarlo", "--seed"),
+        ("wordcount", "--reducers"),
+        ("wordcount", "--top"),
+    ] {
+        refused(&machine, program, &[option, "-1"], &format!("invalid value '-1' for '{option}"));
+    }
+    refused(&machine, "chain", &["-1"], "invalid value '-1' for '[NUMBERS]'");
 }
 
 #[test]
@@ -44,4 +64,9 @@ fn a_function_that_needs_more_time_than_it_has_fails_the_run() {
     let arguments = ["--timeout", "50ms", "--samples", "2000000000", "--invocations", "1"];
     let error = machine.run("montecarlo", &arguments).error();
     assert!(error.contains("timed out"), "{error}");
+    for quiet in [&["--quiet"][..], &[]] {
+        let error = machine.run("montecarlo", &[&arguments, quiet].concat()).error();
+        let told = error.lines().filter(|line| line.starts_with("error: stage \"throw\"")).count();
+        assert_eq!(told, 1, "once is enough: {error}");
+    }
 }

@@ -9,6 +9,7 @@ mod flaky;
 mod hello;
 mod layers;
 mod montecarlo;
+mod printing;
 mod program;
 mod remote;
 mod wordcount;
