@@ -1,27 +1,54 @@
 //! Panics of a platform, as errors.
 
 use std::any::Any;
-use std::panic::AssertUnwindSafe;
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::task::Poll;
 
 use falco_core::{AsyncPlatform, Error, ErrorKind, Result};
-use futures_util::FutureExt as _;
 
 /// Waits for a call to `platform`, and makes an error of a panic in it.
 ///
-/// The future is dropped with the panic, and platforms promise nothing about their own state after one, so
-/// the assertion of unwind safety is theirs to keep.
+/// Dropped, it drops the call. A panic in that is logged: it must not keep other calls from their answers, nor end the
+/// process when it comes on top of another.
+///
+/// What panicked is not polled again, and platforms promise nothing about their own state after a panic, so the
+/// assertions of unwind safety are theirs to keep.
+#[expect(clippy::manual_async_fn, reason = "an async fn holds its arguments twice while in flight")]
 pub(super) fn caught<T>(
     platform: &dyn AsyncPlatform,
     operation: &'static str,
     call: impl Future<Output = Result<T>> + Send,
 ) -> impl Future<Output = Result<T>> + Send {
-    AssertUnwindSafe(call).catch_unwind().map(move |answer| match answer {
-        Ok(answer) => answer,
-        Err(panic) => Err(Error::new(ErrorKind::Panicked, message(&*panic))
-            .with_platform(platform.name())
-            .with_operation(operation)
-            .with_hint("this is a defect of the platform's crate, or of a layer around it")),
-    })
+    async move {
+        let mut call = Call(pin!(Some(call)));
+        let answer = poll_fn(|cx| {
+            let Some(call) = call.0.as_mut().as_pin_mut() else { return Poll::Pending };
+            match catch_unwind(AssertUnwindSafe(|| call.poll(cx))) {
+                Ok(answer) => answer.map(Ok),
+                Err(panic) => Poll::Ready(Err(panic)),
+            }
+        });
+        answer.await.unwrap_or_else(|panic| {
+            Err(Error::new(ErrorKind::Panicked, message(&*panic))
+                .with_platform(platform.name())
+                .with_operation(operation)
+                .with_hint("this is a defect of the platform's crate, or of a layer around it"))
+        })
+    }
+}
+
+/// A call in flight.
+struct Call<'a, F>(Pin<&'a mut Option<F>>);
+
+impl<F> Drop for Call<'_, F> {
+    fn drop(&mut self) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.0.set(None))) {
+            let panic = message(&*panic);
+            tracing::error!(panic, "a call to the platform panicked when it was dropped");
+        }
+    }
 }
 
 fn message(panic: &(dyn Any + Send)) -> String {

@@ -170,3 +170,16 @@ async fn a_consumer_that_takes_its_time_hardly_waits_for_long_invocations() {
         assert!(took < at_least.mul_f64(1.2), "window {window}: {took:?} of {at_least:?}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_consumer_that_waits_leaves_the_whole_window_to_the_platform() {
+    let latency = Latency::by(|i| if i.id().as_str() < "0003" { ms(10) } else { ms(60_000) });
+    let platform = platform(Settings { latency, ..Settings::default() });
+    // So large that credits come back several at a time.
+    let executor = ParallelExecutor::with_concurrency(40).unwrap();
+    let completions = executor.execute(target(&platform).await, invocations(0..100));
+    let taking = tokio::spawn(completions.count());
+    sleep(ms(1_000)).await;
+    assert_eq!((platform.counters().started, platform.counters().running), (43, 40));
+    taking.abort();
+}

@@ -1,6 +1,5 @@
 //! What other code does to an execution from inside it, or beside it.
 
-use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
@@ -10,12 +9,13 @@ use falco_core::{
     Event, ExecutionStrategy, Invocation, Monitor, Platform, Result, Scaling, Target, Verdict,
     async_trait, invoke_only,
 };
-use falco_executors::{ExecutionOptions, ParallelExecutor};
+use falco_executors::{CancellationToken, ExecutionOptions, ParallelExecutor};
 use falco_testkit::{InMemory, Latency, Settings};
-use futures_util::{StreamExt, stream};
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, StreamExt, stream};
 use tokio::time::sleep;
 
-use super::fixture::{executors, invocation, invocations, ms, target_of, tick};
+use super::fixture::{count, executors, invocation, invocations, ms, target_of, tick};
 use super::spy::Spy;
 
 /// Where the code that an execution calls finds the completions of that execution.
@@ -145,14 +145,28 @@ async fn a_consumer_that_drops_the_completions_while_it_is_woken_leaves_nothing_
     }
 }
 
-/// Counts how often its calls are polled, each of which waits a little.
-#[derive(Debug, Default)]
-struct Polled(Arc<AtomicUsize>);
+/// A platform whose calls do what the test says, and then succeed.
+struct Strange(Box<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>);
+
+impl Strange {
+    async fn target<F>(call: impl Fn() -> F + Send + Sync + 'static) -> Target
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        target_of(Arc::new(Self(Box::new(move || call().boxed())))).await
+    }
+}
+
+impl std::fmt::Debug for Strange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Strange")
+    }
+}
 
 #[async_trait]
-impl Platform for Polled {
+impl Platform for Strange {
     fn name(&self) -> &str {
-        "polled"
+        "strange"
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -160,7 +174,7 @@ impl Platform for Polled {
     }
 
     async fn deploy(&self, function: &Deployable) -> Result<Deployment> {
-        Ok(Deployment::new("polled", &function.name, &function.name, function.runtime.clone()))
+        Ok(Deployment::new("strange", &function.name, &function.name, function.runtime.clone()))
     }
 
     async fn fetch_deployment(&self, name: &str) -> Result<Deployment> {
@@ -180,26 +194,28 @@ impl Platform for Polled {
     }
 
     async fn invoke(&self, _: &Deployment, invocation: &Invocation) -> Result<Activation> {
-        let mut waiting = pin!(sleep(ms(10)));
-        std::future::poll_fn(|cx| {
-            self.0.fetch_add(1, Relaxed);
-            waiting.as_mut().poll(cx)
-        })
-        .await;
+        (self.0)().await;
         Ok(Activation::succeeded(invocation.id().as_str(), invocation.payload().clone()))
     }
 }
 
-invoke_only!(Polled);
+invoke_only!(Strange);
 
 #[tokio::test(start_paused = true)]
 async fn calls_that_yield_to_the_runtime_are_not_polled_again_before_it_has_had_its_turn() {
     const CALLS: usize = 5_000;
     let polls = Arc::new(AtomicUsize::new(0));
-    let platform = Arc::new(Polled(polls.clone()));
-    let deployment = super::fixture::deployed(&platform).await;
+    let counted = polls.clone();
+    let target = Strange::target(move || {
+        let (polls, mut waiting) = (counted.clone(), Box::pin(sleep(ms(10))));
+        std::future::poll_fn(move |cx| {
+            polls.fetch_add(1, Relaxed);
+            waiting.as_mut().poll(cx)
+        })
+    })
+    .await;
     let executor = ParallelExecutor::with_concurrency(CALLS).unwrap();
-    let completions = executor.execute(Target::new(platform, deployment), invocations(0..CALLS));
+    let completions = executor.execute(target, invocations(0..CALLS));
     assert_eq!(completions.count().await, CALLS);
     // Each begins and ends; the runtime lets a task do some hundred things at a time, and all wake at once.
     let polls = polls.load(Relaxed);
@@ -224,4 +240,31 @@ async fn a_consumer_that_always_finds_a_completion_lets_the_rest_of_its_task_go_
     let ((), seen_by_others) = tokio::join!(taking, seen_by_others);
     assert_eq!(taken.into_inner(), CALLS);
     assert!(seen_by_others < CALLS / 4, "the others had to wait for {seen_by_others} completions");
+}
+
+/// Panics when it is dropped in the midst of a call.
+struct Clumsy;
+
+impl Drop for Clumsy {
+    fn drop(&mut self) {
+        panic!("a call is dropped clumsily");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_panic_when_they_are_dropped_cost_no_completion() {
+    let token = CancellationToken::new();
+    let options = ExecutionOptions::default().with_cancellation(token.clone());
+    let executor = ParallelExecutor::with_concurrency(4).unwrap().with_options(options);
+    let target = Strange::target(|| async {
+        let clumsy = Clumsy;
+        sleep(ms(100)).await;
+        std::mem::forget(clumsy);
+    })
+    .await;
+    let completions = executor.execute(target, invocations(0..4));
+    sleep(ms(10)).await;
+    token.cancel();
+    let completions: Vec<_> = completions.collect().await;
+    assert_eq!(count(&completions, "cancelled"), 4);
 }
