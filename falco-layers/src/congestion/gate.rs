@@ -15,7 +15,12 @@ use super::pause::Pause;
 /// The first in line asks the controller again at least this often: an allowance may grow by time alone.
 const REVIEW: Duration = Duration::from_secs(1);
 
+/// One call an hour: less is a standstill, and no controller may cause one.
+const MIN_RATE: f64 = 1.0 / 3600.0;
+
 /// What no controller may exceed.
+///
+/// A rate that is no positive number counts as one call an hour, and a concurrency of zero as one.
 ///
 /// # Examples
 ///
@@ -35,7 +40,10 @@ pub struct Caps {
 
 impl Caps {
     fn apply(self, mut allowance: Allowance) -> Allowance {
+        // Of two numbers, `max` takes the one that is a number. A cap may be lower than what a controller may say.
+        allowance.per_second = allowance.per_second.map(|rate| rate.max(MIN_RATE));
         if let Some(cap) = self.per_second {
+            let cap = if cap > 0.0 { cap } else { MIN_RATE };
             // Evenly spaced also where the controller would be slower in the mean and allow bursts: a burst of its
             // size could be over the cap.
             allowance.per_second = Some(allowance.per_second.map_or(cap, |rate| rate.min(cap)));
@@ -141,7 +149,15 @@ impl Gate {
 
     /// Calls in flight.
     pub fn in_flight(&self) -> u32 {
-        self.0.state().in_flight
+        let now = self.0.now();
+        let mut state = self.0.state();
+        state.expire(now);
+        state.in_flight
+    }
+
+    /// What its controller cannot exceed.
+    pub(crate) fn caps(&self) -> Caps {
+        self.0.caps
     }
 
     /// What the controller allows now, within the caps.
@@ -174,20 +190,18 @@ impl Gate {
         }
         match allowance.per_second {
             Some(rate) => {
-                let rate = if rate.is_finite() { rate.max(MIN_RATE) } else { f64::MAX };
-                state.bucket.take(now, rate, allowance.burst).map_err(|when| when.min(review))?;
+                let taken = state.bucket.take(now, rate.min(f64::MAX), allowance.burst);
+                taken.map_err(|when| when.min(review))?;
             }
             None => state.bucket.skip(now),
         }
-        state.in_flight += 1;
-        let in_flight = state.in_flight;
+        let in_flight = state.in_flight + 1;
+        // It may panic: nobody would give back what was counted before.
         state.controller.on_sent(now, in_flight);
+        state.in_flight = in_flight;
         Ok(Permit { gate: self.clone(), sent_at: now, expiry: None, open: true })
     }
 }
-
-/// One call an hour: less is a standstill, and no controller may cause one.
-const MIN_RATE: f64 = 1.0 / 3600.0;
 
 impl fmt::Debug for Gate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -272,9 +286,9 @@ impl Permit {
         let latency = now.saturating_sub(self.sent_at);
         let signal = Signal::new(kind, self.sent_at, latency, in_flight.max(1))
             .with_retry_after(retry_after);
-        state.controller.on_signal(now, &signal);
-        drop(state);
+        // Before the controller hears of it, which may panic; who is woken waits for the lock.
         inner.changed.notify_one();
+        state.controller.on_signal(now, &signal);
     }
 }
 

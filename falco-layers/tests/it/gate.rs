@@ -1,5 +1,6 @@
 //! The line in front of the controller.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -178,4 +179,85 @@ async fn a_controller_that_allows_nothing_does_not_stop_the_world() {
     for _ in 0..3 {
         drop(gate.admit().await);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cap_of_less_than_one_call_an_hour_holds_too() {
+    let caps = Caps { per_second: Some(1.0 / (4.0 * 3600.0)), concurrency: None };
+    let gate = Gate::capped(Fixed::unlimited(), caps);
+    let began = Instant::now();
+    for _ in 0..3 {
+        drop(gate.admit().await);
+    }
+    assert!(began.elapsed() >= secs(8 * 3600 - 1), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rate_that_is_no_number_is_the_slowest_and_not_the_fastest() {
+    let nan = Caps { per_second: Some(f64::NAN), concurrency: None };
+    for gate in [
+        Gate::new(Fixed::rate(f64::NAN)),
+        Gate::capped(Fixed::unlimited(), nan),
+        Gate::capped(Fixed::rate(1000.0), nan),
+    ] {
+        let began = Instant::now();
+        drop(gate.admit().await);
+        drop(gate.admit().await);
+        assert!((secs(3599)..=secs(3600)).contains(&began.elapsed()), "{gate:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_permit_that_has_expired_is_not_counted_although_nobody_came_since() {
+    let gate = one_at_a_time();
+    let mut lost = gate.admit().await;
+    lost.expire_after(secs(90));
+    tokio::time::sleep(secs(91)).await;
+    assert_eq!(gate.in_flight(), 0);
+}
+
+/// Panics whenever it hears of a call that is sent, or of an outcome, as long as it is told to.
+#[derive(Debug)]
+struct Panicking {
+    on_sent: Arc<AtomicBool>,
+    on_signal: Arc<AtomicBool>,
+}
+
+impl CongestionController for Panicking {
+    fn on_sent(&mut self, _: Duration, _: u32) {
+        assert!(!self.on_sent.load(Ordering::Relaxed), "on purpose");
+    }
+
+    fn on_signal(&mut self, _: Duration, _: &Signal) {
+        assert!(!self.on_signal.load(Ordering::Relaxed), "on purpose");
+    }
+
+    fn allowance(&mut self, _: Duration) -> Allowance {
+        Allowance::UNLIMITED.with_concurrency(1)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_controller_that_panics_takes_no_slot_with_it_and_wakes_who_waits() {
+    let (on_sent, on_signal) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(false)));
+    let gate =
+        Gate::new(Panicking { on_sent: Arc::clone(&on_sent), on_signal: Arc::clone(&on_signal) });
+    let admit = || {
+        let gate = gate.clone();
+        tokio::spawn(async move { gate.admit().await })
+    };
+    assert!(admit().await.unwrap_err().is_panic());
+    assert_eq!(gate.in_flight(), 0);
+
+    on_sent.store(false, Ordering::Relaxed);
+    on_signal.store(true, Ordering::Relaxed);
+    let permit = admit().await.unwrap();
+    let next = admit();
+    tokio::task::yield_now().await;
+    let began = Instant::now();
+    let finished = tokio::spawn(async move { permit.finish(SignalKind::Ok, None) });
+    assert!(finished.await.unwrap_err().is_panic());
+    on_signal.store(false, Ordering::Relaxed);
+    drop(next.await.unwrap());
+    assert_eq!((began.elapsed(), gate.in_flight()), (Duration::ZERO, 0));
 }
