@@ -46,6 +46,13 @@ impl Default for TimeoutPolicy {
 /// The time-out of a function when neither deployment nor platform tell one: the longest that any platform has.
 const UNKNOWN_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 
+/// How long the function may run at most, as far as anybody tells.
+pub(crate) fn longest_run(deployment: &Deployment, platform: &impl Platform) -> Duration {
+    deployment.scaling.timeout.unwrap_or_else(|| {
+        platform.capabilities().timeout.map_or(UNKNOWN_TIMEOUT, |bounds| bounds.max)
+    })
+}
+
 /// Ends each call after a time that is counted from sending it.
 ///
 /// The error is `Timeout`. For `invoke` and `submit` it says that the function [may have run](Error::may_have_run),
@@ -66,10 +73,7 @@ impl<P: AsyncPlatform> Timeout<P> {
 
     fn invoke_limit(&self, deployment: &Deployment) -> Duration {
         self.policy.invoke.unwrap_or_else(|| {
-            let own = deployment.scaling.timeout.unwrap_or_else(|| {
-                self.inner.capabilities().timeout.map_or(UNKNOWN_TIMEOUT, |bounds| bounds.max)
-            });
-            own.saturating_add(self.policy.margin)
+            longest_run(deployment, &self.inner).saturating_add(self.policy.margin)
         })
     }
 

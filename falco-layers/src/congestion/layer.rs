@@ -15,9 +15,8 @@ use tokio::time::Instant;
 use super::aimd::Aimd;
 use super::gate::{Gate, Permit};
 use super::pace::Pace;
+use crate::timeout::longest_run;
 
-/// The time-out of a function of which the platform tells none.
-const UNKNOWN_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 /// How long after a function's own time-out its answer may still come.
 const GRACE: Duration = Duration::from_secs(60);
 
@@ -39,7 +38,8 @@ const GRACE: Duration = Duration::from_secs(60);
 /// - `submit`: when it fails or is dropped; else when a `collect` reports the activation as finished or gone (not
 ///   only when it is released: the caller may keep a result for long, and the platform's slot is free), when
 ///   it is released, and at the latest when the function's own time-out and a [grace](Self::with_grace) are over:
-///   a lost call must not hold a small window for longer.
+///   a lost call must not hold a small window for longer. Where the deployment tells no time-out it is the longest
+///   that the platform has, since a call that still runs must not be counted as over.
 ///
 /// Clones share everything.
 #[derive(Clone, Debug)]
@@ -184,8 +184,8 @@ impl<P: AsyncPlatform> AsyncPlatform for CongestionControl<P> {
         let outcome = self.inner.submit(deployment, invocation).await;
         match &outcome {
             Ok(pending) => {
-                let timeout = deployment.scaling.timeout.unwrap_or(UNKNOWN_TIMEOUT);
-                permit.expire_after(timeout + self.grace);
+                let run = longest_run(deployment, &self.inner);
+                permit.expire_after(run.saturating_add(self.grace));
                 self.pending().insert(pending.id.clone(), permit);
             }
             Err(_) => close(permit, &outcome),

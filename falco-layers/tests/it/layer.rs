@@ -247,3 +247,26 @@ async fn a_wait_that_the_platform_demands_is_told_from_one_in_line() {
     assert!(served.is_ok());
     assert_eq!(recorder.lines(), ["waiting: Platform 7s"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_time_out_without_end_does_not_break_a_submission() {
+    let mut c = Controlled::new(slow(secs(1)), 1).await;
+    c.deployment.scaling.timeout = Some(Duration::MAX);
+    let pending = [c.submit("a").await];
+    tokio::time::sleep(secs(1)).await;
+    assert_eq!(c.layer.collect(&c.deployment, &pending).await.unwrap().finished.len(), 1);
+    assert_eq!(c.in_flight(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_call_keeps_its_slot_where_only_the_platform_tells_how_long_it_may_run() {
+    let c = Controlled::new(slow(secs(3600)), 1).await;
+    assert_eq!(c.deployment.scaling.timeout, None);
+    let pending = [c.submit("long").await];
+    let next = invocation("next");
+    let next = c.layer.submit(&c.deployment, &next);
+    assert!(tokio::time::timeout(secs(3599), next).await.is_err());
+    assert_eq!(c.platform.counters().peak_running, 1);
+    c.layer.release(&c.deployment, &[pending[0].id.clone()], Release::Abandoned);
+    c.submit("next").await;
+}
