@@ -5,6 +5,7 @@ use std::time::Duration;
 use falco_core::{Allowance, Capabilities, CongestionController, Signal, SignalKind};
 
 use super::pace::Pace;
+use super::quota::Quota;
 
 /// The classic: doubles its rate every interval until it is throttled for the first time, then halves it when it is
 /// throttled and adds a little when it is not.
@@ -46,7 +47,7 @@ impl Aimd {
 
     /// Starts from what the platform tells. Where that is a rate, there is no slow start.
     pub fn from_capabilities(capabilities: &Capabilities) -> Self {
-        let slow_start = capabilities.rate.is_none();
+        let slow_start = Quota::told(capabilities).is_none();
         Self { slow_start, ..Self::new(Pace::from_capabilities(capabilities)) }
     }
 
@@ -80,8 +81,9 @@ impl CongestionController for Aimd {
         }
         self.throttled = true;
         self.slow_start = false;
-        let is_new =
-            self.cut_at.is_none_or(|cut| signal.sent_at > cut && now >= cut + self.pace.interval());
+        let is_new = self.cut_at.is_none_or(|cut| {
+            signal.sent_at > cut && now.saturating_sub(cut) >= self.pace.interval()
+        });
         if is_new {
             self.cut_at = Some(now);
             self.pace.set_rate(self.pace.rate() / 2.0);

@@ -23,12 +23,13 @@ impl Interval {
         if now < self.end {
             return false;
         }
-        self.end = if now < self.end + self.length { self.end } else { now } + self.length;
+        let next = self.end.saturating_add(self.length);
+        self.end = if now < next { next } else { now.saturating_add(self.length) };
         true
     }
 
     /// Begins a new one now.
     pub(super) fn restart(&mut self, now: Duration) {
-        self.end = now + self.length;
+        self.end = now.saturating_add(self.length);
     }
 }

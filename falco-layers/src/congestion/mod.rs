@@ -10,6 +10,7 @@ mod layer;
 mod pace;
 mod pause;
 mod pid;
+mod quota;
 
 pub use adaptive::Adaptive;
 pub use aimd::Aimd;
@@ -17,4 +18,5 @@ pub use fixed::Fixed;
 pub use gate::{Caps, Gate, Permit};
 pub use layer::CongestionControl;
 pub use pace::Pace;
+pub(crate) use pause::LONGEST_WAIT;
 pub use pid::{Gains, Pid};

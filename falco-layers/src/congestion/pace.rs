@@ -5,6 +5,7 @@ use std::time::Duration;
 use falco_core::{Allowance, Capabilities};
 
 use super::interval::Interval;
+use super::quota::Quota;
 
 /// The rate of a platform that tells none.
 const UNKNOWN_RATE: f64 = 10.0;
@@ -39,14 +40,14 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// Starts with `per_second`, between a hundredth and a hundred times as much; intervals of one second.
+    /// Starts with `per_second`, between a hundredth and a hundred times as much; intervals of one second. What is no
+    /// positive number counts as the smallest one.
     pub fn new(per_second: f64) -> Self {
-        let rate =
-            if per_second.is_finite() { per_second.max(f64::MIN_POSITIVE) } else { f64::MAX };
+        let rate = if per_second > 0.0 { per_second.min(f64::MAX) } else { f64::MIN_POSITIVE };
         Self {
             rate,
-            min: rate / 100.0,
-            max: rate * 100.0,
+            min: (rate / 100.0).max(f64::MIN_POSITIVE),
+            max: (rate * 100.0).min(f64::MAX),
             concurrency: None,
             interval: Interval::new(Duration::from_secs(1)),
             sent: 0,
@@ -55,9 +56,10 @@ impl Pace {
 
     /// Starts from what the platform tells, has its quota's window for an interval, and stays within its concurrency.
     pub fn from_capabilities(capabilities: &Capabilities) -> Self {
-        let mut pace = Self::new(capabilities.rate.map_or(UNKNOWN_RATE, |rate| rate.per_second()));
+        let quota = Quota::told(capabilities);
+        let mut pace = Self::new(quota.map_or(UNKNOWN_RATE, |quota| quota.per_second));
         pace.concurrency = capabilities.concurrency;
-        let window = capabilities.rate.map_or(Duration::ZERO, |rate| rate.window);
+        let window = quota.map_or(Duration::ZERO, |quota| quota.window);
         pace.with_interval(window.max(Duration::from_secs(1)))
     }
 
@@ -107,7 +109,8 @@ impl Pace {
             return None;
         }
         let full = self.rate * self.interval.length().as_secs_f64();
-        Some(f64::from(std::mem::take(&mut self.sent)) + 1.0 >= USED * full)
+        let sent = std::mem::take(&mut self.sent);
+        Some(sent > 0 && f64::from(sent) + 1.0 >= USED * full)
     }
 
     pub(super) fn allowance(&self) -> Allowance {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// A platform that asks for a longer pause is asked again after this one.
-const LONGEST: Duration = Duration::from_secs(15 * 60);
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(15 * 60);
 
 /// How long nothing may be sent because the platform has said so, and how long that was in all.
 #[derive(Debug, Default)]
@@ -16,7 +16,7 @@ pub(super) struct Pause {
 impl Pause {
     /// The platform asks for a pause of `wait` from `now` on. Overlapping ones count once.
     pub(super) fn demand(&mut self, now: Duration, wait: Duration) {
-        let until = now.saturating_add(wait.min(LONGEST));
+        let until = now.saturating_add(wait.min(LONGEST_WAIT));
         self.total += until.saturating_sub(self.until.max(now));
         self.until = self.until.max(until);
     }

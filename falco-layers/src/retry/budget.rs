@@ -8,7 +8,7 @@ use tokio::time::Instant;
 /// How many retries there may be in relation to first attempts.
 ///
 /// When everything fails, retries multiply the load at the worst time; with a share of 0.2 a platform in
-/// trouble sees at most a fifth more than without retries.
+/// trouble sees at most a fifth more than without retries. What is negative or no number counts as nothing.
 ///
 /// # Examples
 ///
@@ -53,7 +53,10 @@ struct State {
 }
 
 impl Account {
-    pub(super) fn new(budget: RetryBudget) -> Self {
+    pub(super) fn new(mut budget: RetryBudget) -> Self {
+        // Of two numbers, `max` takes the one that is a number. A deposit must not be a debt.
+        budget.share = budget.share.max(0.0);
+        budget.per_second = budget.per_second.max(0.0);
         let retries = f64::from(budget.reserve);
         Self { budget, state: Mutex::new(State { retries, credited_at: None }) }
     }

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use self::budget::Account;
 pub use self::budget::RetryBudget;
 pub use self::policy::RetryPolicy;
+use crate::congestion::LONGEST_WAIT;
 
 /// Sends calls again that failed, where there is hope and where it is safe.
 ///
@@ -29,7 +30,8 @@ pub use self::policy::RetryPolicy;
 /// - **Safe**: the function did not run for sure (`!`[`Error::may_have_run`]), or the invocation
 ///   [is idempotent](Invocation::is_idempotent). All other operations are idempotent by their contracts; a repeated
 ///   [`remove`](Platform::remove) that finds nothing has succeeded if the one before may have.
-/// - **Pauses** grow exponentially with a random part, and are no shorter than the platform suggests.
+/// - **Pauses** grow exponentially with a random part, and are no shorter than the platform suggests; if that is more
+///   than a quarter of an hour, it is asked again after that.
 /// - **Limits**: attempts, time, and a [budget](RetryBudget) in relation to the traffic, once for failed calls and
 ///   once for throttled ones. When it is spent, a failed call gives up, and a throttled one waits out another pause:
 ///   it did not run, and giving up would lose it only because others failed.
@@ -175,7 +177,10 @@ impl Attempts<'_> {
     fn first_wait(&mut self, error: &Error) -> (WaitReason, Duration) {
         let delay = self.next_delay();
         match error.retry_after() {
-            Some(demanded) if demanded > delay => (WaitReason::Platform, demanded),
+            // One that has no end would be no wait but a loss.
+            Some(demanded) if demanded > delay => {
+                (WaitReason::Platform, demanded.min(LONGEST_WAIT).max(delay))
+            }
             _ => (WaitReason::BackOff, delay),
         }
     }
@@ -195,7 +200,7 @@ impl Attempts<'_> {
 
     fn fits(&self, wait: Duration) -> bool {
         match (self.began, self.policy.max_elapsed) {
-            (Some(began), Some(limit)) => began.elapsed() + wait <= limit,
+            (Some(began), Some(limit)) => began.elapsed().saturating_add(wait) <= limit,
             _ => true,
         }
     }

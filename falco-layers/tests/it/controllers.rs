@@ -230,3 +230,77 @@ fn bounds_that_are_none_do_no_harm() {
         assert!(rate > 0.0 && rate <= 50.0, "{min} and {max} make {rate}");
     }
 }
+
+#[test]
+fn quotas_that_make_no_sense_are_no_quotas() {
+    let told = |invocations, window| Capabilities {
+        rate: Some(RateLimit { invocations, window }),
+        ..Capabilities::default()
+    };
+    let nonsense = [
+        told(0, secs(1)),
+        told(100, Duration::ZERO),
+        told(100, Duration::MAX),
+        told(u32::MAX, Duration::from_nanos(1)),
+        told(0, Duration::ZERO),
+    ];
+    for capabilities in nonsense {
+        let controllers: [Box<dyn CongestionController>; 3] = [
+            Box::new(Adaptive::from_capabilities(&capabilities)),
+            Box::new(Aimd::from_capabilities(&capabilities)),
+            Box::new(Pid::from_capabilities(&capabilities)),
+        ];
+        for mut controller in controllers {
+            for second in 1..=20 {
+                controller.on_sent(secs(second), 1);
+                controller.on_signal(secs(second), &throttled(secs(second), 1));
+                controller.on_sent(secs(second), 1);
+                let endless = Signal::new(SignalKind::Ok, secs(0), Duration::MAX, u32::MAX);
+                controller.on_signal(secs(second), &endless);
+                let rate = controller.allowance(secs(second)).per_second;
+                assert!(
+                    rate.is_none_or(|rate| rate.is_finite() && rate > 0.0),
+                    "{rate:?} of {controller:?}"
+                );
+            }
+        }
+    }
+    for nothing in [told(0, secs(1)), told(100, Duration::ZERO)] {
+        let unknown = Capabilities::default();
+        let rate = Aimd::from_capabilities(&nothing).allowance(Duration::ZERO);
+        assert_eq!(rate, Aimd::from_capabilities(&unknown).allowance(Duration::ZERO));
+        let mut adaptive = Adaptive::from_capabilities(&nothing);
+        let mut blind = Adaptive::from_capabilities(&unknown);
+        for second in 1..=5 {
+            for controller in [&mut adaptive, &mut blind] {
+                for _ in 0..10 {
+                    controller.on_sent(secs(second), 1);
+                }
+                controller.on_signal(secs(second), &throttled(secs(second), 1));
+            }
+            assert_eq!(adaptive.allowance(secs(second)), blind.allowance(secs(second)));
+        }
+    }
+}
+
+#[test]
+fn a_slow_aimd_does_not_grow_while_nothing_is_sent() {
+    let mut aimd = Aimd::new(Pace::new(0.5).with_bounds(0.01, 100.0));
+    for second in 1..100 {
+        assert_eq!(aimd.allowance(secs(second)).per_second, Some(0.5));
+    }
+}
+
+#[test]
+fn an_interval_without_end_breaks_no_sum() {
+    let pace = || Pace::new(f64::INFINITY).with_interval(Duration::MAX);
+    let controllers: [Box<dyn CongestionController>; 2] =
+        [Box::new(Aimd::new(pace())), Box::new(Pid::new(pace()))];
+    for mut controller in controllers {
+        for second in 1..=3 {
+            controller.on_sent(secs(second), 1);
+            controller.on_signal(secs(second), &throttled(secs(second), 1));
+        }
+        assert!(controller.allowance(secs(4)).per_second.unwrap().is_finite());
+    }
+}

@@ -234,3 +234,46 @@ async fn a_dropped_call_is_not_tried_again() {
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(platform.counters().invokes, 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_without_end_is_cut_short_and_breaks_no_sum() {
+    let throttled = || Fates::sequence([Fate::throttle(Some(Duration::MAX))]);
+    let (_, retry) = retrying(throttled(), policy());
+    let deployment = deployed(&retry).await;
+    let recorder = Recorder::new();
+    let watched = invocation("a").with_monitor(recorder.clone());
+    let began = Instant::now();
+    retry.invoke(&deployment, &watched).await.unwrap();
+    assert_eq!(began.elapsed(), secs(15 * 60));
+    assert_eq!(recorder.count("waiting: Platform 900s"), 1, "{:?}", recorder.lines());
+
+    for limit in [
+        RetryPolicy { max_elapsed: Some(Duration::MAX), ..policy() },
+        RetryPolicy { min_delay: Duration::MAX, max_elapsed: Some(Duration::MAX), ..policy() },
+    ] {
+        let (_, retry) = retrying(throttled(), limit);
+        let deployment = deployed(&retry).await;
+        let invocation = invocation("a");
+        let call = retry.invoke(&deployment, &invocation);
+        let _ = tokio::time::timeout(secs(3600), call).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_share_that_is_negative_or_no_number_adds_nothing_and_takes_nothing() {
+    for share in [-1.0, f64::NAN] {
+        let budget = RetryBudget { share, per_second: 1.0, reserve: 1 };
+        let fates = Fates::by(|call| match (call.operation, call.number) {
+            (Operation::Invoke, 101 | 103 | 104) => Fate::unavailable(),
+            _ => Fate::Serve,
+        });
+        let (_, retry) = retrying(fates, RetryPolicy { budget, ..policy() });
+        let deployment = deployed(&retry).await;
+        for _ in 0..100 {
+            retry.invoke(&deployment, &invocation("a")).await.unwrap();
+        }
+        // The retry that was there at first is still there, and there is only one.
+        retry.invoke(&deployment, &invocation("a")).await.unwrap();
+        assert!(retry.invoke(&deployment, &invocation("a")).await.is_err(), "{share}");
+    }
+}

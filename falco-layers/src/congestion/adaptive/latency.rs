@@ -9,6 +9,8 @@ const REMEMBERED: usize = 60;
 const TOLERANCE: f64 = 1.5;
 /// Below this nobody cares, and timers blur it.
 const FLOOR: f64 = 0.002;
+/// Nothing takes longer than a day.
+const LONGEST: f64 = 24.0 * 60.0 * 60.0;
 
 /// Compares the latency of an interval with the best of the last few.
 ///
@@ -23,7 +25,7 @@ pub(super) struct Latency {
 
 impl Latency {
     pub(super) fn add(&mut self, latency: Duration) {
-        self.logarithms += latency.as_secs_f64().max(FLOOR).ln();
+        self.logarithms += latency.as_secs_f64().clamp(FLOOR, LONGEST).ln();
         self.count += 1;
     }
 

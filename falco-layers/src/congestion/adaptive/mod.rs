@@ -12,6 +12,7 @@ use self::ceiling::Ceiling;
 use self::latency::Latency;
 use self::window::SlidingWindow;
 use super::interval::Interval;
+use super::quota::Quota;
 
 /// What may be in flight at first on a platform that tells nothing; it doubles every second.
 const UNKNOWN_CONCURRENCY: f64 = 32.0;
@@ -130,10 +131,10 @@ impl Default for Adaptive {
 impl Adaptive {
     /// Begins with what the platform tells.
     pub fn from_capabilities(capabilities: &Capabilities) -> Self {
-        let rate = capabilities.rate.filter(|rate| rate.invocations > 0);
-        let window = rate.map_or(SECOND, |rate| rate.window.max(SECOND));
-        let quota = rate.map(|rate| rate.per_second() * window.as_secs_f64());
-        let rate_ceiling = quota.map_or_else(Ceiling::unlimited, Ceiling::told);
+        let quota = Quota::told(capabilities);
+        let window = quota.map_or(SECOND, |quota| quota.window.max(SECOND));
+        let starts = quota.map(|quota| quota.per_second * window.as_secs_f64());
+        let rate_ceiling = starts.map_or_else(Ceiling::unlimited, Ceiling::told);
         Self {
             rate: if window > SECOND { rate_ceiling } else { rate_ceiling.paced() },
             concurrency: capabilities.concurrency.map_or_else(
