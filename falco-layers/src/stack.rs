@@ -93,6 +93,8 @@ impl Stack {
     }
 
     /// Sends through `gate`, which has a controller and caps of its own, instead of a new one.
+    ///
+    /// A cap that this stack asks for has to be among them.
     #[must_use]
     pub fn with_gate(mut self, gate: Gate) -> Self {
         self.gate = Some(gate);
@@ -133,7 +135,7 @@ impl Stack {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for a rate that is not positive, or no concurrency at all.
+    /// As [`wrap`](Self::wrap).
     pub fn gate(&self, capabilities: &Capabilities) -> Result<Gate> {
         self.check()?;
         Ok(match &self.gate {
@@ -146,7 +148,8 @@ impl Stack {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for a rate that is not positive, or no concurrency or held calls at all.
+    /// `InvalidInput` for a rate that is not positive, for no concurrency or held calls at all, and for a cap that the
+    /// [given gate](Self::with_gate) does not keep.
     pub fn wrap(&self, platform: impl AsyncPlatform) -> Result<Arc<dyn AsyncPlatform>> {
         let innermost = Timeout::new(Trace::new(platform), self.timeout);
         match self.held {
@@ -178,6 +181,27 @@ impl Stack {
                 return Err(Error::invalid_input(format!("the most {name} must not be zero")));
             }
         }
-        Ok(())
+        match &self.gate {
+            Some(gate) => self.check_caps(gate.caps()),
+            None => Ok(()),
+        }
+    }
+
+    /// A cap that is forgotten would be found on the bill.
+    fn check_caps(&self, kept: Caps) -> Result<()> {
+        let forgotten = |cap: String| {
+            let message = format!("the gate that the stack was given may exceed its cap of {cap}");
+            Err(Error::invalid_input(message)
+                .with_hint("give the cap to Gate::capped, or make the gate by Stack::gate"))
+        };
+        match (self.caps.per_second, self.caps.concurrency) {
+            (Some(cap), _) if kept.per_second.is_none_or(|kept| kept > cap) => {
+                forgotten(format!("{cap} invocations a second"))
+            }
+            (_, Some(cap)) if kept.concurrency.is_none_or(|kept| kept > cap) => {
+                forgotten(format!("{cap} invocations in flight"))
+            }
+            _ => Ok(()),
+        }
     }
 }

@@ -192,3 +192,33 @@ async fn stacks_that_are_given_the_same_gates_share_their_limits() {
     // A gate may catch up on the lateness of a timer, five milliseconds of it.
     assert!((millis(1195)..=millis(1200)).contains(&began.elapsed()), "{:?}", began.elapsed());
 }
+
+#[test]
+fn a_cap_that_a_gate_of_its_own_does_not_have_is_refused_and_not_forgotten() {
+    let capped = Stack::new().with_max_rate(5.0).with_max_concurrency(3);
+    let loose = Gate::new(Fixed::unlimited());
+    let error = capped.clone().with_gate(loose).wrap(InMemory::default()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    assert!(error.to_string().contains("5 invocations a second"), "{error}");
+    // Its own gate has them.
+    let own = capped.gate(&Capabilities::default()).unwrap();
+    assert!(capped.with_gate(own).wrap(InMemory::default()).is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stack_around_a_stack_works_and_tries_no_more_often_than_the_inner_one() {
+    let platform = slow(millis(10));
+    platform.configure(|settings| {
+        settings.fates = Fates::by(|call| match call.operation {
+            Operation::Submit => Fate::unavailable(),
+            _ => Fate::Serve,
+        });
+    });
+    let inner = Stack::new().wrap(Arc::clone(&platform)).unwrap();
+    let outer = Stack::new().with_max_concurrency(3).wrap(inner).unwrap();
+    assert!(invoke_all(&outer, 20).await.iter().all(Result::is_ok));
+    assert_eq!(platform.counters().peak_running, 3);
+    let deployment = deployed(&outer).await;
+    assert!(outer.submit(&deployment, &invocation("a")).await.unwrap_err().is_exhausted());
+    assert_eq!(platform.counters().submits, 5);
+}
