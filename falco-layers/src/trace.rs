@@ -95,11 +95,10 @@ async fn traced<T>(
 fn note_error(span: &Span, error: &Error) {
     span.record("otel.status_code", "ERROR");
     span.record("error.type", error.kind().as_str());
-    // Errors about bad input may quote the payload.
-    let text = if error.kind() == ErrorKind::InvalidInput {
-        &"invalid input" as &dyn Display
-    } else {
-        error
+    let text: &dyn Display = match error.kind() {
+        // They may quote the payload, or what came instead of a result.
+        ErrorKind::InvalidInput | ErrorKind::Protocol => &error.kind(),
+        _ => error,
     };
     tracing::debug!(
         retryable = error.is_retryable(),

@@ -94,3 +94,16 @@ fn a_function_that_fails_is_marked_in_its_span() {
     });
     assert!(log.contains("otel.status_code=\"ERROR\""), "{log}");
 }
+
+#[test]
+fn a_reply_that_makes_no_sense_is_an_event_that_quotes_no_result() {
+    let quoting =
+        Error::new(ErrorKind::Protocol, "unexpected answer 200 OK: {\"pin\":\"hunter2\"}");
+    let log = logged(async || {
+        let platform = Trace::new(fated(Fates::sequence([Fate::Refuse(quoting)])));
+        let deployment = deployed(&platform).await;
+        assert!(platform.invoke(&deployment, &secretive("a")).await.is_err());
+    });
+    assert!(log.contains("error.type=\"protocol error\""), "{log}");
+    assert!(!log.contains("hunter2"), "{log}");
+}
