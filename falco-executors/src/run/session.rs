@@ -76,7 +76,7 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for a run id that no deployment can be named after.
+    /// `InvalidInput` for a run id that no deployment can be named after, or an expiry that no clock reaches.
     pub fn start(options: RunOptions) -> Result<Self> {
         Self::start_with(options, &[])
     }
@@ -85,13 +85,18 @@ impl Session {
         let now = SystemTime::now();
         let run = options.run.unwrap_or_else(|| RunId::starting_at(now, fastrand::u32(..)));
         check_run_id(&run)?;
+        let expires_at = now.checked_add(options.expires_after).ok_or_else(|| {
+            let after = options.expires_after;
+            Error::invalid_input(format!("no deployment can expire {after:?} from now"))
+                .with_hint("shorten RunOptions::with_expiry; a day is the default")
+        })?;
         let announces = options.stop.as_ref().is_some_and(|stop| stop.announce);
         let hub = Arc::new(Hub::new(options.monitors, announces));
         let watcher = options.stop.map(|stop| hub.watch(stop));
         let ownership = Ownership {
             run: run.clone(),
             owner: options.owner.unwrap_or_else(owner_from_environment),
-            expires_at: now + options.expires_after,
+            expires_at,
         };
         let _ = hub.event(&Event::RunStarted { run: &run, stages });
         Ok(Self {

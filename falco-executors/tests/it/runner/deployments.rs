@@ -44,6 +44,16 @@ async fn deployments_are_named_and_tagged_by_run_owner_and_expiry() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_expiry_that_no_clock_reaches_is_refused_before_anything_is_sent() {
+    let platform = Arc::new(InMemory::default());
+    let options = options(&platform).with_expiry(Duration::MAX);
+    let error = Plan(vec![numbers("map", 1)]).run(options).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    assert!(error.to_string().contains("expire"), "{error}");
+    assert!(names(&platform).await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn two_runs_of_one_driver_never_meet() {
     let platform = Arc::new(InMemory::default());
     let plan = Plan(vec![numbers("map", 20)]);

@@ -244,6 +244,8 @@ impl Scenario {
     async fn check_rest(&self, platform: &Spy<InMemory>) -> Result<(), TestCaseError> {
         prop_assert_eq!(platform.in_use(), 0, "permits");
         prop_assert_eq!(platform.inner.counters().unreleased, 0);
+        let asked_again = platform.asked_again.load(Ordering::Relaxed);
+        prop_assert_eq!(asked_again, 0, "collected after it was released");
         // Submissions whose answer was lost cannot be stopped: nobody knows their ids. They end by themselves.
         sleep(Duration::from_secs(3600)).await;
         prop_assert_eq!(platform.inner.counters().running, 0);

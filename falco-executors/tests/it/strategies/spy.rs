@@ -1,6 +1,7 @@
 //! A layer between a strategy and its platform that sees what is asked of the platform.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use falco_core::{
@@ -22,6 +23,9 @@ pub(crate) struct Spy<P> {
     held: Mutex<HashMap<ActivationId, OwnedSemaphorePermit>>,
     /// How often an invocation was sent, by its id.
     pub(crate) sent: Mutex<HashMap<String, usize>>,
+    released: Mutex<HashSet<ActivationId>>,
+    /// How often a collect asked for what had been released.
+    pub(crate) asked_again: AtomicUsize,
     pub(crate) drop_collects: bool,
     pub(crate) journal: Arc<Journal>,
 }
@@ -38,6 +42,8 @@ impl<P: AsyncPlatform> Spy<P> {
             limit,
             held: Mutex::default(),
             sent: Mutex::default(),
+            released: Mutex::default(),
+            asked_again: AtomicUsize::new(0),
             drop_collects: false,
             journal: Arc::default(),
         }
@@ -101,6 +107,11 @@ impl<P: AsyncPlatform> AsyncPlatform for Spy<P> {
     }
 
     async fn collect(&self, deployment: &Deployment, pending: &[Pending]) -> Result<Collected> {
+        {
+            let released = self.released.lock().unwrap();
+            let again = pending.iter().filter(|pending| released.contains(&pending.id)).count();
+            self.asked_again.fetch_add(again, Ordering::Relaxed);
+        }
         if self.drop_collects {
             // As a time-out around it would: what this one has learned is lost, and the next has to tell it again.
             let _ = self.inner.collect(deployment, pending).now_or_never();
@@ -113,6 +124,7 @@ impl<P: AsyncPlatform> AsyncPlatform for Spy<P> {
         for id in activations {
             let permit = held.remove(id);
             assert!(permit.is_some(), "{id} was released twice, or never submitted");
+            self.released.lock().unwrap().insert(id.clone());
             self.journal.write(format!("released {release:?}"));
         }
         self.inner.release(deployment, activations, release);
