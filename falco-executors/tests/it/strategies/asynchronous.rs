@@ -95,6 +95,22 @@ async fn a_collect_that_fails_or_panics_fails_no_invocation() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_pause_after_a_collect_that_failed_is_short_again_after_one_that_did_not() {
+    let platform = platform(Settings {
+        latency: Latency::fixed(Duration::from_secs(20)),
+        poll_after: Some(ms(10)),
+        fates: Fates::by(|call| match call.operation {
+            Operation::Collect if call.number % 2 == 1 => Fate::unavailable(),
+            _ => Fate::Serve,
+        }),
+        ..Settings::default()
+    });
+    let completions = AsyncExecutor::new().execute(target(&platform).await, invocations(0..1));
+    let completions: Vec<_> = completions.collect().await;
+    assert!(completions[0].latency < ms(20_500), "{:?}", completions[0].latency);
+}
+
 /// The latency to the second. When the platform accepted it is told by the wall, which runs on while time is paused.
 fn seconds(completion: &Completion) -> u64 {
     completion.latency.as_secs_f64().round() as u64
