@@ -96,6 +96,22 @@ async fn a_collect_that_fails_or_panics_fails_no_invocation() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_collect_that_was_throttled_is_repeated_when_the_platform_says() {
+    let wait = Duration::from_secs(30);
+    let platform = platform(Settings {
+        fates: Fates::by(move |call| match call.operation {
+            Operation::Collect if call.number == 1 => Fate::throttle(Some(wait)),
+            _ => Fate::Serve,
+        }),
+        ..Settings::default()
+    });
+    let completions = AsyncExecutor::new().execute(target(&platform).await, invocations(0..1));
+    let completions: Vec<_> = completions.collect().await;
+    assert_eq!(seconds(&completions[0]), 30);
+    assert_eq!(platform.counters().collects, 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_pause_after_a_collect_that_failed_is_short_again_after_one_that_did_not() {
     let platform = platform(Settings {
         latency: Latency::fixed(Duration::from_secs(20)),
