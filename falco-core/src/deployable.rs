@@ -143,9 +143,12 @@ impl Deployable {
         if self.code.is_blank() {
             return invalid("the function has no code".into());
         }
-        for name in self.settings.env.names() {
+        for (name, value) in self.settings.env.iter() {
             if name.is_empty() || name.contains(['=', '\0']) {
                 return invalid(format!("{name:?} is no name of an environment variable"));
+            }
+            if value.contains('\0') {
+                return invalid(format!("the environment variable {name:?} holds a NUL character"));
             }
         }
         self.settings.scaling.validate().map_err(|e| e.with_function(&self.name))
@@ -368,6 +371,15 @@ mod tests {
             assert_eq!(error.kind(), crate::ErrorKind::InvalidInput, "{name}");
         }
         Deployable::from_source("word_count-map", python(), "x").validate().unwrap();
+    }
+
+    #[test]
+    fn variables_that_no_process_can_have_are_refused_without_showing_their_values() {
+        for (name, value) in [("", "x"), ("A=B", "x"), ("A\0", "x"), ("KEY", "marked\0secret")] {
+            let function = Deployable::from_source("f", python(), "x").with_env(name, value);
+            let error = function.validate().unwrap_err().to_string();
+            assert!(error.contains(&format!("{name:?}")) && !error.contains("marked"), "{error}");
+        }
     }
 
     #[test]

@@ -100,7 +100,9 @@ impl RunId {
     /// When the run started, for an id made by [`starting_at`](Self::starting_at), to the second.
     pub fn started_at(&self) -> Option<SystemTime> {
         let (seconds, random) = self.0.split_once('-')?;
-        if (seconds.len(), random.len()) != RUN_DIGITS {
+        let is_hex = |text: &str| text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        if (seconds.len(), random.len()) != RUN_DIGITS || !is_hex(seconds) || !is_hex(random) {
+            // A user's own, such as a date and a name: read as a start it would be long ago.
             return None;
         }
         let seconds = u64::from_str_radix(seconds, 16).ok()?;
@@ -141,6 +143,8 @@ mod tests {
 
     #[test]
     fn a_run_id_of_the_users_own_tells_no_start() {
-        assert_eq!(RunId::from("nightly-7").started_at(), None);
+        for id in ["nightly-7", "20261124-nightly1", "+6553f10-0000beef", "6553f100-0000BEEF"] {
+            assert_eq!(RunId::from(id).started_at(), None, "{id}");
+        }
     }
 }

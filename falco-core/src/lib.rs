@@ -21,6 +21,7 @@ mod platform;
 mod runtime;
 mod stage;
 mod strategy;
+mod type_name;
 mod unix_time;
 
 pub use activation::{

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::type_name;
 
 /// Named settings of a driver or runtime, as they come from a command line or a file.
 ///
@@ -84,7 +85,7 @@ impl Options {
     {
         let Some(value) = self.0.get(name) else { return Ok(None) };
         value.parse().map(Some).map_err(|e| {
-            let wanted = std::any::type_name::<T>().rsplit("::").next().unwrap_or("value");
+            let wanted = type_name::short::<T>();
             Error::invalid_input(format!("the option {name:?} is no {wanted}: {e}"))
         })
     }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::type_name;
 
 /// How much of a payload `Debug` shows.
 const DEBUG_BYTES: usize = 200;
@@ -42,9 +43,14 @@ impl Payload {
     ///
     /// `InvalidInput` when `value` has no JSON form, such as a map with keys that are no strings.
     pub fn json<T: Serialize + ?Sized>(value: &T) -> Result<Self> {
-        serde_json::to_vec(value).map(|json| Self(json.into())).map_err(|e| {
+        let mut json = serde_json::to_vec(value).map_err(|e| {
             Error::invalid_input("the value cannot be written as JSON").with_source(&e)
-        })
+        })?;
+        // serde_json writes none; a value that passes JSON text through may hold some.
+        for byte in json.iter_mut().filter(|byte| is_line_break(**byte)) {
+            *byte = b' ';
+        }
+        Ok(Self(json.into()))
     }
 
     /// Takes JSON text as it is.
@@ -56,11 +62,8 @@ impl Payload {
         let json = json.into();
         serde_json::from_slice::<&RawValue>(&json)
             .map_err(|e| Error::invalid_input("the payload is not valid JSON").with_source(&e))?;
-        if json.iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
-            let one_line = json.iter().map(|byte| match byte {
-                b'\n' | b'\r' => b' ',
-                other => *other,
-            });
+        if json.iter().any(|byte| is_line_break(*byte)) {
+            let one_line = json.iter().map(|&byte| if is_line_break(byte) { b' ' } else { byte });
             return Ok(Self(one_line.collect::<Vec<u8>>().into()));
         }
         Ok(Self(json))
@@ -78,11 +81,8 @@ impl Payload {
     /// `InvalidInput` when the payload does not have the shape of a `T`.
     pub fn parse<'a, T: Deserialize<'a>>(&'a self) -> Result<T> {
         serde_json::from_slice(&self.0).map_err(|e| {
-            Error::invalid_input(format!(
-                "the payload is no {}",
-                std::any::type_name::<T>().rsplit("::").next().unwrap_or("value")
-            ))
-            .with_source(&e)
+            Error::invalid_input(format!("the payload is no {}", type_name::short::<T>()))
+                .with_source(&e)
         })
     }
 
@@ -153,6 +153,10 @@ impl Payload {
     }
 }
 
+fn is_line_break(byte: u8) -> bool {
+    matches!(byte, b'\n' | b'\r')
+}
+
 impl Default for Payload {
     fn default() -> Self {
         Self::empty()
@@ -189,6 +193,22 @@ mod tests {
         let payload = Payload::from_bytes("{\n\"a\":\r\n\"x\\ny\"}").unwrap();
         assert_eq!(payload.as_str(), "{ \"a\":  \"x\\ny\"}");
         assert_eq!(payload.parse::<serde_json::Value>().unwrap()["a"], "x\ny");
+    }
+
+    #[test]
+    fn line_breaks_in_text_that_is_passed_through_become_blanks_too() {
+        let raw = RawValue::from_string("[1,\n2]".to_owned()).unwrap();
+        assert_eq!(Payload::json(&raw).unwrap().as_str(), "[1, 2]");
+    }
+
+    #[test]
+    fn what_does_not_parse_is_told_from_what_was_wanted() {
+        type Named = std::collections::HashMap<String, Vec<u8>>;
+        let payload = Payload::from_bytes("7").unwrap();
+        let message = payload.parse::<Named>().unwrap_err().to_string();
+        assert!(message.contains("the payload is no HashMap: "), "{message}");
+        let message = payload.parse::<(u8, String)>().unwrap_err().to_string();
+        assert!(message.contains("the payload is no tuple: "), "{message}");
     }
 
     #[test]
