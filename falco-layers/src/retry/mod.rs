@@ -33,8 +33,9 @@ use crate::congestion::LONGEST_WAIT;
 /// - **Pauses** grow exponentially with a random part, and are no shorter than the platform suggests; if that is more
 ///   than a quarter of an hour, it is asked again after that.
 /// - **Limits**: attempts, time, and a [budget](RetryBudget) in relation to the traffic, once for failed calls and
-///   once for throttled ones. When it is spent, a failed call gives up, and a throttled one waits out another pause:
-///   it did not run, and giving up would lose it only because others failed.
+///   once for throttled ones; invocations and all other calls have their own. When it is spent, a failed call gives
+///   up, and a throttled one waits out another pause: it did not run, and giving up would lose it only because others
+///   failed.
 /// - **After the last attempt** the error is [exhausted](Error::is_exhausted), so that no outer layer tries again.
 ///
 /// The invocation's monitor sees each failure that is answered by another attempt ([`Event::CallFailed`]), the pause
@@ -48,18 +49,18 @@ use crate::congestion::LONGEST_WAIT;
 pub struct Retry<P> {
     inner: P,
     policy: RetryPolicy,
-    accounts: Arc<Accounts>,
+    budgets: Arc<Budgets>,
     random: Arc<Mutex<fastrand::Rng>>,
 }
 
 impl<P> Retry<P> {
     /// Tries calls to `inner` again as `policy` says.
     pub fn new(inner: P, policy: RetryPolicy) -> Self {
-        let accounts = Arc::new(Accounts {
-            failed: Account::new(policy.budget),
-            throttled: Account::new(policy.budget),
+        let budgets = Arc::new(Budgets {
+            invocations: Accounts::new(policy.budget),
+            others: Accounts::new(policy.budget),
         });
-        Self { inner, policy, accounts, random: Arc::new(Mutex::new(fastrand::Rng::new())) }
+        Self { inner, policy, budgets, random: Arc::new(Mutex::new(fastrand::Rng::new())) }
     }
 
     /// Makes the random parts of the pauses repeatable.
@@ -72,7 +73,10 @@ impl<P> Retry<P> {
     fn begin<'a>(&'a self, invocation: Option<&'a Invocation>) -> Attempts<'a> {
         Attempts {
             policy: &self.policy,
-            accounts: &self.accounts,
+            accounts: match invocation {
+                Some(_) => &self.budgets.invocations,
+                None => &self.budgets.others,
+            },
             random: &self.random,
             invocation,
             began: None,
@@ -83,6 +87,13 @@ impl<P> Retry<P> {
     }
 }
 
+/// Status queries are many and cheap: they must not pay for retries of invocations, nor use those up.
+#[derive(Debug)]
+struct Budgets {
+    invocations: Accounts,
+    others: Accounts,
+}
+
 /// What is left for each kind: many calls that are refused at once must not use up what failed ones need.
 #[derive(Debug)]
 struct Accounts {
@@ -91,6 +102,10 @@ struct Accounts {
 }
 
 impl Accounts {
+    fn new(budget: RetryBudget) -> Self {
+        Self { failed: Account::new(budget), throttled: Account::new(budget) }
+    }
+
     fn deposit(&self) {
         self.failed.deposit();
         self.throttled.deposit();

@@ -146,6 +146,25 @@ async fn in_an_outage_retries_are_a_share_of_the_traffic() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn status_queries_that_succeed_pay_for_no_retries_of_invocations() {
+    let budget = RetryBudget { share: 0.2, per_second: 0.0, reserve: 10 };
+    let fates = Fates::by(|call| match call.operation {
+        Operation::Submit => Fate::unavailable(),
+        _ => Fate::Serve,
+    });
+    let (platform, retry) = retrying(fates, RetryPolicy { budget, ..policy() });
+    let deployment = deployed(&retry).await;
+    for i in 0..200 {
+        assert!(retry.submit(&deployment, &invocation(&i.to_string())).await.is_err());
+        for _ in 0..20 {
+            retry.collect(&deployment, &[]).await.unwrap();
+        }
+    }
+    let retries = platform.counters().submits - 200;
+    assert!((40..=51).contains(&retries), "{retries} retries");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_spent_budget_slows_throttled_calls_down_and_does_not_fail_them() {
     let budget = RetryBudget { share: 0.0, per_second: 1.0, reserve: 1 };
     let until = Instant::now() + secs(30);
