@@ -1,6 +1,6 @@
 //! The line in front of the controller.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -260,4 +260,50 @@ async fn a_controller_that_panics_takes_no_slot_with_it_and_wakes_who_waits() {
     on_signal.store(false, Ordering::Relaxed);
     drop(next.await.unwrap());
     assert_eq!((began.elapsed(), gate.in_flight()), (Duration::ZERO, 0));
+}
+
+/// One life of a permit among many on several threads: given up in line, dropped, finished, lost or lost in a panic.
+async fn live(gate: Gate, running: Arc<AtomicU32>, seed: u64) {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let patience = Duration::from_micros(random.u64(0..3000));
+    let Ok(mut permit) = tokio::time::timeout(patience, gate.admit()).await else { return };
+    assert!(running.fetch_add(1, Ordering::SeqCst) < 3);
+    for _ in 0..random.u32(0..5) {
+        tokio::task::yield_now().await;
+    }
+    running.fetch_sub(1, Ordering::SeqCst);
+    match random.u32(0..4) {
+        0 => drop(permit),
+        1 => permit.finish(SignalKind::Throttled, None),
+        2 => {
+            permit.expire_after(Duration::ZERO);
+            std::mem::forget(permit);
+        }
+        _ => std::panic::resume_unwind(Box::new("on purpose")),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_slot_is_lost_or_given_twice_whatever_becomes_of_those_in_line() {
+    let gate = Gate::new(Fixed::new(Allowance::UNLIMITED.with_concurrency(3)));
+    let running = Arc::new(AtomicU32::new(0));
+    let crowd = (0..24).map(|member| {
+        let (gate, running) = (gate.clone(), Arc::clone(&running));
+        tokio::spawn(async move {
+            for life in 0..200 {
+                let life = live(gate.clone(), Arc::clone(&running), 200 * member + life);
+                if let Err(error) = tokio::spawn(life).await {
+                    assert_eq!(error.into_panic().downcast_ref(), Some(&"on purpose"));
+                }
+            }
+        })
+    });
+    for member in crowd.collect::<Vec<_>>() {
+        member.await.unwrap();
+    }
+    assert_eq!(gate.in_flight(), 0);
+    for _ in 0..3 {
+        std::mem::forget(gate.admit().await);
+    }
+    assert!(tokio::time::timeout(millis(10), gate.admit()).await.is_err());
 }

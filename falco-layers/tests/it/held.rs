@@ -146,3 +146,30 @@ async fn logs_are_found_by_the_held_id() {
     assert_eq!(logs[0].id, pending.id);
     assert_eq!(logs[0].lines[0].text, "hello");
 }
+
+#[test]
+fn a_runtime_that_is_shut_down_takes_the_calls_with_it() {
+    for workers in [0, 2] {
+        let mut builder = match workers {
+            0 => tokio::runtime::Builder::new_current_thread(),
+            _ => tokio::runtime::Builder::new_multi_thread(),
+        };
+        let runtime = builder.enable_time().build().unwrap();
+        let platform = slow(secs(3600));
+        let counted = Arc::clone(&platform);
+        runtime.block_on(async move {
+            let (held, d) = held(platform, 100).await;
+            let invocations: Vec<_> = (0..50).map(|i| invocation(&i.to_string())).collect();
+            let submissions = invocations.iter().map(|i| held.submit(&d, i));
+            futures_util::future::try_join_all(submissions).await.unwrap();
+            // The last clone is dropped by the shut-down itself.
+            tokio::spawn(async move {
+                let _held = held;
+                std::future::pending::<()>().await;
+            });
+        });
+        assert_eq!(counted.counters().running, 50);
+        drop(runtime);
+        assert_eq!(counted.counters().running, 0);
+    }
+}
