@@ -304,3 +304,21 @@ fn an_interval_without_end_breaks_no_sum() {
         assert!(controller.allowance(secs(4)).per_second.unwrap().is_finite());
     }
 }
+
+#[test]
+fn a_platform_that_fails_more_than_it_answers_gets_half() {
+    let known = Capabilities { concurrency: Some(100), ..Capabilities::default() };
+    let after = |answers: u32, failures: u32| {
+        let mut controller = Adaptive::from_capabilities(&known);
+        controller.on_sent(millis(10), 100);
+        for call in 0..answers + failures {
+            let kind = if call < answers { SignalKind::Ok } else { SignalKind::Failed };
+            controller.on_signal(millis(500), &Signal::new(kind, millis(10), millis(490), 100));
+        }
+        controller.allowance(secs(1)).concurrency
+    };
+    assert_eq!(after(4, 5), Some(50));
+    assert_eq!(after(5, 5), Some(100));
+    // A handful tells nothing.
+    assert_eq!(after(0, 4), Some(100));
+}

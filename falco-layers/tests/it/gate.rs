@@ -307,3 +307,42 @@ async fn no_slot_is_lost_or_given_twice_whatever_becomes_of_those_in_line() {
     }
     assert!(tokio::time::timeout(millis(10), gate.admit()).await.is_err());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_suggested_wait_without_end_is_over_after_a_quarter_of_an_hour() {
+    let gate = Gate::new(Fixed::unlimited());
+    gate.admit().await.finish(SignalKind::Throttled, Some(Duration::MAX));
+    let began = Instant::now();
+    drop(gate.admit().await);
+    assert_eq!(began.elapsed(), secs(15 * 60));
+}
+
+/// Allows a second call when ten seconds are over, without having heard of anything.
+#[derive(Debug)]
+struct Patient;
+
+impl CongestionController for Patient {
+    fn on_signal(&mut self, _: Duration, _: &Signal) {}
+
+    fn allowance(&mut self, now: Duration) -> Allowance {
+        Allowance::UNLIMITED.with_concurrency(if now < secs(10) { 1 } else { 2 })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_allowance_that_grows_by_time_alone_is_noticed_within_a_second() {
+    let gate = Gate::new(Patient);
+    let began = Instant::now();
+    let _first = gate.admit().await;
+    drop(gate.admit().await);
+    assert!((secs(10)..=secs(11)).contains(&began.elapsed()), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_sent_before_the_controller_says_so() {
+    let allowance = Allowance::UNLIMITED.with_not_before(millis(12_345));
+    let gate = Gate::new(Spy { signals: Arc::default(), allowance });
+    let began = Instant::now();
+    drop(gate.admit().await);
+    assert_eq!(began.elapsed(), millis(12_345));
+}

@@ -153,6 +153,8 @@ async fn each_outcome_is_told_for_what_it_says_of_the_rate() {
         (Fate::throttle(None), SignalKind::Throttled),
         (Fate::unavailable(), SignalKind::Failed),
         (refused(ErrorKind::Timeout), SignalKind::Failed),
+        (refused(ErrorKind::Protocol), SignalKind::Failed),
+        (refused(ErrorKind::Lost), SignalKind::Failed),
         (refused(ErrorKind::InvalidInput), SignalKind::Abandoned),
         (refused(ErrorKind::Forbidden), SignalKind::Abandoned),
     ] {
@@ -269,4 +271,42 @@ async fn a_long_call_keeps_its_slot_where_only_the_platform_tells_how_long_it_ma
     assert_eq!(c.platform.counters().peak_running, 1);
     c.layer.release(&c.deployment, &[pending[0].id.clone()], Release::Abandoned);
     c.submit("next").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn status_queries_are_sixteen_at_a_time_and_a_thousand_a_second_unless_told_otherwise() {
+    let c = Controlled::new(slow(millis(1)), 1).await;
+    let queries = async |count: usize| {
+        let began = Instant::now();
+        join_all((0..count).map(|_| c.layer.collect(&c.deployment, &[]))).await;
+        began.elapsed()
+    };
+    c.platform.configure(|settings| settings.control_latency = secs(1));
+    // A millisecond lies between two starts.
+    let spread = millis(20);
+    for (count, elapsed) in [(16, secs(1)), (17, secs(2))] {
+        assert!((elapsed..=elapsed + spread).contains(&queries(count).await), "{count}");
+    }
+    c.platform.configure(|settings| settings.control_latency = Duration::ZERO);
+    let elapsed = queries(3000).await;
+    assert!((millis(2900)..=millis(3100)).contains(&elapsed), "{elapsed:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_one_clone_has_submitted_another_one_gives_back() {
+    let c = Controlled::new(slow(secs(1)), 1).await;
+    let clone = c.layer.clone();
+    let pending = [c.submit("a").await];
+    tokio::time::sleep(secs(1)).await;
+    clone.collect(&c.deployment, &pending).await.unwrap();
+    assert_eq!((c.in_flight(), c.heard()), (0, vec![SignalKind::Ok]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_layer_that_is_dropped_gives_its_slots_back_to_those_it_shared_the_gate_with() {
+    let c = Controlled::new(slow(secs(3600)), 1).await;
+    c.submit("a").await;
+    let gate = c.layer.gate().clone();
+    drop(c.layer);
+    assert_eq!(gate.in_flight(), 0);
 }

@@ -296,3 +296,27 @@ async fn a_share_that_is_negative_or_no_number_adds_nothing_and_takes_nothing() 
         assert!(retry.invoke(&deployment, &invocation("a")).await.is_err(), "{share}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn clones_share_a_budget() {
+    let budget = RetryBudget { share: 0.0, per_second: 0.0, reserve: 3 };
+    let (platform, retry) =
+        retrying(always(Fate::unavailable()), RetryPolicy { budget, ..policy() });
+    let deployment = deployed(&retry).await;
+    for clone in [retry.clone(), retry.clone(), retry] {
+        assert!(clone.invoke(&deployment, &invocation("a")).await.is_err());
+    }
+    assert_eq!(platform.counters().invokes, 3 + 3);
+}
+
+#[test]
+fn retries_are_attempts_besides_the_first_and_none_are_none() {
+    assert_eq!(RetryPolicy::with_retries(0), RetryPolicy::none());
+    let attempts = |retries| {
+        let policy = RetryPolicy::with_retries(retries);
+        (policy.attempts, policy.throttled_attempts)
+    };
+    assert_eq!(attempts(2), (3, 50));
+    assert_eq!(attempts(99), (100, 100));
+    assert_eq!(attempts(u32::MAX), (u32::MAX, u32::MAX));
+}

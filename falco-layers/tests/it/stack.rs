@@ -222,3 +222,23 @@ async fn a_stack_around_a_stack_works_and_tries_no_more_often_than_the_inner_one
     assert!(outer.submit(&deployment, &invocation("a")).await.unwrap_err().is_exhausted());
     assert_eq!(platform.counters().submits, 5);
 }
+
+#[tokio::test(start_paused = true)]
+async fn its_policies_are_those_that_it_was_given() {
+    let platform = fated(Fates::by(|call| match call.operation {
+        Operation::Invoke => Fate::Hang,
+        _ => Fate::Serve,
+    }));
+    let timeout = TimeoutPolicy { invoke: Some(secs(3)), ..TimeoutPolicy::default() };
+    let stack = Stack::new()
+        .with_timeout(timeout)
+        .with_retry(RetryPolicy::none())
+        .wrap(Arc::clone(&platform))
+        .unwrap();
+    let began = tokio::time::Instant::now();
+    for answer in invoke_all(&stack, 10).await {
+        assert_eq!(answer.unwrap_err().kind(), ErrorKind::Timeout);
+    }
+    assert_eq!(began.elapsed(), secs(3));
+    assert_eq!(platform.counters().invokes, 10);
+}

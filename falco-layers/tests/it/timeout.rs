@@ -81,3 +81,19 @@ async fn failure<T>(call: impl Future<Output = Result<T>>) -> Error {
         Err(error) => error,
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn where_the_deployment_tells_no_time_the_longest_of_the_platform_counts() {
+    for (told, longest) in [(Some(secs(900)), secs(900)), (None, secs(3600))] {
+        let hanging = fated(Fates::sequence([Fate::Hang]));
+        hanging.configure(|settings| {
+            settings.capabilities.timeout = told.map(|max| Bounds { min: secs(1), max });
+        });
+        let platform = Timeout::new(hanging, TimeoutPolicy::default());
+        let deployment = deployed(&platform).await;
+        assert_eq!(deployment.scaling.timeout, None);
+        let began = Instant::now();
+        platform.invoke(&deployment, &invocation("a")).await.unwrap_err();
+        assert_eq!(began.elapsed(), longest + secs(60));
+    }
+}

@@ -107,3 +107,18 @@ fn a_reply_that_makes_no_sense_is_an_event_that_quotes_no_result() {
     assert!(log.contains("error.type=\"protocol error\""), "{log}");
     assert!(!log.contains("hunter2"), "{log}");
 }
+
+#[test]
+fn the_stack_traces_each_request_and_no_time_in_line() {
+    let log = logged(async || {
+        let fates = Fates::sequence([Fate::unavailable()]);
+        let stack = falco_layers::Stack::new().wrap(fated(fates)).unwrap();
+        let deployment = deployed(&stack).await;
+        stack.invoke(&deployment, &secretive("a")).await.unwrap();
+    });
+    assert_eq!(
+        log.lines().filter(|line| line.contains("invoke{") && line.contains("close")).count(),
+        2,
+        "{log}"
+    );
+}
