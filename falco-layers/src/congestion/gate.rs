@@ -62,6 +62,9 @@ impl Caps {
 /// [`CongestionControl`](crate::CongestionControl) that uses the same account. A platform's suggested wait
 /// stops everything behind the gate until it is over, whichever controller is used.
 ///
+/// Put the same gate only once around a platform: a call that has to pass it twice holds a slot while it waits for
+/// another one, and where there is only one it waits for ever.
+///
 /// The waiting ones stand in one fair line; only the first watches the clock, so that 100,000 cost no more than
 /// their futures. A waiting future that is dropped leaves the line. As in every fair line, a future that has become
 /// the first one and is never polled holds up those behind it; Falco's executors poll what they start.

@@ -310,3 +310,41 @@ async fn a_layer_that_is_dropped_gives_its_slots_back_to_those_it_shared_the_gat
     drop(c.layer);
     assert_eq!(gate.in_flight(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_platform_that_panics_takes_no_slot_with_it() {
+    for operation in [Operation::Invoke, Operation::Submit, Operation::Collect] {
+        let fates = Fates::by(move |call| match call.operation == operation && call.number == 1 {
+            true => Fate::Panic,
+            false => Fate::Serve,
+        });
+        let c = Controlled::new(fated(fates), 1).await;
+        let queries = Gate::new(Fixed::new(Allowance::UNLIMITED.with_concurrency(1)));
+        let layer = c.layer.clone().with_query_gate(queries.clone());
+        let deployment = c.deployment.clone();
+        let call = tokio::spawn(async move {
+            match operation {
+                Operation::Invoke => layer.invoke(&deployment, &invocation("a")).await.map(drop),
+                Operation::Submit => layer.submit(&deployment, &invocation("a")).await.map(drop),
+                _ => layer.collect(&deployment, &[]).await.map(drop),
+            }
+        });
+        assert!(call.await.unwrap_err().is_panic(), "{operation:?}");
+        assert_eq!((c.in_flight(), queries.in_flight()), (0, 0), "{operation:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_that_is_suggested_to_a_status_query_stops_status_queries_and_nothing_else() {
+    let fates = Fates::by(|call| match (call.operation, call.number) {
+        (Operation::Collect, 1) => Fate::throttle(Some(secs(7))),
+        _ => Fate::Serve,
+    });
+    let c = Controlled::new(fated(fates), 1).await;
+    assert!(c.layer.collect(&c.deployment, &[]).await.is_err());
+    let began = Instant::now();
+    c.layer.invoke(&c.deployment, &invocation("a")).await.unwrap();
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    c.layer.collect(&c.deployment, &[]).await.unwrap();
+    assert_eq!(began.elapsed(), secs(7));
+}
