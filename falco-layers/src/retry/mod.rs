@@ -36,7 +36,8 @@ use crate::congestion::LONGEST_WAIT;
 ///   once for throttled ones; invocations and all other calls have their own. When it is spent, a failed call gives
 ///   up, and a throttled one waits out another pause: it did not run, and giving up would lose it only because others
 ///   failed.
-/// - **After the last attempt** the error is [exhausted](Error::is_exhausted), so that no outer layer tries again.
+/// - **After the last attempt** the error is [exhausted](Error::is_exhausted), so that no outer layer tries again. A
+///   policy of one attempt leaves errors as they are.
 ///
 /// The invocation's monitor sees each failure that is answered by another attempt ([`Event::CallFailed`]), the pause
 /// ([`Event::Waiting`]) and the attempt ([`Event::Attempt`]). The last failure is left to whoever gets it.
@@ -158,7 +159,8 @@ impl Attempts<'_> {
         let is_throttled = error.kind() == ErrorKind::Throttled;
         let is_last = if is_throttled { self.is_last_throttled() } else { self.is_last_failed() };
         if is_last {
-            return Err(error.into_exhausted());
+            let was_retried = self.failed + self.throttled > 1;
+            return Err(if was_retried { error.into_exhausted() } else { error });
         }
         let (reason, wait) = self.first_wait(&error);
         if !self.fits(wait) || (!is_throttled && !self.accounts.failed.withdraw()) {

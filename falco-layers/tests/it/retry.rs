@@ -320,3 +320,15 @@ fn retries_are_attempts_besides_the_first_and_none_are_none() {
     assert_eq!(attempts(99), (100, 100));
     assert_eq!(attempts(u32::MAX), (u32::MAX, u32::MAX));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_layer_that_tries_once_leaves_the_retries_to_an_outer_one() {
+    for fate in [Fate::unavailable(), Fate::throttle(None)] {
+        let (platform, once) = retrying(always(fate), RetryPolicy::none());
+        let outer = Retry::new(once, RetryPolicy { throttled_attempts: 3, ..policy() });
+        let deployment = deployed(&outer).await;
+        let error = outer.invoke(&deployment, &invocation("a")).await.unwrap_err();
+        assert!(error.is_exhausted());
+        assert_eq!(platform.counters().invokes, 3);
+    }
+}
