@@ -126,4 +126,6 @@ def start():
     serve(main, readline)
 
 
-start()
+# A process that `multiprocessing` spawns imports this file too.
+if __name__ == "__main__":
+    start()

@@ -183,3 +183,26 @@ async fn a_function_cannot_read_the_requests_on_stdin() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_python_function_may_use_processes_however_they_are_started() {
+    if !has("python3") {
+        return;
+    }
+    let local = Local::new();
+    let source = "
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+def square(n):
+    return n * n
+def main(args):
+    context = multiprocessing.get_context(args['how'])
+    with ProcessPoolExecutor(2, context) as processes:
+        return {'squares': list(processes.map(square, range(4)))}
+";
+    let function = local.deploy(&python(source)).await;
+    for how in ["fork", "spawn", "forkserver"] {
+        let result = local.result(&function, &format!(r#"{{"how":"{how}"}}"#)).await;
+        assert_eq!(result, r#"{"squares":[0,1,4,9]}"#, "{how}");
+    }
+}
