@@ -1,7 +1,7 @@
 //! How completions get from the task that makes them to the consumer.
 //!
-//! They change hands in lots, and so do their credits: handed over one by one, the task and its consumer would wake each
-//! other for each of them, which costs more than all that is done for an invocation besides.
+//! They change hands in lots, and so do their credits: handed over one by one, the task and its consumer would wake
+//! each other for each of them, which costs more than all that is done for an invocation besides.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -20,14 +20,15 @@ use tokio_util::task::AbortOnDropHandle;
 /// Half a window each: while the consumer takes one lot, the task makes another.
 const LOTS_PER_WINDOW: usize = 2;
 
-/// Credits come back sooner: a slow consumer should not keep from the platform what it has taken already. A consumer that
-/// has taken all there is returns what credits it holds.
+/// Credits come back sooner: a slow consumer should not keep from the platform what it has taken already. A consumer
+/// that has taken all there is returns what credits it holds.
 const RETURNS_PER_WINDOW: usize = 4;
 
 /// More at once makes nothing faster, and long invocations start later.
 const RETURNED_AT_ONCE: usize = 32;
 
-/// Up to here each credit comes back by itself: a small window is for long invocations, and none should wait for another.
+/// Up to here each credit comes back by itself: a small window is for long invocations, and none should wait for
+/// another.
 const SMALL_WINDOW: usize = 16;
 
 type Lot = VecDeque<Completion>;
