@@ -273,3 +273,14 @@ impl fmt::Display for UsDollars {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::UsDollars;
+
+    #[test]
+    fn amounts_read_like_money_and_small_ones_are_not_lost() {
+        let amounts = [0.0, 12.345, 0.01, 0.000_000_002].map(|a| UsDollars(a).to_string());
+        assert_eq!(amounts, ["$0.00", "$12.35", "$0.01", "$0.000000002"]);
+    }
+}

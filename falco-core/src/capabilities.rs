@@ -91,3 +91,14 @@ impl RateLimit {
         f64::from(self.invocations) / self.window.as_secs_f64().max(f64::MIN_POSITIVE)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_are_inclusive() {
+        let bounds = Bounds { min: 128, max: 512 };
+        assert_eq!([127, 128, 512, 513].map(|n| bounds.contains(n)), [false, true, true, false]);
+    }
+}

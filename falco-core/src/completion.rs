@@ -158,3 +158,44 @@ impl Outcome {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ErrorKind;
+
+    #[test]
+    fn a_call_that_may_have_run_ends_as_unknown() {
+        for (kind, outcome) in
+            [(ErrorKind::Timeout, "unknown"), (ErrorKind::Throttled, "platform failed")]
+        {
+            assert_eq!(Outcome::from_error(Error::new(kind, "x")).as_str(), outcome);
+        }
+    }
+
+    #[test]
+    fn it_costs_what_its_attempts_and_its_outcome_cost() {
+        let dollars = |amount| Some(UsDollars(amount));
+        for (repeated, last, all) in [
+            (None, None, None),
+            (dollars(1.0), None, dollars(1.0)),
+            (None, dollars(2.0), dollars(2.0)),
+            (dollars(1.0), dollars(2.0), dollars(3.0)),
+        ] {
+            let mut activation = Activation::succeeded("a", Payload::empty());
+            activation.cost = last;
+            let outcome = Outcome::from_activation(activation);
+            let now = SystemTime::UNIX_EPOCH;
+            let completion = Completion::new(
+                "run".into(),
+                "stage".into(),
+                "1".into(),
+                outcome,
+                now,
+                Duration::ZERO,
+            );
+            let attempts = Attempts { made: 2, cost: repeated };
+            assert_eq!(completion.with_attempts(attempts).cost, all);
+        }
+    }
+}

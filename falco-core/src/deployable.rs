@@ -383,6 +383,16 @@ mod tests {
     }
 
     #[test]
+    fn impossible_sizes_are_refused_with_the_functions_name() {
+        let scaling = Scaling { memory_mib: Some(0), ..Scaling::default() };
+        let error = Deployable::from_source("f", python(), "x")
+            .with_scaling(scaling)
+            .validate()
+            .unwrap_err();
+        assert!(error.message().contains("memory") && error.function() == Some("f"), "{error}");
+    }
+
+    #[test]
     fn empty_source_is_refused_before_anything_is_sent() {
         let error = Deployable::from_source("f", python(), " \n").validate().unwrap_err();
         assert!(error.to_string().contains("no code"), "{error}");

@@ -157,7 +157,11 @@ mod tests {
         for (scaling, name) in [
             (Scaling { memory_mib: Some(0), ..Scaling::default() }, "memory"),
             (Scaling { timeout: Some(Duration::ZERO), ..Scaling::default() }, "timeout"),
+            (Scaling { max_instances: Some(0), ..Scaling::default() }, "max_instances"),
+            (Scaling { concurrency: Some(0), ..Scaling::default() }, "concurrency"),
             (Scaling { cpus: Some(f32::NAN), ..Scaling::default() }, "cpus"),
+            (Scaling { cpus: Some(f32::INFINITY), ..Scaling::default() }, "cpus"),
+            (Scaling { cpus: Some(0.0), ..Scaling::default() }, "cpus"),
             (
                 Scaling { min_instances: Some(3), max_instances: Some(2), ..Scaling::default() },
                 "min_instances",
@@ -166,6 +170,20 @@ mod tests {
             let error = scaling.validate().unwrap_err();
             assert!(error.to_string().contains(name), "{error}");
         }
+    }
+
+    #[test]
+    fn what_is_set_overrides_and_what_is_not_set_does_not() {
+        let scaling = |number: u32| Scaling {
+            memory_mib: Some(number),
+            cpus: Some(2.0 * number as f32),
+            timeout: Some(Duration::from_secs(number.into())),
+            min_instances: Some(number + 1),
+            max_instances: Some(number + 2),
+            concurrency: Some(number + 3),
+        };
+        assert_eq!(scaling(1).overridden_by(&scaling(9)), scaling(9));
+        assert_eq!(scaling(1).overridden_by(&Scaling::default()), scaling(1));
     }
 
     #[test]

@@ -71,3 +71,22 @@ impl DerivationContext {
         [self.capabilities.max_payload, submit].into_iter().flatten().min()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_of_submitting_counts_only_where_invocations_are_submitted() {
+        for (submit, expected) in [(true, 100), (false, 600)] {
+            let capabilities = Capabilities {
+                submit,
+                max_payload: Some(600),
+                max_submit_payload: Some(100),
+                ..Capabilities::default()
+            };
+            let context = DerivationContext::new("stage".into(), vec![], capabilities);
+            assert_eq!(context.max_payload(), Some(expected));
+        }
+    }
+}

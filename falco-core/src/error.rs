@@ -6,84 +6,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::error_kind::ErrorKind;
+
 /// A `Result` whose error is Falco's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
-
-/// What went wrong, in the categories that a caller can act on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum ErrorKind {
-    /// The caller's input, configuration or plan is wrong; nothing was sent.
-    InvalidInput,
-    /// The credentials are missing, wrong or expired. Check the platform's configuration.
-    Unauthorized,
-    /// The credentials are good, but not for this operation. Grant the missing permission.
-    Forbidden,
-    /// The function, deployment or activation is not there.
-    NotFound,
-    /// Somebody else changed the same thing at the same time, or it exists already.
-    Conflict,
-    /// The payload, result or archive is over the platform's limit.
-    PayloadTooLarge,
-    /// The platform refused the call because of a rate or concurrency limit. It did not run.
-    Throttled,
-    /// No answer within the time allowed.
-    Timeout,
-    /// The platform cannot be reached or has a fault of its own.
-    Unavailable,
-    /// The platform cannot do this; see its [`Capabilities`](crate::Capabilities).
-    Unsupported,
-    /// The platform's answer could not be understood.
-    Protocol,
-    /// The activation was accepted and never answered.
-    Lost,
-    /// The caller stopped the operation.
-    Cancelled,
-    /// Code supplied by the user (a driver, monitor, derivation or platform) panicked.
-    Panicked,
-    /// None of the others.
-    Other,
-}
-
-impl ErrorKind {
-    /// The kind as lower-case words, for logs and tables.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::InvalidInput => "invalid input",
-            Self::Unauthorized => "unauthorized",
-            Self::Forbidden => "forbidden",
-            Self::NotFound => "not found",
-            Self::Conflict => "conflict",
-            Self::PayloadTooLarge => "payload too large",
-            Self::Throttled => "throttled",
-            Self::Timeout => "timeout",
-            Self::Unavailable => "unavailable",
-            Self::Unsupported => "unsupported",
-            Self::Protocol => "protocol error",
-            Self::Lost => "lost",
-            Self::Cancelled => "cancelled",
-            Self::Panicked => "panicked",
-            Self::Other => "error",
-        }
-    }
-
-    /// Whether an error of this kind is usually gone on a second try.
-    fn usually_passes(self) -> bool {
-        matches!(self, Self::Throttled | Self::Timeout | Self::Unavailable)
-    }
-
-    /// Whether a call that failed in this way may have reached the function all the same.
-    fn leaves_doubt(self) -> bool {
-        matches!(self, Self::Timeout | Self::Protocol | Self::Lost)
-    }
-}
-
-impl fmt::Display for ErrorKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
 
 /// Why a call to Falco or to a platform failed.
 ///
@@ -364,6 +290,20 @@ mod tests {
     #[test]
     fn an_error_is_one_pointer_wide() {
         assert_eq!(size_of::<Error>(), size_of::<usize>());
+    }
+
+    #[test]
+    fn it_reads_as_one_line_with_all_that_is_known_and_nothing_twice() {
+        let error = Error::new(ErrorKind::Unavailable, "connection reset")
+            .with_operation("deploy")
+            .with_source(&std::io::Error::other("connection reset"))
+            .with_source(&std::io::Error::other("by peer"))
+            .with_request_id("r-1")
+            .with_hint("try later");
+        assert_eq!(
+            error.to_string(),
+            "deploy: unavailable: connection reset: by peer [request r-1] (try later)",
+        );
     }
 
     #[test]

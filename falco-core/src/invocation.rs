@@ -204,3 +204,22 @@ pub fn unsupported_submission(platform: &str, operation: &'static str) -> Error 
         .with_operation(operation)
         .with_hint("use an executor that invokes, or wrap the platform in falco_layers::Held")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_attempt_is_not_sent_yet() {
+        let pending = Pending::new("a-1", SystemTime::UNIX_EPOCH);
+        let sent = Invocation::new("run", "stage", "1", Payload::empty()).with_submitted(pending);
+        assert!(sent.submitted().is_some() && sent.next_attempt().submitted().is_none());
+    }
+
+    #[test]
+    fn the_argument_never_shows_in_debug() {
+        let payload = Payload::from_bytes(r#"{"password":"marked-secret"}"#).unwrap();
+        let shown = format!("{:?}", Invocation::new("run", "stage", "1", payload));
+        assert!(shown.contains("28 bytes") && !shown.contains("marked-secret"), "{shown}");
+    }
+}

@@ -10,6 +10,7 @@ mod deployment;
 mod derivation;
 mod driver;
 mod error;
+mod error_kind;
 mod forward;
 mod id;
 mod invocation;
@@ -36,7 +37,8 @@ pub use deployable::{Code, Deployable, Environment, FunctionSettings, Ownership,
 pub use deployment::{Deployment, Scaling};
 pub use derivation::{Derivation, DerivationContext, Derive};
 pub use driver::Driver;
-pub use error::{Error, ErrorKind, Result};
+pub use error::{Error, Result};
+pub use error_kind::ErrorKind;
 pub use futures_core::stream::BoxStream;
 pub use id::{ActivationId, InvocationId, RunId, StageName};
 pub use invocation::Invocation;

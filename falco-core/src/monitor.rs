@@ -195,3 +195,14 @@ pub enum WaitReason {
 }
 
 const _: fn(&dyn Monitor) = |_| {};
+
+#[cfg(test)]
+mod tests {
+    use super::Verdict::{Continue, Stop};
+
+    #[test]
+    fn one_stop_is_enough() {
+        let verdicts = [(Continue, Continue), (Continue, Stop), (Stop, Continue), (Stop, Stop)];
+        assert_eq!(verdicts.map(|(a, b)| a.and(b)), [Continue, Stop, Stop, Stop]);
+    }
+}

@@ -127,6 +127,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_misspelt_option_is_answered_by_those_that_there_are() {
+        let options = Options::new().with("reducer", 16);
+        let error = options.allow_only(&["reducers", "top"]).unwrap_err();
+        assert!(error.message().contains("\"reducer\""), "{error}");
+        assert!(error.hint().unwrap().contains("reducers, top"), "{error}");
+    }
+
+    #[test]
+    fn values_never_show_in_debug() {
+        let shown = format!("{:?}", Options::new().with("token", "marked-secret"));
+        assert!(shown.contains("token") && !shown.contains("marked-secret"), "{shown}");
+    }
+
+    #[test]
     fn an_ill_typed_option_is_named_with_the_type_wanted() {
         let options = Options::new().with("reducers", "many");
         let message = options.get::<u32>("reducers").unwrap_err().to_string();

@@ -203,9 +203,20 @@ mod tests {
     }
 
     #[test]
-    fn unknown_and_doubled_upstreams_are_named() {
+    fn a_function_that_no_platform_takes_is_named() {
+        let mut wrong = stage("a", &[]);
+        wrong.function.name = "no name".to_owned();
+        assert!(error(vec![wrong]).contains("\"no name\""));
+    }
+
+    #[test]
+    fn what_a_stage_cannot_be_is_named() {
         assert!(error(vec![stage("a", &["ghost"])]).contains("\"ghost\""));
         assert!(error(vec![stage("s", &[]), stage("a", &["s", "s"])]).contains("twice"));
         assert!(error(vec![]).contains("no stage"));
+        assert!(error(vec![stage("", &[])]).contains("empty name"));
+        let function = Deployable::from_source("f", "python:3".parse().unwrap(), "x");
+        let rootless = Stage::derived("rootless", function, [""; 0], Nothing);
+        assert!(error(vec![rootless]).contains("\"rootless\""));
     }
 }

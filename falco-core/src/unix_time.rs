@@ -43,3 +43,17 @@ pub(crate) mod option {
         Ok(Option::<u64>::deserialize(d)?.map(from_micros))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Pending;
+
+    #[test]
+    fn a_time_is_one_integer_of_microseconds() {
+        let at = UNIX_EPOCH + Duration::from_micros(1_700_000_000_123_456);
+        let json = serde_json::to_string(&Pending::new("a", at)).unwrap();
+        assert_eq!(json, r#"{"id":"a","submitted_at":1700000000123456}"#);
+        assert_eq!(serde_json::from_str::<Pending>(&json).unwrap().submitted_at, at);
+    }
+}
