@@ -1,6 +1,7 @@
 //! The laws of the layers, seen through their public API.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
 
+mod adaptive;
 mod controllers;
 mod gate;
 mod goodput;

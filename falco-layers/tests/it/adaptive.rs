@@ -1,0 +1,171 @@
+//! What the default controller promises in its docs, one by one.
+
+use std::time::Duration;
+
+use falco_core::{Capabilities, CongestionController, RateLimit, Signal, SignalKind};
+use falco_layers::Adaptive;
+
+use crate::controllers::throttled;
+use crate::support::*;
+
+fn with_rate(invocations: u32, window: Duration) -> Adaptive {
+    Adaptive::from_capabilities(&Capabilities {
+        rate: Some(RateLimit { invocations, window }),
+        ..Capabilities::default()
+    })
+}
+
+/// How many calls could be started at `now`, if they were.
+fn room(controller: &Adaptive, now: Duration) -> u32 {
+    let mut controller = controller.clone();
+    let mut started = 0;
+    while controller.allowance(now).not_before <= now {
+        started += 1;
+        controller.on_sent(now, started);
+    }
+    started
+}
+
+#[test]
+fn latency_that_swells_stops_growth() {
+    let run = |swelling: bool| {
+        let mut controller = Adaptive::default();
+        let mut limit = 32;
+        for second in 0..5_u64 {
+            let latency = if swelling { millis(100 * (second + 1)) } else { millis(100) };
+            for _ in 0..limit {
+                controller.on_sent(secs(second), limit);
+                let signal = Signal::new(SignalKind::Ok, secs(second), latency, limit);
+                controller.on_signal(secs(second) + millis(900), &signal);
+            }
+            limit = controller.allowance(secs(second + 1)).concurrency.unwrap();
+        }
+        limit
+    };
+    assert!(run(false) >= 512);
+    assert!(run(true) <= 64);
+}
+
+#[test]
+fn a_platform_that_fails_more_than_it_answers_gets_half() {
+    let known = Capabilities { concurrency: Some(100), ..Capabilities::default() };
+    let after = |answers: u32, failures: u32| {
+        let mut controller = Adaptive::from_capabilities(&known);
+        controller.on_sent(millis(10), 100);
+        for call in 0..answers + failures {
+            let kind = if call < answers { SignalKind::Ok } else { SignalKind::Failed };
+            controller.on_signal(millis(500), &Signal::new(kind, millis(10), millis(490), 100));
+        }
+        controller.allowance(secs(1)).concurrency
+    };
+    assert_eq!(after(4, 5), Some(50));
+    assert_eq!(after(5, 5), Some(100));
+    // A handful tells nothing.
+    assert_eq!(after(0, 4), Some(100));
+}
+
+#[test]
+fn where_the_platform_queues_what_is_in_flight_goes_back_to_before_the_last_step() {
+    let known = Capabilities { concurrency: Some(100), ..Capabilities::default() };
+    let mut controller = Adaptive::from_capabilities(&known);
+    let mut limits = vec![100];
+    let mut interval = |latency: Duration| {
+        let (limit, began) = (limits[limits.len() - 1], secs(limits.len() as u64));
+        for _ in 0..2 * limit {
+            controller.on_sent(began, limit);
+            let ok = Signal::new(SignalKind::Ok, began, latency, limit);
+            controller.on_signal(began + millis(500), &ok);
+        }
+        limits.extend(controller.allowance(began + secs(1)).concurrency);
+        limits.clone()
+    };
+    while interval(millis(100)).last() < Some(&121) {}
+    let limits = interval(millis(300));
+    assert!(limits.ends_with(&[105, 121, 105]), "{limits:?}");
+}
+
+#[test]
+fn refusals_without_an_accepted_call_between_them_double_the_pause() {
+    let minute = RateLimit { invocations: 60, window: secs(60) };
+    let openwhisk = Capabilities { rate: Some(minute), ..Capabilities::default() };
+    let mut controller = Adaptive::from_capabilities(&openwhisk);
+    let mut now = secs(1);
+    let mut pause_after = |kind| {
+        controller.on_sent(now, 1);
+        let answered = now + millis(20);
+        controller.on_signal(answered, &Signal::new(kind, now, millis(20), 1));
+        now = controller.allowance(answered).not_before.max(answered);
+        now - answered
+    };
+    let shortest = secs(60) / 64;
+    // What was before the first one is not known.
+    assert_eq!(pause_after(SignalKind::Throttled), shortest);
+    let mut pause = shortest;
+    for _ in 0..5 {
+        assert_eq!(pause_after(SignalKind::Throttled), pause);
+        pause *= 2;
+    }
+    assert_eq!(pause_after(SignalKind::Ok), Duration::ZERO);
+    assert_eq!(pause_after(SignalKind::Throttled), shortest);
+}
+
+#[test]
+fn the_quota_of_a_minute_may_be_spent_in_its_first_second() {
+    assert_eq!(room(&with_rate(60, secs(60)), secs(1)), 60);
+}
+
+#[test]
+fn a_refusal_long_before_the_quota_is_full_lowers_it_only_if_it_happens_again() {
+    let mut controller = with_rate(60, secs(60));
+    let mut refuse_the_fifth = |now: Duration| {
+        for call in 1..=5 {
+            controller.on_sent(now, call);
+        }
+        controller.on_signal(now + millis(20), &throttled(now, 5));
+        let pause = controller.allowance(now + millis(20)).not_before;
+        assert!(pause > now + millis(500), "{pause:?}");
+        // When none of these calls counts any more.
+        room(&controller, now + secs(62))
+    };
+    assert_eq!(refuse_the_fifth(secs(1)), 60);
+    assert_eq!(refuse_the_fifth(secs(63)), 4);
+}
+
+#[test]
+fn a_few_refusals_among_very_many_calls_are_no_reason_to_go_slower() {
+    let mut controller = with_rate(1000, secs(1));
+    for call in 0..1000 {
+        controller.on_sent(secs(1) + millis(call), 1);
+    }
+    let now = millis(1999);
+    let mut rate_after = |refusals| {
+        for _ in 0..refusals {
+            controller.on_signal(now, &throttled(now, 1));
+        }
+        controller.allowance(now).per_second.unwrap()
+    };
+    let rate = rate_after(0);
+    assert_eq!(rate_after(4), rate);
+    assert!(rate_after(6) < rate);
+}
+
+#[test]
+fn a_cut_that_changes_nothing_is_taken_back_when_the_rate_turns_out_to_be_the_reason() {
+    let mut controller = Adaptive::from_capabilities(&Capabilities {
+        concurrency: Some(30),
+        rate: Some(RateLimit { invocations: 60, window: secs(60) }),
+        ..Capabilities::default()
+    });
+    let mut now = secs(1);
+    let mut limit_after_refusal_with = |in_flight| {
+        controller.on_sent(now, in_flight);
+        controller.on_signal(now + millis(20), &throttled(now, in_flight));
+        let allowance = controller.allowance(now + millis(20));
+        now = allowance.not_before;
+        allowance.concurrency.unwrap()
+    };
+    let first = limit_after_refusal_with(30);
+    let second = limit_after_refusal_with(first);
+    assert!(second < first, "{second} and {first}");
+    assert_eq!(limit_after_refusal_with(1), first);
+}
