@@ -12,6 +12,7 @@ use falco_core::{
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::AbortHandle;
+use tracing::Instrument;
 
 /// The attribute of a held activation that has the id that the platform gave it.
 const PLATFORM_ID: &str = "platform_activation_id";
@@ -282,7 +283,8 @@ impl<P: AsyncPlatform> AsyncPlatform for Held<P> {
         };
         shared.calls().insert(id.clone(), Call::Open { task: None, accepted: false });
         let mut submission = Submission { shared, id: Some(id.clone()) };
-        let handle = tokio::spawn(holder.run(self.share(deployment))).abort_handle();
+        let call = holder.run(self.share(deployment)).in_current_span();
+        let handle = tokio::spawn(call).abort_handle();
         if let Some(Call::Open { task, .. }) = shared.calls().get_mut(&id) {
             *task = Some(handle);
         }

@@ -4,8 +4,9 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 use falco_core::*;
-use falco_layers::Trace;
+use falco_layers::{Held, HeldPolicy, Trace};
 use falco_testkit::{Fate, Fates};
+use tracing::Instrument;
 use tracing_subscriber::fmt::format::FmtSpan;
 
 use crate::support::*;
@@ -121,4 +122,16 @@ fn the_stack_traces_each_request_and_no_time_in_line() {
         2,
         "{log}"
     );
+}
+
+#[test]
+fn a_held_call_is_within_the_span_of_who_submitted_it() {
+    let log = logged(async || {
+        let held = Held::new(Trace::new(fated(Fates::SERVE)), HeldPolicy::default());
+        let deployment = deployed(&held).await;
+        let request = tracing::info_span!(target: "falco_layers", "request", number = 7);
+        let submission = async { held.submit(&deployment, &secretive("a")).await.unwrap() };
+        submission.instrument(request).await;
+    });
+    assert!(log.contains("request{number=7}:invoke{"), "{log}");
 }
