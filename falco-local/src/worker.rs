@@ -7,6 +7,7 @@ use falco_core::{Activation, Error, ErrorKind, FunctionError, FunctionErrorKind,
 use rustix::process::Pid;
 
 use crate::answer;
+use crate::config::TIMEOUT;
 use crate::interpreter::Interpreter;
 use crate::job::Job;
 use crate::log::Capture;
@@ -147,7 +148,8 @@ impl Worker {
             process.send(b"start");
             return Ok(());
         }
-        let deadline = Instant::now() + config.start_timeout;
+        // Who wants no limit may say so with more time than a clock can count.
+        let deadline = Instant::now() + config.start_timeout.min(TIMEOUT.max);
         let ending =
             process.exchange(&[b"start"], MAX_START_LINE, deadline, log, |group| watch.look(group));
         match ending {

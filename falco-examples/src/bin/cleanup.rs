@@ -75,7 +75,10 @@ impl Arguments {
         let Some(ownership) = &deployment.ownership else { return false };
         match (&self.run, self.older_than) {
             (Some(run), _) => ownership.run == *run.as_str(),
-            (None, Some(age)) => ownership.run.started_at().is_some_and(|start| start + age <= now),
+            (None, Some(age)) => {
+                let started_at = ownership.run.started_at();
+                started_at.and_then(|start| start.checked_add(age)).is_some_and(|old| old <= now)
+            }
             (None, None) => ownership.expires_at <= now,
         }
     }

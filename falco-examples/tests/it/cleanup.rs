@@ -15,6 +15,8 @@ fn what_a_run_kept_is_listed_and_then_removed() {
     assert_eq!(expired, "", "it has not expired yet");
     let old = machine.run("cleanup", &["--older-than", "1h"]).ok();
     assert_eq!(old, "", "it is not that old yet");
+    let older = machine.run("cleanup", &["--older-than", "500000000000y"]).ok();
+    assert_eq!(older, "", "nothing is that old");
     let all = machine.run("cleanup", &["--older-than", "0s", "--dry-run"]).ok();
     assert!(all.contains(run), "{all}");
     let would = machine.run("cleanup", &["--run", run, "--dry-run"]).ok();

@@ -101,6 +101,28 @@ async fn code_that_takes_too_long_to_load_is_an_initialization_error() {
 }
 
 #[tokio::test]
+async fn limits_may_be_as_large_as_can_be() {
+    let local = Local::with(|config| {
+        config
+            .with_start_timeout(Duration::MAX)
+            .with_idle_timeout(Duration::MAX)
+            .with_max_payload(u64::MAX)
+            .with_max_result(u64::MAX)
+            .with_max_log(u64::MAX)
+            .with_retained_logs(u64::MAX)
+    });
+    let echo = python("def main(args):\n    print('printed')\n    return args\n");
+    for (program, function) in [("sh", native("echo '{}' >&3")), ("python3", echo)] {
+        if has(program) {
+            let function = local.deploy(&function).await;
+            for _ in 0..2 {
+                assert_eq!(local.result(&function, "{}").await, "{}", "{program}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn memory_over_the_limit_is_reported_as_such_in_every_runtime() {
     let local = Local::new();
     let functions = [
