@@ -259,9 +259,8 @@ where
         self.execution.options.on_failure == OnFailure::Stop && ended == Ended::Failed
     }
 
-    /// Admits nothing more, and makes every invocation in flight a completion.
+    /// Makes every invocation in flight a completion.
     fn end(&mut self, end: End, cx: &mut Context<'_>) {
-        self.admission.close();
         // Each attempt looks for the end before it does anything else, so that it answers now.
         let _ = self.execution.ended.set(end);
         for attempt in self.in_flight.iter_pin_mut() {

@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use falco_core::{BoxStream, Completion, ErrorKind, Invocation, UsDollars};
-use falco_executors::{ExecutionOptions, Speculation};
+use falco_core::{BoxStream, Completion, ErrorKind, ExecutionStrategy, Invocation, UsDollars};
+use falco_executors::{ExecutionOptions, ParallelExecutor, Speculation};
 use falco_testkit::{Fate, Fates, InMemory, Latency, Settings};
 use futures_util::{StreamExt, stream};
 use tokio::time::{Instant, sleep};
@@ -195,5 +195,35 @@ async fn copies_take_their_turn_while_other_invocations_wait_for_room() {
         let last = entries.iter().position(|entry| entry == "admitted 0099").unwrap();
         assert!(copied < last, "{executor:?}");
         assert_eq!(platform.counters().peak_running, 4, "{executor:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_straggler_that_answers_before_there_is_room_for_its_copy_leaves_the_room_to_others() {
+    let executor = ParallelExecutor::with_concurrency(4).unwrap().with_options(options());
+    // The window is full of stragglers, and more would like to come in.
+    let latency = Latency::by(|i| match i.id().as_str() {
+        "0012" | "0013" | "0014" | "0015" => ms(400),
+        _ => ms(100),
+    });
+    let platform = platform(Settings { latency, ..Settings::default() });
+    let inputs = stream::iter((0..116).map(|id| invocation(id).idempotent(true)));
+    let begun = Instant::now();
+    let completions = executor.execute(target(&platform).await, inputs.boxed());
+    assert_eq!(completions.count().await, 116);
+    assert_eq!(platform.counters().started, 116);
+    assert_eq!(begun.elapsed(), ms(3 * 100 + 400 + 25 * 100));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_answers_within_milliseconds_is_no_straggler() {
+    // What is collected takes longer.
+    let [sequential, parallel, _] = executors(&options());
+    for executor in [sequential, parallel] {
+        let latency = Latency::by(|i| if i.id().as_str() == "0019" { ms(9) } else { ms(1) });
+        let platform = platform(Settings { latency, ..Settings::default() });
+        let inputs = inputs(true, &Arc::default());
+        assert_eq!(executor.execute(target(&platform).await, inputs).count().await, 20);
+        assert_eq!(platform.counters().started, 20, "{executor:?}");
     }
 }

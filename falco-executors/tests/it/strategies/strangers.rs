@@ -242,12 +242,12 @@ async fn a_consumer_that_always_finds_a_completion_lets_the_rest_of_its_task_go_
     assert!(seen_by_others < CALLS / 4, "the others had to wait for {seen_by_others} completions");
 }
 
-/// Panics when it is dropped in the midst of a call.
+/// Panics when it is dropped.
 struct Clumsy;
 
 impl Drop for Clumsy {
     fn drop(&mut self) {
-        panic!("a call is dropped clumsily");
+        panic!("it is dropped clumsily");
     }
 }
 
@@ -267,4 +267,24 @@ async fn calls_that_panic_when_they_are_dropped_cost_no_completion() {
     token.cancel();
     let completions: Vec<_> = completions.collect().await;
     assert_eq!(count(&completions, "cancelled"), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn inputs_that_panic_when_they_are_dropped_cost_no_completion_of_a_stop() {
+    let token = CancellationToken::new();
+    let options = ExecutionOptions::default().with_cancellation(token.clone());
+    let executor = ParallelExecutor::with_concurrency(4).unwrap().with_options(options);
+    let clumsy = Clumsy;
+    let inputs = stream::iter(0..10).map(move |id| {
+        let _ = &clumsy;
+        invocation(id)
+    });
+    let mut completions = executor.execute(target_of(slow()).await, inputs.boxed());
+    sleep(ms(10)).await;
+    token.cancel();
+    for _ in 0..4 {
+        assert_eq!(completions.next().await.unwrap().outcome.as_str(), "cancelled");
+    }
+    let end = std::panic::AssertUnwindSafe(completions.next()).catch_unwind().await;
+    assert_eq!(*end.unwrap_err().downcast::<&str>().unwrap(), "it is dropped clumsily");
 }
