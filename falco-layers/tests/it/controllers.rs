@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use falco_core::{Allowance, Capabilities, CongestionController, RateLimit, Signal, SignalKind};
-use falco_layers::{Adaptive, Aimd, Pace, Pid};
+use falco_layers::{Adaptive, Aimd, Gains, Pace, Pid};
 use proptest::prelude::*;
 
 use crate::support::*;
@@ -283,4 +283,79 @@ fn an_interval_without_end_breaks_no_sum() {
         }
         assert!(controller.allowance(secs(4)).per_second.unwrap().is_finite());
     }
+}
+
+/// What the rate of a PID controller with these gains is after each of three intervals in which such a share of a
+/// hundred calls was throttled; it begins with 100.
+fn steered(gains: Gains, throttled_calls: u32) -> [f64; 3] {
+    let mut pid = Pid::new(100.0).with_gains(gains);
+    [1, 2, 3].map(|second| {
+        let now = secs(second) - millis(500);
+        for call in 0..100 {
+            let kind = if call < throttled_calls { SignalKind::Throttled } else { SignalKind::Ok };
+            pid.on_sent(now, 1);
+            pid.on_signal(now, &Signal::new(kind, now, millis(10), 1));
+        }
+        pid.allowance(secs(second)).per_second.unwrap()
+    })
+}
+
+#[test]
+fn each_term_of_a_pid_weighs_what_its_name_says() {
+    let none = Gains { proportional: 0.0, integral: 0.0, derivative: 0.0 };
+    let is = |rates: [f64; 3], logarithms: [f64; 3]| {
+        for (rate, logarithm) in rates.into_iter().zip(logarithms) {
+            assert!((rate / 100.0 - logarithm.exp()).abs() < 1e-9, "{rates:?}, {logarithms:?}");
+        }
+    };
+    // Half of the calls are refused where one in a hundred is wanted: 0.49 too many, in each interval.
+    is(steered(Gains { proportional: 1.0, ..none }, 50), [-0.49, -0.49, -0.49]);
+    is(steered(Gains { integral: 1.0, ..none }, 50), [-0.49, -0.98, -1.47]);
+    is(steered(Gains { derivative: 1.0, ..none }, 50), [-0.49, 0.0, 0.0]);
+    // Half too many is as bad as it gets.
+    is(steered(Gains { integral: 1.0, ..none }, 100), [-0.5, -1.0, -1.5]);
+    // The target is met.
+    is(steered(Gains::default(), 1), [0.0, 0.0, 0.0]);
+}
+
+#[test]
+fn a_pid_learns_nothing_from_an_interval_that_it_did_not_use() {
+    let mut pid = Pid::new(100.0);
+    for _ in 0..10 {
+        pid.on_sent(millis(500), 1);
+        pid.on_signal(millis(500), &Signal::new(SignalKind::Ok, millis(500), millis(10), 1));
+    }
+    assert_eq!(pid.allowance(secs(1)).per_second, Some(100.0));
+}
+
+#[test]
+fn an_aimd_halves_once_an_interval_and_never_for_what_was_sent_before_it_did() {
+    let mut aimd = Aimd::new(100.0);
+    let mut rate_after = |now, sent_at| {
+        aimd.on_signal(millis(now), &throttled(millis(sent_at), 1));
+        aimd.allowance(millis(now)).per_second.unwrap()
+    };
+    assert_eq!(rate_after(1000, 900), 50.0);
+    assert_eq!(rate_after(1500, 1200), 50.0);
+    assert_eq!(rate_after(2100, 950), 50.0);
+    assert_eq!(rate_after(2200, 2050), 25.0);
+}
+
+#[test]
+fn an_aimd_begins_with_what_the_platform_tells() {
+    let told = Capabilities {
+        concurrency: Some(7),
+        rate: Some(RateLimit { invocations: 60, window: secs(60) }),
+        ..Capabilities::default()
+    };
+    let mut aimd = Aimd::from_capabilities(&told);
+    for call in 0..60 {
+        aimd.on_sent(secs(call), 1);
+        assert_eq!(
+            aimd.allowance(secs(call)),
+            Allowance::UNLIMITED.with_rate(1.0, 1).with_concurrency(7)
+        );
+    }
+    // The interval is the quota's window, and what is told need not be searched for.
+    assert_eq!(aimd.allowance(secs(60)).per_second, Some(1.05));
 }

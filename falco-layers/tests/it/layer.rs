@@ -348,3 +348,13 @@ async fn a_wait_that_is_suggested_to_a_status_query_stops_status_queries_and_not
     c.layer.collect(&c.deployment, &[]).await.unwrap();
     assert_eq!(began.elapsed(), secs(7));
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_grace_is_a_minute_unless_told_otherwise() {
+    let mut c = Controlled::new(fated(Fates::sequence([Fate::Lose])), 1).await;
+    c.deployment.scaling.timeout = Some(secs(20));
+    c.submit("lost").await;
+    let began = Instant::now();
+    c.submit("next").await;
+    assert_eq!(began.elapsed(), secs(80));
+}

@@ -49,7 +49,8 @@ fn secretive(id: &str) -> Invocation {
 fn a_call_is_a_span_with_opentelemetrys_names() {
     let log = logged(async || {
         let platform = Trace::new(fated(Fates::SERVE));
-        let deployment = deployed(&platform).await;
+        let scaling = Scaling { memory_mib: Some(256), ..Scaling::default() };
+        let deployment = platform.deploy(&function().with_scaling(scaling)).await.unwrap();
         platform.invoke(&deployment, &secretive("chunk-1")).await.unwrap();
         let pending = platform.submit(&deployment, &secretive("chunk-2")).await.unwrap();
         platform.collect(&deployment, &[pending]).await.unwrap();
@@ -62,7 +63,9 @@ fn a_call_is_a_span_with_opentelemetrys_names() {
         "faas.coldstart=true",
         "falco.run=\"run-7\"",
         "falco.invocation=\"chunk-1\"",
+        "faas.max_memory=268435456",
         "submit{",
+        "falco.attempt=1 faas.invocation_id=\"m-2\"",
         "collect{",
         "falco.finished=1",
     ] {
