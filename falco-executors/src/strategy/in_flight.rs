@@ -171,6 +171,7 @@ mod tests {
     use std::sync::OnceLock;
     use std::sync::atomic::AtomicUsize;
     use std::thread;
+    use std::time::{Duration, Instant};
 
     use tokio::sync::oneshot;
 
@@ -281,7 +282,9 @@ mod tests {
 
     #[test]
     fn what_another_thread_does_before_it_wakes_a_future_is_seen_by_a_poll_that_follows() {
-        const ROUNDS: usize = 5_000;
+        /// On two free cores, a store in the place of the swap loses one in a thousand.
+        const ROUNDS: usize = 50_000;
+        const AT_MOST: Duration = Duration::from_secs(2);
         let (mut in_flight, task) = (InFlight::new(), Arc::default());
         let (watched, rung) = (Watched::default(), AtomicUsize::new(0));
         in_flight.push(poll_fn(|cx: &mut Context<'_>| {
@@ -291,6 +294,7 @@ mod tests {
         }));
         assert_eq!(poll(&mut in_flight, &task), Poll::Pending);
         let waker = watched.waker.get().unwrap();
+        let (begun, is_over) = (Instant::now(), AtomicBool::new(false));
         let mut lost = 0;
         thread::scope(|scope| {
             scope.spawn(|| {
@@ -302,6 +306,9 @@ mod tests {
                     waker.wake_by_ref();
                     rung.store(round, Ordering::Release);
                     while watched.seen.load(Ordering::Acquire) < round {
+                        if is_over.load(Ordering::Acquire) {
+                            return;
+                        }
                         thread::yield_now();
                     }
                 }
@@ -312,7 +319,12 @@ mod tests {
                 }
                 let _ = poll(&mut in_flight, &task);
                 lost += usize::from(watched.seen.fetch_max(round, Ordering::AcqRel) < round);
+                // A machine with other things to do plays fewer rounds.
+                if begun.elapsed() > AT_MOST {
+                    break;
+                }
             }
+            is_over.store(true, Ordering::Release);
         });
         assert_eq!(lost, 0, "wake-ups were lost");
     }
