@@ -1,10 +1,11 @@
 //! What a run deploys, what it is called, and that nothing of it stays.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
 
 use falco_core::{Deployable, Error, ErrorKind, Platform, RunId, Stage};
-use falco_executors::{DriverExt, RunOptions};
+use falco_executors::{DriverExt, RunOptions, Session};
 use falco_testkit::{Fate, Fates, InMemory, Operation, Settings};
 
 use super::support::{Naive, Notes, Plan, function, json, numbers, options};
@@ -128,17 +129,46 @@ async fn what_a_failed_deployment_left_is_removed() {
 async fn what_cannot_be_removed_is_listed_after_trying_the_others() {
     let platform = failing(Operation::Remove, "stuck");
     let notes = Arc::new(Notes::default());
-    let plan = Plan(vec![numbers("stuck", 1), numbers("loose", 1)]);
+    let plan = Plan(["stuck", "stuck-2", "stuck-1", "loose"].map(|name| numbers(name, 1)).into());
     let outcome = plan.run(options(&platform).with_monitor(notes.clone())).await.unwrap();
     assert!(outcome.is_success());
-    assert_eq!(outcome.leftovers.len(), 1);
-    let leftover = outcome.leftovers[0].to_string();
+    let left: Vec<&str> = outcome.leftovers.iter().map(|l| l.deployment.name.as_str()).collect();
+    assert_eq!(left, ["stuck-1-run-1", "stuck-2-run-1", "stuck-run-1"]);
+    let leftover = outcome.leftovers[2].to_string();
     assert!(
         leftover.starts_with("stuck-run-1 on ") && leftover.contains("unavailable"),
         "{leftover}"
     );
-    assert_eq!(names(&platform).await, ["stuck-run-1"]);
+    assert_eq!(names(&platform).await, left);
     assert!(notes.lines().contains(&"stuck-run-1 left".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_of_deploying_says_what_could_not_be_removed_either() {
+    let fates = Fates::by(|call| match call.operation {
+        Operation::Deploy if call.function.starts_with("bad") => Fate::unavailable(),
+        Operation::Remove => Fate::unavailable(),
+        _ => Fate::Serve,
+    });
+    let platform = Arc::new(InMemory::new(Settings { fates, ..Settings::default() }));
+    let plan = Plan(vec![numbers("good", 1), numbers("bad", 1)]);
+    let error = plan.run(options(&platform)).await.unwrap_err();
+    assert!(error.hint().unwrap().contains("left behind: good-run-1"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_function_that_no_platform_takes_is_refused_before_anything_is_sent() {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = calls.clone();
+    let fates = Fates::by(move |_| {
+        counted.fetch_add(1, Relaxed);
+        Fate::Serve
+    });
+    let platform = Arc::new(InMemory::new(Settings { fates, ..Settings::default() }));
+    let session = Session::start(options(&platform)).unwrap();
+    let error = session.deploy(&function("f").with_env("", "x")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    assert_eq!(calls.load(Relaxed), 0);
 }
 
 #[tokio::test(start_paused = true)]

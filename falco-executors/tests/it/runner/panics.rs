@@ -1,6 +1,7 @@
 //! A panic in the user's code is an error that names that code, and the deployments are removed all the same.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use falco_core::{
     BoxStream, Completion, Derivation, DerivationContext, Derive, Driver, ErrorKind, Event,
@@ -96,6 +97,32 @@ async fn in_a_hook() {
     .await;
     assert_names(&At::OnCompletion, |options| options, "the hook for completions of driver \"at\"")
         .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hook_that_has_panicked_is_not_called_again() {
+    #[derive(Debug, Default)]
+    struct Fragile(AtomicUsize);
+
+    impl Driver for Fragile {
+        fn name(&self) -> &str {
+            "fragile"
+        }
+
+        fn plan(&self) -> Result<ExecutionPlan> {
+            ExecutionPlan::new(vec![numbers("map", 20)])
+        }
+
+        fn on_completion(&self, _: &Completion) -> Verdict {
+            self.0.fetch_add(1, Relaxed);
+            panic!("boom");
+        }
+    }
+
+    let driver = Fragile::default();
+    let outcome = driver.run(options(&Arc::new(InMemory::default()))).await.unwrap();
+    assert!(outcome.report.invocations.entered() > 1);
+    assert_eq!(driver.0.into_inner(), 1);
 }
 
 #[tokio::test(start_paused = true)]
