@@ -124,6 +124,22 @@ async fn no_attempt_starts_after_the_time_allowed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_throttled_call_that_waits_for_the_budget_gives_up_in_time_too() {
+    let budget = RetryBudget { share: 0.0, per_second: 0.0, reserve: 0 };
+    for (limit, least, most) in [(Some(secs(10)), secs(1), secs(10)), (None, secs(500), secs(2000))]
+    {
+        let limited = RetryPolicy { max_elapsed: limit, budget, ..RetryPolicy::default() };
+        let (platform, retry) = retrying(always(Fate::throttle(None)), limited);
+        let deployment = deployed(&retry).await;
+        let began = Instant::now();
+        let error = retry.invoke(&deployment, &invocation("a")).await.unwrap_err();
+        assert!(error.is_exhausted());
+        assert!((least..=most).contains(&began.elapsed()), "{:?}", began.elapsed());
+        assert_eq!(platform.counters().invokes, 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_throttled_call_is_tried_more_often_than_a_failed_one() {
     let fates = (0..20).map(|_| Fate::throttle(None));
     let (platform, retry) = retrying(Fates::sequence(fates), policy());
@@ -143,6 +159,21 @@ async fn in_an_outage_retries_are_a_share_of_the_traffic() {
     }
     let retries = platform.counters().invokes - 1000;
     assert!((190..=211).contains(&retries), "{retries} retries");
+}
+
+#[tokio::test(start_paused = true)]
+async fn first_attempts_pay_for_retries_of_throttled_calls_too() {
+    let budget = RetryBudget { share: 1.0, per_second: 0.0, reserve: 1 };
+    let fates = Fates::by(|call| match call.operation {
+        Operation::Invoke if call.number % 2 == 1 => Fate::throttle(None),
+        _ => Fate::Serve,
+    });
+    let (platform, retry) = retrying(fates, RetryPolicy { budget, ..policy() });
+    let deployment = deployed(&retry).await;
+    for _ in 0..20 {
+        retry.invoke(&deployment, &invocation("a")).await.unwrap();
+    }
+    assert_eq!(platform.counters().invokes, 40);
 }
 
 #[tokio::test(start_paused = true)]

@@ -242,3 +242,63 @@ async fn its_policies_are_those_that_it_was_given() {
     assert_eq!(began.elapsed(), secs(3));
     assert_eq!(platform.counters().invokes, 10);
 }
+
+/// Polls a call so many times, five milliseconds apart, and drops it; says whether it had ended.
+async fn drop_after<T>(polls: u32, call: impl Future<Output = T>) -> Option<T> {
+    let mut call = std::pin::pin!(call);
+    for _ in 0..polls {
+        if let std::task::Poll::Ready(done) = futures_util::poll!(&mut call) {
+            return Some(done);
+        }
+        tokio::time::advance(millis(5)).await;
+    }
+    None
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_dropped_at_any_await_leaves_no_slot_taken() {
+    for held in [None, Some(HeldPolicy { max_calls: 1, acceptance: millis(35) })] {
+        let mut ended = [0; 3];
+        for polls in 0..60 {
+            // The first attempt of everything is refused, and each step takes its time.
+            let fates = Fates::by(|call| match call.number {
+                1 if call.operation != Operation::Deploy => Fate::throttle(Some(millis(30))),
+                _ => Fate::Serve,
+            });
+            let platform = Arc::new(InMemory::new(Settings {
+                latency: Latency::fixed(millis(20)),
+                request_latency: Latency::fixed(millis(20)),
+                control_latency: millis(20),
+                fates,
+                ..Settings::default()
+            }));
+            let one = || Gate::new(Fixed::new(Allowance::UNLIMITED.with_concurrency(1)));
+            let (gate, queries) = (one(), one());
+            let mut stack = Stack::new().with_gate(gate.clone()).with_query_gate(queries.clone());
+            if let Some(policy) = held {
+                stack = stack.with_held(policy);
+            }
+            let stack = stack.wrap(Arc::clone(&platform)).unwrap();
+            let deployment = deployed(&stack).await;
+            let invocation = invocation("a");
+            let done = drop_after(polls, stack.invoke(&deployment, &invocation)).await;
+            ended[0] += usize::from(done.is_some());
+            let done = drop_after(polls, stack.submit(&deployment, &invocation)).await;
+            ended[1] += usize::from(done.is_some());
+            if let Some(pending) = done {
+                stack.release(&deployment, &[pending.unwrap().id], Release::Abandoned);
+            }
+            if held.is_some() {
+                // What is held ends one tick later.
+                tokio::task::yield_now().await;
+                assert_eq!(platform.counters().running, 0, "after {polls} polls");
+            }
+            let done = drop_after(polls, stack.collect(&deployment, &[])).await;
+            ended[2] += usize::from(done.is_some());
+            assert_eq!((gate.in_flight(), queries.in_flight()), (0, 0), "after {polls} polls");
+            let next = stack.submit(&deployment, &invocation);
+            assert!(tokio::time::timeout(secs(60), next).await.unwrap().is_ok());
+        }
+        assert!(ended.iter().all(|times| (1..60).contains(times)), "{ended:?}");
+    }
+}
