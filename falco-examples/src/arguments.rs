@@ -1,6 +1,7 @@
 //! The command line that all examples share.
 
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::{IntErrorKind, NonZeroU32, NonZeroUsize, ParseIntError};
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -20,7 +21,7 @@ pub struct Common {
     pub executor: Executor,
 
     /// Invocations in flight at once [default: the platform's limit, at most 64]
-    #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = "Execution")]
+    #[arg(long, value_name = "N", value_parser = count::<NonZeroUsize>, allow_negative_numbers = true, help_heading = "Execution")]
     pub concurrency: Option<NonZeroUsize>,
 
     /// Leave out retries, congestion control, time-outs and traces.
@@ -51,7 +52,7 @@ pub struct Common {
     pub attempt_timeout: Option<Duration>,
 
     /// Memory of the function, in MiB.
-    #[arg(long, value_name = "MIB", allow_negative_numbers = true, help_heading = "Function")]
+    #[arg(long, value_name = "MIB", value_parser = count::<NonZeroU32>, allow_negative_numbers = true, help_heading = "Function")]
     pub memory: Option<NonZeroU32>,
 
     /// How long the function may run, such as 30s.
@@ -95,6 +96,18 @@ impl Common {
             ..Scaling::default()
         }))
     }
+}
+
+/// Reads how many of something there shall be.
+///
+/// # Errors
+///
+/// When it is no whole number, zero, or more than `T` holds.
+pub fn count<T: FromStr<Err = ParseIntError>>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|error: ParseIntError| match error.kind() {
+        IntErrorKind::PosOverflow => "it is too large".to_owned(),
+        _ => "it has to be a whole number, 1 or more".to_owned(),
+    })
 }
 
 fn positive(text: &str) -> Result<f64, String> {

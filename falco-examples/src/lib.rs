@@ -7,7 +7,7 @@ mod output;
 pub mod platforms;
 pub mod text;
 
-pub use arguments::{Common, Executor};
+pub use arguments::{Common, Executor, count};
 pub use launch::Launch;
 pub use output::{exit_code, finish, print, say, say_leftovers};
 

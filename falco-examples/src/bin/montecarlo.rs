@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use clap::Parser;
 use falco_core::{Completion, Deployable, Driver, ExecutionPlan, Payload, Result, Stage, Verdict};
-use falco_examples::{Common, Launch, exit_code, finish};
+use falco_examples::{Common, Launch, count, exit_code, finish};
 use falco_executors::Keep;
 use serde::{Deserialize, Serialize};
 
@@ -17,11 +17,11 @@ use serde::{Deserialize, Serialize};
 #[command(name = env!("CARGO_BIN_NAME"))]
 struct Arguments {
     /// How many invocations.
-    #[arg(long, value_name = "N", default_value = "100", allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", default_value = "100", value_parser = count::<NonZeroUsize>, allow_negative_numbers = true)]
     invocations: NonZeroUsize,
 
     /// Darts of each invocation.
-    #[arg(long, value_name = "N", default_value = "100000", allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", default_value = "100000", value_parser = count::<NonZeroU32>, allow_negative_numbers = true)]
     samples: NonZeroU32,
 
     /// Where the random numbers begin; the same seed gives the same estimate.

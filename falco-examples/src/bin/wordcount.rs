@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use falco_core::{Deployable, Driver, Error, ExecutionPlan, Input, Payload, Result, Stage};
 use falco_examples::text::{Chunks, default_texts, find_texts, to_ascii};
-use falco_examples::{Common, Launch, exit_code, finish};
+use falco_examples::{Common, Launch, count, exit_code, finish};
 use falco_executors::Shuffle;
 use futures_util::stream;
 use serde::{Deserialize, Serialize};
@@ -26,7 +26,7 @@ struct Arguments {
     paths: Vec<PathBuf>,
 
     /// Partitions of the words, each summed up by an invocation.
-    #[arg(long, value_name = "N", default_value = "16", allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", default_value = "16", value_parser = count::<NonZeroU32>, allow_negative_numbers = true)]
     reducers: NonZeroU32,
 
     /// How many of the most frequent words to print; 0 for all.
@@ -67,10 +67,10 @@ impl Driver for WordCount {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    exit_code(count(Arguments::parse()).await)
+    exit_code(count_words(Arguments::parse()).await)
 }
 
-async fn count(arguments: Arguments) -> anyhow::Result<bool> {
+async fn count_words(arguments: Arguments) -> anyhow::Result<bool> {
     let Arguments { common, mut paths, reducers, top } = arguments;
     if paths.is_empty() {
         paths.push(default_texts());

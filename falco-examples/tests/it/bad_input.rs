@@ -13,6 +13,8 @@ fn refused(machine: &Machine, program: &str, arguments: &[&str], names: &str) {
 fn options_that_cannot_be_are_named() {
     let machine = Machine::new();
     refused(&machine, "hello", &["--concurrency", "0"], "--concurrency");
+    refused(&machine, "hello", &["--concurrency", "0"], "it has to be a whole number, 1 or more");
+    refused(&machine, "hello", &["--memory", "5000000000"], "it is too large");
     refused(&machine, "hello", &["--memory", "0"], "--memory");
     refused(&machine, "hello", &["--timeout", "0s"], "--timeout");
     refused(&machine, "hello", &["--attempt-timeout", "0s"], "--attempt-timeout");
