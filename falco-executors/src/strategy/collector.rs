@@ -67,8 +67,7 @@ struct State {
 struct Waiting {
     submitted_at: SystemTime,
     expires: Instant,
-    /// The place of its answer.
-    answer: usize,
+    place: usize,
 }
 
 impl Collector {
@@ -111,13 +110,13 @@ impl Collector {
             let message = format!("the platform has given two activations the id {id}");
             return Err(self.error(ErrorKind::Protocol, message));
         };
-        let answer = state.answers.reserve(id.clone());
-        entry.insert(Waiting { submitted_at: pending.submitted_at, expires, answer });
+        let place = state.answers.reserve(id.clone());
+        entry.insert(Waiting { submitted_at: pending.submitted_at, expires, place });
         if state.next_expiry.is_none_or(|next| expires < next) {
             state.next_expiry = Some(expires);
             self.earlier.notify_one();
         }
-        Ok(Lease { collector: self, answer, answered_at: None, release: Release::Abandoned })
+        Ok(Lease { collector: self, place, answered_at: None, release: Release::Abandoned })
     }
 
     fn patience_with(&self, invocation: &Invocation, pending: &Pending, now: Instant) -> Duration {
@@ -199,7 +198,7 @@ impl Collector {
         let state = &mut *guard;
         for activation in finished.into_iter().map(Box::new) {
             match state.waiting.remove(&activation.id) {
-                Some(waiting) => state.answers.give(waiting.answer, Ok(activation), now),
+                Some(waiting) => state.answers.give(waiting.place, Ok(activation), now),
                 None => duplicates.push(activation.id),
             }
         }
@@ -207,7 +206,7 @@ impl Collector {
             if let Some(waiting) = state.waiting.remove(&id) {
                 let message = format!("the platform says that activation {id} will never answer");
                 let error = self.error(ErrorKind::Lost, message);
-                state.answers.give(waiting.answer, Err(error), now);
+                state.answers.give(waiting.place, Err(error), now);
             }
         }
         drop(guard);
@@ -247,7 +246,7 @@ impl Collector {
             let message = format!("activation {id} was accepted and has not answered in time");
             let hint = "raise the executor's patience if the platform may take longer";
             let error = self.error(ErrorKind::Lost, message).with_hint(hint);
-            state.answers.give(waiting.answer, Err(error), now);
+            state.answers.give(waiting.place, Err(error), now);
         }
         state.next_expiry = state.waiting.values().map(|waiting| waiting.expires).min();
         state.next_expiry
@@ -259,7 +258,7 @@ impl Collector {
         for (id, waiting) in state.waiting.drain() {
             let message = format!("activation {id} cannot be collected on this platform");
             let error = self.error(ErrorKind::Lost, message).with_source(error);
-            state.answers.give(waiting.answer, Err(error), now);
+            state.answers.give(waiting.place, Err(error), now);
         }
     }
 
@@ -295,7 +294,7 @@ impl State {
 #[derive(Debug)]
 pub(super) struct Lease<'a> {
     collector: &'a Collector,
-    answer: usize,
+    place: usize,
     answered_at: Option<Instant>,
     release: Release,
 }
@@ -307,7 +306,7 @@ impl Lease<'_> {
     ///
     /// `Lost` when there will be none, or patience has run out.
     pub(super) async fn answer(&mut self) -> Answer {
-        let take = poll_fn(|cx| self.collector.lock().answers.poll_take(self.answer, cx));
+        let take = poll_fn(|cx| self.collector.lock().answers.poll_take(self.place, cx));
         let (answer, at) = take.await;
         self.answered_at = Some(at);
         answer
@@ -327,7 +326,7 @@ impl Lease<'_> {
 impl Drop for Lease<'_> {
     fn drop(&mut self) {
         let state = &mut *self.collector.lock();
-        let Some(id) = state.answers.release(self.answer) else { return };
+        let Some(id) = state.answers.release(self.place) else { return };
         match self.release {
             Release::Taken => state.taken.push(id),
             Release::Abandoned => {
