@@ -14,6 +14,7 @@ import selectors
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -23,6 +24,20 @@ MAX_LINE = 33 * 1024 * 1024
 MAX_LOG_LINE = 64 * 1024
 TAIL = 4096
 OK, FAILURE = b'{"ok":', b'{"failure":'
+
+# Puts the answers on descriptor 3 and becomes the native function. A shell cannot: of the descriptors that it can name,
+# POSIX guarantees 0 to 9, and dash, the /bin/sh of Debian and Ubuntu, has no more. Python ignores two signals, which a
+# program that it becomes would inherit.
+ON_DESCRIPTOR_3 = """
+import os, signal, sys
+descriptor = int(sys.argv[1])
+if descriptor != 3:
+    os.dup2(descriptor, 3)
+    os.close(descriptor)
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
 
 
 class Failure(Exception):
@@ -107,11 +122,14 @@ class Child:
         self.activation, self.tail, self.calls, self.is_broken = None, b"", 0, True
         self.pending = bytearray()
         self.answers, theirs = os.pipe()
-        # The shell puts the answers on descriptor 3 and is replaced by the command.
-        move = 'exec "$@"' if theirs == 3 else 'exec 3>&%d %d>&-; exec "$@"' % (theirs, theirs)
+        descriptor = str(theirs)
+        if is_native:
+            command = [sys.executable, "-I", "-S", "-c", ON_DESCRIPTOR_3, descriptor] + command
+        else:
+            command = command + [descriptor]
         try:
             self.process = subprocess.Popen(
-                ["/bin/sh", "-c", move, "sh"] + command,
+                command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

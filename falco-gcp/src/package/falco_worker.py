@@ -1,4 +1,7 @@
-"""Runs a function in Python: one JSON line per call on standard input, one line per answer on descriptor 3."""
+"""Runs a function in Python: one JSON line per call on standard input, one line per answer on a descriptor.
+
+Its arguments are the function's name and the descriptor's number.
+"""
 
 import importlib.util
 import json
@@ -11,8 +14,8 @@ STARTED = time.monotonic()
 TRACE = 16384
 
 # The function may use all of its descriptors as it likes, and start processes, without a word on the protocol's.
-answers = os.fdopen(os.dup(3), "wb")
-os.close(3)
+answers = os.fdopen(int(sys.argv[2]), "wb")
+os.set_inheritable(answers.fileno(), False)
 calls = os.fdopen(os.dup(0), "rb")
 os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
 
