@@ -49,6 +49,10 @@ pub struct Capabilities {
     pub memory_mib: Option<Bounds<u32>>,
     /// Time-out of a function.
     pub timeout: Option<Bounds<Duration>>,
+    /// Whether calls should go through layers that pace and repeat them: true for a platform behind a network with
+    /// limits per account, false on this machine, and false for a platform that is wrapped in congestion control
+    /// already. The facade crate `falco` puts the default stack around platforms that say so.
+    pub wants_layers: bool,
     /// The runtimes that it takes, such as `python:3`.
     pub runtimes: Vec<String>,
 }

@@ -64,6 +64,25 @@ impl Deployable {
         Self::new(name.into(), runtime, Code::Source(source.into()))
     }
 
+    /// A Python 3 function out of source text of one module, which defines `main(args)`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use falco_core::Deployable;
+    ///
+    /// let hello = Deployable::python("hello", "def main(args): return {'hello': args['name']}");
+    /// assert_eq!(hello.runtime.to_string(), "python:3");
+    /// ```
+    pub fn python(name: impl Into<String>, source: impl Into<Arc<str>>) -> Self {
+        Self::from_source(name, RuntimeName::python(), source)
+    }
+
+    /// A Node.js function out of source text of one CommonJS module, which defines `main(args)`.
+    pub fn nodejs(name: impl Into<String>, source: impl Into<Arc<str>>) -> Self {
+        Self::from_source(name, RuntimeName::nodejs(), source)
+    }
+
     /// A function out of a zip archive: `__main__.py`, a node package, or an executable named `exec`.
     pub fn from_archive(
         name: impl Into<String>,
@@ -277,6 +296,21 @@ pub struct RuntimeName {
 }
 
 impl RuntimeName {
+    /// `python:3`: the newest Python 3 that the platform has.
+    pub fn python() -> Self {
+        Self { family: "python".to_owned(), version: Some("3".to_owned()) }
+    }
+
+    /// `nodejs`: the newest Node.js that the platform has.
+    pub fn nodejs() -> Self {
+        Self { family: "nodejs".to_owned(), version: None }
+    }
+
+    /// `native`: an executable.
+    pub fn native() -> Self {
+        Self { family: "native".to_owned(), version: None }
+    }
+
     /// The family, such as `python`.
     pub fn family(&self) -> &str {
         &self.family
@@ -354,7 +388,18 @@ mod tests {
     use super::*;
 
     fn python() -> RuntimeName {
-        "python:3".parse().unwrap()
+        RuntimeName::python()
+    }
+
+    #[test]
+    fn runtimes_without_parsing_are_those_that_parsing_gives() {
+        for (name, text) in [
+            (RuntimeName::python(), "python:3"),
+            (RuntimeName::nodejs(), "nodejs"),
+            (RuntimeName::native(), "native"),
+        ] {
+            assert_eq!(text.parse::<RuntimeName>().unwrap(), name);
+        }
     }
 
     #[test]

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use futures_core::Stream;
 use futures_core::stream::BoxStream;
+use serde::Serialize;
 
 use crate::deployable::Deployable;
 use crate::derivation::Derivation;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::id::{InvocationId, StageName};
 use crate::options::Options;
 use crate::payload::Payload;
@@ -71,6 +72,44 @@ impl Stage {
         let payloads: Arc<[Payload]> = payloads.into();
         let total = Some(payloads.len());
         Self::numbered(name, function, total, move |index| payloads.get(index).cloned().map(Ok))
+    }
+
+    /// A stage over values, each of which becomes the argument of one invocation as JSON. They are numbered from 0.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use falco_core::{Deployable, Stage};
+    /// use serde::Serialize;
+    ///
+    /// #[derive(Serialize)]
+    /// struct Person { name: &'static str }
+    ///
+    /// let hello = Deployable::python("hello", "def main(args): return {'hello': args['name']}");
+    /// let people = ["world", "Ada"].map(|name| Person { name });
+    /// let stage = Stage::from_values("greet", hello, people)?;
+    /// # Ok::<(), falco_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for the first value that has no JSON form or is not a JSON object, with its number.
+    pub fn from_values<V: Serialize>(
+        name: impl Into<StageName>,
+        function: Deployable,
+        values: impl IntoIterator<Item = V>,
+    ) -> Result<Self> {
+        let name = name.into();
+        let payload = |(number, value): (usize, V)| {
+            let payload = Payload::json(&value);
+            let checked = payload.and_then(|json| json.check_argument(None).map(|()| json));
+            checked.map_err(|error| {
+                let message = format!("invalid input {number} of stage {name:?}");
+                Error::invalid_input(message).with_source(&error)
+            })
+        };
+        let payloads = values.into_iter().enumerate().map(payload).collect::<Result<_>>()?;
+        Ok(Self::from_payloads(name, function, payloads))
     }
 
     /// A stage whose inputs `make` makes one by one, from index 0 until it answers `None`. They are numbered
@@ -242,6 +281,16 @@ mod tests {
             Source::Inputs(factory) => factory.open(),
             Source::Derived { .. } => panic!("a stage with inputs of its own"),
         }
+    }
+
+    #[test]
+    fn an_error_of_a_value_names_its_number() {
+        let function = Deployable::python("f", "x");
+        let object = || std::collections::BTreeMap::from([("a", 1)]);
+        assert!(Stage::from_values("s", function.clone(), [object(), object()]).is_ok());
+        let values = [serde_json::json!({}), serde_json::json!(7)];
+        let error = Stage::from_values("s", function, values).unwrap_err().to_string();
+        assert!(error.contains("invalid input 1 of stage \"s\"") && error.contains('7'), "{error}");
     }
 
     #[tokio::test]

@@ -174,6 +174,7 @@ impl Platform for LocalPlatform {
             rate: None,
             memory_mib: Some(MEMORY_MIB),
             timeout: Some(TIMEOUT),
+            wants_layers: false,
             runtimes: self.0.runtimes.clone(),
         }
     }

@@ -127,6 +127,7 @@ impl Server {
                 .map(|invocations| RateLimit { invocations, window: Duration::from_secs(60) }),
             memory_mib: limits.memory_mib(),
             timeout: limits.timeout(),
+            wants_layers: true,
             runtimes: self.runtimes(),
         }
     }

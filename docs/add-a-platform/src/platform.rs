@@ -104,6 +104,7 @@ impl Platform for OpenFaas {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             max_code: Some(MAX_CODE),
+            wants_layers: true,
             runtimes: RUNTIMES.map(str::to_owned).to_vec(),
             ..Capabilities::default()
         }

@@ -133,6 +133,7 @@ impl Platform for AwsLambda {
             }),
             memory_mib: Some(settings::MEMORY_MIB),
             timeout: Some(Bounds { min: Duration::from_secs(1), max: LONGEST_RUN }),
+            wants_layers: true,
             runtimes: package::supported(&self.config.runtimes),
         }
     }

@@ -113,6 +113,7 @@ impl GcpFunctions {
             rate: None,
             memory_mib: Some(sizes::MEMORY_MIB),
             timeout: Some(sizes::TIMEOUT),
+            wants_layers: true,
             runtimes: runtimes.names(),
         };
         Ok(Self(Arc::new(Inner {

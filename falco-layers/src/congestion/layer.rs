@@ -145,7 +145,7 @@ impl<P: AsyncPlatform> Platform for CongestionControl<P> {
     }
 
     fn capabilities(&self) -> Capabilities {
-        self.inner.capabilities()
+        Capabilities { wants_layers: false, ..self.inner.capabilities() }
     }
 
     async fn deploy(&self, function: &Deployable) -> Result<Deployment> {

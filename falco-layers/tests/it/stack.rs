@@ -302,3 +302,11 @@ async fn a_call_that_is_dropped_at_any_await_leaves_no_slot_taken() {
         assert!(ended.iter().all(|times| (1..60).contains(times)), "{ended:?}");
     }
 }
+
+#[test]
+fn a_wrapped_platform_wants_no_further_layers() {
+    let capabilities = Capabilities { wants_layers: true, ..Settings::default().capabilities };
+    let platform = Arc::new(InMemory::new(Settings { capabilities, ..Settings::default() }));
+    assert!(Timeout::new(platform.clone(), TimeoutPolicy::default()).capabilities().wants_layers);
+    assert!(!Stack::new().wrap(platform).unwrap().capabilities().wants_layers);
+}

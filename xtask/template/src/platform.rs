@@ -27,6 +27,7 @@ impl {{Name}} {
         let gateway = Gateway::new(config)?;
         gateway.send("connect", Method::GET, "/", None).await?;
         let capabilities = Capabilities {
+            wants_layers: true,
             runtimes: RUNTIMES.map(str::to_owned).to_vec(),
             ..Capabilities::default()
         };
