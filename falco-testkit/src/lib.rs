@@ -3,6 +3,7 @@
 
 pub mod conformance;
 pub mod fixture;
+pub mod runtimes;
 pub mod simulation;
 
 mod in_memory;

@@ -12,6 +12,7 @@ mod lint;
 mod metadata;
 mod new_platform;
 mod package;
+mod runtimes;
 mod shell;
 mod snippets;
 mod template;
@@ -38,6 +39,11 @@ const TASKS: &[Task] = &[
         name: "lint",
         about: "check format, spelling, clippy, docs, who depends on whom, licences; [--package CRATE]",
         run: lint::run,
+    },
+    Task {
+        name: "runtimes",
+        about: "install the providers' runtimes that tests use, from PyPI and npm, into the target directory",
+        run: runtimes::run,
     },
     Task { name: "docs", about: "build the documentation into target/doc", run: docs::run },
     Task {

@@ -51,13 +51,7 @@ pub(crate) struct Metadata {
 impl Metadata {
     /// Asks cargo.
     pub(crate) fn read() -> anyhow::Result<Self> {
-        let output = cargo(&["metadata", "--format-version", "1", "--locked"]).output()?;
-        ensure!(
-            output.status.success(),
-            "cargo metadata failed: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        let json: Value = serde_json::from_slice(&output.stdout)?;
+        let json = ask(&[])?;
         let members = list(&json, "workspace_members")?;
         let packages = list(&json, "packages")?
             .iter()
@@ -70,6 +64,23 @@ impl Metadata {
     pub(crate) fn members(&self) -> impl Iterator<Item = &Package> {
         self.packages.iter().filter(|package| package.is_member)
     }
+}
+
+/// Where cargo builds: `target`, unless the user has set another directory.
+pub(crate) fn target_directory() -> anyhow::Result<PathBuf> {
+    let json = ask(&["--no-deps"])?;
+    Ok(PathBuf::from(text(&json, "target_directory")?))
+}
+
+fn ask(options: &[&str]) -> anyhow::Result<Value> {
+    let output =
+        cargo(&["metadata", "--format-version", "1", "--locked"]).args(options).output()?;
+    ensure!(
+        output.status.success(),
+        "cargo metadata failed: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(serde_json::from_slice(&output.stdout)?)
 }
 
 fn read_package(package: &Value, members: &[Value]) -> anyhow::Result<Package> {

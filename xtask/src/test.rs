@@ -1,5 +1,6 @@
 //! `cargo xtask test`: all tests of all crates.
 
+use crate::runtimes;
 use crate::shell::{cargo, no_arguments, step, version};
 
 /// The interpreters that tests of functions need, and what is skipped without them.
@@ -17,8 +18,10 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
         })
         .collect();
     println!("tools: {}", tools.join("; "));
+    let runtimes = runtimes::install()?;
     // All of them, whatever fails: a gate that stops at the first failure has to be run once for each.
     const ALL: [&str; 6] = ["test", "--workspace", "--no-fail-fast", "--lib", "--bins", "--tests"];
-    step("tests", &mut cargo(&ALL))?;
-    step("doc tests", &mut cargo(&["test", "--workspace", "--doc"]))
+    step("tests", cargo(&ALL).env(runtimes::VARIABLE, &runtimes))?;
+    let doc_tests = ["test", "--workspace", "--doc"];
+    step("doc tests", cargo(&doc_tests).env(runtimes::VARIABLE, &runtimes))
 }

