@@ -10,7 +10,7 @@ use crate::activation::{Activation, ActivationLog};
 use crate::capabilities::Capabilities;
 use crate::deployable::Deployable;
 use crate::deployment::{Deployment, Scaling};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::id::ActivationId;
 use crate::invocation::Invocation;
 
@@ -152,7 +152,10 @@ pub trait AsyncPlatform: Platform {
     /// # For callers
     ///
     /// - An activation may be reported more than once, until it is [released](Self::release).
-    /// - An id in neither list is no news.
+    /// - An id in neither list has no known outcome yet.
+    /// - A failure in [`Collected::gone`] is the platform's, as an `Err` of [`invoke`](Platform::invoke) is: whether the
+    ///   invocation may be sent again follows from its [kind](crate::Error::kind) and
+    ///   [`may_have_run`](crate::Error::may_have_run).
     /// - Wait [`Collected::poll_after`] before asking again.
     /// - It may be dropped at any await: nothing is lost, the next call reports it.
     ///
@@ -160,8 +163,9 @@ pub trait AsyncPlatform: Platform {
     ///
     /// - Answer for hundreds of ids with one or a few requests, wherever the API allows it.
     /// - Report only ids that were asked for; keep the others for their owner.
-    /// - [`Collected::gone`] is for what the provider *knows* will never answer. "Not found" is no such knowledge
-    ///   on platforms that store records late.
+    /// - [`Collected::gone`] is for what the provider *knows* will have no result, with the reason: it refused the
+    ///   invocation after accepting it, could not start the function, or has lost it. "Not found" is not such
+    ///   knowledge on platforms that store records late. A function that failed is in [`Collected::finished`].
     ///
     /// # Errors
     ///
@@ -204,15 +208,56 @@ impl Pending {
     }
 }
 
-/// What [`AsyncPlatform::collect`] has learned.
+/// The answer of [`AsyncPlatform::collect`]: what has become of some of the activations.
+///
+/// # Examples
+///
+/// ```
+/// use falco_core::{Activation, Collected, Error, ErrorKind, Payload};
+/// use std::time::Duration;
+///
+/// let refused = Error::new(ErrorKind::Throttled, "too many concurrent activations");
+/// let collected = Collected::new(
+///     vec![Activation::succeeded("a-1", Payload::empty())],
+///     vec![("a-2".into(), refused)],
+///     Duration::from_millis(100),
+/// );
+/// let answers: Vec<_> = collected.into_answers().collect();
+/// assert!(answers[0].1.is_ok());
+/// assert!(answers[1].1.as_ref().is_err_and(|error| error.is_retryable()));
+/// ```
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Collected {
-    /// Activations that have ended.
+    /// Activations that have ended; the function may have failed.
     pub finished: Vec<Activation>,
-    /// Activations that the platform knows will never answer.
-    pub gone: Vec<ActivationId>,
-    /// How long to wait before asking again; none means at once.
+    /// Activations that the platform has failed to run, or has lost: they will have no result. The error says why;
+    /// its kind is [`Lost`](crate::ErrorKind::Lost) if nobody knows.
+    pub gone: Vec<(ActivationId, Error)>,
+    /// How long to wait before asking again; zero means at once.
     pub poll_after: Duration,
+}
+
+impl Collected {
+    /// An answer that names these activations.
+    pub fn new(
+        finished: Vec<Activation>,
+        gone: Vec<(ActivationId, Error)>,
+        poll_after: Duration,
+    ) -> Self {
+        Self { finished, gone, poll_after }
+    }
+
+    /// Whether it names no activation.
+    pub fn is_empty(&self) -> bool {
+        self.finished.is_empty() && self.gone.is_empty()
+    }
+
+    /// The answer for each activation that it names.
+    pub fn into_answers(self) -> impl Iterator<Item = (ActivationId, Result<Activation>)> {
+        let finished = self.finished.into_iter().map(|it| (it.id.clone(), Ok(it)));
+        finished.chain(self.gone.into_iter().map(|(id, error)| (id, Err(error))))
+    }
 }
 
 /// Why activations are let go.

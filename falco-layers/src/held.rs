@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use falco_core::{
     Activation, ActivationId, ActivationLog, AsyncPlatform, Capabilities, Collected, Deployable,
-    Deployment, Error, ErrorKind, Event, Invocation, Pending, Platform, Release, Result, Scaling,
+    Deployment, Error, ErrorKind, Invocation, Pending, Platform, Release, Result, Scaling,
     async_trait,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
@@ -44,8 +44,8 @@ impl Default for HeldPolicy {
 /// Makes `submit` and `collect` for a platform that can only invoke, by holding the calls open in tasks of its own.
 ///
 /// - `submit` waits for one of [`HeldPolicy::max_calls`] slots, sends the call, and waits a moment
-///   ([`HeldPolicy::acceptance`]) for a refusal, which it returns. A call that fails later is reported to
-///   the invocation's monitor, and `collect` reports it as gone. Dropped, it ends the call.
+///   ([`HeldPolicy::acceptance`]) for a refusal, which it returns. `collect` reports a call that fails later as gone,
+///   with its error. Dropped, it ends the call.
 /// - Results wait in memory until they are released; until then `collect` reports them each time. So memory is
 ///   bounded by what the caller has pending.
 /// - `release` as abandoned ends the call and closes its connection. So does dropping the last clone.
@@ -108,18 +108,15 @@ impl<P> Shared<P> {
 
 #[derive(Debug)]
 enum Call {
-    /// It is on its way. `accepted` says that `submit` has returned.
-    Open {
-        task: Option<AbortHandle>,
-        accepted: bool,
-    },
+    /// It is on its way.
+    Open(Option<AbortHandle>),
     Finished(Box<Activation>),
     Failed(Error),
 }
 
 impl Call {
     fn abort(self) {
-        if let Self::Open { task: Some(task), .. } = self {
+        if let Self::Open(Some(task)) = self {
             task.abort();
         }
     }
@@ -168,19 +165,11 @@ impl<P: AsyncPlatform> Holder<P> {
 impl<P> Holder<P> {
     fn settle(&mut self, outcome: Result<Activation>) {
         let Some(settled) = self.settled.take() else { return };
-        let failure = outcome.as_ref().err().cloned();
-        let mut was_accepted = false;
         if let Some(call) = self.shared.calls().get_mut(&self.id) {
-            was_accepted = matches!(call, Call::Open { accepted: true, .. });
             *call = match outcome {
                 Ok(activation) => Call::Finished(Box::new(renamed(activation, &self.id))),
                 Err(error) => Call::Failed(error),
             };
-        }
-        if let (Some(error), true) = (failure, was_accepted) {
-            let invocation = &self.invocation;
-            // A `Stop` is remembered by the runner.
-            let _ = invocation.report(&Event::CallFailed { invocation, error: &error });
         }
         // `submit` may have been dropped.
         let _ = settled.send(());
@@ -281,42 +270,46 @@ impl<P: AsyncPlatform> AsyncPlatform for Held<P> {
             settled: Some(settled),
             _slot: slot,
         };
-        shared.calls().insert(id.clone(), Call::Open { task: None, accepted: false });
+        shared.calls().insert(id.clone(), Call::Open(None));
         let mut submission = Submission { shared, id: Some(id.clone()) };
         let call = holder.run(self.share(deployment)).in_current_span();
         let handle = tokio::spawn(call).abort_handle();
-        if let Some(Call::Open { task, .. }) = shared.calls().get_mut(&id) {
+        if let Some(Call::Open(task)) = shared.calls().get_mut(&id) {
             *task = Some(handle);
         }
         // Settled or not: what matters is what the call has become.
         let _ = tokio::time::timeout(self.0.policy.acceptance, settlement).await;
-        let mut calls = shared.calls();
-        if let Some(Call::Open { accepted, .. }) = calls.get_mut(&id) {
-            *accepted = true;
-        }
-        let refusal = match calls.get(&id) {
+        let refusal = match shared.calls().get(&id) {
             Some(Call::Failed(error)) => Some(error.clone()),
             _ => None,
         };
-        drop(calls);
         if let Some(error) = refusal {
-            return Err(error);
+            return Err(error.with_operation("submit"));
         }
         submission.id = None;
         Ok(Pending::new(id, submitted_at))
     }
 
-    async fn collect(&self, _: &Deployment, pending: &[Pending]) -> Result<Collected> {
+    async fn collect(&self, deployment: &Deployment, pending: &[Pending]) -> Result<Collected> {
         let calls = self.0.shared.calls();
         let mut collected = Collected::default();
         for Pending { id, .. } in pending {
             match calls.get(id) {
-                Some(Call::Open { .. }) => {}
+                Some(Call::Open(_)) => {}
                 Some(Call::Finished(activation)) => collected.finished.push((**activation).clone()),
-                Some(Call::Failed(_)) => collected.gone.push(id.clone()),
+                Some(Call::Failed(error)) => {
+                    collected.gone.push((id.clone(), error.clone().with_operation("collect")));
+                }
                 // Released already, or held by a process that is no more.
                 None if id.as_str().starts_with(&self.0.prefix) => {}
-                None => collected.gone.push(id.clone()),
+                None => {
+                    let message = "the process that held the call open has ended";
+                    let error = Error::new(ErrorKind::Lost, message)
+                        .with_platform(self.name())
+                        .with_operation("collect")
+                        .with_function(&deployment.name);
+                    collected.gone.push((id.clone(), error));
+                }
             }
         }
         // A look costs a fraction of a microsecond for each id: look often, and less often for very many.

@@ -20,7 +20,7 @@ use crate::job::{Job, Reply};
 use crate::log::Logs;
 use crate::pool::{Pool, Shared};
 use crate::state::State;
-use crate::submissions::Submissions;
+use crate::submissions::{Found, Submissions};
 
 pub(crate) const NAME: &str = "local";
 
@@ -247,17 +247,23 @@ impl AsyncPlatform for LocalPlatform {
         Ok(pending)
     }
 
-    async fn collect(&self, _: &Deployment, pending: &[Pending]) -> Result<Collected> {
-        let (finished, missing) = self.0.submissions.collect(pending);
+    async fn collect(&self, deployment: &Deployment, pending: &[Pending]) -> Result<Collected> {
+        let Found { finished, failed: mut gone, missing } = self.0.submissions.collect(pending);
         // Results live as long as the platform that took the submission. Of ids that are none of ours, and of those of
         // other platforms that live, nothing is known.
         let will_never_end = |id: &ActivationId| {
             self.is_ours(id) || self.0.functions.state.is_of_dead_driver(id.as_str())
         };
-        let gone: Vec<_> = missing.into_iter().filter(will_never_end).collect();
+        let lost = || {
+            Error::new(ErrorKind::Lost, "the function was removed, or its driver has ended")
+                .with_platform(NAME)
+                .with_operation("collect")
+                .with_function(&deployment.name)
+        };
+        gone.extend(missing.into_iter().filter(will_never_end).map(|id| (id, lost())));
         let all = finished.len() + gone.len() == pending.len();
         let poll_after = if all { Duration::ZERO } else { POLL_AFTER };
-        Ok(Collected { finished, gone, poll_after })
+        Ok(Collected::new(finished, gone, poll_after))
     }
 
     fn release(&self, _: &Deployment, activations: &[ActivationId], release: Release) {

@@ -4,9 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use falco_core::{
-    Activation, ActivationId, FunctionError, FunctionErrorKind, Pending, Release, Result,
-};
+use falco_core::{Activation, ActivationId, Error, Pending, Release, Result};
 
 /// Results wait here from the end of an activation until its release.
 #[derive(Debug, Default)]
@@ -14,8 +12,21 @@ pub(crate) struct Submissions(Mutex<HashMap<ActivationId, Submission>>);
 
 #[derive(Debug)]
 enum Submission {
-    Running { abandoned: Arc<AtomicBool> },
+    Running {
+        abandoned: Arc<AtomicBool>,
+    },
     Finished(Box<Activation>),
+    /// The platform failed, such as by a worker that could not be started.
+    Failed(Error),
+}
+
+/// What there is to say of the activations that were asked for; those that still run are left out.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) finished: Vec<Activation>,
+    pub(crate) failed: Vec<(ActivationId, Error)>,
+    /// Not here: released, removed, or another driver's.
+    pub(crate) missing: Vec<ActivationId>,
 }
 
 impl Submissions {
@@ -31,13 +42,11 @@ impl Submissions {
     }
 
     pub(crate) fn finish(&self, id: &ActivationId, result: Result<Activation>) {
-        // A worker that cannot be started is the platform's failure, but there is no call left that could fail.
-        let activation = result.unwrap_or_else(|error| {
-            let error = FunctionError::new(FunctionErrorKind::Unspecified, error.to_string());
-            Activation::failed(id.clone(), error)
-        });
         if let Some(submission) = self.lock().get_mut(id) {
-            *submission = Submission::Finished(Box::new(activation));
+            *submission = match result {
+                Ok(activation) => Submission::Finished(Box::new(activation)),
+                Err(error) => Submission::Failed(error.with_operation("collect")),
+            };
         }
     }
 
@@ -50,20 +59,21 @@ impl Submissions {
         matches!(self.lock().get(id), Some(Submission::Running { .. }))
     }
 
-    /// What has finished and what is not here, of `pending`.
-    pub(crate) fn collect(&self, pending: &[Pending]) -> (Vec<Activation>, Vec<ActivationId>) {
-        let (mut finished, mut missing) = (Vec::new(), Vec::new());
+    /// The state of `pending`.
+    pub(crate) fn collect(&self, pending: &[Pending]) -> Found {
+        let mut found = Found::default();
         let submissions = self.lock();
         for Pending { id, .. } in pending {
             match submissions.get(id) {
                 Some(Submission::Finished(activation)) => {
-                    finished.push(Activation::clone(activation))
+                    found.finished.push(Activation::clone(activation));
                 }
+                Some(Submission::Failed(error)) => found.failed.push((id.clone(), error.clone())),
                 Some(Submission::Running { .. }) => {}
-                None => missing.push(id.clone()),
+                None => found.missing.push(id.clone()),
             }
         }
-        (finished, missing)
+        found
     }
 
     pub(crate) fn release(&self, ids: &[ActivationId], release: Release) {

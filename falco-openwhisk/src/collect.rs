@@ -121,7 +121,7 @@ impl Watch {
             _ => {
                 let poll_after = outstanding.pause(news, settings.max_interval);
                 // It never knows that an activation is lost: a record that is not there may still come.
-                Ok(Collected { finished, gone: Vec::new(), poll_after })
+                Ok(Collected::new(finished, Vec::new(), poll_after))
             }
         }
     }

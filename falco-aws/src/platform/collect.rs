@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use falco_core::{ActivationId, Collected, Deployment, Pending, Result};
+use falco_core::{ActivationId, Collected, Deployment, Error, ErrorKind, Pending, Result};
 use futures_util::future::join_all;
 
 use super::AwsLambda;
 use super::names;
 use super::queue::Queue;
+use crate::PLATFORM;
 use crate::client::{Failure, LONGEST_RUN};
 
 impl AwsLambda {
@@ -41,13 +42,21 @@ impl AwsLambda {
         let is_over = |pending: &&Pending| {
             SystemTime::now().duration_since(pending.submitted_at).is_ok_and(|age| age > horizon)
         };
-        let mut gone: Vec<ActivationId> =
-            unanswered.filter(is_over).map(|pending| pending.id.clone()).collect();
+        let lost = |message: String| {
+            Error::new(ErrorKind::Lost, message)
+                .with_platform(PLATFORM)
+                .with_operation("collect")
+                .with_function(name)
+        };
+        let mut gone: Vec<(ActivationId, Error)> = unanswered
+            .filter(is_over)
+            .map(|pending| (pending.id.clone(), lost("Lambda has sent no record of it".into())))
+            .collect();
         let mut finished = Vec::with_capacity(found.len());
         for (id, record) in found {
             if let Some(reason) = record.dropped() {
                 tracing::warn!(%id, reason, "Lambda has dropped an event");
-                gone.push(id);
+                gone.push((id, lost(format!("Lambda has dropped the event: {reason}"))));
             } else {
                 let (mut activation, measured) =
                     record.into_activation(id, deployment, &self.config.region);
@@ -58,7 +67,7 @@ impl AwsLambda {
         // The poll itself has waited; after one that brought nothing, a pause keeps the caller from spinning.
         let poll_after =
             if finished.is_empty() && gone.is_empty() { PAUSE } else { Duration::ZERO };
-        Ok(Collected { finished, gone, poll_after })
+        Ok(Collected::new(finished, gone, poll_after))
     }
 
     /// Waits until there is a record of one of `ids`, or all polls have ended without; then why one failed, if so.

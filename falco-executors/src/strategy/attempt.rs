@@ -41,7 +41,7 @@ pub(super) fn attempt(
         let mut attempts = Attempts::default();
         let (answer, lease) = match settle(execution, &invocation, &mut attempts).await {
             Ok(Ok((activation, lease))) => (Ok(Ok(activation)), lease),
-            Ok(Err(error)) => (Ok(Err(error)), None),
+            Ok(Err(failure)) => (Ok(Err(failure.error)), None),
             Err(end) => (Err(end), None),
         };
         let outcome = match answer {
@@ -64,7 +64,20 @@ pub(super) fn attempt(
 /// What came of one attempt, with the lease on its activation where it was submitted.
 ///
 /// In a box, because activations are large, and each future that hands one on moves it.
-type Answer<'a> = Result<(Box<Activation>, Option<Lease<'a>>)>;
+type Answer<'a> = Result<(Box<Activation>, Option<Lease<'a>>), Failure>;
+
+/// A failure of the platform.
+struct Failure {
+    error: Error,
+    /// Whether the platform had accepted the invocation. Then no layer has had its turn to send it again.
+    accepted: bool,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self { error, accepted: false }
+    }
+}
 
 /// Pursues an invocation until it is settled, its deadline passes, or the execution ends.
 async fn settle<'a>(
@@ -117,12 +130,12 @@ async fn pursue<'a>(
                 reason = AttemptReason::FunctionFailed;
                 repeats.after_function_error()
             }
-            Err(error) => {
-                reason = match error.kind() {
+            Err(failure) => {
+                reason = match failure.error.kind() {
                     ErrorKind::Lost => AttemptReason::Lost,
                     _ => AttemptReason::CallFailed,
                 };
-                repeats.after(error, current)
+                repeats.after(failure, current)
             }
         };
         let Some(delay) = delay else { return answer };
@@ -159,11 +172,17 @@ impl<'a> Repeats<'a> {
         self.function_errors.get_or_insert_with(|| policy.delays()).next()
     }
 
-    /// After a failure of the platform: only when nobody knows whether the function ran, and running it twice does no
-    /// harm. Calls that certainly did not run are the retry layer's to repeat, and it has had its turn.
-    fn after(&mut self, error: &Error, invocation: &Invocation) -> Option<Duration> {
+    /// After a failure of the platform: when there is hope, and running it twice does no harm or it certainly did not
+    /// run. A refused call is the retry layer's to repeat, and it has had its turn; not so where the platform fails
+    /// after it has accepted the invocation.
+    fn after(&mut self, failure: &Failure, invocation: &Invocation) -> Option<Duration> {
+        let Failure { error, accepted } = failure;
         let hope = error.kind() == ErrorKind::Lost || error.is_retryable();
-        if !(error.may_have_run() && hope && invocation.is_idempotent()) {
+        let safe = match error.may_have_run() {
+            true => invocation.is_idempotent(),
+            false => *accepted,
+        };
+        if !(hope && safe) {
             return None;
         }
         let policy = &self.options.repeat_lost;
@@ -271,8 +290,10 @@ async fn call<'a>(
         let _ = invocation.report(&Event::Submitted { invocation, pending: &pending });
         lease
     };
-    let activation = lease.answer().await?;
-    Ok((activation, Some(lease)))
+    match reported(invocation, lease.answer().await) {
+        Ok(activation) => Ok((activation, Some(lease))),
+        Err(error) => Err(Failure { error, accepted: true }),
+    }
 }
 
 fn reported<T>(invocation: &Invocation, answer: Result<T>) -> Result<T> {

@@ -187,26 +187,21 @@ impl Collector {
 
     /// Hands out what was learned, and says how long to wait before asking again.
     fn settle(&self, collected: Collected) -> Duration {
-        let Collected { finished, gone, poll_after } = collected;
-        let pause = match finished.is_empty() && gone.is_empty() {
-            true => poll_after.max(IDLE_PAUSE),
-            false => poll_after,
+        let pause = match collected.is_empty() {
+            true => collected.poll_after.max(IDLE_PAUSE),
+            false => collected.poll_after,
         };
         let now = Instant::now();
         let mut duplicates = Vec::new();
         let mut guard = self.lock();
         let state = &mut *guard;
-        for activation in finished.into_iter().map(Box::new) {
-            match state.waiting.remove(&activation.id) {
-                Some(waiting) => state.answers.give(waiting.place, Ok(activation), now),
-                None => duplicates.push(activation.id),
-            }
-        }
-        for id in gone {
-            if let Some(waiting) = state.waiting.remove(&id) {
-                let message = format!("the platform says that activation {id} will never answer");
-                let error = self.error(ErrorKind::Lost, message);
-                state.answers.give(waiting.place, Err(error), now);
+        for (id, answer) in collected.into_answers() {
+            match (state.waiting.remove(&id), answer) {
+                (Some(waiting), answer) => {
+                    state.answers.give(waiting.place, answer.map(Box::new), now);
+                }
+                (None, Ok(_)) => duplicates.push(id),
+                (None, Err(error)) => tracing::debug!(%error, %id, "a failure nobody waits for"),
             }
         }
         drop(guard);
@@ -304,7 +299,7 @@ impl Lease<'_> {
     ///
     /// # Errors
     ///
-    /// `Lost` when there will be none, or patience has run out.
+    /// The platform's failure, when it reports one; `Lost` when patience has run out.
     pub(super) async fn answer(&mut self) -> Answer {
         let take = poll_fn(|cx| self.collector.lock().answers.poll_take(self.place, cx));
         let (answer, at) = take.await;

@@ -36,8 +36,9 @@ pub struct ExecutionOptions {
     ///
     /// It applies to every invocation, idempotent or not: the function ran, and said that it failed.
     pub repeat_failed: RepeatPolicy,
-    /// When an *idempotent* invocation is sent again because nobody knows whether it ran; by default up to three
-    /// times, a second or more apart. Others are never sent again, whatever the policy says.
+    /// When an invocation is sent again after the platform failed: an *idempotent* one of which nobody knows whether it
+    /// ran, and any that the platform accepted and then certainly did not run. By default up to three times, a second
+    /// or more apart. Others are never sent again, whatever the policy says.
     pub repeat_lost: RepeatPolicy,
     /// How long the execution may take, from its first invocation. The shorter of this and
     /// [`Target::deadline`](falco_core::Target::deadline) holds.
@@ -79,7 +80,7 @@ impl ExecutionOptions {
         self
     }
 
-    /// Sends idempotent invocations again of which nobody knows whether they ran.
+    /// Sends invocations again that the platform lost, or failed to run after it had accepted them.
     #[must_use]
     pub fn with_repeat_lost(mut self, policy: RepeatPolicy) -> Self {
         self.repeat_lost = policy;

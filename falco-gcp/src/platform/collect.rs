@@ -29,7 +29,7 @@ impl Inner {
         let id = self.id_of(deployment);
         self.delete_leftovers(shared, id).await;
         if pending.is_empty() {
-            return Ok(Collected { poll_after: self.polling.results, ..Collected::default() });
+            return Ok(Collected::new(Vec::new(), Vec::new(), self.polling.results));
         }
         let wanted: HashSet<&str> = pending.iter().map(|pending| pending.id.as_str()).collect();
         let results = format!("{}results/", prefix(id));
@@ -53,7 +53,7 @@ impl Inner {
         }
         match failure {
             Some(error) if finished.is_empty() => Err(blame(error)),
-            _ => Ok(Collected { finished, gone: Vec::new(), poll_after: self.polling.results }),
+            _ => Ok(Collected::new(finished, Vec::new(), self.polling.results)),
         }
     }
 

@@ -28,8 +28,8 @@ const GRACE: Duration = Duration::from_secs(60);
 ///
 /// # Which outcome tells what
 ///
-/// An activation is `Ok`, whatever the function answered. `Throttled` and the platform's faults are told as such,
-/// with the wait that the platform suggests. Errors of the caller's own (bad input, missing permission, no such
+/// An activation is `Ok`, whatever the function answered. `Throttled` and the platform's faults are reported as such,
+/// with the wait that the platform suggests, also where `collect` reports them of an activation that was accepted. Errors of the caller's own (bad input, missing permission, no such
 /// function) say nothing about the rate, and count as abandoned.
 ///
 /// # When a slot is given back
@@ -108,10 +108,10 @@ impl<P: AsyncPlatform> CongestionControl<P> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn finish(&self, ids: impl Iterator<Item = ActivationId>, kind: SignalKind) {
+    fn finish<'a>(&self, ids: impl Iterator<Item = &'a ActivationId>, kind: SignalKind) {
         let permits: Vec<Permit> = {
             let mut pending = self.pending();
-            ids.filter_map(|id| pending.remove(&id)).collect()
+            ids.filter_map(|id| pending.remove(id)).collect()
         };
         for permit in permits {
             permit.finish(kind, None);
@@ -195,13 +195,18 @@ impl<P: AsyncPlatform> AsyncPlatform for CongestionControl<P> {
 
     async fn collect(&self, deployment: &Deployment, pending: &[Pending]) -> Result<Collected> {
         let collected = self.query(self.inner.collect(deployment, pending)).await?;
-        self.finish(collected.finished.iter().map(|done| done.id.clone()), SignalKind::Ok);
-        self.finish(collected.gone.iter().cloned(), SignalKind::Failed);
+        self.finish(collected.finished.iter().map(|done| &done.id), SignalKind::Ok);
+        for (id, error) in &collected.gone {
+            let permit = self.pending().remove(id);
+            if let Some(permit) = permit {
+                permit.finish(signal_of(error), error.retry_after());
+            }
+        }
         Ok(collected)
     }
 
     fn release(&self, deployment: &Deployment, activations: &[ActivationId], release: Release) {
-        self.finish(activations.iter().cloned(), SignalKind::Abandoned);
+        self.finish(activations.iter(), SignalKind::Abandoned);
         self.inner.release(deployment, activations, release);
     }
 

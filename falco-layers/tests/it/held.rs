@@ -61,19 +61,19 @@ async fn a_refusal_is_an_error_of_submit() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_fails_later_is_gone_and_the_monitor_hears_why() {
+async fn a_call_that_fails_later_is_gone_and_collect_says_why() {
     let platform = Arc::new(InMemory::new(Settings {
         latency: Latency::fixed(secs(2)),
         fates: Fates::sequence([Fate::reset()]),
         ..Settings::default()
     }));
     let (held, d) = held(platform, 10).await;
-    let recorder = Recorder::new();
-    let watched = invocation("a").with_monitor(recorder.clone());
-    let pending = [held.submit(&d, &watched).await.unwrap()];
+    let pending = [held.submit(&d, &invocation("a")).await.unwrap()];
     tokio::time::sleep(secs(3)).await;
-    assert_eq!(collect(&held, &d, &pending).await.gone, [pending[0].id.clone()]);
-    assert_eq!(recorder.lines(), ["failed: unavailable"]);
+    let collected = collect(&held, &d, &pending).await;
+    let (id, error) = &collected.gone[0];
+    assert_eq!((id, error.kind()), (&pending[0].id, ErrorKind::Unavailable));
+    assert!(error.may_have_run() && error.operation() == Some("collect"), "{error}");
 }
 
 #[tokio::test(start_paused = true)]

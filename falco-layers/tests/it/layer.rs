@@ -117,6 +117,19 @@ async fn what_is_gone_is_a_failure_of_the_platform() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn throttling_that_collect_reports_slows_down_as_that_of_a_call_does() {
+    let refusal = Error::new(ErrorKind::Throttled, "too many").with_retry_after(secs(7));
+    let c = Controlled::new(fated(Fates::sequence([Fate::FailLate(refusal)])), 1).await;
+    let pending = [c.submit("a").await];
+    tokio::time::sleep(secs(1)).await;
+    assert_eq!(c.layer.collect(&c.deployment, &pending).await.unwrap().gone.len(), 1);
+    assert_eq!((c.in_flight(), c.heard()), (0, vec![SignalKind::Throttled]));
+    let began = Instant::now();
+    c.submit("b").await;
+    assert_eq!(began.elapsed(), secs(7));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lost_call_holds_a_small_window_no_longer_than_its_function_may_take() {
     let platform = fated(Fates::sequence([Fate::Lose]));
     let mut c = Controlled::new(platform, 1).await;

@@ -233,7 +233,12 @@ pub(super) async fn what_is_gone_is_said_to_be_gone(subject: &Subject) -> Verdic
         let collected = served("collect", platform.collect(&deployment, &pending).await);
         assert!(collected.finished.is_empty(), "{:?}", collected.finished);
         if !collected.gone.is_empty() {
-            assert_eq!(collected.gone, ids(&pending));
+            let gone: Vec<_> = collected.gone.iter().map(|(id, _)| id.clone()).collect();
+            assert_eq!(gone, ids(&pending));
+            let (_, error) = &collected.gone[0];
+            let about = (error.platform(), error.function());
+            assert_eq!(about, (Some(platform.name()), Some(&*deployment.name)), "{error}");
+            assert_eq!(error.operation(), Some("collect"), "{error}");
             break;
         }
         sleep(collected.poll_after.max(Duration::from_millis(1))).await;

@@ -5,7 +5,7 @@ use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use falco_core::{ActivationId, FunctionError, LogLine, Payload};
+use falco_core::{ActivationId, Error, FunctionError, LogLine, Payload};
 use tokio::time::Instant;
 
 use super::deployed::Deployed;
@@ -55,10 +55,10 @@ impl Run {
 }
 
 /// How a submitted activation will show in `collect`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Record {
     Finished,
-    Gone,
+    Gone(Error),
     Never,
     /// It runs, and its id has reached nobody.
     Unknown,
@@ -76,7 +76,7 @@ struct Submitted {
 /// What a question about one activation finds.
 pub(super) enum Found {
     Finished(Run, Arc<Deployed>),
-    Gone,
+    Gone(Error),
     Later(Instant),
     Nothing,
 }
@@ -100,7 +100,7 @@ impl Activations {
         record_delay: Duration,
     ) {
         let ends_at = run.ends_at();
-        self.unknown += u64::from(record == Record::Unknown);
+        self.unknown += u64::from(matches!(record, Record::Unknown));
         self.ends.push(Reverse((ends_at, number)));
         let visible_at = ends_at + record_delay;
         let running = true;
@@ -119,7 +119,7 @@ impl Activations {
             submitted.running = false;
             submitted.deployed.instances.give_back();
             ended += 1;
-            if submitted.record == Record::Unknown {
+            if matches!(submitted.record, Record::Unknown) {
                 self.unknown -= 1;
                 self.submitted.remove(&number);
             }
@@ -134,10 +134,10 @@ impl Activations {
         if submitted.deployed.deployment.name != function {
             return Found::Nothing;
         }
-        match submitted.record {
+        match &submitted.record {
             Record::Never | Record::Unknown => Found::Nothing,
             _ if submitted.visible_at > now => Found::Later(submitted.visible_at),
-            Record::Gone => Found::Gone,
+            Record::Gone(error) => Found::Gone(error.clone()),
             Record::Finished => {
                 Found::Finished(submitted.run.clone(), Arc::clone(&submitted.deployed))
             }

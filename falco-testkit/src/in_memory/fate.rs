@@ -80,8 +80,12 @@ pub enum Fate {
     Hang,
     /// The activation runs to its end, and nobody hears of it: its record never appears, and an invoke hangs.
     Lose,
-    /// A submitted activation is reported as gone when its time is over. An invoked one ends as `Lost`.
+    /// A submitted activation is reported as gone when its time is over, and the error is `Lost`. An invoked one ends
+    /// with that error.
     Vanish,
+    /// A submitted activation is accepted, and `collect` reports it as gone with this error when its time is over.
+    /// An invoked one ends with it.
+    FailLate(Error),
     /// The platform's own code panics.
     Panic,
 }

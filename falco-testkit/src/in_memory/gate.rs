@@ -67,6 +67,12 @@ impl InMemory {
         self.error(operation, function, error)
     }
 
+    /// The failure of an activation that the platform has accepted and lost.
+    pub(super) fn vanished(&self, operation: Operation, function: &str) -> Error {
+        let error = Error::new(ErrorKind::Lost, "the platform has lost the activation");
+        self.error(operation, function, error)
+    }
+
     /// Credentials, faults and time of a call that runs no function.
     pub(super) async fn control(
         &self,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use falco_core::{
     Activation, ActivationId, ActivationLog, AsyncPlatform, Capabilities, Collected, Deployable,
-    Deployment, Error, ErrorKind, Invocation, Pending, Platform, Release, Result, Scaling,
+    Deployment, Error, Invocation, Pending, Platform, Release, Result, Scaling,
 };
 use tokio::time::{Instant, sleep};
 
@@ -153,10 +153,8 @@ impl Platform for InMemory {
         match fate {
             Fate::Lose => pending().await,
             Fate::LoseAnswer(error) => Err(self.error(Operation::Invoke, &deployment.name, error)),
-            Fate::Vanish => {
-                let error = Error::new(ErrorKind::Lost, "the platform has lost the activation");
-                Err(self.error(Operation::Invoke, &deployment.name, error))
-            }
+            Fate::Vanish => Err(self.vanished(Operation::Invoke, &deployment.name)),
+            Fate::FailLate(error) => Err(self.error(Operation::Invoke, &deployment.name, error)),
             _ => Ok(self.activation(activations::id(number), run, &deployed, &settings)),
         }
     }
@@ -177,9 +175,13 @@ impl AsyncPlatform for InMemory {
         let Started { place, number, run } =
             self.start(Operation::Submit, &mut admitted, invocation)?;
         let Admitted { settings, fate, mut rng, .. } = admitted;
+        let name = deployment.name.as_str();
         let record = match &fate {
             Fate::Lose => Record::Never,
-            Fate::Vanish => Record::Gone,
+            Fate::Vanish => Record::Gone(self.vanished(Operation::Collect, name)),
+            Fate::FailLate(error) => {
+                Record::Gone(self.error(Operation::Collect, name, error.clone()))
+            }
             Fate::LoseAnswer(_) => Record::Unknown,
             _ => Record::Finished,
         };
@@ -221,7 +223,7 @@ impl AsyncPlatform for InMemory {
                         }
                         collected.finished.push(activation);
                     }
-                    Found::Gone => collected.gone.push(pending.id.clone()),
+                    Found::Gone(error) => collected.gone.push((pending.id.clone(), error)),
                     Found::Later(at) => next = Some(next.map_or(at, |next| next.min(at))),
                     Found::Nothing => unseen = true,
                 }

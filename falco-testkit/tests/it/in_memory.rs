@@ -114,7 +114,9 @@ async fn lost_records_never_appear_and_gone_ones_are_said_to_be_gone() {
     }
     sleep(SECOND * 3600).await;
     let collected = platform.collect(&f, &pending).await.unwrap();
-    assert_eq!(collected.gone, [pending[1].id.clone()]);
+    assert_eq!(collected.gone.len(), 1);
+    let (id, error) = &collected.gone[0];
+    assert_eq!((id, error.kind()), (&pending[1].id, ErrorKind::Lost));
     assert_eq!(collected.finished.len(), 1);
     assert_eq!(collected.finished[0].id, pending[2].id);
 }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use falco_core::{AsyncPlatform, Capabilities, Completion, ErrorKind, ExecutionStrategy, Pending};
+use falco_core::{
+    AsyncPlatform, Capabilities, Completion, Error, ErrorKind, ExecutionStrategy, Pending,
+};
 use falco_executors::{AsyncExecutor, ExecutionOptions, OnFailure, ParallelExecutor, Patience};
 use falco_testkit::{Fate, Fates, InMemory, Latency, Operation, Settings};
 use futures_util::{StreamExt, stream};
@@ -176,6 +178,37 @@ async fn what_the_platform_knows_to_be_gone_is_lost_at_once() {
     let completion = completions.next().await.unwrap();
     assert_eq!((completion.outcome.as_str(), completion.attempts), ("succeeded", 2));
     assert!(completion.latency < Duration::from_secs(5), "{:?}", completion.latency);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_platform_fails_to_run_after_accepting_it_is_sent_again_where_that_is_safe() {
+    let refused = Error::new(ErrorKind::Throttled, "too many").with_retry_after(ms(9_000));
+    let started =
+        Error::new(ErrorKind::Unavailable, "whisk internal error").with_may_have_run(true);
+    let wrong = Error::new(ErrorKind::InvalidInput, "no such runtime");
+    for (error, is_idempotent, outcome, attempts) in [
+        (&refused, false, "succeeded", 2),
+        (&refused, true, "succeeded", 2),
+        (&started, false, "unknown", 1),
+        (&started, true, "succeeded", 2),
+        (&wrong, true, "platform failed", 1),
+    ] {
+        let fates = Fates::sequence([Fate::FailLate(error.clone())]);
+        let platform = platform(Settings { fates, ..Settings::default() });
+        let journal = Arc::new(Journal::default());
+        let first = invocation(1).idempotent(is_idempotent).with_monitor(journal.clone());
+        let target = target(&platform).await;
+        let executor = AsyncExecutor::new();
+        let mut completions = executor.execute(target, stream::iter([first]).boxed());
+        let completion = completions.next().await.unwrap();
+        let found = (completion.outcome.as_str(), completion.attempts);
+        assert_eq!(found, (outcome, attempts), "{error} {is_idempotent}");
+        let heard = journal.count(&format!("call failed 0001 {}", error.kind()));
+        assert_eq!(heard, 1, "{:?}", journal.entries());
+        if let (Some(wait), 2) = (error.retry_after(), attempts) {
+            assert!(completion.latency >= wait, "{:?}", completion.latency);
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -282,7 +282,8 @@ impl AsyncPlatform for Mutant {
             }
             Mutation::CallsUnknownIdsGone => {
                 let unknown = pending.iter().filter(|p| !all.contains(p));
-                collected.gone.extend(unknown.map(|p| p.id.clone()));
+                let lost = || Error::new(ErrorKind::Lost, "unknown");
+                collected.gone.extend(unknown.map(|p| (p.id.clone(), lost())));
             }
             Mutation::ForgetsResults => {
                 for activation in &mut collected.finished {
