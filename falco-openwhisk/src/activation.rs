@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::refusal::short;
-use crate::wire::{ActionLimits, Record, annotation};
+use crate::wire::{ActionLimits, Record, annotation, object};
 
 /// What a record tells.
 ///
@@ -100,13 +100,13 @@ fn message_of(result: Option<&RawValue>) -> Message {
         #[serde(borrow)]
         error: &'a RawValue,
     }
-    let Some(Failure { error }) = result.and_then(|r| serde_json::from_str(r.get()).ok()) else {
+    let Some(Failure { error }) = result.and_then(|r| object(r.get().as_bytes()).ok()) else {
         return Message::default();
     };
     if let Ok(text) = serde_json::from_str::<String>(error.get()) {
         return Message { text, ..Message::default() };
     }
-    match serde_json::from_str::<Message>(error.get()) {
+    match object::<Message>(error.get().as_bytes()) {
         Ok(message) if !message.text.is_empty() => message,
         _ => Message { text: error.get().to_owned(), ..Message::default() },
     }

@@ -14,46 +14,12 @@ use bytes::Bytes;
 
 use crate::config::OpenWhiskConfig;
 use crate::name::QualifiedName;
-use crate::refusal::{PLATFORM, refusal};
+use crate::operation::Operation;
+use crate::refusal::refusal;
+use crate::wire::object;
 
 /// How much is read of a reply of which only the status and a few words matter.
 pub(crate) const SMALL: u64 = 1 << 20;
-
-/// What is being done, for errors.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Operation<'a> {
-    pub(crate) what: &'static str,
-    pub(crate) function: Option<&'a str>,
-    /// Whether the server may start the function for it.
-    pub(crate) runs_code: bool,
-    /// What the server may echo and nobody should see.
-    pub(crate) secrets: &'a [&'a str],
-}
-
-impl<'a> Operation<'a> {
-    pub(crate) fn new(what: &'static str) -> Self {
-        Self { what, function: None, runs_code: false, secrets: &[] }
-    }
-
-    pub(crate) fn on(what: &'static str, function: &'a str) -> Self {
-        Self { function: Some(function), ..Self::new(what) }
-    }
-
-    pub(crate) fn running(what: &'static str, function: &'a str) -> Self {
-        Self { runs_code: true, ..Self::on(what, function) }
-    }
-
-    /// `error`, with what was being done. Only an operation that starts the function leaves doubt.
-    pub(crate) fn name(&self, error: Error) -> Error {
-        let may_have_run = error.may_have_run() && self.runs_code;
-        let error =
-            error.with_platform(PLATFORM).with_operation(self.what).with_may_have_run(may_have_run);
-        match self.function {
-            Some(function) => error.with_function(function),
-            None => error,
-        }
-    }
-}
 
 /// The API of one server, with one key. `Debug` shows the server only.
 #[derive(Clone)]
@@ -130,9 +96,9 @@ impl Api {
         request: RequestBuilder,
         limit: u64,
     ) -> Result<Reply> {
-        let reply = self.client.send(request, limit).await.map_err(|e| operation.name(e))?;
+        let reply = self.client.send(request, limit).await.map_err(|e| operation.apply(e))?;
         tracing::trace!(
-            operation = operation.what,
+            operation = operation.name,
             function = operation.function,
             status = reply.status.as_u16(),
             bytes = reply.body.len(),
@@ -189,15 +155,24 @@ pub(crate) fn with_json(request: RequestBuilder, json: Bytes) -> RequestBuilder 
     request.header(CONTENT_TYPE, HeaderValue::from_static("application/json")).body(json)
 }
 
-/// The parsed body of a reply.
+/// The object that a reply's body is.
 pub(crate) fn parse<'a, T: serde::Deserialize<'a>>(
     operation: &Operation<'_>,
     reply: &'a Reply,
 ) -> Result<T> {
-    reply.json().map_err(|e| operation.name(e))
+    let body = reply.whole_body().map_err(|e| operation.apply(e))?;
+    object(body).map_err(|e| operation.apply(reply.unexpected().with_source(&e)))
 }
 
-/// How far the server's clock is ahead of ours, as a reply tells, to the second: negative when it is behind.
+/// The list that a reply's body is.
+pub(crate) fn parse_list<'a, T: serde::Deserialize<'a>>(
+    operation: &Operation<'_>,
+    reply: &'a Reply,
+) -> Result<Vec<T>> {
+    reply.json().map_err(|e| operation.apply(e))
+}
+
+/// How far the server's clock is ahead of ours, by the reply, to the second: negative when it is behind.
 pub(crate) fn clock_ahead(reply: &Reply, now: SystemTime) -> Option<i64> {
     let date = reply.date()?;
     let millis = |ahead: Duration| i64::try_from(ahead.as_millis()).unwrap_or(i64::MAX);

@@ -21,9 +21,10 @@ use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use crate::activation::{failed_by_platform, judge};
-use crate::client::{Api, Operation, SMALL, parse};
+use crate::client::{Api, SMALL, parse, parse_list};
+use crate::operation::Operation;
 use crate::outstanding::{Cursor, MIN_INTERVAL, Outstanding, Plan, Row, number};
-use crate::wire::{Count, Record};
+use crate::wire::{Count, Record, object};
 
 /// A page of the list is at most so large; where records are large, a page has fewer.
 const MAX_PAGE_BYTES: u64 = 64 << 20;
@@ -281,11 +282,11 @@ impl Look<'_> {
             id: std::borrow::Cow<'a, str>,
             start: u64,
         }
-        let rows: Vec<&RawValue> = parse(&self.operation, reply)?;
+        let rows: Vec<&RawValue> = parse_list(&self.operation, reply)?;
         let mut page = Page { rows: rows.len(), full: rows.len() >= size, ..Page::default() };
         let mut state = self.state();
         for raw in rows {
-            let Ok(head) = serde_json::from_str::<Head<'_>>(raw.get()) else {
+            let Ok(head) = object::<Head<'_>>(raw.get().as_bytes()) else {
                 tracing::warn!(name = self.name, "a record of the list makes no sense");
                 continue;
             };
@@ -361,9 +362,9 @@ impl Look<'_> {
         let request = self.api.own(Method::GET, ["activations", id.as_str()]);
         let found = self.api.find(&self.operation, request, MAX_RECORD_BYTES).await?;
         let Some(reply) = found else { return Ok(false) };
-        let text = reply.whole_body().map_err(|e| self.operation.name(e))?;
+        let text = reply.whole_body().map_err(|e| self.operation.apply(e))?;
         let text = String::from_utf8_lossy(text);
-        deliver(&mut self.state(), &text).map(|()| true).map_err(|e| self.operation.name(e))
+        deliver(&mut self.state(), &text).map(|()| true).map_err(|e| self.operation.apply(e))
     }
 }
 
@@ -375,7 +376,7 @@ struct Walk {
 
 /// Takes in a record. The platform's own failures have no other place than the activation's outcome.
 fn deliver(state: &mut Outstanding, json: &str) -> Result<()> {
-    let record: Record<'_> = serde_json::from_str(json).map_err(|e| {
+    let record: Record<'_> = object(json.as_bytes()).map_err(|e| {
         Error::new(falco_core::ErrorKind::Protocol, "the record of an activation makes no sense")
             .with_source(&e)
     })?;

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use falco_core::{Deployment, Error, Result, RuntimeName, Scaling};
 
-use crate::client::Operation;
+use crate::PLATFORM;
 use crate::limits::Limits;
 use crate::name::QualifiedName;
-use crate::refusal::PLATFORM;
+use crate::operation::Operation;
 use crate::wire::{Action, ActionLimits, Marks, PutLimits, annotation};
 
 /// The annotation by which Falco knows its own actions.
@@ -19,7 +19,7 @@ pub(crate) fn deployment(operation: &Operation<'_>, action: &Action<'_>) -> Resu
     let kind: Option<String> = annotation(&action.annotations, "exec");
     let runtime = match &marks {
         Some(marks) => marks.runtime.clone(),
-        None => kind.as_deref().unwrap_or("unknown").parse().map_err(|e| operation.name(e))?,
+        None => kind.as_deref().unwrap_or("unknown").parse().map_err(|e| operation.apply(e))?,
     };
     let (namespace, package) = match action.namespace.split_once('/') {
         Some((namespace, package)) => (namespace, Some(package)),
@@ -55,9 +55,9 @@ pub(crate) fn location(
     if deployment.platform != PLATFORM {
         let error =
             Error::invalid_input(format!("this is a deployment on {}", deployment.platform));
-        return Err(operation.name(error));
+        return Err(operation.apply(error));
     }
-    deployment.id.parse().map_err(|e| operation.name(e))
+    deployment.id.parse().map_err(|e| operation.apply(e))
 }
 
 fn scaling(limits: &ActionLimits) -> Scaling {

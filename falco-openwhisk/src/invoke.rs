@@ -9,12 +9,13 @@ use tokio::time::Instant;
 
 use crate::OpenWhisk;
 use crate::activation::{array_result, judge};
-use crate::client::{Operation, parse, with_json};
+use crate::client::{parse, with_json};
 use crate::collect::MAX_RECORD_BYTES;
 use crate::deployments::location;
-use crate::platform::DEFAULT_TIMEOUT;
+use crate::limits::{ANSWERED_LATE, DEFAULT_TIMEOUT};
+use crate::operation::Operation;
 use crate::refusal::short;
-use crate::wire::{Accepted, Record, is_activation_id};
+use crate::wire::{Accepted, Record, is_activation_id, object};
 
 /// The first pause between two looks for a record.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -30,7 +31,7 @@ impl OpenWhisk {
         let id = activation_id(&reply);
         match reply.status {
             StatusCode::OK | StatusCode::INTERNAL_SERVER_ERROR | StatusCode::BAD_GATEWAY => {
-                if let Ok(record) = reply.json::<Record<'_>>() {
+                if let Some(record) = record_in(&reply, id.as_deref()) {
                     return self.finish(&operation, &record, &reply);
                 }
             }
@@ -58,7 +59,7 @@ impl OpenWhisk {
     ) -> Result<Reply> {
         let payload = invocation.payload();
         let limit = self.inner.server.limits.max_payload();
-        payload.check_argument(Some(limit)).map_err(|e| operation.name(e))?;
+        payload.check_argument(Some(limit)).map_err(|e| operation.apply(e))?;
         let name = location(operation, deployment)?;
         let query = [("blocking", blocking), ("result", false)];
         let request = self.api().action(Method::POST, &name).query(&query);
@@ -78,7 +79,7 @@ impl OpenWhisk {
                 activation.request_id = request_id;
                 Ok(activation)
             }
-            Err(e) => Err(operation.name(e)),
+            Err(e) => Err(operation.apply(e)),
         }
     }
 
@@ -91,8 +92,8 @@ impl OpenWhisk {
         id: &str,
     ) -> Result<Activation> {
         let function_timeout = deployment.scaling.timeout.unwrap_or(DEFAULT_TIMEOUT);
-        // Starting and running each get the function's time-out.
-        let mut left = function_timeout * 2 + self.inner.config.follow_grace;
+        // Starting and running each get the function's timeout.
+        let mut left = function_timeout * 2 + ANSWERED_LATE + self.inner.config.follow_grace;
         if let Some(deadline) = invocation.deadline() {
             left = left.min(deadline.duration_since(SystemTime::now()).unwrap_or_default());
         }
@@ -103,7 +104,7 @@ impl OpenWhisk {
                 "activation {id} was accepted, and no record of it appeared within {left:?}"
             );
             let error = Error::new(ErrorKind::Lost, message).with_request_id(id);
-            operation.name(match cause {
+            operation.apply(match cause {
                 Some(cause) => error.with_source(&cause),
                 None => error,
             })
@@ -133,13 +134,19 @@ impl OpenWhisk {
 /// Success, of which nobody can say what it was: it broke off, or is no answer of OpenWhisk's.
 pub(crate) fn no_activation(operation: &Operation<'_>, reply: &Reply) -> Error {
     let error = reply.whole_body().err().unwrap_or_else(|| reply.unexpected());
-    operation.name(error.with_may_have_run(true))
+    operation.apply(error.with_may_have_run(true))
+}
+
+/// The record that a blocking call was answered with. A function that returns an array is answered with the bare array.
+fn record_in<'a>(reply: &'a Reply, id: Option<&str>) -> Option<Record<'a>> {
+    let record: Record<'_> = object(reply.whole_body().ok()?).ok()?;
+    id.is_none_or(|id| id == record.id).then_some(record)
 }
 
 /// The id that an answer is about: the header is there whatever the body is.
 pub(crate) fn activation_id(reply: &Reply) -> Option<String> {
     let named = reply.header("x-openwhisk-activation-id").map(str::to_owned).or_else(|| {
-        let accepted: Accepted<'_> = serde_json::from_slice(&reply.body).ok()?;
+        let accepted: Accepted<'_> = object(&reply.body).ok()?;
         Some(accepted.id.into_owned())
     })?;
     is_activation_id(&named).then_some(named)

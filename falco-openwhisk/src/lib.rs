@@ -11,6 +11,7 @@ pub mod fake;
 mod invoke;
 mod limits;
 mod name;
+mod operation;
 mod outstanding;
 mod package;
 mod platform;
@@ -20,3 +21,6 @@ mod wskprops;
 
 pub use config::{OpenWhiskConfig, OpenWhiskConfigBuilder};
 pub use platform::OpenWhisk;
+
+/// The name of this platform in deployments and errors.
+const PLATFORM: &str = "openwhisk";

@@ -7,10 +7,22 @@ use falco_http::reqwest::Method;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
-use crate::client::{Api, Operation, SMALL, parse};
+use crate::client::{Api, SMALL, parse};
+use crate::operation::Operation;
 
-/// One MiB: the server's limit of arguments and results, unless the namespace's limits say otherwise.
-const DEFAULT_PAYLOAD: u64 = 1 << 20;
+/// The timeout of an action for which nothing else is known.
+pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long after its timeout an activation may still be answered and recorded: the invoker first asks for seconds
+/// whether the container ran out of memory. Neither duration nor end show it.
+pub(crate) const ANSWERED_LATE: Duration = Duration::from_secs(15);
+
+/// One MiB: the server's limit of arguments and results, and of stored parameters, unless the namespace's limits say
+/// otherwise.
+const DEFAULT_SIZE: u64 = 1 << 20;
+
+/// The server's limit of a request's body: more is refused below the API, perhaps by a reset while it is still sent.
+pub(crate) const MAX_BODY: u64 = 50 << 20;
 
 /// The server's limit of code, counted on the text that is sent: for an archive that is its base64.
 pub(crate) const MAX_CODE: u64 = 48 << 20;
@@ -26,12 +38,21 @@ pub(crate) struct Limits {
     min_action_timeout: Option<u64>,
     max_action_timeout: Option<u64>,
     pub(crate) max_action_concurrency: Option<u32>,
-    max_parameter_size: Option<String>,
+    #[serde(deserialize_with = "size")]
+    max_parameter_size: Option<u64>,
+    #[serde(deserialize_with = "size")]
+    max_payload_size: Option<u64>,
 }
 
 impl Limits {
+    /// The limit of arguments and of results, in bytes. The server shows it only where the namespace has its own.
     pub(crate) fn max_payload(&self) -> u64 {
-        self.max_parameter_size.as_deref().and_then(parse_size).unwrap_or(DEFAULT_PAYLOAD)
+        self.max_payload_size.unwrap_or(DEFAULT_SIZE)
+    }
+
+    /// The limit of the parameters that are stored with an action, in bytes.
+    pub(crate) fn max_parameters(&self) -> u64 {
+        self.max_parameter_size.unwrap_or(DEFAULT_SIZE)
     }
 
     pub(crate) fn memory_mib(&self) -> Option<Bounds<u32>> {
@@ -45,6 +66,15 @@ impl Limits {
             max: millis(self.max_action_timeout?),
         })
     }
+}
+
+/// A size in bytes, from a number or from the server's text. One that makes no sense is unknown.
+fn size<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    Ok(match serde_json::Value::deserialize(deserializer)? {
+        serde_json::Value::Number(number) => number.as_u64(),
+        serde_json::Value::String(text) => parse_size(&text),
+        _ => None,
+    })
 }
 
 /// A size as the server writes it: a number and a unit, `1 MB` being 2²⁰ bytes.
@@ -163,6 +193,7 @@ mod tests {
     fn sizes_are_read_as_the_server_writes_them() {
         for (text, bytes) in [
             ("1 MB", Some(1 << 20)),
+            ("1048576 B", Some(1 << 20)),
             ("5 KB", Some(5120)),
             ("7", Some(7)),
             ("x MB", None),
@@ -171,6 +202,15 @@ mod tests {
             assert_eq!(parse_size(text), bytes, "{text}");
         }
         assert_eq!(parse_size("99999999999999 GB"), None);
+    }
+
+    #[test]
+    fn the_limit_of_stored_parameters_is_not_the_limit_of_payloads() {
+        let limits: Limits = serde_json::from_str("{\"maxParameterSize\":\"5 KB\"}").unwrap();
+        assert_eq!((limits.max_parameters(), limits.max_payload()), (5120, 1 << 20));
+        let own = r#"{"maxParameterSize":2048,"maxPayloadSize":"3 MB"}"#;
+        let limits: Limits = serde_json::from_str(own).unwrap();
+        assert_eq!((limits.max_parameters(), limits.max_payload()), (2048, 3 << 20));
     }
 
     #[test]

@@ -11,37 +11,34 @@ use falco_core::{
     async_trait,
 };
 use falco_http::Reply;
-use falco_http::reqwest::Method;
+use falco_http::reqwest::{Method, RequestBuilder};
 use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
 use tokio::sync::Semaphore;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
+use crate::PLATFORM;
 use crate::activation::{log_line, says_truncated};
-use crate::client::{Api, Operation, SMALL, clock_ahead, parse, was_cut, with_json};
+use crate::client::{Api, SMALL, clock_ahead, parse, parse_list, was_cut, with_json};
 use crate::collect::{Collector, MAX_RECORD_BYTES, Settings};
 use crate::config::OpenWhiskConfig;
 use crate::deployments::{MARKS, action_limits, deployment, location, named};
 use crate::invoke::{activation_id, no_activation};
-use crate::limits::Server;
+use crate::limits::{ANSWERED_LATE, DEFAULT_TIMEOUT, MAX_BODY, Server};
 use crate::name::QualifiedName;
+use crate::operation::Operation;
 use crate::package::prepare;
-use crate::refusal::PLATFORM;
 use crate::wire::{
     Action, FalcoAnnotation, InitParameter, Logs, Marks, PutAction, PutExec, annotation,
     is_activation_id,
 };
 
-/// The server's time-out of a function for which nothing else is known.
-pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// Parameters over this are refused by the server, env variables among them.
-const MAX_PARAMETERS: usize = 1 << 20;
-
 /// Actions that are listed with one request.
 const ACTIONS_PER_PAGE: usize = 200;
 
-/// Changes of one action that meet are repeated so often.
-const MAX_CONFLICTS: u32 = 6;
+/// How long a change of an action is repeated while it meets other changes of it: of twelve at once, two to four succeed.
+const CONFLICTS_FOR: Duration = Duration::from_secs(30);
+const FIRST_CONFLICT_PAUSE: Duration = Duration::from_millis(50);
+const MAX_CONFLICT_PAUSE: Duration = Duration::from_secs(1);
 
 /// Submissions that are sent at the same time; more wait. Executors may have thousands on their way, and each that is
 /// being sent holds a connection.
@@ -101,18 +98,39 @@ impl OpenWhisk {
         body: &PutAction<'_>,
     ) -> Result<Reply> {
         let json = serde_json::to_vec(body).map(Bytes::from).map_err(|e| {
-            operation.name(Error::invalid_input("the action has no JSON form").with_source(&e))
+            operation.apply(Error::invalid_input("the action has no JSON form").with_source(&e))
         })?;
-        // The answer echoes the code.
-        let limit = SMALL + 2 * json.len() as u64;
-        let mut conflicts = 0;
-        loop {
+        let size = json.len() as u64;
+        // Escapes count here, and not in the limit of code.
+        if size > MAX_BODY {
+            let message = format!("the request has {size} bytes, and the server takes {MAX_BODY}");
+            let error = Error::new(ErrorKind::PayloadTooLarge, message).with_hint(
+                "deploy a zip: line breaks and quotes of source text are sent as two characters",
+            );
+            return Err(operation.apply(error));
+        }
+        let request = || {
             let request = self.api().action(Method::PUT, name).query(&[("overwrite", "true")]);
-            let request = with_json(request, json.clone());
-            match self.api().expect_success(operation, request, limit).await {
-                Err(e) if is_lost_race(&e) && conflicts < MAX_CONFLICTS => {
-                    sleep(Duration::from_millis(fastrand::u64(20..50) << conflicts)).await;
-                    conflicts += 1;
+            with_json(request, json.clone())
+        };
+        // The answer echoes the code.
+        self.change(operation, request, SMALL + 2 * size).await
+    }
+
+    /// Sends a change of an action, and again as long as the server refuses it for meeting another.
+    async fn change(
+        &self,
+        operation: &Operation<'_>,
+        request: impl Fn() -> RequestBuilder,
+        limit: u64,
+    ) -> Result<Reply> {
+        let give_up = Instant::now() + CONFLICTS_FOR;
+        let mut pause = FIRST_CONFLICT_PAUSE;
+        loop {
+            match self.api().expect_success(operation, request(), limit).await {
+                Err(e) if is_lost_race(&e) && Instant::now() < give_up => {
+                    sleep(pause.mul_f64(0.5 + fastrand::f64())).await;
+                    pause = (pause * 3 / 2).min(MAX_CONFLICT_PAUSE);
                 }
                 answer => return answer,
             }
@@ -176,7 +194,7 @@ impl Platform for OpenWhisk {
     async fn deploy(&self, function: &Deployable) -> Result<Deployment> {
         let secrets: Vec<&str> = function.settings.env.iter().map(|(_, value)| value).collect();
         let operation = Operation { secrets: &secrets, ..Operation::on("deploy", &function.name) };
-        let refused = |e: Error| operation.name(e);
+        let refused = |e: Error| operation.apply(e);
         function.validate().map_err(refused)?;
         let server = &self.inner.server;
         let mut limits =
@@ -189,10 +207,11 @@ impl Platform for OpenWhisk {
             .map(|(key, value)| InitParameter { key, value, init: true })
             .collect();
         let size: usize = parameters.iter().map(|p| p.key.len() + p.value.len()).sum();
-        if size > MAX_PARAMETERS {
+        let allowed = server.limits.max_parameters();
+        if size as u64 > allowed {
             return Err(refused(Error::new(
                 ErrorKind::PayloadTooLarge,
-                format!("the environment has {size} bytes, and {MAX_PARAMETERS} are allowed"),
+                format!("the environment has {size} bytes, and {allowed} are allowed"),
             )));
         }
         let exec = prepare(function, server).map_err(refused)?;
@@ -223,7 +242,7 @@ impl Platform for OpenWhisk {
 
     async fn fetch_deployment(&self, name: &str) -> Result<Deployment> {
         let operation = Operation::on("fetch_deployment", name);
-        let location: QualifiedName = name.parse().map_err(|e| operation.name(e))?;
+        let location: QualifiedName = name.parse().map_err(|e| operation.apply(e))?;
         let request = self.api().action(Method::GET, &location).query(&[("code", "false")]);
         let reply = self.api().expect_success(&operation, request, 4 * SMALL).await?;
         deployment(&operation, &parse::<Action<'_>>(&operation, &reply)?)
@@ -236,7 +255,7 @@ impl Platform for OpenWhisk {
             let query = [("limit", ACTIONS_PER_PAGE), ("skip", page * ACTIONS_PER_PAGE)];
             let request = self.api().own(Method::GET, ["actions"]).query(&query);
             let reply = self.api().expect_success(&operation, request, 64 * SMALL).await?;
-            let actions: Vec<Action<'_>> = parse(&operation, &reply)?;
+            let actions: Vec<Action<'_>> = parse_list(&operation, &reply)?;
             for action in &actions {
                 if annotation::<Marks>(&action.annotations, MARKS).is_some() {
                     deployments.push(deployment(&operation, action)?);
@@ -256,14 +275,14 @@ impl Platform for OpenWhisk {
         let operation = Operation::on("scale", &deployment.name);
         let name = location(&operation, deployment)?;
         let limits =
-            action_limits(scaling, &self.inner.server.limits).map_err(|e| operation.name(e))?;
+            action_limits(scaling, &self.inner.server.limits).map_err(|e| operation.apply(e))?;
         // Limits alone: what is left out stays, the code included, and `exec` without code is refused.
         let body = PutAction { exec: None, limits, parameters: None, annotations: Vec::new() };
         let reply = match self.put(&operation, &name, &body).await {
             // Without `exec` the server cannot create what is not there.
             Err(e) if e.message().contains("exec undefined") => {
                 let error = Error::new(ErrorKind::NotFound, "there is no such action");
-                return Err(operation.name(error));
+                return Err(operation.apply(error));
             }
             answer => answer?,
         };
@@ -276,8 +295,8 @@ impl Platform for OpenWhisk {
     async fn remove(&self, deployment: &Deployment) -> Result<()> {
         let operation = Operation::on("remove", &deployment.name);
         let name = location(&operation, deployment)?;
-        let request = self.api().action(Method::DELETE, &name);
-        self.api().expect_success(&operation, request, SMALL).await?;
+        let request = || self.api().action(Method::DELETE, &name);
+        self.change(&operation, request, SMALL).await?;
         self.inner.collector.forget(&deployment.id);
         Ok(())
     }
@@ -316,7 +335,7 @@ impl AsyncPlatform for OpenWhisk {
         let settings = Settings {
             tolerance: self.inner.config.clock_tolerance,
             behind,
-            patience: function_timeout + Duration::from_secs(10),
+            patience: function_timeout + ANSWERED_LATE,
             max_interval: self.inner.config.max_poll_interval,
         };
         let watch = self.inner.collector.watch(&deployment.id);

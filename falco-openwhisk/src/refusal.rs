@@ -9,10 +9,14 @@ use falco_http::{Reply, excerpt, redact};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::client::Operation;
+use crate::operation::Operation;
+use crate::wire::object;
 
-pub(crate) const PLATFORM: &str = "openwhisk";
 const MINUTE: u64 = 60;
+
+/// Advice for a path that the server does not have.
+const PATH_HINT: &str =
+    "set APIHOST to the host alone, without a path, and APIVERSION to the version of its API";
 
 /// The body of a refusal. `code` is the transaction: a text today, a number in old versions.
 #[derive(Deserialize)]
@@ -23,12 +27,13 @@ struct Body<'a> {
     code: Option<Value>,
 }
 
-/// What a reply means that is none of those which the operation hopes for.
+/// Maps an unexpected reply to an error.
 ///
-/// Everything that is not a refusal in the API's own JSON comes from something in between, or from a server in trouble:
-/// then nobody knows whether an invocation was taken.
+/// A refusal in the API's own JSON was decided before anything ran, and so were the plain texts of the HTTP layer below
+/// it (contract, 1.7). Everything else comes from something in between, or from a server in trouble: then it is unknown
+/// whether an invocation was taken.
 pub(crate) fn refusal(operation: &Operation<'_>, reply: &Reply) -> Error {
-    let body: Option<Body<'_>> = serde_json::from_slice(&reply.body).ok();
+    let body: Option<Body<'_>> = object(&reply.body).ok();
     let text = body.as_ref().map_or_else(|| excerpt(&reply.body), |body| short(&body.error));
     let text = redact(&text, operation.secrets.iter().copied());
     let error = by_status(operation, reply, body.is_some(), &text);
@@ -42,7 +47,7 @@ pub(crate) fn refusal(operation: &Operation<'_>, reply: &Reply) -> Error {
         Some(id) => error.with_request_id(short(&id)),
         None => error,
     };
-    operation.name(error)
+    operation.apply(error)
 }
 
 fn by_status(operation: &Operation<'_>, reply: &Reply, is_api: bool, text: &str) -> Error {
@@ -58,21 +63,33 @@ fn by_status(operation: &Operation<'_>, reply: &Reply, is_api: bool, text: &str)
         StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY if is_api => {
             Error::invalid_input(text)
         }
+        StatusCode::BAD_REQUEST if text.contains("Request too large") => too_large(text),
+        StatusCode::URI_TOO_LONG | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
+            Error::invalid_input(format!("{status}: {text}"))
+                .with_hint("use a shorter name or namespace")
+        }
         StatusCode::UNAUTHORIZED => Error::new(ErrorKind::Unauthorized, text)
-            .with_hint("check the key: WHISK_AUTH, AUTH in ~/.wskprops, or --auth"),
+            .with_hint("check the key: WHISK_AUTH, or AUTH in ~/.wskprops"),
         StatusCode::PROXY_AUTHENTICATION_REQUIRED => Error::new(ErrorKind::Unauthorized, text)
             .with_hint("the proxy asks for a user and a password"),
         StatusCode::FORBIDDEN if is_api => Error::new(ErrorKind::Forbidden, text)
             .with_hint("check that the namespace is the one of the key"),
+        StatusCode::NOT_FOUND if is_api && is_unknown_path(text) => {
+            Error::unsupported(format!("the server does not have this path: {text}"))
+                .with_hint(PATH_HINT)
+        }
         StatusCode::NOT_FOUND if is_api => Error::new(ErrorKind::NotFound, text),
+        StatusCode::METHOD_NOT_ALLOWED if is_api => {
+            Error::invalid_input(format!("the server does not have this path: {text}"))
+                .with_hint(PATH_HINT)
+        }
         StatusCode::CONFLICT => {
             Error::new(ErrorKind::Conflict, text).with_retryable(is_lost_race(text))
         }
-        StatusCode::PAYLOAD_TOO_LARGE => Error::new(ErrorKind::PayloadTooLarge, text)
-            .with_hint("send smaller pieces, or a reference to the data"),
+        StatusCode::PAYLOAD_TOO_LARGE => too_large(text),
         StatusCode::TOO_MANY_REQUESTS => throttled(reply, text, SystemTime::now()),
         // The server answers so itself when nothing can run now, and then nothing was started. As plain text it is the
-        // controller's own time-out, which tells nothing of the activation.
+        // controller's own time-out, which says nothing about the activation.
         StatusCode::SERVICE_UNAVAILABLE if is_api => Error::new(ErrorKind::Unavailable, text),
         StatusCode::SERVICE_UNAVAILABLE
         | StatusCode::REQUEST_TIMEOUT
@@ -87,6 +104,11 @@ fn by_status(operation: &Operation<'_>, reply: &Reply, is_api: bool, text: &str)
         _ if status.is_client_error() => from_between(),
         _ => from_between().with_may_have_run(in_doubt),
     }
+}
+
+fn too_large(text: &str) -> Error {
+    Error::new(ErrorKind::PayloadTooLarge, text)
+        .with_hint("send smaller pieces, or a reference to the data")
 }
 
 fn throttled(reply: &Reply, text: &str, now: SystemTime) -> Error {
@@ -126,12 +148,17 @@ fn is_unknown_kind(text: &str) -> bool {
         || text.contains("runtime is no longer supported")
 }
 
+/// The server's words for a path or method that its API does not have; of an entity it says that it does not exist.
+fn is_unknown_path(text: &str) -> bool {
+    text.contains("resource could not be found")
+}
+
 /// The server's words when two changes of one action met.
 fn is_lost_race(text: &str) -> bool {
     text.contains("Concurrent modification")
 }
 
-/// Foreign text at a length that a log bears.
+/// Foreign text, shortened to fit into a line of a log.
 pub(crate) fn short(text: &str) -> String {
     const SHOWN: usize = 500;
     let line = text.replace(|c: char| c.is_control(), " ");

@@ -6,6 +6,17 @@ use falco_core::{Ownership, RuntimeName};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+/// Parses a JSON object.
+///
+/// serde reads a struct from an array as well, field by field. Functions may return arrays, and an array is not a
+/// record, an acceptance or a refusal, whatever stands in it.
+pub(crate) fn object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> serde_json::Result<T> {
+    match json.trim_ascii_start().first() {
+        Some(b'{') => serde_json::from_slice(json),
+        _ => Err(serde::de::Error::custom("expected a JSON object")),
+    }
+}
+
 /// A parameter that becomes an environment variable: it is no part of the arguments.
 #[derive(Debug, Serialize)]
 pub(crate) struct InitParameter<'a> {

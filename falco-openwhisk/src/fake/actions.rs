@@ -5,55 +5,86 @@ use std::collections::BTreeMap;
 use axum::http::StatusCode;
 use serde_json::Value;
 
-use super::answers::{Answer, Query, json_answer, malformed, not_found, page, refuse};
+use super::answers::{
+    Answer, Query, concurrent_modification, json_answer, malformed, malformed_text, not_found,
+    page, refuse,
+};
 use super::world::{Action, now_millis};
 use super::{Shared, lock};
 
 const MAX_CODE: usize = 48 << 20;
 
-pub(super) fn put(shared: &Shared, name: &[&str], query: &Query, body: &[u8]) -> Answer {
+pub(super) async fn put(shared: &Shared, name: &[&str], query: &Query, body: &[u8]) -> Answer {
+    let full_name = name.join("/");
+    let existing = lock(&shared.world).action(&full_name).cloned();
+    let read = existing.as_ref().map(|action| action.revision);
+    let action = match changed(shared, name, query, body, existing) {
+        Ok(action) => action,
+        Err((status, text)) => return refuse(status, &text),
+    };
+    tokio::time::sleep(shared.settings().write_lag).await;
+    let mut world = lock(&shared.world);
+    if world.revision(&full_name) != read {
+        return concurrent_modification();
+    }
+    let echo = action.to_json(true);
+    world.put(action);
+    json_answer(StatusCode::OK, &echo)
+}
+
+/// The action after a PUT, if it is not refused.
+fn changed(
+    shared: &Shared,
+    name: &[&str],
+    query: &Query,
+    body: &[u8],
+    existing: Option<Action>,
+) -> Result<Action, (StatusCode, String)> {
+    let malformed = |detail: &str| (StatusCode::BAD_REQUEST, malformed_text(detail));
     let Ok(Value::Object(body)) = serde_json::from_slice::<Value>(body) else {
-        return malformed("Expected an action");
+        return Err(malformed("Expected an action"));
     };
     let body = Value::Object(body);
-    let mut world = lock(&shared.world);
-    let existing = world.action(&name.join("/")).cloned();
     if existing.is_some() && query.get("overwrite").map(String::as_str) != Some("true") {
-        return refuse(StatusCode::CONFLICT, "resource already exists");
+        return Err((StatusCode::CONFLICT, "resource already exists".into()));
     }
     let exec = body.get("exec");
     let mut action = match existing {
         Some(action) => Action { patch: action.patch + 1, ..action },
-        None if exec.is_none() => return refuse(StatusCode::BAD_REQUEST, "exec undefined"),
+        None if exec.is_none() => {
+            return Err((StatusCode::BAD_REQUEST, "exec undefined".into()));
+        }
         None => new_action(name),
     };
     if let Some(exec) = exec {
         let Some(code) = exec["code"].as_str() else {
-            return malformed("'code' must be a string or attachment object defined in 'exec'");
+            return Err(malformed(
+                "'code' must be a string or attachment object defined in 'exec'",
+            ));
         };
         if code.len() > MAX_CODE {
             let text = format!("exec larger than allowed: {} > {MAX_CODE} bytes.", code.len());
-            return refuse(StatusCode::PAYLOAD_TOO_LARGE, &text);
+            return Err((StatusCode::PAYLOAD_TOO_LARGE, text));
         }
         let kind = exec["kind"].as_str().unwrap_or_default();
         let kinds = &shared.settings().kinds;
         let Some(kind) = resolve_kind(kinds, kind) else {
             let valid: Vec<_> = kinds.iter().map(|kind| format!("'{kind}'")).collect();
-            return malformed(&format!(
+            return Err(malformed(&format!(
                 "The specified runtime '{kind}' is not supported by this platform. Valid values are: {}",
                 valid.join(", ")
-            ));
+            )));
         };
         action.kind = kind;
         action.code = code.to_owned();
         action.main = exec["main"].as_str().unwrap_or("main").to_owned();
     }
     if let Err(text) = put_limits(&mut action, &body["limits"]) {
-        return malformed(&format!("requirement failed: {text}"));
+        return Err(malformed(&format!("requirement failed: {text}")));
     }
     if let Some(parameters) = body["parameters"].as_array() {
         if parameters.iter().any(|parameter| parameter.get("value").is_none()) {
-            return malformed("parameters malformed!");
+            return Err(malformed("parameters malformed!"));
         }
         action.parameters = parameters.clone();
     }
@@ -63,9 +94,7 @@ pub(super) fn put(shared: &Shared, name: &[&str], query: &Query, body: &[u8]) ->
     }
     action.annotations.insert("exec".into(), action.kind.clone().into());
     action.updated = now_millis();
-    let echo = action.to_json(true);
-    world.put(action);
-    json_answer(StatusCode::OK, &echo)
+    Ok(action)
 }
 
 fn new_action(name: &[&str]) -> Action {
@@ -88,6 +117,7 @@ fn new_action(name: &[&str]) -> Action {
         parameters: Vec::new(),
         annotations: BTreeMap::from([("provide-api-key".into(), false.into())]),
         updated: 0,
+        revision: 0,
     }
 }
 
@@ -138,8 +168,14 @@ pub(super) fn get(shared: &Shared, name: &str, query: &Query) -> Answer {
     }
 }
 
-pub(super) fn delete(shared: &Shared, name: &str) -> Answer {
-    match lock(&shared.world).delete(name) {
+pub(super) async fn delete(shared: &Shared, name: &str) -> Answer {
+    let read = lock(&shared.world).revision(name);
+    tokio::time::sleep(shared.settings().write_lag).await;
+    let mut world = lock(&shared.world);
+    if world.revision(name) != read {
+        return concurrent_modification();
+    }
+    match world.delete(name) {
         Some(action) => json_answer(StatusCode::OK, &action.to_json(true)),
         None => not_found(),
     }

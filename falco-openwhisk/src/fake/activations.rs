@@ -3,8 +3,10 @@
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
-use super::answers::{Answer, Query, json_answer, malformed, not_found, page, raw_answer, refuse};
-use super::world::Listing;
+use super::answers::{
+    Answer, Query, json_answer, malformed, no_route, not_found, page, raw_answer, refuse,
+};
+use super::world::{Listing, Record};
 use super::{Shared, lock};
 use crate::wire::is_activation_id;
 
@@ -30,7 +32,11 @@ pub(super) fn list_activations(shared: &Shared, query: &Query) -> Answer {
     let listing = Listing { limit: listing.limit / copies, skip: listing.skip / copies, ..listing };
     let mut body = String::from("[");
     for record in world.list(&listing) {
-        let text = if with_docs { record.to_string() } else { brief(record).to_string() };
+        let text = if with_docs {
+            serde_json::to_string(record).unwrap_or_default()
+        } else {
+            brief(record).to_string()
+        };
         for _ in 0..copies {
             if body.len() > 1 {
                 body.push(',');
@@ -42,21 +48,16 @@ pub(super) fn list_activations(shared: &Shared, query: &Query) -> Answer {
     raw_answer(StatusCode::OK, "application/json", body)
 }
 
-fn brief(record: &Value) -> Value {
-    let mut brief = record.clone();
-    if let Some(fields) = brief.as_object_mut() {
-        let response = fields.remove("response");
-        fields.remove("logs");
-        fields.remove("subject");
-        let code = match response.as_ref().and_then(|response| response["status"].as_str()) {
-            Some("success") => 0,
-            Some("application error") => 1,
-            Some("action developer error") => 2,
-            _ => 3,
-        };
-        fields.insert("statusCode".into(), code.into());
-    }
-    brief
+fn brief(record: &Record) -> Value {
+    let code = match record.response.status {
+        "success" => 0,
+        "application error" => 1,
+        "action developer error" => 2,
+        _ => 3,
+    };
+    json!({"activationId": record.activation_id, "namespace": record.namespace, "name": record.name,
+           "version": record.version, "publish": record.publish, "start": record.start, "end": record.end,
+           "duration": record.duration, "annotations": record.annotations, "statusCode": code})
 }
 
 pub(super) fn activation(shared: &Shared, id: &str, part: Option<&str>) -> Answer {
@@ -67,8 +68,8 @@ pub(super) fn activation(shared: &Shared, id: &str, part: Option<&str>) -> Answe
     let Some(record) = world.record(id) else { return not_found() };
     match part {
         None => json_answer(StatusCode::OK, record),
-        Some("result") => json_answer(StatusCode::OK, &record["response"]),
-        Some("logs") => json_answer(StatusCode::OK, &json!({"logs": record["logs"]})),
-        Some(_) => refuse(StatusCode::NOT_FOUND, "The requested resource could not be found."),
+        Some("result") => json_answer(StatusCode::OK, &record.response),
+        Some("logs") => json_answer(StatusCode::OK, &json!({"logs": record.logs})),
+        Some(_) => no_route(),
     }
 }

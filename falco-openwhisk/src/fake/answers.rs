@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use axum::body::Body;
 use axum::http::{Response, StatusCode, header};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
 
 use super::FakeAnswer;
 
@@ -21,19 +22,38 @@ pub(super) fn refuse(status: StatusCode, text: &str) -> Answer {
 }
 
 pub(super) fn malformed(detail: &str) -> Answer {
-    refuse(StatusCode::BAD_REQUEST, &format!("The request content was malformed:\n{detail}"))
+    refuse(StatusCode::BAD_REQUEST, &malformed_text(detail))
+}
+
+pub(super) fn malformed_text(detail: &str) -> String {
+    format!("The request content was malformed:\n{detail}")
 }
 
 pub(super) fn not_found() -> Answer {
     refuse(StatusCode::NOT_FOUND, "The requested resource does not exist.")
 }
 
-pub(super) fn plain(status: StatusCode, text: &str) -> Answer {
-    raw_answer(status, "text/plain; charset=UTF-8", text.to_owned())
+/// A path or a method that the API does not have.
+pub(super) fn no_route() -> Answer {
+    refuse(StatusCode::NOT_FOUND, "The requested resource could not be found.")
 }
 
-pub(super) fn json_answer(status: StatusCode, body: &Value) -> Answer {
-    raw_answer(status, "application/json", body.to_string())
+pub(super) fn concurrent_modification() -> Answer {
+    refuse(StatusCode::CONFLICT, "Concurrent modification to resource detected.")
+}
+
+/// A refusal of the HTTP layer below the API: a text, without the id of a transaction.
+pub(super) fn below_the_api(status: StatusCode, text: &str) -> Answer {
+    let mut answer = raw_answer(status, "text/plain; charset=UTF-8", text.to_owned());
+    answer.headers_mut().remove("x-request-id");
+    answer
+}
+
+pub(super) fn json_answer(status: StatusCode, body: &impl Serialize) -> Answer {
+    match serde_json::to_string(body) {
+        Ok(body) => raw_answer(status, "application/json", body),
+        Err(e) => below_the_api(StatusCode::INTERNAL_SERVER_ERROR, &e.to_string()),
+    }
 }
 
 pub(super) fn raw_answer(status: StatusCode, content_type: &'static str, body: String) -> Answer {

@@ -13,11 +13,14 @@ use tokio::time::Instant;
 
 use super::actions::{delete, get, list_actions, put};
 use super::activations::{activation, list_activations};
-use super::answers::{Answer, Query, decode, decode_pairs, json_answer, plain, refuse};
+use super::answers::{
+    Answer, Query, below_the_api, decode, decode_pairs, json_answer, no_route, refuse,
+};
 use super::invocation::invoke;
 use super::{FAKE_AUTH, FakeRequest, FakeSettings, Shared, lock};
 
 const MAX_BODY: usize = 50 << 20;
+const MAX_TARGET: usize = 8192;
 
 pub(super) fn router(shared: Arc<Shared>) -> Router {
     Router::new().fallback(move |request: Request<Body>| serve(shared.clone(), request))
@@ -25,8 +28,19 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
 
 async fn serve(shared: Arc<Shared>, request: Request<Body>) -> Answer {
     let (parts, body) = request.into_parts();
+    if parts.uri.path_and_query().is_some_and(|target| target.as_str().len() > MAX_TARGET) {
+        return below_the_api(StatusCode::URI_TOO_LONG, "URI length exceeds the limit");
+    }
+    let declared =
+        parts.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+    if declared
+        .and_then(|length| length.parse().ok())
+        .is_some_and(|length: usize| length > MAX_BODY)
+    {
+        return below_the_api(StatusCode::BAD_REQUEST, "Request too large");
+    }
     let Ok(body) = axum::body::to_bytes(body, MAX_BODY).await else {
-        return plain(StatusCode::PAYLOAD_TOO_LARGE, "The request is too large.");
+        return below_the_api(StatusCode::PAYLOAD_TOO_LARGE, "Request too large");
     };
     let raw_query = parts.uri.query().unwrap_or_default().to_owned();
     let path = parts.uri.path().to_owned();
@@ -62,11 +76,11 @@ async fn serve(shared: Arc<Shared>, request: Request<Body>) -> Answer {
                 ["limits"] => json_answer(StatusCode::OK, &limits(&settings)),
                 ["actions"] => list_actions(&shared, &query),
                 ["actions", name @ ..] if name.len() <= 2 => match method {
-                    Method::PUT => put(&shared, name, &query, &body),
+                    Method::PUT => put(&shared, name, &query, &body).await,
                     Method::GET => get(&shared, &name.join("/"), &query),
-                    Method::DELETE => delete(&shared, &name.join("/")),
+                    Method::DELETE => delete(&shared, &name.join("/")).await,
                     Method::POST => invoke(shared, &name.join("/"), &query, body).await,
-                    _ => refuse(StatusCode::METHOD_NOT_ALLOWED, "HTTP method not allowed"),
+                    _ => no_route(),
                 },
                 ["activations", which @ ..] => {
                     lock(&shared.world).collecting_requests += 1;
@@ -75,10 +89,13 @@ async fn serve(shared: Arc<Shared>, request: Request<Body>) -> Answer {
                         [id, part @ ..] => activation(&shared, id, part.first().copied()),
                     }
                 }
-                _ => refuse(StatusCode::NOT_FOUND, "The requested resource could not be found."),
+                _ => no_route(),
             }
         }
-        _ => refuse(StatusCode::NOT_FOUND, "The requested resource could not be found."),
+        _ => {
+            let text = "HTTP method not allowed, supported methods: OPTIONS";
+            refuse(StatusCode::METHOD_NOT_ALLOWED, text)
+        }
     }
 }
 
@@ -112,9 +129,13 @@ fn description(settings: &FakeSettings) -> Value {
 }
 
 fn limits(settings: &FakeSettings) -> Value {
-    json!({"invocationsPerMinute": settings.invocations_per_minute,
+    let mut limits = json!({"invocationsPerMinute": settings.invocations_per_minute,
            "concurrentInvocations": settings.concurrent_invocations, "firesPerMinute": 60,
            "minActionMemory": 128, "maxActionMemory": 512, "minActionTimeout": 100,
            "maxActionTimeout": 300_000, "minActionLogs": 0, "maxActionLogs": 10,
-           "minActionConcurrency": 1, "maxActionConcurrency": 1, "maxParameterSize": "1 MB"})
+           "minActionConcurrency": 1, "maxActionConcurrency": 1, "maxParameterSize": "1048576 B"});
+    if let Some(bytes) = settings.max_payload {
+        limits["maxPayloadSize"] = format!("{bytes} B").into();
+    }
+    limits
 }

@@ -11,6 +11,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use falco_core::Code;
 use falco_package::Archive;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -24,8 +26,20 @@ use super::world::Action;
 const PYTHON_LAUNCHER: &str = include_str!("launcher.py");
 const NODE_LAUNCHER: &str = include_str!("launcher.js");
 
+/// The proxy's words for what it could not make an executable of.
+const NO_BINARY: &str = "The action failed to generate or locate a binary. See logs for details.";
+
 /// What the kind's image says it is; an executable that was made for another is refused.
 const NATIVE_ENVIRONMENT: &str = "openwhisk/action-golang-v1.20";
+
+/// The line that a runtime prints at the end of each activation.
+const END_OF_LOG: &[u8] = b"XXX_THE_END_OF_A_WHISK_ACTIVATION_XXX";
+
+/// The log driver splits longer lines.
+const MAX_LINE: usize = 16 << 10;
+
+/// What the log driver adds to each line, as far as the limit counts it.
+const LINE_OVERHEAD: usize = 67;
 
 /// Descriptor 3 is the pipe; what is printed goes into files. Only a shell can arrange that without unsafe code.
 const REDIRECTED: &str = r#"exec 3>&1 1>"$1" 2>"$2"; shift 2; exec "$@""#;
@@ -65,7 +79,7 @@ impl Containers {
     }
 
     /// Runs an activation, in a warm container or in a new one.
-    pub(super) async fn run(&self, action: &Action, id: &str, arguments: &Value) -> Ran {
+    pub(super) async fn run(&self, action: &Action, id: &str, arguments: &RawValue) -> Ran {
         let received = Instant::now();
         let _place = self.room.acquire().await;
         let key = format!("{}@{}@{}", action.full_name(), action.version(), action.updated);
@@ -99,7 +113,7 @@ impl Containers {
                 Err(_) => Outcome::timeout(action.timeout_ms, ""),
             };
         let run = begun.elapsed();
-        let logs = container.logs();
+        let logs = container.logs(action.logs_mib());
         if outcome.container_lives {
             lock(&self.warm).entry(key).or_default().push(container);
         }
@@ -137,7 +151,10 @@ impl Containers {
         if is_ok {
             return Ok(container);
         }
-        Err(("Cannot start action. Check logs for details.".into(), container.logs()))
+        Err((
+            "Cannot start action. Check logs for details.".into(),
+            container.logs(action.logs_mib()),
+        ))
     }
 
     /// Puts the code where its runtime looks for it; what is to be started.
@@ -149,6 +166,13 @@ impl Containers {
         } else {
             Code::Source(action.code.as_str().into())
         };
+        // The check of the source, which comes before anything is started, takes no byte order mark.
+        if !action.is_binary()
+            && action.kind.starts_with("python")
+            && action.code.starts_with('\u{feff}')
+        {
+            return Err(NO_BINARY.into());
+        }
         let family = action.kind.split(':').next().unwrap_or_default();
         let (single, launcher) = match family {
             "python" => ("main__.py", PYTHON_LAUNCHER),
@@ -157,9 +181,6 @@ impl Containers {
             other => return Err(format!("the fake does not run {other}")),
         };
         let mut archive = Archive::from_code(&code, single).map_err(text)?;
-        // The runtime's own words for what it could not make an executable of.
-        const NO_BINARY: &str =
-            "The action failed to generate or locate a binary. See logs for details.";
         if family == "python" && action.is_binary() {
             archive.rename("__main__.py", single).map_err(|_| NO_BINARY.to_owned())?;
         }
@@ -206,43 +227,66 @@ impl Container {
         String::from_utf8_lossy(&line).trim_end_matches('\n').to_owned()
     }
 
-    async fn answer(&mut self, action: &Action, id: &str, arguments: &Value) -> Outcome {
+    async fn answer(&mut self, action: &Action, id: &str, arguments: &RawValue) -> Outcome {
         let deadline = super::world::now_millis() + action.timeout_ms;
-        let request = json!({"value": arguments, "namespace": "guest", "activation_id": id,
+        let request = json!({"namespace": "guest", "activation_id": id,
             "action_name": format!("/guest/{}", action.full_name()), "action_version": action.version(),
             "transaction_id": id, "deadline": deadline.to_string()});
-        let sent = self.stdin.write_all(format!("{request}\n").as_bytes()).await;
+        let rest = request.to_string().split_off(1);
+        let request = format!("{{\"value\":{},{rest}\n", arguments.get());
+        let sent = self.stdin.write_all(request.as_bytes()).await;
         let line = if sent.is_ok() { self.line().await } else { String::new() };
-        if line.is_empty() {
-            return Outcome::developer_error("command exited");
-        }
         if !action.kind.starts_with("nodejs") {
-            return Outcome::of_line(&line);
+            // The proxy lives, and answers for the process that does not.
+            return match line.as_str() {
+                "" => Outcome::developer_error("command exited"),
+                line => Outcome::of_line(line),
+            };
         }
-        match serde_json::from_str::<Value>(&line) {
-            Ok(Value::Object(mut answer)) => {
-                match (answer.remove("failure"), answer.remove("result")) {
-                    (Some(Value::String(text)), _) => Outcome::developer_error(text),
-                    (_, Some(result)) => Outcome::of_line(&result.to_string()),
-                    _ => Outcome::developer_error("command exited"),
-                }
-            }
-            _ => Outcome::developer_error("command exited"),
+        /// What the launcher has in place of an answer over HTTP.
+        #[derive(Deserialize)]
+        struct Answer {
+            failure: Option<String>,
+            result: Option<Box<RawValue>>,
+        }
+        match serde_json::from_str(&line) {
+            Ok(Answer { failure: Some(text), .. }) => Outcome::developer_error(text),
+            Ok(Answer { result: Some(result), .. }) => Outcome::of_line(result.get()),
+            _ => Outcome::died(),
         }
     }
 
-    /// What was printed since the last time, as the server writes it.
-    fn logs(&mut self) -> Vec<String> {
+    /// What was printed since the last time, as the server writes it, up to the log limit. What is over it is read with
+    /// the next activation's.
+    fn logs(&mut self, limit_mib: usize) -> Vec<String> {
         let files = log_files(self.directory.path());
         let now = humantime::format_rfc3339_nanos(std::time::SystemTime::now());
         let mut lines = Vec::new();
+        let mut left = limit_mib << 20;
         for ((file, read), stream) in files.iter().zip(&mut self.read).zip(["stdout", "stderr"]) {
             let bytes = std::fs::read(file).unwrap_or_default();
-            let text = String::from_utf8_lossy(bytes.get(*read..).unwrap_or_default()).into_owned();
-            *read = bytes.len();
-            lines.extend(
-                text.lines().map(|line| format!("{:<30} {stream}: {line}", now.to_string())),
-            );
+            let new = bytes.get(*read..).unwrap_or_default();
+            for line in new.split_inclusive(|byte| *byte == b'\n') {
+                if left < line.len() + LINE_OVERHEAD {
+                    lines.push(format!(
+                        "Logs were truncated because the total bytes size exceeds the limit of {} bytes.",
+                        limit_mib << 20
+                    ));
+                    return lines;
+                }
+                left -= line.len() + LINE_OVERHEAD;
+                *read += line.len();
+                // The mark of the end is appended to a line that has none, and lines with the mark are dropped.
+                let Some(line) = line.strip_suffix(b"\n") else { continue };
+                if line.windows(END_OF_LOG.len()).any(|part| part == END_OF_LOG) {
+                    continue;
+                }
+                let parts =
+                    if line.is_empty() { vec![line] } else { line.chunks(MAX_LINE).collect() };
+                lines.extend(parts.into_iter().map(|part| {
+                    format!("{:<30} {stream}: {}", now.to_string(), String::from_utf8_lossy(part))
+                }));
+            }
         }
         lines
     }

@@ -5,16 +5,18 @@ use std::time::Duration;
 
 use axum::http::{StatusCode, header};
 use bytes::Bytes;
+use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::answers::{Answer, Query, json_answer, malformed, not_found, refuse, scripted, with_id};
 use super::container::Ran;
-use super::outcome::Outcome;
-use super::world::{Action, Stored, now_millis};
+use super::outcome::{Outcome, to_raw};
+use super::reprint::{fields, reprint};
+use super::world::{Action, Record, Response, Stored, now_millis};
 use super::{Shared, lock};
 
-const MAX_ARGUMENTS: usize = 1 << 20;
+const MAX_PAYLOAD: usize = 1 << 20;
 
 pub(super) async fn invoke(shared: Arc<Shared>, name: &str, query: &Query, body: Bytes) -> Answer {
     if let Some(answer) = lock(&shared.invocation_answers).pop_front() {
@@ -36,19 +38,16 @@ pub(super) async fn invoke(shared: Arc<Shared>, name: &str, query: &Query, body:
         return answer;
     }
     let place = Place(shared.clone());
-    if body.len() > MAX_ARGUMENTS {
-        let text = format!("Request larger than allowed: {} > {MAX_ARGUMENTS} bytes.", body.len());
+    let allowed = settings.max_payload.unwrap_or(MAX_PAYLOAD);
+    if body.len() > allowed {
+        let text = format!("Request larger than allowed: {} > {allowed} bytes.", body.len());
         return refuse(StatusCode::PAYLOAD_TOO_LARGE, &text);
     }
     let action = lock(&shared.world).action(name).cloned();
     let Some(action) = action else { return not_found() };
-    let arguments: Value = if body.is_empty() {
-        json!({})
-    } else {
-        match serde_json::from_slice(&body) {
-            Ok(arguments @ Value::Object(_)) => arguments,
-            _ => return malformed("JSON object expected"),
-        }
+    let body = if body.is_empty() { "{}".into() } else { String::from_utf8_lossy(&body) };
+    let Some(arguments) = reprint(&body).and_then(|body| merged(&action, &body)) else {
+        return malformed("JSON object expected");
     };
     let number = lock(&shared.world).next_activation();
     let id = format!("{number:032x}");
@@ -57,16 +56,45 @@ pub(super) async fn invoke(shared: Arc<Shared>, name: &str, query: &Query, body:
     let running = tokio::spawn(run(shared.clone(), place, action, number, id.clone(), arguments));
     if blocking && let Ok(Ok(record)) = tokio::time::timeout(settings.blocking_wait, running).await
     {
-        let status = match record["response"]["status"].as_str() {
-            Some("success") => StatusCode::OK,
-            Some("whisk internal error") => StatusCode::INTERNAL_SERVER_ERROR,
+        let status = match record.response.status {
+            "success" => StatusCode::OK,
+            "whisk internal error" => StatusCode::INTERNAL_SERVER_ERROR,
             _ => StatusCode::BAD_GATEWAY,
         };
-        let result = &record["response"]["result"];
-        let body = if only_result || result.is_array() { result } else { &record };
-        return with_id(json_answer(status, body), &id);
+        let result = &record.response.result;
+        let answer = if only_result || result.get().starts_with('[') {
+            json_answer(status, result)
+        } else {
+            json_answer(status, &record)
+        };
+        return with_id(answer, &id);
     }
     with_id(json_answer(StatusCode::ACCEPTED, &json!({"activationId": id})), &id)
+}
+
+/// The arguments, over the action's parameters. Those that are set when the container starts are not among them, even
+/// where the caller sends one.
+fn merged(action: &Action, arguments: &RawValue) -> Option<Box<RawValue>> {
+    let mut merged = fields(arguments)?;
+    if action.parameters.is_empty() {
+        return Some(arguments.to_owned());
+    }
+    let parameters: Vec<_> = action
+        .parameters
+        .iter()
+        .map(|parameter| {
+            (parameter["key"].as_str(), &parameter["init"], to_raw(&parameter["value"]))
+        })
+        .collect();
+    for (key, init, value) in &parameters {
+        let key = key.unwrap_or_default();
+        if *init == true {
+            merged.remove(key);
+        } else {
+            merged.entry(key.to_owned()).or_insert(value);
+        }
+    }
+    to_raw_value(&merged).ok()
 }
 
 /// A place under the concurrency limit.
@@ -84,12 +112,13 @@ async fn run(
     action: Action,
     number: u64,
     id: String,
-    arguments: Value,
-) -> Value {
+    arguments: Box<RawValue>,
+) -> Record {
     let received = now_millis();
     let settings = shared.settings();
     let ran = match &settings.function {
         Some(function) => {
+            let arguments: Value = serde_json::from_str(arguments.get()).unwrap_or_default();
             let run = Duration::from_millis(arguments["sleep_ms"].as_u64().unwrap_or(0));
             if !run.is_zero() {
                 tokio::time::sleep(run).await;
@@ -99,8 +128,11 @@ async fn run(
         }
         None => shared.containers.run(&action, &id, &arguments).await,
     };
-    let mut record = record(&action, &id, received, &ran);
-    let start = record["start"].as_u64().unwrap_or(received);
+    if ran.outcome.connection_broke {
+        tokio::time::sleep(settings.broken_lag).await;
+    }
+    let mut record = record(&action, &id, received, ran);
+    let start = record.start;
     let is_lost = settings.loses_every.is_some_and(|every| number.is_multiple_of(every));
     if !is_lost {
         let by_id_from = Instant::now() + settings.record_lag;
@@ -110,11 +142,11 @@ async fn run(
         lock(&shared.world).store(number, id, start, stored);
     }
     // Blocking callers get no logs.
-    record["logs"] = json!([]);
+    record.logs.clear();
     record
 }
 
-fn record(action: &Action, id: &str, received: u64, ran: &Ran) -> Value {
+fn record(action: &Action, id: &str, received: u64, ran: Ran) -> Record {
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let (wait, init) = (millis(ran.waited), ran.init.map(millis));
     let duration = init.unwrap_or(0) + millis(ran.run);
@@ -127,10 +159,23 @@ fn record(action: &Action, id: &str, received: u64, ran: &Ran) -> Value {
         json!({"key": "waitTime", "value": wait}),
     ];
     annotations.extend(init.map(|init| json!({"key": "initTime", "value": init})));
-    let outcome = &ran.outcome;
-    json!({"activationId": id, "namespace": "guest", "name": action.name, "subject": "guest",
-           "version": action.version(), "publish": false, "start": start, "end": start + duration,
-           "duration": duration, "logs": ran.logs, "annotations": annotations,
-           "response": {"result": outcome.result, "status": outcome.status,
-                        "success": outcome.status == "success"}})
+    let outcome = ran.outcome;
+    Record {
+        activation_id: id.to_owned(),
+        namespace: "guest",
+        name: action.name.clone(),
+        subject: "guest",
+        version: action.version(),
+        publish: false,
+        start,
+        end: start + duration,
+        duration,
+        response: Response {
+            success: outcome.status == "success",
+            status: outcome.status,
+            result: outcome.result,
+        },
+        logs: ran.logs,
+        annotations,
+    }
 }

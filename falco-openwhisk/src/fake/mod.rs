@@ -2,7 +2,7 @@
 //!
 //! It is there with the feature `fake`, for this crate's tests and for those of programs that use it. It holds actions,
 //! limits and throttles as OpenWhisk does, runs Python, Node and native functions as its runtimes do, and stores their
-//! records late, twice or never when told to.
+//! records late, twice or never, as its settings say.
 
 mod actions;
 mod activations;
@@ -11,6 +11,7 @@ mod api;
 mod container;
 mod invocation;
 mod outcome;
+mod reprint;
 mod world;
 
 use std::collections::VecDeque;
@@ -42,9 +43,9 @@ pub struct FakeSettings {
     pub invocations_per_minute: u32,
     /// Activations at once.
     pub concurrent_invocations: u32,
-    /// How long a "minute" of the throttle is. A shorter one is told by `Retry-After`, as gateways do.
+    /// How long a "minute" of the throttle is. With a shorter one, refusals carry `Retry-After`, as those of gateways do.
     pub minute: Duration,
-    /// How long a blocking invocation waits before it is told to look for the record.
+    /// How long a blocking invocation waits before it is answered with 202 and its id.
     pub blocking_wait: Duration,
     /// How long after its end an activation's record can be found by its id.
     pub record_lag: Duration,
@@ -52,8 +53,15 @@ pub struct FakeSettings {
     pub list_lag: Duration,
     /// Whether the list shows every record twice.
     pub lists_twice: bool,
-    /// The record of every so manieth activation is never stored.
+    /// The record of every nth activation is never stored.
     pub loses_every: Option<u64>,
+    /// How much later an activation is answered and recorded when its container broke: by a timeout, or because the
+    /// runtime died. On a real server it is 2 to 13 seconds.
+    pub broken_lag: Duration,
+    /// The limit of arguments and results of the namespace, where it has its own; else it is 1 MiB, and not shown.
+    pub max_payload: Option<usize>,
+    /// How long it takes to store a change of an action. Another change that is stored meanwhile makes it fail.
+    pub write_lag: Duration,
     /// Containers at once; more activations wait.
     pub containers: usize,
     /// Answers in place of functions, from their arguments; no process is started then. An argument `sleep_ms` makes an
@@ -80,6 +88,9 @@ impl Default for FakeSettings {
             list_lag: Duration::ZERO,
             lists_twice: false,
             loses_every: None,
+            broken_lag: Duration::from_millis(300),
+            max_payload: None,
+            write_lag: Duration::from_millis(3),
             containers: 4,
             function: None,
             knows_the_key: true,

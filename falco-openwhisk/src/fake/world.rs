@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use serde::Serialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -14,6 +16,7 @@ pub(super) struct World {
     records: BTreeMap<(u64, u64), Stored>,
     by_id: BTreeMap<String, (u64, u64)>,
     activations: u64,
+    revisions: u64,
     in_flight: u32,
     most_in_flight: u32,
     minute: u64,
@@ -37,12 +40,40 @@ pub(super) struct Action {
     pub(super) parameters: Vec<Value>,
     pub(super) annotations: BTreeMap<String, Value>,
     pub(super) updated: u64,
+    /// Which write of which action it is; a change that was made from another one is refused.
+    pub(super) revision: u64,
+}
+
+/// The record of an activation, as it is stored and shown.
+#[derive(Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Record {
+    pub(super) activation_id: String,
+    pub(super) namespace: &'static str,
+    pub(super) name: String,
+    pub(super) subject: &'static str,
+    pub(super) version: String,
+    pub(super) publish: bool,
+    pub(super) start: u64,
+    pub(super) end: u64,
+    pub(super) duration: u64,
+    pub(super) response: Response,
+    pub(super) logs: Vec<String>,
+    pub(super) annotations: Vec<Value>,
+}
+
+/// How an activation ended.
+#[derive(Clone, Serialize)]
+pub(super) struct Response {
+    pub(super) result: Box<RawValue>,
+    pub(super) status: &'static str,
+    pub(super) success: bool,
 }
 
 /// A record, and when it can be seen.
 pub(super) struct Stored {
     pub(super) name: String,
-    pub(super) record: Value,
+    pub(super) record: Record,
     pub(super) by_id_from: Instant,
     pub(super) in_list_from: Instant,
 }
@@ -74,6 +105,10 @@ impl Action {
         let code = self.code.trim();
         code.len().is_multiple_of(4)
             && code.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'='))
+    }
+
+    pub(super) fn logs_mib(&self) -> usize {
+        usize::try_from(self.logs_mib).unwrap_or(usize::MAX)
     }
 
     pub(super) fn limits(&self) -> Value {
@@ -120,7 +155,14 @@ impl World {
         self.actions.get(name)
     }
 
-    pub(super) fn put(&mut self, action: Action) {
+    /// The revision of an action, if it is there.
+    pub(super) fn revision(&self, name: &str) -> Option<u64> {
+        self.actions.get(name).map(|action| action.revision)
+    }
+
+    pub(super) fn put(&mut self, mut action: Action) {
+        self.revisions += 1;
+        action.revision = self.revisions;
         self.actions.insert(action.full_name(), action);
     }
 
@@ -194,13 +236,13 @@ impl World {
         self.records.insert((start, number), stored);
     }
 
-    pub(super) fn record(&self, id: &str) -> Option<&Value> {
+    pub(super) fn record(&self, id: &str) -> Option<&Record> {
         let stored = self.records.get(self.by_id.get(id)?)?;
         (stored.by_id_from <= Instant::now()).then_some(&stored.record)
     }
 
     /// The records that the list shows, the latest start first.
-    pub(super) fn list(&self, listing: &Listing) -> impl Iterator<Item = &Value> {
+    pub(super) fn list(&self, listing: &Listing) -> impl Iterator<Item = &Record> {
         let now = Instant::now();
         self.records
             .range((listing.since, 0)..=(listing.upto, u64::MAX))

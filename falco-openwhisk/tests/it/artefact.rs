@@ -175,6 +175,21 @@ async fn a_source_that_begins_with_a_shebang_is_still_source() {
 }
 
 #[tokio::test]
+async fn numbers_and_keys_keep_their_values_and_not_their_spelling() {
+    let source = "def main(args):\n    args['sum'] = args['big'] + 1\n    return args\n";
+    let (_fake, platform) = connect(FakeSettings::default()).await;
+    let deployment = platform.deploy(&function("python:3", source)).await.unwrap();
+    let text = r#"{"z":1e16,"big":123456789012345678901234567890,"a":[1.50,-0.0]}"#;
+    let payload = falco_core::Payload::from_bytes(text).unwrap();
+    let invocation = falco_core::Invocation::new("run", "stage", "i", payload);
+    let activation = platform.invoke(&deployment, &invocation).await.unwrap();
+    let result = activation.outcome.unwrap();
+    let expected = r#""sum":123456789012345678901234567891,"z":1E+16"#;
+    assert!(result.as_str().contains(expected), "{result:?}");
+    assert!(result.as_str().starts_with(r#"{"a":[1.5,0.0],"big""#), "{result:?}");
+}
+
+#[tokio::test]
 async fn a_crash_and_a_timeout_are_told_apart_and_the_next_activation_runs() {
     let source = "
 import os, time

@@ -2,15 +2,18 @@
 
 use std::time::{Duration, SystemTime};
 
-use falco_core::{AsyncPlatform, Error, ErrorKind, FunctionErrorKind, Platform};
+use falco_core::{AsyncPlatform, Error, ErrorKind, FunctionErrorKind, Platform, Scaling};
 use falco_openwhisk::OpenWhisk;
-use falco_openwhisk::fake::FakeSettings;
+use falco_openwhisk::fake::{FakeOpenWhisk, FakeSettings};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use wiremock::matchers::{method, path_regex};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
-use crate::support::{connect, connect_to, deployment, echo, invocation, python, server};
+use crate::support::{
+    config, connect, connect_to, connect_with, deployment, echo, function, invocation, python,
+    server,
+};
 
 const ID: &str = "44794bd6aab74415b4e42a308d880e5b";
 
@@ -166,6 +169,85 @@ async fn a_bare_array_is_a_bad_result_of_the_activation_that_the_header_names() 
     let activation = platform.invoke(&deployment(), &invocation(&json!({}))).await.unwrap();
     assert_eq!(activation.id, ID);
     assert_eq!(activation.outcome.unwrap_err().kind, FunctionErrorKind::BadResult);
+}
+
+#[tokio::test]
+async fn an_array_that_looks_like_a_record_an_error_or_an_acceptance_is_still_an_array() {
+    let other_id = ID.replace('4', "5");
+    let like_a_record = json!([other_id, 5, 6, 7, "0.0.1", {"result": {}, "success": true, "status": "success"}, []]);
+    for array in
+        [json!(["x", 5]), like_a_record, json!([["x", "y", "z"]]), json!([{"error": "no"}])]
+    {
+        for status in [200, 502] {
+            let answer = ResponseTemplate::new(status).set_body_json(&array);
+            let (_server, platform) = answering(with_id(answer)).await;
+            let activation = platform.invoke(&deployment(), &invocation(&json!({}))).await.unwrap();
+            assert_eq!(activation.id, ID, "{array}");
+            assert_eq!(activation.outcome.unwrap_err().kind, FunctionErrorKind::BadResult);
+        }
+    }
+    // An error that is an array is a text, and not the fields of an exception.
+    let failed = record("application error", &json!({"error": ["a", "b", "c"]}), 1);
+    let (_server, platform) =
+        answering(with_id(ResponseTemplate::new(502).set_body_json(failed))).await;
+    let activation = platform.invoke(&deployment(), &invocation(&json!({}))).await.unwrap();
+    let error = activation.outcome.unwrap_err();
+    assert_eq!((error.message.as_str(), error.error_type), (r#"["a","b","c"]"#, None));
+    // Without the header there is no activation to name.
+    let error = error_of(ResponseTemplate::new(202).set_body_json(json!([ID]))).await;
+    assert_eq!((error.kind(), error.may_have_run()), (ErrorKind::Protocol, true), "{error}");
+}
+
+#[tokio::test]
+async fn refusals_below_the_api_are_told_from_those_of_something_in_between() {
+    let text = |status: u16, text: &str| ResponseTemplate::new(status).set_body_string(text);
+    for (answer, kind) in [
+        (text(400, "Request too large"), ErrorKind::PayloadTooLarge),
+        (text(413, "Request too large"), ErrorKind::PayloadTooLarge),
+        (text(414, "URI length exceeds the configured limit"), ErrorKind::InvalidInput),
+        (text(431, "HTTP header value exceeds the limit"), ErrorKind::InvalidInput),
+        (refusal(404, "The requested resource could not be found."), ErrorKind::Unsupported),
+        (
+            refusal(405, "HTTP method not allowed, supported methods: OPTIONS"),
+            ErrorKind::InvalidInput,
+        ),
+    ] {
+        let error = error_of(answer).await;
+        let seen = (error.kind(), error.is_retryable(), error.may_have_run());
+        assert_eq!(seen, (kind, false, false), "{error}");
+        assert!(!error.message().contains("not from OpenWhisk"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn an_api_host_with_a_wrong_path_is_named_while_connecting() {
+    let fake = FakeOpenWhisk::start(echo()).await.unwrap();
+    for url in [format!("{}/foo", fake.url()), format!("{}/api/v1", fake.url())] {
+        let error = OpenWhisk::connect(config(&url).build().unwrap()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+        assert!(error.hint().unwrap().contains("APIHOST"), "{error}");
+        assert!(!error.to_string().contains("not from OpenWhisk"), "{error}");
+    }
+    let other_version = fake.config().api_version("v2").build().unwrap();
+    let error = OpenWhisk::connect(other_version).await.unwrap_err();
+    assert!(error.hint().unwrap().contains("APIVERSION"), "{error}");
+}
+
+#[tokio::test]
+async fn a_function_that_broke_its_container_is_waited_for_longer_than_its_timeout() {
+    let source = "import time\ndef main(args):\n    time.sleep(60)\n";
+    let settings = FakeSettings {
+        broken_lag: Duration::from_secs(3),
+        blocking_wait: Duration::from_millis(20),
+        ..FakeSettings::default()
+    };
+    let (_fake, platform) =
+        connect_with(settings, |config| config.follow_grace(Duration::ZERO)).await;
+    let function = function("python:3", source)
+        .with_scaling(Scaling { timeout: Some(Duration::from_millis(500)), ..Scaling::default() });
+    let deployment = platform.deploy(&function).await.unwrap();
+    let activation = platform.invoke(&deployment, &invocation(&json!({}))).await.unwrap();
+    assert_eq!(activation.outcome.unwrap_err().kind, FunctionErrorKind::Timeout);
 }
 
 #[tokio::test]

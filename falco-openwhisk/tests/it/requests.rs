@@ -201,6 +201,46 @@ async fn a_change_that_met_another_is_repeated() {
 }
 
 #[tokio::test]
+async fn many_changes_of_one_action_at_once_all_end_well() {
+    let (fake, first) = connect(echo()).await;
+    let second = connect_to(&fake.url()).await;
+    let deploys = (0..12).map(|n| {
+        let platform = if n % 2 == 0 { &first } else { &second };
+        async move { platform.deploy(&python().with_env("N", n.to_string())).await }
+    });
+    let deployed = futures_util::future::try_join_all(deploys).await.unwrap();
+    let puts = fake.count_requests(|request| request.method == "PUT");
+    assert!(puts > 12, "none of the changes met another");
+    let deployment = &deployed[0];
+    let redeploys = (0..4).map(|_| async { first.deploy(&python()).await.map(drop) });
+    let (redeployed, removed) =
+        tokio::join!(futures_util::future::try_join_all(redeploys), second.remove(deployment));
+    redeployed.unwrap();
+    removed.unwrap();
+    let other = |n: usize| function("python:3", "x = 1").with_entry_point(format!("f{n}"));
+    let many = (0..40).map(|n| {
+        let mut function = other(n);
+        function.name = format!("function-{n}");
+        let platform = &first;
+        async move { platform.deploy(&function).await }
+    });
+    futures_util::future::try_join_all(many).await.unwrap();
+}
+
+#[tokio::test]
+async fn payloads_and_parameters_have_limits_of_their_own() {
+    let (_fake, platform) = connect(FakeSettings { max_payload: Some(2 << 20), ..echo() }).await;
+    let capabilities = platform.capabilities();
+    assert_eq!((capabilities.max_payload, capabilities.max_result), (Some(2 << 20), Some(2 << 20)));
+    let deployment = platform.deploy(&python()).await.unwrap();
+    let large = invocation(&json!({"text": "x".repeat(3 << 19)}));
+    platform.invoke(&deployment, &large).await.unwrap();
+    let error =
+        platform.deploy(&python().with_env("LARGE", "x".repeat(1 << 20))).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::PayloadTooLarge, "{error}");
+}
+
+#[tokio::test]
 async fn limits_of_the_namespace_are_the_capabilities() {
     let settings =
         FakeSettings { invocations_per_minute: 60, concurrent_invocations: 30, ..echo() };
@@ -224,6 +264,7 @@ async fn what_the_server_would_refuse_is_refused_before_it_is_sent() {
     let scaled = |scaling| python().with_scaling(scaling);
     let none = Scaling::default;
     let large = "x = 1\n".repeat((48 << 20) / 6 + 1);
+    let escaped = format!("x = 1{}", "\n".repeat(40 << 20));
     let cases: Vec<(Deployable, ErrorKind, &str)> = vec![
         (scaled(Scaling { memory_mib: Some(64), ..none() }), ErrorKind::InvalidInput, "128 to 512"),
         (
@@ -244,6 +285,8 @@ async fn what_the_server_would_refuse_is_refused_before_it_is_sent() {
         ),
         (function("ruby:2.5", "x"), ErrorKind::Unsupported, "python:3.11"),
         (function("python:3", &large), ErrorKind::PayloadTooLarge, "50331648"),
+        // Under the limit of code, and over that of requests once its line breaks are escaped.
+        (function("python:3", &escaped), ErrorKind::PayloadTooLarge, "52428800"),
         (
             python().with_env("LARGE", "x".repeat(1 << 20)),
             ErrorKind::PayloadTooLarge,

@@ -8,8 +8,15 @@ use wiremock::matchers::{method, path};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
 pub(crate) async fn connect(settings: FakeSettings) -> (FakeOpenWhisk, OpenWhisk) {
+    connect_with(settings, |config| config).await
+}
+
+pub(crate) async fn connect_with(
+    settings: FakeSettings,
+    set: impl FnOnce(OpenWhiskConfigBuilder) -> OpenWhiskConfigBuilder,
+) -> (FakeOpenWhisk, OpenWhisk) {
     let fake = FakeOpenWhisk::start(settings).await.unwrap();
-    let platform = OpenWhisk::connect(fake.config().build().unwrap()).await.unwrap();
+    let platform = OpenWhisk::connect(set(fake.config()).build().unwrap()).await.unwrap();
     (fake, platform)
 }
 
