@@ -52,6 +52,8 @@ struct Inner {
     retryable: bool,
     may_have_run: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    unreachable: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     exhausted: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     retry_after: Option<Duration>,
@@ -78,6 +80,7 @@ impl Error {
             message: message.into(),
             retryable: kind.usually_passes(),
             may_have_run: kind.leaves_doubt(),
+            unreachable: false,
             exhausted: false,
             retry_after: None,
             platform: None,
@@ -148,6 +151,13 @@ impl Error {
         self
     }
 
+    /// Says whether nobody answered for the platform; see [`is_unreachable`](Self::is_unreachable).
+    #[must_use]
+    pub fn with_unreachable(mut self, unreachable: bool) -> Self {
+        self.0.unreachable = unreachable;
+        self
+    }
+
     /// The wait that the platform suggests before the next try.
     #[must_use]
     pub fn with_retry_after(mut self, wait: Duration) -> Self {
@@ -193,6 +203,16 @@ impl Error {
     /// Repeating such a call is safe for idempotent invocations only.
     pub fn may_have_run(&self) -> bool {
         self.0.may_have_run
+    }
+
+    /// Whether nobody answered for the platform: no address, no route, connection refused, reset or closed, TLS cut off,
+    /// or a gateway's own 502, 503 or 504.
+    ///
+    /// It says something about the platform and nothing about this call: all other calls meet the same. So layers treat
+    /// it as a pause of the platform, and spend no attempt on it. An error that the platform itself sent is not of this
+    /// sort, however ill the platform is.
+    pub fn is_unreachable(&self) -> bool {
+        self.0.unreachable
     }
 
     /// Whether a retry layer has given up on it already.
@@ -273,6 +293,7 @@ impl fmt::Debug for Error {
             .field("request_id", &inner.request_id)
             .field("retryable", &inner.retryable)
             .field("may_have_run", &inner.may_have_run)
+            .field("unreachable", &inner.unreachable)
             .field("exhausted", &inner.exhausted)
             .field("retry_after", &inner.retry_after)
             .field("hint", &inner.hint)
@@ -318,6 +339,7 @@ mod tests {
         let cause = std::io::Error::other("connection reset");
         let error = Error::new(ErrorKind::Timeout, "no answer")
             .with_source(&cause)
+            .with_unreachable(true)
             .with_retry_after(Duration::from_millis(1500));
         let json = serde_json::to_string(&error).unwrap();
         let back: Error = serde_json::from_str(&json).unwrap();

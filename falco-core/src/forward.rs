@@ -2,13 +2,13 @@
 //!
 //! The lint makes a new trait method impossible to forget, also one with a default body.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
 
 use crate::{
     Activation, ActivationId, ActivationLog, AsyncPlatform, Capabilities, Collected, Deployable,
-    Deployment, Invocation, Pending, Platform, Release, Result, Scaling,
+    Deployment, Invocation, Monitor, Pending, Platform, Release, Result, Scaling,
 };
 
 macro_rules! forward {
@@ -50,6 +50,10 @@ macro_rules! forward {
                 invocation: &Invocation,
             ) -> Result<Activation> {
                 (**self).invoke(deployment, invocation).await
+            }
+
+            fn watch_outages(&self, monitor: Weak<dyn Monitor>) {
+                (**self).watch_outages(monitor);
             }
         }
 

@@ -152,6 +152,17 @@ pub enum Event<'a> {
         /// By what it will be collected.
         pending: &'a Pending,
     },
+    /// Nobody answers for the platform any more, or it does not accept the credentials any more. Calls wait until that
+    /// is over. See [`Platform::watch_outages`](crate::Platform::watch_outages).
+    OutageStarted {
+        /// The failure that showed it.
+        error: &'a Error,
+    },
+    /// The platform has answered again.
+    OutageEnded {
+        /// The time since the failure that showed the outage.
+        lasted: Duration,
+    },
     /// An answer came that was counted already, or came for an attempt that lost.
     DuplicateIgnored {
         /// The stage.
@@ -190,6 +201,8 @@ pub enum WaitReason {
     Limit,
     /// The pause before another attempt.
     BackOff,
+    /// The platform cannot be reached.
+    Outage,
     /// The platform demands it: it has [suggested the wait](Error::retry_after), or is not ready yet.
     Platform,
 }

@@ -1,6 +1,7 @@
 //! The contract between Falco and a FaaS platform.
 
 use std::fmt::Debug;
+use std::sync::Weak;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
@@ -13,6 +14,7 @@ use crate::deployment::{Deployment, Scaling};
 use crate::error::{Error, Result};
 use crate::id::ActivationId;
 use crate::invocation::Invocation;
+use crate::monitor::Monitor;
 
 /// A FaaS platform: it holds functions and runs them.
 ///
@@ -130,6 +132,13 @@ pub trait Platform: Debug + Send + Sync + 'static {
     /// `InvalidInput` for an argument that is no object, `PayloadTooLarge`, `Throttled` with the suggested wait,
     /// and whatever else keeps the platform from answering. A function that fails is no error.
     async fn invoke(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Activation>;
+
+    /// Reports the outages of the platform to `monitor` for as long as that lives:
+    /// [`OutageStarted`](crate::Event::OutageStarted) and [`OutageEnded`](crate::Event::OutageEnded), beginning with the
+    /// outage of this moment, if there is one.
+    ///
+    /// For layers that wait for an outage to end. Platforms leave it as it is: they wait for nothing.
+    fn watch_outages(&self, _monitor: Weak<dyn Monitor>) {}
 }
 
 /// A platform whose invocations can be submitted now and collected later.

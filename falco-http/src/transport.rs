@@ -8,14 +8,14 @@ use falco_core::{Error, ErrorKind};
 ///
 /// The question that matters is whether the server may have taken the request:
 ///
-/// | what happened | kind | retryable | may have run |
-/// |---|---|---|---|
-/// | the request could not be built | `InvalidInput` | no | no |
-/// | no address, refused, no TLS, connecting took too long | `Unavailable` | yes | no |
-/// | a certificate that is not trusted | `Unavailable` | no | no |
-/// | no answer in time | `Timeout` | yes | yes |
-/// | reset or closed while sending or waiting | `Unavailable` | yes | yes |
-/// | the answer broke off | `Unavailable` | yes | yes |
+/// | what happened | kind | retryable | may have run | [unreachable](Error::is_unreachable) |
+/// |---|---|---|---|---|
+/// | the request could not be built | `InvalidInput` | no | no | no |
+/// | no address, refused, no TLS, connecting took too long | `Unavailable` | yes | no | yes |
+/// | a certificate that is not trusted | `Unavailable` | no | no | no |
+/// | no answer in time | `Timeout` | yes | yes | no: the function may be slow |
+/// | reset or closed while sending or waiting | `Unavailable` | yes | yes | yes |
+/// | the answer broke off | `Unavailable` | yes | yes | yes |
 ///
 /// The error names the origin of the URL, never its path, query or user.
 pub fn transport_error(error: reqwest::Error) -> Error {
@@ -31,14 +31,17 @@ pub fn transport_error(error: reqwest::Error) -> Error {
             .with_hint("name its CA certificate, or for a server of your own allow insecure TLS")
     } else if error.is_connect() {
         Error::new(ErrorKind::Unavailable, format!("no connection to {at}"))
+            .with_unreachable(true)
             .with_hint("check the host and port, and the proxy if there is one")
     } else if error.is_timeout() {
         Error::new(ErrorKind::Timeout, format!("no answer from {at} in time"))
     } else if error.is_body() || error.is_decode() {
         Error::new(ErrorKind::Unavailable, format!("the answer of {at} broke off"))
+            .with_unreachable(true)
             .with_may_have_run(true)
     } else {
         Error::new(ErrorKind::Unavailable, format!("the connection to {at} was lost"))
+            .with_unreachable(true)
             .with_may_have_run(true)
     };
     described.with_source(&error)

@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
 use falco_core::{
     Activation, ActivationId, ActivationLog, AsyncPlatform, Capabilities, Collected, Deployable,
-    Deployment, Error, ErrorKind, Invocation, Pending, Platform, Release, Result, Scaling,
+    Deployment, Error, ErrorKind, Invocation, Monitor, Pending, Platform, Release, Result, Scaling,
     async_trait,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
@@ -247,6 +247,10 @@ impl<P: AsyncPlatform> Platform for Held<P> {
 
     async fn invoke(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Activation> {
         self.0.shared.platform.invoke(deployment, invocation).await
+    }
+
+    fn watch_outages(&self, monitor: Weak<dyn Monitor>) {
+        self.0.shared.platform.watch_outages(monitor);
     }
 }
 

@@ -1,11 +1,12 @@
 //! The layer that does not wait for ever.
 
 use std::future::Future;
+use std::sync::Weak;
 use std::time::Duration;
 
 use falco_core::{
     Activation, ActivationId, ActivationLog, AsyncPlatform, Capabilities, Collected, Deployable,
-    Deployment, Error, ErrorKind, Invocation, Pending, Platform, Release, Result, Scaling,
+    Deployment, Error, ErrorKind, Invocation, Monitor, Pending, Platform, Release, Result, Scaling,
     async_trait,
 };
 
@@ -162,6 +163,10 @@ impl<P: AsyncPlatform> Platform for Timeout<P> {
         let what = What::new("invoke", deployment.name.as_str());
         let call = self.inner.invoke(deployment, invocation);
         self.limit(self.invoke_limit(deployment), what, call).await
+    }
+
+    fn watch_outages(&self, monitor: Weak<dyn Monitor>) {
+        self.inner.watch_outages(monitor);
     }
 }
 

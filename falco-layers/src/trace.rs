@@ -2,10 +2,11 @@
 
 use std::fmt::Display;
 use std::future::Future;
+use std::sync::Weak;
 
 use falco_core::{
     Activation, ActivationId, ActivationLog, AsyncPlatform, Capabilities, Collected, Deployable,
-    Deployment, Error, ErrorKind, Invocation, Pending, Platform, Release, Result, Scaling,
+    Deployment, Error, ErrorKind, Invocation, Monitor, Pending, Platform, Release, Result, Scaling,
     async_trait,
 };
 use tracing::field::{Empty, display};
@@ -167,6 +168,10 @@ impl<P: AsyncPlatform> Platform for Trace<P> {
     async fn invoke(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Activation> {
         let span = invocation_span!(self, "invoke", deployment, invocation);
         traced(span, self.inner.invoke(deployment, invocation), note_activation).await
+    }
+
+    fn watch_outages(&self, monitor: Weak<dyn Monitor>) {
+        self.inner.watch_outages(monitor);
     }
 }
 

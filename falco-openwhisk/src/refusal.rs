@@ -36,7 +36,9 @@ pub(crate) fn refusal(operation: &Operation<'_>, reply: &Reply) -> Error {
     let body: Option<Body<'_>> = object(&reply.body).ok();
     let text = body.as_ref().map_or_else(|| excerpt(&reply.body), |body| short(&body.error));
     let text = redact(&text, operation.secrets.iter().copied());
-    let error = by_status(operation, reply, body.is_some(), &text);
+    let is_from_a_gateway = body.is_none() && is_gateway_error(reply.status, &text);
+    let error =
+        by_status(operation, reply, body.is_some(), &text).with_unreachable(is_from_a_gateway);
     let code = body.and_then(|body| match body.code? {
         Value::String(code) => Some(code),
         Value::Number(code) => Some(code.to_string()),
@@ -151,6 +153,12 @@ fn is_unknown_kind(text: &str) -> bool {
 /// The server's words for a path or method that its API does not have; of an entity it says that it does not exist.
 fn is_unknown_path(text: &str) -> bool {
     text.contains("resource could not be found")
+}
+
+/// Whether it is what a load balancer answers when it reaches no controller. A controller that has taken too long itself
+/// sends a 503 without JSON, too, but in its own words.
+fn is_gateway_error(status: StatusCode, text: &str) -> bool {
+    matches!(status.as_u16(), 502..=504) && !text.contains("timely response")
 }
 
 /// The server's words when two changes of one action met.

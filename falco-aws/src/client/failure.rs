@@ -147,6 +147,11 @@ impl Fault {
         }
     }
 
+    /// Whether something before AWS answered, such as a proxy: AWS's own errors have a code.
+    fn is_from_a_gateway(&self) -> bool {
+        self.code.is_empty() && matches!(self.status, 502..=504)
+    }
+
     /// Whether it is an invocation that was refused; only then something may have run.
     fn is_invocation(&self) -> bool {
         self.operation == "Invoke"
@@ -160,7 +165,8 @@ impl Fault {
         let may_have_run = self.may_have_run();
         let mut error = Error::new(self.kind(), message)
             .with_platform(crate::PLATFORM)
-            .with_may_have_run(may_have_run);
+            .with_may_have_run(may_have_run)
+            .with_unreachable(self.is_from_a_gateway());
         if let Some(retryable) = self.is_retryable() {
             error = error.with_retryable(retryable);
         }

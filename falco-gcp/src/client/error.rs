@@ -63,7 +63,11 @@ pub(crate) fn of_reply(reply: &Reply, secrets: &[&str]) -> Error {
         Some(status) => status.words(secrets),
         None => shown(&reply.body, secrets),
     };
-    let error = Error::new(kind, format!("HTTP {http}: {told}")).with_may_have_run(false);
+    // Google's APIs answer in JSON; anything else comes from what stands before them.
+    let is_from_a_gateway = status.is_none() && matches!(http, 502..=504);
+    let error = Error::new(kind, format!("HTTP {http}: {told}"))
+        .with_may_have_run(false)
+        .with_unreachable(is_from_a_gateway);
     let is_aborted = status.as_ref().is_some_and(|status| status.status == "ABORTED");
     let error = if is_aborted { error.with_retryable(true) } else { error };
     let wait = reply.retry_after().or_else(|| status.as_ref().and_then(Status::retry_delay));

@@ -43,11 +43,11 @@ async fn call(url: Url) -> Result<Reply, Error> {
     client.send(client.request(Method::POST, url), 1000).await
 }
 
-/// Kind, retryable, may have run; and no error shows what stands behind the origin of the URL.
-fn verdict(error: &Error) -> (ErrorKind, bool, bool) {
+/// Kind, retryable, may have run, unreachable; and no error shows what stands behind the origin of the URL.
+fn verdict(error: &Error) -> (ErrorKind, bool, bool, bool) {
     let shown = format!("{error} {error:?}");
     assert!(!shown.contains("marked-secret") && !shown.contains("/path"), "{shown}");
-    (error.kind(), error.is_retryable(), error.may_have_run())
+    (error.kind(), error.is_retryable(), error.may_have_run(), error.is_unreachable())
 }
 
 #[tokio::test]
@@ -56,7 +56,7 @@ async fn a_refused_connection_leaves_no_doubt() {
     let url = format!("http://{}/path?key=marked-secret", listener.local_addr().unwrap());
     drop(listener);
     let error = call(url.parse().unwrap()).await.unwrap_err();
-    assert_eq!(verdict(&error), (ErrorKind::Unavailable, true, false), "{error}");
+    assert_eq!(verdict(&error), (ErrorKind::Unavailable, true, false, true), "{error}");
     assert!(error.message().contains("http://127.0.0.1:"), "{error}");
 }
 
@@ -69,7 +69,7 @@ async fn a_peer_that_speaks_no_tls_leaves_no_doubt() {
     .await;
     url.set_scheme("https").unwrap();
     let error = call(url).await.unwrap_err();
-    assert_eq!(verdict(&error), (ErrorKind::Unavailable, true, false), "{error}");
+    assert_eq!(verdict(&error), (ErrorKind::Unavailable, true, false, true), "{error}");
 }
 
 #[tokio::test]
@@ -80,7 +80,7 @@ async fn a_reset_after_the_request_was_taken_leaves_doubt() {
     })
     .await;
     let error = call(url).await.unwrap_err();
-    assert_eq!(verdict(&error), (ErrorKind::Unavailable, true, true), "{error}");
+    assert_eq!(verdict(&error), (ErrorKind::Unavailable, true, true, true), "{error}");
 }
 
 #[tokio::test]
@@ -91,7 +91,7 @@ async fn half_a_status_line_leaves_doubt() {
     })
     .await;
     let error = call(url).await.unwrap_err();
-    assert_eq!(verdict(&error), (ErrorKind::Unavailable, true, true), "{error}");
+    assert_eq!(verdict(&error), (ErrorKind::Unavailable, true, true, true), "{error}");
 }
 
 #[tokio::test]
@@ -102,7 +102,7 @@ async fn a_peer_that_accepts_and_never_answers_is_a_timeout_with_doubt() {
     })
     .await;
     let error = call(url).await.unwrap_err();
-    assert_eq!(verdict(&error), (ErrorKind::Timeout, true, true), "{error}");
+    assert_eq!(verdict(&error), (ErrorKind::Timeout, true, true, false), "{error}");
 }
 
 #[tokio::test]
@@ -118,7 +118,10 @@ async fn a_truncated_body_keeps_its_headers_and_is_told_from_one_that_is_too_lon
     assert_eq!(reply.header("x-activation"), Some("a-1"));
     assert_eq!(reply.body, "{\"half\":");
     assert!(matches!(reply.end, BodyEnd::Broken(_)), "{:?}", reply.end);
-    assert_eq!(verdict(&reply.whole_body().unwrap_err()), (ErrorKind::Unavailable, true, true));
+    assert_eq!(
+        verdict(&reply.whole_body().unwrap_err()),
+        (ErrorKind::Unavailable, true, true, true)
+    );
 }
 
 #[tokio::test]
@@ -131,7 +134,7 @@ async fn a_body_that_stalls_is_a_timeout_and_keeps_what_came() {
     .await;
     let reply = call(url).await.unwrap();
     assert_eq!(reply.body, "half");
-    assert_eq!(verdict(&reply.whole_body().unwrap_err()), (ErrorKind::Timeout, true, true));
+    assert_eq!(verdict(&reply.whole_body().unwrap_err()), (ErrorKind::Timeout, true, true, false));
 }
 
 #[tokio::test]

@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use falco_core::{
     Activation, ActivationId, ActivationLog, AsyncPlatform, Capabilities, Collected, Deployable,
-    Deployment, Error, ErrorKind, Event, Invocation, Pending, Platform, Release, Result, Scaling,
-    SignalKind, WaitReason, async_trait,
+    Deployment, Error, ErrorKind, Event, Invocation, Monitor, Pending, Platform, Release, Result,
+    Scaling, SignalKind, WaitReason, async_trait,
 };
 use tokio::time::Instant;
 
@@ -173,6 +173,10 @@ impl<P: AsyncPlatform> Platform for CongestionControl<P> {
         let outcome = self.inner.invoke(deployment, invocation).await;
         close(permit, &outcome);
         outcome
+    }
+
+    fn watch_outages(&self, monitor: Weak<dyn Monitor>) {
+        self.inner.watch_outages(monitor);
     }
 }
 

@@ -5,14 +5,14 @@ mod policy;
 
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use backon::ExponentialBackoff;
 use falco_core::{
     Activation, ActivationId, ActivationLog, AsyncPlatform, AttemptReason, Capabilities, Collected,
-    Deployable, Deployment, Error, ErrorKind, Event, Invocation, Pending, Platform, Release,
-    Result, Scaling, WaitReason, async_trait,
+    Deployable, Deployment, Error, ErrorKind, Event, Invocation, Monitor, Pending, Platform,
+    Release, Result, Scaling, WaitReason, async_trait,
 };
 use tokio::time::Instant;
 
@@ -279,6 +279,10 @@ impl<P: AsyncPlatform> Platform for Retry<P> {
 
     async fn invoke(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Activation> {
         self.begin(Some(invocation)).run(|| self.inner.invoke(deployment, invocation)).await
+    }
+
+    fn watch_outages(&self, monitor: Weak<dyn Monitor>) {
+        self.inner.watch_outages(monitor);
     }
 }
 

@@ -118,6 +118,22 @@ async fn refusals_say_what_they_are_and_whether_the_function_may_have_run() {
 }
 
 #[tokio::test]
+async fn a_gateway_that_reaches_no_controller_is_an_outage_and_a_controller_in_trouble_is_not() {
+    let late = "The server was not able to produce a timely response to your request.";
+    for (answer, unreachable) in [
+        (page(502), true),
+        (page(503), true),
+        (page(504), true),
+        (ResponseTemplate::new(503).set_body_string(late), false),
+        (refusal(503, "The server is currently unavailable."), false),
+        (page(500), false),
+    ] {
+        let error = error_of(answer).await;
+        assert_eq!(error.is_unreachable(), unreachable, "{error}");
+    }
+}
+
+#[tokio::test]
 async fn a_refusal_keeps_the_request_id_and_a_page_its_words() {
     assert_eq!(error_of(refusal(400, "no")).await.request_id(), Some("tid-17"));
     // Old servers have numbers, and no header.
