@@ -22,6 +22,7 @@ mod platform;
 mod runtime;
 mod stage;
 mod strategy;
+mod surrogates;
 mod type_name;
 mod unix_time;
 
@@ -50,6 +51,7 @@ pub use platform::{AsyncPlatform, Collected, Pending, Platform, Release};
 pub use runtime::Runtime;
 pub use stage::{Input, InputFactory, Source, Stage};
 pub use strategy::{ExecutionStrategy, Target};
+pub use surrogates::half_surrogate_pairs;
 
 #[doc(hidden)]
 pub use invocation::unsupported_submission;

@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 
 use crate::error::{Error, Result};
 use crate::error_kind::ErrorKind;
+use crate::surrogates::half_surrogate_pairs;
 use crate::type_name;
 
 /// How much of a payload `Debug` shows.
@@ -42,7 +43,8 @@ impl Payload {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` when `value` has no JSON form, such as a map with keys that are no strings.
+    /// `InvalidInput` when `value` has no JSON form, such as a map with keys that are no strings, or passes JSON text
+    /// through that [`from_bytes`](Self::from_bytes) would refuse.
     pub fn json<T: Serialize + ?Sized>(value: &T) -> Result<Self> {
         let mut json = serde_json::to_vec(value).map_err(|e| {
             Error::invalid_input("the value cannot be written as JSON").with_source(&e)
@@ -51,6 +53,7 @@ impl Payload {
         for byte in json.iter_mut().filter(|byte| is_line_break(**byte)) {
             *byte = b' ';
         }
+        check_text(&json)?;
         Ok(Self(json.into()))
     }
 
@@ -58,11 +61,13 @@ impl Payload {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` when `json` is not one JSON value in UTF-8.
+    /// `InvalidInput` when `json` is not one JSON value in UTF-8, or when a text in it has half of a surrogate pair as an
+    /// escape, which no reader can decode.
     pub fn from_bytes(json: impl Into<Bytes>) -> Result<Self> {
         let json = json.into();
         serde_json::from_slice::<&RawValue>(&json)
             .map_err(|e| Error::invalid_input("the payload is not valid JSON").with_source(&e))?;
+        check_text(&json)?;
         if json.iter().any(|byte| is_line_break(*byte)) {
             let one_line = json.iter().map(|&byte| if is_line_break(byte) { b' ' } else { byte });
             return Ok(Self(one_line.collect::<Vec<u8>>().into()));
@@ -154,6 +159,15 @@ impl Payload {
     }
 }
 
+fn check_text(json: &[u8]) -> Result<()> {
+    let Some(at) = half_surrogate_pairs(json).next() else { return Ok(()) };
+    let half = String::from_utf8_lossy(&json[at..at + 6]);
+    Err(Error::invalid_input(format!(
+        "the payload is not valid JSON: {half} at byte {at} is half of a surrogate pair, which is not a character"
+    ))
+    .with_hint("write both halves, or U+FFFD in their place"))
+}
+
 fn is_line_break(byte: u8) -> bool {
     matches!(byte, b'\n' | b'\r')
 }
@@ -210,6 +224,18 @@ mod tests {
         assert!(message.contains("the payload is no HashMap: "), "{message}");
         let message = payload.parse::<(u8, String)>().unwrap_err().to_string();
         assert!(message.contains("the payload is no tuple: "), "{message}");
+    }
+
+    #[test]
+    fn text_that_no_reader_can_decode_is_refused_in_keys_and_in_values() {
+        for json in [r#"{"a":"\ud83d hi"}"#, r#"{"\udc00":1}"#, r#"["\ud800\u0041"]"#] {
+            let error = Payload::from_bytes(json).unwrap_err();
+            assert!(error.to_string().contains("surrogate"), "{error}");
+            let raw = RawValue::from_string(json.to_owned()).unwrap();
+            assert_eq!(Payload::json(&raw).unwrap_err().kind(), ErrorKind::InvalidInput);
+            assert!(serde_json::from_str::<Payload>(json).is_err());
+        }
+        Payload::from_bytes(r#"{"a":"\ud83d\ude00 \\ud83d"}"#).unwrap();
     }
 
     #[test]

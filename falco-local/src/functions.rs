@@ -61,7 +61,7 @@ impl Functions {
                 .with_attribute("version", &package.version);
         let record = Record {
             deployment,
-            entry_point: function.entry_point().to_owned(),
+            entry_point: function.entry_point.clone(),
             version: package.version.clone(),
             driver: self.state.driver().to_owned(),
         };

@@ -6,20 +6,12 @@ use std::fmt::Write;
 use std::path::PathBuf;
 use std::process::Command;
 
-use falco_core::{Deployable, Environment, Error, ErrorKind, Result};
-use falco_package::{Archive, NATIVE_EXECUTABLE};
+use falco_core::{Deployable, Environment, Result};
+use falco_package::{Archive, NATIVE_EXECUTABLE, native, shim};
 use sha2::{Digest, Sha256};
 
 use crate::interpreter::Interpreter;
 use crate::process::Requests;
-
-/// As OpenWhisk names it: `__main__` is what Python calls the program itself, which is the shim.
-const PYTHON_MAIN: &str = "main__.py";
-/// Source text is a CommonJS module, whatever a `package.json` further up says.
-const NODE_MAIN: &str = "main__.cjs";
-
-const PYTHON_SHIM: &str = include_str!("shims/python.py");
-const NODE_SHIM: &str = include_str!("shims/node.cjs");
 
 /// Waits until Falco knows the process, and becomes the function then.
 const NATIVE_SHIM: &str = "read -r _ && exec \"$0\"";
@@ -32,63 +24,20 @@ pub(crate) struct Package {
 
 /// Puts the function's code and the shim of its runtime together.
 pub(crate) fn pack(function: &Deployable, interpreter: &Interpreter) -> Result<Package> {
-    let entry_point = function.entry_point();
-    let (mut code, shim) = match interpreter {
-        Interpreter::Python(_) => {
-            check_entry_point(entry_point)?;
-            let mut code = Archive::from_code(&function.code, "__main__.py")?;
-            code.require("__main__.py").map_err(incomplete)?;
-            code.rename("__main__.py", PYTHON_MAIN)?;
-            (code, Some(("shim.py", PYTHON_SHIM)))
-        }
-        Interpreter::Node(_) => {
-            check_entry_point(entry_point)?;
-            let mut code = Archive::from_code(&function.code, NODE_MAIN)?;
-            if let falco_core::Code::Source(source) = &function.code {
-                // A function that is declared and not exported counts too, as on OpenWhisk.
-                let exported = format!(
-                    "{source}\n;if (typeof {entry_point} === 'function' && !module.exports.{entry_point}) \
-                     module.exports.{entry_point} = {entry_point};\n"
-                );
-                code = Archive::new().with_file(NODE_MAIN, exported)?;
-            } else if !code.contains("package.json") {
-                code.require("index.js").map_err(incomplete)?;
-            }
-            (code, Some(("shim.cjs", NODE_SHIM)))
-        }
+    let files = match interpreter {
+        Interpreter::Python(_) | Interpreter::Node(_) => shim::wrap(function)?,
         Interpreter::Native => {
             let code = Archive::from_code(&function.code, NATIVE_EXECUTABLE)?;
             code.check_native()?;
-            (code, None)
+            let mut files = Archive::new();
+            for (path, file) in code.files() {
+                files.insert(format!("{}/{path}", shim::FUNCTION), file.clone())?;
+            }
+            files
         }
     };
-    let mut files = Archive::new();
-    for path in code.paths().map(str::to_owned).collect::<Vec<_>>() {
-        if let Some(file) = code.remove(&path) {
-            files.insert(format!("code/{path}"), file)?;
-        }
-    }
-    if let Some((name, shim)) = shim {
-        files = files.with_file(name, shim)?;
-    }
     let version = digest(&files);
     Ok(Package { files, version })
-}
-
-/// To the user, an archive without its main file is wrong, not absent.
-fn incomplete(error: Error) -> Error {
-    Error::new(ErrorKind::InvalidInput, error.message())
-}
-
-fn check_entry_point(name: &str) -> Result<()> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '$';
-    if name.chars().all(plain)
-        && !name.starts_with(|c: char| c.is_ascii_digit())
-        && !name.is_empty()
-    {
-        return Ok(());
-    }
-    Err(Error::invalid_input(format!("the entry point {name:?} is no name of a function")))
 }
 
 fn digest(files: &Archive) -> String {
@@ -113,24 +62,33 @@ pub(crate) struct Function {
     pub(crate) name: String,
     pub(crate) version: String,
     pub(crate) interpreter: Interpreter,
-    /// Holds the shim, and the code in `code`.
+    /// Holds the shim, and the user's files in a directory of it.
     pub(crate) directory: PathBuf,
-    pub(crate) entry_point: String,
+    /// The function to call, if one is named.
+    pub(crate) entry_point: Option<String>,
     pub(crate) env: Environment,
 }
 
 impl Function {
+    /// Whether a worker says that it has started, before its first request: a shim does, and an executable that holds
+    /// several functions.
+    pub(crate) fn acknowledges_start(&self) -> bool {
+        self.interpreter != Interpreter::Native || self.entry_point.is_some()
+    }
+
     /// The command of a worker, and where it reads requests.
     pub(crate) fn command(
         &self,
         base: &BTreeMap<String, OsString>,
         memory_mib: Option<u32>,
     ) -> (Command, Requests) {
-        let code = self.directory.join("code");
+        let code = self.directory.join(shim::FUNCTION);
+        let entry_point = self.entry_point.as_deref();
         let (mut command, requests) = match &self.interpreter {
             Interpreter::Python(python) => {
                 let mut command = Command::new(python);
-                command.arg(self.directory.join("shim.py")).arg(&code).arg(&self.entry_point);
+                command.arg(self.directory.join(shim::PYTHON));
+                command.arg(&code).arg(entry_point.unwrap_or("main"));
                 (command, Requests::Descriptor4)
             }
             Interpreter::Node(node) => {
@@ -139,9 +97,8 @@ impl Function {
                     // Node.js has a limit of its own, which may be lower than what is granted.
                     command.arg(format!("--max-old-space-size={mib}"));
                 }
-                let main = if code.join(NODE_MAIN).exists() { NODE_MAIN } else { "." };
-                command.arg(self.directory.join("shim.cjs")).arg(&code).arg(main);
-                command.arg(&self.entry_point);
+                command.arg(self.directory.join(shim::NODE));
+                command.arg(&code).arg(entry_point.unwrap_or("main"));
                 (command, Requests::Descriptor4)
             }
             Interpreter::Native => {
@@ -151,6 +108,9 @@ impl Function {
             }
         };
         command.current_dir(&code).env_clear().envs(base).envs(self.env.iter());
+        if let (Interpreter::Native, Some(name)) = (&self.interpreter, entry_point) {
+            command.env(native::FUNCTION_VARIABLE, name).env(native::ACKNOWLEDGE_VARIABLE, "1");
+        }
         (command, requests)
     }
 }
@@ -176,27 +136,5 @@ mod tests {
         };
         assert_eq!(function("a = 1"), function("a = 1"));
         assert_ne!(function("a = 1"), function("a = 2"));
-    }
-
-    #[test]
-    fn an_archive_without_its_main_file_says_which_is_missing() {
-        let zip = Archive::new().with_file("other.txt", "").unwrap().to_zip().unwrap();
-        for (runtime, missing) in
-            [("python:3", "__main__.py"), ("nodejs:20", "index.js"), ("native", "exec")]
-        {
-            let function = Deployable::from_archive("f", runtime.parse().unwrap(), zip.clone());
-            let error = packed(&function).err().unwrap();
-            assert!(error.to_string().contains(missing), "{error}");
-            assert!(error.to_string().contains("other.txt"), "{error}");
-        }
-    }
-
-    #[test]
-    fn an_entry_point_that_is_no_name_is_refused() {
-        for name in ["", "a b", "1a", "a.b", "x;y"] {
-            let function = Deployable::from_source("f", "nodejs:20".parse().unwrap(), "x")
-                .with_entry_point(name);
-            assert_eq!(packed(&function).err().unwrap().kind(), ErrorKind::InvalidInput, "{name}");
-        }
     }
 }

@@ -33,7 +33,7 @@ const DRIVER_PREFIX: &str = "local-";
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Record {
     pub(crate) deployment: Deployment,
-    pub(crate) entry_point: String,
+    pub(crate) entry_point: Option<String>,
     pub(crate) version: String,
     /// Which platform deployed it.
     pub(crate) driver: String,

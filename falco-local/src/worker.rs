@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use bytes::Bytes;
 use falco_core::{Activation, Error, ErrorKind, FunctionError, FunctionErrorKind, Payload, Result};
+use falco_package::native;
+use falco_package::shim::Answer;
 use rustix::process::Pid;
 
 use crate::answer;
@@ -16,6 +19,12 @@ use crate::pool::{Limits, Pool, removed};
 use crate::process::{Ending, Process, status_number};
 
 const MIB: u64 = 1024 * 1024;
+
+/// How much longer than the result the line of a shim may be, in bytes.
+const AROUND_RESULT: usize = 64;
+
+/// Statuses with which a shell says that it cannot start a program.
+const NOT_STARTED: [i32; 2] = [126, 127];
 
 /// Longest line that a shim may send while it starts, in bytes: it may hold a traceback.
 const MAX_START_LINE: usize = 1024 * 1024;
@@ -94,7 +103,7 @@ impl Worker {
                 continue;
             }
             execution = Some(sent.elapsed());
-            break self.outcome(ending, limits, &log, &watch)?;
+            break self.outcome(ending, init.is_some(), limits, &log, &watch)?;
         };
         let ended_at = started_at + begun.elapsed();
 
@@ -144,7 +153,7 @@ impl Worker {
             return Err(Failed::Platform(not_started(&pool, &error)));
         }
         // Only now may anything of the user's run: the guardian ends the group whatever comes.
-        if pool.function.interpreter == Interpreter::Native {
+        if !pool.function.acknowledges_start() {
             process.send(b"start");
             return Ok(());
         }
@@ -153,20 +162,29 @@ impl Worker {
         let ending =
             process.exchange(&[b"start"], MAX_START_LINE, deadline, log, |group| watch.look(group));
         match ending {
-            Ending::Answered(line) if *line == *b"+" => Ok(()),
-            ending => Err(self.start_failure(ending, log, watch)),
+            Ending::Answered(line) => self.acknowledged(&line).map_err(|error| {
+                self.stop();
+                Failed::Function(error)
+            }),
+            ending => Err(self.start_failure(&ending, log, watch)),
         }
     }
 
-    fn start_failure(&mut self, ending: Ending, log: &Capture, watch: &Watch<'_>) -> Failed {
+    /// What the first line of a worker says of its start.
+    fn acknowledged(&self, line: &Bytes) -> Result<(), FunctionError> {
+        if self.pool.function.interpreter != Interpreter::Native
+            && let Some(Answer { outcome: Err(error), .. }) = Answer::from_line(line)
+        {
+            return Err(error);
+        }
+        native::acknowledged(line)
+    }
+
+    fn start_failure(&mut self, ending: &Ending, log: &Capture, watch: &Watch<'_>) -> Failed {
         let initialization =
             |message: String| FunctionError::new(FunctionErrorKind::Initialization, message);
         let status = self.stop();
         Failed::Function(match ending {
-            Ending::Answered(line) => match answer::failure(&line) {
-                Some(error) => error,
-                None => initialization("the worker's first line could not be understood".into()),
-            },
             Ending::TimedOut => initialization(format!(
                 "the code was not loaded within {:?}, the platform's start_timeout",
                 self.pool.shared.config.start_timeout
@@ -175,7 +193,7 @@ impl Worker {
                 Some(error) => error,
                 None => return Failed::Platform(unwanted()),
             },
-            Ending::Exited | Ending::NotDelivered | Ending::Closed | Ending::TooLong => {
+            _ => {
                 let mut error = answer::crash(status, log);
                 error.message = format!("while the code was loaded, {}", error.message);
                 if error.kind == FunctionErrorKind::Crashed {
@@ -203,42 +221,57 @@ impl Worker {
             let request = [envelope.as_bytes(), payload, b"}"];
             return process.exchange(&request, limit, deadline, log, look);
         }
-        // One more for the shim's mark.
-        process.exchange(&[payload], limit.saturating_add(1), deadline, log, look)
+        let request = [&b"{\"value\":"[..], payload, b"}"];
+        process.exchange(&request, limit.saturating_add(AROUND_RESULT), deadline, log, look)
     }
 
     /// What an ending means. Only a worker that has answered stays.
     fn outcome(
         &mut self,
         ending: Ending,
+        is_new: bool,
         limits: &Limits,
         log: &Capture,
         watch: &Watch<'_>,
     ) -> Result<Result<Payload, FunctionError>> {
+        let max_result = self.pool.shared.config.max_result;
+        let too_long = || {
+            answer::bad_result(format!(
+                "the result is longer than {max_result} bytes, the platform's max_result"
+            ))
+        };
         if let Ending::Answered(line) = ending {
             if !self.process.as_ref().is_some_and(Process::is_usable) {
                 self.stop();
             }
             if self.pool.function.interpreter == Interpreter::Native {
-                return Ok(answer::of_executable(line));
+                return Ok(native::outcome(line));
             }
-            return Ok(answer::of_shim(&line).unwrap_or_else(|| {
+            let Some(answer) = Answer::from_line(&line) else {
                 // The shim's own answer is still to come, and would be taken for the next one.
                 self.stop();
-                Err(answer::bad_result("something else wrote to descriptor 3".into()))
+                return Ok(Err(answer::bad_result("something else wrote to descriptor 3".into())));
+            };
+            return Ok(answer.outcome.and_then(|result| {
+                if result.len() as u64 > max_result { Err(too_long()) } else { Ok(result) }
             }));
         }
         let status = self.stop();
         Ok(Err(match ending {
-            Ending::Exited => answer::crash(status, log),
+            Ending::Exited => {
+                let mut error = answer::crash(status, log);
+                let is_native = self.pool.function.interpreter == Interpreter::Native;
+                if is_new && is_native && status.is_some_and(|s| NOT_STARTED.contains(&s)) {
+                    error.kind = FunctionErrorKind::Initialization;
+                    error.message = "the executable cannot be started".into();
+                }
+                error
+            }
             Ending::TimedOut => FunctionError::new(
                 FunctionErrorKind::Timeout,
                 format!("it ran longer than {:?}, its timeout", limits.timeout),
             ),
-            Ending::TooLong => answer::bad_result(format!(
-                "the result is longer than {} bytes, the platform's max_result",
-                self.pool.shared.config.max_result
-            )),
+            Ending::TooLong => too_long(),
             Ending::Stopped => watch.out_of_memory().ok_or_else(unwanted)?,
             Ending::Answered(_) | Ending::Closed => {
                 let message = "it closed descriptor 3, on which its results go";

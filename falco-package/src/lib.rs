@@ -1,9 +1,11 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+pub mod native;
+pub mod shim;
+
 mod archive;
 mod directory;
-mod native;
 mod zipped;
 
 pub use archive::{Archive, File};

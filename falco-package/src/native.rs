@@ -1,15 +1,26 @@
 //! Native functions: an executable that speaks OpenWhisk's ActionLoop.
 
+use std::borrow::Cow;
 use std::fs;
 use std::path::Path;
 
-use falco_core::{Error, Result};
+use bytes::Bytes;
+use falco_core::{Error, FunctionError, FunctionErrorKind, Payload, Result, half_surrogate_pairs};
+use memchr::memmem;
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 
 use crate::archive::Archive;
 use crate::directory::unreadable;
 
 /// The file that a native function's archive starts with.
 pub const NATIVE_EXECUTABLE: &str = "exec";
+
+/// The variable that names the entry point to an executable that holds several functions.
+pub const FUNCTION_VARIABLE: &str = "FALCO_FUNCTION";
+
+/// The variable that asks an executable to acknowledge its start, set to `1`.
+pub const ACKNOWLEDGE_VARIABLE: &str = "__OW_WAIT_FOR_ACK";
 
 impl Archive {
     /// The archive of a native function: the executable at `path`, as `exec`.
@@ -55,11 +66,249 @@ impl Archive {
 }
 
 fn check_executable(name: &str, content: &[u8]) -> Result<()> {
-    if content.starts_with(b"\x7fELF") || content.starts_with(b"#!") {
+    if content.starts_with(b"\x7fELF") {
         return Ok(());
     }
+    if content.starts_with(b"#!") {
+        let line = content.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        if !line.ends_with(b"\r") {
+            return Ok(());
+        }
+        return Err(Error::invalid_input(format!(
+            "the first line of {name} ends with a carriage return, which becomes part of the interpreter's name"
+        ))
+        .with_hint("save it with Unix line ends (LF)"));
+    }
+    if content.starts_with(b"\xef\xbb\xbf") {
+        return Err(Error::invalid_input(format!("{name} begins with a byte order mark"))
+            .with_hint("save it as UTF-8 without BOM, so that it begins with #!"));
+    }
     Err(Error::invalid_input(format!(
-        "{name} is no executable: it begins neither with an ELF header nor with #!"
+        "{name} is not an executable: it begins neither with an ELF header nor with #!"
     ))
     .with_hint("build the function for Linux, or begin the script with #!"))
+}
+
+/// The outcome that an executable's line on descriptor 3 stands for.
+///
+/// A result is a JSON object. The key `error` in it makes it a failure, whatever its value: a text is the message;
+/// an object says it in `name`, `message` and `stack`; anything else is the message as JSON. Text that is not valid
+/// Unicode is repaired.
+///
+/// # Errors
+///
+/// `Raised` for a failure, `BadResult` for what is not a JSON object.
+///
+/// # Examples
+///
+/// ```
+/// use falco_core::FunctionErrorKind;
+/// use falco_package::native;
+///
+/// assert!(native::outcome(r#"{"rows":3}"#.into()).is_ok());
+///
+/// let error = native::outcome(r#"{"rows":3,"error":null}"#.into()).unwrap_err();
+/// assert_eq!((error.kind, &*error.message), (FunctionErrorKind::Raised, "null"));
+///
+/// let error = native::outcome(r#"{"mean":NaN}"#.into()).unwrap_err();
+/// assert_eq!(error.kind, FunctionErrorKind::BadResult);
+/// ```
+pub fn outcome(line: Bytes) -> Result<Payload, FunctionError> {
+    let bad = |message: String| FunctionError::new(FunctionErrorKind::BadResult, message);
+    // Most results name no error, and need no second look. A name may be written with escapes.
+    let may_fail =
+        memmem::find(&line, b"error").is_some() || memmem::find(&line, b"\\u00").is_some();
+    if may_fail {
+        let failed = Failed::read(&line)
+            .map_err(|error| bad(format!("the result cannot be read as JSON: {error}")))?;
+        if let Some(failed) = failed {
+            return Err(failed.into_error(FunctionErrorKind::Raised));
+        }
+    }
+    let result = Payload::from_bytes(line).map_err(|error| {
+        bad(format!("the result cannot be read as JSON: {}", error.causes().join(": ")))
+    })?;
+    if result.is_object() {
+        return Ok(result);
+    }
+    Err(bad(format!("the result has to be a JSON object, and it is {result:?}")))
+}
+
+/// Reads the first line of an executable that was asked to acknowledge its start: `{"ok":true}`, or the key `error` as
+/// in [`outcome`].
+///
+/// # Errors
+///
+/// `Initialization` with what the executable says, or with the line that it should not have written.
+///
+/// # Examples
+///
+/// ```
+/// use falco_package::native;
+///
+/// assert!(native::acknowledged(br#"{"ok":true}"#).is_ok());
+/// let error = native::acknowledged(br#"{"error":"no model"}"#).unwrap_err();
+/// assert_eq!(error.message, "no model");
+/// ```
+pub fn acknowledged(line: &[u8]) -> Result<(), FunctionError> {
+    #[derive(Deserialize)]
+    struct Acknowledgement {
+        ok: bool,
+    }
+
+    if let Ok(Some(failed)) = Failed::read(line) {
+        return Err(failed.into_error(FunctionErrorKind::Initialization));
+    }
+    if serde_json::from_slice::<Acknowledgement>(line).is_ok_and(|line| line.ok) {
+        return Ok(());
+    }
+    const SHOWN: usize = 200;
+    let shown = String::from_utf8_lossy(&line[..line.len().min(SHOWN)]).into_owned();
+    Err(FunctionError::new(
+        FunctionErrorKind::Initialization,
+        format!("the first line on descriptor 3 has to be {{\"ok\":true}}, and it is {shown:?}"),
+    ))
+}
+
+/// The value of the key `error`.
+struct Failed<'a>(&'a str);
+
+impl<'a> Failed<'a> {
+    /// Looks for the key in an object. Whatever else is JSON has none.
+    fn read(line: &'a [u8]) -> serde_json::Result<Option<Self>> {
+        #[derive(Deserialize)]
+        struct Line<'a> {
+            #[serde(borrow, default, deserialize_with = "present")]
+            error: Option<&'a RawValue>,
+        }
+
+        // `null` is a value too: the key counts.
+        fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<&'de RawValue>, D::Error> {
+            Deserialize::deserialize(from).map(Some)
+        }
+
+        let line = std::str::from_utf8(line).map_err(serde::de::Error::custom)?;
+        if !line.trim_start().starts_with('{') {
+            return Ok(None);
+        }
+        let line: Line<'a> = serde_json::from_str(line)?;
+        Ok(line.error.map(|error| Self(error.get())))
+    }
+
+    fn into_error(self, kind: FunctionErrorKind) -> FunctionError {
+        #[derive(Deserialize)]
+        struct Described {
+            message: String,
+            name: Option<String>,
+            stack: Option<String>,
+        }
+
+        let json = repaired(self.0);
+        if let Ok(text) = serde_json::from_str::<String>(&json) {
+            return FunctionError::new(kind, text);
+        }
+        let Ok(described) = serde_json::from_str::<Described>(&json) else {
+            return FunctionError::new(kind, json.into_owned());
+        };
+        let mut error = FunctionError::new(kind, described.message);
+        error.error_type = described.name;
+        error.trace = described.stack;
+        error
+    }
+}
+
+/// JSON text with U+FFFD for each escape that is half of a surrogate pair.
+fn repaired(json: &str) -> Cow<'_, str> {
+    let mut whole = Cow::Borrowed(json);
+    for at in half_surrogate_pairs(json.as_bytes()) {
+        // Six characters for six: `\ud800` and `\ufffd`.
+        whole.to_mut().replace_range(at..at + 6, "\\ufffd");
+    }
+    whole
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_outermost_key_error_is_a_failure() {
+        for line in [r#"{"a":{"error":1}}"#, r#"{"errors":1}"#, r#"{"a":"error"}"#, "{}"] {
+            assert_eq!(outcome(line.into()).unwrap().as_str(), line);
+        }
+    }
+
+    #[test]
+    fn the_key_error_counts_whatever_its_value() {
+        for (line, message) in [
+            (r#"{"error":"x","a":1}"#, "x"),
+            (r#"{"error":null}"#, "null"),
+            (r#"{"error":{}}"#, "{}"),
+            (r#"{"error":{"message":7}}"#, r#"{"message":7}"#),
+            (r#"{"rows":0,"error":"caf\udce9"}"#, "caf\u{fffd}"),
+            (r#"{"error":"\ud83d\ude00\ud83d"}"#, "\u{1f600}\u{fffd}"),
+            (r#"{"\u0065rror":1}"#, "1"),
+        ] {
+            let error = outcome(line.into()).unwrap_err();
+            assert_eq!((error.kind, &*error.message), (FunctionErrorKind::Raised, message));
+        }
+    }
+
+    #[test]
+    fn an_object_names_the_error_and_where_it_happened() {
+        let line = r#"{"error":{"name":"NoRows","message":"none","stack":"at main"}}"#;
+        for error in [outcome(line.into()).unwrap_err(), acknowledged(line.as_bytes()).unwrap_err()]
+        {
+            assert_eq!(error.error_type.as_deref(), Some("NoRows"));
+            assert_eq!(error.message, "none");
+            assert_eq!(error.trace.as_deref(), Some("at main"));
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_json_object_is_a_bad_result() {
+        for line in [
+            &b""[..],
+            b"{",
+            b"null",
+            b"7",
+            b"\"error\"",
+            b"[{\"error\":1}]",
+            b"{}{}",
+            b"{\"error\":1,}",
+            b"{\"error\":1,\"error\":2}",
+            b"{\"a\":NaN}",
+            b"{\"a\":\"\\ud800\"}",
+            b"{\"\\ud800\":1}",
+            b"{\"a\":\"\xff\"}",
+        ] {
+            let error = outcome(Bytes::from_static(line)).unwrap_err();
+            assert_eq!(error.kind, FunctionErrorKind::BadResult, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn only_ok_acknowledges_a_start() {
+        for line in [&b"{\"ok\":false}"[..], b"{}", b"", b"true", b"{\"ok\":1}", b"\xff"] {
+            let error = acknowledged(line).unwrap_err();
+            assert_eq!(error.kind, FunctionErrorKind::Initialization, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn a_script_that_no_kernel_starts_is_refused_with_the_reason() {
+        for (script, word) in [
+            ("#!/bin/sh\r\ncat\r\n", "carriage return"),
+            ("#!/bin/sh\r", "carriage return"),
+            ("\u{feff}#!/bin/sh\n", "byte order mark"),
+            ("cat\n", "#!"),
+        ] {
+            let archive = Archive::new().with_executable(NATIVE_EXECUTABLE, script).unwrap();
+            let error = archive.check_native().unwrap_err();
+            assert!(error.to_string().contains(word), "{script:?}: {error}");
+        }
+        let archive =
+            Archive::new().with_executable(NATIVE_EXECUTABLE, "#!/bin/sh\ncat\r\n").unwrap();
+        archive.check_native().unwrap();
+    }
 }

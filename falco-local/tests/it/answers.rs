@@ -20,7 +20,9 @@ def main(args):
     raise Mute()
 ";
         let function = local.deploy(&python(source)).await;
-        for (how, message) in [("surrogate", "half ?"), ("answer", "half ?"), ("mute", "__str__")] {
+        for (how, message) in
+            [("surrogate", "half \u{fffd}"), ("answer", "half \u{fffd}"), ("mute", "__str__")]
+        {
             let error = local.failure(&function, &format!(r#"{{"how":"{how}"}}"#)).await;
             assert_eq!(error.kind, FunctionErrorKind::Raised, "{how}: {error}");
             assert!(error.message.contains(message), "{how}: {error}");

@@ -118,7 +118,8 @@ import os, sys, signal
 def main(args):
     if 'exit' in args:
         print('last words', file=sys.stderr)
-        sys.exit(args['exit'])
+        sys.stderr.flush()
+        os._exit(args['exit'])
     if 'signal' in args:
         os.write(2, b'last words')
         os.kill(os.getpid(), args['signal'])
@@ -183,9 +184,9 @@ def main(args):
             ("list", "list"),
             ("none", "NoneType"),
             ("text", "str"),
-            ("nan", "not JSON compliant"),
+            ("nan", "NaN"),
             ("set", "set is not JSON serializable"),
-            ("lone", "surrogates"),
+            ("lone", "surrogate"),
         ] {
             let error = local.failure(&function, &format!(r#"{{"which":"{which}"}}"#)).await;
             assert_eq!(error.kind, FunctionErrorKind::BadResult, "{which}: {error}");
@@ -195,12 +196,17 @@ def main(args):
     if has("node") {
         let source = "
 function main(args) {
-  return {list: [], none: null, text: 'x', big: {n: 1n}}[args.which];
+  return {list: [], none: null, text: 'x', big: {n: 1n}, nan: {x: NaN}, lone: {x: '\\ud800'}}[args.which];
 }";
         let function = local.deploy(&node(source)).await;
-        for (which, message) in
-            [("list", "array"), ("none", "null"), ("text", "string"), ("big", "BigInt")]
-        {
+        for (which, message) in [
+            ("list", "array"),
+            ("none", "null"),
+            ("text", "string"),
+            ("big", "BigInt"),
+            ("nan", "NaN"),
+            ("lone", "surrogate"),
+        ] {
             let error = local.failure(&function, &format!(r#"{{"which":"{which}"}}"#)).await;
             assert_eq!(error.kind, FunctionErrorKind::BadResult, "{which}: {error}");
             assert!(error.message.contains(message), "{which}: {error}");
@@ -208,7 +214,7 @@ function main(args) {
         assert_eq!(local.result(&function, r#"{"which":"nothing"}"#).await, "{}");
     }
     for (line, message) in
-        [("nonsense", "no JSON"), ("[1]", "[1]"), ("null", "null"), ("", "no JSON")]
+        [("nonsense", "as JSON"), ("[1]", "[1]"), ("null", "null"), ("", "as JSON")]
     {
         let function = local.deploy(&native(&format!("printf '{line}\\n' >&3"))).await;
         let error = local.failure(&function, "{}").await;
@@ -284,4 +290,75 @@ async fn bad_input_is_refused_before_a_process_starts() {
     assert_eq!(error.kind(), falco_core::ErrorKind::InvalidInput);
     assert!(error.to_string().contains("[1]"), "{error}");
     assert_eq!(local.platform.list_deployments().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn leaving_by_sys_exit_is_raising_even_beside_a_thread_that_runs() {
+    if !has("python3") {
+        return;
+    }
+    let local = Local::new();
+    let source = "
+import sys, threading, time
+def main(args):
+    threading.Thread(target=time.sleep, args=(60,)).start()
+    sys.exit('no input rows')
+";
+    let function = local.deploy(&python(source)).await;
+    for _ in 0..2 {
+        let error = local.failure(&function, "{}").await;
+        assert_eq!(error.kind, FunctionErrorKind::Raised, "{error}");
+        assert_eq!(error.message, "no input rows");
+        assert_eq!(error.error_type.as_deref(), Some("SystemExit"));
+    }
+}
+
+#[tokio::test]
+async fn an_executable_that_cannot_be_started_is_an_initialization_error() {
+    let local = Local::new();
+    let source = "#!/no/such/interpreter\n";
+    let function = Deployable::from_source("native-function", "native".parse().unwrap(), source);
+    let function = local.deploy(&function).await;
+    let error = local.failure(&function, "{}").await;
+    assert_eq!(error.kind, FunctionErrorKind::Initialization, "{error}");
+}
+
+#[tokio::test]
+async fn a_script_with_carriage_returns_is_refused_when_it_is_deployed() {
+    let local = Local::new();
+    let source = "#!/bin/sh\r\nwhile read -r line; do echo '{}' >&3; done\r\n";
+    let function = Deployable::from_source("native-function", "native".parse().unwrap(), source);
+    let error = local.platform.deploy(&function).await.unwrap_err();
+    assert!(error.to_string().contains("carriage return"), "{error}");
+}
+
+#[tokio::test]
+async fn an_executable_with_an_entry_point_says_whether_it_has_started() {
+    let local = Local::with(|config| config.with_start_timeout(Duration::from_secs(2)));
+    let source = "#!/bin/sh
+case $FALCO_FUNCTION in
+  works) echo '{\"ok\":true}' >&3 ;;
+  fails) echo '{\"error\":{\"name\":\"NoModel\",\"message\":\"no model\"}}' >&3 ;;
+  odd) echo 'hello' >&3 ;;
+  ends) exit 5 ;;
+  hangs) read -r line ;;
+esac
+while read -r line; do echo \"{\\\"ack\\\":\\\"$__OW_WAIT_FOR_ACK\\\"}\" >&3; done
+";
+    let deploy = |entry_point: &str| {
+        Deployable::from_source("native-function", "native".parse().unwrap(), source)
+            .with_entry_point(entry_point)
+    };
+    let function = local.deploy(&deploy("works")).await;
+    let activation = local.invoke(&function, "{}").await;
+    assert_eq!(activation.outcome.unwrap().as_str(), r#"{"ack":"1"}"#);
+    assert!(activation.init.is_some());
+    for (entry_point, message) in
+        [("fails", "no model"), ("odd", "hello"), ("ends", "status 5"), ("hangs", "start_timeout")]
+    {
+        let function = local.deploy(&deploy(entry_point)).await;
+        let error = local.failure(&function, "{}").await;
+        assert_eq!(error.kind, FunctionErrorKind::Initialization, "{entry_point}: {error}");
+        assert!(error.message.contains(message), "{entry_point}: {error}");
+    }
 }

@@ -1,0 +1,305 @@
+// Runs a user's function for Falco on every platform: loads it, calls it, and says how each call ended.
+//
+// A platform adds only its transport: `load` once, `call` for each call. Started as a program, this file is the
+// transport of pipes: one line of JSON in and one line out for each call.
+'use strict';
+
+const fs = require('fs');
+const path = require('path');
+const { pathToFileURL } = require('url');
+
+// The function may replace these.
+const { parse, stringify } = JSON;
+const { exit, hrtime } = process;
+const { from, concat, allocUnsafe } = Buffer;
+const now = hrtime.bigint;
+
+const MESSAGE = 64 * 1024;
+const TRACE = 16 * 1024;
+const CAUSES = 8;
+const SOURCE = 'main__.cjs';
+
+const since = (began) => Number(now() - began) / 1e6;
+
+// ---- loading --------------------------------------------------------------------------------------------------------
+
+// Loads the function `entryPoint` of the package or the source in `directory`. It never rejects: a function that cannot
+// be loaded has an `error`, with which it answers every call.
+async function load(directory, entryPoint) {
+  const began = now();
+  prepareProcess();
+  try {
+    const where = path.resolve(directory);
+    process.chdir(where);
+    const main = await find(where, entryPoint);
+    return { error: null, ms: since(began), call: (value, environment) => call(main, value, environment) };
+  } catch (thrown) {
+    const error = failure('initialization', thrown);
+    return { error, ms: since(began), call: async () => ({ result: null, json: null, error, ms: 0 }) };
+  }
+}
+
+async function find(directory, entryPoint) {
+  const source = path.join(directory, SOURCE);
+  const file = require.resolve(fs.existsSync(source) ? source : directory);
+  let module;
+  try {
+    module = require(file);
+  } catch (error) {
+    if (error?.code !== 'ERR_REQUIRE_ESM' && error?.code !== 'ERR_REQUIRE_ASYNC_MODULE') throw error;
+    module = await import(pathToFileURL(file).href);
+  }
+  const found = module?.[entryPoint] ?? module?.default?.[entryPoint];
+  if (typeof found !== 'function') throw new TypeError(`${entryPoint} is not a function of the code`);
+  return found;
+}
+
+let isPrepared = false;
+
+function prepareProcess() {
+  if (isPrepared) return;
+  isPrepared = true;
+  for (const stream of [process.stdout, process.stderr]) {
+    // Else what does not fit into a pipe would wait for an event loop that stands still between two calls.
+    stream._handle?.setBlocking?.(true);
+    // The function may close its log; that is not a reason to end the process.
+    stream.on?.('error', () => {});
+  }
+  // A promise that nobody waits for is not a reason to end a process that other calls will use.
+  process.on('unhandledRejection', (error) => console.error(error));
+}
+
+// ---- calling --------------------------------------------------------------------------------------------------------
+
+// Calls the function, with these environment variables during the call. It never rejects.
+async function call(main, value, environment) {
+  const began = now();
+  let result;
+  try {
+    setEnvironment(environment ?? {});
+    result = main(value);
+    if (typeof result?.then === 'function') result = await settled(result);
+  } catch (thrown) {
+    const ms = since(began);
+    return { result: null, json: null, error: failure('raised', thrown), ms };
+  }
+  const ms = since(began);
+  // As OpenWhisk has it: a function that returns nothing returns the empty object.
+  if (result === undefined) result = {};
+  const { json, error } = encoded(result);
+  return error ? { result: null, json: null, error, ms } : { result, json, error: null, ms };
+}
+
+let variables = [];
+
+function setEnvironment(environment) {
+  for (const name of variables) delete process.env[name];
+  variables = Object.keys(environment);
+  for (const name of variables) process.env[name] = environment[name];
+}
+
+// The value of a promise. Where the event loop runs empty before it has one, it never will.
+function settled(promise) {
+  return new Promise((resolve, reject) => {
+    const nothingLeft = () => {
+      const error = new Error('the promise that the function returned never settles: nothing was left to wait for');
+      error.name = 'NeverSettled';
+      error.stack = undefined;
+      // Not at once: the process would end while this handler runs.
+      setImmediate(() => reject(error));
+    };
+    const done = (settle) => (outcome) => {
+      process.removeListener('beforeExit', nothingLeft);
+      settle(outcome);
+    };
+    process.once('beforeExit', nothingLeft);
+    Promise.resolve(promise).then(done(resolve), done(reject));
+  });
+}
+
+// The result as JSON that every reader takes, or an error.
+function encoded(result) {
+  if (result === null || typeof result !== 'object' || Array.isArray(result)) {
+    const type = result === null ? 'null' : Array.isArray(result) ? 'an array' : `a ${typeof result}`;
+    return { error: badResult(`the result has to be an object, and it is ${type}`) };
+  }
+  try {
+    if ('error' in result) return { error: answered(result.error) };
+    let json = stringify(result);
+    if (!json?.startsWith('{')) {
+      return { error: badResult(`the result has to be an object, and its toJSON makes it ${json}`) };
+    }
+    if (json.includes('null')) json = stringify(result, refuseNotANumber);
+    if (json.includes('\\u') && HALF_A_PAIR.test(json)) {
+      return { error: badResult(`${NO_JSON}it holds half of a surrogate pair, which is not a character`) };
+    }
+    return { json };
+  } catch (error) {
+    return { error: badResult(NO_JSON + record('', error).message) };
+  }
+}
+
+const NO_JSON = 'the result cannot be written as JSON: ';
+
+// JSON.stringify writes halves, and only halves, as escapes.
+const HALF_A_PAIR = /(?<!\\)(?:\\\\)*\\ud[89a-f]/i;
+
+function refuseNotANumber(key, value) {
+  if (typeof value === 'number' && !Number.isFinite(value)) {
+    throw new RangeError('it holds NaN or an infinity, and JSON has neither');
+  }
+  return value;
+}
+
+// ---- errors ---------------------------------------------------------------------------------------------------------
+
+function failure(kind, thrown) {
+  return record(kind, thrown);
+}
+
+// The error of a function that returned one under the key `error`.
+function answered(error) {
+  return record('raised', error);
+}
+
+function badResult(message) {
+  return { kind: 'bad_result', message };
+}
+
+// The record of whatever was thrown. Reading it may run the function's code, and throw.
+function record(kind, thrown) {
+  try {
+    if (thrown !== null && typeof thrown === 'object' && typeof thrown.message === 'string') {
+      const type = nameOf(thrown);
+      return {
+        kind,
+        message: text(thrown.message || type || 'Error', MESSAGE),
+        type: type && text(type, MESSAGE),
+        trace: stackOf(thrown),
+      };
+    }
+    if (typeof thrown === 'string') return { kind, message: text(thrown, MESSAGE) };
+    if (thrown === undefined) return { kind, message: 'undefined' };
+  } catch {
+    return { kind, message: 'the error has no message, since reading it throws' };
+  }
+  try {
+    return { kind, message: text(stringify(thrown) ?? String(thrown), MESSAGE) };
+  } catch {
+    try {
+      return { kind, message: text(String(thrown), MESSAGE) };
+    } catch {
+      return { kind, message: 'the error has no message, since reading it throws' };
+    }
+  }
+}
+
+// The class of an error that has no name of its own says more than "Error".
+function nameOf(error) {
+  const name = error.name;
+  if (typeof name === 'string' && name !== '' && name !== 'Error') return name;
+  const constructor = error instanceof Error ? error.constructor?.name : undefined;
+  return constructor || (typeof name === 'string' && name) || undefined;
+}
+
+function stackOf(error) {
+  const stacks = [];
+  for (let left = CAUSES; left > 0 && error instanceof Error; left -= 1, error = error.cause) {
+    if (typeof error.stack === 'string') stacks.push(withoutShim(error.stack));
+  }
+  if (stacks.length === 0) return typeof error?.stack === 'string' ? text(error.stack, TRACE) : undefined;
+  return text(stacks.join('\ncaused by: '), TRACE);
+}
+
+// A trace ends where the user's code was entered.
+function withoutShim(stack) {
+  return stack.split('\n').filter((frame) => !frame.includes(__filename)).join('\n');
+}
+
+// The text with U+FFFD for each half of a surrogate pair, which is a character to JavaScript and to nobody else.
+function text(value, limit) {
+  return from(String(value).slice(0, limit)).toString();
+}
+
+// The answer as JSON on one line, without its line break.
+function line(answer) {
+  const ms = answer.ms.toFixed(3);
+  if (answer.error) return `{"error":${stringify(answer.error)},"ms":${ms}}`;
+  return `{"ok":${answer.json},"ms":${ms}}`;
+}
+
+// ---- the transport of pipes -----------------------------------------------------------------------------------------
+
+// Lines of a descriptor. It blocks: between two calls there is nothing to run, as on a platform that freezes its
+// instances. Only the byte 10 ends a line: `readline` splits at U+2028, too.
+function lines(descriptor) {
+  let unread = allocUnsafe(0);
+  return () => {
+    const parts = [];
+    for (;;) {
+      const end = unread.indexOf(10);
+      if (end >= 0) {
+        parts.push(unread.subarray(0, end));
+        unread = unread.subarray(end + 1);
+        return concat(parts).toString();
+      }
+      parts.push(unread);
+      const chunk = allocUnsafe(65536);
+      const read = patiently(() => readSync(descriptor, chunk));
+      if (read === 0) return null;
+      unread = chunk.subarray(0, read);
+    }
+  };
+}
+
+const { readSync, writeSync } = fs;
+const bell = new Int32Array(new SharedArrayBuffer(4));
+
+// A descriptor that somebody has made non-blocking is asked again.
+function patiently(attempt) {
+  for (;;) {
+    try {
+      return attempt();
+    } catch (error) {
+      if (error.code !== 'EAGAIN') throw error;
+      Atomics.wait(bell, 0, 0, 1);
+    }
+  }
+}
+
+async function serve(directory, entryPoint, requests, answers) {
+  const readLine = lines(requests);
+  const send = (answer) => {
+    const data = from(`${answer}\n`);
+    for (let sent = 0; sent < data.length; ) sent += patiently(() => writeSync(answers, data, sent));
+  };
+  // Nothing of the user's runs before whoever started this process can end it.
+  if (readLine() === null) return 0;
+  const loaded = await load(directory, entryPoint);
+  if (loaded.error) {
+    send(line({ error: loaded.error, ms: loaded.ms }));
+    return 1;
+  }
+  send(`{"ok":true,"ms":${loaded.ms.toFixed(3)}}`);
+  for (let request = readLine(); request !== null; request = readLine()) {
+    let asked;
+    try {
+      asked = parse(request);
+      if (asked?.value === undefined) throw new TypeError('it has no value');
+    } catch (error) {
+      const message = text(`the request is not understood: ${error.message}`, MESSAGE);
+      send(line({ error: { kind: 'unspecified', message }, ms: 0 }));
+      continue;
+    }
+    send(line(await loaded.call(asked.value, asked.env)));
+  }
+  return 0;
+}
+
+module.exports = { load, line };
+
+if (require.main === module) {
+  const [directory, entryPoint, requests = '4', answers = '3'] = process.argv.slice(2);
+  process.argv.splice(1, process.argv.length, path.join(directory, SOURCE));
+  serve(directory, entryPoint, Number(requests), Number(answers)).then(exit);
+}

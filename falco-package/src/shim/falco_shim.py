@@ -1,0 +1,358 @@
+"""Runs a user's function for Falco on every platform: loads it, calls it, and says how each call ended.
+
+A platform adds only its transport: `load` once, `Function.call` for each call. Started as a program, this file is the
+transport of pipes: one line of JSON in and one line out for each call.
+"""
+
+import json
+import os
+import sys
+import time
+
+MESSAGE = 64 * 1024
+TRACE = 16 * 1024
+
+# Python has these before it runs any program, so a user's module of the same name is never imported.
+BUILT_IN = frozenset(
+    "__main__ _collections_abc abc builtins codecs encodings genericpath importlib io os posixpath site stat sys "
+    "zipimport".split()
+)
+
+# Not `loads` and `dumps`: these two skip work that a value on one line does not need.
+decode = json.JSONDecoder().raw_decode
+encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+encode_anything = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=repr, skipkeys=True).encode
+clock = time.perf_counter
+
+
+class Answer:
+    """What came of one call: a result, or an error."""
+
+    __slots__ = ("result", "json", "error", "ms")
+
+    def __init__(self, result=None, json=None, error=None, ms=0.0):
+        self.result, self.json, self.error, self.ms = result, json, error, ms
+
+    def line(self):
+        """The answer as JSON on one line, without its line break."""
+        if self.error is None:
+            return b'{"ok":%b,"ms":%.3f}' % (self.json, self.ms)
+        return b'{"error":%b,"ms":%.3f}' % (encode(self.error).encode(), self.ms)
+
+
+class Function:
+    """A user's function. One that could not be loaded has an `error`, with which it answers every call."""
+
+    def __init__(self, directory, entry_point):
+        self.error = self.main = self.loop = None
+        self.process = os.getpid()
+        self.variables = ()
+        self.modules = Modules(os.path.abspath(directory))
+        began = clock()
+        try:
+            self.main = self.modules.load("main__", entry_point)
+        except BaseException as error:
+            self.error = self.failure("initialization", error)
+        self.ms = (clock() - began) * 1000.0
+        flush_logs()
+
+    def call(self, value, environment=None):
+        """Calls the function, with these environment variables during the call. It never raises."""
+        if self.error is not None:
+            return Answer(error=self.error)
+        result = text = error = None
+        began = clock()
+        try:
+            if environment or self.variables:
+                self.set_environment(environment or {})
+            result = self.main(value)
+            if not isinstance(result, dict) and hasattr(result, "__await__"):
+                result = self.wait_for(result)
+            ms = (clock() - began) * 1000.0
+            self.leave_copy(None)
+        except BaseException as raised:
+            ms = (clock() - began) * 1000.0
+            self.leave_copy(raised)
+            error = self.failure("raised", raised)
+        else:
+            text, error = self.encoded(result)
+        flush_logs()
+        return Answer(result if error is None else None, text, error, ms)
+
+    def set_environment(self, environment):
+        for name in self.variables:
+            os.environ.pop(name, None)
+        self.variables = tuple(environment)
+        os.environ.update(environment)
+
+    def wait_for(self, awaitable):
+        """Runs an `async def`. Its loop is kept, since connections that outlive the call belong to it."""
+        import asyncio
+
+        if self.loop is None or self.loop.is_closed():
+            self.loop = asyncio.new_event_loop()
+        return self.loop.run_until_complete(awaitable)
+
+    def leave_copy(self, raised):
+        """Ends a forked copy of this process: its answer would be taken for the answer of the process itself."""
+        if os.getpid() == self.process:
+            return
+        flush_logs()
+        status = 1
+        try:
+            if isinstance(raised, SystemExit) and (raised.code is None or isinstance(raised.code, int)):
+                status = (raised.code or 0) & 0xFF
+            else:
+                os.write(2, b"a forked copy of the function has returned; it has to end with os._exit\n")
+        finally:
+            os._exit(status)
+
+    def encoded(self, result):
+        """The result as JSON that every reader takes, or an error."""
+        if not isinstance(result, dict):
+            kind = type(result).__name__
+            return None, bad_result("the result has to be a dict, and it is of type %s" % kind)
+        try:
+            if "error" in result:
+                return None, answered(result["error"])
+            text = encode(result)
+        except BaseException as error:
+            self.leave_copy(error)
+            reason = message_of(error)
+            if reason.startswith("Out of range float"):
+                reason = "it holds NaN or an infinity, and JSON has neither"
+            return None, bad_result("the result cannot be written as JSON: " + reason)
+        try:
+            return text.encode(), None
+        except UnicodeEncodeError:
+            pass
+        try:
+            # Both halves of a pair, as two characters.
+            return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le").encode(), None
+        except UnicodeDecodeError:
+            reason = "it holds half of a surrogate pair, which is not a character"
+            return None, bad_result("the result cannot be written as JSON: " + reason)
+
+    def failure(self, kind, error):
+        """The record of an exception. Its traceback begins where the user's code does."""
+        trace = error.__traceback__
+        while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
+            trace = trace.tb_next
+        try:
+            text = self.modules.with_own(format_exception, error, trace)
+        except BaseException:
+            text = None
+        return record(kind, message_of(error), type(error).__name__, text)
+
+
+class Modules:
+    """Keeps the modules of the user's directory apart from Python's own of the same names.
+
+    The user's code gets its own `json`, as from `python3 main__.py`; the shim gets Python's.
+    """
+
+    def __init__(self, directory):
+        self.directory, self.names, self.path, self.own = directory, frozenset(), list(sys.path), {}
+
+    def load(self, main, entry_point):
+        os.chdir(self.directory)
+        names = {name.partition(".")[0] for name in os.listdir(self.directory)}
+        self.names = frozenset(names) - BUILT_IN
+        sys.path[:0] = [self.directory] + self.site_packages()
+        self.own = self.take()
+        found = getattr(__import__(main), entry_point, None)
+        if not callable(found):
+            raise TypeError("%s is not a function of the code" % entry_point)
+        return found
+
+    def site_packages(self):
+        """Where the archive brings its dependencies, as OpenWhisk has it."""
+        libraries = os.path.join(self.directory, "virtualenv", "lib")
+        if not os.path.isdir(libraries):
+            return []
+        found = (os.path.join(libraries, version, "site-packages") for version in os.listdir(libraries))
+        return [path for path in found if os.path.isdir(path)]
+
+    def take(self):
+        """Takes out of `sys.modules` what the user's directory has a name for."""
+        taken = [name for name in sys.modules if name.partition(".")[0] in self.names]
+        return {name: sys.modules.pop(name) for name in taken}
+
+    def with_own(self, work, *args):
+        """Does something with Python's own modules in place."""
+        if not self.names:
+            return work(*args)
+        path, theirs = list(sys.path), self.take()
+        sys.path[:] = self.path
+        sys.modules.update(self.own)
+        try:
+            return work(*args)
+        finally:
+            sys.path[:] = path
+            self.own = self.take()
+            sys.modules.update(theirs)
+
+
+def format_exception(error, trace):
+    # Imported only now: it takes as long as all the rest of a start.
+    import traceback
+
+    return "".join(traceback.format_exception(type(error), error, trace))
+
+
+def message_of(error):
+    try:
+        return str(error) or type(error).__name__
+    except BaseException:
+        return "the exception has no message, since its __str__ raises"
+
+
+def record(kind, message, type=None, trace=None):
+    error = {"kind": kind, "message": repaired(message)[:MESSAGE]}
+    if type:
+        error["type"] = repaired(type)[:MESSAGE]
+    if trace:
+        error["trace"] = repaired(trace)[-TRACE:]
+    return error
+
+
+def bad_result(message):
+    return record("bad_result", message)
+
+
+def answered(error):
+    """The error of a function that returned one under the key `error`."""
+    if isinstance(error, str):
+        return record("raised", error)
+    if isinstance(error, dict) and isinstance(error.get("message"), str):
+        name, stack = error.get("name"), error.get("stack")
+        name = name if isinstance(name, str) else None
+        return record("raised", error["message"], name, stack if isinstance(stack, str) else None)
+    try:
+        return record("raised", encode_anything(error))
+    except Exception:
+        return record("raised", repr(error))
+
+
+def repaired(text):
+    """The text with U+FFFD for each half of a surrogate pair, which is a character to Python and to nobody else."""
+    try:
+        text.encode()
+        return text
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+# ---- logs -----------------------------------------------------------------------------------------------------------
+
+LOGS = (("stdout", 1), ("stderr", 2))
+copies = {}
+
+
+def prepare_logs():
+    """Makes every line that is printed appear at once, and whatever its characters are."""
+    for name, descriptor in LOGS:
+        try:
+            copies[descriptor] = os.dup(descriptor)
+        except OSError:
+            pass
+        try:
+            getattr(sys, name).reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
+        except Exception:
+            pass  # The platform has put a stream of its own there, which is what is to be used then.
+
+
+def flush_logs():
+    """Flushes what was printed, and reopens what the function closed, so that the next call can print."""
+    for name, descriptor in LOGS:
+        try:
+            os.get_inheritable(descriptor)
+        except OSError:
+            reopen(descriptor)
+        try:
+            getattr(sys, name).flush()
+        except BaseException:
+            try:
+                setattr(sys, name, open(descriptor, "w", 1, "utf-8", "backslashreplace", closefd=False))
+            except BaseException:
+                pass
+
+
+def reopen(descriptor):
+    try:
+        if descriptor in copies:
+            os.dup2(copies[descriptor], descriptor)
+        else:
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, descriptor)
+            if null != descriptor:
+                os.close(null)
+    except OSError:
+        pass
+
+
+def load(directory, entry_point):
+    """Loads the function `entry_point` of `main__.py` in `directory`. It never raises: see `Function.error`."""
+    prepare_logs()
+    return Function(directory, entry_point)
+
+
+# ---- the transport of pipes -----------------------------------------------------------------------------------------
+
+
+def serve(directory, entry_point, requests, answers):
+    """Answers requests, one line each, until there are no more."""
+
+    def send(line):
+        line += b"\n"
+        written = os.write(answers, line)
+        while written < len(line):
+            written += os.write(answers, memoryview(line)[written:])
+
+    def leave():
+        for descriptor in (requests, answers):
+            try:
+                os.close(descriptor)
+            except OSError:
+                pass
+
+    if requests == 0:
+        requests = os.dup(0)
+        null = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(null, 0)
+        os.close(null)
+    os.set_inheritable(requests, False)
+    os.set_inheritable(answers, False)
+    os.register_at_fork(after_in_child=leave)
+    readline = open(requests, "rb", 1 << 16, closefd=False).readline
+    # Nothing of the user's runs before whoever started this process can end it.
+    if not readline():
+        return 0
+    function = load(directory, entry_point)
+    if function.error is not None:
+        send(Answer(error=function.error, ms=function.ms).line())
+        return 1
+    send(b'{"ok":true,"ms":%.3f}' % function.ms)
+    for line in iter(readline, b""):
+        try:
+            request = decode(line.decode().strip())[0]
+            value, environment = request["value"], request.get("env")
+        except Exception as error:
+            text = "the request is not understood: %s" % message_of(error)
+            answer = Answer(error=record("unspecified", text))
+        else:
+            answer = function.call(value, environment)
+        send(answer.line())
+    return 0
+
+
+# A process that `multiprocessing` spawns imports this file under another name.
+if __name__ == "__main__":
+    where, name = sys.argv[1:3]
+    descriptors = [int(number) for number in sys.argv[3:5]] or [4, 3]
+    sys.argv = [os.path.join(where, "main__.py")]
+    del sys.path[0]
+    status = serve(where, name, *descriptors)
+    flush_logs()
+    # Not `sys.exit`, which waits for the function's threads.
+    os._exit(status)

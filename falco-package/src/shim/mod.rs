@@ -1,0 +1,187 @@
+//! The shims: what loads a user's function, calls it and says how each call ended. One for each language, on every
+//! platform.
+
+mod answer;
+
+use falco_core::{Code, Deployable, Error, ErrorKind, Result};
+
+use crate::archive::{Archive, File};
+
+pub use answer::{Answer, failure};
+
+/// The shim for Python, at the root of the archive.
+pub const PYTHON: &str = "falco_shim.py";
+
+/// The shim for Node.js, at the root of the archive.
+pub const NODE: &str = "falco_shim.cjs";
+
+/// The directory in the archive where the user's files are.
+pub const FUNCTION: &str = "function";
+
+/// OpenWhisk names it so: `__main__` is the name of the program itself, which is the platform's.
+const PYTHON_MAIN: &str = "main__.py";
+
+/// Source text is a CommonJS module, whatever a `package.json` further up says.
+const NODE_MAIN: &str = "main__.cjs";
+
+/// Puts a function's code and the shim of its language together. A platform adds its transport.
+///
+/// | in the archive | what |
+/// |---|---|
+/// | `falco_shim.py` or `falco_shim.cjs` | the shim |
+/// | `function/` | the user's files; source text is `main__.py` or `main__.cjs` there |
+///
+/// # Errors
+///
+/// `InvalidInput` for an archive without the file that its language starts with, and for an entry point that cannot be
+/// called; `Unsupported` for a family without a shim; as [`Archive::from_code`] for what is not an archive.
+///
+/// # Examples
+///
+/// ```
+/// use falco_core::Deployable;
+/// use falco_package::shim;
+///
+/// let source = "def main(args):\n    return {'sum': sum(args['numbers'])}\n";
+/// let function = Deployable::from_source("sum", "python:3".parse()?, source);
+/// let archive = shim::wrap(&function)?.with_file("my_transport.py", "import falco_shim\n")?;
+/// let paths: Vec<_> = archive.paths().collect();
+/// assert_eq!(paths, ["falco_shim.py", "function/main__.py", "my_transport.py"]);
+/// # Ok::<(), falco_core::Error>(())
+/// ```
+pub fn wrap(function: &Deployable) -> Result<Archive> {
+    let entry_point = function.entry_point();
+    let (user, name, shim) = match function.runtime.family() {
+        "python" => {
+            check_entry_point(entry_point)?;
+            (python(&function.code)?, PYTHON, include_str!("falco_shim.py"))
+        }
+        "nodejs" => {
+            check_entry_point(entry_point)?;
+            (node(&function.code, entry_point)?, NODE, include_str!("falco_shim.cjs"))
+        }
+        family => return Err(Error::unsupported(format!("there is no shim for {family:?}"))),
+    };
+    let mut archive = Archive::new();
+    for (path, file) in user.files() {
+        archive.insert(format!("{FUNCTION}/{path}"), file.clone())?;
+    }
+    archive.with_file(name, shim)
+}
+
+fn python(code: &Code) -> Result<Archive> {
+    if let Code::Source(source) = code {
+        return Archive::new().with_file(PYTHON_MAIN, without_bom(source).to_owned());
+    }
+    let mut archive = Archive::from_code(code, PYTHON_MAIN)?;
+    required(&archive, "__main__.py", "a Python archive has __main__.py at its root")?;
+    archive.rename("__main__.py", PYTHON_MAIN)?;
+    Ok(archive)
+}
+
+fn node(code: &Code, entry_point: &str) -> Result<Archive> {
+    if let Code::Source(source) = code {
+        // A function that is declared and not exported counts too, as on OpenWhisk.
+        let exported = format!(
+            "{}\n;if (typeof {entry_point} === 'function' && !module.exports.{entry_point}) \
+             module.exports.{entry_point} = {entry_point};\n",
+            without_bom(source)
+        );
+        return Archive::new().with_file(NODE_MAIN, exported);
+    }
+    let archive = Archive::from_code(code, NODE_MAIN)?;
+    if !archive.contains("package.json") {
+        required(&archive, "index.js", "a Node archive has index.js or package.json at its root")?;
+    }
+    Ok(archive)
+}
+
+/// Editors put a byte order mark in front of a text, and not every interpreter takes it.
+fn without_bom(source: &str) -> &str {
+    source.strip_prefix('\u{feff}').unwrap_or(source)
+}
+
+/// To the user, an archive without its main file is wrong, not absent.
+fn required<'a>(archive: &'a Archive, path: &str, hint: &'static str) -> Result<&'a File> {
+    archive
+        .require(path)
+        .map_err(|error| Error::new(ErrorKind::InvalidInput, error.message()).with_hint(hint))
+}
+
+/// Checks that `name` can be called in both languages.
+///
+/// # Errors
+///
+/// `InvalidInput` with the characters that are allowed.
+pub fn check_entry_point(name: &str) -> Result<()> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '$';
+    let starts = name.starts_with(|c: char| plain(c) && !c.is_ascii_digit());
+    if starts && name.chars().all(plain) {
+        return Ok(());
+    }
+    Err(Error::invalid_input(format!("invalid entry point {name:?}")).with_hint(
+        "name a function of the code: letters, digits, '_' or '$', not starting with a digit",
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn function(runtime: &str, code: Code) -> Deployable {
+        let runtime = runtime.parse().unwrap();
+        match code {
+            Code::Archive(zip) => Deployable::from_archive("f", runtime, zip),
+            Code::Source(source) => Deployable::from_source("f", runtime, source),
+            _ => unreachable!(),
+        }
+    }
+
+    #[test]
+    fn a_byte_order_mark_before_source_text_is_dropped() {
+        for (runtime, path) in
+            [("python:3", "function/main__.py"), ("nodejs", "function/main__.cjs")]
+        {
+            let archive = wrap(&function(runtime, Code::Source("\u{feff}a = 1".into()))).unwrap();
+            assert!(archive.require(path).unwrap().content.starts_with(b"a = 1"), "{runtime}");
+        }
+    }
+
+    #[test]
+    fn an_archive_without_its_main_file_says_which_is_missing() {
+        let zip = Archive::new().with_file("other.txt", "").unwrap().to_zip().unwrap();
+        for (runtime, missing) in [("python:3", "__main__.py"), ("nodejs:20", "index.js")] {
+            let error = wrap(&function(runtime, Code::Archive(zip.clone()))).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+            assert!(error.to_string().contains(missing), "{error}");
+            assert!(error.to_string().contains("other.txt"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_the_users_never_meets_the_shim() {
+        let zip = Archive::new()
+            .with_file("__main__.py", "x")
+            .and_then(|archive| archive.with_file("falco_shim.py", "y"))
+            .and_then(|archive| archive.to_zip())
+            .unwrap();
+        let archive = wrap(&function("python:3", Code::Archive(zip))).unwrap();
+        let paths: Vec<_> = archive.paths().collect();
+        assert_eq!(paths, ["falco_shim.py", "function/falco_shim.py", "function/main__.py"]);
+    }
+
+    #[test]
+    fn an_entry_point_that_cannot_be_called_is_refused() {
+        for name in ["", "a b", "1a", "a.b", "x;y"] {
+            let function = function("nodejs:20", Code::Source("x".into())).with_entry_point(name);
+            assert_eq!(wrap(&function).unwrap_err().kind(), ErrorKind::InvalidInput, "{name}");
+        }
+        assert!(check_entry_point("_main$1").is_ok());
+    }
+
+    #[test]
+    fn a_family_without_a_shim_is_refused_by_name() {
+        let error = wrap(&function("ruby:3", Code::Source("x".into()))).unwrap_err();
+        assert!(error.to_string().contains("ruby"), "{error}");
+    }
+}
