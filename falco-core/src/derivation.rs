@@ -23,6 +23,12 @@ pub trait Derivation: Debug + Send + Sync + 'static {
     ///
     /// When the recipe does not fit the stage, such as a join with one upstream stage.
     fn start(&self, context: DerivationContext) -> Result<Box<dyn Derive>>;
+
+    /// Whether all inputs are made by [`Derive::end`]. Such a stage does not wait any longer once a stage upstream has
+    /// failed, and what feeds only such stages is stopped.
+    fn is_barrier(&self) -> bool {
+        false
+    }
 }
 
 /// A derivation at work in one run. It sees each successful completion of the upstream stages once.

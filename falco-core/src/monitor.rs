@@ -163,6 +163,13 @@ pub enum Event<'a> {
         /// The time since the failure that showed the outage.
         lasted: Duration,
     },
+    /// The deadline of a stage has passed before the stage ended: what is in flight is given up.
+    DeadlinePassed {
+        /// The stage.
+        stage: &'a StageName,
+        /// The deadline, counted from the first invocation.
+        after: Duration,
+    },
     /// An answer came that was counted already, or came for an attempt that lost.
     DuplicateIgnored {
         /// The stage.

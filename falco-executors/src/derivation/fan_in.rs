@@ -58,6 +58,10 @@ impl Derivation for FanIn {
         }
         Ok(Box::new(All { context, names: self.names.clone(), results: Vec::new() }))
     }
+
+    fn is_barrier(&self) -> bool {
+        true
+    }
 }
 
 struct All {

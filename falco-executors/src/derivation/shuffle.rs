@@ -104,6 +104,10 @@ impl Derivation for Shuffle {
     fn start(&self, context: DerivationContext) -> Result<Box<dyn Derive>> {
         Ok(Box::new(Shuffling { context, recipe: self.clone(), results: Vec::new() }))
     }
+
+    fn is_barrier(&self) -> bool {
+        true
+    }
 }
 
 struct Shuffling {

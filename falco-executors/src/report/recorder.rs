@@ -1,7 +1,8 @@
 //! Counts what happens in one stage, in constant memory.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, OnceLock};
+use std::time::Duration;
 
 use falco_core::{
     AttemptReason, Completion, Error, ErrorKind, Event, Outcome, StageName, UsDollars,
@@ -23,6 +24,7 @@ pub(crate) struct StageRecorder {
     copies: AtomicU64,
     throttled: AtomicU64,
     duplicates: AtomicU64,
+    deadline: OnceLock<Duration>,
     completed: Mutex<Completed>,
 }
 
@@ -54,6 +56,9 @@ impl StageRecorder {
             Event::CallFailed { error, .. } if error.kind() == ErrorKind::Throttled => {
                 self.throttled.fetch_add(1, Relaxed);
             }
+            Event::DeadlinePassed { after, .. } => {
+                let _ = self.deadline.set(*after);
+            }
             Event::DuplicateIgnored { .. } => {
                 self.duplicates.fetch_add(1, Relaxed);
             }
@@ -75,9 +80,19 @@ impl StageRecorder {
         counts.skipped_is_lower_bound |= is_lower_bound;
     }
 
-    /// Takes note of invocations that entered a strategy and of which it never told.
-    pub(crate) fn untold(&self, invocations: u64) {
+    /// Takes note of invocations that entered a strategy and that it never reported.
+    pub(crate) fn unreported(&self, invocations: u64) {
         self.lock().counts.unknown += invocations;
+    }
+
+    /// Takes note of invocations that were in flight when nobody waited for them any more.
+    pub(crate) fn cancelled(&self, invocations: u64) {
+        self.lock().counts.cancelled += invocations;
+    }
+
+    /// The deadline of the stage, when it has passed.
+    pub(crate) fn deadline_passed(&self) -> Option<Duration> {
+        self.deadline.get().copied()
     }
 
     pub(crate) fn completion(&self, completion: &Completion) {

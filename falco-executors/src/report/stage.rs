@@ -1,5 +1,6 @@
 //! What came of one stage.
 
+use std::fmt;
 use std::time::Duration;
 
 use falco_core::{Error, InvocationId, StageName, UsDollars};
@@ -63,13 +64,13 @@ pub struct StageReport {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum StageState {
-    /// Every input was taken in, and every invocation succeeded.
+    /// Every stage upstream succeeded, every input was taken in, and every invocation succeeded.
     Succeeded,
     /// An input, the derivation, or an invocation failed.
     Failed,
     /// It could not begin or end because a stage that it follows did not succeed.
     UpstreamFailed,
-    /// The run was stopped.
+    /// It was stopped: with the run, or because all stages that follow it had stopped.
     Stopped,
 }
 
@@ -104,7 +105,8 @@ pub struct Counts {
     pub deadline_exceeded: u64,
     /// Inputs that never entered the strategy, because the stage stopped before.
     pub skipped: u64,
-    /// Whether there may be more skipped ones: the inputs could not be counted to their end within a second.
+    /// Whether `skipped` is "at least": a derived stage lacks results to derive its inputs from, or the inputs could
+    /// not be counted to their end within a second.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub skipped_is_lower_bound: bool,
 }
@@ -141,6 +143,18 @@ pub struct Failure {
     pub outcome: String,
     /// Why, in one line.
     pub reason: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, outcome, reason } = self;
+        // The other reasons say themselves what came of it.
+        let adds_something = outcome == "platform failed" || outcome == "unknown";
+        match adds_something {
+            true => write!(f, "{id}: {outcome}: {reason}"),
+            false => write!(f, "{id}: {reason}"),
+        }
+    }
 }
 
 fn is_zero(number: &u64) -> bool {

@@ -150,7 +150,7 @@ fn table(header: Vec<&str>) -> Table {
 
 fn failures(stage: &StageReport, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     for failure in stage.failures.iter().take(SHOWN_FAILURES) {
-        write!(f, "\n{} {}: {}: {}", stage.stage, failure.id, failure.outcome, failure.reason)?;
+        write!(f, "\n{} {failure}", stage.stage)?;
     }
     let listed = stage.failures.len() as u64 + stage.failures_not_listed;
     match listed.saturating_sub(SHOWN_FAILURES as u64) {

@@ -1,15 +1,16 @@
-//! What the parts of a running stage share: its stop, its first error, its numbers.
+//! The state that the parts of a running stage share: its stop, the reasons for an early end, its numbers.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use falco_core::{BoxStream, Error, ErrorKind, Input, Result, StageName};
+use falco_core::{BoxStream, Error, Input, Result, StageName};
 use futures_util::{FutureExt, Stream, StreamExt};
 use tokio_util::sync::CancellationToken;
 
-use crate::report::{StageRecorder, StageReport, StageState};
+use super::verdict::Cut;
+use crate::report::StageRecorder;
 
 /// How long the end of a stage waits for the number of inputs that never entered.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -21,7 +22,7 @@ const BURST: u64 = 256;
 /// A stage's inputs.
 pub(super) type Inputs = BoxStream<'static, Result<Input>>;
 
-/// What the parts of a running stage share.
+/// The state that the parts of a running stage share. [`verdict`](super::verdict) reads from it how the stage ended.
 pub(super) struct StageControl {
     pub(super) stage: StageName,
     /// Cancelled when the stage is to stop; a child of the run's.
@@ -29,29 +30,40 @@ pub(super) struct StageControl {
     pub(super) recorder: Arc<StageRecorder>,
     /// How many inputs have entered the strategy.
     pub(super) entered: AtomicU64,
-    /// Whether the inputs have come to their end.
+    /// Whether the strategy has taken all inputs that there were.
     pub(super) exhausted: AtomicBool,
+    /// Whether those were all inputs that the stage should have: of a derived stage, once all stages upstream have
+    /// succeeded and the derivation has made the last input of their results.
+    pub(super) inputs_are_whole: AtomicBool,
     /// The inputs that the strategy has not taken, once it has let go of them.
     left_over: Mutex<Option<Inputs>>,
     /// Cancelled once the strategy has let go of the inputs.
     let_go: CancellationToken,
-    error: OnceLock<Error>,
-    upstream_failed: OnceLock<StageName>,
+    pub(super) error: OnceLock<Error>,
+    pub(super) cut: OnceLock<Cut>,
 }
 
 impl StageControl {
-    pub(super) fn new(stage: StageName, run_stop: &CancellationToken) -> Arc<Self> {
-        Arc::new(Self {
+    /// The state of a stage whose inputs come from outside.
+    pub(super) fn new(stage: StageName, run_stop: &CancellationToken) -> Self {
+        Self {
             stage,
             stop: run_stop.child_token(),
             recorder: Arc::default(),
             entered: AtomicU64::new(0),
             exhausted: AtomicBool::new(false),
+            inputs_are_whole: AtomicBool::new(true),
             left_over: Mutex::new(None),
             let_go: CancellationToken::new(),
             error: OnceLock::new(),
-            upstream_failed: OnceLock::new(),
-        })
+            cut: OnceLock::new(),
+        }
+    }
+
+    /// Says that the inputs follow from other stages: they are not whole before the derivation says so.
+    pub(super) fn derived(self, is_derived: bool) -> Self {
+        self.inputs_are_whole.store(!is_derived, SeqCst);
+        self
     }
 
     /// Fails the stage and stops it; the first error stays.
@@ -60,13 +72,22 @@ impl StageControl {
         self.stop.cancel();
     }
 
-    /// Says that a stage upstream did not succeed, so that this one cannot end.
-    pub(super) fn upstream_failed(&self, upstream: &StageName) {
-        let _ = self.upstream_failed.set(upstream.clone());
+    /// Takes note of why the stage cannot come to its end, although nothing in it failed; the first reason stays.
+    pub(super) fn cut(&self, cut: Cut) {
+        let _ = self.cut.set(cut);
     }
 
     pub(super) fn has_failed(&self) -> bool {
         self.error.get().is_some()
+    }
+
+    /// Takes note that nobody drives the stage any more: what is in flight is cancelled, and it has not ended.
+    pub(super) fn abandon(&self) {
+        let reported = self.recorder.counts().entered();
+        self.recorder.cancelled(self.entered.load(SeqCst).saturating_sub(reported));
+        if !self.exhausted.swap(false, SeqCst) {
+            self.recorder.skipped(0, true);
+        }
     }
 
     /// Takes back what the strategy has not taken; nothing when the inputs have come to their end.
@@ -86,53 +107,12 @@ impl StageControl {
         if let_go.is_ok() && left_over.is_none() {
             return (0, false);
         }
-        // Tells the derivation that nobody takes its inputs any more.
+        // The derivation stops: nobody takes its inputs any more.
         self.stop.cancel();
         match left_over {
             Some(inputs) => count(inputs).await,
             None => (0, true),
         }
-    }
-
-    /// How the stage ended, and why; to be asked when it has.
-    pub(super) fn report(&self, run_is_stopped: bool) -> StageReport {
-        let (state, error) = self.verdict(run_is_stopped);
-        self.recorder.report(&self.stage, state, error)
-    }
-
-    fn verdict(&self, run_is_stopped: bool) -> (StageState, Option<Error>) {
-        if let Some(error) = self.error.get() {
-            return (StageState::Failed, Some(error.clone()));
-        }
-        let counts = self.recorder.counts();
-        let failed = counts.failed() + counts.unknown;
-        if failed > 0 {
-            return (StageState::Failed, Some(self.failures(failed, counts.entered())));
-        }
-        let upstream = self.upstream_failed.get();
-        let is_complete =
-            counts.cancelled == 0 && counts.skipped == 0 && self.exhausted.load(SeqCst);
-        if upstream.is_none() && is_complete {
-            return (StageState::Succeeded, None);
-        }
-        let (state, message) = match upstream {
-            _ if run_is_stopped => (StageState::Stopped, "was stopped with the run".to_owned()),
-            Some(upstream) => {
-                (StageState::UpstreamFailed, format!("follows {upstream:?}, which did not succeed"))
-            }
-            None => (StageState::Failed, "was stopped before its inputs had ended".to_owned()),
-        };
-        let message = format!("stage {:?} {message}", self.stage);
-        (state, Some(Error::new(ErrorKind::Cancelled, message)))
-    }
-
-    fn failures(&self, failed: u64, entered: u64) -> Error {
-        let mut message =
-            format!("stage {:?}: {failed} of {entered} invocations did not succeed", self.stage);
-        if let Some(first) = self.recorder.first_failure() {
-            message = format!("{message}; first {}: {}: {}", first.id, first.outcome, first.reason);
-        }
-        Error::new(ErrorKind::Other, message)
     }
 }
 

@@ -1,6 +1,7 @@
 //! A derivation at work: from completions upstream to the inputs of a stage.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
 
 use falco_core::{
     Completion, Derivation, DerivationContext, Derive, Event, Input, Monitor, Result, StageName,
@@ -10,8 +11,9 @@ use tokio::sync::mpsc;
 use super::control::StageControl;
 use super::guard::guard;
 use super::hub::Hub;
+use super::verdict::{Cut, Unsuccessful};
 
-/// What a stage tells those that follow it.
+/// A message of a stage to those that follow it.
 pub(super) enum FromUpstream {
     /// An invocation succeeded.
     Succeeded(Arc<Completion>),
@@ -19,8 +21,8 @@ pub(super) enum FromUpstream {
     Ended {
         /// The stage.
         stage: StageName,
-        /// Whether all of it succeeded.
-        succeeded: bool,
+        /// Why it did not succeed, if it did not.
+        end: Option<Unsuccessful>,
     },
 }
 
@@ -69,11 +71,11 @@ impl DerivationTask {
                     let inputs = guard(|| self.name(), || derive.on(&completion));
                     self.send(inputs.and_then(std::convert::identity), sent).await?;
                 }
-                Some(FromUpstream::Ended { stage, succeeded }) => {
+                Some(FromUpstream::Ended { stage, end }) => {
                     running -= 1;
-                    if !succeeded {
+                    if let Some(end) = end {
                         all_succeeded = false;
-                        self.control.upstream_failed(&stage);
+                        self.control.cut(Cut::by_upstream(&stage, &end));
                     }
                 }
                 None => return Err(Closed),
@@ -82,6 +84,8 @@ impl DerivationTask {
         if all_succeeded {
             let inputs = guard(|| self.name(), || derive.end()).and_then(std::convert::identity);
             if let Ok(inputs) = &inputs {
+                // Those that are not taken from here on are counted as skipped.
+                self.control.inputs_are_whole.store(true, SeqCst);
                 self.sized(*sent + inputs.len() as u64);
             }
             self.send(inputs, sent).await?;

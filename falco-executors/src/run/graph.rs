@@ -34,7 +34,10 @@ pub(super) async fn execute<D: Driver + ?Sized>(
     let controls: Vec<Arc<StageControl>> = plan
         .stages()
         .iter()
-        .map(|stage| StageControl::new(stage.name.clone(), session.hub.stop_token()))
+        .map(|stage| {
+            let control = StageControl::new(stage.name.clone(), session.hub.stop_token());
+            Arc::new(control.derived(!stage.upstream().is_empty()))
+        })
         .collect();
     // Dropped with this future, it aborts the stages, and with them their strategies.
     let mut tasks = JoinSet::new();
@@ -150,14 +153,19 @@ impl<D: Driver + ?Sized> MainLoop<'_, D> {
     }
 
     fn outcome(self) -> RunOutcome {
-        let is_stopped = self.session.hub.is_stopped();
+        let stopped_by = self.session.hub.reason();
         let reports: Vec<StageReport> = self
             .reports
             .into_iter()
             .zip(&self.controls)
-            .map(|(report, control)| report.unwrap_or_else(|| control.report(is_stopped)))
+            .map(|(report, control)| {
+                report.unwrap_or_else(|| {
+                    control.abandon();
+                    control.report(stopped_by).0
+                })
+            })
             .collect();
-        let error = error_of(self.session.hub.reason(), &reports);
+        let error = error_of(stopped_by, &reports);
         let mut results = BTreeMap::new();
         for (stage, kept) in self.plan.stages().iter().zip(self.results) {
             let Some(mut kept) = kept else { continue };

@@ -1,6 +1,7 @@
 //! Running a plan: deploy, execute, remove; and the steps beneath, for drivers with loops of their own.
 
 mod admission;
+mod consequences;
 mod control;
 mod derive;
 mod driver_ext;
@@ -15,6 +16,7 @@ mod outcome;
 mod session;
 mod stage_run;
 mod stop;
+mod verdict;
 
 pub use driver_ext::{Deployed, DriverExt};
 pub(crate) use ids::number_of;

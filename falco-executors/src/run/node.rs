@@ -11,13 +11,15 @@ use futures_util::{StreamExt, stream};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::consequences::Consequences;
 use super::control::{Inputs, StageControl};
 use super::derive::{DerivationTask, FromUpstream};
 use super::guard::{guard, panicked};
 use super::hub::Hub;
 use super::session::Session;
 use super::stage_run::StageRun;
-use crate::report::{StageReport, StageState};
+use super::verdict::Unsuccessful;
+use crate::report::StageReport;
 
 /// Completions and inputs that may wait between two tasks.
 pub(super) const CHANNEL: usize = 64;
@@ -41,8 +43,7 @@ pub(super) struct Node {
     /// Completions from upstream, for a derived stage.
     upstream: Option<(DerivationContext, mpsc::Receiver<FromUpstream>)>,
     downstream: Vec<mpsc::Sender<FromUpstream>>,
-    /// All stages that follow, directly or not.
-    descendants: Vec<Arc<StageControl>>,
+    consequences: Arc<Consequences>,
     to_main: mpsc::Sender<ToMain>,
 }
 
@@ -58,6 +59,7 @@ pub(super) fn nodes(
     capabilities.submit &= submits;
     let place: BTreeMap<&StageName, usize> =
         stages.iter().enumerate().map(|(at, stage)| (&stage.name, at)).collect();
+    let consequences = Arc::new(Consequences::new(plan, controls, &session.keep));
     let mut nodes: Vec<Node> = Vec::with_capacity(stages.len());
     for (at, stage) in stages.iter().enumerate() {
         let mut upstream = None;
@@ -81,30 +83,11 @@ pub(super) fn nodes(
             hub: session.hub.clone(),
             upstream,
             downstream: Vec::new(),
-            descendants: Vec::new(),
+            consequences: consequences.clone(),
             to_main: to_main.clone(),
         });
     }
-    for (at, descendants) in descendants(stages, &place).into_iter().enumerate() {
-        nodes[at].descendants = descendants.into_iter().map(|at| controls[at].clone()).collect();
-    }
     nodes
-}
-
-/// For each stage all that follow it, directly or not.
-fn descendants(stages: &[Stage], place: &BTreeMap<&StageName, usize>) -> Vec<Vec<usize>> {
-    let mut descendants = vec![Vec::new(); stages.len()];
-    for at in (0..stages.len()).rev() {
-        let mut own: Vec<usize> = descendants[at].clone();
-        own.push(at);
-        for name in stages[at].upstream() {
-            let of_upstream: &mut Vec<usize> = &mut descendants[place[name]];
-            of_upstream.extend(&own);
-            of_upstream.sort_unstable();
-            of_upstream.dedup();
-        }
-    }
-    descendants
 }
 
 impl Node {
@@ -128,8 +111,8 @@ impl Node {
             let what = format!("the derivation of stage {:?}", self.stage.name);
             self.control.fail(panicked(&what, &*error.into_panic()));
         }
-        let report = running.conclude();
-        self.tell_downstream(&report).await;
+        let (report, end) = running.conclude();
+        self.report_end(&report, end).await;
         let _ = self.to_main.send(ToMain::Ended { at: self.at, report: Box::new(report) }).await;
     }
 
@@ -170,22 +153,19 @@ impl Node {
         let _ = self.to_main.send(ToMain::Completed { at: self.at, completion }).await;
     }
 
-    /// A stage that ran to its end with failures lets those that follow finish what they have; one that was cut short
-    /// cuts them short, too.
-    async fn tell_downstream(&self, report: &StageReport) {
-        let succeeded = report.state == StageState::Succeeded;
-        let counts = &report.invocations;
-        let cut_short = self.control.has_failed()
-            || counts.cancelled + counts.skipped > 0
-            || !self.control.exhausted.load(SeqCst);
-        if !succeeded && cut_short {
-            for control in &self.descendants {
-                control.upstream_failed(&self.stage.name);
-                control.stop.cancel();
-            }
+    /// Says how the stage ended. One that ran to its end with failures lets those that follow finish what they have;
+    /// one that was cut short cuts them short, too.
+    async fn report_end(&self, report: &StageReport, end: Option<Unsuccessful>) {
+        if let Some(end) = &end {
+            let counts = &report.invocations;
+            let was_cut_short = self.control.has_failed()
+                || counts.cancelled + counts.skipped > 0
+                || !self.control.exhausted.load(SeqCst);
+            self.consequences.stop_followers(self.at, end, was_cut_short);
+            self.consequences.stop_useless(end);
         }
         for downstream in &self.downstream {
-            let ended = FromUpstream::Ended { stage: self.stage.name.clone(), succeeded };
+            let ended = FromUpstream::Ended { stage: self.stage.name.clone(), end: end.clone() };
             let _ = downstream.send(ended).await;
         }
     }

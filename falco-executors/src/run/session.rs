@@ -215,7 +215,7 @@ impl Session {
         deployment: &Arc<Deployment>,
         inputs: impl Stream<Item = Result<Input>> + Send + 'static,
     ) -> StageRun {
-        let control = StageControl::new(stage.name.clone(), self.hub.stop_token());
+        let control = Arc::new(StageControl::new(stage.name.clone(), self.hub.stop_token()));
         self.execute_under(control, strategy, stage, deployment, Box::pin(inputs))
     }
 
@@ -246,7 +246,7 @@ impl Session {
         let what = || format!("the strategy of stage {:?}", stage.name);
         let completions = guard(what, || strategy.execute(target, Box::pin(invocations)));
         let completions = completions.map_err(|panic| control.fail(panic)).ok();
-        StageRun { completions, control, hub: self.hub.clone(), told: 0 }
+        StageRun { completions, control, hub: self.hub.clone(), delivered: 0 }
     }
 
     /// Removes one deployment of this run. One that is gone already counts as removed.

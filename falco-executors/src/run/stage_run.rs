@@ -12,6 +12,7 @@ use futures_core::Stream;
 use super::control::{Inputs, StageControl};
 use super::guard::guard;
 use super::hub::Hub;
+use super::verdict::Unsuccessful;
 use crate::report::StageReport;
 
 /// One stage at work: a stream of its completions, and a report at the end.
@@ -22,15 +23,15 @@ pub struct StageRun {
     pub(super) completions: Option<BoxStream<'static, Completion>>,
     pub(super) control: Arc<StageControl>,
     pub(super) hub: Arc<Hub>,
-    /// Completions that came out.
-    pub(super) told: u64,
+    /// How many completions came out.
+    pub(super) delivered: u64,
 }
 
 impl StageRun {
     /// A stage that does not start: its inputs are counted as skipped.
     pub(super) fn not_started(inputs: Inputs, control: Arc<StageControl>, hub: Arc<Hub>) -> Self {
         control.let_go(Some(inputs));
-        Self { completions: None, control, hub, told: 0 }
+        Self { completions: None, control, hub, delivered: 0 }
     }
 
     /// Stops the stage in order: nothing more is taken in, and what is in flight leaves as cancelled.
@@ -42,15 +43,15 @@ impl StageRun {
     /// what was in flight is counted as unknown then, since nobody waits for it.
     pub async fn finish(mut self) -> StageReport {
         self.close().await;
-        self.conclude()
+        self.conclude().0
     }
 
     /// Lets go of the strategy, and counts the inputs that it has not taken.
     pub(super) async fn close(&mut self) {
         self.completions = None;
-        let untold = self.control.entered.load(SeqCst).saturating_sub(self.told);
-        if untold > 0 {
-            self.control.recorder.untold(untold);
+        let missing = self.control.entered.load(SeqCst).saturating_sub(self.delivered);
+        if missing > 0 {
+            self.control.recorder.unreported(missing);
         }
         self.control.recorder.ended();
         let (skipped, is_lower_bound) = self.control.count_left_over().await;
@@ -63,23 +64,23 @@ impl StageRun {
     }
 
     /// Reports the end of the stage.
-    pub(super) fn conclude(&self) -> StageReport {
-        let report = self.control.report(self.hub.is_stopped());
+    pub(super) fn conclude(&self) -> (StageReport, Option<Unsuccessful>) {
+        let (report, end) = self.control.report(self.hub.reason());
         let stage = &self.control.stage;
         let skipped = report.invocations.skipped;
         if skipped > 0 {
             let _ = self.hub.event(&Event::Skipped { stage, invocations: skipped });
         }
         let _ = self.hub.event(&Event::StageFinished { stage, error: report.error.as_ref() });
-        report
+        (report, end)
     }
 
-    /// Checks, when the strategy has ended, that each invocation has left it.
+    /// Checks, when the strategy has ended, that each invocation has left it once.
     fn check_conservation(&self) {
-        let missing = self.control.entered.load(SeqCst).saturating_sub(self.told);
-        if missing > 0 && !self.control.has_failed() {
+        let (entered, delivered) = (self.control.entered.load(SeqCst), self.delivered);
+        if entered != delivered && !self.control.has_failed() {
             let message = format!(
-                "the strategy of stage {:?} ended without a completion for {missing} invocations",
+                "the strategy of stage {:?} made {delivered} completions of {entered} invocations",
                 self.control.stage
             );
             self.control.fail(Error::new(ErrorKind::Other, message));
@@ -97,7 +98,7 @@ impl Stream for StageRun {
         match guard(what, || completions.as_mut().poll_next(cx)) {
             Ok(Poll::Pending) => Poll::Pending,
             Ok(Poll::Ready(Some(completion))) => {
-                this.told += 1;
+                this.delivered += 1;
                 this.control.recorder.completion(&completion);
                 Poll::Ready(Some(completion))
             }

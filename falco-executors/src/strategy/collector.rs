@@ -49,7 +49,7 @@ pub(super) struct Collector {
     earlier: Notify,
     // Locked by the driving task only; a mutex because its attempts have to be `Send`.
     state: Mutex<State>,
-    /// Tells of duplicates, which belong to the stage and to no invocation in flight.
+    /// Reports what belongs to the stage and to no invocation in flight.
     reporter: OnceLock<Invocation>,
 }
 
@@ -96,9 +96,6 @@ impl Collector {
     ///
     /// When it is waited for already: the platform has given two activations the same id.
     pub(super) fn watch(&self, invocation: &Invocation, pending: &Pending) -> Result<Lease<'_>> {
-        if invocation.is_monitored() {
-            self.reporter.get_or_init(|| invocation.clone());
-        }
         let now = Instant::now();
         let expires = now + self.patience_with(invocation, pending, now).min(FOREVER);
         let id = &pending.id;
@@ -209,6 +206,21 @@ impl Collector {
             self.report_duplicate(activation);
         }
         pause
+    }
+
+    /// Reports by the monitor of `invocation` what belongs to the whole stage.
+    pub(super) fn report_by(&self, invocation: &Invocation) {
+        if invocation.is_monitored() {
+            self.reporter.get_or_init(|| invocation.clone());
+        }
+    }
+
+    /// Reports that the deadline of the stage has passed.
+    pub(super) fn report_deadline(&self, after: Duration) {
+        if let Some(reporter) = self.reporter.get() {
+            let stage = reporter.stage();
+            let _ = reporter.report(&Event::DeadlinePassed { stage, after });
+        }
     }
 
     /// Reports an answer that nobody waits for any more.

@@ -3,6 +3,7 @@
 use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use falco_core::{AsyncPlatform, BoxStream, Completion, Deployment, Invocation, Outcome, Target};
 use futures_util::StreamExt as _;
@@ -73,6 +74,7 @@ pub(super) struct Execution {
     pub(super) stragglers: Option<Stragglers>,
     pub(super) outbox: Outbox,
     credits: Arc<Semaphore>,
+    limit: Option<Duration>,
     begun: Notify,
     ended: OnceLock<End>,
 }
@@ -104,6 +106,7 @@ impl Execution {
         let platform = target.platform.clone();
         let deployment = target.deployment.clone();
         let clock = Clock::start();
+        let limit = [target.deadline, options.deadline].into_iter().flatten().min();
         Self {
             collector: Collector::new(platform.clone(), deployment.clone(), clock, shape.patience),
             stragglers: options
@@ -116,6 +119,7 @@ impl Execution {
             options,
             submit: shape.submit,
             clock,
+            limit,
             begun: Notify::new(),
             ended: OnceLock::new(),
         }
@@ -126,15 +130,15 @@ impl Execution {
     }
 
     /// Notes that the first invocation was taken in: the deadline counts from here.
-    fn begin(&self) {
+    fn begin(&self, first: &Invocation) {
+        self.collector.report_by(first);
         self.begun.notify_one();
     }
 
     /// Resolves when the execution has to end, whatever is still in flight.
     async fn end(&self, target: &Target) -> End {
-        let limit = [target.deadline, self.options.deadline].into_iter().flatten().min();
         let deadline = async {
-            let Some(limit) = limit else { return std::future::pending().await };
+            let Some(limit) = self.limit else { return std::future::pending().await };
             self.begun.notified().await;
             sleep(limit).await;
         };
@@ -238,7 +242,7 @@ where
             {
                 steps += 1;
                 if !std::mem::replace(&mut self.has_begun, true) {
-                    self.execution.begin();
+                    self.execution.begin(&invocation);
                 }
                 self.in_flight.push((self.start)(invocation));
             }
@@ -263,6 +267,9 @@ where
     fn end(&mut self, end: End, cx: &mut Context<'_>) {
         // Each attempt looks for the end before it does anything else, so that it answers now.
         let _ = self.execution.ended.set(end);
+        if let (End::DeadlineExceeded, Some(limit)) = (end, self.execution.limit) {
+            self.execution.collector.report_deadline(limit);
+        }
         for attempt in self.in_flight.iter_pin_mut() {
             let _ = attempt.poll(cx);
         }

@@ -196,7 +196,8 @@ proptest! {
             prop_assert_eq!(admitted, completed, "one out for each in, in {}", &report.stage);
             prop_assert_eq!(counts.entered(), completed);
             prop_assert_eq!(counts.skipped, skipped);
-            prop_assert!(!counts.skipped_is_lower_bound, "in {}", &report.stage);
+            let is_derived = !plan.iter().find(|stage| stage.name == report.stage).unwrap().upstream().is_empty();
+            prop_assert!(is_derived || !counts.skipped_is_lower_bound, "in {}", &report.stage);
             entered += completed;
             let results = outcome.partial_results(report.stage.as_str()).unwrap().len() as u64;
             prop_assert_eq!(counts.succeeded, results);

@@ -6,6 +6,7 @@ mod ctrl_c;
 mod deployments;
 mod derivations;
 mod graph;
+mod incomplete;
 mod inputs;
 mod laws;
 mod panics;

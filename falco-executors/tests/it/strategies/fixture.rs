@@ -116,6 +116,7 @@ impl Monitor for Journal {
                 format!("waiting {} {reason:?} {wait:?}", invocation.id())
             }
             Event::DuplicateIgnored { .. } => "duplicate".to_owned(),
+            Event::DeadlinePassed { after, .. } => format!("deadline of {after:?} passed"),
             Event::Completed { completion } => {
                 format!("completed {} {}", completion.invocation, completion.outcome.as_str())
             }
