@@ -20,7 +20,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// [`is_retryable`](Self::is_retryable) (is there hope?) and [`may_have_run`](Self::may_have_run) (is it safe?).
 /// Both have a default that follows from the kind; whoever knows better says so.
 ///
-/// `Display` is one line; it never holds a secret, and implementers must keep it so.
+/// `Display` is one line; it never holds a secret, and implementers must keep it so. `Debug` is what a `main` prints
+/// that returns an error: the same line, and the [traceback](Self::trace) below it; `{:#?}` shows every field.
 ///
 /// # Examples
 ///
@@ -67,6 +68,8 @@ struct Inner {
     request_id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     hint: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    trace: Option<String>,
     /// The chain of causes, outermost first. Text, so that an error can be cloned, stored and sent.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     causes: Vec<String>,
@@ -88,6 +91,7 @@ impl Error {
             function: None,
             request_id: None,
             hint: None,
+            trace: None,
             causes: Vec::new(),
         }))
     }
@@ -134,6 +138,13 @@ impl Error {
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.0.hint = Some(hint.into());
+        self
+    }
+
+    /// Adds the traceback of the function that failed, or the tail of its stderr: any number of lines.
+    #[must_use]
+    pub fn with_trace(mut self, trace: impl Into<String>) -> Self {
+        self.0.trace = Some(trace.into());
         self
     }
 
@@ -250,6 +261,11 @@ impl Error {
         self.0.hint.as_deref()
     }
 
+    /// The traceback of the function that failed, or the tail of its stderr.
+    pub fn trace(&self) -> Option<&str> {
+        self.0.trace.as_deref()
+    }
+
     /// The causes, outermost first, as text.
     pub fn causes(&self) -> &[String] {
         &self.0.causes
@@ -284,6 +300,13 @@ impl fmt::Display for Error {
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let inner = &*self.0;
+        if !f.alternate() {
+            write!(f, "{self}")?;
+            return match &inner.trace {
+                Some(trace) => write!(f, "\n{}", trace.trim_end()),
+                None => Ok(()),
+            };
+        }
         f.debug_struct("Error")
             .field("kind", &inner.kind)
             .field("message", &inner.message)
@@ -297,6 +320,7 @@ impl fmt::Debug for Error {
             .field("exhausted", &inner.exhausted)
             .field("retry_after", &inner.retry_after)
             .field("hint", &inner.hint)
+            .field("trace", &inner.trace)
             .field("causes", &inner.causes)
             .finish()
     }
@@ -328,6 +352,14 @@ mod tests {
     }
 
     #[test]
+    fn debug_is_what_a_main_prints_the_line_and_the_traceback_below_it() {
+        let error = Error::new(ErrorKind::Unavailable, "down").with_trace("Traceback:\n  line 1\n");
+        assert_eq!(format!("{error:?}"), "unavailable: down\nTraceback:\n  line 1");
+        assert_eq!(format!("{error}"), "unavailable: down");
+        assert!(format!("{error:#?}").contains("may_have_run: false"));
+    }
+
+    #[test]
     fn an_exhausted_error_is_no_longer_retryable() {
         let error = Error::new(ErrorKind::Unavailable, "down");
         assert!(error.is_retryable());
@@ -343,7 +375,7 @@ mod tests {
             .with_retry_after(Duration::from_millis(1500));
         let json = serde_json::to_string(&error).unwrap();
         let back: Error = serde_json::from_str(&json).unwrap();
-        assert_eq!(format!("{back:?}"), format!("{error:?}"));
+        assert_eq!(format!("{back:#?}"), format!("{error:#?}"));
         assert_eq!(back.to_string(), "timeout: no answer: connection reset");
     }
 }

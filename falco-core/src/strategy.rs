@@ -46,6 +46,20 @@ pub trait ExecutionStrategy: Debug + Send + Sync {
     }
 }
 
+impl<S: ExecutionStrategy + ?Sized> ExecutionStrategy for Arc<S> {
+    fn execute(
+        &self,
+        target: Target,
+        invocations: BoxStream<'static, Invocation>,
+    ) -> BoxStream<'static, Completion> {
+        (**self).execute(target, invocations)
+    }
+
+    fn submits(&self) -> bool {
+        (**self).submits()
+    }
+}
+
 type StopFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Where a strategy sends its invocations.

@@ -21,4 +21,4 @@ pub use strategy::{
     SequentialExecutor, Speculation,
 };
 pub use tokio_util::sync::CancellationToken;
-pub use typed::{Both, Function, List, Output, Pairs, Partition, Pipeline};
+pub use typed::{Both, Function, List, Output, Pairs, Partition, Pipeline, Run};

@@ -15,7 +15,7 @@ use super::session::Session;
 ///
 /// # Examples
 ///
-/// A run in one call, and the same in three:
+/// A run in one call, with a platform or with [`RunOptions`], and the same in three:
 ///
 /// ```
 /// # use falco_core::{Driver, Result};
@@ -40,7 +40,11 @@ pub trait DriverExt: Driver {
     ///
     /// Those of the plan, of a run id that no deployment can be named after, of two different functions under one
     /// name, all before anything is sent; and those of [`Session::deploy`].
-    fn deploy(&self, options: RunOptions) -> impl Future<Output = Result<Deployed>> + Send {
+    fn deploy(
+        &self,
+        options: impl Into<RunOptions>,
+    ) -> impl Future<Output = Result<Deployed>> + Send {
+        let options = options.into();
         async move {
             let what = || format!("the plan of driver {:?}", self.name());
             let plan = guard(what, || self.plan())??;
@@ -98,7 +102,11 @@ pub trait DriverExt: Driver {
     /// # Errors
     ///
     /// As [`deploy`](Self::deploy); nothing was executed then.
-    fn run(&self, options: RunOptions) -> impl Future<Output = Result<RunOutcome>> + Send {
+    fn run(
+        &self,
+        options: impl Into<RunOptions>,
+    ) -> impl Future<Output = Result<RunOutcome>> + Send {
+        let options = options.into();
         async move {
             let deployed = self.deploy(options).await?;
             let strategy = deployed.strategy().clone();

@@ -3,27 +3,31 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use falco_core::{AsyncPlatform, ExecutionStrategy, Monitor, RunId, StageName};
+use falco_core::{AsyncPlatform, ExecutionStrategy, Monitor, Result, RunId, StageName};
 
 use super::stop::StopSignal;
+use crate::strategy::ParallelExecutor;
 
 /// How long deployments of a run live when nothing removes them: `cleanup` may sweep them afterwards.
 const DEFAULT_EXPIRY: Duration = Duration::from_secs(24 * 3_600);
 
-/// How a run is carried out: where, by which strategy, and who watches.
+/// The settings of a run: the platform, the strategy, monitors, and what stays afterwards.
+///
+/// A platform by itself is enough: whatever takes `impl Into<RunOptions>` takes a platform, too, and runs on it by
+/// [`ParallelExecutor::new`], whose window follows the platform's limits.
 ///
 /// # Examples
 ///
 /// ```no_run
-/// # use falco_core::{AsyncPlatform, ExecutionStrategy, Monitor, Driver, Result};
+/// # use falco_core::{AsyncPlatform, Monitor, Driver, Result};
 /// # use std::sync::Arc;
-/// use falco_executors::{DriverExt, RunOptions, ctrl_c};
+/// use falco_executors::{AsyncExecutor, DriverExt, RunOptions, ctrl_c};
 ///
-/// # async fn f(
-/// #     driver: &dyn Driver, platform: Arc<dyn AsyncPlatform>, strategy: Arc<dyn ExecutionStrategy>,
-/// #     budget: Arc<dyn Monitor>,
-/// # ) -> Result<()> {
-/// let options = RunOptions::new(platform, strategy).with_monitor(budget).with_stop(ctrl_c());
+/// # async fn f(driver: &dyn Driver, platform: Arc<dyn AsyncPlatform>, budget: Arc<dyn Monitor>) -> Result<()> {
+/// let options = RunOptions::from(platform)
+///     .with_strategy(AsyncExecutor::new())
+///     .with_monitor(budget)
+///     .with_stop(ctrl_c());
 /// let outcome = driver.run(options).await?;
 /// eprintln!("{}", outcome.report);
 /// # Ok(()) }
@@ -32,6 +36,8 @@ const DEFAULT_EXPIRY: Duration = Duration::from_secs(24 * 3_600);
 pub struct RunOptions {
     pub(super) platform: Arc<dyn AsyncPlatform>,
     pub(super) strategy: Arc<dyn ExecutionStrategy>,
+    has_default_strategy: bool,
+    may_add_layers: bool,
     pub(super) monitors: Vec<Arc<dyn Monitor>>,
     pub(super) stop: Option<StopSignal>,
     pub(super) run: Option<RunId>,
@@ -56,11 +62,13 @@ pub enum Keep {
 }
 
 impl RunOptions {
-    /// Runs on `platform`, with its layers, each stage by `strategy`.
+    /// Runs on a shared `platform`, with its layers, each stage by a shared `strategy`.
     pub fn new(platform: Arc<dyn AsyncPlatform>, strategy: Arc<dyn ExecutionStrategy>) -> Self {
         Self {
             platform,
             strategy,
+            has_default_strategy: false,
+            may_add_layers: true,
             monitors: Vec::new(),
             stop: None,
             run: None,
@@ -69,6 +77,46 @@ impl RunOptions {
             keep_deployments: false,
             keep: Keep::default(),
         }
+    }
+
+    /// Drives the invocations of each stage by `strategy`.
+    #[must_use]
+    pub fn with_strategy(mut self, strategy: impl ExecutionStrategy + 'static) -> Self {
+        self.strategy = Arc::new(strategy);
+        self.has_default_strategy = false;
+        self
+    }
+
+    /// Puts layers around the platform: `wrap` returns it wrapped, such as `falco_layers::Stack::wrap` does.
+    ///
+    /// # Errors
+    ///
+    /// Whatever `wrap` returns.
+    pub fn with_layers<P: AsyncPlatform>(
+        mut self,
+        wrap: impl FnOnce(Arc<dyn AsyncPlatform>) -> Result<P>,
+    ) -> Result<Self> {
+        self.platform = Arc::new(wrap(self.platform)?);
+        self.may_add_layers = false;
+        Ok(self)
+    }
+
+    /// Runs on the platform as it is. Without this, the facade crate `falco` puts its default layers around a platform
+    /// that [wants some](falco_core::Capabilities::wants_layers); this crate never does.
+    #[must_use]
+    pub fn without_layers(mut self) -> Self {
+        self.may_add_layers = false;
+        self
+    }
+
+    /// Whether the platform wants layers, and none were put around it or declined.
+    pub fn wants_layers(&self) -> bool {
+        self.may_add_layers && self.platform.capabilities().wants_layers
+    }
+
+    /// Whether no strategy was named.
+    pub(crate) fn has_default_strategy(&self) -> bool {
+        self.has_default_strategy
     }
 
     /// Adds a monitor. It may be called more than once; all of them see every event.
@@ -129,6 +177,14 @@ impl RunOptions {
     /// The platform.
     pub fn platform(&self) -> &Arc<dyn AsyncPlatform> {
         &self.platform
+    }
+}
+
+impl<P: AsyncPlatform> From<P> for RunOptions {
+    /// Runs on `platform`, each stage by [`ParallelExecutor::new`].
+    fn from(platform: P) -> Self {
+        let options = Self::new(Arc::new(platform), Arc::new(ParallelExecutor::new()));
+        Self { has_default_strategy: true, ..options }
     }
 }
 

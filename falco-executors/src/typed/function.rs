@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::sync::Arc;
 use std::time::Duration;
 
-use falco_core::{Deployable, Stage};
+use falco_core::{Deployable, Scaling, Stage};
 
 /// A function from `A` to `R`, both as JSON objects.
 ///
@@ -14,7 +15,6 @@ use falco_core::{Deployable, Stage};
 /// # Examples
 ///
 /// ```
-/// use falco_core::Deployable;
 /// use falco_executors::Function;
 /// use serde::{Deserialize, Serialize};
 ///
@@ -25,9 +25,7 @@ use falco_core::{Deployable, Stage};
 /// struct Length { length: usize }
 ///
 /// let source = "def main(args): return {'length': len(args['text'])}";
-/// let length: Function<Text, Length> =
-///     Function::new(Deployable::from_source("length", "python:3".parse()?, source)).idempotent(true);
-/// # Ok::<(), falco_core::Error>(())
+/// let length: Function<Text, Length> = Function::python("length", source).idempotent(true);
 /// ```
 pub struct Function<A, R> {
     deployable: Deployable,
@@ -40,6 +38,30 @@ impl<A, R> Function<A, R> {
     /// Says that `function` takes an `A` and returns an `R`.
     pub fn new(function: Deployable) -> Self {
         Self { deployable: function, idempotent: false, deadline: None, types: PhantomData }
+    }
+
+    /// A Python 3 function out of source text of one module, which defines `main(args)`.
+    pub fn python(name: impl Into<String>, source: impl Into<Arc<str>>) -> Self {
+        Self::new(Deployable::python(name, source))
+    }
+
+    /// A Node.js function out of source text of one CommonJS module, which defines `main(args)`.
+    pub fn nodejs(name: impl Into<String>, source: impl Into<Arc<str>>) -> Self {
+        Self::new(Deployable::nodejs(name, source))
+    }
+
+    /// Sets memory, timeout and instances.
+    #[must_use]
+    pub fn with_scaling(mut self, scaling: Scaling) -> Self {
+        self.deployable = self.deployable.with_scaling(scaling);
+        self
+    }
+
+    /// Adds an environment variable of the function. Its value is treated as a secret.
+    #[must_use]
+    pub fn with_env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.deployable = self.deployable.with_env(name, value);
+        self
     }
 
     /// Says whether running one of its invocations twice does no harm.

@@ -2,8 +2,10 @@
 
 mod function;
 mod pipeline;
+mod run;
 mod shapes;
 
 pub use function::Function;
 pub use pipeline::{Output, Pipeline};
+pub use run::Run;
 pub use shapes::{Both, List, Pairs, Partition};

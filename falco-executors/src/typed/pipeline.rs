@@ -19,8 +19,7 @@ use crate::derivation::{Chunks, FanIn, FanOut, Merge, OneToOne, Shuffle};
 /// # Examples
 ///
 /// ```
-/// use falco_core::{Deployable, Driver};
-/// use falco_executors::{DriverExt, Function, Pairs, Partition, Pipeline, RunOptions};
+/// use falco_executors::{DriverExt, Function, Pairs, Partition, Pipeline};
 /// use serde::{Deserialize, Serialize};
 /// use std::collections::BTreeMap;
 ///
@@ -30,19 +29,18 @@ use crate::derivation::{Chunks, FanIn, FanOut, Merge, OneToOne, Shuffle};
 /// #[derive(Deserialize)]
 /// struct Totals { totals: BTreeMap<String, u64> }
 ///
-/// # fn source(code: &str) -> falco_core::Result<Deployable> {
-/// #     Ok(Deployable::from_source(code, "python:3".parse()?, "def main(args): return args"))
-/// # }
-/// # async fn f(options: RunOptions) -> falco_core::Result<()> {
-/// let count: Function<Text, Pairs<u64>> = Function::new(source("count")?);
-/// let total: Function<Partition<u64>, Totals> = Function::new(source("total")?);
+/// # const COUNT: &str = "def main(args): return args";
+/// # const TOTAL: &str = "def main(args): return args";
+/// # async fn f(platform: impl falco_core::AsyncPlatform) -> falco_core::Result<()> {
+/// let count: Function<Text, Pairs<u64>> = Function::python("count", COUNT);
+/// let total: Function<Partition<u64>, Totals> = Function::python("total", TOTAL);
 ///
 /// let mut pipeline = Pipeline::new("wordcount");
 /// let texts = vec![Text { text: "to be or not to be".into() }];
 /// let counts = pipeline.inputs("map", &count, texts)?;
 /// let totals = pipeline.shuffle("reduce", &counts, 16, &total)?;
 ///
-/// let outcome = pipeline.run(options).await?;
+/// let outcome = pipeline.run(platform).await?;
 /// for Totals { totals } in outcome.results_of(&totals)? {
 ///     println!("{totals:?}");
 /// }

@@ -9,6 +9,7 @@ mod graph;
 mod incomplete;
 mod inputs;
 mod laws;
+mod mapping;
 mod panics;
 mod progress;
 mod report;
