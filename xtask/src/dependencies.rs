@@ -19,6 +19,7 @@ fn allowed(name: &str) -> &'static [&'static str] {
         "falco-executors" | "falco-layers" | "falco-package" | "falco-http" | "falco-testkit" => {
             &["falco-core"]
         }
+        "falco-function" => &["falco-core", "falco-executors", "falco-package"],
         _ => PLATFORM,
     }
 }
