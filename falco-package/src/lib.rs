@@ -6,8 +6,10 @@ pub mod shim;
 
 mod archive;
 mod directory;
+mod requirements;
 mod zipped;
 
 pub use archive::{Archive, File};
 pub use native::NATIVE_EXECUTABLE;
+pub use requirements::{Glibc, Machine, Requirements, System};
 pub use zipped::DEFAULT_MAX_UNPACKED;

@@ -22,6 +22,9 @@ pub const FUNCTION_VARIABLE: &str = "FALCO_FUNCTION";
 /// The variable that asks an executable to acknowledge its start, set to `1`.
 pub const ACKNOWLEDGE_VARIABLE: &str = "__OW_WAIT_FOR_ACK";
 
+/// The name of an error by which an executable says that it has a result which JSON, or Falco, cannot carry.
+const BAD_RESULT: &str = "BadResult";
+
 impl Archive {
     /// The archive of a native function: the executable at `path`, as `exec`.
     ///
@@ -93,11 +96,11 @@ fn check_executable(name: &str, content: &[u8]) -> Result<()> {
 ///
 /// A result is a JSON object. The key `error` in it makes it a failure, whatever its value: a text is the message;
 /// an object says it in `name`, `message` and `stack`; anything else is the message as JSON. Text that is not valid
-/// Unicode is repaired.
+/// Unicode is repaired. The name `BadResult` is for executables that check their own results.
 ///
 /// # Errors
 ///
-/// `Raised` for a failure, `BadResult` for what is not a JSON object.
+/// `Raised` for a failure, `BadResult` for one of that name and for what is not a JSON object.
 ///
 /// # Examples
 ///
@@ -122,7 +125,11 @@ pub fn outcome(line: Bytes) -> Result<Payload, FunctionError> {
         let failed = Failed::read(&line)
             .map_err(|error| bad(format!("the result cannot be read as JSON: {error}")))?;
         if let Some(failed) = failed {
-            return Err(failed.into_error(FunctionErrorKind::Raised));
+            let mut error = failed.into_error(FunctionErrorKind::Raised);
+            if error.error_type.as_deref() == Some(BAD_RESULT) {
+                error.kind = FunctionErrorKind::BadResult;
+            }
+            return Err(error);
         }
     }
     let result = Payload::from_bytes(line).map_err(|error| {
@@ -252,6 +259,16 @@ mod tests {
             let error = outcome(line.into()).unwrap_err();
             assert_eq!((error.kind, &*error.message), (FunctionErrorKind::Raised, message));
         }
+    }
+
+    #[test]
+    fn an_executable_can_say_that_its_result_is_bad() {
+        let line = r#"{"error":{"name":"BadResult","message":"the result holds NaN"}}"#;
+        let error = outcome(line.into()).unwrap_err();
+        assert_eq!(
+            (error.kind, &*error.message),
+            (FunctionErrorKind::BadResult, "the result holds NaN")
+        );
     }
 
     #[test]

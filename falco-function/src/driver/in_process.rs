@@ -81,9 +81,7 @@ impl Platform for InProcess {
     }
 
     fn capabilities(&self) -> Capabilities {
-        let mut capabilities = Capabilities::default();
-        capabilities.runtimes = vec!["native".to_owned()];
-        capabilities
+        Capabilities { runtimes: vec!["native".to_owned()], ..Capabilities::default() }
     }
 
     async fn deploy(&self, function: &Deployable) -> Result<Deployment> {

@@ -162,3 +162,6 @@ fn drained(mut response: Response<Body>) {
 fn milliseconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e6).round() / 1e3
 }
+
+#[cfg(test)]
+mod tests;
