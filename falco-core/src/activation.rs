@@ -33,37 +33,53 @@ pub struct Activation {
     /// What the function returned, or how it failed.
     pub outcome: Result<Payload, FunctionError>,
     /// When the function began, initialisation included, by the provider's clock.
-    #[serde(with = "crate::unix_time::option")]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "crate::unix_time::option")]
     pub started_at: Option<SystemTime>,
     /// When it ended, by the provider's clock.
-    #[serde(with = "crate::unix_time::option")]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "crate::unix_time::option")]
     pub ended_at: Option<SystemTime>,
     /// How long the provider kept it waiting before it began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wait: Option<Duration>,
     /// How long the instance took to start; only for a cold start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init: Option<Duration>,
     /// How long the function ran, initialisation excluded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub execution: Option<Duration>,
     /// The time that is charged. Where the provider tells it too late, a platform may reckon it from what the function's
     /// shim has measured, and says so: the attribute `billed` is `estimated`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub billed: Option<Duration>,
     /// Memory granted, in MiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_mib: Option<u32>,
     /// Peak memory used, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_used: Option<u64>,
     /// The instance that ran it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container: Option<String>,
     /// The host of that instance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
     /// The region that ran it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
     /// The version of the function's code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code_version: Option<String>,
+    /// When the instance that ran it was started, by the provider's clock.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "crate::unix_time::option")]
+    pub booted_at: Option<SystemTime>,
     /// Whether an instance was started for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cold_start: Option<bool>,
     /// What it costs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<UsDollars>,
     /// The provider's id of the request, for its support desk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
     /// What else the provider tells.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -88,6 +104,7 @@ impl Activation {
             host: None,
             region: None,
             code_version: None,
+            booted_at: None,
             cold_start: None,
             cost: None,
             request_id: None,
@@ -120,10 +137,13 @@ pub struct FunctionError {
     /// The function's or the platform's words.
     pub message: String,
     /// The class of the exception, where the platform tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_type: Option<String>,
     /// The traceback, or the tail of stderr of a process that died.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<String>,
     /// The exit status of a process that died; negative for a signal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_status: Option<i32>,
 }
 
@@ -214,6 +234,7 @@ pub struct ActivationLog {
     /// Its lines, oldest first as far as the platform tells.
     pub lines: Vec<LogLine>,
     /// Whether the platform cut it short.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub truncated: bool,
 }
 
@@ -221,9 +242,10 @@ pub struct ActivationLog {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogLine {
     /// When it was written, where the platform tells.
-    #[serde(with = "crate::unix_time::option")]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "crate::unix_time::option")]
     pub at: Option<SystemTime>,
     /// Where it was written, where the platform tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream: Option<LogStream>,
     /// The text.
     pub text: String,
@@ -276,7 +298,19 @@ impl fmt::Display for UsDollars {
 
 #[cfg(test)]
 mod tests {
-    use super::UsDollars;
+    use super::{Activation, UsDollars};
+    use crate::Payload;
+
+    #[test]
+    fn what_is_not_known_takes_no_space_when_stored_and_comes_back() {
+        let mut activation = Activation::succeeded("a-1", Payload::empty());
+        let json = serde_json::to_string(&activation).unwrap();
+        assert_eq!(json, r#"{"id":"a-1","outcome":{"Ok":{}}}"#);
+        assert_eq!(serde_json::from_str::<Activation>(&json).unwrap(), activation);
+        activation.booted_at = Some(std::time::SystemTime::UNIX_EPOCH);
+        let json = serde_json::to_string(&activation).unwrap();
+        assert_eq!(serde_json::from_str::<Activation>(&json).unwrap(), activation);
+    }
 
     #[test]
     fn amounts_read_like_money_and_small_ones_are_not_lost() {

@@ -29,6 +29,8 @@ use serde::{Deserialize, Serialize};
 pub struct Capabilities {
     /// Whether invocations can be submitted and collected later.
     pub submit: bool,
+    /// Whether the same attempt of an invocation, submitted twice, runs once: the provider knows it by its name.
+    pub resubmit: bool,
     /// Whether [`activation_log`](crate::AsyncPlatform::activation_log) has anything to say.
     pub logs: bool,
     /// Whether [`scale`](crate::Platform::scale) has an effect.

@@ -45,6 +45,8 @@ pub struct Deployable {
     pub entry_point: Option<String>,
     /// The code.
     pub code: Code,
+    /// The version of the code, where the user names one; see [`with_code_version`](Self::with_code_version).
+    pub code_version: Option<String>,
     /// Sizes and environment.
     pub settings: FunctionSettings,
     /// Which run it belongs to. The plan runner sets it; platforms store it as tags, labels or annotations.
@@ -98,6 +100,7 @@ impl Deployable {
             runtime,
             entry_point: None,
             code,
+            code_version: None,
             settings: FunctionSettings::default(),
             ownership: None,
         }
@@ -114,6 +117,15 @@ impl Deployable {
     #[must_use]
     pub fn with_entry_point(mut self, entry_point: impl Into<String>) -> Self {
         self.entry_point = Some(entry_point.into());
+        self
+    }
+
+    /// Names the version of the code, for results that depend on more than the code shows, such as on the value of an
+    /// environment variable or on data that the function reads. A run that resumes takes functions of different
+    /// versions for different functions.
+    #[must_use]
+    pub fn with_code_version(mut self, version: impl Into<String>) -> Self {
+        self.code_version = Some(version.into());
         self
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::error_kind::ErrorKind;
+use crate::operation::Operation;
 
 /// A `Result` whose error is Falco's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -106,6 +107,64 @@ impl Error {
         Self::new(ErrorKind::Unsupported, message)
     }
 
+    /// Says what the error is about, in front of its message. All else stays: kind, causes, hint, and whether it may be
+    /// repeated.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use falco_core::Error;
+    ///
+    /// let error = Error::invalid_input("not an object").with_hint("wrap it in an object");
+    /// let error = error.context("input 7 of stage map");
+    /// assert_eq!(error.message(), "input 7 of stage map: not an object");
+    /// assert_eq!(error.hint(), Some("wrap it in an object"));
+    /// ```
+    #[must_use]
+    pub fn context(self, what: impl fmt::Display) -> Self {
+        self.map_message(|message| format!("{what}: {message}"))
+    }
+
+    /// Replaces the message by what `map` makes of it. All else stays.
+    #[must_use]
+    pub fn map_message(mut self, map: impl FnOnce(&str) -> String) -> Self {
+        self.0.message = map(&self.0.message);
+        self
+    }
+
+    /// Replaces the kind, and keeps message, causes, hint and where it happened. Whether it may be repeated follows
+    /// from the new kind.
+    #[must_use]
+    pub fn with_kind(mut self, kind: ErrorKind) -> Self {
+        self.0.kind = kind;
+        self.0.retryable = kind.usually_passes();
+        self.0.may_have_run = kind.leaves_doubt();
+        self
+    }
+
+    /// Says in which call it happened: platform, operation and function.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use falco_core::{Error, ErrorKind, Operation};
+    ///
+    /// let operation = Operation::new("openwhisk", "scale").on("wordcount-map");
+    /// let error = Error::new(ErrorKind::NotFound, "there is no such function").at(operation);
+    /// assert_eq!(
+    ///     error.to_string(),
+    ///     "openwhisk: scale wordcount-map: not found: there is no such function",
+    /// );
+    /// ```
+    #[must_use]
+    pub fn at(self, operation: Operation<'_>) -> Self {
+        let error = self.with_platform(operation.platform).with_operation(operation.name);
+        match operation.function {
+            Some(function) => error.with_function(function),
+            None => error,
+        }
+    }
+
     /// Names the platform, such as `openwhisk`.
     #[must_use]
     pub fn with_platform(mut self, platform: impl Into<String>) -> Self {
@@ -113,7 +172,8 @@ impl Error {
         self
     }
 
-    /// Names the operation, such as `invoke`.
+    /// Names the operation: the method of [`Platform`](crate::Platform) or [`AsyncPlatform`](crate::AsyncPlatform) that
+    /// failed, such as `fetch_deployment`.
     #[must_use]
     pub fn with_operation(mut self, operation: impl Into<String>) -> Self {
         self.0.operation = Some(operation.into());
@@ -357,6 +417,20 @@ mod tests {
         assert_eq!(format!("{error:?}"), "unavailable: down\nTraceback:\n  line 1");
         assert_eq!(format!("{error}"), "unavailable: down");
         assert!(format!("{error:#?}").contains("may_have_run: false"));
+    }
+
+    #[test]
+    fn context_keeps_everything_but_the_message() {
+        let error = Error::new(ErrorKind::Throttled, "slow down")
+            .at(Operation::new("aws", "invoke").on("f"))
+            .with_retry_after(Duration::from_secs(3))
+            .with_hint("ask for more")
+            .with_request_id("r-1")
+            .with_may_have_run(true)
+            .with_source(&std::io::Error::other("429"));
+        let with_context = error.clone().context("input 7");
+        let expected = format!("{error:#?}").replace("slow down", "input 7: slow down");
+        assert_eq!(format!("{with_context:#?}"), expected);
     }
 
     #[test]

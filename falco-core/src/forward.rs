@@ -8,7 +8,7 @@ use async_trait::async_trait;
 
 use crate::{
     Activation, ActivationId, ActivationLog, AsyncPlatform, Capabilities, Collected, Deployable,
-    Deployment, Invocation, Monitor, Pending, Platform, Release, Result, Scaling,
+    Deployment, Invocation, InvocationId, Monitor, Pending, Platform, Release, Result, Scaling,
 };
 
 macro_rules! forward {
@@ -91,6 +91,14 @@ macro_rules! forward {
                 activations: &[ActivationId],
             ) -> Result<Vec<ActivationLog>> {
                 (**self).activation_log(deployment, activations).await
+            }
+
+            async fn find_submitted(
+                &self,
+                deployment: &Deployment,
+                in_doubt: &[Invocation],
+            ) -> Result<Vec<(InvocationId, Pending)>> {
+                (**self).find_submitted(deployment, in_doubt).await
             }
         }
     };

@@ -7,11 +7,11 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use crate::completion::{Attempts, Completion, Outcome};
-use crate::error::Error;
 use crate::id::{InvocationId, RunId, StageName};
 use crate::monitor::{Event, Monitor, Verdict};
 use crate::payload::Payload;
-use crate::platform::Pending;
+use crate::pending::Pending;
+use crate::trace_context::TraceContext;
 
 /// One unit of work. Immutable: a further attempt is a new value, see [`next_attempt`](Self::next_attempt).
 ///
@@ -35,8 +35,9 @@ pub struct Invocation {
     attempt: u32,
     payload: Payload,
     idempotent: bool,
-    #[serde(with = "crate::unix_time::option")]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "crate::unix_time::option")]
     deadline: Option<SystemTime>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     submitted: Option<Pending>,
     #[serde(skip)]
     monitor: Option<Arc<dyn Monitor>>,
@@ -92,6 +93,20 @@ impl Invocation {
         self
     }
 
+    /// Replaces the argument, as a platform or a layer does that wraps it on its way to the function.
+    #[must_use]
+    pub fn with_payload(mut self, payload: Payload) -> Self {
+        self.payload = payload;
+        self
+    }
+
+    /// Sets which attempt it is, from 1: an invocation that an earlier process has sent goes on with the next number.
+    #[must_use]
+    pub fn with_attempt(mut self, attempt: u32) -> Self {
+        self.attempt = attempt.max(1);
+        self
+    }
+
     /// The next attempt of the same invocation, not sent yet.
     #[must_use]
     pub fn next_attempt(&self) -> Self {
@@ -116,6 +131,12 @@ impl Invocation {
     /// Which attempt it is, from 1.
     pub fn attempt(&self) -> u32 {
         self.attempt
+    }
+
+    /// The ids under which traces show this attempt. They follow from its identity, so that every process that knows
+    /// the invocation computes the same.
+    pub fn trace_context(&self) -> TraceContext {
+        TraceContext::of_attempt(&self.run, &self.stage, &self.id, self.attempt)
     }
 
     /// The function's argument.
@@ -194,15 +215,6 @@ impl fmt::Debug for Invocation {
             .field("submitted", &self.submitted)
             .finish()
     }
-}
-
-/// The error of every asynchronous method on a platform that can only invoke; used by `invoke_only!`.
-#[doc(hidden)]
-pub fn unsupported_submission(platform: &str, operation: &'static str) -> Error {
-    Error::unsupported("this platform can only invoke and wait")
-        .with_platform(platform)
-        .with_operation(operation)
-        .with_hint("use an executor that invokes, or wrap the platform in falco_layers::Held")
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 mod activation;
 mod capabilities;
+mod collected;
 mod completion;
 mod congestion;
 mod deployable;
@@ -14,15 +15,19 @@ mod error_kind;
 mod forward;
 mod id;
 mod invocation;
+mod journal;
 mod monitor;
+mod operation;
 mod options;
 mod payload;
+mod pending;
 mod plan;
 mod platform;
 mod runtime;
 mod stage;
 mod strategy;
 mod surrogates;
+mod trace_context;
 mod type_name;
 mod unix_time;
 
@@ -32,6 +37,7 @@ pub use activation::{
 pub use async_trait::async_trait;
 pub use bytes::Bytes;
 pub use capabilities::{Bounds, Capabilities, RateLimit};
+pub use collected::Collected;
 pub use completion::{Attempts, Completion, Outcome};
 pub use congestion::{Allowance, CongestionController, Signal, SignalKind};
 pub use deployable::{Code, Deployable, Environment, FunctionSettings, Ownership, RuntimeName};
@@ -43,15 +49,19 @@ pub use error_kind::ErrorKind;
 pub use futures_core::stream::BoxStream;
 pub use id::{ActivationId, InvocationId, RunId, StageName};
 pub use invocation::Invocation;
+pub use journal::{Journal, Recalled};
 pub use monitor::{AttemptReason, Event, Monitor, Verdict, WaitReason};
+pub use operation::Operation;
 pub use options::Options;
 pub use payload::Payload;
+pub use pending::{Pending, Release};
 pub use plan::ExecutionPlan;
-pub use platform::{AsyncPlatform, Collected, Pending, Platform, Release};
+pub use platform::{AsyncPlatform, Platform};
 pub use runtime::Runtime;
 pub use stage::{Input, InputFactory, Source, Stage};
 pub use strategy::{ExecutionStrategy, Target};
 pub use surrogates::half_surrogate_pairs;
+pub use trace_context::TraceContext;
 
 #[doc(hidden)]
-pub use invocation::unsupported_submission;
+pub use platform::unsupported_submission;

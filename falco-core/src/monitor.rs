@@ -3,12 +3,14 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
+use crate::activation::{Activation, ActivationLog};
 use crate::completion::Completion;
 use crate::deployment::Deployment;
 use crate::error::Error;
 use crate::id::{ActivationId, RunId, StageName};
 use crate::invocation::Invocation;
-use crate::platform::Pending;
+use crate::pending::Pending;
+use crate::plan::ExecutionPlan;
 
 /// Watches a run: progress bars, reports, journals and budgets are monitors.
 ///
@@ -66,13 +68,15 @@ pub enum Event<'a> {
     RunStarted {
         /// The run.
         run: &'a RunId,
-        /// Its stages, in order.
-        stages: &'a [StageName],
+        /// Its plan; none where stages are executed one by one.
+        plan: Option<&'a ExecutionPlan>,
     },
     /// A run has ended, its deployments removed or listed as leftovers.
     RunFinished {
         /// The run.
         run: &'a RunId,
+        /// Why it did not succeed, if it did not.
+        error: Option<&'a Error>,
     },
     /// A function was deployed.
     Deployed {
@@ -95,6 +99,8 @@ pub enum Event<'a> {
     StageStarted {
         /// The stage.
         stage: &'a StageName,
+        /// Its function: runtime, memory and limits.
+        deployment: &'a Deployment,
     },
     /// How many invocations a stage will have has become known, exactly or as a lower bound.
     StageSized {
@@ -149,7 +155,7 @@ pub enum Event<'a> {
     Submitted {
         /// The invocation.
         invocation: &'a Invocation,
-        /// By what it will be collected.
+        /// The handle to collect it with.
         pending: &'a Pending,
     },
     /// Nobody answers for the platform any more, or it does not accept the credentials any more. Calls wait until that
@@ -169,6 +175,27 @@ pub enum Event<'a> {
         stage: &'a StageName,
         /// The deadline, counted from the first invocation.
         after: Duration,
+    },
+    /// The provider has answered for an attempt, before its record is released. An invocation has several answers
+    /// where attempts were repeated or copied; the [completion](Self::Completed) holds the last one only.
+    Answered {
+        /// The invocation, with its attempt.
+        invocation: &'a Invocation,
+        /// The answer. The function may have failed.
+        activation: &'a Activation,
+    },
+    /// The log of an activation was fetched, because it failed.
+    Logged {
+        /// The stage.
+        stage: &'a StageName,
+        /// The log.
+        log: &'a ActivationLog,
+    },
+    /// An invocation was completed by an earlier process and is not sent: its completion comes from a
+    /// [journal](crate::Journal).
+    Recalled {
+        /// The completion that was recorded.
+        completion: &'a Completion,
     },
     /// An answer came that was counted already, or came for an attempt that lost.
     DuplicateIgnored {

@@ -2,19 +2,19 @@
 
 use std::fmt::Debug;
 use std::sync::Weak;
-use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use serde::{Deserialize, Serialize};
 
 use crate::activation::{Activation, ActivationLog};
 use crate::capabilities::Capabilities;
+use crate::collected::Collected;
 use crate::deployable::Deployable;
 use crate::deployment::{Deployment, Scaling};
 use crate::error::{Error, Result};
-use crate::id::ActivationId;
+use crate::id::{ActivationId, InvocationId};
 use crate::invocation::Invocation;
 use crate::monitor::Monitor;
+use crate::pending::{Pending, Release};
 
 /// A FaaS platform: it holds functions and runs them.
 ///
@@ -198,84 +198,22 @@ pub trait AsyncPlatform: Platform {
         deployment: &Deployment,
         activations: &[ActivationId],
     ) -> Result<Vec<ActivationLog>>;
-}
 
-/// An activation that was accepted and not collected yet.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Pending {
-    /// The platform's name for it.
-    pub id: ActivationId,
-    /// When it was accepted, by the driver's clock.
-    #[serde(with = "crate::unix_time")]
-    pub submitted_at: SystemTime,
-}
-
-impl Pending {
-    /// An activation that was accepted at `submitted_at`.
-    pub fn new(id: impl Into<ActivationId>, submitted_at: SystemTime) -> Self {
-        Self { id: id.into(), submitted_at }
+    /// Finds activations that an earlier process may have submitted without learning their ids: it was ended between
+    /// sending and the answer.
+    ///
+    /// Those that are not found stay in doubt. A platform that cannot look finds none, which is the default.
+    ///
+    /// # Errors
+    ///
+    /// As the provider answers, such as `Unauthorized` or `Unavailable`; then nothing was learned.
+    async fn find_submitted(
+        &self,
+        _deployment: &Deployment,
+        _in_doubt: &[Invocation],
+    ) -> Result<Vec<(InvocationId, Pending)>> {
+        Ok(Vec::new())
     }
-}
-
-/// The answer of [`AsyncPlatform::collect`]: what has become of some of the activations.
-///
-/// # Examples
-///
-/// ```
-/// use falco_core::{Activation, Collected, Error, ErrorKind, Payload};
-/// use std::time::Duration;
-///
-/// let refused = Error::new(ErrorKind::Throttled, "too many concurrent activations");
-/// let collected = Collected::new(
-///     vec![Activation::succeeded("a-1", Payload::empty())],
-///     vec![("a-2".into(), refused)],
-///     Duration::from_millis(100),
-/// );
-/// let answers: Vec<_> = collected.into_answers().collect();
-/// assert!(answers[0].1.is_ok());
-/// assert!(answers[1].1.as_ref().is_err_and(|error| error.is_retryable()));
-/// ```
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub struct Collected {
-    /// Activations that have ended; the function may have failed.
-    pub finished: Vec<Activation>,
-    /// Activations that the platform has failed to run, or has lost: they will have no result. The error says why;
-    /// its kind is [`Lost`](crate::ErrorKind::Lost) if nobody knows.
-    pub gone: Vec<(ActivationId, Error)>,
-    /// How long to wait before asking again; zero means at once.
-    pub poll_after: Duration,
-}
-
-impl Collected {
-    /// An answer that names these activations.
-    pub fn new(
-        finished: Vec<Activation>,
-        gone: Vec<(ActivationId, Error)>,
-        poll_after: Duration,
-    ) -> Self {
-        Self { finished, gone, poll_after }
-    }
-
-    /// Whether it names no activation.
-    pub fn is_empty(&self) -> bool {
-        self.finished.is_empty() && self.gone.is_empty()
-    }
-
-    /// The answer for each activation that it names.
-    pub fn into_answers(self) -> impl Iterator<Item = (ActivationId, Result<Activation>)> {
-        let finished = self.finished.into_iter().map(|it| (it.id.clone(), Ok(it)));
-        finished.chain(self.gone.into_iter().map(|(id, error)| (id, Err(error))))
-    }
-}
-
-/// Why activations are let go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Release {
-    /// The caller has their results; the provider's copies may go.
-    Taken,
-    /// The caller does not want them any more; whatever can be stopped should be.
-    Abandoned,
 }
 
 /// Makes an [`AsyncPlatform`] of a [`Platform`] that can only invoke.
@@ -319,6 +257,15 @@ macro_rules! invoke_only {
             }
         }
     };
+}
+
+/// The error of every asynchronous method on a platform that can only invoke; used by `invoke_only!`.
+#[doc(hidden)]
+pub fn unsupported_submission(platform: &str, operation: &'static str) -> Error {
+    Error::unsupported("this platform can only invoke and wait")
+        .with_platform(platform)
+        .with_operation(operation)
+        .with_hint("use an executor that invokes, or wrap the platform in falco_layers::Held")
 }
 
 const _: fn(&dyn Platform) = |_| {};

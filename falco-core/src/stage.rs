@@ -42,6 +42,8 @@ pub struct Stage {
     pub source: Source,
     /// Whether running one of its invocations twice does no harm.
     pub idempotent: bool,
+    /// Whether its results follow from its function and its arguments alone.
+    pub pure: bool,
     /// How long the stage may take, from its first invocation; later ones are not sent.
     pub deadline: Option<Duration>,
 }
@@ -167,13 +169,22 @@ impl Stage {
     }
 
     fn with_source(name: impl Into<StageName>, function: Deployable, source: Source) -> Self {
-        Self { name: name.into(), function, source, idempotent: false, deadline: None }
+        Self { name: name.into(), function, source, idempotent: false, pure: false, deadline: None }
     }
 
     /// Says whether running one of its invocations twice does no harm.
     #[must_use]
     pub fn idempotent(mut self, idempotent: bool) -> Self {
         self.idempotent = idempotent;
+        self
+    }
+
+    /// Says that the results follow from the function and the arguments alone, so that those of an earlier run may be
+    /// used again. Such a stage is idempotent, too.
+    #[must_use]
+    pub fn pure(mut self) -> Self {
+        self.pure = true;
+        self.idempotent = true;
         self
     }
 

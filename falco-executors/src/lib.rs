@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod derivation;
+mod panics;
 mod progress;
 mod report;
 mod run;

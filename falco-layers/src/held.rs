@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime};
 
 use falco_core::{
     Activation, ActivationId, ActivationLog, AsyncPlatform, Capabilities, Collected, Deployable,
-    Deployment, Error, ErrorKind, Invocation, Monitor, Pending, Platform, Release, Result, Scaling,
-    async_trait,
+    Deployment, Error, ErrorKind, Invocation, InvocationId, Monitor, Pending, Platform, Release,
+    Result, Scaling, async_trait,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::AbortHandle;
@@ -357,5 +357,14 @@ impl<P: AsyncPlatform> AsyncPlatform for Held<P> {
             }
         }
         Ok(logs)
+    }
+
+    async fn find_submitted(
+        &self,
+        _: &Deployment,
+        _: &[Invocation],
+    ) -> Result<Vec<(InvocationId, Pending)>> {
+        // What a process held ended with it.
+        Ok(Vec::new())
     }
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use falco_core::{
     Activation, ActivationId, ActivationLog, AsyncPlatform, Capabilities, Collected, Deployable,
-    Deployment, Error, ErrorKind, Invocation, Monitor, Pending, Platform, Release, Result, Scaling,
-    async_trait,
+    Deployment, Error, ErrorKind, Invocation, InvocationId, Monitor, Pending, Platform, Release,
+    Result, Scaling, async_trait,
 };
 
 /// How long each kind of call may take, counted from sending.
@@ -194,6 +194,16 @@ impl<P: AsyncPlatform> AsyncPlatform for Timeout<P> {
     ) -> Result<Vec<ActivationLog>> {
         let what = What::new("activation_log", deployment.name.as_str());
         let call = self.inner.activation_log(deployment, activations);
+        self.limit(self.policy.call, what, call).await
+    }
+
+    async fn find_submitted(
+        &self,
+        deployment: &Deployment,
+        in_doubt: &[Invocation],
+    ) -> Result<Vec<(InvocationId, Pending)>> {
+        let what = What::new("find_submitted", deployment.name.as_str());
+        let call = self.inner.find_submitted(deployment, in_doubt);
         self.limit(self.policy.call, what, call).await
     }
 }

@@ -6,8 +6,8 @@ use std::sync::Weak;
 
 use falco_core::{
     Activation, ActivationId, ActivationLog, AsyncPlatform, Capabilities, Collected, Deployable,
-    Deployment, Error, ErrorKind, Invocation, Monitor, Pending, Platform, Release, Result, Scaling,
-    async_trait,
+    Deployment, Error, ErrorKind, Invocation, InvocationId, Monitor, Pending, Platform, Release,
+    Result, Scaling, async_trait,
 };
 use tracing::field::{Empty, display};
 use tracing::{Instrument, Span};
@@ -226,5 +226,15 @@ impl<P: AsyncPlatform> AsyncPlatform for Trace<P> {
             falco.activations = activations.len()
         );
         traced(span, self.inner.activation_log(deployment, activations), note_nothing).await
+    }
+
+    async fn find_submitted(
+        &self,
+        deployment: &Deployment,
+        in_doubt: &[Invocation],
+    ) -> Result<Vec<(InvocationId, Pending)>> {
+        let span =
+            call_span!(self, "find_submitted", deployment.name, falco.in_doubt = in_doubt.len());
+        traced(span, self.inner.find_submitted(deployment, in_doubt), note_nothing).await
     }
 }

@@ -164,6 +164,7 @@ impl Platform for LocalPlatform {
         let config = self.config();
         Capabilities {
             submit: true,
+            resubmit: false,
             logs: true,
             scaling: true,
             max_payload: Some(config.max_payload),

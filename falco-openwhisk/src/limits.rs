@@ -145,6 +145,7 @@ impl Server {
         let limits = &self.limits;
         Capabilities {
             submit: true,
+            resubmit: false,
             logs: true,
             scaling: true,
             max_payload: Some(limits.max_payload()),

@@ -120,6 +120,7 @@ impl Platform for AwsLambda {
         };
         Capabilities {
             submit: true,
+            resubmit: false,
             logs: true,
             scaling: true,
             max_payload: Some(limits.payload),

@@ -148,7 +148,7 @@ impl Each {
 impl Derive for Each {
     fn on(&mut self, completion: &Completion) -> Result<Vec<Input>> {
         let (id, result) = (id_of(&self.context, completion), result_of(completion)?);
-        let about = |error: Error| about(&self.context, completion, &error);
+        let about = |error: Error| about(&self.context, completion, error);
         match &self.make {
             Make::One(None) => Ok(vec![self.input(id, result.clone())?]),
             Make::One(Some(map)) => Ok(vec![self.input(id, map(result).map_err(about)?)?]),

@@ -29,12 +29,11 @@ pub(super) fn result_of(completion: &Completion) -> Result<&Payload> {
 }
 
 /// Says of which result, and in which stage, an error tells.
-pub(super) fn about(context: &DerivationContext, completion: &Completion, error: &Error) -> Error {
-    let message = format!(
+pub(super) fn about(context: &DerivationContext, completion: &Completion, error: Error) -> Error {
+    error.context(format_args!(
         "stage {:?} cannot use the result of {:?} in stage {:?}",
         context.stage, completion.invocation, completion.stage
-    );
-    Error::new(error.kind(), message).with_source(error)
+    ))
 }
 
 /// Checks a group against the platform's limit, before anything of it is sent.

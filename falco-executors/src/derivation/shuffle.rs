@@ -210,7 +210,7 @@ impl Derive for Shuffling {
                 Split::new(place, partitions, raw)
             }),
         };
-        self.results.push(split.map_err(|error| about(&self.context, completion, &error))?);
+        self.results.push(split.map_err(|error| about(&self.context, completion, error))?);
         Ok(Vec::new())
     }
 

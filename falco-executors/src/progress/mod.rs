@@ -70,7 +70,7 @@ impl Progress {
 impl State {
     fn on_event(&mut self, event: &Event<'_>) {
         match event {
-            Event::StageStarted { stage } => {
+            Event::StageStarted { stage, .. } => {
                 self.update(stage, StageProgress::start);
                 if let Display::Lines(lines) = &mut self.display {
                     lines.note(&format!("{stage}: started"));

@@ -49,10 +49,7 @@ impl Admission {
     fn admit(&mut self, input: Input) -> Result<Invocation> {
         let stage = &self.control.stage;
         input.payload.check_argument(None).map_err(|error| {
-            Error::new(
-                error.kind(),
-                format!("input {:?} of stage {stage:?}: {}", input.id, error.message()),
-            )
+            error.context(format_args!("input {:?} of stage {stage:?}", input.id))
         })?;
         if !self.ids.insert(input.id.as_str()) {
             return Err(Error::invalid_input(format!(

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::Future;
 
-use falco_core::{Driver, Error, ErrorKind, ExecutionPlan, ExecutionStrategy, Result, StageName};
+use falco_core::{Driver, Error, ErrorKind, ExecutionPlan, ExecutionStrategy, Result};
 
 use super::graph;
 use super::guard::guard;
@@ -48,12 +48,11 @@ pub trait DriverExt: Driver {
         async move {
             let what = || format!("the plan of driver {:?}", self.name());
             let plan = guard(what, || self.plan())??;
-            let names: Vec<StageName> =
-                plan.stages().iter().map(|stage| stage.name.clone()).collect();
-            let session = Session::start_with(options, &names)?;
+            let session = Session::start_with(options, Some(&plan))?;
             let deployed = Deployed { session, plan };
             let functions = deployed.plan.stages().iter().map(|stage| &stage.function);
             if let Err(error) = deployed.session.deploy_all(functions).await {
+                let _ = deployed.session.error.set(error.clone());
                 let leftovers = deployed.session.remove_all().await;
                 return Err(match leftovers.first() {
                     Some(first) => error.with_hint(format!("left behind: {first}")),

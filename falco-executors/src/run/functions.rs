@@ -112,6 +112,7 @@ fn is_same(left: &Deployable, right: &Deployable) -> bool {
         && left.runtime == right.runtime
         && left.entry_point() == right.entry_point()
         && left.code == right.code
+        && left.code_version == right.code_version
         && left.settings == right.settings
 }
 
@@ -123,6 +124,8 @@ fn clash(left: &Deployable, right: &Deployable) -> Error {
         "entry points"
     } else if left.code != right.code {
         "code"
+    } else if left.code_version != right.code_version {
+        "code versions"
     } else {
         "settings"
     };

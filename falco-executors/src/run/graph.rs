@@ -166,6 +166,10 @@ impl<D: Driver + ?Sized> MainLoop<'_, D> {
             })
             .collect();
         let error = error_of(stopped_by, &reports);
+        if let Some(error) = &error {
+            // An earlier execution of the same session may have failed, too: the first error stays.
+            let _ = self.session.error.set(error.clone());
+        }
         let mut results = BTreeMap::new();
         for (stage, kept) in self.plan.stages().iter().zip(self.results) {
             let Some(mut kept) = kept else { continue };

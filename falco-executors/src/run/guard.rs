@@ -5,6 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use falco_core::{Error, ErrorKind, Result};
 
+use crate::panics::panic_message;
+
 /// Calls `user_code`; a panic becomes an error that says what panicked.
 ///
 /// Unwind safety is asserted: what panicked is never called again.
@@ -14,10 +16,5 @@ pub(super) fn guard<T>(what: impl FnOnce() -> String, user_code: impl FnOnce() -
 
 /// The error for a caught panic.
 pub(super) fn panicked(what: &str, panic: &(dyn Any + Send)) -> Error {
-    let message = panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("a value that is no text");
-    Error::new(ErrorKind::Panicked, format!("{what} panicked: {message}"))
+    Error::new(ErrorKind::Panicked, format!("{what} panicked: {}", panic_message(panic)))
 }

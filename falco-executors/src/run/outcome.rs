@@ -62,8 +62,7 @@ impl RunOutcome {
     pub fn results_as<T: DeserializeOwned>(&self, stage: &str) -> Result<Vec<T>> {
         let parse = |(id, payload): &(InvocationId, Payload)| {
             payload.parse_owned().map_err(|error| {
-                let message = format!("the result of {id:?} in stage {stage:?} has another shape");
-                Error::new(error.kind(), message).with_source(&error)
+                error.context(format_args!("the result of {id:?} in stage {stage:?}"))
             })
         };
         self.results(stage)?.iter().map(parse).collect()

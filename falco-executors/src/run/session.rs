@@ -2,13 +2,13 @@
 
 use std::fmt;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use falco_core::{
-    AsyncPlatform, Deployable, Deployment, Error, ErrorKind, Event, ExecutionStrategy, Input,
-    Monitor, Ownership, Result, RunId, Stage, StageName, Target,
+    AsyncPlatform, Deployable, Deployment, Error, ErrorKind, Event, ExecutionPlan,
+    ExecutionStrategy, Input, Monitor, Ownership, Result, RunId, Stage, Target,
 };
 use futures_core::Stream;
 use futures_util::{FutureExt, StreamExt, stream};
@@ -41,7 +41,7 @@ const SWEEP_PATIENCE: Duration = Duration::from_secs(10);
 ///
 /// ```
 /// # use falco_core::*;
-/// # use std::sync::Arc;
+/// # use std::sync::{Arc, OnceLock};
 /// use falco_executors::{RunOptions, Session};
 /// use futures_util::StreamExt;
 ///
@@ -67,6 +67,8 @@ pub struct Session {
     ownership: Ownership,
     pub(super) hub: Arc<Hub>,
     started: Instant,
+    /// Why the plan did not succeed.
+    pub(super) error: OnceLock<Error>,
     pub(super) functions: Functions,
     _watcher: Option<AbortOnDropHandle<()>>,
 }
@@ -78,10 +80,10 @@ impl Session {
     ///
     /// `InvalidInput` for a run id that no deployment can be named after, or an expiry that no clock reaches.
     pub fn start(options: RunOptions) -> Result<Self> {
-        Self::start_with(options, &[])
+        Self::start_with(options, None)
     }
 
-    pub(super) fn start_with(options: RunOptions, stages: &[StageName]) -> Result<Self> {
+    pub(super) fn start_with(options: RunOptions, plan: Option<&ExecutionPlan>) -> Result<Self> {
         let now = SystemTime::now();
         let run = options.run.unwrap_or_else(|| RunId::starting_at(now, fastrand::u32(..)));
         check_run_id(&run)?;
@@ -98,7 +100,7 @@ impl Session {
             owner: options.owner.unwrap_or_else(owner_from_environment),
             expires_at,
         };
-        let _ = hub.event(&Event::RunStarted { run: &run, stages });
+        let _ = hub.event(&Event::RunStarted { run: &run, plan });
         Ok(Self {
             run,
             platform: options.platform,
@@ -108,6 +110,7 @@ impl Session {
             ownership,
             hub,
             started: Instant::now(),
+            error: OnceLock::new(),
             functions: Functions::default(),
             _watcher: watcher,
         })
@@ -230,7 +233,7 @@ impl Session {
         let monitor =
             Arc::new(StageMonitor { hub: self.hub.clone(), recorder: control.recorder.clone() });
         control.recorder.started();
-        let _ = monitor.event(&Event::StageStarted { stage: &stage.name });
+        let _ = monitor.event(&Event::StageStarted { stage: &stage.name, deployment });
         if let (least, Some(most)) = inputs.size_hint()
             && least == most
         {
@@ -305,7 +308,8 @@ impl Session {
 
     /// Ends the run and leaves what is deployed; it still expires.
     pub fn finish(&self) {
-        let _ = self.hub.event(&Event::RunFinished { run: &self.run });
+        let error = self.error.get().or(self.hub.reason());
+        let _ = self.hub.event(&Event::RunFinished { run: &self.run, error });
     }
 
     /// What this run has deployed and not removed.

@@ -282,7 +282,9 @@ async fn call<'a>(
         if !execution.submit {
             let held_open = async { platform.invoke(deployment, invocation).await };
             let activation = caught(platform, "invoke", held_open).await;
-            return Ok((Box::new(reported(invocation, activation)?), None));
+            let activation = Box::new(reported(invocation, activation)?);
+            answered(invocation, &activation);
+            return Ok((activation, None));
         }
         let submission = async { platform.submit(deployment, invocation).await };
         let pending = reported(invocation, caught(platform, "submit", submission).await)?;
@@ -291,9 +293,16 @@ async fn call<'a>(
         lease
     };
     match reported(invocation, lease.answer().await) {
-        Ok(activation) => Ok((activation, Some(lease))),
+        Ok(activation) => {
+            answered(invocation, &activation);
+            Ok((activation, Some(lease)))
+        }
         Err(error) => Err(Failure { error, accepted: true }),
     }
+}
+
+fn answered(invocation: &Invocation, activation: &Activation) {
+    let _ = invocation.report(&Event::Answered { invocation, activation });
 }
 
 fn reported<T>(invocation: &Invocation, answer: Result<T>) -> Result<T> {

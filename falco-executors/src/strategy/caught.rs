@@ -1,12 +1,13 @@
 //! Panics of a platform, as errors.
 
-use std::any::Any;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::task::Poll;
 
 use falco_core::{AsyncPlatform, Error, ErrorKind, Result};
+
+use crate::panics::panic_message;
 
 /// Waits for a call to `platform`, and makes an error of a panic in it.
 ///
@@ -31,7 +32,7 @@ pub(super) fn caught<T>(
             }
         });
         answer.await.unwrap_or_else(|panic| {
-            Err(Error::new(ErrorKind::Panicked, message(&*panic))
+            Err(Error::new(ErrorKind::Panicked, panic_message(&*panic))
                 .with_platform(platform.name())
                 .with_operation(operation)
                 .with_hint("this is a defect of the platform's crate, or of a layer around it"))
@@ -45,14 +46,8 @@ struct Call<'a, F>(Pin<&'a mut Option<F>>);
 impl<F> Drop for Call<'_, F> {
     fn drop(&mut self) {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.0.set(None))) {
-            let panic = message(&*panic);
+            let panic = panic_message(&*panic);
             tracing::error!(panic, "a call to the platform panicked when it was dropped");
         }
     }
-}
-
-fn message(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    text.unwrap_or("no message").to_owned()
 }

@@ -103,6 +103,7 @@ impl GcpFunctions {
         let runtimes = Runtimes::new(&api.list_runtimes().await?);
         let capabilities = Capabilities {
             submit: shared.is_some(),
+            resubmit: false,
             logs: true,
             scaling: true,
             max_payload: Some(MAX_BODY),

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use falco_core::{
     Activation, ActivationId, ActivationLog, AsyncPlatform, Capabilities, Collected, Deployable,
-    Deployment, Error, ErrorKind, Event, Invocation, Monitor, Pending, Platform, Release, Result,
-    Scaling, SignalKind, WaitReason, async_trait,
+    Deployment, Error, ErrorKind, Event, Invocation, InvocationId, Monitor, Pending, Platform,
+    Release, Result, Scaling, SignalKind, WaitReason, async_trait,
 };
 use tokio::time::Instant;
 
@@ -220,5 +220,13 @@ impl<P: AsyncPlatform> AsyncPlatform for CongestionControl<P> {
         activations: &[ActivationId],
     ) -> Result<Vec<ActivationLog>> {
         self.query(self.inner.activation_log(deployment, activations)).await
+    }
+
+    async fn find_submitted(
+        &self,
+        deployment: &Deployment,
+        in_doubt: &[Invocation],
+    ) -> Result<Vec<(InvocationId, Pending)>> {
+        self.query(self.inner.find_submitted(deployment, in_doubt)).await
     }
 }

@@ -11,8 +11,8 @@ use std::time::Duration;
 use backon::ExponentialBackoff;
 use falco_core::{
     Activation, ActivationId, ActivationLog, AsyncPlatform, AttemptReason, Capabilities, Collected,
-    Deployable, Deployment, Error, ErrorKind, Event, Invocation, Monitor, Pending, Platform,
-    Release, Result, Scaling, WaitReason, async_trait,
+    Deployable, Deployment, Error, ErrorKind, Event, Invocation, InvocationId, Monitor, Pending,
+    Platform, Release, Result, Scaling, WaitReason, async_trait,
 };
 use tokio::time::Instant;
 
@@ -307,5 +307,13 @@ impl<P: AsyncPlatform> AsyncPlatform for Retry<P> {
         activations: &[ActivationId],
     ) -> Result<Vec<ActivationLog>> {
         self.begin(None).run(|| self.inner.activation_log(deployment, activations)).await
+    }
+
+    async fn find_submitted(
+        &self,
+        deployment: &Deployment,
+        in_doubt: &[Invocation],
+    ) -> Result<Vec<(InvocationId, Pending)>> {
+        self.begin(None).run(|| self.inner.find_submitted(deployment, in_doubt)).await
     }
 }

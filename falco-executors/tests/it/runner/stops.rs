@@ -188,7 +188,7 @@ async fn a_monitor_stops_the_run_and_all_monitors_see_the_end() {
     assert!(outcome.error().unwrap().to_string().contains("Budget"));
     assert!(platform.list_deployments().await.unwrap().is_empty());
     let lines = notes.lines();
-    assert_eq!(lines.last().unwrap(), "run-1 finished");
+    assert_eq!(lines.last().unwrap(), "run-1 ended with cancelled");
     assert!(lines.iter().any(|line| line.starts_with("map skipped ")), "{lines:?}");
 }
 

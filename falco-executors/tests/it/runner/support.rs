@@ -89,12 +89,19 @@ impl Notes {
 impl Monitor for Notes {
     fn event(&self, event: &Event<'_>) -> Verdict {
         let line = match event {
-            Event::RunStarted { run, stages } => format!("{run} started with {stages:?}"),
-            Event::RunFinished { run } => format!("{run} finished"),
+            Event::RunStarted { run, plan } => {
+                let stages = plan.map_or(&[][..], |plan| plan.stages());
+                let stages: Vec<_> = stages.iter().map(|stage| &stage.name).collect();
+                format!("{run} started with {stages:?}")
+            }
+            Event::RunFinished { run, error: None } => format!("{run} finished"),
+            Event::RunFinished { run, error: Some(error) } => {
+                format!("{run} ended with {}", error.kind())
+            }
             Event::Deployed { deployment } => format!("{} deployed", deployment.name),
             Event::Removed { deployment } => format!("{} removed", deployment.name),
             Event::Leftover { deployment, .. } => format!("{} left", deployment.name),
-            Event::StageStarted { stage } => format!("{stage} started"),
+            Event::StageStarted { stage, .. } => format!("{stage} started"),
             Event::StageSized { stage, invocations } => format!("{stage} has {invocations}"),
             Event::StageFinished { stage, error: None } => format!("{stage} succeeded"),
             Event::StageFinished { stage, error: Some(_) } => format!("{stage} failed"),

@@ -85,15 +85,23 @@ pub(crate) async fn tick() {
 
 /// Writes down what happens, a word an event.
 #[derive(Debug, Default)]
-pub(crate) struct Journal(Mutex<Vec<String>>);
+pub(crate) struct Journal {
+    entries: Mutex<Vec<String>>,
+    answers: Mutex<Vec<String>>,
+}
 
 impl Journal {
+    /// The answers of the provider, by attempt.
+    pub(crate) fn answers(&self) -> Vec<String> {
+        self.answers.lock().unwrap().clone()
+    }
+
     pub(crate) fn entries(&self) -> Vec<String> {
-        self.0.lock().unwrap().clone()
+        self.entries.lock().unwrap().clone()
     }
 
     pub(crate) fn write(&self, entry: String) {
-        self.0.lock().unwrap().push(entry);
+        self.entries.lock().unwrap().push(entry);
     }
 
     pub(crate) fn count(&self, word: &str) -> usize {
@@ -107,6 +115,11 @@ impl Monitor for Journal {
             Event::Admitted { invocation } => format!("admitted {}", invocation.id()),
             Event::Attempt { invocation, reason } => {
                 format!("attempt {} {} {reason:?}", invocation.id(), invocation.attempt())
+            }
+            Event::Answered { invocation, activation } => {
+                let outcome = if activation.is_success() { "result" } else { "failure" };
+                self.answers.lock().unwrap().push(format!("{} {outcome}", invocation.attempt()));
+                return Verdict::Continue;
             }
             Event::Submitted { invocation, .. } => format!("submitted {}", invocation.id()),
             Event::CallFailed { invocation, error } => {

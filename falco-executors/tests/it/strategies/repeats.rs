@@ -194,3 +194,14 @@ async fn lost_activations_are_sent_again_only_when_that_does_no_harm() {
         assert_eq!(journal.count("attempt 0001 2 Lost"), 1, "{:?}", journal.entries());
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn monitors_see_the_answer_of_every_attempt() {
+    let options = ExecutionOptions::default().with_repeat_failed(twice());
+    for executor in executors(&options) {
+        let fates = Fates::sequence([Fate::raise(), Fate::raise()]);
+        let (completion, journal, _) = run(&*executor, fates, false).await;
+        assert!(completion.is_success(), "{executor:?}");
+        assert_eq!(journal.answers(), ["1 failure", "2 failure", "3 result"], "{executor:?}");
+    }
+}

@@ -1,0 +1,84 @@
+//! What a durable journal does for a run.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::completion::Completion;
+use crate::error::Result;
+use crate::id::RunId;
+use crate::invocation::Invocation;
+use crate::monitor::Monitor;
+use crate::pending::Pending;
+use crate::plan::ExecutionPlan;
+use crate::platform::{AsyncPlatform, Platform};
+
+/// A durable record of a run, from which another process goes on with it.
+///
+/// It takes part in three places: as a [`Monitor`] it records what happened; as a [layer](Self::layer) next to the
+/// platform it records what is about to be sent, and holds releases back until the results are on disk; and the runner
+/// asks it about each input before that is sent.
+///
+/// # For callers
+///
+/// - The runner takes the run's id from it, calls [`begin`](Self::begin) before anything is deployed,
+///   [`recall`](Self::recall) before an invocation enters the strategy, and [`flush`](Self::flush) before it returns
+///   the outcome.
+/// - Completions that were recalled are handed on like others: to hooks, derivations and kept results.
+///
+/// # For implementers
+///
+/// - A completion is recorded before [`Monitor::event`] returns, so that none is handed on that is not recorded.
+/// - A failed write makes [`Monitor::event`] return [`Verdict::Stop`](crate::Verdict::Stop).
+#[async_trait]
+pub trait Journal: Monitor {
+    /// The run that it records.
+    fn run(&self) -> &RunId;
+
+    /// Records the plan, or compares it with the recorded one.
+    ///
+    /// # Errors
+    ///
+    /// `Conflict` that names what changed; `Other` when the journal cannot be read or written.
+    fn begin(&self, plan: &ExecutionPlan, platform: &dyn Platform) -> Result<()>;
+
+    /// What is recorded of an invocation: at most one read.
+    ///
+    /// # Errors
+    ///
+    /// `Conflict` for an invocation that is not idempotent, may have run, and has no recorded outcome, and for an
+    /// argument that differs from the recorded one; `Other` when the journal cannot be read.
+    fn recall(&self, invocation: &Invocation) -> Result<Recalled>;
+
+    /// Wraps the platform, beneath all layers that limit or repeat calls.
+    fn layer(self: Arc<Self>, platform: Arc<dyn AsyncPlatform>) -> Arc<dyn AsyncPlatform>;
+
+    /// Returns once everything that was recorded is on disk.
+    ///
+    /// # Errors
+    ///
+    /// `Other` when it could not be written.
+    async fn flush(&self) -> Result<()>;
+}
+
+/// What a [`Journal`] knows of an invocation.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Recalled {
+    /// It has no outcome: send it.
+    Send {
+        /// The number of the next attempt, from 1.
+        attempt: u32,
+    },
+    /// An earlier process submitted it: collect it.
+    Collect {
+        /// The number of the attempt that was submitted.
+        attempt: u32,
+        /// The handle to collect it with.
+        pending: Pending,
+    },
+    /// It is done.
+    Done(Box<Completion>),
+}
+
+const _: fn(&dyn Journal) = |_| {};
