@@ -161,12 +161,27 @@ impl Payload {
 
 fn check_text(json: &[u8]) -> Result<()> {
     let Some(at) = half_surrogate_pairs(json).next() else { return Ok(()) };
-    let half = String::from_utf8_lossy(&json[at..at + 6]);
-    Err(Error::invalid_input(format!(
-        "the payload is not valid JSON: {half} at byte {at} is half of a surrogate pair, which is not a character"
-    ))
-    .with_hint("write both halves, or U+FFFD in their place"))
+    let half = HalfPair { half: String::from_utf8_lossy(&json[at..at + 6]).into_owned(), at };
+    Err(Error::invalid_input("the payload is not valid JSON")
+        .with_source(&half)
+        .with_hint("write both halves of the pair, or U+FFFD in their place"))
 }
+
+/// Why a text that is JSON by its grammar is refused.
+#[derive(Debug)]
+struct HalfPair {
+    half: String,
+    at: usize,
+}
+
+impl fmt::Display for HalfPair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { half, at } = self;
+        write!(f, "{half} at byte {at} is half of a surrogate pair, which is not a character")
+    }
+}
+
+impl std::error::Error for HalfPair {}
 
 fn is_line_break(byte: u8) -> bool {
     matches!(byte, b'\n' | b'\r')

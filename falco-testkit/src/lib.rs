@@ -4,6 +4,7 @@
 pub mod conformance;
 pub mod fixture;
 pub mod runtimes;
+pub mod shims;
 pub mod simulation;
 
 mod in_memory;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use falco_core::{AsyncPlatform, RuntimeName, async_trait};
 use falco_local::{LocalConfig, LocalPlatform};
 use falco_testkit::conformance::{Fault, Harness, Skip};
-use falco_testkit::conformance_tests;
+use falco_testkit::{conformance_tests, shim_tests};
 use tempfile::TempDir;
 
 use crate::support::has;
@@ -51,3 +51,4 @@ impl Harness for ThisMachine {
 }
 
 conformance_tests!(ThisMachine);
+shim_tests!(ThisMachine);

@@ -13,8 +13,8 @@
 
 mod cases;
 mod harness;
-mod run;
-mod subject;
+pub(crate) mod run;
+pub(crate) mod subject;
 
 mod configuration;
 mod errors;

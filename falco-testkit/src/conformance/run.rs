@@ -75,7 +75,7 @@ pub async fn check<H: Harness>(name: &str) {
 }
 
 /// Written to the descriptor itself: the test runner shows `eprintln!` of failed tests only.
-fn tell(line: &str) {
+pub(crate) fn tell(line: &str) {
     // In one piece, since tests run side by side.
     let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
 }

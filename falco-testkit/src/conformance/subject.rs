@@ -236,7 +236,7 @@ pub(super) fn value(activation: &Activation) -> Value {
 }
 
 /// Repeats a call for as long as the platform throttles it: platforms do not retry.
-pub(super) async fn unthrottled<T, F>(mut call: impl FnMut() -> F) -> Result<T>
+pub(crate) async fn unthrottled<T, F>(mut call: impl FnMut() -> F) -> Result<T>
 where
     F: Future<Output = Result<T>>,
 {
