@@ -3,6 +3,7 @@
 
 mod answer;
 mod config;
+mod descriptors;
 mod functions;
 mod guardian;
 mod interpreter;
