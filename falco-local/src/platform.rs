@@ -42,12 +42,12 @@ const POLL_AFTER: Duration = Duration::from_millis(2);
 ///
 /// ```no_run
 /// use falco_core::{Deployable, Invocation, Payload, Platform};
-/// use falco_local::{LocalConfig, LocalPlatform};
+/// use falco_local::LocalPlatform;
 ///
 /// # async fn example() -> falco_core::Result<()> {
-/// let platform = LocalPlatform::new(LocalConfig::from_env()?)?;
+/// let platform = LocalPlatform::from_env().await?;
 /// let source = "def main(args):\n    return {'double': 2 * args['n']}\n";
-/// let deployment = platform.deploy(&Deployable::from_source("double", "python:3".parse()?, source)).await?;
+/// let deployment = platform.deploy(&Deployable::python("double", source)).await?;
 /// let invocation = Invocation::new("run", "stage", "1", Payload::from_bytes(r#"{"n":21}"#)?);
 /// let activation = platform.invoke(&deployment, &invocation).await?;
 /// println!("{:?} on worker {:?}", activation.outcome, activation.container);
@@ -88,6 +88,16 @@ impl LocalPlatform {
             runtimes,
             next_activation: AtomicU64::new(0),
         })))
+    }
+
+    /// As [`new`](Self::new) with [`LocalConfig::from_env`]. It is asynchronous as on every other platform, so that a
+    /// program changes in the type only.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new) and [`LocalConfig::from_env`].
+    pub async fn from_env() -> Result<Self> {
+        Self::new(LocalConfig::from_env()?)
     }
 
     fn config(&self) -> &LocalConfig {

@@ -9,8 +9,13 @@ use anyhow::{Context, bail, ensure};
 
 use crate::shell::{check, root, step};
 
-/// What a user depends on, and how many crates that may bring at most, their own included.
+/// What a user depends on, and how many crates that may bring at most, their own included. `falco/aws` is the facade
+/// with the feature `aws` alone; the platform crates by themselves are the other way of depending on Falco.
 const CONSUMERS: &[(&str, &[&str], usize)] = &[
+    ("facade", &["falco/local"], 90),
+    ("facade-openwhisk", &["falco/openwhisk"], 140),
+    ("facade-gcp", &["falco/gcp"], 140),
+    ("facade-aws", &["falco/aws"], 190),
     ("core", &["falco-core"], 20),
     ("local", &["falco-core", "falco-executors", "falco-local"], 140),
     ("openwhisk", &["falco-core", "falco-executors", "falco-openwhisk"], 140),
@@ -19,7 +24,10 @@ const CONSUMERS: &[(&str, &[&str], usize)] = &[
 ];
 
 /// Crates of Falco that a consumer of a platform gets with it.
-const HOUSE: &[&str] = &["falco-core", "falco-executors", "falco-http", "falco-package"];
+const SHARED: &[&str] = &["falco-core", "falco-executors", "falco-http", "falco-package"];
+
+/// Crates of Falco that a consumer of the facade gets besides.
+const FACADE: &[&str] = &["falco", "falco-layers"];
 
 /// Builds each consumer, or those that are named, and looks at their trees.
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
@@ -52,9 +60,15 @@ fn write(folder: &Path, name: &str, dependencies: &[&str]) -> anyhow::Result<()>
     );
     let mut uses = String::from("//! Uses Falco as a crate outside its workspace does.\n\n");
     for dependency in dependencies {
-        let path = root().join(dependency);
-        manifest += &format!("{dependency} = {{ path = {:?} }}\n", path.display().to_string());
-        uses += &format!("pub use {};\n", dependency.replace('-', "_"));
+        let (name, features) = match dependency.split_once('/') {
+            Some((name, feature)) => {
+                (name, format!(", default-features = false, features = [{feature:?}]"))
+            }
+            None => (*dependency, String::new()),
+        };
+        let path = root().join(name).display().to_string();
+        manifest += &format!("{name} = {{ path = {path:?}{features} }}\n");
+        uses += &format!("pub use {};\n", name.replace('-', "_"));
     }
     fs::write(folder.join("Cargo.toml"), manifest)?;
     fs::write(folder.join("src/lib.rs"), uses)?;
@@ -79,13 +93,22 @@ fn check_tree(folder: &Path, wanted: &[&str], most: usize) -> anyhow::Result<()>
         .filter_map(|line| line.split_once(' ').map(|(_, package)| package))
         .map(|package| package.split(" (").next().unwrap_or(package))
         .collect();
-    // The consumer itself is no crate that it brings.
+    // Without the consumer itself.
     let count = crates.len() - 1;
     println!("{count} crates, and {most} are allowed");
     ensure!(count <= most, "the tree has grown: {crates:?}");
+    let is_wanted = |name: &str| {
+        SHARED.contains(&name)
+            || wanted.iter().any(|wanted| match wanted.split_once('/') {
+                Some((_, feature)) => {
+                    FACADE.contains(&name) || name.strip_prefix("falco-") == Some(feature)
+                }
+                None => *wanted == name,
+            })
+    };
     let stranger = crates.iter().find(|name| {
         let name = name.split(' ').next().unwrap_or_default();
-        name.starts_with("falco-") && !HOUSE.contains(&name) && !wanted.contains(&name)
+        name.starts_with("falco") && !is_wanted(name)
     });
     match stranger {
         Some(stranger) => Err(anyhow::anyhow!("the tree holds {stranger}"))

@@ -10,6 +10,18 @@ const FREE: [&str; 2] = ["falco-examples", "falco-bench"];
 /// What a platform may stand on. Every crate that is not listed in [`allowed`] is taken for a platform.
 const PLATFORM: &[&str] = &["falco-core", "falco-package", "falco-http"];
 
+/// What the facade gathers: everything that a user of one crate needs.
+const FACADE: &[&str] = &[
+    "falco-core",
+    "falco-executors",
+    "falco-layers",
+    "falco-package",
+    "falco-local",
+    "falco-openwhisk",
+    "falco-aws",
+    "falco-gcp",
+];
+
 /// What tests of any crate but core may use.
 const IN_TESTS: [&str; 3] = ["falco-testkit", "falco-executors", "falco-layers"];
 
@@ -20,6 +32,7 @@ fn allowed(name: &str) -> &'static [&'static str] {
             &["falco-core"]
         }
         "falco-function" => &["falco-core", "falco-executors", "falco-package"],
+        "falco" => FACADE,
         _ => PLATFORM,
     }
 }

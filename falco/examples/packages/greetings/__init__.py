@@ -1,0 +1,5 @@
+"""Stands for what `pip install --target falco/examples/packages PACKAGE` puts here."""
+
+
+def greet(name):
+    return f"Hello {name}!"

@@ -1,0 +1,40 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+pub mod prelude;
+
+mod driver_ext;
+mod layers_by_default;
+mod run;
+
+pub use driver_ext::DriverExt;
+pub use falco_core::{Error, ErrorKind, Result};
+pub use layers_by_default::with_default_layers;
+pub use run::Run;
+
+#[doc(inline)]
+pub use falco_core as core;
+#[doc(inline)]
+pub use falco_executors as executors;
+#[doc(inline)]
+pub use falco_layers as layers;
+#[doc(inline)]
+pub use falco_package as package;
+
+#[cfg(feature = "aws")]
+#[doc(inline)]
+pub use falco_aws as aws;
+#[cfg(feature = "gcp")]
+#[doc(inline)]
+pub use falco_gcp as gcp;
+#[cfg(feature = "local")]
+#[doc(inline)]
+pub use falco_local as local;
+#[cfg(feature = "openwhisk")]
+#[doc(inline)]
+pub use falco_openwhisk as openwhisk;
+
+/// The programs in the README of the repository compile and run.
+#[cfg(all(doctest, feature = "local"))]
+#[doc = include_str!("../../README.md")]
+pub mod readme {}

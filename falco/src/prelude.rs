@@ -1,0 +1,24 @@
+//! What most programs use: `use falco::prelude::*`.
+
+pub use falco_core::{
+    AsyncPlatform, Completion, Deployable, Driver, Error, ErrorKind, ExecutionPlan, Monitor,
+    Payload, Platform, Result, RuntimeName, Scaling, Stage, Verdict,
+};
+pub use falco_executors::{
+    AsyncExecutor, Both, Chunks, ExecutionOptions, FanIn, FanOut, Function, Keep, List, Merge,
+    OnFailure, OneToOne, Pairs, ParallelExecutor, Partition, Pipeline, Progress, RunOptions,
+    RunOutcome, SequentialExecutor, Session, Shuffle, ctrl_c,
+};
+pub use falco_layers::{RetryPolicy, Stack};
+pub use falco_package::Archive;
+
+#[cfg(feature = "aws")]
+pub use falco_aws::{AwsConfig, AwsLambda};
+#[cfg(feature = "gcp")]
+pub use falco_gcp::{GcpConfig, GcpFunctions};
+#[cfg(feature = "local")]
+pub use falco_local::{LocalConfig, LocalPlatform};
+#[cfg(feature = "openwhisk")]
+pub use falco_openwhisk::{OpenWhisk, OpenWhiskConfig};
+
+pub use crate::{DriverExt, Run, with_default_layers};
