@@ -19,7 +19,6 @@ async fn main() -> Result<()> {
     let strategy = options.strategy().clone();
     let session = Session::start(options)?;
     let found = search(&session, &strategy).await;
-    // Whatever came of it, nothing stays behind.
     for leftover in session.remove_all().await {
         eprintln!("left behind: {leftover}");
     }
