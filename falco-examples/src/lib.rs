@@ -15,3 +15,8 @@ pub use output::{exit_code, finish, print, say, say_leftovers};
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 pub mod readme {}
+
+/// The program in the guide to functions in Rust compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/functions-in-rust.md")]
+pub mod functions_in_rust {}
