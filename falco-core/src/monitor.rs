@@ -41,6 +41,11 @@ use crate::plan::ExecutionPlan;
 pub trait Monitor: Debug + Send + Sync + 'static {
     /// Takes note of an event; [`Verdict::Stop`] ends the run in order.
     fn event(&self, event: &Event<'_>) -> Verdict;
+
+    /// The name of its type, which errors call it by. Its `Debug` may be long, or hold what no error should show.
+    fn type_name(&self) -> &'static str {
+        std::any::type_name::<Self>()
+    }
 }
 
 /// Whether the run goes on.

@@ -8,7 +8,7 @@ use falco_core::{AsyncPlatform, Capabilities, Driver, ExecutionStrategy};
 use falco_executors::{
     AsyncExecutor, DriverExt, ExecutionOptions, ExponentialBuilder, Keep, ParallelExecutor,
     Patience, Progress, RepeatPolicy, RunOptions, RunOutcome, SequentialExecutor, Speculation,
-    ctrl_c,
+    stop_signals,
 };
 use falco_layers::{HeldPolicy, RetryPolicy, Stack, TimeoutPolicy};
 
@@ -70,7 +70,7 @@ impl<'a> Launch<'a> {
     /// The options of a run.
     pub fn options(&self) -> RunOptions {
         let options = RunOptions::new(self.platform.clone(), self.strategy.clone())
-            .with_stop(ctrl_c())
+            .with_stop(stop_signals())
             .keep_deployments(self.common.keep)
             .keep_results(self.keep.clone());
         if self.common.quiet { options } else { options.with_monitor(Arc::new(Progress::stderr())) }

@@ -9,7 +9,7 @@ pub mod text;
 
 pub use arguments::{Common, Executor, count};
 pub use launch::Launch;
-pub use output::{exit_code, finish, print, say, say_leftovers};
+pub use output::{exit_code, finish, print, say};
 
 /// The program in the README of the repository compiles.
 #[cfg(doctest)]

@@ -11,7 +11,8 @@ use serde_json::json;
 
 use crate::arguments::Common;
 
-/// Prints report and result, and tells whether everything succeeded. `result` is asked only if every stage did.
+/// Prints report and result, and says whether everything succeeded. `result` is asked only if every stage did. What
+/// could not be removed stands on stderr already, as [`stop_signals`](falco_executors::stop_signals) says it.
 ///
 /// # Errors
 ///
@@ -28,7 +29,6 @@ pub fn finish<R: Serialize + Display>(
         Some(error) => say(error),
         None => {}
     }
-    say_leftovers(leftovers);
     let result = if report.error.is_none() { Some(result()?) } else { None };
     match &result {
         _ if common.json => {
@@ -38,13 +38,6 @@ pub fn finish<R: Serialize + Display>(
         None => {}
     }
     Ok(report.error.is_none() && leftovers.is_empty())
-}
-
-/// Says what could not be removed.
-pub fn say_leftovers(leftovers: &[Leftover]) {
-    for leftover in leftovers {
-        say(format_args!("left behind: {leftover}"));
-    }
 }
 
 /// Writes a line to stderr.

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+mod cleanup;
 mod derivation;
 mod panics;
 mod progress;
@@ -10,12 +11,13 @@ mod strategy;
 mod typed;
 
 pub use backon::{BackoffBuilder, ConstantBuilder, ExponentialBuilder, FibonacciBuilder};
+pub use cleanup::{Cleaned, Which, cleanup};
 pub use derivation::{Chunks, FanIn, FanOut, Merge, OneToOne, Shuffle};
 pub use progress::Progress;
 pub use report::{Counts, Failure, Latencies, RunReport, StageReport, StageState};
 pub use run::{
     Deployed, DriverExt, Keep, Leftover, RunOptions, RunOutcome, Session, StageRun, StopSignal,
-    ctrl_c,
+    stop_signals,
 };
 pub use strategy::{
     AsyncExecutor, ExecutionOptions, OnFailure, ParallelExecutor, Patience, RepeatPolicy,

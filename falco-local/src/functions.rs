@@ -3,8 +3,11 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use falco_core::{Deployable, Deployment, Environment, Error, Result, RuntimeName, Scaling};
+use falco_core::{
+    Deployable, Deployment, Environment, Error, ErrorKind, Result, RuntimeName, Scaling,
+};
 
+use crate::abandonment::Abandonment;
 use crate::config::{MEMORY_MIB, TIMEOUT};
 use crate::interpreter::{self, Interpreter};
 use crate::package::{Function, pack};
@@ -49,7 +52,14 @@ impl Functions {
         Ok(interpreter)
     }
 
-    pub(crate) fn deploy(&self, function: &Deployable) -> Result<Deployment> {
+    /// Deploys a function. Work that is abandoned stops before it writes anything, or removes what it has written: a
+    /// name that was not there before is not there afterwards.
+    pub(crate) fn deploy(
+        &self,
+        function: &Deployable,
+        abandonment: &Abandonment,
+    ) -> Result<Deployment> {
+        abandonment.check()?;
         let interpreter = self.interpreter(&function.runtime)?;
         let package = pack(function, &interpreter)?;
         let scaling = self.in_force(&function.settings.scaling);
@@ -65,7 +75,15 @@ impl Functions {
             version: package.version.clone(),
             driver: self.state.driver().to_owned(),
         };
-        self.state.save(&record, &function.settings.env, &package)?;
+        let was_there = self.state.load(&function.name).is_ok();
+        abandonment.check()?;
+        let saved = self.state.save(&record, &function.settings.env, &package);
+        if abandonment.has_come() && !was_there {
+            // Somebody may have removed it meanwhile, by its name.
+            let _ = self.state.remove(&function.name);
+            return Err(Error::new(ErrorKind::Cancelled, "it was abandoned"));
+        }
+        saved?;
         self.install(&record, function.settings.env.clone())?;
         Ok(record.deployment)
     }

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+mod abandonment;
 mod answer;
 mod config;
 mod descriptors;

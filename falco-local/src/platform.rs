@@ -12,6 +12,7 @@ use falco_core::{
 };
 use tokio::sync::oneshot;
 
+use crate::abandonment::abandonment;
 use crate::config::{LocalConfig, MEMORY_MIB, TIMEOUT};
 use crate::descriptors;
 use crate::functions::Functions;
@@ -193,15 +194,19 @@ impl Platform for LocalPlatform {
         }
     }
 
-    /// Packs the code and stores it. Processors and activations per worker are not limited here: `scaling.cpus` and
+    /// Packs the code and stores it. Dropped, it stops, and leaves nothing of a function that was not there before.
+    ///
+    /// Processors and activations per worker are not limited here: `scaling.cpus` and
     /// `scaling.concurrency` have no effect.
     async fn deploy(&self, function: &Deployable) -> Result<Deployment> {
         function.validate().map_err(|error| about(error, "deploy", &function.name))?;
-        let function = function.clone();
-        self.blocking("deploy", &function.name.clone(), move |functions| {
-            functions.deploy(&function)
-        })
-        .await
+        let (name, function) = (function.name.clone(), function.clone());
+        // The work goes on when this future is dropped, and undoes then what it has done.
+        let (caller, abandonment) = abandonment();
+        let deploy = move |functions: &Functions| functions.deploy(&function, &abandonment);
+        let deployed = self.blocking("deploy", &name, deploy).await;
+        drop(caller);
+        deployed
     }
 
     async fn fetch_deployment(&self, name: &str) -> Result<Deployment> {

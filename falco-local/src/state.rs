@@ -7,6 +7,8 @@
 //! deployments/NAME/VERSION/      shim and code
 //! ```
 //!
+//! The next platform also removes what has expired and whose platform is gone, kept or not.
+//!
 //! A platform that is dropped removes its file from `drivers`: what it has not removed is kept on purpose. The lock
 //! of one that was killed goes with its process, the file stays, and the next platform removes what it had deployed.
 
@@ -15,6 +17,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use falco_core::{Deployment, Environment, Error, ErrorKind, Result};
 use rustix::fs::{FlockOperation, flock};
@@ -63,6 +66,7 @@ impl State {
         let lock = lock_new(&drivers, &driver).map_err(failed)?;
         let state = Self { drivers, deployments, driver, _lock: lock };
         state.sweep();
+        state.sweep_expired(SystemTime::now());
         Ok(state)
     }
 
@@ -204,6 +208,21 @@ impl State {
                 }
             }
             let _ = fs::remove_file(entry.path());
+        }
+    }
+
+    /// Removes what has expired. A platform that lives may still use what it has deployed.
+    fn sweep_expired(&self, now: SystemTime) {
+        for record in self.list().unwrap_or_default() {
+            let expires_at = record.deployment.ownership.as_ref().map(|own| own.expires_at);
+            if expires_at.is_none_or(|at| now < at) || self.is_alive(&record.driver) {
+                continue;
+            }
+            let name = &record.deployment.name;
+            match self.remove(name) {
+                Ok(()) => tracing::info!(name, "removed a deployment that has expired"),
+                Err(error) => tracing::warn!(%error, name, "a deployment that has expired stays"),
+            }
         }
     }
 }

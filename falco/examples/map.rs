@@ -35,7 +35,7 @@ async fn main() -> Result<()> {
 
     let options = RunOptions::from(LocalPlatform::from_env().await?)
         .with_monitor(Arc::new(Progress::stderr()))
-        .with_stop(ctrl_c());
+        .with_stop(stop_signals());
     let mut ranges: Vec<_> =
         (0..20).map(|n| Range { start: 2 + n * 1000, end: 1002 + n * 1000 }).collect();
     ranges.push(Range { start: 7, end: 7 });

@@ -36,7 +36,7 @@ use crate::with_default_layers;
 /// let options = RunOptions::from(other)
 ///     .with_strategy(AsyncExecutor::new())
 ///     .with_monitor(std::sync::Arc::new(Progress::stderr()))
-///     .with_stop(ctrl_c());
+///     .with_stop(stop_signals());
 /// for (person, greeting) in Run::on(options).map_each(&hello, [Person { name: "Bob" }]).await? {
 ///     match greeting {
 ///         Ok(greeting) => println!("{}", greeting.greeting),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use clap::Parser;
 use falco_core::{Deployable, Deployment, Input, InvocationId, Payload, Result, Stage};
-use falco_examples::{Common, Launch, exit_code, finish, say_leftovers};
+use falco_examples::{Common, Launch, exit_code, finish};
 use falco_executors::{Session, StageReport};
 use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
@@ -41,7 +41,7 @@ async fn add_powers(Arguments { common, numbers }: Arguments) -> anyhow::Result<
     let outcome = chain.run(&functions, numbers).await;
     // Whatever came of it, nothing stays behind.
     let leftovers = if common.keep { Vec::new() } else { chain.session.remove_all().await };
-    let sums = outcome.inspect_err(|_| say_leftovers(&leftovers))?;
+    let sums = outcome?;
     let report = chain.session.report(chain.reports);
     finish(&common, &report, &leftovers, || {
         sums.values().map(Payload::parse_owned).collect::<Result<_>>().map(Sums)

@@ -2,23 +2,28 @@
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use anyhow::anyhow;
 use clap::Parser;
 use falco_core::{Deployment, Platform};
 use falco_examples::platforms::PlatformArguments;
 use falco_examples::{exit_code, print, say};
+use falco_executors::{Which, cleanup};
 
 /// Lists and removes the functions that carry Falco's marks.
 ///
-/// Without --run and --older-than it takes those that have expired.
+/// Without --run, --owner and --older-than it takes those that have expired, and those of processes of this machine
+/// that have ended.
 #[derive(Debug, Parser)]
 #[command(name = env!("CARGO_BIN_NAME"))]
 struct Arguments {
     /// Take what this run made.
-    #[arg(long, value_name = "ID", conflicts_with = "older_than")]
+    #[arg(long, value_name = "ID", conflicts_with_all = ["owner", "older_than"])]
     run: Option<String>,
+
+    /// Take what this owner made, such as ada@workstation.
+    #[arg(long, value_name = "OWNER", conflicts_with = "older_than")]
+    owner: Option<String>,
 
     /// Take what was made by runs that started so long ago, such as 1d.
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
@@ -40,46 +45,39 @@ async fn main() -> ExitCode {
 /// Whether everything that was to go is gone, and told.
 async fn clean_up(arguments: Arguments) -> anyhow::Result<bool> {
     let platform = arguments.platform.connect().await?;
-    let now = SystemTime::now();
+    let which = arguments.which();
     let all = platform.list_deployments().await?;
-    let (taken, others): (Vec<_>, Vec<_>) =
-        all.into_iter().partition(|deployment| arguments.takes(deployment, now));
-    if taken.is_empty() && !others.is_empty() {
-        let count = others.len();
+    let taken: Vec<_> = all.iter().filter(|deployment| which.takes(deployment)).collect();
+    if taken.is_empty() && !all.is_empty() {
+        let count = all.len();
         say(format_args!(
-            "nothing to remove; {count} deployed, which --run or --older-than may take"
+            "nothing to remove; {count} deployed, which --run, --owner or --older-than may take"
         ));
     }
-    let mut all_well = true;
-    for deployment in taken {
-        let line = describe(&deployment);
-        let told = if arguments.dry_run {
-            print(format_args!("would remove {line}\n"))
-        } else {
-            match platform.remove(&deployment).await {
-                Ok(()) => print(format_args!("removed {line}\n")),
-                Err(error) => Err(anyhow!("could not remove {line}: {error}")),
-            }
-        };
-        // The others are removed all the same.
-        if let Err(error) = told {
-            say(format_args!("{error:#}"));
-            all_well = false;
+    if arguments.dry_run {
+        for deployment in taken {
+            print(format_args!("would remove {}\n", describe(deployment)))?;
         }
+        return Ok(true);
     }
-    Ok(all_well)
+    let cleaned = cleanup(&*platform, &which).await?;
+    for deployment in &cleaned.removed {
+        print(format_args!("removed {}\n", describe(deployment)))?;
+    }
+    for leftover in &cleaned.leftovers {
+        let line = describe(&leftover.deployment);
+        say(format_args!("could not remove {line}: {}", leftover.error));
+    }
+    Ok(cleaned.leftovers.is_empty())
 }
 
 impl Arguments {
-    fn takes(&self, deployment: &Deployment, now: SystemTime) -> bool {
-        let Some(ownership) = &deployment.ownership else { return false };
-        match (&self.run, self.older_than) {
-            (Some(run), _) => ownership.run == *run.as_str(),
-            (None, Some(age)) => {
-                let started_at = ownership.run.started_at();
-                started_at.and_then(|start| start.checked_add(age)).is_some_and(|old| old <= now)
-            }
-            (None, None) => ownership.expires_at <= now,
+    fn which(&self) -> Which {
+        match (&self.run, &self.owner, self.older_than) {
+            (Some(run), _, _) => Which::Run(run.as_str().into()),
+            (None, Some(owner), _) => Which::Owner(owner.clone()),
+            (None, None, Some(age)) => Which::OlderThan(age),
+            (None, None, None) => Which::Orphaned,
         }
     }
 }

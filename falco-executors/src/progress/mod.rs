@@ -89,9 +89,6 @@ impl State {
                 let error = error.map(ToString::to_string);
                 self.update(stage, |progress| progress.finish(error));
             }
-            Event::Leftover { deployment, error } => {
-                self.note(&format!("left behind: {}: {error}", deployment.name));
-            }
             _ => {}
         }
     }
@@ -107,14 +104,6 @@ impl State {
             Display::Hidden => {}
             Display::Bars(bars) => bars.show(at, progress),
             Display::Lines(lines) => lines.show(progress),
-        }
-    }
-
-    fn note(&mut self, line: &str) {
-        match &mut self.display {
-            Display::Hidden => {}
-            Display::Bars(bars) => bars.note(line),
-            Display::Lines(lines) => lines.note(line),
         }
     }
 }

@@ -55,8 +55,11 @@ pub trait DriverExt: Driver {
                 let _ = deployed.session.error.set(error.clone());
                 let leftovers = deployed.session.remove_all().await;
                 return Err(match leftovers.first() {
-                    Some(first) => error.with_hint(format!("left behind: {first}")),
-                    None => error,
+                    // Otherwise it stands on stderr already.
+                    Some(first) if !deployed.session.hub.announces() => {
+                        error.with_hint(format!("left behind: {first}"))
+                    }
+                    _ => error,
                 });
             }
             Ok(deployed)

@@ -42,7 +42,7 @@ pub(super) struct Functions(Mutex<Vec<Arc<Function>>>);
 
 /// A function of the run.
 pub(super) struct Function {
-    function: Deployable,
+    pub(super) function: Deployable,
     /// Locked while it is being deployed, so that whoever asks for the same function waits.
     pub(super) deployment: AsyncMutex<Option<Arc<Deployment>>>,
     /// Whether a deployment has begun of which nobody knows the end, since its future was dropped.
@@ -80,11 +80,10 @@ impl Functions {
         self.lock().iter().find(|entry| entry.function.name == function.name)?.deployed()
     }
 
-    /// The names of functions that may be deployed without anybody knowing. Each is named once.
-    pub(super) fn in_doubt(&self) -> Vec<String> {
+    /// The functions that may be deployed without anybody knowing.
+    pub(super) fn in_doubt(&self) -> Vec<Arc<Function>> {
         let functions = self.lock();
-        let in_doubt = functions.iter().filter(|entry| entry.in_doubt.swap(false, Relaxed));
-        in_doubt.map(|entry| entry.function.name.clone()).collect()
+        functions.iter().filter(|entry| entry.in_doubt.load(Relaxed)).cloned().collect()
     }
 
     /// Takes note that a deployment is gone.

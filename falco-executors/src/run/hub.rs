@@ -14,9 +14,6 @@ use super::guard::{guard, panicked};
 use super::stop::StopSignal;
 use crate::report::StageRecorder;
 
-/// How much of a monitor's `Debug` an error shows.
-const NAME_BYTES: usize = 100;
-
 /// Passes events on to the user's monitors, and remembers the first reason to stop.
 #[derive(Debug)]
 pub(super) struct Hub {
@@ -26,7 +23,7 @@ pub(super) struct Hub {
     /// Cancelled when the run is to end at once.
     left: CancellationToken,
     reason: OnceLock<Error>,
-    /// Whether stops are announced on stderr, as [`ctrl_c`](super::ctrl_c) promises.
+    /// Whether stops are announced on stderr, as [`stop_signals`](super::stop_signals) promises.
     announces: bool,
 }
 
@@ -61,11 +58,11 @@ impl Hub {
     }
 
     async fn follow(&self, signal: StopSignal) {
-        // Both are polled from the beginning: the second Ctrl-C counts from the first.
+        // Both are polled from the beginning: the second signal counts from the first.
         let (mut stop, mut leave) = (signal.stop, signal.leave);
         tokio::select! {
             () = &mut stop => {
-                self.announce("stopping; Ctrl-C again leaves at once");
+                self.announce("stopping; a second signal leaves at once");
                 self.stop(Error::new(ErrorKind::Cancelled, "the run was stopped"));
                 leave.await;
             }
@@ -80,6 +77,11 @@ impl Hub {
         // The reason comes first: whoever sees the stop finds it.
         let _ = self.reason.set(reason);
         self.stopped.cancel();
+    }
+
+    /// Whether stops and leftovers are announced on stderr.
+    pub(super) fn announces(&self) -> bool {
+        self.announces
     }
 
     pub(super) fn stop_token(&self) -> &CancellationToken {
@@ -99,7 +101,7 @@ impl Hub {
         self.reason.get()
     }
 
-    /// Writes a line to stderr, if the user asked for that by [`ctrl_c`](super::ctrl_c).
+    /// Writes a line to stderr, if the user asked for that by [`stop_signals`](super::stop_signals).
     pub(super) fn announce(&self, line: &str) {
         if self.announces {
             // A closed stderr must not end the run.
@@ -132,16 +134,16 @@ impl Monitor for Hub {
 }
 
 impl Watcher {
-    /// The monitor as its `Debug` shows it, cut short.
-    fn name(&self) -> String {
-        let mut name = guard(String::new, || format!("{:?}", self.monitor))
-            .unwrap_or_else(|_| "without a name".to_owned());
-        if name.len() > NAME_BYTES {
-            name.truncate(name.floor_char_boundary(NAME_BYTES));
-            name.push('…');
-        }
-        name
+    /// The type of the monitor, without its path.
+    fn name(&self) -> &'static str {
+        short_name(self.monitor.type_name())
     }
+}
+
+/// `Budget<f64>` of `my_crate::Budget<f64>`.
+fn short_name(path: &'static str) -> &'static str {
+    let end = path.find('<').unwrap_or(path.len());
+    path[..end].rfind("::").map_or(path, |at| &path[at + 2..])
 }
 
 /// What the invocations of one stage report to: the stage's numbers, then the run's monitors.

@@ -21,13 +21,13 @@ const DEFAULT_EXPIRY: Duration = Duration::from_secs(24 * 3_600);
 /// ```no_run
 /// # use falco_core::{AsyncPlatform, Monitor, Driver, Result};
 /// # use std::sync::Arc;
-/// use falco_executors::{AsyncExecutor, DriverExt, RunOptions, ctrl_c};
+/// use falco_executors::{AsyncExecutor, DriverExt, RunOptions, stop_signals};
 ///
 /// # async fn f(driver: &dyn Driver, platform: Arc<dyn AsyncPlatform>, budget: Arc<dyn Monitor>) -> Result<()> {
 /// let options = RunOptions::from(platform)
 ///     .with_strategy(AsyncExecutor::new())
 ///     .with_monitor(budget)
-///     .with_stop(ctrl_c());
+///     .with_stop(stop_signals());
 /// let outcome = driver.run(options).await?;
 /// eprintln!("{}", outcome.report);
 /// # Ok(()) }
@@ -126,7 +126,7 @@ impl RunOptions {
         self
     }
 
-    /// Ends the run before its time: a future, or [`ctrl_c`](super::ctrl_c).
+    /// Ends the run before its time: a future, or [`stop_signals`](super::stop_signals).
     #[must_use]
     pub fn with_stop(mut self, stop: impl Into<StopSignal>) -> Self {
         self.stop = Some(stop.into());
@@ -140,8 +140,9 @@ impl RunOptions {
         self
     }
 
-    /// Says who starts the run, such as `ada@workstation`; the deployments carry it. Without it, it is the user and
-    /// the host as the environment tells.
+    /// Sets the owner that the deployments carry, such as `ada@workstation`. Without it, it is the user and the host
+    /// as the environment or the system says, and the process, so that [`cleanup`](crate::cleanup()) on this machine
+    /// knows whether the run has ended.
     #[must_use]
     pub fn with_owner(mut self, owner: impl Into<String>) -> Self {
         self.owner = Some(owner.into());
@@ -185,17 +186,5 @@ impl<P: AsyncPlatform> From<P> for RunOptions {
     fn from(platform: P) -> Self {
         let options = Self::new(Arc::new(platform), Arc::new(ParallelExecutor::new()));
         Self { has_default_strategy: true, ..options }
-    }
-}
-
-/// The user and the host, as far as the environment tells.
-pub(super) fn owner_from_environment() -> String {
-    let variable = |names: &[&str]| {
-        names.iter().find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
-    };
-    let user = variable(&["USER", "LOGNAME", "USERNAME"]).unwrap_or_else(|| "unknown".to_owned());
-    match variable(&["HOSTNAME", "COMPUTERNAME"]) {
-        Some(host) => format!("{user}@{host}"),
-        None => user,
     }
 }

@@ -17,18 +17,24 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::admission::Admission;
 use super::control::{Inputs, StageControl};
-use super::functions::{Functions, check_run_id, deployment_name};
+use super::functions::{Function, Functions, check_run_id, deployment_name};
 use super::guard::{guard, panicked};
 use super::hub::{Hub, StageMonitor};
-use super::options::{Keep, RunOptions, owner_from_environment};
+use super::options::{Keep, RunOptions};
 use super::outcome::Leftover;
+use super::owner;
 use super::stage_run::StageRun;
 use crate::report::{RunReport, StageReport};
 
 /// How many functions are deployed or removed at the same time: management calls have low limits everywhere.
-const MANAGEMENT_CALLS: usize = 4;
-/// How long a look for what a stopped deployment has left behind may take.
+pub(crate) const MANAGEMENT_CALLS: usize = 4;
+/// How long a stopped run waits for a deployment in flight: one that is dropped may still be applied later.
+const DEPLOY_PATIENCE: Duration = Duration::from_secs(30);
+/// How long a look for what a failed deployment has left behind may take.
 const SWEEP_PATIENCE: Duration = Duration::from_secs(10);
+/// The pauses before looks for a deployment that the provider may apply late.
+const LOOKS: [Duration; 4] =
+    [Duration::ZERO, Duration::from_millis(250), Duration::from_secs(1), Duration::from_secs(3)];
 
 /// One run's dealings with a platform: deploys, executes and removes one stage at a time.
 ///
@@ -97,7 +103,11 @@ impl Session {
         let watcher = options.stop.map(|stop| hub.watch(stop));
         let ownership = Ownership {
             run: run.clone(),
-            owner: options.owner.unwrap_or_else(owner_from_environment),
+            owner: options.owner.unwrap_or_else(|| match options.keep_deployments {
+                // They stay on purpose when the process ends.
+                true => owner::user_and_host(),
+                false => owner::with_process(owner::user_and_host()),
+            }),
             expires_at,
         };
         let _ = hub.event(&Event::RunStarted { run: &run, plan });
@@ -134,8 +144,9 @@ impl Session {
     /// Deploys a function under a name of this run's own. The same function is deployed once, however often and
     /// concurrently it is asked for.
     ///
-    /// When it fails or the run is stopped meanwhile, what the platform may hold of it is removed. Dropped, it may
-    /// leave a partial deployment behind, which [`remove_all`](Self::remove_all) looks for.
+    /// When it fails, what the platform may hold of it is removed. When the run is stopped meanwhile, it waits for the
+    /// deployment, for 30 seconds at most, and removes it. Dropped, it may leave a partial deployment behind, which
+    /// [`remove_all`](Self::remove_all) looks for.
     ///
     /// # Errors
     ///
@@ -156,28 +167,55 @@ impl Session {
             .with_ownership(self.ownership.clone());
         named.validate()?;
         entry.in_doubt.store(true, Relaxed);
-        let what = || format!("deploying {:?}", named.name);
-        let deploying = AssertUnwindSafe(self.platform().deploy(&named)).catch_unwind();
-        let result = tokio::select! {
-            biased;
-            () = self.hub.stop_token().cancelled() => Err(self.stopped()),
-            result = deploying => {
-                result.unwrap_or_else(|panic| Err(panicked(&what(), &*panic)))
-            }
+        let result = self.deploy_or_stop(&named).await;
+        if let Some(Ok(deployment)) = result {
+            let deployment = Arc::new(deployment);
+            entry.in_doubt.store(false, Relaxed);
+            let _ = self.hub.event(&Event::Deployed { deployment: &deployment });
+            *slot = Some(deployment.clone());
+            drop(slot);
+            return match self.hub.reason() {
+                None => Ok(deployment),
+                Some(reason) => {
+                    // What cannot be removed stays known, and `remove_all` tries again.
+                    let _ = self.remove(&deployment).await;
+                    Err(reason.clone())
+                }
+            };
+        }
+        let may_come_late = match &result {
+            Some(Err(error)) => error.may_have_run(),
+            _ => true,
         };
-        match result {
-            Ok(deployment) => {
-                let deployment = Arc::new(deployment);
-                entry.in_doubt.store(false, Relaxed);
-                let _ = self.hub.event(&Event::Deployed { deployment: &deployment });
-                *slot = Some(deployment.clone());
-                Ok(deployment)
-            }
-            Err(error) => {
-                self.sweep(&named.name).await;
-                entry.in_doubt.store(false, Relaxed);
-                Err(error)
-            }
+        let swept = self.sweep(&entry, may_come_late).await;
+        // The platform has refused it: that it refuses the look as well is no sign of anything left behind.
+        let is_refused = matches!(&result, Some(Err(error)) if is_refusal(error));
+        entry.in_doubt.store(swept.is_err() && !is_refused, Relaxed);
+        Err(match (result, self.hub.reason()) {
+            (_, Some(reason)) => reason.clone(),
+            (Some(Err(error)), None) => error,
+            _ => Error::new(ErrorKind::Cancelled, "the run was stopped"),
+        })
+    }
+
+    /// Deploys a function. Once the run is stopped, it waits for what is in flight, but not for ever; `None` for a
+    /// deployment that was given up.
+    async fn deploy_or_stop(&self, named: &Deployable) -> Option<Result<Deployment>> {
+        let mut deploying =
+            std::pin::pin!(AssertUnwindSafe(self.platform().deploy(named)).catch_unwind());
+        let what = || format!("deploying {:?}", named.name);
+        let caught = |result: std::thread::Result<Result<Deployment>>| {
+            result.unwrap_or_else(|panic| Err(panicked(&what(), &*panic)))
+        };
+        tokio::select! {
+            biased;
+            result = &mut deploying => return Some(caught(result)),
+            () = self.hub.stop_token().cancelled() => {}
+        }
+        tokio::select! {
+            biased;
+            () = self.hub.left() => None,
+            result = tokio::time::timeout(DEPLOY_PATIENCE, deploying) => result.ok().map(caught),
         }
     }
 
@@ -276,23 +314,24 @@ impl Session {
 
     /// Removes everything that this run deployed and that is still there, and ends the run.
     ///
-    /// Answers what could not be removed; it may be called again. A second Ctrl-C ends it early.
+    /// Returns what could not be removed; it may be called again. A second signal ends it early.
     pub async fn remove_all(&self) -> Vec<Leftover> {
         let remove = |deployment: Arc<Deployment>| async move {
             let error = self.remove(&deployment).await.err()?;
             Some(Leftover { deployment: (*deployment).clone(), error })
         };
-        let removing: Vec<_> = self.deployments().into_iter().map(remove).collect();
-        let removing = async {
-            for name in self.functions.in_doubt() {
-                self.sweep(&deployment_name(&name, &self.run)).await;
-            }
-            stream::iter(removing)
-                .buffer_unordered(MANAGEMENT_CALLS)
-                .filter_map(std::future::ready)
-                .collect::<Vec<_>>()
-                .await
+        let sweep = |function: Arc<Function>| async move {
+            let swept = self.sweep(&function, true).await;
+            function.in_doubt.store(swept.is_err(), Relaxed);
+            swept.err()
         };
+        let removing = self.deployments().into_iter().map(|known| remove(known).boxed());
+        let sweeping = self.functions.in_doubt().into_iter().map(|doubt| sweep(doubt).boxed());
+        let all: Vec<_> = removing.chain(sweeping).collect();
+        let removing = stream::iter(all)
+            .buffer_unordered(MANAGEMENT_CALLS)
+            .filter_map(std::future::ready)
+            .collect::<Vec<_>>();
         let mut leftovers = tokio::select! {
             biased;
             leftovers = removing => leftovers,
@@ -328,39 +367,71 @@ impl Session {
     }
 
     fn abandoned(&self) -> Vec<Leftover> {
-        let error = Error::new(ErrorKind::Cancelled, "the run was left at once");
-        let left = |deployment: Arc<Deployment>| {
-            let _ = self.hub.event(&Event::Leftover { deployment: &deployment, error: &error });
-            Leftover { deployment: (*deployment).clone(), error: error.clone() }
-        };
-        self.deployments().into_iter().map(left).collect()
+        let message = "the run was left at once, and nobody has seen whether it was removed";
+        let known = self.deployments().into_iter().map(|deployment| (*deployment).clone());
+        let in_doubt = self.functions.in_doubt().into_iter().map(|doubt| self.assumed(&doubt));
+        let all = known.chain(in_doubt);
+        all.map(|left| self.leftover(left, Error::new(ErrorKind::Cancelled, message))).collect()
     }
 
-    /// Removes what a deployment that failed or was stopped may have left.
-    async fn sweep(&self, name: &str) {
+    /// Removes what a deployment that failed or was given up may have left.
+    ///
+    /// # Errors
+    ///
+    /// What may be left behind.
+    async fn sweep(&self, function: &Function, may_come_late: bool) -> Result<(), Leftover> {
+        let name = deployment_name(&function.function.name, &self.run);
+        let looks = if may_come_late { &LOOKS[..] } else { &LOOKS[..1] };
         let sweeping = async {
-            match self.platform().fetch_deployment(name).await {
-                Ok(deployment) => self.remove(&deployment).await,
-                Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-                Err(error) => Err(error),
+            for pause in looks {
+                tokio::time::sleep(*pause).await;
+                match self.platform().fetch_deployment(&name).await {
+                    Ok(deployment) => return self.remove(&deployment).await,
+                    Err(error) if error.kind() == ErrorKind::NotFound => {}
+                    Err(error) => return Err(error),
+                }
             }
+            // A partial deployment, such as a role without its function, is listed and cannot be fetched.
+            for listed in self.platform().list_deployments().await? {
+                if listed.name == name {
+                    self.remove(&listed).await?;
+                }
+            }
+            Ok(())
         };
+        let what = || format!("looking for {name:?}");
         let sweeping =
             tokio::time::timeout(SWEEP_PATIENCE, AssertUnwindSafe(sweeping).catch_unwind());
         let result = tokio::select! {
             biased;
-            () = self.hub.left() => return,
-            result = sweeping => result,
+            () = self.hub.left() => Err(Error::new(ErrorKind::Cancelled, "the run was left at once")),
+            result = sweeping => match result {
+                Ok(swept) => swept.unwrap_or_else(|panic| Err(panicked(&what(), &*panic))),
+                Err(_) => Err(Error::new(ErrorKind::Timeout, "nobody has said whether it is there")),
+            },
         };
-        if !matches!(result, Ok(Ok(Ok(())))) {
-            tracing::warn!(deployment = name, run = %self.run, "a partial deployment may be left behind");
-        }
+        result.map_err(|error| Leftover { deployment: self.assumed(function), error })
     }
 
-    fn stopped(&self) -> Error {
-        let default = || Error::new(ErrorKind::Cancelled, "the run was stopped");
-        self.hub.reason().cloned().unwrap_or_else(default)
+    /// The deployment of a function as it would be, when nobody knows whether it is there.
+    fn assumed(&self, function: &Function) -> Deployment {
+        let name = deployment_name(&function.function.name, &self.run);
+        let runtime = function.function.runtime.clone();
+        Deployment::new(self.platform().name(), name.as_str(), name.as_str(), runtime)
+            .with_ownership(Some(self.ownership.clone()))
     }
+
+    fn leftover(&self, deployment: Deployment, error: Error) -> Leftover {
+        let _ = self.hub.event(&Event::Leftover { deployment: &deployment, error: &error });
+        Leftover { deployment, error }
+    }
+}
+
+/// Whether the platform has refused a deployment, rather than failed at it.
+fn is_refusal(error: &Error) -> bool {
+    use ErrorKind::{Forbidden, InvalidInput, PayloadTooLarge, Unauthorized, Unsupported};
+    let refusals = [Forbidden, InvalidInput, PayloadTooLarge, Unauthorized, Unsupported];
+    refusals.contains(&error.kind()) && !error.may_have_run()
 }
 
 impl fmt::Debug for Session {

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::future::{self, Future};
 use std::pin::Pin;
+#[cfg(unix)]
+use std::task::Poll;
 
 type Signal = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -52,35 +54,90 @@ impl fmt::Debug for StopSignal {
     }
 }
 
-/// Stops a run by Ctrl-C: the first stops admission, abandons what is in flight and removes the deployments; the
-/// second leaves at once. Both say on stderr what they do, the second also what was left behind.
+/// Stops a run by SIGINT (Ctrl-C), SIGTERM or SIGHUP: the first of them stops admission, abandons what is in flight and
+/// removes the deployments; a second one leaves at once. Both say on stderr what they do, the second also what was
+/// left behind.
 ///
-/// From the first poll on, that is once a run with it has begun, this process no longer dies of Ctrl-C. Where the
-/// signal cannot be listened to, nothing is changed and a warning is logged.
+/// SIGTERM comes from `docker stop`, Kubernetes, systemd and CI; SIGHUP when the terminal goes away, unless the process
+/// ignores it, as under `nohup`.
+///
+/// From the first poll on, that is once a run with it has begun, this process no longer dies of these signals. A
+/// signal that cannot be listened to keeps its effect, and a warning is logged.
 ///
 /// # Examples
 ///
 /// ```no_run
 /// # use falco_core::{AsyncPlatform, ExecutionStrategy};
 /// # use std::sync::Arc;
-/// use falco_executors::{RunOptions, ctrl_c};
+/// use falco_executors::{RunOptions, stop_signals};
 ///
 /// # fn options(platform: Arc<dyn AsyncPlatform>, strategy: Arc<dyn ExecutionStrategy>) -> RunOptions {
-/// RunOptions::new(platform, strategy).with_stop(ctrl_c())
+/// RunOptions::new(platform, strategy).with_stop(stop_signals())
 /// # }
 /// ```
-pub fn ctrl_c() -> StopSignal {
-    let first = interrupt();
+pub fn stop_signals() -> StopSignal {
+    let first = async { Signals::listen().next().await };
     let second = async {
-        interrupt().await;
-        interrupt().await;
+        let mut signals = Signals::listen();
+        signals.next().await;
+        signals.next().await;
     };
     StopSignal { announce: true, ..StopSignal::new(first).with_leave(second) }
 }
 
-async fn interrupt() {
-    if let Err(error) = tokio::signal::ctrl_c().await {
-        tracing::warn!(%error, "Ctrl-C cannot be listened to: it ends the process without removing anything");
-        future::pending::<()>().await;
+#[cfg(unix)]
+struct Signals(Vec<tokio::signal::unix::Signal>);
+
+#[cfg(unix)]
+impl Signals {
+    fn listen() -> Self {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut kinds = vec![SignalKind::interrupt(), SignalKind::terminate()];
+        if !is_hangup_ignored() {
+            kinds.push(SignalKind::hangup());
+        }
+        let listen = |kind: SignalKind| {
+            let warn = |error: &std::io::Error| {
+                let number = kind.as_raw_value();
+                tracing::warn!(%error, number, "a signal cannot be listened to: it ends the process without removing anything");
+            };
+            signal(kind).inspect_err(warn).ok()
+        };
+        Self(kinds.into_iter().filter_map(listen).collect())
+    }
+
+    async fn next(&mut self) {
+        future::poll_fn(|cx| {
+            let has_come = self.0.iter_mut().any(|signal| signal.poll_recv(cx).is_ready());
+            if has_come { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await
+    }
+}
+
+/// Whether the process was started with SIGHUP ignored, as `nohup` does.
+#[cfg(unix)]
+fn is_hangup_ignored() -> bool {
+    let Ok(status) = std::fs::read_to_string("/proc/self/status") else { return false };
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    let bit = tokio::signal::unix::SignalKind::hangup().as_raw_value() - 1;
+    mask.is_some_and(|mask| mask >> bit & 1 == 1)
+}
+
+#[cfg(not(unix))]
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn listen() -> Self {
+        Self
+    }
+
+    async fn next(&mut self) {
+        if let Err(error) = tokio::signal::ctrl_c().await {
+            tracing::warn!(%error, "Ctrl-C cannot be listened to: it ends the process without removing anything");
+            future::pending::<()>().await;
+        }
     }
 }

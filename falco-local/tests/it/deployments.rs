@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::sync::mpsc;
+use std::task::Poll;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
@@ -248,4 +249,54 @@ async fn a_python_version_is_only_one_that_says_so() {
         let error = local.platform.deploy(&function(wrong)).await.unwrap_err();
         assert!(error.to_string().contains(&format!("{} is 3.12.4", fake.display())), "{error}");
     }
+}
+
+#[tokio::test]
+async fn a_deploy_that_is_dropped_leaves_no_file() {
+    let local = Local::new();
+    for number in 0..8 {
+        let function = native("echo '{}' >&3").with_name(format!("dropped-{number}"));
+        let function = function.with_env("TOKEN", "marked-secret");
+        let mut deploying = local.platform.deploy(&function);
+        // The first poll hands the work to another thread.
+        let polled = std::future::poll_fn(|cx| Poll::Ready(deploying.as_mut().poll(cx).is_ready()));
+        assert!(!polled.await);
+    }
+    // Far longer than the work takes.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(files(&local.path("deployments")), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_dropped_update_leaves_what_was_there() {
+    let local = Local::new();
+    let function = local.deploy(&native("echo '{\"version\":1}' >&3")).await;
+    let update = native("echo '{\"version\":2}' >&3");
+    let mut deploying = local.platform.deploy(&update);
+    std::future::poll_fn(|cx| Poll::Ready(deploying.as_mut().poll(cx).is_ready())).await;
+    drop(deploying);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let result = local.result(&function, "{}").await;
+    assert!(result.starts_with("{\"version\":"), "{result}");
+}
+
+#[tokio::test]
+async fn what_has_expired_is_swept_unless_its_driver_lives() {
+    let local = Local::new();
+    let owned = |name: &str, expires_at: SystemTime| {
+        let ownership = Ownership { run: "run-7".into(), owner: "ada@here".into(), expires_at };
+        native("echo '{}' >&3").with_name(name).with_ownership(ownership)
+    };
+    let (past, future) = (SystemTime::UNIX_EPOCH, SystemTime::now() + Duration::from_secs(3_600));
+    local.deploy(&owned("alive", past)).await;
+    let former = local.other();
+    for (name, expires_at) in [("expired", past), ("kept", future)] {
+        former.deploy(&owned(name, expires_at)).await.unwrap();
+    }
+    former.deploy(&native("echo '{}' >&3").with_name("unowned")).await.unwrap();
+    drop(former);
+    let next = local.other();
+    let names: Vec<_> =
+        next.list_deployments().await.unwrap().into_iter().map(|found| found.name).collect();
+    assert_eq!(names, ["alive", "kept", "unowned"]);
 }

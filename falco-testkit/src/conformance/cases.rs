@@ -132,6 +132,9 @@ macro_rules! __conformance_cases {
                 "The second remove is NotFound, so that a clean-up can be repeated and tell what it did."
             deployments_are_listed_with_their_owner:
                 "list_deployments tells run, owner and expiry of what deploy was given: cleanup removes by them."
+            a_dropped_deploy_leaves_nothing_once_it_is_removed:
+                "Dropping deploy is how it is cancelled, at any moment. What is then removed by its name stays away, \
+                 also when the provider applies the deployment late: what nobody knows of costs money and holds secrets."
             what_is_no_function_is_refused:
                 "A bad name and empty code are InvalidInput before anything is sent, so that nothing is \
                  half-made."

@@ -1,11 +1,14 @@
 //! Deploy, update, find, list, remove.
 
+use std::task::Poll;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use falco_core::{Deployable, Deployment, ErrorKind, Ownership};
 use serde_json::json;
+use tokio::time::{sleep, timeout};
 
 use super::harness::Verdict;
+use super::run::MARKED_SECRET;
 use super::subject::{Subject, no_fixture, refused_as, served};
 use crate::fixture;
 
@@ -110,6 +113,45 @@ pub(super) async fn deployments_are_listed_with_their_owner(subject: &Subject) -
     assert_eq!(listed.len(), 1, "it has to be listed once");
     assert_eq!(listed[0].ownership.as_ref(), Some(&ownership));
     served("removing what was listed", subject.platform.remove(&listed[0]).await);
+    Ok(())
+}
+
+pub(super) async fn a_dropped_deploy_leaves_nothing_once_it_is_removed(
+    subject: &Subject,
+) -> Verdict {
+    let mut names = Vec::new();
+    for polls in 1..=4 {
+        let function = subject.function()?.with_env("SECRET", MARKED_SECRET);
+        let mut deploying = subject.platform.deploy(&function);
+        let mut left = polls;
+        std::future::poll_fn(|cx| {
+            let polled = deploying.as_mut().poll(cx).map(drop);
+            left -= 1;
+            if left == 0 { Poll::Ready(()) } else { polled }
+        })
+        .await;
+        names.push(function.name.clone());
+    }
+    // Sockets and threads are at work after some time.
+    for patience in [1, 5, 20] {
+        let function = subject.function()?.with_env("SECRET", MARKED_SECRET);
+        let _ = timeout(Duration::from_millis(patience), subject.platform.deploy(&function)).await;
+        names.push(function.name);
+    }
+    // What is on its way to the provider when its caller goes may arrive a little later.
+    for pause in [0, 150, 500] {
+        sleep(Duration::from_millis(pause)).await;
+        let all = served("list_deployments", subject.platform.list_deployments().await);
+        for deployment in all.iter().filter(|deployment| names.contains(&deployment.name)) {
+            // Gone already, or not yet in a state to be removed.
+            let _ = subject.platform.remove(deployment).await;
+        }
+    }
+    sleep(Duration::from_millis(700)).await;
+    let all = served("list_deployments", subject.platform.list_deployments().await);
+    let left: Vec<_> = all.iter().map(|deployment| &deployment.name).collect();
+    let left: Vec<_> = left.into_iter().filter(|name| names.contains(name)).collect();
+    assert!(left.is_empty(), "these are left: {left:?}");
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 mod support;
 
-mod ctrl_c;
+mod cleanup;
 mod deployments;
 mod derivations;
 mod graph;
@@ -13,6 +13,7 @@ mod mapping;
 mod panics;
 mod progress;
 mod report;
+mod signals;
 mod steps;
 mod stops;
 mod typed;

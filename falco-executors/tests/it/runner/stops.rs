@@ -8,7 +8,7 @@ use falco_core::{
     Completion, Driver, ErrorKind, Event, ExecutionPlan, Monitor, Platform, Result, Stage, Verdict,
 };
 use falco_executors::{DriverExt, OneToOne, StageState, StopSignal};
-use falco_testkit::{InMemory, Latency, Settings};
+use falco_testkit::{Fate, Fates, InMemory, Latency, Operation, Settings};
 use tokio::time::{Instant, sleep};
 
 use super::support::{Notes, Plan, function, numbers, options};
@@ -52,6 +52,35 @@ async fn a_stop_while_deploying_leaves_nothing() {
     platform.configure(|settings| settings.control_latency = Duration::ZERO);
     assert!(platform.list_deployments().await.unwrap().is_empty());
     assert_eq!(platform.counters().invokes, 0);
+}
+
+/// Deploying never answers.
+fn deaf() -> Arc<InMemory> {
+    let fates = Fates::by(|call| match call.operation {
+        Operation::Deploy => Fate::Hang,
+        _ => Fate::Serve,
+    });
+    Arc::new(InMemory::new(Settings { fates, ..Settings::default() }))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stopped_run_waits_for_a_deployment_in_flight_but_not_for_ever() {
+    let started = Instant::now();
+    let options = options(&deaf()).with_stop(sleep(Duration::from_secs(1)));
+    let error = plan().run(options).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Cancelled);
+    let took = started.elapsed();
+    assert!(took > Duration::from_secs(30) && took < Duration::from_secs(60), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn leaving_while_deploying_names_what_may_be_left() {
+    let started = Instant::now();
+    let signal = StopSignal::new(sleep(Duration::from_secs(1)));
+    let signal = signal.with_leave(sleep(Duration::from_secs(2)));
+    let error = plan().run(options(&deaf()).with_stop(signal)).await.unwrap_err();
+    assert_eq!(started.elapsed(), Duration::from_secs(2));
+    assert!(error.hint().unwrap().contains("left behind: map-run-1"), "{error}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -24,6 +24,7 @@ const CAUGHT: &[(&str, Mutation)] = &[
     ("a_removed_function_is_gone", Mutation::CallsAbsenceAFailure),
     ("removing_twice_is_not_found", Mutation::RemovesTwice),
     ("deployments_are_listed_with_their_owner", Mutation::ForgetsOwners),
+    ("a_dropped_deploy_leaves_nothing_once_it_is_removed", Mutation::AppliesADroppedDeployLate),
     ("what_is_no_function_is_refused", Mutation::DeploysAnything),
     ("an_unknown_runtime_is_unsupported", Mutation::ListsNoRuntimes),
     ("environment_variables_reach_the_function", Mutation::DropsEnvironment),

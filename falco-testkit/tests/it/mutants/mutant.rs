@@ -123,6 +123,20 @@ impl Mutant {
     }
 }
 
+/// Deploys a second after it was dropped, as a thread may that nobody has stopped.
+struct LateDeploy(Option<(Arc<dyn AsyncPlatform>, Deployable)>);
+
+impl Drop for LateDeploy {
+    fn drop(&mut self) {
+        if let Some((platform, function)) = self.0.take() {
+            tokio::spawn(async move {
+                sleep(Duration::from_secs(1)).await;
+                let _ = platform.deploy(&function).await;
+            });
+        }
+    }
+}
+
 impl fmt::Debug for Mutant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let key = if self.is(Mutation::TellsASecret) { "marked-key" } else { "REDACTED" };
@@ -164,6 +178,13 @@ impl Platform for Mutant {
                 self.just_deployed.store(true, Ordering::Relaxed);
             }
             _ => {}
+        }
+        let late = self
+            .is(Mutation::AppliesADroppedDeployLate)
+            .then(|| LateDeploy(Some((self.inner.clone(), function.clone()))));
+        if let Some(mut late) = late {
+            sleep(Duration::from_millis(30)).await;
+            late.0 = None;
         }
         let deployed = self.inner.deploy(&function).await;
         let takes_it = deployed.as_ref().is_err_and(|error| match error.kind() {

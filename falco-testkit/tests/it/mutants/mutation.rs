@@ -14,6 +14,7 @@ pub(super) enum Mutation {
     CallsAbsenceAFailure,
     RemovesTwice,
     ForgetsOwners,
+    AppliesADroppedDeployLate,
     DeploysAnything,
     ListsNoRuntimes,
 

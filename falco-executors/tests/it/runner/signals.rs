@@ -1,4 +1,4 @@
-//! Ctrl-C, on a process of its own that runs as a user's program would.
+//! SIGINT, SIGTERM and SIGHUP, on a process of its own that runs as a user's program would.
 
 #![cfg(unix)]
 
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use falco_core::{Event, Monitor, Verdict};
-use falco_executors::{DriverExt, ctrl_c};
+use falco_executors::{DriverExt, stop_signals};
 use falco_testkit::{InMemory, Latency, Operation, Settings};
 
 use super::support::{Plan, numbers, options};
@@ -42,14 +42,24 @@ async fn program() {
         }),
         ..Settings::default()
     }));
-    let options = options(&platform).with_monitor(Arc::new(Tell)).with_stop(ctrl_c());
+    let options = options(&platform).with_monitor(Arc::new(Tell)).with_stop(stop_signals());
     let outcome = Plan(vec![numbers("map", 1)]).run(options).await.unwrap();
     println!("outcome: {}, {} left", outcome.error().unwrap(), outcome.leftovers.len());
 }
 
-fn start(removing: &str) -> (Child, BufReader<ChildStdout>) {
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "runner::ctrl_c::program", "--ignored", "--nocapture"])
+/// Starts the program, by `nohup` where `wrapped` says so.
+fn start(removing: &str, wrapper: Option<&str>) -> (Child, BufReader<ChildStdout>) {
+    let program = std::env::current_exe().unwrap();
+    let mut command = match wrapper {
+        Some(wrapper) => {
+            let mut command = Command::new(wrapper);
+            command.arg(program);
+            command
+        }
+        None => Command::new(program),
+    };
+    let mut child = command
+        .args(["--exact", "runner::signals::program", "--ignored", "--nocapture"])
         .env("REMOVING", removing)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -70,8 +80,8 @@ fn wait_for(stdout: &mut BufReader<ChildStdout>, wanted: &str) -> String {
     panic!("the program ended without {wanted:?}");
 }
 
-fn press_ctrl_c(child: &Child) {
-    let kill = format!("kill -INT {}", child.id());
+fn send(signal: &str, child: &Child) {
+    let kill = format!("kill -{signal} {}", child.id());
     assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
 }
 
@@ -84,26 +94,42 @@ fn stderr_of(mut child: Child) -> String {
 
 #[test]
 fn the_first_stops_and_removes() {
-    let (child, mut stdout) = start("works");
-    wait_for(&mut stdout, "admitted");
-    press_ctrl_c(&child);
-    let outcome = wait_for(&mut stdout, "outcome");
-    assert!(outcome.contains("the run was stopped, 0 left"), "{outcome}");
-    let stderr = stderr_of(child);
-    assert!(stderr.contains("stopping; Ctrl-C again leaves at once"), "{stderr}");
-    assert!(!stderr.contains("left behind"), "{stderr}");
+    for signal in ["INT", "TERM", "HUP"] {
+        let (child, mut stdout) = start("works", None);
+        wait_for(&mut stdout, "admitted");
+        send(signal, &child);
+        let outcome = wait_for(&mut stdout, "outcome");
+        assert!(outcome.contains("the run was stopped, 0 left"), "{signal}: {outcome}");
+        let stderr = stderr_of(child);
+        assert!(stderr.contains("stopping; a second signal leaves at once"), "{stderr}");
+        assert!(!stderr.contains("left behind"), "{stderr}");
+    }
 }
 
 #[test]
-fn the_second_leaves_at_once_and_prints_what_was_left_behind() {
-    let (child, mut stdout) = start("hangs");
+fn a_hangup_that_is_ignored_stays_ignored() {
+    let (child, mut stdout) = start("works", Some("nohup"));
     wait_for(&mut stdout, "admitted");
-    press_ctrl_c(&child);
-    // It is removing now, and would be for ever.
-    wait_for(&mut stdout, "finished");
-    press_ctrl_c(&child);
+    send("HUP", &child);
+    send("TERM", &child);
     let outcome = wait_for(&mut stdout, "outcome");
-    assert!(outcome.contains("1 left"), "{outcome}");
+    assert!(outcome.contains("0 left"), "{outcome}");
     let stderr = stderr_of(child);
-    assert!(stderr.contains("left behind: map-run-1 on "), "{stderr}");
+    assert_eq!(stderr.matches("falco: ").count(), 1, "one signal came, not two: {stderr}");
+}
+
+#[test]
+fn the_second_leaves_at_once_and_prints_once_what_was_left_behind() {
+    for (first, second) in [("INT", "INT"), ("TERM", "INT")] {
+        let (child, mut stdout) = start("hangs", None);
+        wait_for(&mut stdout, "admitted");
+        send(first, &child);
+        // It is removing now, and would be for ever.
+        wait_for(&mut stdout, "finished");
+        send(second, &child);
+        let outcome = wait_for(&mut stdout, "outcome");
+        assert!(outcome.contains("1 left"), "{outcome}");
+        let stderr = stderr_of(child);
+        assert_eq!(stderr.matches("left behind: map-run-1 on ").count(), 1, "{stderr}");
+    }
 }
