@@ -4,6 +4,7 @@
 mod congestion;
 mod held;
 mod retry;
+mod silence;
 mod stack;
 mod timeout;
 mod trace;

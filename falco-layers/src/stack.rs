@@ -1,6 +1,7 @@
 //! The sensible stack of layers, in one call.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use falco_core::{AsyncPlatform, Capabilities, Error, Result};
 
@@ -67,6 +68,8 @@ pub struct Stack {
     gate: Option<Gate>,
     query_gate: Option<Gate>,
     retry: RetryPolicy,
+    outage_patience: Option<Duration>,
+    outage_pauses: Option<(Duration, Duration)>,
     timeout: TimeoutPolicy,
     held: Option<HeldPolicy>,
 }
@@ -115,6 +118,22 @@ impl Stack {
         self
     }
 
+    /// Waits out an outage of the platform for up to `patience`, whatever the retry policy says; without it, it is what the
+    /// policy says, five minutes by default. Zero fails as soon as the attempts are used up.
+    #[must_use]
+    pub fn with_outage_patience(mut self, patience: Duration) -> Self {
+        self.outage_patience = Some(patience);
+        self
+    }
+
+    /// Sets the first and the longest pause between two calls that try whether the platform is back: half a second and
+    /// ten seconds by default. A [given gate](Self::with_gate) has its own.
+    #[must_use]
+    pub fn with_outage_pauses(mut self, first: Duration, longest: Duration) -> Self {
+        self.outage_pauses = Some((first, longest));
+        self
+    }
+
     /// Ends calls as `policy` says.
     #[must_use]
     pub fn with_timeout(mut self, policy: TimeoutPolicy) -> Self {
@@ -140,7 +159,13 @@ impl Stack {
         self.check()?;
         Ok(match &self.gate {
             Some(gate) => gate.clone(),
-            None => Gate::capped(Adaptive::from_capabilities(capabilities), self.caps),
+            None => {
+                let gate = Gate::capped(Adaptive::from_capabilities(capabilities), self.caps);
+                match self.outage_pauses {
+                    Some((first, longest)) => gate.with_outage_pauses(first, longest),
+                    None => gate,
+                }
+            }
         })
     }
 
@@ -160,11 +185,14 @@ impl Stack {
 
     fn outer(&self, platform: impl AsyncPlatform) -> Result<Arc<dyn AsyncPlatform>> {
         let gate = self.gate(&falco_core::Platform::capabilities(&platform))?;
-        let mut control = CongestionControl::new(platform, gate);
+        let mut retry = self.retry;
+        retry.outage_patience = self.outage_patience.unwrap_or(retry.outage_patience);
+        let mut control =
+            CongestionControl::new(platform, gate).with_outage_patience(retry.outage_patience);
         if let Some(queries) = &self.query_gate {
             control = control.with_query_gate(queries.clone());
         }
-        Ok(Arc::new(Retry::new(control, self.retry)))
+        Ok(Arc::new(Retry::new(control, retry)))
     }
 
     fn check(&self) -> Result<()> {

@@ -91,6 +91,8 @@ impl<P: AsyncPlatform> Timeout<P> {
     }
 }
 
+const CALL: &str = "TimeoutPolicy::call";
+
 /// A call, for its error.
 #[derive(Clone, Copy)]
 struct What<'a> {
@@ -104,7 +106,7 @@ impl<'a> What<'a> {
         let setting = match operation {
             "invoke" => "TimeoutPolicy::invoke, or the function's own time-out",
             "deploy" | "scale" | "remove" => "TimeoutPolicy::deploy",
-            _ => "TimeoutPolicy::call",
+            _ => CALL,
         };
         Self { operation, function: function.into(), setting }
     }
@@ -115,6 +117,8 @@ impl<'a> What<'a> {
             .with_platform(platform)
             .with_operation(self.operation)
             .with_may_have_run(runs)
+            // These are answered at once, if anybody answers.
+            .with_unreachable(self.setting == CALL)
             .with_hint(format!("raise {}", self.setting));
         match self.function {
             Some(function) => error.with_function(function),

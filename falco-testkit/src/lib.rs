@@ -10,6 +10,7 @@ pub mod simulation;
 mod in_memory;
 mod latency;
 mod log_capture;
+mod outages;
 mod raw_peer;
 
 pub use in_memory::{
@@ -18,4 +19,5 @@ pub use in_memory::{
 };
 pub use latency::Latency;
 pub use log_capture::LogCapture;
+pub use outages::{Line, Outages};
 pub use raw_peer::{RawPeer, Script, Step};

@@ -96,16 +96,22 @@ impl ExecutionStrategy for AsyncExecutor {
 /// It is the time that the function may run, plus a margin for what the provider does before and after: queueing,
 /// starting an instance, storing the record.
 ///
+/// While nobody answers whether there is a result, an activation that is due is waited for longer, up to
+/// [`with_outage`](Self::with_outage).
+///
 /// An invocation that an earlier process submitted gets at least the margin, however long ago that was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Patience {
     function_timeout: Option<Duration>,
     margin: Duration,
+    outage: Duration,
 }
 
 impl Patience {
     /// The margin unless set otherwise.
     const MARGIN: Duration = Duration::from_secs(5 * 60);
+    /// As long as layers wait unless set otherwise.
+    const OUTAGE: Duration = Duration::from_secs(5 * 60);
     /// The longest that a function runs where the deployment does not tell; Lambda's maximum.
     const FUNCTION_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
@@ -124,6 +130,17 @@ impl Patience {
         self
     }
 
+    /// Sets how much longer to wait while nobody answers whether there is a result, 5 minutes by default.
+    #[must_use]
+    pub fn with_outage(mut self, outage: Duration) -> Self {
+        self.outage = outage;
+        self
+    }
+
+    pub(super) fn outage(self) -> Duration {
+        self.outage
+    }
+
     pub(super) fn margin(self) -> Duration {
         self.margin
     }
@@ -136,6 +153,6 @@ impl Patience {
 
 impl Default for Patience {
     fn default() -> Self {
-        Self { function_timeout: None, margin: Self::MARGIN }
+        Self { function_timeout: None, margin: Self::MARGIN, outage: Self::OUTAGE }
     }
 }

@@ -43,6 +43,8 @@ pub(super) struct Collector {
     clock: Clock,
     patience: Duration,
     margin: Duration,
+    /// How much longer what is due is waited for while nobody answers.
+    outage: Duration,
     /// Tells that there is something to collect again.
     arrived: Notify,
     /// Tells that something expires earlier than what was known.
@@ -59,6 +61,8 @@ struct State {
     answers: Answers,
     /// No activation expires before, and it may be long gone: the next look will tell.
     next_expiry: Option<Instant>,
+    /// Whether a collect is on its way or has failed, and none has succeeded since.
+    is_silent: bool,
     taken: Vec<ActivationId>,
     abandoned: Vec<ActivationId>,
 }
@@ -80,6 +84,7 @@ impl Collector {
         Self {
             patience: patience.in_all(&deployment),
             margin: patience.margin(),
+            outage: patience.outage(),
             platform,
             deployment,
             clock,
@@ -153,13 +158,20 @@ impl Collector {
                 self.arrived.notified().await;
                 continue;
             }
+            self.lock().is_silent = true;
             let pause = match self.ask(&pending).await {
                 Ok(collected) => {
+                    self.end_silence();
                     pauses = FAILURE_PAUSES.build();
                     self.settle(collected)
                 }
                 Err(error) if error.kind() == ErrorKind::Unsupported => {
                     self.lose_all(&error);
+                    continue;
+                }
+                // The layers have waited for as long as they may.
+                Err(error) if error.is_exhausted() && error.is_unreachable() => {
+                    self.give_up_all(&error);
                     continue;
                 }
                 // Nothing was learned, so it says nothing about the activations. Patience has the last word.
@@ -249,14 +261,36 @@ impl Collector {
         if state.next_expiry.is_none_or(|next| now < next) {
             return state.next_expiry;
         }
-        for (id, waiting) in state.waiting.extract_if(|_, waiting| waiting.expires <= now) {
+        let longer = if state.is_silent { self.outage } else { Duration::ZERO };
+        let is_due = |waiting: &Waiting| waiting.expires + longer <= now;
+        for (id, waiting) in state.waiting.extract_if(|_, waiting| is_due(waiting)) {
             let message = format!("activation {id} was accepted and has not answered in time");
             let hint = "raise the executor's patience if the platform may take longer";
             let error = self.error(ErrorKind::Lost, message).with_hint(hint);
             state.answers.give(waiting.place, Err(error), now);
         }
         state.next_expiry = state.waiting.values().map(|waiting| waiting.expires).min();
-        state.next_expiry
+        state.next_expiry.map(|next| if next <= now { next + longer } else { next })
+    }
+
+    /// Takes note that a collect was answered: what is due and was not in it is lost.
+    fn end_silence(&self) {
+        let now = Instant::now();
+        let mut state = self.lock();
+        state.is_silent = false;
+        if state.next_expiry.is_some_and(|next| next <= now) {
+            self.earlier.notify_one();
+        }
+    }
+
+    /// Ends all waiting: nobody answers, and patience with that is over.
+    fn give_up_all(&self, error: &Error) {
+        let now = Instant::now();
+        let state = &mut *self.lock();
+        for (_, waiting) in state.waiting.drain() {
+            let error = error.clone().with_may_have_run(true);
+            state.answers.give(waiting.place, Err(error), now);
+        }
     }
 
     fn lose_all(&self, error: &Error) {

@@ -2,15 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use falco_core::{Allowance, CongestionController, Signal, SignalKind};
+use falco_core::{Allowance, CongestionController, Event, Monitor, Result, Signal, SignalKind};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::bucket::TokenBucket;
+use super::outage::{Change, Reach, Way};
 use super::pause::Pause;
+use crate::silence::Heard;
 
 /// The first in line asks the controller again at least this often: an allowance may grow by time alone.
 const REVIEW: Duration = Duration::from_secs(1);
@@ -62,6 +64,9 @@ impl Caps {
 /// [`CongestionControl`](crate::CongestionControl) that uses the same account. A platform's suggested wait
 /// stops everything behind the gate until it is over, whichever controller is used.
 ///
+/// When nobody answers for the platform three times in a row, the gate closes: one call at a time tries whether it is
+/// back, with pauses of half a second up to ten seconds. Then calls follow in growing batches.
+///
 /// Put the same gate only once around a platform: a call that has to pass it twice holds a slot while it waits for
 /// another one, and where there is only one it waits for ever.
 ///
@@ -94,6 +99,7 @@ struct Inner {
     began: Instant,
     caps: Caps,
     state: Mutex<State>,
+    watchers: Mutex<Vec<Weak<dyn Monitor>>>,
 }
 
 #[derive(Debug)]
@@ -102,6 +108,7 @@ struct State {
     bucket: TokenBucket,
     in_flight: u32,
     pause: Pause,
+    reach: Reach,
     /// Permits that are taken back when their time has come, by that time and their number.
     expiring: BTreeSet<(Duration, u64)>,
     next_number: u64,
@@ -125,21 +132,48 @@ impl Gate {
                 bucket: TokenBucket::new(),
                 in_flight: 0,
                 pause: Pause::default(),
+                reach: Reach::default(),
                 expiring: BTreeSet::new(),
                 next_number: 0,
             }),
+            watchers: Mutex::default(),
         }))
     }
 
-    /// Waits for its turn. Dropped, it leaves the line.
+    /// Sets the first and the longest pause between two calls that try whether a platform is back.
+    #[must_use]
+    pub fn with_outage_pauses(self, first: Duration, longest: Duration) -> Self {
+        self.0.state().reach.set_pauses(first, longest);
+        self
+    }
+
+    /// Waits for its turn, in an outage for as long as that lasts. Dropped, it leaves the line.
     pub async fn admit(&self) -> Permit {
+        loop {
+            if let Ok(permit) = self.admit_within(Duration::MAX, true).await {
+                return permit;
+            }
+        }
+    }
+
+    /// Waits for its turn, in an outage until that has lasted for `patience`.
+    ///
+    /// # Errors
+    ///
+    /// Since when nobody has answered.
+    pub(super) async fn admit_within(
+        &self,
+        patience: Duration,
+        may_take_long: bool,
+    ) -> Result<Permit> {
         let _turn = match self.0.turnstile.try_lock() {
             Ok(turn) => turn,
             Err(_) => self.0.turnstile.lock().await,
         };
         loop {
-            let until = match self.try_admit() {
-                Ok(permit) => return permit,
+            self.review();
+            let until = match self.try_admit(patience, may_take_long) {
+                Ok(admitted) => return admitted,
                 Err(until) => until,
             };
             // A change between the look and the wait is not missed: `notify_one` leaves a note.
@@ -175,14 +209,104 @@ impl Gate {
         self.0.state().pause.so_far(now)
     }
 
-    /// Lets one call through, or says when to look again.
-    fn try_admit(&self) -> Result<Permit, Duration> {
+    /// How long nobody has answered for the platform, until now.
+    pub(super) fn lost(&self) -> Duration {
+        let now = self.0.now();
+        self.0.state().reach.lost(now)
+    }
+
+    /// Waits until a call may be sent that needs no slot: neither an invocation nor limited by the rate.
+    ///
+    /// # Errors
+    ///
+    /// As [`admit_within`](Self::admit_within).
+    pub(super) async fn pass(&self, patience: Duration, may_take_long: bool) -> Result<Passage> {
+        loop {
+            self.review();
+            let now = self.0.now();
+            let until = {
+                let reach = &mut self.0.state().reach;
+                match reach.way(now) {
+                    Way::Shut(until) => match reach.given_up(now, patience) {
+                        Some(error) => return Err(error),
+                        None => until.min(now + REVIEW),
+                    },
+                    Way::Open | Way::Probe => {
+                        let is_probe = reach.sent(now, may_take_long);
+                        let gate = self.clone();
+                        return Ok(Passage { gate, sent_at: now, is_probe, open: true });
+                    }
+                }
+            };
+            tokio::time::sleep_until(self.0.began + until).await;
+        }
+    }
+
+    /// Reports outages to `monitor`, beginning with the one of this moment.
+    pub(super) fn watch(&self, monitor: Weak<dyn Monitor>) {
+        let error = self.0.state().reach.outage().cloned();
+        if let (Some(error), Some(monitor)) = (error, monitor.upgrade()) {
+            let _ = monitor.event(&Event::OutageStarted { error: &error });
+        }
+        let mut watchers = self.0.watchers();
+        watchers.retain(|watcher| watcher.strong_count() > 0);
+        watchers.push(monitor);
+    }
+
+    fn heard(&self, sent_at: Duration, is_probe: bool, heard: Heard<'_>) {
+        let now = self.0.now();
+        let change = self.0.state().reach.heard(now, sent_at, is_probe, heard);
+        if is_probe {
+            self.0.changed.notify_one();
+        }
+        self.announce(change);
+    }
+
+    fn review(&self) {
+        let now = self.0.now();
+        let change = self.0.state().reach.review(now);
+        self.announce(change);
+    }
+
+    /// Tells the watchers, outside of the lock.
+    fn announce(&self, change: Option<Change>) {
+        let Some(change) = change else { return };
+        let event = match &change {
+            Change::Started(error) => {
+                tracing::warn!(%error, "nobody answers for the platform: calls wait");
+                Event::OutageStarted { error }
+            }
+            Change::Ended(lasted) => {
+                tracing::warn!(?lasted, "the platform answers again");
+                self.0.changed.notify_one();
+                Event::OutageEnded { lasted: *lasted }
+            }
+        };
+        let watchers: Vec<_> = self.0.watchers().iter().filter_map(Weak::upgrade).collect();
+        for watcher in watchers {
+            // A `Stop` is remembered by the runner.
+            let _ = watcher.event(&event);
+        }
+    }
+
+    /// Lets one call through or gives it up, or says when to look again.
+    fn try_admit(
+        &self,
+        patience: Duration,
+        may_take_long: bool,
+    ) -> Result<Result<Permit>, Duration> {
         let inner = &self.0;
         let now = inner.now();
         let mut state = inner.state();
         state.expire(now);
         let allowance = inner.caps.apply(state.controller.allowance(now));
         let review = now + REVIEW;
+        if let Way::Shut(until) = state.reach.way(now) {
+            return match state.reach.given_up(now, patience) {
+                Some(error) => Ok(Err(error)),
+                None => Err(until.min(review)),
+            };
+        }
         // At least one, or nothing would ever move again.
         if allowance.concurrency.is_some_and(|limit| state.in_flight >= limit.max(1)) {
             return Err(state.next_expiry().map_or(review, |expiry| expiry.min(review)));
@@ -202,7 +326,8 @@ impl Gate {
         // It may panic: nobody would give back what was counted before.
         state.controller.on_sent(now, in_flight);
         state.in_flight = in_flight;
-        Ok(Permit { gate: self.clone(), sent_at: now, expiry: None, open: true })
+        let is_probe = state.reach.sent(now, may_take_long);
+        Ok(Ok(Permit { gate: self.clone(), sent_at: now, expiry: None, open: true, is_probe }))
     }
 }
 
@@ -220,6 +345,10 @@ impl fmt::Debug for Gate {
 impl Inner {
     fn now(&self) -> Duration {
         self.began.elapsed()
+    }
+
+    fn watchers(&self) -> MutexGuard<'_, Vec<Weak<dyn Monitor>>> {
+        self.watchers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A controller that panics poisons the lock; the gate goes on with the state as it was.
@@ -247,6 +376,8 @@ pub struct Permit {
     sent_at: Duration,
     expiry: Option<(Duration, u64)>,
     open: bool,
+    /// Whether it tries whether the platform is back.
+    is_probe: bool,
 }
 
 impl Permit {
@@ -266,12 +397,32 @@ impl Permit {
         self.expiry = Some(key);
     }
 
-    /// Says what came of the call, with the wait that the platform suggests.
-    pub fn finish(mut self, kind: SignalKind, retry_after: Option<Duration>) {
-        self.close(kind, retry_after);
+    /// Says that the platform has accepted the call, and that its answer comes later.
+    pub(super) fn accepted(&mut self) {
+        let is_probe = std::mem::replace(&mut self.is_probe, false);
+        self.gate.heard(self.sent_at, is_probe, Heard::Answer);
     }
 
-    fn close(&mut self, kind: SignalKind, retry_after: Option<Duration>) {
+    /// Says what came of the call, with the wait that the platform suggests.
+    pub fn finish(mut self, kind: SignalKind, retry_after: Option<Duration>) {
+        let heard = match kind {
+            SignalKind::Ok | SignalKind::Throttled => Heard::Answer,
+            _ => Heard::Nothing,
+        };
+        self.close(kind, retry_after, heard);
+    }
+
+    /// As [`finish`](Self::finish), with what the call has shown of the platform.
+    pub(super) fn finish_heard(
+        mut self,
+        kind: SignalKind,
+        retry_after: Option<Duration>,
+        heard: Heard<'_>,
+    ) {
+        self.close(kind, retry_after, heard);
+    }
+
+    fn close(&mut self, kind: SignalKind, retry_after: Option<Duration>, heard: Heard<'_>) {
         if !std::mem::replace(&mut self.open, false) {
             return;
         }
@@ -289,15 +440,42 @@ impl Permit {
         let latency = now.saturating_sub(self.sent_at);
         let signal = Signal::new(kind, self.sent_at, latency, in_flight.max(1))
             .with_retry_after(retry_after);
+        let change = state.reach.heard(now, self.sent_at, self.is_probe, heard);
         // Before the controller hears of it, which may panic; who is woken waits for the lock.
         inner.changed.notify_one();
         state.controller.on_signal(now, &signal);
+        drop(state);
+        self.gate.announce(change);
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.close(SignalKind::Abandoned, None);
+        self.close(SignalKind::Abandoned, None, Heard::Nothing);
+    }
+}
+
+/// The right to send a call that takes no slot.
+pub(super) struct Passage {
+    gate: Gate,
+    sent_at: Duration,
+    is_probe: bool,
+    open: bool,
+}
+
+impl Passage {
+    /// Says what the call has shown of the platform.
+    pub(super) fn heard(mut self, heard: Heard<'_>) {
+        self.open = false;
+        self.gate.heard(self.sent_at, self.is_probe, heard);
+    }
+}
+
+impl Drop for Passage {
+    fn drop(&mut self) {
+        if self.open && self.is_probe {
+            self.gate.heard(self.sent_at, true, Heard::Nothing);
+        }
     }
 }
 

@@ -15,6 +15,8 @@ use tokio::time::Instant;
 use super::aimd::Aimd;
 use super::gate::{Gate, Permit};
 use super::pace::Pace;
+use crate::retry::OUTAGE_PATIENCE;
+use crate::silence::{Class, Heard, Listener};
 use crate::timeout::longest_run;
 
 /// How long after a function's own time-out its answer may still come.
@@ -23,8 +25,14 @@ const GRACE: Duration = Duration::from_secs(60);
 /// Sends invocations as fast as a [`Gate`] lets them through, and tells its controller what came of them.
 ///
 /// `invoke` and `submit` wait at the gate, in the order in which they came. The status queries, `collect` and
-/// `activation_log`, wait at a gate of their own, so that they and invocations do not starve each other; the rest passes
-/// through.
+/// `activation_log`, wait at a gate of their own, so that they and invocations do not starve each other. The other calls
+/// wait in an outage only.
+///
+/// # Outages
+///
+/// When nobody answers for the platform, no matter which call shows it, all calls wait: one at a time tries whether the
+/// platform is back (see [`Gate`]). The same holds for credentials that were accepted and are not any more. When that
+/// has lasted for the [patience](Self::with_outage_patience), calls fail that have not been sent.
 ///
 /// # Which outcome tells what
 ///
@@ -49,6 +57,8 @@ pub struct CongestionControl<P> {
     queries: Gate,
     pending: Arc<Mutex<HashMap<ActivationId, Permit>>>,
     grace: Duration,
+    listener: Arc<Listener>,
+    outage_patience: Duration,
 }
 
 impl<P> CongestionControl<P> {
@@ -56,7 +66,15 @@ impl<P> CongestionControl<P> {
     pub fn new(inner: P, gate: Gate) -> Self {
         // Platforms pace their status queries by `poll_after`; this is for the account that is throttled all the same.
         let queries = Aimd::new(Pace::new(1000.0).with_bounds(1.0, 1000.0).with_concurrency(16));
-        Self { inner, gate, queries: Gate::new(queries), pending: Arc::default(), grace: GRACE }
+        Self {
+            inner,
+            gate,
+            queries: Gate::new(queries),
+            pending: Arc::default(),
+            grace: GRACE,
+            listener: Arc::default(),
+            outage_patience: OUTAGE_PATIENCE,
+        }
     }
 
     /// Limits status queries by `gate`; by default it is 16 at a time and 1,000 a second, and less once throttled.
@@ -73,6 +91,14 @@ impl<P> CongestionControl<P> {
         self
     }
 
+    /// How long calls wait for a platform that nobody answers for, from the first failure; five minutes by default. Zero
+    /// lets them through as if nothing were known.
+    #[must_use]
+    pub fn with_outage_patience(mut self, patience: Duration) -> Self {
+        self.outage_patience = patience;
+        self
+    }
+
     /// The gate, for another layer that uses the same account.
     pub fn gate(&self) -> &Gate {
         &self.gate
@@ -80,28 +106,66 @@ impl<P> CongestionControl<P> {
 }
 
 impl<P: AsyncPlatform> CongestionControl<P> {
-    async fn admit(&self, invocation: &Invocation) -> Permit {
+    async fn admit(&self, invocation: &Invocation, may_take_long: bool) -> Result<Permit> {
         if !invocation.is_monitored() {
-            return self.gate.admit().await;
+            return self.gate.admit_within(self.outage_patience, may_take_long).await;
         }
-        let (came, paused_before) = (Instant::now(), self.gate.paused());
-        let permit = self.gate.admit().await;
+        let came = Instant::now();
+        let (paused_before, lost_before) = (self.gate.paused(), self.gate.lost());
+        let permit = self.gate.admit_within(self.outage_patience, may_take_long).await?;
         let demanded = self.gate.paused().saturating_sub(paused_before);
-        let in_line = came.elapsed().saturating_sub(demanded);
-        for (reason, wait) in [(WaitReason::Platform, demanded), (WaitReason::Limit, in_line)] {
+        let lost = self.gate.lost().saturating_sub(lost_before).min(came.elapsed());
+        let in_line = came.elapsed().saturating_sub(demanded).saturating_sub(lost);
+        for (reason, wait) in [
+            (WaitReason::Outage, lost),
+            (WaitReason::Platform, demanded),
+            (WaitReason::Limit, in_line),
+        ] {
             if wait >= Duration::from_millis(1) {
                 // A `Stop` is remembered by the runner; here it would come too late.
                 let _ = invocation.report(&Event::Waiting { invocation, reason, wait });
             }
         }
-        permit
+        Ok(permit)
     }
 
     async fn query<T>(&self, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
         let permit = self.queries.admit().await;
-        let outcome = call.await;
-        close(permit, &outcome);
+        let outcome = self.pass(Class::Query, false, call).await;
+        match &outcome {
+            Ok(_) => permit.finish(SignalKind::Ok, None),
+            Err(error) => permit.finish(signal_of(error), error.retry_after()),
+        }
         outcome
+    }
+
+    /// Makes a call that takes no slot, as soon as the platform can be reached.
+    async fn pass<T>(
+        &self,
+        class: Class,
+        may_take_long: bool,
+        call: impl Future<Output = Result<T>> + Send,
+    ) -> Result<T> {
+        let passage = self.gate.pass(self.outage_patience, may_take_long).await?;
+        let outcome = call.await;
+        passage.heard(self.hear(class, &outcome));
+        outcome
+    }
+
+    /// What an outcome shows of the platform. Without patience there are no outages.
+    fn hear<'a, T>(&self, class: Class, outcome: &'a Result<T>) -> Heard<'a> {
+        match self.listener.hear(class, outcome) {
+            Heard::Silence(_) if self.outage_patience.is_zero() => Heard::Nothing,
+            heard => heard,
+        }
+    }
+
+    fn close<T>(&self, permit: Permit, outcome: &Result<T>) {
+        let heard = self.hear(Class::Invocation, outcome);
+        match outcome {
+            Ok(_) => permit.finish_heard(SignalKind::Ok, None, heard),
+            Err(error) => permit.finish_heard(signal_of(error), error.retry_after(), heard),
+        }
     }
 
     fn pending(&self) -> MutexGuard<'_, HashMap<ActivationId, Permit>> {
@@ -122,18 +186,13 @@ impl<P: AsyncPlatform> CongestionControl<P> {
 /// What an error tells of the rate.
 fn signal_of(error: &Error) -> SignalKind {
     match error.kind() {
+        // Nobody has answered: that says nothing of how much the platform can bear.
+        _ if error.is_unreachable() => SignalKind::Abandoned,
         ErrorKind::Throttled => SignalKind::Throttled,
         ErrorKind::Timeout | ErrorKind::Unavailable | ErrorKind::Protocol | ErrorKind::Lost => {
             SignalKind::Failed
         }
         _ => SignalKind::Abandoned,
-    }
-}
-
-fn close<T>(permit: Permit, outcome: &Result<T>) {
-    match outcome {
-        Ok(_) => permit.finish(SignalKind::Ok, None),
-        Err(error) => permit.finish(signal_of(error), error.retry_after()),
     }
 }
 
@@ -149,33 +208,34 @@ impl<P: AsyncPlatform> Platform for CongestionControl<P> {
     }
 
     async fn deploy(&self, function: &Deployable) -> Result<Deployment> {
-        self.inner.deploy(function).await
+        self.pass(Class::Management, true, self.inner.deploy(function)).await
     }
 
     async fn fetch_deployment(&self, name: &str) -> Result<Deployment> {
-        self.inner.fetch_deployment(name).await
+        self.pass(Class::Management, false, self.inner.fetch_deployment(name)).await
     }
 
     async fn list_deployments(&self) -> Result<Vec<Deployment>> {
-        self.inner.list_deployments().await
+        self.pass(Class::Management, false, self.inner.list_deployments()).await
     }
 
     async fn scale(&self, deployment: &Deployment, scaling: &Scaling) -> Result<Deployment> {
-        self.inner.scale(deployment, scaling).await
+        self.pass(Class::Management, true, self.inner.scale(deployment, scaling)).await
     }
 
     async fn remove(&self, deployment: &Deployment) -> Result<()> {
-        self.inner.remove(deployment).await
+        self.pass(Class::Management, true, self.inner.remove(deployment)).await
     }
 
     async fn invoke(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Activation> {
-        let permit = self.admit(invocation).await;
+        let permit = self.admit(invocation, true).await?;
         let outcome = self.inner.invoke(deployment, invocation).await;
-        close(permit, &outcome);
+        self.close(permit, &outcome);
         outcome
     }
 
     fn watch_outages(&self, monitor: Weak<dyn Monitor>) {
+        self.gate.watch(monitor.clone());
         self.inner.watch_outages(monitor);
     }
 }
@@ -184,15 +244,18 @@ impl<P: AsyncPlatform> Platform for CongestionControl<P> {
 #[deny(clippy::missing_trait_methods)]
 impl<P: AsyncPlatform> AsyncPlatform for CongestionControl<P> {
     async fn submit(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Pending> {
-        let mut permit = self.admit(invocation).await;
+        let mut permit = self.admit(invocation, false).await?;
         let outcome = self.inner.submit(deployment, invocation).await;
         match &outcome {
             Ok(pending) => {
                 let run = longest_run(deployment, &self.inner);
+                if let Heard::Answer = self.hear(Class::Invocation, &outcome) {
+                    permit.accepted();
+                }
                 permit.expire_after(run.saturating_add(self.grace));
                 self.pending().insert(pending.id.clone(), permit);
             }
-            Err(_) => close(permit, &outcome),
+            Err(_) => self.close(permit, &outcome),
         }
         outcome
     }

@@ -6,7 +6,7 @@ mod policy;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use backon::ExponentialBackoff;
 use falco_core::{
@@ -18,8 +18,10 @@ use tokio::time::Instant;
 
 use self::budget::Account;
 pub use self::budget::RetryBudget;
+pub(crate) use self::policy::OUTAGE_PATIENCE;
 pub use self::policy::RetryPolicy;
-use crate::congestion::LONGEST_WAIT;
+use crate::congestion::{LONGEST_WAIT, no_answer_since};
+use crate::silence::{Class, Heard, Listener};
 
 /// Sends calls again that failed, where there is hope and where it is safe.
 ///
@@ -36,6 +38,10 @@ use crate::congestion::LONGEST_WAIT;
 ///   once for throttled ones; invocations and all other calls have their own. When it is spent, a failed call gives
 ///   up, and a throttled one waits out another pause: it did not run, and giving up would lose it only because others
 ///   failed.
+/// - **Outages**: while nobody answers for the platform ([`Error::is_unreachable`]), or it does not accept credentials any
+///   more that it has accepted before, calls spend neither attempts nor the budget; they are repeated until that has
+///   lasted for [`RetryPolicy::outage_patience`]. Where others are answered meanwhile, it is this call's failure and
+///   spends an attempt.
 /// - **After the last attempt** the error is [exhausted](Error::is_exhausted), so that no outer layer tries again. A
 ///   policy of one attempt leaves errors as they are.
 ///
@@ -51,6 +57,7 @@ pub struct Retry<P> {
     inner: P,
     policy: RetryPolicy,
     budgets: Arc<Budgets>,
+    listener: Arc<Listener>,
     random: Arc<Mutex<fastrand::Rng>>,
 }
 
@@ -61,7 +68,8 @@ impl<P> Retry<P> {
             invocations: Accounts::new(policy.budget),
             others: Accounts::new(policy.budget),
         });
-        Self { inner, policy, budgets, random: Arc::new(Mutex::new(fastrand::Rng::new())) }
+        let random = Arc::new(Mutex::new(fastrand::Rng::new()));
+        Self { inner, policy, budgets, listener: Arc::default(), random }
     }
 
     /// Makes the random parts of the pauses repeatable.
@@ -72,7 +80,15 @@ impl<P> Retry<P> {
     }
 
     fn begin<'a>(&'a self, invocation: Option<&'a Invocation>) -> Attempts<'a> {
+        let class = if invocation.is_some() { Class::Invocation } else { Class::Management };
+        self.begin_as(class, invocation)
+    }
+
+    fn begin_as<'a>(&'a self, class: Class, invocation: Option<&'a Invocation>) -> Attempts<'a> {
         Attempts {
+            class,
+            listener: &self.listener,
+            silence: None,
             policy: &self.policy,
             accounts: match invocation {
                 Some(_) => &self.budgets.invocations,
@@ -115,6 +131,10 @@ impl Accounts {
 
 /// The attempts of one call.
 struct Attempts<'a> {
+    class: Class,
+    listener: &'a Listener,
+    /// Since when nobody answers it.
+    silence: Option<Silence>,
     policy: &'a RetryPolicy,
     accounts: &'a Accounts,
     random: &'a Mutex<fastrand::Rng>,
@@ -124,6 +144,14 @@ struct Attempts<'a> {
     failed: u32,
     throttled: u32,
     delays: Option<ExponentialBackoff>,
+}
+
+/// Failures of a call in an outage, one after the other.
+struct Silence {
+    since: Instant,
+    since_wall: SystemTime,
+    failed_at: Instant,
+    delays: ExponentialBackoff,
 }
 
 impl Attempts<'_> {
@@ -139,21 +167,67 @@ impl Attempts<'_> {
         // bring it nothing later, when they fail.
         self.accounts.deposit();
         loop {
+            let is_silence = matches!(self.listener.hear(self.class, &outcome), Heard::Silence(_));
             match outcome {
                 Ok(value) => return Ok(value),
-                Err(error) => self.pause_after(error).await?,
+                Err(error) if is_silence && !self.policy.outage_patience.is_zero() => {
+                    self.outlast(error).await?;
+                }
+                Err(error) => {
+                    self.silence = None;
+                    self.pause_after(error).await?;
+                }
             }
             outcome = call().await;
         }
     }
 
-    /// Waits before the next attempt, or says that there is none.
-    async fn pause_after(&mut self, error: Error) -> Result<()> {
-        let is_safe = match self.invocation {
+    fn is_safe(&self, error: &Error) -> bool {
+        match self.invocation {
             Some(invocation) => !error.may_have_run() || invocation.is_idempotent(),
             None => true,
-        };
-        if !error.is_retryable() || !is_safe {
+        }
+    }
+
+    /// Waits in an outage, or says that patience is over.
+    async fn outlast(&mut self, error: Error) -> Result<()> {
+        let has_hope = error.is_retryable() || error.kind() == ErrorKind::Unauthorized;
+        if !has_hope || !self.is_safe(&error) {
+            return Err(error);
+        }
+        let now = Instant::now();
+        let last_failure = self.silence.as_ref().map(|silence| silence.failed_at);
+        if last_failure.is_some_and(|then| self.listener.has_heard_since(then)) {
+            self.silence = None;
+            if self.is_last_failed() {
+                return Err(error.into_exhausted());
+            }
+        }
+        let (policy, random) = (self.policy, self.random);
+        let silence = self.silence.get_or_insert_with(|| {
+            let seed = random.lock().unwrap_or_else(PoisonError::into_inner).u64(..);
+            let delays = policy.outage_delays(seed);
+            Silence { since: now, since_wall: SystemTime::now(), failed_at: now, delays }
+        });
+        silence.failed_at = now;
+        let lasted = now - silence.since;
+        let left = policy.outage_patience.saturating_sub(lasted);
+        let wait = silence.delays.next().unwrap_or(policy.max_delay).min(left);
+        let since_wall = silence.since_wall;
+        if left.is_zero() || !self.fits(wait) {
+            let in_doubt = error.may_have_run();
+            return Err(no_answer_since(&error, since_wall, lasted).with_may_have_run(in_doubt));
+        }
+        self.report(|invocation| Event::CallFailed { invocation, error: &error });
+        self.wait(WaitReason::Outage, wait).await;
+        let reason = AttemptReason::CallFailed;
+        self.report(|invocation| Event::Attempt { invocation, reason });
+        Ok(())
+    }
+
+    /// Waits before the next attempt, or says that there is none.
+    async fn pause_after(&mut self, error: Error) -> Result<()> {
+        if !error.is_retryable() || !self.is_safe(&error) {
             return Err(error);
         }
         let is_throttled = error.kind() == ErrorKind::Throttled;
@@ -294,7 +368,7 @@ impl<P: AsyncPlatform> AsyncPlatform for Retry<P> {
     }
 
     async fn collect(&self, deployment: &Deployment, pending: &[Pending]) -> Result<Collected> {
-        self.begin(None).run(|| self.inner.collect(deployment, pending)).await
+        self.begin_as(Class::Query, None).run(|| self.inner.collect(deployment, pending)).await
     }
 
     fn release(&self, deployment: &Deployment, activations: &[ActivationId], release: Release) {
@@ -306,7 +380,8 @@ impl<P: AsyncPlatform> AsyncPlatform for Retry<P> {
         deployment: &Deployment,
         activations: &[ActivationId],
     ) -> Result<Vec<ActivationLog>> {
-        self.begin(None).run(|| self.inner.activation_log(deployment, activations)).await
+        let attempts = self.begin_as(Class::Query, None);
+        attempts.run(|| self.inner.activation_log(deployment, activations)).await
     }
 
     async fn find_submitted(

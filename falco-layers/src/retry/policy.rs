@@ -6,6 +6,11 @@ use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 
 use super::budget::RetryBudget;
 
+/// How long an outage is waited out unless set otherwise.
+pub(crate) const OUTAGE_PATIENCE: Duration = Duration::from_secs(5 * 60);
+/// Half of the longest pause in an outage; the random part is as long again.
+const LONGEST_OUTAGE_DELAY: Duration = Duration::from_secs(5);
+
 /// How often, how long, and with which pauses a call is tried again.
 ///
 /// # Examples
@@ -32,6 +37,9 @@ pub struct RetryPolicy {
     /// No attempt starts later than this after the first. None by default: waiting in line is no failure, and in
     /// front of a small quota the line may be long.
     pub max_elapsed: Option<Duration>,
+    /// How long to go on while nobody answers for the platform, or it does not accept credentials any more that it has
+    /// accepted before. Such a call spends neither an attempt nor the budget. Zero treats it like every other failure.
+    pub outage_patience: Duration,
     /// Retries in relation to the traffic.
     pub budget: RetryBudget,
 }
@@ -44,15 +52,17 @@ impl Default for RetryPolicy {
             min_delay: Duration::from_millis(100),
             max_delay: Duration::from_secs(20),
             max_elapsed: None,
+            outage_patience: OUTAGE_PATIENCE,
             budget: RetryBudget::default(),
         }
     }
 }
 
 impl RetryPolicy {
-    /// Tries once.
+    /// Tries once, also in an outage.
     pub fn none() -> Self {
-        Self { attempts: 1, throttled_attempts: 1, ..Self::default() }
+        let outage_patience = Duration::ZERO;
+        Self { attempts: 1, throttled_attempts: 1, outage_patience, ..Self::default() }
     }
 
     /// Tries again up to `retries` times, throttled calls no less often than by default.
@@ -65,6 +75,12 @@ impl RetryPolicy {
         let attempts = retries.saturating_add(1);
         let default = Self::default();
         Self { attempts, throttled_attempts: default.throttled_attempts.max(attempts), ..default }
+    }
+
+    /// The pauses in an outage: as after other failures, but not longer than ten seconds with their random part.
+    pub(super) fn outage_delays(&self, seed: u64) -> ExponentialBackoff {
+        let longest = self.max_delay.min(LONGEST_OUTAGE_DELAY).max(self.min_delay);
+        Self { max_delay: longest, ..*self }.delays(seed)
     }
 
     pub(super) fn delays(&self, seed: u64) -> ExponentialBackoff {

@@ -8,6 +8,7 @@ mod goodput;
 mod held;
 mod layer;
 mod model;
+mod outages;
 mod providers;
 mod retry;
 mod stack;

@@ -1,0 +1,400 @@
+//! Whether the platform can be reached, as calls show it.
+
+use std::time::{Duration, SystemTime};
+
+use falco_core::{Error, ErrorKind};
+
+use crate::silence::Heard;
+
+/// The first and the longest pause between two calls that try whether the platform is back.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
+/// So many failures in a row, without any answer between them, are an outage. A single connection may always break.
+const FAILURES: u32 = 3;
+/// How many calls may start at once after an outage.
+const FIRST_BATCH: f64 = 4.0;
+/// A probe that runs a function may take long. Failing to connect takes less than so many longest pauses.
+const PAUSES_OF_A_LONG_PROBE: u32 = 2;
+
+/// What changes by what a call shows.
+#[derive(Debug)]
+pub(super) enum Change {
+    Started(Error),
+    Ended(Duration),
+}
+
+/// Whether a call may be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    Open,
+    /// One call may try whether the platform is back.
+    Probe,
+    /// Nothing may be sent before this time.
+    Shut(Duration),
+}
+
+/// Whether the platform can be reached. Pure: the time is passed in.
+#[derive(Debug)]
+pub(super) struct Reach {
+    first_pause: Duration,
+    longest_pause: Duration,
+    random: fastrand::Rng,
+    /// Failures since the last answer, and when the first of them came.
+    failures: u32,
+    failing_since: Duration,
+    outage: Option<Outage>,
+    reopened: Option<Reopened>,
+    /// All outages that are over.
+    total: Duration,
+}
+
+#[derive(Debug)]
+struct Outage {
+    since: Duration,
+    since_wall: SystemTime,
+    /// The pause that follows the next probe, without its random part.
+    pause: Duration,
+    probe_at: Duration,
+    probe: Option<Probe>,
+    last: Error,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Probe {
+    sent_at: Duration,
+    may_take_long: bool,
+}
+
+#[derive(Debug)]
+struct Reopened {
+    at: Duration,
+    sent: u32,
+}
+
+impl Default for Reach {
+    fn default() -> Self {
+        Self {
+            first_pause: PAUSES.0,
+            longest_pause: PAUSES.1,
+            random: fastrand::Rng::new(),
+            failures: 0,
+            failing_since: Duration::ZERO,
+            outage: None,
+            reopened: None,
+            total: Duration::ZERO,
+        }
+    }
+}
+
+impl Reach {
+    pub(super) fn set_pauses(&mut self, first: Duration, longest: Duration) {
+        self.first_pause = first.max(Duration::from_millis(1));
+        self.longest_pause = longest.max(self.first_pause);
+    }
+
+    /// Whether a call may be sent at `now`.
+    pub(super) fn way(&mut self, now: Duration) -> Way {
+        if let Some(outage) = &self.outage {
+            return match outage.probe {
+                Some(probe) => Way::Shut(self.taken_at(probe).unwrap_or(Duration::MAX)),
+                None if now >= outage.probe_at => Way::Probe,
+                None => Way::Shut(outage.probe_at),
+            };
+        }
+        let Some(reopened) = &self.reopened else { return Way::Open };
+        let step = self.first_pause.as_secs_f64();
+        let steps = now.saturating_sub(reopened.at).as_secs_f64() / step;
+        let (sent, may_be_sent) = (f64::from(reopened.sent), FIRST_BATCH * steps.exp2());
+        if may_be_sent > sent {
+            return Way::Open;
+        }
+        let room_at = (sent / FIRST_BATCH).log2() * step;
+        Way::Shut(reopened.at + Duration::from_secs_f64(room_at) + Duration::from_millis(1))
+    }
+
+    /// When a probe that has not failed shows that the platform has taken it, where that is seen before its answer.
+    fn taken_at(&self, probe: Probe) -> Option<Duration> {
+        probe.may_take_long.then(|| probe.sent_at + self.longest_pause * PAUSES_OF_A_LONG_PROBE)
+    }
+
+    /// Ends an outage whose probe was taken and is not answered yet, since the function runs.
+    pub(super) fn review(&mut self, now: Duration) -> Option<Change> {
+        let probe = self.outage.as_ref()?.probe?;
+        if now < self.taken_at(probe)? {
+            return None;
+        }
+        self.end(now)
+    }
+
+    /// Takes note that a call is sent, as [`way`](Self::way) has allowed. Whether it is a probe.
+    pub(super) fn sent(&mut self, now: Duration, may_take_long: bool) -> bool {
+        if let Some(outage) = &mut self.outage {
+            outage.probe = Some(Probe { sent_at: now, may_take_long });
+            return true;
+        }
+        if let Some(reopened) = &mut self.reopened {
+            reopened.sent = reopened.sent.saturating_add(1);
+            // Twenty steps are a million times the first batch.
+            if now.saturating_sub(reopened.at) > self.first_pause * 20 {
+                self.reopened = None;
+            }
+        }
+        false
+    }
+
+    /// Takes note of what a call has shown that was sent at `sent_at`.
+    pub(super) fn heard(
+        &mut self,
+        now: Duration,
+        sent_at: Duration,
+        is_probe: bool,
+        heard: Heard<'_>,
+    ) -> Option<Change> {
+        match heard {
+            Heard::Answer => self.answered(now, sent_at),
+            Heard::Silence(error) => self.failed(now, is_probe, error),
+            Heard::Nothing => {
+                if let Some(outage) = self.outage.as_mut().filter(|_| is_probe) {
+                    outage.probe = None;
+                }
+                None
+            }
+        }
+    }
+
+    fn answered(&mut self, now: Duration, sent_at: Duration) -> Option<Change> {
+        self.failures = 0;
+        // What was sent before may have gone by a connection that still stands, where no new one is made.
+        if self.outage.as_ref().is_none_or(|outage| sent_at < outage.since) {
+            return None;
+        }
+        self.end(now)
+    }
+
+    fn end(&mut self, now: Duration) -> Option<Change> {
+        let outage = self.outage.take()?;
+        self.reopened = Some(Reopened { at: now, sent: 0 });
+        let lasted = now.saturating_sub(outage.since);
+        self.total += lasted;
+        Some(Change::Ended(lasted))
+    }
+
+    fn failed(&mut self, now: Duration, is_probe: bool, error: &Error) -> Option<Change> {
+        if let Some(outage) = &mut self.outage {
+            outage.last = error.clone();
+            if is_probe {
+                let pause = outage.pause;
+                outage.pause = (pause * 2).min(self.longest_pause);
+                outage.probe = None;
+                outage.probe_at =
+                    now + jittered(pause, self.first_pause, self.longest_pause, &mut self.random);
+            }
+            return None;
+        }
+        if self.failures == 0 {
+            self.failing_since = now;
+        }
+        self.failures += 1;
+        if self.failures < FAILURES {
+            return None;
+        }
+        let lasting = now.saturating_sub(self.failing_since);
+        let wall = SystemTime::now();
+        self.failures = 0;
+        self.reopened = None;
+        self.outage = Some(Outage {
+            since: self.failing_since,
+            since_wall: wall.checked_sub(lasting).unwrap_or(wall),
+            pause: (self.first_pause * 2).min(self.longest_pause),
+            probe_at: now
+                + jittered(
+                    self.first_pause,
+                    self.first_pause,
+                    self.longest_pause,
+                    &mut self.random,
+                ),
+            probe: None,
+            last: error.clone(),
+        });
+        Some(Change::Started(error.clone()))
+    }
+
+    /// The failure that showed the outage of this moment, or the last one since.
+    pub(super) fn outage(&self) -> Option<&Error> {
+        self.outage.as_ref().map(|outage| &outage.last)
+    }
+
+    /// How long there were outages until `now`.
+    pub(super) fn lost(&self, now: Duration) -> Duration {
+        let current = self.outage.as_ref().map(|outage| now.saturating_sub(outage.since));
+        self.total + current.unwrap_or_default()
+    }
+
+    /// Why a call that has not been sent is given up, when the outage has lasted for `patience`.
+    pub(super) fn given_up(&self, now: Duration, patience: Duration) -> Option<Error> {
+        let outage = self.outage.as_ref()?;
+        let lasted = now.saturating_sub(outage.since);
+        (lasted >= patience).then(|| no_answer_since(&outage.last, outage.since_wall, lasted))
+    }
+}
+
+/// A pause with a random part, so that drivers that lost the same platform do not come back together.
+fn jittered(
+    pause: Duration,
+    shortest: Duration,
+    longest: Duration,
+    random: &mut fastrand::Rng,
+) -> Duration {
+    pause.mul_f64(0.8 + 0.4 * random.f64()).clamp(shortest, longest)
+}
+
+/// The error of a call that was not sent, or not again: since when nobody has answered, and what was tried last.
+pub(crate) fn no_answer_since(last: &Error, since: SystemTime, lasted: Duration) -> Error {
+    let what = match last.kind() {
+        ErrorKind::Unauthorized => "the credentials have not been accepted",
+        _ => "nobody has answered",
+    };
+    let mut tried = String::new();
+    for part in [last.operation(), last.function()].into_iter().flatten() {
+        tried.push_str(part);
+        tried.push(' ');
+    }
+    let message = format!(
+        "{what} since {} ({}); last tried: {}: {}",
+        humantime::format_rfc3339_seconds(since),
+        humantime::format_duration(Duration::from_secs(lasted.as_secs())),
+        tried.trim_end(),
+        last.message(),
+    );
+    let mut error = Error::new(last.kind(), message)
+        .with_unreachable(true)
+        .with_retryable(true)
+        .with_may_have_run(false)
+        .with_hint(match last.hint() {
+            Some(hint) => hint.to_owned(),
+            None => "outage_patience says how long to wait".to_owned(),
+        });
+    if let Some(platform) = last.platform() {
+        error = error.with_platform(platform);
+    }
+    error.into_exhausted()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    fn refused() -> Error {
+        Error::new(ErrorKind::Unavailable, "connection refused").with_unreachable(true)
+    }
+
+    /// A platform that nobody reaches since 0 ms, with a probe due half a second after 20 ms.
+    fn away() -> Reach {
+        let mut reach = Reach { random: fastrand::Rng::with_seed(1), ..Reach::default() };
+        for now in [0, 10] {
+            assert!(reach.heard(at(now), at(0), false, Heard::Silence(&refused())).is_none());
+        }
+        let change = reach.heard(at(20), at(0), false, Heard::Silence(&refused()));
+        assert!(matches!(change, Some(Change::Started(_))));
+        reach
+    }
+
+    #[test]
+    fn connections_that_break_among_answers_are_no_outage() {
+        let mut reach = Reach::default();
+        for now in 0..100 {
+            for _ in 0..2 {
+                assert!(reach.heard(at(now), at(now), false, Heard::Silence(&refused())).is_none());
+            }
+            assert!(reach.heard(at(now), at(now), false, Heard::Answer).is_none());
+            assert_eq!(reach.way(at(now)), Way::Open);
+        }
+    }
+
+    #[test]
+    fn one_call_at_a_time_probes_with_pauses_that_grow_to_ten_seconds() {
+        let mut reach = away();
+        let mut now = at(20);
+        let mut pauses = Vec::new();
+        for _ in 0..12 {
+            let Way::Shut(probe_at) = reach.way(now) else { panic!("open at {now:?}") };
+            pauses.push(probe_at - now);
+            now = probe_at;
+            assert_eq!(reach.way(now), Way::Probe);
+            assert!(reach.sent(now, false), "it is a probe");
+            assert!(matches!(reach.way(now), Way::Shut(_)), "a second one");
+            assert!(reach.heard(now, now, true, Heard::Silence(&refused())).is_none());
+        }
+        assert!(pauses[0] >= at(500) && pauses[0] <= at(600), "{pauses:?}");
+        assert!(pauses[11] >= at(8_000) && pauses[11] <= at(10_000), "{pauses:?}");
+    }
+
+    #[test]
+    fn a_probe_that_is_answered_ends_it_and_calls_follow_in_growing_batches() {
+        let mut reach = away();
+        assert!(reach.sent(at(1_000), false));
+        let change = reach.heard(at(1_100), at(1_000), true, Heard::Answer);
+        assert!(matches!(change, Some(Change::Ended(lasted)) if lasted == at(1_100)));
+        let mut sent = 0;
+        let mut by_step = Vec::new();
+        for step in 0..5 {
+            let now = at(1_100 + 500 * step);
+            while reach.way(now) == Way::Open {
+                reach.sent(now, false);
+                sent += 1;
+            }
+            by_step.push(sent);
+        }
+        assert_eq!(by_step, [4, 8, 16, 32, 64]);
+    }
+
+    #[test]
+    fn an_answer_to_a_call_that_was_sent_before_does_not_end_it() {
+        let mut reach = away();
+        assert!(
+            reach.heard(at(50), at(0), false, Heard::Answer).is_none() || reach.outage().is_none()
+        );
+        let mut reach = Reach::default();
+        for now in [100, 110, 120] {
+            reach.heard(at(now), at(now), false, Heard::Silence(&refused()));
+        }
+        assert!(reach.heard(at(130), at(50), false, Heard::Answer).is_none());
+        assert!(reach.outage().is_some());
+    }
+
+    #[test]
+    fn a_probe_that_runs_a_long_function_ends_it_before_its_answer_and_a_query_does_not() {
+        let mut reach = away();
+        assert!(reach.sent(at(600), true));
+        assert!(reach.review(at(20_599)).is_none());
+        assert_eq!(reach.way(at(20_599)), Way::Shut(at(20_600)));
+        assert!(matches!(reach.review(at(20_600)), Some(Change::Ended(_))));
+        assert_eq!(reach.way(at(20_600)), Way::Open);
+        let mut reach = away();
+        assert!(reach.sent(at(600), false));
+        assert!(reach.review(at(3_600_000)).is_none());
+    }
+
+    #[test]
+    fn a_dropped_probe_leaves_the_next_one_to_somebody_else() {
+        let mut reach = away();
+        let Way::Shut(probe_at) = reach.way(at(20)) else { panic!("open") };
+        assert!(reach.sent(probe_at, false));
+        reach.heard(probe_at, probe_at, true, Heard::Nothing);
+        assert_eq!(reach.way(probe_at), Way::Probe);
+    }
+
+    #[test]
+    fn when_patience_is_over_the_error_says_since_when_and_what_was_tried_last() {
+        let reach = away();
+        assert!(reach.given_up(at(59_999), at(60_000)).is_none());
+        let error = reach.given_up(at(60_000), at(60_000)).unwrap();
+        assert!(error.is_exhausted() && error.is_unreachable() && !error.may_have_run());
+        let text = error.to_string();
+        assert!(text.contains("nobody has answered since 2"), "{text}");
+        assert!(text.contains("(1m)") && text.contains("connection refused"), "{text}");
+    }
+}

@@ -1,0 +1,319 @@
+//! A platform that is away: nothing is lost below the patience, and nothing is silent above it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use falco_core::*;
+use falco_executors::{
+    AsyncExecutor, DriverExt, ExecutionOptions, OnFailure, ParallelExecutor, Patience, RunOptions,
+    RunOutcome, SequentialExecutor,
+};
+use falco_layers::{HeldPolicy, RetryPolicy, Stack};
+use falco_testkit::{Fate, Fates, InMemory, Latency, Line, Outages, Reply, Settings};
+use proptest::prelude::*;
+use tokio::time::{Instant, sleep};
+
+use crate::support::*;
+
+/// Pauses of the probes reach ten seconds, and the calls that follow take up to five.
+const LONGEST_BLINDNESS: u64 = 20;
+const PATIENCE: u64 = 120;
+
+type Away = Arc<Outages<InMemory>>;
+
+/// How often each invocation ran.
+type Runs = Arc<Mutex<HashMap<String, usize>>>;
+
+fn platform(settings: Settings) -> (Away, Runs) {
+    let runs = Runs::default();
+    let seen = Arc::clone(&runs);
+    let inner = InMemory::new(settings).with_function("python:3", move |call| {
+        *seen.lock().unwrap().entry(call.invocation.id().to_string()).or_default() += 1;
+        Reply::succeeded(call.payload().clone())
+    });
+    (Arc::new(Outages::new(inner)), runs)
+}
+
+/// Cuts the line as the schedule says: up for so many seconds, then away in this way for so many.
+async fn follow(platform: Away, schedule: Vec<(u64, Line, u64)>) {
+    for (up, line, away) in schedule {
+        sleep(secs(up)).await;
+        platform.set(line);
+        sleep(secs(away)).await;
+        platform.set(Line::Up);
+    }
+}
+
+#[derive(Debug)]
+struct Work {
+    invocations: usize,
+    idempotent: bool,
+}
+
+impl Driver for Work {
+    fn name(&self) -> &str {
+        "work"
+    }
+
+    fn plan(&self) -> Result<ExecutionPlan> {
+        let invocations = self.invocations;
+        let scaling = Scaling { timeout: Some(secs(60)), ..Scaling::default() };
+        let stage = Stage::from_fn("map", function().with_scaling(scaling), move |index| {
+            (index < invocations).then(|| Ok(Payload::empty()))
+        });
+        ExecutionPlan::new(vec![stage.idempotent(self.idempotent)])
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Sequential,
+    Parallel(usize),
+    Async(usize),
+    Held(usize),
+}
+
+impl Kind {
+    fn strategy(self, options: ExecutionOptions) -> Arc<dyn ExecutionStrategy> {
+        match self {
+            Self::Sequential => Arc::new(SequentialExecutor::new().with_options(options)),
+            Self::Parallel(n) => {
+                Arc::new(ParallelExecutor::with_concurrency(n).unwrap().with_options(options))
+            }
+            Self::Async(n) | Self::Held(n) => {
+                let patience = Patience::default().with_outage(secs(PATIENCE));
+                let executor = AsyncExecutor::with_window(n).unwrap().with_patience(patience);
+                Arc::new(executor.with_options(options))
+            }
+        }
+    }
+}
+
+async fn run(
+    kind: Kind,
+    work: &Work,
+    platform: &Away,
+    schedule: Vec<(u64, Line, u64)>,
+) -> RunOutcome {
+    let mut stack = Stack::new().with_outage_patience(secs(PATIENCE));
+    if let Kind::Held(_) = kind {
+        stack = stack.with_held(HeldPolicy::default());
+    }
+    let layered = stack.wrap(Arc::clone(platform)).unwrap();
+    let options = ExecutionOptions::default().with_on_failure(OnFailure::Continue);
+    let options = RunOptions::new(layered, kind.strategy(options));
+    let line = tokio::spawn(follow(Arc::clone(platform), schedule));
+    let outcome = work.run(options).await.unwrap();
+    line.abort();
+    outcome
+}
+
+fn kinds() -> impl Strategy<Value = Kind> {
+    prop_oneof![
+        Just(Kind::Sequential),
+        (1_usize..40).prop_map(Kind::Parallel),
+        (1_usize..40).prop_map(Kind::Async),
+    ]
+}
+
+fn schedules() -> impl Strategy<Value = Vec<(u64, Line, u64)>> {
+    let line = prop::sample::select(vec![Line::Cut, Line::Hung]);
+    // Not in the first second: what is never reached fails while it is deployed, which another test shows.
+    let up = prop_oneof![LONGEST_BLINDNESS..60, LONGEST_BLINDNESS..600];
+    let one = (up, line, 1..PATIENCE - LONGEST_BLINDNESS);
+    (1_u64..20, prop::collection::vec(one, 1..5)).prop_map(|(first, mut schedule)| {
+        schedule[0].0 = first;
+        schedule
+    })
+}
+
+fn paused<T>(test: impl Future<Output = T>) -> T {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_time().start_paused(true).build().unwrap().block_on(test)
+}
+
+fn settings(seed: u64) -> Settings {
+    Settings {
+        latency: Latency::uniform(millis(50), secs(8)),
+        record_delay: Latency::uniform(millis(0), millis(300)),
+        control_latency: millis(5),
+        seed,
+        ..Settings::default()
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn outages_shorter_than_the_patience_cost_time_and_nothing_else(
+        kind in kinds(), invocations in 1_usize..120, idempotent: bool, schedule in schedules(), seed: u64,
+    ) {
+        paused(async {
+            let (platform, runs) = platform(settings(seed));
+            let work = Work { invocations, idempotent };
+            let outcome = run(kind, &work, &platform, schedule).await;
+            let stage = &outcome.report.stages[0];
+            prop_assert_eq!(stage.invocations.entered(), invocations as u64);
+            if idempotent {
+                prop_assert!(outcome.is_success(), "{:?} {:?}", outcome.error(), stage.invocations);
+            } else {
+                // What was on its way when the line was cut is unknown; all others have run.
+                let known = stage.invocations.succeeded + stage.invocations.unknown;
+                prop_assert_eq!(known, invocations as u64, "{:?}", stage.invocations);
+                let runs = runs.lock().unwrap();
+                prop_assert!(runs.values().all(|runs| *runs == 1), "something ran twice: {:?}", runs);
+            }
+            prop_assert!(outcome.leftovers.is_empty(), "{:?}", outcome.leftovers);
+            prop_assert!(platform.inner().list_deployments().await.unwrap().is_empty());
+            prop_assert_eq!(platform.inner().counters().unreleased, 0);
+            Ok(())
+        })?;
+    }
+
+    #[test]
+    fn an_outage_longer_than_the_patience_ends_the_run_and_keeps_what_was_done(
+        kind in kinds(), up in 1_u64..30, seed: u64,
+    ) {
+        paused(async {
+            let (platform, _) = platform(settings(seed));
+            let work = Work { invocations: 600, idempotent: true };
+            let begun = Instant::now();
+            let outcome = run(kind, &work, &platform, vec![(up, Line::Cut, 100 * PATIENCE)]).await;
+            let error = outcome.error().unwrap().to_string();
+            prop_assert!(error.contains("nobody has answered since"), "{error}");
+            prop_assert!(error.contains("refused") || error.contains("reset"), "{error}");
+            let took = begun.elapsed();
+            prop_assert!(took < secs(up + 3 * PATIENCE), "{took:?}");
+            let done = outcome.partial_results("map").unwrap().len() as u64;
+            prop_assert_eq!(done, outcome.report.stages[0].invocations.succeeded);
+            prop_assert_eq!(outcome.leftovers.len(), 1);
+            prop_assert_eq!(platform.inner().list_deployments().await.unwrap().len(), 1);
+            Ok(())
+        })?;
+    }
+}
+
+#[test]
+fn held_calls_outlast_an_outage() {
+    paused(async {
+        let (platform, _) = platform(settings(1));
+        let work = Work { invocations: 200, idempotent: true };
+        let outcome = run(Kind::Held(40), &work, &platform, vec![(5, Line::Cut, 60)]).await;
+        assert!(outcome.is_success(), "{:?}", outcome.error());
+    });
+}
+
+#[test]
+fn deploying_listing_and_removing_outlast_an_outage() {
+    paused(async {
+        let (platform, _) = platform(settings(1));
+        platform.set(Line::Cut);
+        let layered = Stack::new().wrap(Arc::clone(&platform)).unwrap();
+        let line = tokio::spawn({
+            let platform = Arc::clone(&platform);
+            async move {
+                for _ in 0..4 {
+                    sleep(secs(60)).await;
+                    platform.set(Line::Up);
+                    sleep(secs(30)).await;
+                    platform.set(Line::Cut);
+                }
+            }
+        });
+        let deployment = layered.deploy(&function()).await.unwrap();
+        sleep(secs(40)).await;
+        assert_eq!(layered.list_deployments().await.unwrap().len(), 1);
+        sleep(secs(40)).await;
+        layered.fetch_deployment(&deployment.name).await.unwrap();
+        sleep(secs(40)).await;
+        layered.remove(&deployment).await.unwrap();
+        line.abort();
+    });
+}
+
+#[test]
+fn without_patience_a_call_fails_when_its_attempts_are_used_up() {
+    paused(async {
+        let (platform, _) = platform(Settings::default());
+        platform.set(Line::Cut);
+        let policy = RetryPolicy { outage_patience: Duration::ZERO, ..RetryPolicy::default() };
+        let layered = Stack::new().with_retry(policy).wrap(platform).unwrap();
+        let begun = Instant::now();
+        let error = layered.list_deployments().await.unwrap_err();
+        assert!(error.is_exhausted() && begun.elapsed() < secs(10), "{error}");
+    });
+}
+
+#[test]
+fn credentials_that_expire_are_waited_for_and_wrong_ones_are_not() {
+    paused(async {
+        let (platform, _) = platform(Settings::default());
+        let layered = Stack::new().wrap(Arc::clone(&platform)).unwrap();
+        platform.inner().configure(|settings| settings.unauthorized = true);
+        let begun = Instant::now();
+        let error = layered.list_deployments().await.unwrap_err();
+        assert_eq!((error.kind(), begun.elapsed()), (ErrorKind::Unauthorized, Duration::ZERO));
+
+        platform.inner().configure(|settings| settings.unauthorized = false);
+        layered.list_deployments().await.unwrap();
+        platform.inner().configure(|settings| settings.unauthorized = true);
+        let renewal = tokio::spawn({
+            let platform = Arc::clone(&platform);
+            async move {
+                sleep(secs(90)).await;
+                platform.inner().configure(|settings| settings.unauthorized = false);
+            }
+        });
+        layered.list_deployments().await.unwrap();
+        assert!(begun.elapsed() >= secs(90));
+        renewal.await.unwrap();
+
+        platform.inner().configure(|settings| settings.unauthorized = true);
+        let error = layered.list_deployments().await.unwrap_err();
+        assert!(error.to_string().contains("the credentials have not been accepted"), "{error}");
+    });
+}
+
+#[test]
+fn watchers_hear_of_the_beginning_and_the_end() {
+    paused(async {
+        let (platform, _) = platform(Settings::default());
+        let layered = Stack::new().wrap(Arc::clone(&platform)).unwrap();
+        let recorder = Recorder::new();
+        let watcher: Arc<dyn Monitor> = recorder.clone();
+        layered.watch_outages(Arc::downgrade(&watcher));
+        let line = tokio::spawn(follow(Arc::clone(&platform), vec![(0, Line::Cut, 30)]));
+        sleep(secs(1)).await;
+        layered.list_deployments().await.unwrap();
+        line.await.unwrap();
+        let lines = recorder.lines();
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert!(lines[0].starts_with("OutageStarted") && lines[1].starts_with("OutageEnded"));
+    });
+}
+
+#[test]
+fn one_invocation_that_breaks_each_connection_does_not_stop_the_others() {
+    paused(async {
+        let broken = Error::new(ErrorKind::Unavailable, "connection reset")
+            .with_unreachable(true)
+            .with_may_have_run(true);
+        let fates = Fates::by(move |call| match call.invocation {
+            Some(invocation) if invocation.id().as_str().ends_with("77") => {
+                Fate::LoseAnswer(broken.clone())
+            }
+            _ => Fate::Serve,
+        });
+        let settings =
+            Settings { latency: Latency::fixed(millis(100)), fates, ..Settings::default() };
+        let (platform, runs) = platform(settings);
+        let work = Work { invocations: 100, idempotent: true };
+        let outcome = run(Kind::Parallel(10), &work, &platform, vec![]).await;
+        let counts = outcome.report.stages[0].invocations;
+        assert_eq!((counts.succeeded, counts.unknown), (99, 1), "{counts:?}");
+        let most = runs.lock().unwrap().values().copied().max();
+        assert_eq!(most, Some(5), "one attempt and four retries");
+    });
+}
