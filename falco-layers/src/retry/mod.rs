@@ -89,6 +89,7 @@ impl<P> Retry<P> {
             class,
             listener: &self.listener,
             silence: None,
+            in_doubt: false,
             policy: &self.policy,
             accounts: match invocation {
                 Some(_) => &self.budgets.invocations,
@@ -135,6 +136,8 @@ struct Attempts<'a> {
     listener: &'a Listener,
     /// Since when nobody answers it.
     silence: Option<Silence>,
+    /// Whether an attempt may have run: then so may the call, whatever the last attempt says.
+    in_doubt: bool,
     policy: &'a RetryPolicy,
     accounts: &'a Accounts,
     random: &'a Mutex<fastrand::Rng>,
@@ -168,16 +171,18 @@ impl Attempts<'_> {
         self.accounts.deposit();
         loop {
             let is_silence = matches!(self.listener.hear(self.class, &outcome), Heard::Silence(_));
-            match outcome {
+            let error = match outcome {
                 Ok(value) => return Ok(value),
-                Err(error) if is_silence && !self.policy.outage_patience.is_zero() => {
-                    self.outlast(error).await?;
-                }
-                Err(error) => {
-                    self.silence = None;
-                    self.pause_after(error).await?;
-                }
-            }
+                Err(error) => error,
+            };
+            self.in_doubt |= error.may_have_run();
+            let may_repeat = if is_silence && !self.policy.outage_patience.is_zero() {
+                self.outlast(error).await
+            } else {
+                self.silence = None;
+                self.pause_after(error).await
+            };
+            may_repeat.map_err(|error| error.with_may_have_run(self.in_doubt))?;
             outcome = call().await;
         }
     }
@@ -215,8 +220,7 @@ impl Attempts<'_> {
         let wait = silence.delays.next().unwrap_or(policy.max_delay).min(left);
         let since_wall = silence.since_wall;
         if left.is_zero() || !self.fits(wait) {
-            let in_doubt = error.may_have_run();
-            return Err(no_answer_since(&error, since_wall, lasted).with_may_have_run(in_doubt));
+            return Err(no_answer_since(&error, since_wall, lasted));
         }
         self.report(|invocation| Event::CallFailed { invocation, error: &error });
         self.wait(WaitReason::Outage, wait).await;

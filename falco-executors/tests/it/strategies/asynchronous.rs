@@ -166,7 +166,7 @@ async fn patience_ends_although_a_collect_never_returns() {
     let executor = AsyncExecutor::new();
     let completion =
         executor.execute(target(&platform).await, invocations(0..1)).next().await.unwrap();
-    assert_eq!((completion.outcome.as_str(), seconds(&completion)), ("unknown", 360));
+    assert_eq!((completion.outcome.as_str(), seconds(&completion)), ("unknown", 660));
 }
 
 #[tokio::test(start_paused = true)]
