@@ -4,7 +4,6 @@
 mod abandonment;
 mod answer;
 mod config;
-mod descriptors;
 mod functions;
 mod guardian;
 mod interpreter;

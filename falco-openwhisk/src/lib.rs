@@ -16,8 +16,6 @@ mod outstanding;
 mod package;
 mod platform;
 mod refusal;
-mod schedule;
-mod walk;
 mod wire;
 mod wskprops;
 

@@ -20,7 +20,6 @@ mod faults;
 mod hostile;
 mod lifecycle;
 mod naive;
-mod native;
 mod partial;
 mod requests;
 mod secrets;

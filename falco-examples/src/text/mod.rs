@@ -1,15 +1,13 @@
 //! The text files that an example reads.
 
 mod chunks;
-mod frequency;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 
-pub use chunks::{Chunks, read_chunks, to_ascii};
-pub use frequency::MostFrequent;
+pub use chunks::{Chunks, to_ascii};
 
 /// The texts that travel with the examples.
 pub fn default_texts() -> PathBuf {

@@ -12,5 +12,4 @@ mod montecarlo;
 mod printing;
 mod program;
 mod remote;
-mod rust;
 mod wordcount;

@@ -78,12 +78,14 @@ fn stubbed(
         seen.body.clone()
     };
     let args = Payload::from_bytes(body).unwrap();
+    let answer = format!("{{\"ok\":{},\"ms\":1.5}}", stub(&args).as_str());
     let record = format!(
-        "{{\"falco\":1,\"id\":\"{id}\",\"cold\":false,\"execution_ms\":1.5,\"stored_argument\":{is_stored},\"result\":{}}}",
-        stub(&args).as_str()
+        "{{\"falco\":1,\"id\":\"{id}\",\"cold\":false,\"execution_ms\":1.5,\"stored_argument\":{is_stored},\
+         \"answered\":\"shim\",\"bytes\":{}}}\n{answer}",
+        answer.len()
     );
     if seen.header("x-falco-store").is_none() {
-        return reply::with(200, "application/json", record);
+        return reply::with(200, "application/octet-stream", record);
     }
     let mut state = world.state();
     let objects = &mut state.buckets.get_mut(bucket.unwrap()).unwrap().objects;

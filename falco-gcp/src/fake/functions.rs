@@ -121,7 +121,7 @@ fn create(world: &Arc<World>, seen: &Seen) -> Reply {
     let Some(zip) = uploaded(&state, &json) else {
         return invalid("the source object does not exist");
     };
-    let instances = Arc::new(Instances::default());
+    let instances = Arc::new(Instances::new(&json["serviceConfig"]));
     state.functions.insert(id.clone(), Function { json, zip, instances });
     operation(&mut state, world, id, "create")
 }
@@ -252,7 +252,7 @@ fn activate(state: &mut State, id: &str, url: &str) {
         }
     }
     service["revision"] = json!(format!("{id}-{revision:05}"));
-    function.instances = Arc::new(Instances::default());
+    function.instances = Arc::new(Instances::new(service));
 }
 
 fn look(world: &World, id: &str) -> Reply {

@@ -1,4 +1,5 @@
-//! Instances: processes that run what was deployed, with the calling convention of Google's Functions Framework.
+//! Instances: processes that run what was deployed, by Google's Functions Framework where it is installed, else by a
+//! small runner with the same calling convention.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -9,44 +10,66 @@ use axum::body::Body;
 use falco_package::Archive;
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::{Child, Command};
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
 use tokio::sync::Semaphore;
 
+use super::framework::{self, Ready};
 use super::logging;
 use super::reply::{self, Reply};
 use super::server::Seen;
 use super::world::World;
 
-const PYTHON_RUNNER: &str = include_str!("runner.py");
-const NODE_RUNNER: &str = include_str!("runner.js");
 /// How long a call waits for a free instance.
 const QUEUE: Duration = Duration::from_secs(10);
+/// More than this machine could run at the same time; the rest waits as it does for instances.
+const MAX_INSTANCES: usize = 8;
+/// How long a new instance may take to listen. Machines that run tests are slow.
+const START: Duration = Duration::from_secs(60);
 
-/// The instances of one revision, each of which serves one call at a time.
+/// The instances of one revision. Each serves as many calls at once as the function's concurrency allows.
 #[derive(Debug)]
 pub(super) struct Instances {
     code: Mutex<Option<Arc<TempDir>>>,
-    idle: Mutex<Vec<Instance>>,
-    slots: Arc<Semaphore>,
+    /// An entry for each call that a running instance could serve now.
+    free: Mutex<Vec<Arc<Instance>>>,
+    slots: Semaphore,
+    concurrency: usize,
+    /// Calls that come while an instance starts share it, if they may.
+    starting: tokio::sync::Mutex<()>,
     client: reqwest::Client,
 }
 
-/// More than this machine could run at the same time; the rest waits as it does for instances.
-const MAX_INSTANCES: usize = 8;
-
-impl Default for Instances {
-    fn default() -> Self {
+impl Instances {
+    pub(super) fn new(service: &Value) -> Self {
+        let number = |name: &str| service[name].as_u64().map(|n| n as usize);
+        let instances = number("maxInstanceCount").unwrap_or(MAX_INSTANCES).clamp(1, MAX_INSTANCES);
+        let concurrency = number("maxInstanceRequestConcurrency").unwrap_or(1).max(1);
         Self {
             code: Mutex::default(),
-            idle: Mutex::default(),
-            slots: Arc::new(Semaphore::new(MAX_INSTANCES)),
-            client: falco_http_client(),
+            free: Mutex::default(),
+            slots: Semaphore::new(instances * concurrency),
+            concurrency,
+            starting: tokio::sync::Mutex::default(),
+            client: http_client(),
         }
+    }
+
+    fn take(&self) -> Option<Arc<Instance>> {
+        self.free.lock().unwrap().pop()
+    }
+
+    fn give_back(&self, instance: Arc<Instance>) {
+        self.free.lock().unwrap().push(instance);
+    }
+
+    /// Ends an instance that has failed a call.
+    fn end(&self, instance: &Arc<Instance>) {
+        self.free.lock().unwrap().retain(|other| !Arc::ptr_eq(other, instance));
     }
 }
 
-fn falco_http_client() -> reqwest::Client {
+fn http_client() -> reqwest::Client {
     let builder = reqwest::Client::builder();
     #[cfg(feature = "rustls")]
     let builder = builder.tls_certs_only([]);
@@ -56,7 +79,8 @@ fn falco_http_client() -> reqwest::Client {
 #[derive(Debug)]
 struct Instance {
     process: Child,
-    port: u16,
+    /// Where it listens.
+    address: String,
 }
 
 impl Drop for Instance {
@@ -80,17 +104,13 @@ pub(super) async fn call(
     let Ok(Ok(_slot)) = tokio::time::timeout(QUEUE, instances.slots.acquire()).await else {
         return reply::with(429, "text/plain", "Rate exceeded.");
     };
-    let idle = instances.idle.lock().unwrap().pop();
-    let instance = match idle {
-        Some(instance) => instance,
-        None => match start(world, id, function, &unpacked(instances, zip)).await {
-            Some(instance) => instance,
-            None => return reply::with(503, "text/plain", "The service failed to start."),
-        },
+    let Some(instance) = free_or_new(world, id, function, zip, instances).await else {
+        return reply::with(503, "text/plain", "The service failed to start.");
     };
-    let url = format!("http://127.0.0.1:{}/", instance.port);
+    let url = format!("http://{}/", instance.address);
     let request = instances.client.post(url).headers(seen.headers.clone()).body(seen.body.clone());
     let Ok(answer) = request.send().await else {
+        instances.end(&instance);
         return reply::with(
             503,
             "text/plain",
@@ -99,9 +119,10 @@ pub(super) async fn call(
     };
     let (status, headers) = (answer.status(), answer.headers().clone());
     let Ok(body) = answer.bytes().await else {
+        instances.end(&instance);
         return reply::with(503, "text/plain", "upstream connect error");
     };
-    instances.idle.lock().unwrap().push(instance);
+    instances.give_back(instance);
     let mut reply = reply::with(status.as_u16(), "text/plain", Body::from(body));
     for name in ["content-type", "x-google-status"] {
         if let Some(value) = headers.get(name) {
@@ -109,6 +130,32 @@ pub(super) async fn call(
         }
     }
     reply
+}
+
+async fn free_or_new(
+    world: &Arc<World>,
+    id: &str,
+    function: &Value,
+    zip: &[u8],
+    instances: &Instances,
+) -> Option<Arc<Instance>> {
+    if let Some(instance) = instances.take() {
+        return Some(instance);
+    }
+    let _starting = match instances.concurrency {
+        1 => None,
+        _ => Some(instances.starting.lock().await),
+    };
+    if let Some(instance) = instances.take() {
+        return Some(instance);
+    }
+    let code = unpacked(instances, zip);
+    let instance = tokio::time::timeout(START, start(world, id, function, &code)).await.ok()??;
+    let instance = Arc::new(instance);
+    for _ in 1..instances.concurrency {
+        instances.give_back(Arc::clone(&instance));
+    }
+    Some(instance)
 }
 
 /// The files of the artefact, as Google lays them out; once for all instances.
@@ -130,20 +177,15 @@ fn unpacked(instances: &Instances, zip: &[u8]) -> Arc<TempDir> {
     }))
 }
 
-/// Starts an instance; it is ready when it has told its port.
+/// Starts an instance and waits until it listens.
 async fn start(world: &Arc<World>, id: &str, function: &Value, code: &TempDir) -> Option<Instance> {
+    let service = &function["serviceConfig"];
     let runtime = function["buildConfig"]["runtime"].as_str().unwrap_or_default();
-    let mut command = if runtime.starts_with("python") {
-        runner("python3", "-c", PYTHON_RUNNER, code.path())
-    } else {
-        runner("node", "-e", NODE_RUNNER, code.path())
-    };
-    let variables =
-        function["serviceConfig"]["environmentVariables"].as_object().into_iter().flatten();
-    for (name, value) in variables {
+    let (mut command, ready) = framework::command(runtime);
+    prepare(&mut command, code.path());
+    for (name, value) in service["environmentVariables"].as_object().into_iter().flatten() {
         command.env(name, value.as_str().unwrap_or_default());
     }
-    let service = &function["serviceConfig"];
     let target = function["buildConfig"]["entryPoint"].as_str().unwrap_or("function");
     let mut process = command
         .env("FUNCTION_TARGET", target)
@@ -154,15 +196,16 @@ async fn start(world: &Arc<World>, id: &str, function: &Value, code: &TempDir) -
         .spawn()
         .ok()?;
     let mut lines = BufReader::new(process.stdout.take()?).lines();
-    // The first line is the runner's own; the function's follow.
-    let first = loop {
-        let line = lines.next_line().await.ok().flatten();
-        match line {
-            Some(line) => match line.strip_prefix("runner listens on ") {
-                Some(port) => break port.parse().ok(),
-                None => logging::store(world, id, &line),
-            },
-            None => break None,
+    let address = match ready {
+        Ready::Accepts(address) => {
+            tokio::select! {
+                () = framework::accepts(&address) => address,
+                _ = process.wait() => return None,
+            }
+        }
+        Ready::Says(address, words) => {
+            let told = until(&mut lines, words, |line| logging::store(world, id, line)).await?;
+            format!("{address}{told}")
         }
     };
     let (world, id) = (Arc::clone(world), id.to_owned());
@@ -171,16 +214,28 @@ async fn start(world: &Arc<World>, id: &str, function: &Value, code: &TempDir) -
             logging::store(&world, &id, &line);
         }
     });
-    Some(Instance { process, port: first? })
+    Some(Instance { process, address })
 }
 
-fn runner(interpreter: &str, option: &str, source: &str, code: &Path) -> Command {
+/// Reads lines until one begins with `words`, and returns the rest of that; `None` when there are no more.
+async fn until(
+    lines: &mut Lines<BufReader<ChildStdout>>,
+    words: &str,
+    log: impl Fn(&str),
+) -> Option<String> {
+    while let Ok(Some(line)) = lines.next_line().await {
+        match line.strip_prefix(words) {
+            Some(rest) => return Some(rest.trim_end_matches('/').to_owned()),
+            None => log(&line),
+        }
+    }
+    None
+}
+
+fn prepare(command: &mut Command, code: &Path) {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut command = Command::new(interpreter);
     command
-        .args([option, source])
         .current_dir(code)
-        .env_clear()
         .env("PATH", path)
         .env("HOME", code)
         .env("LANG", "C.UTF-8")
@@ -190,5 +245,4 @@ fn runner(interpreter: &str, option: &str, source: &str, code: &Path) -> Command
         .kill_on_drop(true);
     #[cfg(unix)]
     command.process_group(0);
-    command
 }

@@ -3,8 +3,9 @@
 //! Feature `fake`; for the tests of this crate and of what stands on it, such as examples, never for production.
 //!
 //! It demands what Google demands: access tokens for the APIs and ID tokens for functions, lengths of bodies, update
-//! masks, invoker grants on the Run service. Deployed artefacts are unpacked and started by a small runner with the
-//! calling convention of Google's Functions Framework, in Python or Node, whose own packages need not be installed:
+//! masks, invoker grants on the Run service. Deployed artefacts are unpacked and started as Google starts them, by its
+//! Functions Frameworks for Python and Node.js, if the variable `FALCO_RUNTIMES` names a folder that holds them
+//! (`cargo xtask runtimes` makes one). Otherwise a small runner stands in, with the same calling convention:
 //! `FUNCTION_TARGET` names the handler in `main.py` or `index.js`, a request object has what Flask's or Express's has,
 //! an exception is a 500 with `X-Google-Status: crash`. What the process prints on stdout ends up in the fake's log.
 //!
@@ -39,6 +40,7 @@
 )]
 
 mod fault;
+mod framework;
 mod front;
 mod functions;
 mod instance;

@@ -1,10 +1,10 @@
 """The processes that run a function, kept warm.
 
-A process reads one JSON line per call on its standard input, with the argument under "value", and writes one line per
-answer on descriptor 3. What it writes on descriptors 1 and 2, also by its own children, is its log. This is OpenWhisk's
-ActionLoop, which native functions speak; falco_worker.py speaks it for functions in Python.
+A process reads one line of JSON per call and writes one line per answer; what it writes on descriptors 1 and 2, also by
+its own children, is its log. A function in Python is run by falco_shim.py; a native function speaks OpenWhisk's
+ActionLoop, with its answers on descriptor 3.
 
-A process of its own makes a crash, a time-out and a process that is out of memory errors of the function: they end the
+A process of its own makes a crash, a timeout and a process that is out of memory errors of the function: they end the
 process, and the next call gets a fresh one.
 """
 
@@ -22,8 +22,12 @@ import time
 # The answer's line may be as long as the longest result, and a little more for its envelope.
 MAX_LINE = 33 * 1024 * 1024
 MAX_LOG_LINE = 64 * 1024
+# What a pipe holds at most.
+PIPE = 1 << 16
 TAIL = 4096
-OK, FAILURE = b'{"ok":', b'{"failure":'
+# How much longer than the function may run a call may take, for the start of its process: a little less than Google
+# waits, which ends an instance without a word.
+START = 25.0
 
 # Puts the answers on descriptor 3 and becomes the native function. A shell cannot: of the descriptors that it can name,
 # POSIX guarantees 0 to 9, and dash, the /bin/sh of Debian and Ubuntu, has no more. Python ignores two signals, which a
@@ -41,7 +45,7 @@ os.execv(sys.argv[2], sys.argv[2:])
 
 
 class Failure(Exception):
-    """A function error of a kind that Falco knows."""
+    """A call without an answer: a function error of a kind that Falco knows."""
 
     def __init__(self, kind, message, trace=None, exit_status=None):
         super().__init__(message)
@@ -51,11 +55,9 @@ class Failure(Exception):
         if exit_status is not None:
             self.record["exit_status"] = exit_status
 
-    @classmethod
-    def told(cls, record):
-        failure = cls(record.get("kind"), record.get("message"))
-        failure.record = record
-        return failure
+
+class Unread(Exception):
+    """The process has ended, and cannot have read the whole call."""
 
 
 def startable(path):
@@ -68,11 +70,49 @@ def startable(path):
     return copy
 
 
+class Native:
+    """How a native function is started and asked. One with an entry point acknowledges its start."""
+
+    def __init__(self, path, entry):
+        self.path = startable(path)
+        self.acknowledges = entry is not None
+        self.environment = dict(os.environ)
+        if self.acknowledges:
+            self.environment.update(FALCO_FUNCTION=entry, __OW_WAIT_FOR_ACK="1")
+
+    greeting = b""
+    start, answer = "native_start", "native"
+
+    def command(self, descriptor):
+        return [sys.executable, "-I", "-S", "-c", ON_DESCRIPTOR_3, str(descriptor), self.path]
+
+    def message(self, body, activation, trace):
+        return b'{"value":' + body + b',"activation_id":' + json.dumps(activation).encode("ascii") + b"}\n"
+
+
+class Shim:
+    """How the shim of Python is started and asked."""
+
+    acknowledges, greeting = True, b"go\n"
+    start = answer = "shim"
+
+    def __init__(self, shim, directory, entry):
+        self.words = [shim, directory, entry, "0"]
+        self.environment = dict(os.environ)
+
+    def command(self, descriptor):
+        return [sys.executable, "-u"] + self.words + [str(descriptor)]
+
+    def message(self, body, activation, trace):
+        environment = {"TRACEPARENT": trace} if trace else {}
+        return b'{"value":' + body + b',"env":' + json.dumps(environment).encode("ascii") + b"}\n"
+
+
 class Pool:
     """One process for each call that runs at the same time; a process that has failed is not used again."""
 
-    def __init__(self, command, cwd, log_line, is_native):
-        self.command, self.cwd, self.log_line, self.is_native = command, cwd, log_line, is_native
+    def __init__(self, program, cwd, log_line):
+        self.program, self.cwd, self.log_line = program, cwd, log_line
         self.lock, self.idle = threading.Lock(), []
 
     def warm_up(self):
@@ -83,58 +123,58 @@ class Pool:
             pass  # the first call says why
 
     def child(self):
-        return Child(self.command, self.cwd, self.log_line, self.is_native)
+        return Child(self.program, self.cwd, self.log_line)
 
-    def run(self, body, activation, seconds):
-        """The result as JSON and what is known of the run; a Failure has the latter as well.
+    def run(self, body, activation, trace, seconds, about):
+        """Who has answered, and the line of the answer.
 
-        That is whether the process is new, how long its start took, and how long this call waited for that.
+        `about` gets whether the process is new, how long its start took, and how long this call waited for that.
         """
-        with self.lock:
-            child = self.idle.pop() if self.idle else None
-        about = {"cold": True, "init_ms": None, "ready_ms": 0.0}
-        try:
-            if child is None:
-                child = self.child()
+        while True:
+            child = self.take() or self.child()
             about["cold"] = child.calls == 0
-            result = child.call(body, activation, seconds, about)
-        except Failure as failure:
-            # What the function raised has left its process as good as before.
-            if child is not None and failure.record["kind"] in ("raised", "bad_result") and not child.is_broken:
-                with self.lock:
-                    self.idle.append(child)
-            elif child is not None:
+            try:
+                answer = child.call(body, activation, trace, seconds, about)
+            except Unread:
+                # Nobody has read the call: a process that ended while it was idle.
                 child.end()
-            failure.about = about
-            raise
-        except BaseException:
-            if child is not None:
+            except BaseException:
                 child.end()
-            raise
-        with self.lock:
-            self.idle.append(child)
-        return result, about
+                raise
+            else:
+                if child.is_broken:
+                    child.end()
+                else:
+                    with self.lock:
+                        self.idle.append(child)
+                return answer
+
+    def take(self):
+        """An idle process that has not ended meanwhile."""
+        while True:
+            with self.lock:
+                child = self.idle.pop() if self.idle else None
+            if child is None or child.is_idle():
+                return child
+            child.end()
 
 
 class Child:
-    def __init__(self, command, cwd, log_line, is_native):
-        self.log_line, self.is_native = log_line, is_native
-        self.activation, self.tail, self.calls, self.is_broken = None, b"", 0, True
+    def __init__(self, program, cwd, log_line):
+        self.program, self.log_line = program, log_line
+        self.activation, self.tail, self.calls, self.is_ready = None, b"", 0, not program.acknowledges
+        self.is_broken = False
         self.pending = bytearray()
         self.answers, theirs = os.pipe()
-        descriptor = str(theirs)
-        if is_native:
-            command = [sys.executable, "-I", "-S", "-c", ON_DESCRIPTOR_3, descriptor] + command
-        else:
-            command = command + [descriptor]
         try:
             self.process = subprocess.Popen(
-                command,
+                program.command(theirs),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 pass_fds=(theirs,),
                 cwd=cwd,
+                env=program.environment,
                 bufsize=0,
                 start_new_session=True,  # so that its own children end with it
             )
@@ -150,24 +190,43 @@ class Child:
         os.set_blocking(self.answers, False)
         for stream in (self.answers, self.process.stdout, self.process.stderr):
             self.selector.register(stream, selectors.EVENT_READ)
+        if program.greeting:
+            try:
+                self.process.stdin.write(program.greeting)
+            except OSError:
+                pass  # it has ended, which the first call notices
 
-    def call(self, body, activation, seconds, about):
-        deadline = None if seconds is None else time.monotonic() + seconds
+    def is_idle(self):
+        """Whether it waits for a call: it has neither ended nor written what nobody has asked for."""
+        if self.process.poll() is not None:
+            return False
+        if self.calls == 0:
+            return True
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.answers, selectors.EVENT_READ)
+            return not self.pending and not selector.select(0)
+
+    def call(self, body, activation, trace, seconds, about):
+        begin = time.monotonic()
+        last = None if seconds is None else begin + seconds + START
         self.drain_logs()
-        self.activation, self.is_broken, self.tail = activation, True, b""
-        if self.calls == 0 and not self.is_native:
-            begin = time.monotonic()
-            about["init_ms"] = self.ready(self.exchange(b"", deadline, seconds))
-            about["ready_ms"] = (time.monotonic() - begin) * 1000.0
-        self.calls += 1
-        one_line = body.replace(b"\n", b" ").replace(b"\r", b" ")
-        message = b'{"value":' + one_line + b',"activation_id":"' + activation.encode("ascii", "replace") + b'"}\n'
+        self.activation, self.tail = activation, b""
+        if not self.is_ready:
+            limit = None if seconds is None else max(seconds, START)
+            line = self.exchange(b"", None if limit is None else begin + limit, limit)
+            waited = (time.monotonic() - begin) * 1000.0
+            about["init_ms"], about["ready_ms"] = start_of(line, waited), waited
+            if about["init_ms"] is None:
+                self.finish()
+                self.is_broken = True
+                return self.program.start, line
+            self.is_ready = True
+        deadline = None if seconds is None else min(time.monotonic() + seconds, last)
+        message = self.program.message(body.replace(b"\n", b" ").replace(b"\r", b" "), activation, trace)
         line = self.exchange(message, deadline, seconds)
-        self.drain_logs()
-        for entry in self.logs.values():
-            self.flush(entry)
-        self.is_broken = False
-        return self.native_result(line) if self.is_native else self.result(line)
+        self.calls += 1
+        self.finish()
+        return self.program.answer, line
 
     def exchange(self, message, deadline, seconds):
         """Writes a message and reads the next line of answers, and the log meanwhile."""
@@ -175,11 +234,12 @@ class Child:
         writing = bool(left)
         if writing:
             self.selector.register(self.process.stdin, selectors.EVENT_WRITE)
-        while b"\n" not in self.pending:
+        end = self.pending.find(b"\n")
+        while end < 0:
             wait = None if deadline is None else max(0.0, deadline - time.monotonic())
             events = self.selector.select(wait)
             if not events and wait == 0.0:
-                raise Failure("timeout", "the function ran longer than %g seconds" % seconds)
+                raise self.late(seconds)
             for key, _ in events:
                 if key.fileobj is self.process.stdin:
                     left = self.write(left)
@@ -189,61 +249,45 @@ class Child:
                 elif key.fileobj == self.answers:
                     chunk = os.read(self.answers, 1 << 20)
                     if not chunk:
-                        raise self.died()
+                        raise self.died(is_read=not writing)
+                    found = chunk.find(b"\n")
+                    end = -1 if found < 0 else len(self.pending) + found
                     self.pending += chunk
                     if len(self.pending) > MAX_LINE:
                         raise Failure("bad_result", "the result has more than %d bytes" % MAX_LINE)
+                    if end >= 0:
+                        break
                 else:
                     self.read_log(key.fileobj)
         if writing:
             raise Failure("bad_result", "the function answered before it had read its argument")
-        line, _, rest = bytes(self.pending).partition(b"\n")
-        self.pending = bytearray(rest)
+        line = bytes(self.pending[:end])
+        del self.pending[: end + 1]
         return line
 
-    def ready(self, line):
-        about = json.loads(line)
-        if "failure" in about:
-            raise Failure.told(about["failure"])
-        return about["ready"]
-
-    def result(self, line):
-        if line.startswith(OK):
-            return line[len(OK) : -1]
-        if line.startswith(FAILURE):
-            raise Failure.told(json.loads(line)["failure"])
-        raise Failure("bad_result", "the answer on descriptor 3 is not understood")
-
-    def native_result(self, line):
-        try:
-            answer = json.loads(line)
-        except ValueError:
-            raise Failure("bad_result", "the answer on descriptor 3 is no JSON") from None
-        if not isinstance(answer, dict):
-            raise Failure("bad_result", "the answer on descriptor 3 is no JSON object")
-        if "error" in answer:
-            error = answer["error"]
-            raise Failure("raised", error if isinstance(error, str) else json.dumps(error))
-        return line.strip()
+    def late(self, seconds):
+        if self.is_ready:
+            return Failure("timeout", "the function ran longer than %g seconds" % seconds)
+        return Failure("initialization", "the function did not start within %g seconds" % seconds)
 
     def write(self, left):
         try:
-            return left[os.write(self.process.stdin.fileno(), left[: 1 << 16]) :]
+            return left[os.write(self.process.stdin.fileno(), left[:PIPE]) :]
         except BlockingIOError:
             return left
         except BrokenPipeError:
-            raise self.died() from None
+            raise self.died(is_read=False) from None
 
     def read_log(self, stream):
-        """False when there is nothing to read now."""
+        """How many bytes there were to read."""
         try:
-            chunk = os.read(stream.fileno(), 1 << 16)
+            chunk = os.read(stream.fileno(), PIPE)
         except BlockingIOError:
-            return False
+            return 0
         if not chunk:
             if stream in self.selector.get_map():
                 self.selector.unregister(stream)
-            return False
+            return 0
         entry = self.logs[stream]
         if entry[0] == "stderr":
             self.tail = (self.tail + chunk)[-TAIL:]
@@ -252,7 +296,7 @@ class Child:
             self.log_line(self.activation, entry[0], line.decode("utf-8", "replace"))
         if len(entry[1]) > MAX_LOG_LINE:
             self.flush(entry)
-        return True
+        return len(chunk)
 
     def flush(self, entry):
         if entry[1]:
@@ -260,21 +304,35 @@ class Child:
             entry[1] = b""
 
     def drain_logs(self):
-        """What was written before the answer is in the pipes already."""
+        """What was written before the answer is in the pipes already. Others may write without end, now too."""
         for stream in self.logs:
-            while self.read_log(stream):
-                pass
+            read = 0
+            while read < PIPE:
+                chunk = self.read_log(stream)
+                if not chunk:
+                    break
+                read += chunk
 
-    def died(self):
+    def finish(self):
+        self.drain_logs()
+        for entry in self.logs.values():
+            self.flush(entry)
+
+    def died(self, is_read):
+        """Why there is no answer. A process that ended between two calls has not read the second one."""
         try:
             status = self.process.wait(timeout=1)
         except subprocess.TimeoutExpired:
-            return Failure("crashed", "the function closed descriptor 3")
+            return Failure("crashed", "the function closed the descriptor of its answers")
+        if not is_read and self.calls:
+            return Unread()
         self.drain_logs()
         trace = self.tail.decode("utf-8", "replace")
         if status == -signal.SIGKILL:
             message = "the function's process was killed, as it is when memory runs out"
             return Failure("out_of_memory", message, trace, status)
+        if not self.is_ready:
+            return Failure("initialization", "the function's process ended before it was ready", trace, status)
         return Failure("crashed", "the function's process ended", trace, status)
 
     def end(self):
@@ -283,10 +341,17 @@ class Child:
         except ProcessLookupError:
             pass
         self.process.wait()
-        self.drain_logs()
-        for entry in self.logs.values():
-            self.flush(entry)
+        self.finish()
         self.selector.close()
         os.close(self.answers)
         for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
             stream.close()
+
+
+def start_of(line, waited):
+    """How long the start took, in milliseconds, or None for one that failed. Native functions do not say."""
+    try:
+        about = json.loads(line)
+        return float(about.get("ms", waited)) if about["ok"] is True else None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None

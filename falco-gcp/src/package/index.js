@@ -1,7 +1,7 @@
 // Where Google's Functions Framework enters a Node function that Falco deployed.
 //
-// The framework calls `handler(req, res)` for each request. It has the function run by a warm process (falco_worker.js),
-// and answers with a record: the result or the error, the times, and what is known of the instance. A request of Cloud
+// The framework calls `handler(req, res)` for each request. It has the function run by a warm process (falco_shim.cjs),
+// and answers with a record: times, what is known of the instance, and the shim's answer as it came. A request of Cloud
 // Tasks, whose answers are thrown away, stores the record as an object in Cloud Storage.
 'use strict';
 
@@ -13,9 +13,15 @@ const path = require('node:path');
 const FUNCTION = path.join(__dirname, 'function');
 const INSTANCE = crypto.randomUUID().replaceAll('-', '');
 const MAX_RESULT = 32 * 1024 * 1024;
+// What the shim writes around a result.
+const MAX_ENVELOPE = 64;
 const TAIL = 4096;
-const MARK = '\u0000falco ';
-const OK = Buffer.from('{"ok":');
+const MAX_LOG_LINE = 64 * 1024;
+// How much longer than the function may run a call may take, for the start of its process: a little less than Google
+// waits, which ends an instance without a word.
+const START = 25;
+// How long the log of a process that has ended is waited for: a child of its own may keep it open.
+const LAST_WORDS = 200;
 const manifest = JSON.parse(fs.readFileSync(path.join(__dirname, 'falco.json'), 'utf8'));
 
 // One line of Cloud Logging, labelled so that a filter finds it by its activation.
@@ -41,44 +47,47 @@ class Failure extends Error {
 // A process, used by one call at a time.
 class Child {
   constructor() {
-    const args = [path.join(__dirname, 'falco_worker.js'), manifest.entry, manifest.source ? 'source' : 'package'];
+    const args = [path.join(__dirname, 'falco_shim.cjs'), FUNCTION, manifest.entry, '4', '3'];
     this.process = spawn(process.execPath, args, {
       cwd: FUNCTION,
-      stdio: ['pipe', 'pipe', 'pipe', 'pipe'],
+      stdio: ['ignore', 'pipe', 'pipe', 'pipe', 'pipe'],
       detached: true, // so that its own children end with it
     });
     this.calls = 0;
+    this.isReady = false;
     this.chunks = [];
     this.tail = '';
     this.waiting = null;
     this.lines = [];
-    this.marked = { stdout: null, stderr: null };
-    this.process.stdin.on('error', () => {}); // that it has ended is told elsewhere
+    this.process.stdio[4].on('error', () => {}); // that it has ended is noticed elsewhere
     this.process.on('error', (error) => this.ended({ kind: 'initialization', message: String(error) }));
-    this.process.on('close', (status, signal) => this.ended(this.death(status, signal)));
+    this.process.on('exit', (status, signal) => {
+      this.isGone = true;
+      const end = () => this.ended(this.death(status, signal));
+      this.process.on('close', end);
+      setTimeout(end, LAST_WORDS);
+    });
     this.process.stdio[3].on('data', (chunk) => this.answered(chunk));
-    for (const name of ['stdout', 'stderr']) this.readLog(name);
+    this.logs = ['stdout', 'stderr'].map((name) => this.readLog(name));
+    this.process.stdio[4].write('go\n');
   }
 
+  // Logs each line; returns what logs a line without an end.
   readLog(name) {
     let rest = '';
+    const flush = () => {
+      if (rest) logLine(this.activation, name, rest);
+      rest = '';
+    };
     this.process[name].setEncoding('utf8').on('data', (text) => {
       if (name === 'stderr') this.tail = (this.tail + text).slice(-TAIL);
       const lines = (rest + text).split('\n');
       rest = lines.pop();
-      for (const [index, line] of lines.entries()) {
-        if (line.startsWith(MARK)) {
-          this.marked[name]?.();
-        } else if (line !== '' || !(lines[index + 1] ?? rest).startsWith(MARK)) {
-          // A mark begins with a line break, in case that the function's last line has none.
-          logLine(this.activation, name, line);
-        }
-      }
+      for (const line of lines) logLine(this.activation, name, line);
+      if (rest.length > MAX_LOG_LINE) flush();
     });
-    this.process[name].on('end', () => {
-      if (rest) logLine(this.activation, name, rest);
-      this.marked[name]?.();
-    });
+    this.process[name].on('end', flush);
+    return flush;
   }
 
   answered(chunk) {
@@ -94,16 +103,22 @@ class Child {
   }
 
   death(status, signal) {
-    const trace = this.tail.replaceAll(/\n?\u0000falco .*\n/g, '');
+    const trace = this.tail;
     if (signal === 'SIGKILL') {
       return { kind: 'out_of_memory', message: "the function's process was killed, as it is when memory runs out", trace };
     }
-    return { kind: 'crashed', message: "the function's process ended", trace, exit_status: status ?? undefined };
+    const [kind, when] = this.isReady ? ['crashed', ''] : ['initialization', ' before it was ready'];
+    return { kind, message: `the function's process ended${when}`, trace, exit_status: status ?? undefined };
   }
 
   ended(record) {
     this.end ??= record;
     this.waiting?.();
+  }
+
+  // Whether it waits for a call: it has neither ended nor written what nobody has asked for.
+  isIdle() {
+    return !this.isGone && !this.end && (this.calls === 0 || (this.lines.length === 0 && this.chunks.length === 0));
   }
 
   // The next line of answers.
@@ -123,35 +138,38 @@ class Child {
     return this.lines.shift();
   }
 
-  async call(body, activation, seconds, about, waited) {
-    const until = seconds && {
-      at: Date.now() + seconds * 1000,
-      failure: new Failure({ kind: 'timeout', message: `the function ran longer than ${seconds} seconds` }),
-    };
+  // The answer to a call, or to the start if that failed.
+  async call(body, activation, trace, seconds, about) {
+    const begin = Date.now();
     this.activation = activation;
     this.tail = '';
-    if (this.calls === 0) {
-      const begin = process.hrtime.bigint();
-      const ready = JSON.parse(await this.line(until));
-      if (ready.failure) throw new Failure(ready.failure);
-      about.init_ms = ready.ready;
-      waited.ms = Number(process.hrtime.bigint() - begin) / 1e6;
+    if (!this.isReady) {
+      const limit = Math.max(seconds, START);
+      const message = `the function did not start within ${limit} seconds`;
+      const line = await this.line(seconds && { at: begin + limit * 1000, failure: new Failure({ kind: 'initialization', message }) });
+      about.waited_ms = Date.now() - begin;
+      const started = JSON.parse(line);
+      if (started.error) {
+        this.isBroken = true;
+        return line;
+      }
+      this.isReady = true;
+      about.init_ms = started.ms;
     }
-    this.calls += 1;
-    const logs = ['stdout', 'stderr'].map((name) => new Promise((resolve) => {
-      this.marked[name] = resolve;
-    }));
-    const isOneLine = !body.includes(10) && !body.includes(13);
-    this.process.stdin.write(Buffer.concat([
+    this.process.stdio[4].write(Buffer.concat([
       Buffer.from('{"value":'),
-      isOneLine ? body : Buffer.from(JSON.stringify(JSON.parse(body))),
-      Buffer.from(`,"activation_id":${JSON.stringify(activation)}}\n`),
+      oneLine(body),
+      Buffer.from(`,"env":${JSON.stringify(trace ? { TRACEPARENT: trace } : {})}}\n`),
     ]));
-    const line = await this.line(until);
-    // What was printed before the answer; a function that has closed its output is not waited for.
-    await Promise.race([Promise.all(logs), new Promise((resolve) => setTimeout(resolve, 1000).unref())]);
-    if (line.subarray(0, OK.length).equals(OK)) return line.subarray(OK.length, -1);
-    throw new Failure(JSON.parse(line).failure);
+    const message = `the function ran longer than ${seconds} seconds`;
+    const at = Math.min(Date.now() + seconds * 1000, begin + (seconds + START) * 1000);
+    const line = await this.line(seconds && { at, failure: new Failure({ kind: 'timeout', message }) });
+    this.calls += 1;
+    // What was printed before the answer is in the pipes already: the rest of this turn of the event loop reads it.
+    await new Promise(setImmediate);
+    await new Promise(setImmediate);
+    for (const flush of this.logs) flush();
+    return line;
   }
 
   kill() {
@@ -163,50 +181,71 @@ class Child {
   }
 }
 
+// JSON has line breaks between its values only.
+function oneLine(body) {
+  if (!body.includes(10) && !body.includes(13)) return body;
+  return Buffer.from(body).map((byte) => (byte === 10 || byte === 13 ? 32 : byte));
+}
+
 const idle = [new Child()];
 
-async function run(body, activation, seconds, about, waited) {
-  const child = idle.pop() ?? new Child();
+// An idle process that has not ended meanwhile, or a new one.
+function take() {
+  while (idle.length > 0) {
+    const child = idle.pop();
+    if (child.isIdle()) return child;
+    child.kill();
+  }
+  return new Child();
+}
+
+async function run(body, activation, trace, seconds, about) {
+  const child = take();
   about.cold = child.calls === 0;
   try {
-    const result = await child.call(body, activation, seconds, about, waited);
-    idle.push(child);
-    return result;
+    const line = await child.call(body, activation, trace, seconds, about);
+    if (child.isBroken) child.kill();
+    else idle.push(child);
+    return line;
   } catch (error) {
-    // What the function raised has left its process as good as before.
-    if (['raised', 'bad_result'].includes(error.record?.kind)) idle.push(child);
-    else child.kill();
+    child.kill();
     throw error;
   }
 }
 
-// Runs the function and describes the run: a JSON object as a buffer.
+// Runs the function and describes the run: a JSON object on one line, then the function's answer as it came.
 async function record(req, activation, isStored = false) {
   const seconds = Number(req.get('X-Falco-Timeout') ?? 0);
-  const about = { falco: 1, id: activation, instance: INSTANCE, revision: process.env.K_REVISION };
-  if (isStored) about.stored_argument = true;
-  const waited = { ms: 0 }; // for the start of the process
+  const head = { falco: 1, id: activation, instance: INSTANCE, revision: process.env.K_REVISION };
+  if (isStored) head.stored_argument = true;
+  const about = { cold: true, init_ms: undefined, waited_ms: 0 };
   const started = Date.now();
   const begin = process.hrtime.bigint();
-  let result;
+  let answer = Buffer.alloc(0);
   try {
     const body = req.rawBody ?? Buffer.from(JSON.stringify(req.body));
-    result = await run(body, activation, seconds, about, waited);
-    if (result.length > MAX_RESULT) {
-      about.error = { kind: 'bad_result', message: `the result has ${result.length} bytes, and ${MAX_RESULT} are allowed` };
-      result = undefined;
+    answer = await run(body, activation, req.get('traceparent'), seconds, about);
+    if (answer.length > MAX_RESULT + MAX_ENVELOPE) {
+      head.error = { kind: 'bad_result', message: `the result has ${answer.length} bytes, and ${MAX_RESULT} are allowed` };
+      answer = Buffer.alloc(0);
+    } else {
+      head.answered = 'shim';
+      head.bytes = answer.length;
     }
   } catch (error) {
-    about.error = error.record ?? { kind: 'unspecified', message: String(error) };
+    head.error = error.record ?? { kind: 'unspecified', message: String(error) };
   }
-  about.execution_ms = Number(process.hrtime.bigint() - begin) / 1e6 - waited.ms;
-  about.started_ms = started + waited.ms - (about.init_ms ?? 0);
-  about.memory_kib = peakMemory();
-  const text = Buffer.from(JSON.stringify(about));
-  return result === undefined ? text : Buffer.concat([text.subarray(0, -1), Buffer.from(',"result":'), result, Buffer.from('}')]);
+  head.cold = about.cold;
+  head.init_ms = about.init_ms;
+  head.execution_ms = Number(process.hrtime.bigint() - begin) / 1e6 - about.waited_ms;
+  head.started_ms = started + about.waited_ms - (about.init_ms ?? 0);
+  head.memory_kib = peakMemory();
+  // Text of the log may end in the middle of a character.
+  const text = JSON.stringify(head, (_, value) => (typeof value === 'string' ? Buffer.from(value).toString() : value));
+  return Buffer.concat([Buffer.from(`${text}\n`), answer]);
 }
 
-// What the instance has used at most, in KiB, as its control group tells.
+// What the instance has used at most, in KiB, by its control group.
 function peakMemory() {
   try {
     return Math.floor(Number(fs.readFileSync('/sys/fs/cgroup/memory.peak', 'ascii')) / 1024) || undefined;
@@ -314,7 +353,7 @@ exports.handler = async (req, res) => {
       res.status(200).set('Content-Type', 'text/plain').send(await submitted(req, activation));
       return;
     }
-    res.status(200).set('Content-Type', 'application/json').send(await record(req, activation));
+    res.status(200).set('Content-Type', 'application/octet-stream').send(await record(req, activation));
   } catch (error) {
     res.status(500).set('X-Google-Status', 'crash').set('Content-Type', 'text/plain').send(String(error));
   }

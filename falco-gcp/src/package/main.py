@@ -19,11 +19,13 @@ import uuid
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 
-from falco_pool import Failure, Pool, startable  # noqa: E402
+from falco_pool import Failure, Native, Pool, Shim  # noqa: E402
 
 FUNCTION = os.path.join(HERE, "function")
 INSTANCE = uuid.uuid4().hex
 MAX_RESULT = 32 * 1024 * 1024
+# What the shim writes around a result.
+MAX_ENVELOPE = 64
 log_lock = threading.Lock()
 
 
@@ -41,37 +43,38 @@ def log_line(activation, stream, text):
         sys.stdout.flush()
 
 
-def pool():
+def program():
     with open(os.path.join(HERE, "falco.json"), encoding="utf-8") as file:
         manifest = json.load(file)
     if manifest["kind"] == "native":
-        command = [startable(os.path.join(FUNCTION, "exec"))]
-        return Pool(command, FUNCTION, log_line, is_native=True)
-    command = [sys.executable, "-u", os.path.join(HERE, "falco_worker.py"), manifest["entry"]]
-    return Pool(command, FUNCTION, log_line, is_native=False)
+        return Native(os.path.join(FUNCTION, "exec"), manifest["entry"])
+    return Shim(os.path.join(HERE, "falco_shim.py"), FUNCTION, manifest["entry"])
 
 
-processes = pool()
-processes.warm_up()
+processes = Pool(program(), FUNCTION, log_line)
+# The framework loads this file in one process and serves in a copy of it. A process that the first one had started would
+# not be the copy's own: it could neither wait for it nor learn how it ended.
+os.register_at_fork(after_in_child=processes.warm_up)
 
 
 def record(headers, activation, body, is_stored=False):
-    """Runs the function and describes the run: a JSON object as bytes."""
+    """Runs the function and describes the run: a JSON object on one line, then the function's answer as it came."""
     seconds = headers.get("X-Falco-Timeout")
     seconds = float(seconds) if seconds else None
     record = {"falco": 1, "id": activation, "instance": INSTANCE, "revision": os.environ.get("K_REVISION")}
     if is_stored:
         record["stored_argument"] = True
-    result = None
+    about = {"cold": True, "init_ms": None, "ready_ms": 0.0}
+    answer = b""
     started, begin = time.time(), time.monotonic()
     try:
-        result, about = processes.run(body, activation, seconds)
-        if len(result) > MAX_RESULT:
-            size, result = len(result), None
-            message = "the result has %d bytes, and %d are allowed" % (size, MAX_RESULT)
-            record["error"] = {"kind": "bad_result", "message": message}
+        answered, answer = processes.run(body, activation, headers.get("traceparent"), seconds, about)
+        if len(answer) > MAX_RESULT + MAX_ENVELOPE:
+            message = "the result has %d bytes, and %d are allowed" % (len(answer), MAX_RESULT)
+            record["error"], answer = {"kind": "bad_result", "message": message}, b""
+        else:
+            record["answered"], record["bytes"] = answered, len(answer)
     except Failure as failure:
-        about = failure.about
         record["error"] = failure.record
     execution_ms = (time.monotonic() - begin) * 1000.0 - about["ready_ms"]
     init_ms = about["init_ms"] or 0.0
@@ -81,12 +84,11 @@ def record(headers, activation, body, is_stored=False):
     if init_ms:
         record["init_ms"] = init_ms
     record["memory_kib"] = peak_memory()
-    text = json.dumps(record).encode("utf-8")
-    return text if result is None else text[:-1] + b', "result": ' + result + b"}"
+    return json.dumps(record, ensure_ascii=False).encode("utf-8", "replace") + b"\n" + answer
 
 
 def peak_memory():
-    """What the instance has used at most, in KiB, as its control group tells."""
+    """What the instance has used at most, in KiB, by its control group."""
     try:
         with open("/sys/fs/cgroup/memory.peak", encoding="ascii") as file:
             return int(file.read()) // 1024
@@ -194,11 +196,10 @@ def probe():
 
 def handler(request):
     headers = request.headers
-    reply = {"Content-Type": "application/json"}
     if headers.get("X-Falco-Probe"):
-        return json.dumps(probe()), 200, reply
+        return json.dumps(probe()), 200, {"Content-Type": "application/json"}
     activation = headers.get("X-Falco-Activation") or uuid.uuid4().hex
     body = request.get_data()
     if headers.get("X-Falco-Store"):
         return submitted(headers, activation, body), 200, {"Content-Type": "text/plain"}
-    return record(headers, activation, body), 200, reply
+    return record(headers, activation, body), 200, {"Content-Type": "application/octet-stream"}

@@ -4,20 +4,18 @@
 //! |---|---|
 //! | `main.py`, `falco_pool.py`, `requirements.txt` | the handler of Python and native functions |
 //! | `index.js`, `package.json` | the handler of Node functions |
-//! | `falco_worker.py`, `falco_worker.js` | what a warm process runs to call the user's function |
+//! | `falco_shim.py`, `falco_shim.cjs` | the shim, which a warm process runs to call the user's function |
 //! | `falco.json` | what the handler has to call |
 //! | `function/` | the user's files |
 
 use bytes::Bytes;
-use falco_core::{Code, Deployable, Error, Result};
-use falco_package::Archive;
+use falco_core::{Deployable, Error, Result};
+use falco_package::{Archive, shim};
 use serde_json::{Map, Value, json};
 
 const PYTHON_HANDLER: &str = include_str!("main.py");
 const PYTHON_POOL: &str = include_str!("falco_pool.py");
-const PYTHON_WORKER: &str = include_str!("falco_worker.py");
 const NODE_HANDLER: &str = include_str!("index.js");
-const NODE_WORKER: &str = include_str!("falco_worker.js");
 
 /// The target that the framework calls, in every shim.
 pub(crate) const TARGET: &str = "handler";
@@ -38,70 +36,47 @@ pub(crate) fn zip(function: &Deployable) -> Result<Bytes> {
 }
 
 fn python(function: &Deployable) -> Result<Archive> {
-    let entry = identifier(function)?;
-    let mut user = Archive::from_code(&function.code, "__main__.py")?;
-    user.require("__main__.py")?;
+    let mut archive = shim::wrap(function)?;
     // Google installs what stands at the root only.
-    let requirements = user.remove("requirements.txt").map(|file| file.content);
-    moved(user)?
+    let requirements = archive.remove(&user_file("requirements.txt")).map(|file| file.content);
+    archive
         .with_file("main.py", PYTHON_HANDLER)?
         .with_file("falco_pool.py", PYTHON_POOL)?
-        .with_file("falco_worker.py", PYTHON_WORKER)?
         .with_file("requirements.txt", requirements_with_framework(requirements.as_deref()))?
-        .with_file("falco.json", manifest(json!({"kind": "python", "entry": entry})))
+        .with_file("falco.json", manifest("python", Some(function.entry_point())))
 }
 
 fn native(function: &Deployable) -> Result<Archive> {
     let user = Archive::from_code(&function.code, "exec")?;
     user.check_native()?;
-    moved(user)?
+    let mut archive = Archive::new();
+    for (path, file) in user.files() {
+        archive.insert(user_file(path), file.clone())?;
+    }
+    archive
         .with_file("main.py", PYTHON_HANDLER)?
         .with_file("falco_pool.py", PYTHON_POOL)?
         .with_file("requirements.txt", requirements_with_framework(None))?
-        .with_file("falco.json", manifest(json!({"kind": "native", "entry": "exec"})))
+        .with_file("falco.json", manifest("native", function.entry_point.as_deref()))
 }
 
 fn node(function: &Deployable) -> Result<Archive> {
-    let entry = identifier(function)?;
-    let is_source = matches!(function.code, Code::Source(_));
-    let user = Archive::from_code(&function.code, "index.js")?;
-    if !user.contains("package.json") {
-        user.require("index.js")?;
-    }
-    let package = node_package(user.get("package.json").map(|file| file.content.as_ref()))?;
-    moved(user)?
+    let archive = shim::wrap(function)?;
+    let package =
+        node_package(archive.get(&user_file("package.json")).map(|file| file.content.as_ref()))?;
+    archive
         .with_file("index.js", NODE_HANDLER)?
-        .with_file("falco_worker.js", NODE_WORKER)?
         .with_file("package.json", package)?
-        .with_file(
-            "falco.json",
-            manifest(json!({"kind": "nodejs", "entry": entry, "source": is_source})),
-        )
+        .with_file("falco.json", manifest("nodejs", Some(function.entry_point())))
 }
 
-/// The user's files, out of the way of the handler's.
-fn moved(user: Archive) -> Result<Archive> {
-    let mut archive = Archive::new();
-    for (path, file) in user.files() {
-        archive.insert(format!("function/{path}"), file.clone())?;
-    }
-    Ok(archive)
+/// Where a file of the user's is, out of the way of the handler's.
+fn user_file(path: &str) -> String {
+    format!("{}/{path}", shim::FUNCTION)
 }
 
-fn manifest(manifest: Value) -> String {
-    format!("{manifest}\n")
-}
-
-/// The entry point, which the worker for Node writes into code.
-fn identifier(function: &Deployable) -> Result<&str> {
-    let entry = function.entry_point();
-    let is_identifier = !entry.starts_with(|c: char| c.is_ascii_digit())
-        && !entry.is_empty()
-        && entry.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    if is_identifier {
-        return Ok(entry);
-    }
-    Err(Error::invalid_input(format!("{entry:?} is no name of a function that can be called")))
+fn manifest(kind: &str, entry: Option<&str>) -> String {
+    format!("{}\n", json!({"kind": kind, "entry": entry}))
 }
 
 fn requirements_with_framework(user: Option<&[u8]>) -> String {
@@ -124,7 +99,7 @@ fn node_package(user: Option<&[u8]>) -> Result<String> {
     let mut dependencies = Map::new();
     if let Some(json) = user {
         let user: Value = serde_json::from_slice(json)
-            .map_err(|e| Error::invalid_input("package.json is no JSON").with_source(&e))?;
+            .map_err(|e| Error::invalid_input("package.json is not valid JSON").with_source(&e))?;
         if let Some(theirs) = user["dependencies"].as_object() {
             dependencies.clone_from(theirs);
         }
@@ -142,6 +117,8 @@ fn node_package(user: Option<&[u8]>) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use falco_core::Code;
+
     use super::*;
 
     fn function(runtime: &str, code: Code) -> Deployable {

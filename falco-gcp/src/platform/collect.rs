@@ -3,8 +3,7 @@
 use std::collections::HashSet;
 
 use falco_core::{
-    Activation, ActivationId, Collected, Deployment, Error, FunctionError, FunctionErrorKind,
-    Pending, Release, Result,
+    Activation, ActivationId, Collected, Deployment, Error, ErrorKind, Pending, Release, Result,
 };
 use futures_util::{StreamExt as _, stream};
 
@@ -17,6 +16,13 @@ use super::{Inner, names};
 const PARALLEL: usize = 32;
 /// Deletions in one call.
 const DELETIONS: usize = 1000;
+
+/// What the bucket holds for an activation.
+enum Stored {
+    Nothing,
+    Record(Activation),
+    Unreadable(ActivationId, Error),
+}
 
 impl Inner {
     pub(super) async fn collect(
@@ -44,16 +50,19 @@ impl Inner {
         let mut reads = stream::iter(stored)
             .map(|activation| self.read(shared, deployment, activation))
             .buffer_unordered(PARALLEL);
-        let (mut finished, mut failure) = (Vec::new(), None);
+        let mut collected = Collected::new(Vec::new(), Vec::new(), self.polling.results);
+        let mut failure = None;
         while let Some(read) = reads.next().await {
             match read {
-                Ok(activation) => finished.extend(activation),
+                Ok(Stored::Nothing) => {}
+                Ok(Stored::Record(activation)) => collected.finished.push(activation),
+                Ok(Stored::Unreadable(id, error)) => collected.gone.push((id, blame(error))),
                 Err(error) => failure = Some(error),
             }
         }
         match failure {
-            Some(error) if finished.is_empty() => Err(blame(error)),
-            _ => Ok(Collected::new(finished, Vec::new(), self.polling.results)),
+            Some(error) if collected.is_empty() => Err(blame(error)),
+            _ => Ok(collected),
         }
     }
 
@@ -62,26 +71,23 @@ impl Inner {
         shared: &Shared,
         deployment: &Deployment,
         activation: String,
-    ) -> Result<Option<Activation>> {
+    ) -> Result<Stored> {
         let name = object(self.id_of(deployment), &activation);
         let Some(body) = self.api.read_object("collect", &shared.bucket, &name).await? else {
-            return Ok(None);
+            return Ok(Stored::Nothing);
         };
-        let record = Record::parse(&body);
-        if record.as_ref().is_some_and(|record| record.stored_argument) {
+        let Some(record) = Record::parse(&body) else {
+            // It is stored once and for all, so reading it again would not help; running the function again may.
+            let error = Error::new(ErrorKind::Protocol, "the stored result is not one of Falco's")
+                .with_retryable(true)
+                .with_request_id(activation.clone());
+            return Ok(Stored::Unreadable(activation.into(), error));
+        };
+        if record.stored_argument {
             let id = self.id_of(deployment);
             self.leftovers.add(id, [Leftover::Object(argument(id, &activation))]);
         }
-        let told =
-            record.and_then(|record| self.activation(deployment, &activation, &body, record));
-        Ok(Some(told.unwrap_or_else(|| {
-            // It is stored once and for all, so asking again would not help.
-            let message = "what the function has stored is no record of Falco's";
-            Activation::failed(
-                activation,
-                FunctionError::new(FunctionErrorKind::BadResult, message),
-            )
-        })))
+        Ok(Stored::Record(self.activation(deployment, &activation, record)))
     }
 
     pub(super) fn release(

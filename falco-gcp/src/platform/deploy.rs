@@ -79,7 +79,10 @@ impl Inner {
         let scaling = defaults.overridden_by(&function.settings.scaling);
         let mut service = sizes::fields(&scaling);
         let own = function.settings.env.iter().map(|(name, value)| (name.to_owned(), json!(value)));
-        let variables: Map<_, _> = own.chain(self.shim_environment(id)).collect();
+        let mut variables: Map<_, _> = own.chain(self.shim_environment(id)).collect();
+        if runtime.starts_with("python") {
+            variables.entry(sizes::THREADS.0).or_insert_with(|| json!(sizes::THREADS.1));
+        }
         service.insert("environmentVariables".into(), variables.into());
         if let Some(email) = &self.service_account {
             service.insert("serviceAccountEmail".into(), json!(email));

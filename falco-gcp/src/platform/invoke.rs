@@ -11,7 +11,7 @@ use reqwest::Method;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
 
 use super::describe::attribute;
-use super::record::Record;
+use super::record::{self, Record};
 use super::{Inner, MAX_BODY, names, sizes};
 use crate::client::error;
 use crate::config::Access;
@@ -62,12 +62,8 @@ impl Inner {
             let request = request.body(invocation.payload().to_bytes());
             let reply = self.functions.send(request, MAX_REPLY).await?;
             if reply.status == 200 {
-                let body = reply.whole_body()?;
-                let record = Record::parse(body);
-                if let Some(activation) =
-                    record.and_then(|record| self.activation(deployment, id, body, record))
-                {
-                    return Ok(activation);
+                if let Some(record) = Record::parse(reply.whole_body()?) {
+                    return Ok(self.activation(deployment, id, record));
                 }
             }
             let Some((audience, token)) = token else {
@@ -123,7 +119,7 @@ impl Inner {
         };
         Err(match status {
             // It broke off, or changed on its way: the next one will be whole.
-            200 if reply.body.starts_with(b"{\"falco\":") => {
+            200 if reply.body.starts_with(record::BEGINNING) => {
                 refused(ErrorKind::Protocol, "the function's answer is damaged").with_retryable(true)
             }
             401 => refused(ErrorKind::Unauthorized, "the ID token was refused twice"),

@@ -1,22 +1,33 @@
-//! What a shim tells of one run.
+//! What the handler on an instance says of one run.
+//!
+//! A record is a JSON object on the first line; the rest is the answer of whoever ran the function, as it came.
 
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use falco_core::{Activation, Deployment, FunctionError, FunctionErrorKind, Payload};
+use falco_package::{native, shim};
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
-use super::{Inner, sizes};
+use super::{Inner, MAX_BODY, sizes};
 use crate::price::default_cpus;
 
-/// The record of a run, as the shims in `package/` write it.
+/// What every record begins with.
+pub(super) const BEGINNING: &[u8] = b"{\"falco\":";
+
+/// The record of a run, as the handlers in `package/` write it.
 #[derive(Deserialize)]
-pub(super) struct Record<'a> {
+pub(super) struct Record {
     falco: u32,
-    #[serde(borrow)]
-    result: Option<&'a RawValue>,
+    /// Why there is no answer.
     error: Option<Failure>,
+    /// Who has answered.
+    answered: Option<Answered>,
+    /// The length of the answer: a shorter one was damaged on its way.
+    #[serde(default)]
+    bytes: usize,
+    #[serde(skip)]
+    answer: Bytes,
     cold: Option<bool>,
     init_ms: Option<f64>,
     /// When the start of the process began, or, without one, the run.
@@ -30,39 +41,76 @@ pub(super) struct Record<'a> {
     pub(super) stored_argument: bool,
 }
 
-impl<'a> Record<'a> {
-    /// `None` for what is no record of a shim's.
-    pub(super) fn parse(body: &'a Bytes) -> Option<Self> {
-        serde_json::from_slice::<Self>(body).ok().filter(|record| record.falco == 1)
+impl Record {
+    /// Reads a record; `None` for what is not one, or not all of one.
+    pub(super) fn parse(body: &Bytes) -> Option<Self> {
+        let end = body.iter().position(|byte| *byte == b'\n')?;
+        let mut record: Self = serde_json::from_slice(&body[..end]).ok()?;
+        record.answer = body.slice(end + 1..);
+        let is_whole = record.falco == 1 && record.answer.len() == record.bytes;
+        (is_whole && (record.error.is_some() || record.answered.is_some())).then_some(record)
+    }
+
+    /// What the function has answered, or why it has not.
+    fn outcome(self) -> Result<Payload, FunctionError> {
+        if let Some(failure) = self.error {
+            return Err(failure.into());
+        }
+        let bad = |message: String| FunctionError::new(FunctionErrorKind::BadResult, message);
+        let result = match self.answered {
+            Some(Answered::Native) => native::outcome(self.answer)?,
+            Some(Answered::NativeStart) => {
+                native::acknowledged(&self.answer)?;
+                return Err(bad("the executable has acknowledged its start twice".to_owned()));
+            }
+            Some(Answered::Shim) | None => match shim::Answer::from_line(&self.answer) {
+                Some(answer) => answer.outcome?,
+                // It arrived as it was written: the function has meddled with the descriptor.
+                None => return Err(bad("the answer is not one of Falco's shim".to_owned())),
+            },
+        };
+        match result.len() as u64 {
+            length if length > MAX_BODY => {
+                Err(bad(format!("the result has {length} bytes, and {MAX_BODY} are allowed")))
+            }
+            _ => Ok(result),
+        }
     }
 }
 
+/// Who has answered, and in which form.
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Answered {
+    /// The shim of the function's language.
+    Shim,
+    /// A native function.
+    Native,
+    /// A native function that could not start.
+    NativeStart,
+}
+
+/// Why a process has not answered.
 #[derive(Deserialize)]
 struct Failure {
     #[serde(default)]
-    kind: String,
+    kind: Option<FunctionErrorKind>,
     #[serde(default)]
     message: String,
-    error_type: Option<String>,
     trace: Option<String>,
     exit_status: Option<i32>,
 }
 
 impl Inner {
-    /// The activation that a record describes; `None` for what is neither result nor error.
+    /// The activation that a record describes.
     pub(super) fn activation(
         &self,
         deployment: &Deployment,
         id: &str,
-        body: &Bytes,
-        record: Record<'_>,
-    ) -> Option<Activation> {
-        let outcome = match (record.error, record.result) {
-            (Some(failure), _) => Err(failure.into()),
-            (None, Some(result)) => result_of(body, result),
-            (None, None) => return None,
-        };
-        let mut activation = Activation::new(id, outcome);
+        mut record: Record,
+    ) -> Activation {
+        let (instance, revision) = (record.instance.take(), record.revision.take());
+        let mut activation = Activation::new(id, Ok(Payload::empty()));
         activation.execution = milliseconds(record.execution_ms);
         activation.init = milliseconds(record.init_ms);
         activation.started_at =
@@ -72,13 +120,14 @@ impl Inner {
         activation.ended_at =
             activation.started_at.zip(whole).and_then(|(start, whole)| start.checked_add(whole));
         activation.memory_used = record.memory_kib.and_then(|kib| kib.checked_mul(1024));
-        activation.container = record.instance;
-        activation.code_version = record.revision;
+        activation.container = instance;
+        activation.code_version = revision;
         activation.cold_start = record.cold;
         self.charge(deployment, &mut activation);
         activation.region = Some(self.api.location.clone());
         activation.request_id = Some(id.to_owned());
-        Some(activation)
+        activation.outcome = record.outcome();
+        activation
     }
 
     /// What is charged for an instance that served this activation only.
@@ -93,15 +142,6 @@ impl Inner {
     }
 }
 
-/// The result, sharing the reply's memory.
-fn result_of(body: &Bytes, result: &RawValue) -> Result<Payload, FunctionError> {
-    let payload = Payload::from_bytes(body.slice_ref(result.get().as_bytes()));
-    match payload {
-        Ok(payload) if payload.is_object() => Ok(payload),
-        _ => Err(FunctionError::new(FunctionErrorKind::BadResult, "the result is no JSON object")),
-    }
-}
-
 /// A length of time, or a time since the epoch; nonsense is `None`.
 fn milliseconds(ms: Option<f64>) -> Option<Duration> {
     Duration::try_from_secs_f64(ms? / 1000.0).ok()
@@ -109,17 +149,8 @@ fn milliseconds(ms: Option<f64>) -> Option<Duration> {
 
 impl From<Failure> for FunctionError {
     fn from(failure: Failure) -> Self {
-        let kind = match &*failure.kind {
-            "raised" => FunctionErrorKind::Raised,
-            "initialization" => FunctionErrorKind::Initialization,
-            "bad_result" => FunctionErrorKind::BadResult,
-            "timeout" => FunctionErrorKind::Timeout,
-            "out_of_memory" => FunctionErrorKind::OutOfMemory,
-            "crashed" => FunctionErrorKind::Crashed,
-            _ => FunctionErrorKind::Unspecified,
-        };
+        let kind = failure.kind.unwrap_or(FunctionErrorKind::Unspecified);
         let mut error = Self::new(kind, failure.message);
-        error.error_type = failure.error_type;
         error.trace = failure.trace;
         error.exit_status = failure.exit_status;
         error

@@ -19,6 +19,10 @@ pub(super) const GRACE_SECONDS: u64 = 30;
 /// What Google gives a function whose memory or time-out is not set.
 pub(super) const DEFAULT_MEMORY_MIB: u32 = 256;
 pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
+/// The variable by which the framework for Python bounds the calls that an instance serves at once, and its value. Of
+/// itself it serves four for each processor, and the rest waits inside of the instance, whatever its concurrency is. An
+/// idle thread costs nothing: the server starts one when it needs one.
+pub(super) const THREADS: (&str, &str) = ("THREADS", "512");
 const MAX_CPUS: f32 = 8.0;
 const MAX_CONCURRENCY: u32 = 1000;
 

@@ -93,7 +93,7 @@ async fn a_native_executable_is_kept_warm_and_told_apart_in_all_its_ends() {
     }
     for (args, kind, words) in [
         (json!({"do": "raise"}), FunctionErrorKind::Raised, "größe"),
-        (json!({"do": "no object"}), FunctionErrorKind::BadResult, "no JSON object"),
+        (json!({"do": "no object"}), FunctionErrorKind::BadResult, "it is 42"),
         (json!({"do": "exit", "status": 3}), FunctionErrorKind::Crashed, "ended"),
         (json!({"do": "kill"}), FunctionErrorKind::OutOfMemory, "killed"),
     ] {

@@ -41,7 +41,7 @@ impl Google {
             Fault::Silent => self.fake.inject(fake::Fault::silence(" /")),
             Fault::Duplicates => self.fake.list_twice(),
             Fault::Gone => {
-                return Err(Skip::new("a queue forgets what it gives up, and tells nobody"));
+                self.fake.inject(fake::Fault::answer("results%2F", 200, "<html>not a record"))
             }
             other => return Err(Skip::new(format!("nobody knows how to provoke {other}"))),
         }

@@ -12,11 +12,20 @@ use tokio::runtime::Runtime;
 
 use crate::support::{ECHO, connect, echoing, invocation, python, with_tasks};
 
-fn record() -> Value {
-    json!({
-        "falco": 1, "id": "x", "cold": true, "init_ms": 1.5, "started_ms": 1.8e12, "execution_ms": 2.5,
-        "instance": "i", "revision": "r", "memory_kib": 1024, "result": {"value": [1, "ä", null]},
-        "error": {"kind": "raised", "message": "m", "error_type": "E", "trace": "t", "exit_status": 1},
+/// A record with an odd field, and the answer behind it.
+fn records() -> impl Strategy<Value = Vec<u8>> {
+    const ANSWERS: [&str; 3] =
+        [r#"{"ok":{"value":[1,"ä",null]},"ms":1.5}"#, r#"{"error":{"a":"\ud83d"}}"#, "NaN"];
+    let answer =
+        (proptest::sample::select(&ANSWERS), proptest::sample::select(&["shim", "native"]));
+    answer.prop_flat_map(|(answer, answered)| {
+        let head = json!({
+            "falco": 1, "id": "x", "cold": true, "init_ms": 1.5, "started_ms": 1.8e12,
+            "execution_ms": 2.5, "instance": "i", "revision": "r", "memory_kib": 1024,
+            "answered": answered, "bytes": answer.len(),
+            "error": {"kind": "crashed", "message": "m", "trace": "t", "exit_status": 1},
+        });
+        mutated(head).prop_map(move |head| [&head, &b"\n"[..], answer.as_bytes()].concat())
     })
 }
 
@@ -95,7 +104,7 @@ fn is_one_line(error: &Error) -> bool {
 /// Runs `check` for many replies to requests that contain `part`.
 fn with_replies(
     part: &str,
-    reply: Value,
+    replies: impl Strategy<Value = Vec<u8>>,
     check: impl Fn(&Runtime, &GcpFunctions, &falco_core::Deployment),
 ) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -106,7 +115,7 @@ fn with_replies(
         (platform, deployment)
     });
     let any_bytes = proptest::collection::vec(any::<u8>(), 0..200);
-    let strategy = (prop_oneof![3 => mutated(reply), 1 => any_bytes], 0..4usize);
+    let strategy = (prop_oneof![3 => replies, 1 => any_bytes], 0..4usize);
     let mut runner =
         TestRunner::new(Config { cases: 64, failure_persistence: None, ..Config::default() });
     let result = runner.run(&strategy, |(body, status)| {
@@ -121,7 +130,7 @@ fn with_replies(
 
 #[test]
 fn hostile_answers_of_a_function() {
-    with_replies("POST /run/", record(), |runtime, platform, deployment| {
+    with_replies("POST /run/", records(), |runtime, platform, deployment| {
         match runtime.block_on(platform.invoke(deployment, &invocation(&json!({})))) {
             Ok(activation) => {
                 assert!(activation.outcome.is_err() || activation.outcome.unwrap().is_object())
@@ -135,7 +144,7 @@ fn hostile_answers_of_a_function() {
 fn hostile_descriptions_of_a_function() {
     with_replies(
         "GET /v2/projects/fake-project/locations/us-central1/functions",
-        function(),
+        mutated(function()),
         |runtime, platform, _| {
             if let Err(error) = runtime.block_on(platform.fetch_deployment("echo")) {
                 assert!(is_one_line(&error), "{error}");
@@ -149,7 +158,7 @@ fn hostile_lists() {
     let list = json!({"functions": [], "nextPageToken": "", "unreachable": []});
     with_replies(
         "GET /v2/projects/fake-project/locations/us-central1/functions",
-        list,
+        mutated(list),
         |runtime, platform, _| {
             if let Err(error) = runtime.block_on(platform.list_deployments()) {
                 assert!(is_one_line(&error), "{error}");
@@ -163,7 +172,7 @@ fn hostile_listings_of_results() {
     let id = "0123456789abcdef0123456789abcdef";
     let list =
         json!({"items": [{"name": format!("falco/echo/results/{id}.json")}], "nextPageToken": ""});
-    with_replies("GET /storage/", list, move |runtime, platform, deployment| {
+    with_replies("GET /storage/", mutated(list), move |runtime, platform, deployment| {
         let pending = [falco_core::Pending::new(id, std::time::SystemTime::now())];
         match runtime.block_on(platform.collect(deployment, &pending)) {
             Ok(collected) => {
@@ -178,7 +187,7 @@ fn hostile_listings_of_results() {
 fn hostile_logs() {
     let entry = json!({"timestamp": "2026-11-24T00:00:00Z", "textPayload": "x", "labels": {"falco_activation": "y"}});
     let page = json!({"entries": [entry], "nextPageToken": ""});
-    with_replies("entries:list", page, |runtime, platform, deployment| {
+    with_replies("entries:list", mutated(page), |runtime, platform, deployment| {
         let ids = ["0123456789abcdef0123456789abcdef".into()];
         if let Err(error) = runtime.block_on(platform.activation_log(deployment, &ids)) {
             assert!(is_one_line(&error), "{error}");
@@ -277,7 +286,7 @@ fn hostile_runtimes() {
 
 #[test]
 fn hostile_results() {
-    with_replies("/o/falco", record(), |runtime, platform, deployment| {
+    with_replies("/o/falco", records(), |runtime, platform, deployment| {
         let ids = ["0123456789abcdef0123456789abcdef"];
         let pending = ids.map(|id| falco_core::Pending::new(id, std::time::SystemTime::now()));
         if let Err(error) = runtime.block_on(platform.collect(deployment, &pending)) {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
 
 mod artefact;
+mod concurrency;
 mod conformance;
 mod credentials;
 mod errors;
@@ -11,6 +12,7 @@ mod hostile;
 mod large;
 mod requests;
 mod secrets;
+mod shims;
 mod stopped;
 mod submission;
 mod support;

@@ -173,15 +173,19 @@ async fn a_function_that_cannot_store_results_is_not_deployed_in_silence() {
 }
 
 #[tokio::test]
-async fn what_is_no_record_ends_as_a_failure_instead_of_never() {
+async fn a_stored_result_that_is_not_falcos_is_a_failure_of_the_platform() {
     let fake = echoing();
     let platform = connect(with_tasks(fake.config())).await;
     let deployment = platform.deploy(&python("echo", ECHO)).await.unwrap();
     let pending = Pending::new("0123456789abcdef0123456789abcdef", std::time::SystemTime::now());
     let name = format!("falco/echo/results/{}.json", pending.id);
     fake.put_object("falco-fake-project-us-central1", &name, "half a rec");
-    let error = collected(&platform, &deployment, &pending).await.outcome.unwrap_err();
-    assert_eq!(error.kind, FunctionErrorKind::BadResult);
+    let collected = platform.collect(&deployment, std::slice::from_ref(&pending)).await.unwrap();
+    assert!(collected.finished.is_empty());
+    let (id, error) = &collected.gone[0];
+    assert_eq!((id, error.kind()), (&pending.id, ErrorKind::Protocol), "{error}");
+    assert_eq!((error.operation(), error.function()), (Some("collect"), Some("echo")));
+    assert!(error.may_have_run() && error.is_retryable(), "whoever may run it twice runs it again");
 }
 
 #[tokio::test]

@@ -73,7 +73,7 @@ async fn deploying_uploads_creates_waits_grants_and_probes() {
         body["serviceConfig"],
         json!({
             "availableMemory": "512Mi", "timeoutSeconds": 32, "minInstanceCount": 1, "maxInstanceCount": 100,
-            "environmentVariables": {"KEY": "value"},
+            "environmentVariables": {"KEY": "value", "THREADS": "512"},
         })
     );
     assert_eq!(
@@ -107,7 +107,8 @@ async fn updating_names_in_its_mask_every_field_that_deploying_sets() {
     let again = platform.deploy(&python("echo", ECHO).with_env("B", "2")).await.unwrap();
     assert_eq!(again.scaling.memory_mib, Some(244), "reset to Google's 256 megabytes");
     let function = fake.function("echo").unwrap();
-    assert_eq!(function["serviceConfig"]["environmentVariables"], json!({"B": "2"}));
+    let variables = &function["serviceConfig"]["environmentVariables"];
+    assert_eq!(*variables, json!({"B": "2", "THREADS": "512"}));
     let patch = &fake.requests_to("PATCH")[0];
     for (field, value) in patch.json()["serviceConfig"].as_object().unwrap() {
         let mask = patch.query("updateMask").unwrap();
