@@ -90,11 +90,16 @@ impl Common {
     ///
     /// When `runtime` is no name of a runtime.
     pub fn function(&self, name: &str, runtime: &str, source: &str) -> Result<Deployable> {
-        Ok(Deployable::from_source(name, runtime.parse()?, source).with_scaling(Scaling {
+        Ok(Deployable::from_source(name, runtime.parse()?, source).with_scaling(self.scaling()))
+    }
+
+    /// The sizes that the command line names.
+    pub fn scaling(&self) -> Scaling {
+        Scaling {
             memory_mib: self.memory.map(NonZeroU32::get),
             timeout: self.timeout,
             ..Scaling::default()
-        }))
+        }
     }
 }
 

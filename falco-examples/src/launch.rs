@@ -14,6 +14,9 @@ use falco_layers::{HeldPolicy, RetryPolicy, Stack, TimeoutPolicy};
 
 use crate::arguments::{Common, Executor};
 
+/// Chunks are no longer than this, so that a small file still spreads over many workers.
+const LARGEST_CHUNK: usize = 256 * 1024;
+
 /// A platform with its layers and a strategy, as the command line names them.
 #[derive(Debug)]
 pub struct Launch<'a> {
@@ -44,6 +47,17 @@ impl<'a> Launch<'a> {
     /// How invocations are driven.
     pub fn strategy(&self) -> &dyn ExecutionStrategy {
         &*self.strategy
+    }
+
+    /// How many bytes of text an input should hold, so that it fits the platform's limit: a quarter of it leaves room for
+    /// what JSON adds.
+    pub fn chunk_size(&self) -> usize {
+        let capabilities = self.capabilities();
+        let submits = capabilities.submit && self.strategy.submits();
+        let limit =
+            if submits { capabilities.max_submit_payload } else { capabilities.max_payload };
+        let quarter = usize::try_from(limit.unwrap_or(u64::MAX) / 4).unwrap_or(usize::MAX);
+        quarter.min(LARGEST_CHUNK)
     }
 
     /// Says of which stages the results are kept.

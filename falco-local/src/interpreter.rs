@@ -78,9 +78,10 @@ fn search(
     let mut others = Vec::new();
     for candidate in names.iter().flat_map(|name| on_path(path, name)) {
         match ask(&candidate, question) {
-            Some((executable, version)) if fits(&version) => return Ok(executable),
-            Some((_, version)) => others.push(format!("{} is {version}", candidate.display())),
-            None => others.push(format!("{} does not start", candidate.display())),
+            Ok((executable, version)) if fits(&version) => return Ok(executable),
+            Ok((_, version)) => others.push(format!("{} is {version}", candidate.display())),
+            Err(reason) => others
+                .push(format!("{} cannot be asked for its version: {reason}", candidate.display())),
         }
     }
     let looked: Vec<_> = directories(path).map(|dir| dir.display().to_string()).collect();
@@ -110,20 +111,26 @@ fn is_executable(file: &Path) -> bool {
     file.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
 
-/// The path of the executable, and its version.
-fn ask(candidate: &Path, question: &[&str]) -> Option<(PathBuf, String)> {
+/// The path of the executable, and its version; or why it does not say them.
+fn ask(candidate: &Path, question: &[&str]) -> Result<(PathBuf, String), String> {
     let output = Command::new(candidate)
         .args(question)
         .stdin(Stdio::null())
-        .stderr(Stdio::null())
         .output()
-        .ok()
-        .filter(|output| output.status.success())?;
-    let text = String::from_utf8(output.stdout).ok()?;
+        .map_err(|error| error.to_string())?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        let said = said.trim().lines().next_back().unwrap_or_default();
+        return Err(format!("it ends with {}: {said}", output.status));
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
     let mut lines = text.lines();
-    let executable = PathBuf::from(lines.next()?);
-    let version = lines.next()?.trim().to_owned();
-    executable.is_absolute().then_some((executable, version))
+    match (lines.next().map(PathBuf::from), lines.next()) {
+        (Some(executable), Some(version)) if executable.is_absolute() => {
+            Ok((executable, version.trim().to_owned()))
+        }
+        _ => Err(format!("it answers {text:?}")),
+    }
 }
 
 /// Whether `wanted` names `found` or a series that it belongs to: 3.1 is no name of 3.12.
@@ -161,6 +168,18 @@ mod tests {
             let error = resolve(&name.parse().unwrap(), None).unwrap_err();
             assert!(error.to_string().contains(name), "{error}");
             assert!(error.to_string().contains("native"), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_interpreter_that_cannot_be_asked_says_why() {
+        for (program, reason) in [("/bin/false", "exit status: 1"), ("/bin/echo", "import sys")] {
+            let directory = tempfile::tempdir().unwrap();
+            std::os::unix::fs::symlink(program, directory.path().join("python3")).unwrap();
+            let path = Some(directory.path().as_os_str());
+            let error = resolve(&"python:3".parse().unwrap(), path).unwrap_err().to_string();
+            assert!(error.contains("cannot be asked for its version"), "{error}");
+            assert!(error.contains(reason), "{error}");
         }
     }
 }

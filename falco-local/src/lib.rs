@@ -4,6 +4,7 @@
 mod abandonment;
 mod answer;
 mod config;
+mod descriptors;
 mod functions;
 mod guardian;
 mod interpreter;

@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 
 use crate::abandonment::abandonment;
 use crate::config::{LocalConfig, MEMORY_MIB, TIMEOUT};
+use crate::descriptors;
 use crate::functions::Functions;
 use crate::guardian::Guardian;
 use crate::interpreter;
@@ -67,7 +68,8 @@ struct Inner {
 impl LocalPlatform {
     /// Opens the state directory of `config`, and removes what killed drivers have left in it.
     ///
-    /// No process is started before the first invocation. The only files it reads are its own.
+    /// No process is started before the first invocation. The only files it reads are its own. The soft limit of open
+    /// files of this process is raised to the hard one, since each worker needs five; workers keep the limit as it was.
     ///
     /// # Errors
     ///
@@ -75,6 +77,7 @@ impl LocalPlatform {
     pub fn new(config: LocalConfig) -> Result<Self> {
         let at = |error: Error| error.with_platform(NAME);
         config.validate().map_err(at)?;
+        descriptors::raise();
         let state = State::open(&config.directory).map_err(at)?;
         let runtimes = interpreter::available(config.environment.get("PATH").map(AsRef::as_ref));
         let host = rustix::system::uname().nodename().to_str().ok().map(str::to_owned);

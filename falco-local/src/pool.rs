@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use falco_core::{Activation, Error, ErrorKind, Result};
 use rustix::process::Pid;
@@ -18,6 +18,9 @@ use crate::worker::Worker;
 
 /// A worker's thread mostly waits.
 const STACK: usize = 256 * 1024;
+
+/// How long no worker is started after the system had no room for one.
+const FULL: Duration = Duration::from_millis(100);
 
 /// What all workers of a platform share.
 #[derive(Debug)]
@@ -57,6 +60,19 @@ struct State {
     idle: usize,
     next_worker: u64,
     threads: Vec<JoinHandle<()>>,
+    /// Until then the system has no room for another worker.
+    full_until: Option<Instant>,
+}
+
+impl State {
+    /// Whether one more worker is allowed, and likely to start. Where there is none, only trying can tell.
+    fn has_room(&mut self) -> bool {
+        if self.full_until.is_some_and(|until| Instant::now() >= until) {
+            self.full_until = None;
+        }
+        let may_start = self.full_until.is_none() || self.workers.is_empty();
+        may_start && self.workers.len() < self.limits.max_workers
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +95,7 @@ impl Pool {
             idle: 0,
             next_worker: 0,
             threads: Vec::new(),
+            full_until: None,
         };
         let pool =
             Arc::new(Self { function, shared, state: Mutex::new(state), wake: Condvar::new() });
@@ -101,7 +118,7 @@ impl Pool {
         if state.queue.len() <= state.idle {
             drop(state);
             self.wake.notify_one();
-        } else if state.workers.len() < state.limits.max_workers
+        } else if state.has_room()
             && let Err(error) = self.hire(&mut state, false)
             && state.workers.is_empty()
         {
@@ -200,13 +217,28 @@ impl Pool {
         }
     }
 
+    /// Takes back the job of a worker that the system has no room for, and forgets the worker: the others will do it.
+    /// Without others the job is returned, since nothing would ever run it.
+    pub(crate) fn give_back(&self, worker: u64, job: Job) -> Option<Job> {
+        let mut state = self.lock();
+        if state.workers.len() <= 1 || state.phase == Phase::Closed {
+            return Some(job);
+        }
+        state.workers.remove(&worker);
+        state.full_until = Some(Instant::now() + FULL);
+        state.queue.push_front(job);
+        drop(state);
+        self.wake.notify_one();
+        None
+    }
+
     /// A worker's thread ends.
     pub(crate) fn leave(self: &Arc<Self>, worker: u64) {
         let mut state = self.lock();
         state.workers.remove(&worker);
         // A job that came while this worker was on its way out has counted on it.
         if state.queue.len() > state.idle
-            && state.workers.len() < state.limits.max_workers
+            && state.has_room()
             && let Err(error) = self.hire(&mut state, false)
         {
             tracing::warn!(%error, "a worker could not be replaced");

@@ -1,5 +1,6 @@
 //! One worker: a thread that drives one process after another.
 
+use std::io;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -7,10 +8,12 @@ use bytes::Bytes;
 use falco_core::{Activation, Error, ErrorKind, FunctionError, FunctionErrorKind, Payload, Result};
 use falco_package::native;
 use falco_package::shim::Answer;
+use rustix::io::Errno;
 use rustix::process::Pid;
 
 use crate::answer;
 use crate::config::TIMEOUT;
+use crate::descriptors;
 use crate::interpreter::Interpreter;
 use crate::job::Job;
 use crate::log::Capture;
@@ -42,8 +45,27 @@ pub(crate) struct Worker {
 
 /// How a start failed: by the platform's fault, or by the function's.
 enum Failed {
-    Platform(Error),
+    Platform(Refused),
     Function(FunctionError),
+}
+
+/// Why a job was not run.
+enum Refused {
+    /// The system has no room for another process; those that run leave some when they end.
+    NoRoom(Error),
+    Other(Error),
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self::Platform(error.into())
+    }
 }
 
 impl Worker {
@@ -60,12 +82,22 @@ impl Worker {
             let _ = self.start(&limits, &mut log, &mut Watch::new(None, &limits));
         }
         let mut done = None;
-        while let Some((job, limits)) = self.pool.next(done.take(), self.process.is_some()) {
+        while let Some((mut job, limits)) = self.pool.next(done.take(), self.process.is_some()) {
             if job.is_unwanted() {
                 job.refuse(unwanted());
                 continue;
             }
-            let result = self.run(&job, &limits);
+            let result = match self.run(&job, &limits) {
+                Ok(activation) => Ok(activation),
+                Err(Refused::Other(error)) => Err(error),
+                Err(Refused::NoRoom(error)) => match self.pool.give_back(self.id, job) {
+                    Some(returned) => {
+                        job = returned;
+                        Err(error)
+                    }
+                    None => return,
+                },
+            };
             let failed = result.as_ref().map_or(true, |activation| !activation.is_success());
             if failed && self.pool.is_closed() {
                 // It was ended with its pool.
@@ -76,7 +108,7 @@ impl Worker {
         }
     }
 
-    fn run(&mut self, job: &Job, limits: &Limits) -> Result<Activation> {
+    fn run(&mut self, job: &Job, limits: &Limits) -> Result<Activation, Refused> {
         let begun = Instant::now();
         let started_at = SystemTime::now();
         let mut log = Capture::new(self.pool.shared.config.max_log);
@@ -139,13 +171,14 @@ impl Worker {
             .map_err(|error| Failed::Platform(not_started(&pool, &error)))?;
         let group = process.group();
         watch.container = Some(group.as_raw_pid());
+        descriptors::restore(group);
         let is_wanted = pool.attach(self.id, group);
         let guarded = pool.shared.guardian.guard(group);
         let process = self.process.insert(process);
         if !is_wanted {
             process.kill();
             self.stop();
-            return Err(Failed::Platform(removed()));
+            return Err(removed().into());
         }
         if let Err(error) = guarded {
             process.kill();
@@ -191,7 +224,7 @@ impl Worker {
             )),
             Ending::Stopped => match watch.out_of_memory() {
                 Some(error) => error,
-                None => return Failed::Platform(unwanted()),
+                None => return unwanted().into(),
             },
             _ => {
                 let mut error = answer::crash(status, log);
@@ -372,9 +405,15 @@ fn unwanted() -> Error {
     Error::new(ErrorKind::Cancelled, "nobody waits for the activation any more")
 }
 
-fn not_started(pool: &Pool, error: &std::io::Error) -> Error {
-    if !pool.function.directory.exists() {
-        return crate::state::missing();
+fn not_started(pool: &Pool, error: &io::Error) -> Refused {
+    const NO_ROOM: [Errno; 4] = [Errno::MFILE, Errno::NFILE, Errno::AGAIN, Errno::NOMEM];
+    let told =
+        Error::new(ErrorKind::Unavailable, "a worker process cannot be started").with_source(error);
+    if Errno::from_io_error(error).is_some_and(|errno| NO_ROOM.contains(&errno)) {
+        return Refused::NoRoom(told);
     }
-    Error::new(ErrorKind::Unavailable, "a worker process cannot be started").with_source(error)
+    match pool.function.directory.try_exists() {
+        Ok(false) => crate::state::missing().into(),
+        _ => told.into(),
+    }
 }

@@ -13,12 +13,12 @@ use serde_json::value::RawValue;
 use crate::refusal::short;
 use crate::wire::{ActionLimits, Record, annotation, object};
 
-/// What a record tells.
+/// The activation that a record is about.
 ///
 /// # Errors
 ///
 /// The platform's own failures: the function could not be started, or was refused after it had been accepted.
-pub(crate) fn judge(record: &Record<'_>) -> Result<Activation> {
+pub(crate) fn to_activation(record: &Record<'_>) -> Result<Activation> {
     let Some(response) = &record.response else {
         return Err(Error::new(ErrorKind::Protocol, "the record has no response"));
     };
@@ -40,14 +40,14 @@ pub(crate) fn judge(record: &Record<'_>) -> Result<Activation> {
 
 /// An activation of which nothing is known but its result, which is an array.
 pub(crate) fn array_result(id: &str) -> Activation {
-    Activation::failed(id, no_object("an array"))
+    Activation::failed(id, not_an_object("an array"))
 }
 
 fn describe(record: &Record<'_>, mut activation: Activation) -> Activation {
     let annotations = &record.annotations;
     let millis = |key: &str| annotation::<u64>(annotations, key).map(Duration::from_millis);
     let at = |millis: u64| UNIX_EPOCH.checked_add(Duration::from_millis(millis));
-    // Only a cold start has an `initTime`; a record without `waitTime` tells of no start at all.
+    // Only a cold start has an `initTime`; a record without `waitTime` is of an activation that did not start.
     let init = millis("initTime");
     let wait = millis("waitTime");
     let total = record.duration.or_else(|| record.end?.checked_sub(record.start));
@@ -73,13 +73,13 @@ fn success(result: Option<&RawValue>) -> Result<Payload, FunctionError> {
     let Some(result) = result else { return Ok(Payload::empty()) };
     let payload = Payload::from_bytes(Bytes::copy_from_slice(result.get().as_bytes()))
         .map_err(|e| FunctionError::new(FunctionErrorKind::BadResult, e.to_string()))?;
-    if payload.is_object() { Ok(payload) } else { Err(no_object(&format!("{payload:?}"))) }
+    if payload.is_object() { Ok(payload) } else { Err(not_an_object(&format!("{payload:?}"))) }
 }
 
-fn no_object(what: &str) -> FunctionError {
+fn not_an_object(what: &str) -> FunctionError {
     FunctionError::new(
         FunctionErrorKind::BadResult,
-        format!("a function has to return a JSON object, and this is {what}"),
+        format!("invalid result: {what}; return a JSON object"),
     )
 }
 
@@ -128,7 +128,7 @@ fn application_error(message: Message) -> FunctionError {
     error
 }
 
-/// The function's process did not answer as it should. How, only the server's words tell (contract, 6.1 to 6.6).
+/// The function's process did not answer as it should. Only the server's words say how (contract, 6.1 to 6.6).
 fn developer_error(text: &str, timed_out: bool) -> FunctionError {
     use FunctionErrorKind::{
         BadResult, Crashed, Initialization, OutOfMemory, Raised, Timeout, Unspecified,
@@ -173,11 +173,15 @@ fn is_synthetic(record: &Record<'_>) -> bool {
         && annotation::<bool>(&record.annotations, "timeout").is_none()
 }
 
+/// The server's words for an activation whose action was removed while it was queued.
+const NO_ACTION: &str = "Action could not be found or may have been deleted";
+
 fn is_refused_late(record: &Record<'_>, text: &str) -> bool {
-    const WORDS: [&str; 3] = [
+    const WORDS: [&str; 4] = [
         "Too many concurrent requests in flight",
         "Activation processing is not initiated",
         "The activation has not been processed",
+        NO_ACTION,
     ];
     is_synthetic(record) && WORDS.iter().any(|words| text.contains(words))
 }
@@ -185,6 +189,8 @@ fn is_refused_late(record: &Record<'_>, text: &str) -> bool {
 fn platform_failure(record: &Record<'_>, text: &str) -> Error {
     let kind = if text.contains("Too many concurrent requests in flight") {
         ErrorKind::Throttled
+    } else if text.contains(NO_ACTION) {
+        ErrorKind::NotFound
     } else {
         ErrorKind::Unavailable
     };
@@ -192,14 +198,6 @@ fn platform_failure(record: &Record<'_>, text: &str) -> Error {
     // A container that could not be started has a duration of 0 as well, and a wait.
     let started = record.duration.is_none_or(|duration| duration > 0);
     Error::new(kind, short(text)).with_may_have_run(started).with_request_id(short(&record.id))
-}
-
-/// An activation for a caller that has no place for the platform's failures: the function is said to have failed, in
-/// a way that nobody specified.
-pub(crate) fn failed_by_platform(record: &Record<'_>, error: &Error) -> Activation {
-    let message = format!("the platform failed: {}: {}", error.kind(), error.message());
-    let outcome = Err(FunctionError::new(FunctionErrorKind::Unspecified, message));
-    describe(record, Activation::new(&*record.id, outcome))
 }
 
 /// A line of a log: a timestamp padded to 30 characters, the stream, and the text; what has another form is text.
@@ -237,7 +235,7 @@ mod tests {
     use super::*;
 
     fn judged(json: &str) -> Result<Activation> {
-        judge(&serde_json::from_str(json).unwrap())
+        to_activation(&serde_json::from_str(json).unwrap())
     }
 
     fn failure(status: &str, error: &str, more: &str) -> FunctionError {
@@ -249,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cold_start_is_told_and_times_are_in_milliseconds() {
+    fn a_cold_start_is_reported_and_times_are_in_milliseconds() {
         let activation = judged(
             r#"{"activationId":"a","version":"0.0.7","start":1700000000123,"end":1700000000183,"duration":60,
                 "response":{"result":{"greeting":"hi"},"size":19,"status":"success","success":true},"logs":[],
@@ -268,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn the_servers_words_tell_how_a_function_failed() {
+    fn the_servers_words_say_how_a_function_failed() {
         use FunctionErrorKind::*;
         for (status, error, kind) in [
             ("application error", "\"boom\"", Raised),
@@ -337,25 +335,25 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_after_acceptance_is_the_platforms_and_nothing_ran() {
+    fn an_activation_that_was_refused_after_its_acceptance_is_an_error_and_did_not_run() {
         for (text, kind) in [
             ("Too many concurrent requests in flight.", ErrorKind::Throttled),
             ("Activation processing is not initiated for 60000 ms", ErrorKind::Unavailable),
+            ("Action could not be found or may have been deleted.", ErrorKind::NotFound),
         ] {
             let error = judged(&format!(
                 r#"{{"activationId":"a","start":1,"end":1,"duration":0,"response":{{"result":{{"error":"{text}"}},
                     "success":false,"status":"action developer error"}},"annotations":[]}}"#
             ))
             .unwrap_err();
-            assert_eq!(
-                (error.kind(), error.is_retryable(), error.may_have_run()),
-                (kind, true, false)
-            );
+            let retryable = kind != ErrorKind::NotFound;
+            let seen = (error.kind(), error.is_retryable(), error.may_have_run());
+            assert_eq!(seen, (kind, retryable, false));
         }
     }
 
     #[test]
-    fn an_array_is_no_result() {
+    fn an_array_is_not_a_result() {
         let activation = judged(
             r#"{"activationId":"a","start":1,"response":{"result":[1],"status":"success","success":true}}"#,
         );

@@ -1,18 +1,24 @@
 //! Collecting many activations with few requests.
 //!
 //! The API lists activations by the time at which they *began*, newest first, and only those that have ended. So one that
-//! began early and took long appears deep in the list, behind all that were seen long ago: whoever only reads what is
-//! newer than the newest seen misses it for ever. What is done here instead:
+//! began early and took long appears deep in the list, behind all that were seen long ago: reading only what is newer than
+//! the newest seen would miss it for ever. What is done here instead:
 //!
-//! - each look reads from the top until it meets what it has seen: one request, when little is new;
-//! - the server's own count tells whether something has appeared further down; only then all of it is read again;
-//! - what is far behind, and old, is asked for by its id, a few at a time and more and more seldom.
+//! - a few activations are asked for by their ids, each when it is likely to have ended;
+//! - for many, each look reads the list from the top until it meets records that were seen: one request, when little is
+//!   new;
+//! - the server's own count says whether something has appeared further down; only then all of it is read again;
+//! - stragglers are asked for by their ids, a few at a time and more and more seldom.
+//!
+//! [`Schedule`] decides when and how to look, [`Walk`] which page comes next, [`Outstanding`] which activations are looked
+//! for; none of them does I/O. Here requests are sent, and the outcome of each is applied in one step.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use falco_core::{ActivationId, Collected, Error, Pending, Result};
+use falco_core::{ActivationId, Collected, Error, ErrorKind, Pending, Result};
 use falco_http::reqwest::Method;
 use falco_http::{BodyEnd, Reply};
 use futures_util::future::join_all;
@@ -20,10 +26,12 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
-use crate::activation::{failed_by_platform, judge};
+use crate::activation::to_activation;
 use crate::client::{Api, SMALL, parse, parse_list};
 use crate::operation::Operation;
-use crate::outstanding::{Cursor, MIN_INTERVAL, Outstanding, Plan, Row, number};
+use crate::outstanding::{Allowances, Outstanding, Plan, Row, number};
+use crate::schedule::{How, Schedule};
+use crate::walk::{PageRequest, Rows, Walk};
 use crate::wire::{Count, Record, object};
 
 /// A page of the list is at most so large; where records are large, a page has fewer.
@@ -35,48 +43,38 @@ pub(crate) const MAX_RECORD_BYTES: u64 = 128 << 20;
 /// Pages that one call reads at most: then the caller gets what was found, and comes again at once.
 const PAGES_PER_CALL: usize = 16;
 
-const COUNT_INTERVAL: Duration = Duration::from_millis(500);
-
 /// The activations of all deployments that this platform object has submitted or was asked for.
 #[derive(Debug, Default)]
 pub(crate) struct Collector {
-    deployments: Mutex<HashMap<String, Arc<Watch>>>,
+    deployments: Mutex<HashMap<String, Arc<Tracker>>>,
 }
 
 /// The activations of one deployment.
 #[derive(Debug)]
-pub(crate) struct Watch {
-    outstanding: Mutex<Outstanding>,
-    /// Held while the list is read: several callers look once.
+pub(crate) struct Tracker {
+    state: Mutex<State>,
+    /// Held during a look: several callers look once.
     looking: tokio::sync::Mutex<()>,
 }
 
-/// How the collector looks.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Settings {
-    pub(crate) tolerance: Duration,
-    pub(crate) behind: Duration,
-    pub(crate) patience: Duration,
-    pub(crate) max_interval: Duration,
+#[derive(Debug)]
+struct State {
+    outstanding: Outstanding,
+    walk: Walk,
+    schedule: Schedule,
 }
 
 impl Collector {
-    pub(crate) fn watch(&self, deployment: &str) -> Arc<Watch> {
+    pub(crate) fn tracker(&self, deployment: &str) -> Arc<Tracker> {
         let mut deployments = lock(&self.deployments);
-        let watch = deployments.entry(deployment.to_owned()).or_insert_with(|| {
-            Arc::new(Watch {
-                outstanding: Mutex::new(Outstanding::new()),
-                looking: tokio::sync::Mutex::default(),
-            })
-        });
-        watch.clone()
+        deployments.entry(deployment.to_owned()).or_insert_with(|| Arc::new(Tracker::new())).clone()
     }
 
-    /// Lets go of activations of a deployment, if anybody has asked for any of them.
+    /// Lets go of activations of a deployment, if any of them was asked for.
     pub(crate) fn release(&self, deployment: &str, ids: &[ActivationId]) {
-        let watch = lock(&self.deployments).get(deployment).cloned();
-        if let Some(watch) = watch {
-            lock(&watch.outstanding).release(ids);
+        let tracker = lock(&self.deployments).get(deployment).cloned();
+        if let Some(tracker) = tracker {
+            tracker.state().outstanding.release(ids);
         }
     }
 
@@ -90,248 +88,204 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Watch {
-    pub(crate) fn expect(&self, pending: &Pending) {
-        lock(&self.outstanding).expect(pending);
+impl Tracker {
+    fn new() -> Self {
+        let state =
+            State { outstanding: Outstanding::new(), walk: Walk::new(), schedule: Schedule::new() };
+        Self { state: Mutex::new(state), looking: tokio::sync::Mutex::default() }
     }
 
-    /// What has become of `pending`. Whatever was read is kept, so that it may be dropped anywhere.
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+
+    pub(crate) fn expect(&self, pending: &Pending) {
+        self.state().outstanding.expect(pending, Instant::now());
+    }
+
+    /// The outcomes of `pending` that are known after one look. Whatever was read is kept, so that it may be dropped
+    /// at any await.
     pub(crate) async fn collect(
         &self,
         api: &Api,
         name: &str,
         pending: &[Pending],
-        settings: Settings,
+        allowances: Allowances,
+        max_interval: Duration,
     ) -> Result<Collected> {
-        // What is no id of this server's is no news, and is not worth a request.
-        for pending in pending.iter().filter(|pending| number(&pending.id).is_some()) {
+        for pending in pending {
             self.expect(pending);
         }
-        let look = Look { watch: self, api, operation: Operation::on("collect", name), name };
-        let (news, failure) = {
+        let look = Look { tracker: self, api, operation: Operation::on("collect", name), name };
+        let looked = {
             let _one_at_a_time = self.looking.lock().await;
-            match look.look(settings).await {
-                Ok(news) => (news, None),
-                Err(e) => (0, Some(e)),
-            }
+            look.look(allowances).await
         };
-        let mut outstanding = lock(&self.outstanding);
-        let finished = outstanding.found(pending);
-        match failure {
-            Some(error) if finished.is_empty() => Err(error),
-            _ => {
-                let poll_after = outstanding.pause(news, settings.max_interval);
-                // It never knows that an activation is lost: a record that is not there may still come.
-                Ok(Collected::new(finished, Vec::new(), poll_after))
+        let mut state = self.state();
+        // An activation is never reported as lost: a record that is not there may still come.
+        let (finished, gone) = state.outstanding.found(pending);
+        match looked {
+            Err(error) if finished.is_empty() && gone.is_empty() => Err(error),
+            looked => {
+                let poll_after = state.pause(Instant::now(), looked.unwrap_or(false), max_interval);
+                Ok(Collected::new(finished, gone, poll_after))
             }
         }
     }
 }
 
+impl State {
+    /// Begins a look; `None` when it is too soon for one.
+    fn begin(&mut self, now: Instant, allowances: &Allowances) -> Option<Plan> {
+        let waiting = self.outstanding.waiting();
+        let how = self.schedule.begin(now, waiting, self.walk.is_unfinished())?;
+        let plan = self.outstanding.plan(now, how, allowances);
+        if let (Some(since), How::List { from_top }) = (plan.since, how) {
+            if self.outstanding.cover(since) {
+                self.walk.read_all();
+            } else if from_top {
+                self.walk.begin();
+            }
+        }
+        Some(plan)
+    }
+
+    /// Takes in a page of the list; whether it has the record of an activation that was waited for.
+    fn take_page(&mut self, operation: &Operation<'_>, reply: &Reply) -> Result<bool> {
+        /// Enough of a record to find one's way.
+        #[derive(Deserialize)]
+        struct Head<'a> {
+            #[serde(borrow, rename = "activationId")]
+            id: Cow<'a, str>,
+            start: u64,
+        }
+        let raw_rows: Vec<&RawValue> = parse_list(operation, reply)?;
+        let mut rows = Rows { count: raw_rows.len(), ..Rows::default() };
+        let mut news = false;
+        for raw in raw_rows {
+            let Ok(head) = object::<Head<'_>>(raw.get().as_bytes()) else {
+                tracing::warn!(
+                    function = operation.function,
+                    "a record of the list makes no sense"
+                );
+                continue;
+            };
+            let id = ActivationId::new(head.id.into_owned());
+            let Some(key) = number(&id) else { continue };
+            let row = Row { id: key, start: head.start };
+            let was_seen = self.outstanding.see(&row);
+            rows.add(row.start, was_seen);
+            if was_seen {
+                continue;
+            }
+            let wanted = self.outstanding.wants(&id, raw.get().len());
+            match wanted.then(|| self.deliver(operation, raw.get())) {
+                Some(Ok(age)) => news |= age.is_some(),
+                _ => self.outstanding.pass_over(&row),
+            }
+        }
+        self.walk.page(&rows);
+        Ok(news)
+    }
+
+    /// Takes in a record; the age of its activation, if that was waited for.
+    fn deliver(&mut self, operation: &Operation<'_>, json: &str) -> Result<Option<Duration>> {
+        let record: Record<'_> = object(json.as_bytes()).map_err(|e| {
+            Error::new(ErrorKind::Protocol, "the record of an activation makes no sense")
+                .with_source(&e)
+        })?;
+        let id = ActivationId::new(&*record.id);
+        // Whether the function ran is in doubt for the activation, and not for the collecting of it.
+        let doubtful = Operation { runs_code: true, ..*operation };
+        let answer = match to_activation(&record) {
+            Err(e) if record.response.is_none() => return Err(e),
+            answer => answer.map_err(|e| doubtful.apply(e)),
+        };
+        Ok(self.outstanding.deliver(&id, answer, Instant::now()))
+    }
+
+    fn pause(&mut self, now: Instant, news: bool, max: Duration) -> Duration {
+        let fresh = self.outstanding.take_new();
+        if self.walk.is_unfinished() && news {
+            return Duration::ZERO;
+        }
+        let next_due = self.outstanding.next_due(self.schedule.first_ask());
+        self.schedule.pause(now, news || fresh, next_due, max)
+    }
+}
+
 /// One look at the server.
 struct Look<'a> {
-    watch: &'a Watch,
+    tracker: &'a Tracker,
     api: &'a Api,
     operation: Operation<'a>,
     /// The action, as the list filters by it.
     name: &'a str,
 }
 
-/// What a page of the list brought.
-#[derive(Debug, Default)]
-struct Page {
-    rows: usize,
-    full: bool,
-    news: usize,
-    oldest: Option<u64>,
-    at_oldest: usize,
-    oldest_was_seen: bool,
-}
-
 impl Look<'_> {
-    fn state(&self) -> MutexGuard<'_, Outstanding> {
-        lock(&self.watch.outstanding)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.tracker.state()
     }
 
-    /// Reads what is new; the number of records that are.
-    async fn look(&self, settings: Settings) -> Result<usize> {
-        let now = Instant::now();
-        let (plan, from_top) = {
-            let mut state = self.state();
-            if !state.is_waiting() {
-                return Ok(0);
-            }
-            let too_soon = state.last_look.is_some_and(|last| now < last + MIN_INTERVAL);
-            if too_soon && state.resume.is_none() {
-                return Ok(0);
-            }
-            let Settings { tolerance, behind, patience, .. } = settings;
-            let plan = state.plan(now, tolerance, behind, patience);
-            if let Some(since) = plan.since {
-                state.look_since(since);
-            }
-            if !too_soon {
-                state.last_look = Some(now);
-            }
-            (plan, !too_soon)
-        };
-        let by_id = self.ask_for(&plan).await;
-        let Some(since) = plan.since else { return by_id };
-        let listed = self.read_list(since, from_top, now).await?;
-        Ok(listed + by_id.unwrap_or(0))
+    /// Reads what is new; whether it found an activation that was waited for.
+    async fn look(&self, allowances: Allowances) -> Result<bool> {
+        let plan = self.state().begin(Instant::now(), &allowances);
+        let Some(Plan { since, by_id }) = plan else { return Ok(false) };
+        let asked = self.ask_all(&by_id, since.is_none()).await;
+        match since {
+            Some(since) => Ok(self.read_list(since).await? | asked.unwrap_or(false)),
+            None => asked,
+        }
     }
 
-    async fn read_list(&self, since: u64, from_top: bool, now: Instant) -> Result<usize> {
-        let mut budget = PAGES_PER_CALL;
-        let mut news = 0;
-        let mut bottom = None;
-        let starts_at_top = |cursor: &Cursor| cursor.upto.is_none();
-        let left = self.state().resume;
-        if from_top && !left.as_ref().is_some_and(starts_at_top) {
-            let top = Cursor { until_seen: true, ..Cursor::default() };
-            let walk = self.walk(since, top, left, &mut budget).await?;
-            news += walk.news;
-            bottom = walk.bottom;
-        }
-        let resume = self.state().resume;
-        if let Some(cursor) = resume {
-            return Ok(news + self.walk(since, cursor, None, &mut budget).await?.news);
-        }
-        if let Some(bottom) = bottom
-            && self.something_hides(since, now).await
-        {
-            let cursor = Cursor { until_seen: false, ..bottom };
-            news += self.walk(since, cursor, None, &mut budget).await?.news;
+    async fn read_list(&self, since: u64) -> Result<bool> {
+        let mut news = false;
+        for _ in 0..PAGES_PER_CALL {
+            let page = self.state().walk.next();
+            match page {
+                Some(page) => news |= self.read_page(since, page).await?,
+                None if self.something_hides(since).await => self.state().walk.read_below(),
+                None => break,
+            }
         }
         Ok(news)
     }
 
-    /// Reads the list from `cursor` down to `since`. Where it is left, or dropped, is kept for the next time; `left` is
-    /// where an earlier walk was left, further down.
-    async fn walk(
-        &self,
-        since: u64,
-        mut cursor: Cursor,
-        left: Option<Cursor>,
-        budget: &mut usize,
-    ) -> Result<Walk> {
-        let mut news = 0;
-        loop {
-            let resume = match left {
-                // Two places to go on from become one, from which everything is read.
-                Some(_) if cursor.upto.is_some() => Some(Cursor { until_seen: false, ..cursor }),
-                Some(left) => Some(left),
-                None => (cursor.upto.is_some() || !cursor.until_seen).then_some(cursor),
-            };
-            self.state().resume = resume;
-            if *budget == 0 {
-                return Ok(Walk { news, bottom: None });
-            }
-            let page = self.page(since, cursor).await?;
-            *budget -= 1;
-            news += page.news;
-            let next = page.oldest.map(|oldest| Cursor {
-                upto: Some(oldest),
-                skip: if cursor.upto == Some(oldest) { cursor.skip } else { 0 } + page.at_oldest,
-                until_seen: cursor.until_seen,
-            });
-            let met = cursor.until_seen && page.oldest_was_seen;
-            match next {
-                Some(next) if page.full && !met => cursor = next,
-                // A page without a single readable row: past it, if it was one that is too large.
-                None if page.full => cursor.skip += page.rows,
-                next => {
-                    self.state().resume = left;
-                    return Ok(Walk { news, bottom: next.filter(|_| page.full) });
-                }
-            }
-        }
-    }
-
-    async fn page(&self, since: u64, cursor: Cursor) -> Result<Page> {
-        loop {
-            let size = self.state().page_size;
-            let mut query = vec![
-                ("name", self.name.to_owned()),
-                ("since", since.to_string()),
-                ("limit", size.to_string()),
-                ("skip", cursor.skip.to_string()),
-                ("docs", "true".to_owned()),
-            ];
-            query.extend(cursor.upto.map(|upto| ("upto", upto.to_string())));
-            let request = self.api.own(Method::GET, ["activations"]).query(&query);
-            let reply = self.api.expect_success(&self.operation, request, MAX_PAGE_BYTES).await?;
-            if !matches!(reply.end, BodyEnd::OverLimit(_)) {
-                let page = self.take_in(&reply, size)?;
-                self.state().page_size = (size * 2).min(crate::outstanding::PAGE);
-                return Ok(page);
-            }
-            if size == 1 {
-                tracing::warn!(name = self.name, "a record is too large to be listed");
-                return Ok(Page { rows: 1, full: true, ..Page::default() });
-            }
-            self.state().page_size = size / 2;
-        }
-    }
-
-    fn take_in(&self, reply: &Reply, size: usize) -> Result<Page> {
-        /// Enough of a record to find one's way.
-        #[derive(Deserialize)]
-        struct Head<'a> {
-            #[serde(borrow, rename = "activationId")]
-            id: std::borrow::Cow<'a, str>,
-            start: u64,
-        }
-        let rows: Vec<&RawValue> = parse_list(&self.operation, reply)?;
-        let mut page = Page { rows: rows.len(), full: rows.len() >= size, ..Page::default() };
+    async fn read_page(&self, since: u64, page: PageRequest) -> Result<bool> {
+        let mut query = vec![
+            ("name", self.name.to_owned()),
+            ("since", since.to_string()),
+            ("limit", page.limit.to_string()),
+            ("skip", page.skip.to_string()),
+            ("docs", "true".to_owned()),
+        ];
+        query.extend(page.upto.map(|upto| ("upto", upto.to_string())));
+        let request = self.api.own(Method::GET, ["activations"]).query(&query);
+        let reply = self.api.expect_success(&self.operation, request, MAX_PAGE_BYTES).await?;
         let mut state = self.state();
-        for raw in rows {
-            let Ok(head) = object::<Head<'_>>(raw.get().as_bytes()) else {
-                tracing::warn!(name = self.name, "a record of the list makes no sense");
-                continue;
-            };
-            let id = ActivationId::new(head.id.into_owned());
-            let Some(key) = number(&id) else { continue };
-            let row = Row { id: key, start: head.start };
-            let was_seen = state.has_seen(&row);
-            if page.oldest.is_none_or(|oldest| row.start < oldest) {
-                (page.oldest, page.at_oldest) = (Some(row.start), 0);
-                page.oldest_was_seen = was_seen;
+        if matches!(reply.end, BodyEnd::OverLimit(_)) {
+            if state.walk.too_large() {
+                tracing::warn!(name = self.name, "a record is too large to be listed");
             }
-            page.at_oldest += usize::from(page.oldest == Some(row.start));
-            if was_seen {
-                continue;
-            }
-            state.see(&row);
-            if state.wants(&id, raw.get().len()) && deliver(&mut state, raw.get()).is_ok() {
-                page.news += 1;
-            } else {
-                state.pass_over(&row);
-            }
+            return Ok(false);
         }
-        Ok(page)
+        state.take_page(&self.operation, &reply)
     }
 
     /// Whether the server has more records than were seen: then some have appeared behind those.
-    async fn something_hides(&self, since: u64, now: Instant) -> bool {
-        let (walk_is_due, seen) = {
+    async fn something_hides(&self, since: u64) -> bool {
+        let now = Instant::now();
+        {
             let mut state = self.state();
-            if state.next_count.is_some_and(|at| now < at) {
+            if !state.walk.ends_at_seen() || !state.schedule.counts(now) {
                 return false;
             }
-            state.next_count = Some(now + COUNT_INTERVAL);
-            let due = *state.next_full_walk.get_or_insert(now + Duration::from_secs(5)) <= now;
-            (due, state.seen_since(since))
-        };
-        let pages = seen / crate::outstanding::PAGE as u64;
-        let hidden = self.count(since).await.map_or(0, |count| count.saturating_sub(seen));
-        // Few are not worth many pages yet; but nothing waits for ever.
-        let hides = hidden > pages / 4 || walk_is_due;
-        if hides {
-            let rest = Duration::from_secs(5).max(Duration::from_millis(250 * pages));
-            self.state().next_full_walk = Some(now + rest);
         }
-        hides
+        let count = self.count(since).await.ok();
+        let mut state = self.state();
+        let seen = state.outstanding.seen_since(since);
+        state.schedule.reads_in_full(now, seen, count)
     }
 
     async fn count(&self, since: u64) -> Result<u64> {
@@ -341,50 +295,41 @@ impl Look<'_> {
         Ok(parse::<Count>(&self.operation, &reply)?.activations)
     }
 
-    /// Asks for the stragglers by their ids. That a record is not there is no news.
-    async fn ask_for(&self, plan: &Plan) -> Result<usize> {
-        let answers = join_all(plan.by_id.iter().map(|id| self.ask(id))).await;
-        let mut news = 0;
-        let mut failure = None;
+    /// Asks for activations by their ids. `learns` says whether their ages are those at which they are found.
+    async fn ask_all(&self, ids: &[ActivationId], learns: bool) -> Result<bool> {
+        let answers = join_all(ids.iter().map(|id| self.ask(id))).await;
+        let (mut news, mut failure) = (false, None);
         for answer in answers {
             match answer {
-                Ok(found) => news += usize::from(found),
+                Ok(None) => {}
+                Ok(Some(age)) => {
+                    news = true;
+                    if learns {
+                        self.state().schedule.learn(age);
+                    }
+                }
                 Err(e) => failure = Some(e),
             }
         }
         match failure {
-            Some(error) if news == 0 => Err(error),
+            Some(error) if !news => Err(error),
             _ => Ok(news),
         }
     }
 
-    async fn ask(&self, id: &ActivationId) -> Result<bool> {
+    /// Asks for one activation; its age, if its record is there. A server that does not have the path says no more than
+    /// one that does not have the record: the list may.
+    async fn ask(&self, id: &ActivationId) -> Result<Option<Duration>> {
         let request = self.api.own(Method::GET, ["activations", id.as_str()]);
-        let found = self.api.find(&self.operation, request, MAX_RECORD_BYTES).await?;
-        let Some(reply) = found else { return Ok(false) };
+        let reply = match self.api.find(&self.operation, request, MAX_RECORD_BYTES).await {
+            Ok(Some(reply)) => reply,
+            Ok(None) => return Ok(None),
+            Err(e) if e.kind() == ErrorKind::Unsupported => return Ok(None),
+            Err(e) => return Err(e),
+        };
         let text = reply.whole_body().map_err(|e| self.operation.apply(e))?;
         let text = String::from_utf8_lossy(text);
-        deliver(&mut self.state(), &text).map(|()| true).map_err(|e| self.operation.apply(e))
+        let delivered = self.state().deliver(&self.operation, &text);
+        delivered.map_err(|e| self.operation.apply(e))
     }
-}
-
-struct Walk {
-    news: usize,
-    /// Where it ended, if that is not the end of the list.
-    bottom: Option<Cursor>,
-}
-
-/// Takes in a record. The platform's own failures have no other place than the activation's outcome.
-fn deliver(state: &mut Outstanding, json: &str) -> Result<()> {
-    let record: Record<'_> = object(json.as_bytes()).map_err(|e| {
-        Error::new(falco_core::ErrorKind::Protocol, "the record of an activation makes no sense")
-            .with_source(&e)
-    })?;
-    let activation = match judge(&record) {
-        Ok(activation) => activation,
-        Err(e) if record.response.is_none() => return Err(e),
-        Err(e) => failed_by_platform(&record, &e),
-    };
-    state.deliver(activation);
-    Ok(())
 }

@@ -8,7 +8,7 @@ use falco_http::reqwest::{Method, StatusCode};
 use tokio::time::Instant;
 
 use crate::OpenWhisk;
-use crate::activation::{array_result, judge};
+use crate::activation::{array_result, to_activation};
 use crate::client::{parse, with_json};
 use crate::collect::MAX_RECORD_BYTES;
 use crate::deployments::location;
@@ -74,7 +74,7 @@ impl OpenWhisk {
         reply: &Reply,
     ) -> Result<Activation> {
         let request_id = reply.header("x-request-id").map(short);
-        match judge(record) {
+        match to_activation(record) {
             Ok(mut activation) => {
                 activation.request_id = request_id;
                 Ok(activation)

@@ -16,6 +16,8 @@ mod outstanding;
 mod package;
 mod platform;
 mod refusal;
+mod schedule;
+mod walk;
 mod wire;
 mod wskprops;
 

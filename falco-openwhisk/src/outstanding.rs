@@ -1,67 +1,55 @@
-//! What is known of a deployment's activations: those that are waited for, and the records that were seen.
+//! The activations of one deployment: those that are waited for, and the records that were seen. It does no I/O.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use falco_core::{Activation, ActivationId, Pending};
+use falco_core::{Activation, ActivationId, Error, Pending, Result};
 use falco_http::{Delivery, Inbox};
 use tokio::time::Instant;
 
+use crate::schedule::{How, Schedule};
+use crate::walk::PAGE;
 use crate::wire::is_activation_id;
 
-/// Records of the list's first page; whatever began before them is not seen by looking at the newest.
-pub(crate) const PAGE: usize = 200;
+/// So many of few activations are asked for by their ids in one look.
+const ASKED_AT_ONCE: usize = 64;
 
-/// So many activations are asked for one by one at most, of each sort, each time that is looked.
+/// Of many activations, so many that are behind the others are asked for by their ids in one look, and as many that are
+/// old.
 const MAX_STRAGGLERS: usize = 8;
 
 /// One that is younger is not behind the others, but on its way.
 const STRAGGLES_AFTER: Duration = Duration::from_secs(1);
 
-/// Records that nobody waits for yet are kept, for their submission may still be on its way; large ones are not.
+/// The shortest pause before a straggler is asked for again.
+const STRAGGLER_PAUSE: Duration = Duration::from_millis(250);
+
+/// Records that are not waited for are kept, for their submission may still be on its way; large ones are not.
 const KEPT_UNCLAIMED: usize = 1000;
 const MAX_UNCLAIMED_BYTES: usize = 64 << 10;
-
-/// No request is repeated sooner.
-pub(crate) const MIN_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The activations of one deployment.
 #[derive(Debug)]
 pub(crate) struct Outstanding {
     waiting: HashMap<ActivationId, Waiting>,
-    inbox: Inbox<Activation>,
-    /// The records that were seen, by start and id: from `covered_since` on, all of which somebody had looked.
+    /// The answers that were found. An error is a failure of the platform.
+    inbox: Inbox<Result<Activation>>,
+    /// The records that were seen, by start and id: all that the list had from `covered_since` on.
     seen: BTreeSet<(u64, u128)>,
     covered_since: u64,
-    /// Those of them that were not kept: whoever waits for one has to ask for it by its id.
+    /// The seen ones that were not kept: one that is waited for after all is asked for by its id.
     not_kept: HashSet<u128>,
     /// Whether something was submitted since the last look.
-    pub(crate) has_new: bool,
-    /// Where a walk through the list was left.
-    pub(crate) resume: Option<Cursor>,
-    pub(crate) last_look: Option<Instant>,
-    pub(crate) next_count: Option<Instant>,
-    pub(crate) next_full_walk: Option<Instant>,
-    pub(crate) page_size: usize,
-    pub(crate) interval: Duration,
-}
-
-/// Where in the list to read on: at records that began at `upto` or before, without the first `skip` of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Cursor {
-    pub(crate) upto: Option<u64>,
-    pub(crate) skip: usize,
-    /// Whether the walk ends where it meets what was seen before.
-    pub(crate) until_seen: bool,
+    has_new: bool,
 }
 
 /// An activation that is waited for and was not found yet.
 #[derive(Debug)]
 struct Waiting {
-    /// No record begins before, tolerance apart; by our clock.
+    /// No record begins before, tolerance apart; by the driver's clock.
     since: SystemTime,
     registered: Instant,
-    next_get: Option<Instant>,
+    next_ask: Option<Instant>,
 }
 
 /// A row of the list, as far as it is needed to find one's way.
@@ -71,12 +59,23 @@ pub(crate) struct Row {
     pub(crate) start: u64,
 }
 
-/// What to look for.
+/// How far records may be from where they are looked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Allowances {
+    /// How far clocks may differ.
+    pub(crate) tolerance: Duration,
+    /// How far the server's clock is known to be behind the driver's.
+    pub(crate) behind: Duration,
+    /// The age at which an activation is asked for by its id, whatever the list says.
+    pub(crate) patience: Duration,
+}
+
+/// The activations to ask for in one look.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    /// The earliest start of whatever the list is read for, in milliseconds; `None` when there is nothing.
+    /// The earliest start of those that the list is read for, in milliseconds; `None` when there are none.
     pub(crate) since: Option<u64>,
-    /// What is asked for one by one.
+    /// Those that are asked for by their ids.
     pub(crate) by_id: Vec<ActivationId>,
 }
 
@@ -89,30 +88,40 @@ impl Outstanding {
             covered_since: u64::MAX,
             not_kept: HashSet::new(),
             has_new: false,
-            resume: None,
-            last_look: None,
-            next_count: None,
-            next_full_walk: None,
-            page_size: PAGE,
-            interval: MIN_INTERVAL,
         }
     }
 
-    /// Takes note that an activation is waited for.
-    pub(crate) fn expect(&mut self, pending: &Pending) {
-        if self.waiting.contains_key(&pending.id) || !self.inbox.read([&pending.id]).is_empty() {
+    /// Begins to wait for an activation. Ids that the server never gave out are not waited for.
+    pub(crate) fn expect(&mut self, pending: &Pending, now: Instant) {
+        if number(&pending.id).is_none()
+            || self.waiting.contains_key(&pending.id)
+            || !self.inbox.read([&pending.id]).is_empty()
+        {
             return;
         }
         self.has_new = true;
-        let waiting =
-            Waiting { since: pending.submitted_at, registered: Instant::now(), next_get: None };
+        let waiting = Waiting { since: pending.submitted_at, registered: now, next_ask: None };
         self.waiting.insert(pending.id.clone(), waiting);
     }
 
-    /// The records of these that were found.
-    pub(crate) fn found(&self, pending: &[Pending]) -> Vec<Activation> {
-        let records = self.inbox.read(pending.iter().map(|pending| &pending.id));
-        records.into_iter().map(|(_, activation)| activation).collect()
+    /// Whether something was submitted since this was asked.
+    pub(crate) fn take_new(&mut self) -> bool {
+        std::mem::take(&mut self.has_new)
+    }
+
+    /// The answers to these that were found.
+    pub(crate) fn found(
+        &self,
+        pending: &[Pending],
+    ) -> (Vec<Activation>, Vec<(ActivationId, Error)>) {
+        let (mut finished, mut gone) = (Vec::new(), Vec::new());
+        for (id, answer) in self.inbox.read(pending.iter().map(|pending| &pending.id)) {
+            match answer {
+                Ok(activation) => finished.push(activation),
+                Err(error) => gone.push((id, error)),
+            }
+        }
+        (finished, gone)
     }
 
     /// Lets go of activations.
@@ -123,33 +132,48 @@ impl Outstanding {
         self.inbox.release(ids);
     }
 
-    /// Whether anything is waited for.
-    pub(crate) fn is_waiting(&self) -> bool {
-        !self.waiting.is_empty()
+    /// How many activations are waited for.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.len()
     }
 
-    /// What the next look is for. `tolerance` is how far clocks may differ, `behind` how far the server's is known to
-    /// be behind ours; `patience` is the age at which an activation is asked for by its id whatever the list says.
-    pub(crate) fn plan(
-        &mut self,
-        now: Instant,
-        tolerance: Duration,
-        behind: Duration,
-        patience: Duration,
-    ) -> Plan {
+    /// When the first activation is to be asked for by its id, if that is first done at the age `first`.
+    pub(crate) fn next_due(&self, first: Duration) -> Option<Instant> {
+        self.waiting.values().map(|waiting| waiting.due(first)).min()
+    }
+
+    /// Chooses what one look asks for.
+    pub(crate) fn plan(&mut self, now: Instant, how: How, allowances: &Allowances) -> Plan {
+        match how {
+            How::ById { first } => self.plan_by_id(now, first),
+            How::List { .. } => self.plan_list(now, allowances),
+        }
+    }
+
+    fn plan_by_id(&mut self, now: Instant, first: Duration) -> Plan {
+        let due = self.waiting.iter_mut().filter(|(_, waiting)| waiting.due(first) <= now);
+        let asked = due.take(ASKED_AT_ONCE).map(|(id, waiting)| {
+            waiting.next_ask = Some(now + Schedule::ask_again(waiting.age(now)));
+            id.clone()
+        });
+        Plan { since: None, by_id: asked.collect() }
+    }
+
+    fn plan_list(&mut self, now: Instant, allowances: &Allowances) -> Plan {
         // Below this, records are no longer on the first page.
         let first_page = self.seen.iter().rev().nth(PAGE - 1).map_or(0, |(start, _)| *start);
+        let Allowances { tolerance, behind, patience } = *allowances;
         let lower_bound =
             |waiting: &Waiting| millis(waiting.since).saturating_sub(as_millis(tolerance + behind));
         let overtaken = |waiting: &Waiting| millis(waiting.since) < first_page;
-        let is_due = |waiting: &Waiting| waiting.next_get.is_none_or(|at| at <= now);
+        let is_due = |waiting: &Waiting| waiting.next_ask.is_none_or(|at| at <= now);
         let earlier =
             |since: Option<u64>, bound| Some(since.map_or(bound, |since| since.min(bound)));
         let (mut by_id, mut behind_others) = (Vec::new(), Vec::new());
         let mut stragglers = 0;
         let (mut since, mut since_of_stragglers) = (None, None);
         for (id, waiting) in &self.waiting {
-            let age = now.saturating_duration_since(waiting.registered);
+            let age = waiting.age(now);
             let was_not_kept = number(id).is_some_and(|id| self.not_kept.contains(&id));
             let bound = lower_bound(waiting);
             if was_not_kept || age >= patience {
@@ -174,20 +198,17 @@ impl Outstanding {
         }
         for id in &by_id {
             if let Some(waiting) = self.waiting.get_mut(id) {
-                let age = now.saturating_duration_since(waiting.registered);
-                let pause = (age / 4).clamp(Duration::from_millis(250), Duration::from_secs(15));
-                waiting.next_get = Some(now + pause);
+                let pause = Schedule::ask_again(waiting.age(now)).max(STRAGGLER_PAUSE);
+                waiting.next_ask = Some(now + pause);
             }
         }
         Plan { since, by_id }
     }
 
-    /// Prepares a look at the list from `since` on. Where nobody has looked so far back, all of it is read.
-    pub(crate) fn look_since(&mut self, since: u64) {
-        if since < self.covered_since {
-            self.covered_since = since;
-            self.resume = Some(Cursor::default());
-        }
+    /// Prepares a look at the list from `since` on; whether all of it has to be read, since it was never read so far.
+    pub(crate) fn cover(&mut self, since: u64) -> bool {
+        let is_new = since < self.covered_since;
+        self.covered_since = self.covered_since.min(since);
         // Not each time: `since` may go back a little, and then what was seen should still be known.
         let forgotten = self.seen.range(..(since, 0)).count();
         if forgotten > self.seen.len() / 2 && forgotten > 10_000 {
@@ -198,6 +219,7 @@ impl Outstanding {
             }
             self.covered_since = since;
         }
+        is_new
     }
 
     /// How many records were seen that began at `since` or later.
@@ -205,60 +227,59 @@ impl Outstanding {
         self.seen.range((since, 0)..).count() as u64
     }
 
-    pub(crate) fn has_seen(&self, row: &Row) -> bool {
-        self.seen.contains(&(row.start, row.id))
+    /// Takes note that a record was seen; whether it was before.
+    pub(crate) fn see(&mut self, row: &Row) -> bool {
+        !self.seen.insert((row.start, row.id))
     }
 
-    /// Takes note that a record was seen.
-    pub(crate) fn see(&mut self, row: &Row) {
-        self.seen.insert((row.start, row.id));
-    }
-
-    /// Whether a record is worth keeping: somebody waits for it, or may soon.
+    /// Whether a record is worth keeping: its activation is waited for, or may be soon.
     pub(crate) fn wants(&self, id: &ActivationId, bytes: usize) -> bool {
         self.waiting.contains_key(id) || bytes <= MAX_UNCLAIMED_BYTES
     }
 
-    /// Takes in a record.
-    pub(crate) fn deliver(&mut self, activation: Activation) {
-        let id = activation.id.clone();
-        self.waiting.remove(&id);
+    /// Takes in an answer; the age of its activation, if that was waited for.
+    pub(crate) fn deliver(
+        &mut self,
+        id: &ActivationId,
+        answer: Result<Activation>,
+        now: Instant,
+    ) -> Option<Duration> {
         // Whatever else is handed back was read from a list, which keeps it: there is nothing to give back.
-        if let Delivery::Evicted(id, _) = self.inbox.deliver(id, activation)
+        if let Delivery::Evicted(id, _) = self.inbox.deliver(id.clone(), answer)
             && let Some(id) = number(&id)
         {
             self.not_kept.insert(id);
         }
+        self.waiting.remove(id).map(|waiting| waiting.age(now))
     }
 
     /// Takes note that a record which was seen is not kept.
     pub(crate) fn pass_over(&mut self, row: &Row) {
         self.not_kept.insert(row.id);
     }
+}
 
-    /// The pause after a look that brought `news` records.
-    pub(crate) fn pause(&mut self, news: usize, max: Duration) -> Duration {
-        let fresh = std::mem::take(&mut self.has_new);
-        self.interval = if news > 0 || fresh {
-            MIN_INTERVAL
-        } else {
-            (self.interval * 3 / 2).min(max).max(MIN_INTERVAL)
-        };
-        if self.resume.is_some() && news > 0 { Duration::ZERO } else { self.interval }
+impl Waiting {
+    fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.registered)
+    }
+
+    fn due(&self, first: Duration) -> Instant {
+        self.next_ask.unwrap_or(self.registered + first)
     }
 }
 
-/// An activation's id as a number; `None` for what the server never gave out.
+/// An activation's id as a number; `None` for one that the server never gave out.
 pub(crate) fn number(id: &ActivationId) -> Option<u128> {
     let id = id.as_str();
     is_activation_id(id).then(|| u128::from_str_radix(id, 16).ok())?
 }
 
-pub(crate) fn millis(time: SystemTime) -> u64 {
+fn millis(time: SystemTime) -> u64 {
     as_millis(time.duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
-pub(crate) fn as_millis(duration: Duration) -> u64 {
+fn as_millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -268,8 +289,12 @@ mod tests {
     use falco_core::Payload;
 
     const BEGIN: u64 = 1_700_000_000_000;
-    const TOLERANCE: Duration = Duration::from_millis(10);
-    const PATIENCE: Duration = Duration::from_secs(70);
+    const LIST: How = How::List { from_top: true };
+    const ALLOWANCES: Allowances = Allowances {
+        tolerance: Duration::from_millis(10),
+        behind: Duration::ZERO,
+        patience: Duration::from_secs(70),
+    };
 
     fn id(n: u64) -> ActivationId {
         format!("{n:032x}").into()
@@ -283,7 +308,7 @@ mod tests {
     fn overtaken(count: u64) -> Outstanding {
         let mut outstanding = Outstanding::new();
         for n in 0..count {
-            outstanding.expect(&Pending::new(id(n), at(n)));
+            outstanding.expect(&Pending::new(id(n), at(n)), Instant::now());
         }
         for n in 0..PAGE as u64 {
             outstanding.see(&Row { id: 1_000_000 + u128::from(n), start: BEGIN + 1000 + n });
@@ -292,17 +317,17 @@ mod tests {
     }
 
     fn plan(outstanding: &mut Outstanding, after: Duration) -> Plan {
-        outstanding.plan(Instant::now() + after, TOLERANCE, Duration::ZERO, PATIENCE)
+        outstanding.plan(Instant::now() + after, LIST, &ALLOWANCES)
     }
 
     #[test]
     fn the_list_is_read_from_the_earliest_start_that_is_possible() {
         let mut outstanding = Outstanding::new();
         for n in [7, 3, 5] {
-            outstanding.expect(&Pending::new(id(n), at(n)));
+            outstanding.expect(&Pending::new(id(n), at(n)), Instant::now());
         }
-        let behind = Duration::from_secs(1);
-        let plan = outstanding.plan(Instant::now(), TOLERANCE, behind, PATIENCE);
+        let allowances = Allowances { behind: Duration::from_secs(1), ..ALLOWANCES };
+        let plan = outstanding.plan(Instant::now(), LIST, &allowances);
         assert_eq!(plan.since, Some(BEGIN + 3 - 10 - 1000));
         assert!(plan.by_id.is_empty());
     }
@@ -322,21 +347,21 @@ mod tests {
     }
 
     #[test]
-    fn of_many_that_are_behind_the_list_is_read() {
+    fn the_list_is_read_again_for_many_that_are_behind() {
         let mut outstanding = overtaken(50);
         let plan = plan(&mut outstanding, Duration::from_secs(2));
         assert_eq!((plan.since, plan.by_id.len()), (Some(BEGIN - 10), 0));
     }
 
     #[test]
-    fn whatever_is_too_old_is_asked_for_a_few_at_a_time() {
+    fn old_activations_are_asked_for_by_id_a_few_at_a_time() {
         let mut outstanding = overtaken(50);
-        let plan = plan(&mut outstanding, PATIENCE);
+        let plan = plan(&mut outstanding, ALLOWANCES.patience);
         assert_eq!((plan.since, plan.by_id.len()), (None, MAX_STRAGGLERS));
     }
 
     #[test]
-    fn a_record_that_was_seen_before_anybody_waited_is_found_or_asked_for() {
+    fn a_record_that_was_seen_before_its_submission_returned_is_found_or_asked_for() {
         let mut outstanding = Outstanding::new();
         let (kept, passed) = (Pending::new(id(1), at(0)), Pending::new(id(2), at(0)));
         for n in [1, 2] {
@@ -344,21 +369,59 @@ mod tests {
         }
         assert!(!outstanding.wants(&passed.id, MAX_UNCLAIMED_BYTES + 1));
         outstanding.pass_over(&Row { id: 2, start: BEGIN });
-        outstanding.deliver(Activation::succeeded(kept.id.clone(), Payload::empty()));
-        outstanding.expect(&kept);
-        outstanding.expect(&passed);
-        assert_eq!(outstanding.found(&[kept]).len(), 1);
+        let now = Instant::now();
+        let activation = Activation::succeeded(kept.id.clone(), Payload::empty());
+        assert_eq!(outstanding.deliver(&kept.id, Ok(activation), now), None);
+        outstanding.expect(&kept, now);
+        outstanding.expect(&passed, now);
+        assert_eq!(outstanding.found(&[kept]).0.len(), 1);
         assert_eq!(plan(&mut outstanding, Duration::ZERO).by_id, [passed.id]);
     }
 
     #[test]
-    fn looking_further_back_than_anybody_has_reads_all_of_it() {
+    fn looking_further_back_than_before_reads_all_of_the_list() {
         let mut outstanding = Outstanding::new();
-        outstanding.look_since(BEGIN);
-        outstanding.resume = None;
-        outstanding.look_since(BEGIN + 5);
-        assert_eq!(outstanding.resume, None);
-        outstanding.look_since(BEGIN - 5);
-        assert_eq!(outstanding.resume, Some(Cursor::default()));
+        assert!(outstanding.cover(BEGIN));
+        assert!(!outstanding.cover(BEGIN + 5));
+        assert!(outstanding.cover(BEGIN - 5));
+        assert!(!outstanding.cover(BEGIN - 5));
+    }
+
+    #[test]
+    fn few_are_each_asked_for_at_the_expected_age_and_then_the_more_seldom() {
+        let mut outstanding = Outstanding::new();
+        let begin = Instant::now();
+        for n in 0..3 {
+            outstanding.expect(&Pending::new(id(n), at(n)), begin);
+        }
+        let first = Duration::from_millis(40);
+        let mut asked = Vec::new();
+        for millis in 0..200 {
+            let now = begin + Duration::from_millis(millis);
+            let plan = outstanding.plan(now, How::ById { first }, &ALLOWANCES);
+            assert_eq!(plan.since, None);
+            match plan.by_id.len() {
+                0 => assert!(outstanding.next_due(first).unwrap() > now),
+                count => {
+                    assert_eq!(count, 3);
+                    asked.push(millis);
+                }
+            }
+        }
+        assert_eq!(asked, [40, 50, 63, 79, 99, 124, 155, 194]);
+    }
+
+    #[test]
+    fn an_answer_of_the_platform_that_failed_is_kept_as_an_error() {
+        let mut outstanding = Outstanding::new();
+        let now = Instant::now();
+        let pending = Pending::new(id(1), at(0));
+        outstanding.expect(&pending, now);
+        let error = Error::new(falco_core::ErrorKind::Unavailable, "no invoker");
+        let age = outstanding.deliver(&pending.id, Err(error), now + Duration::from_secs(1));
+        assert_eq!(age, Some(Duration::from_secs(1)));
+        let (finished, gone) = outstanding.found(std::slice::from_ref(&pending));
+        assert_eq!((finished.len(), gone.len(), outstanding.waiting()), (0, 1, 0));
+        outstanding.release(&[pending.id]);
     }
 }

@@ -19,13 +19,14 @@ use tokio::time::{Instant, sleep};
 use crate::PLATFORM;
 use crate::activation::{log_line, says_truncated};
 use crate::client::{Api, SMALL, clock_ahead, parse, parse_list, was_cut, with_json};
-use crate::collect::{Collector, MAX_RECORD_BYTES, Settings};
+use crate::collect::{Collector, MAX_RECORD_BYTES};
 use crate::config::OpenWhiskConfig;
 use crate::deployments::{MARKS, action_limits, deployment, location, named};
 use crate::invoke::{activation_id, no_activation};
 use crate::limits::{ANSWERED_LATE, DEFAULT_TIMEOUT, MAX_BODY, Server};
 use crate::name::QualifiedName;
 use crate::operation::Operation;
+use crate::outstanding::Allowances;
 use crate::package::prepare;
 use crate::wire::{
     Action, FalcoAnnotation, InitParameter, Logs, Marks, PutAction, PutExec, annotation,
@@ -150,7 +151,7 @@ impl OpenWhisk {
         deployment(operation, &parse::<Action<'_>>(operation, reply)?)
     }
 
-    fn see_clock(&self, reply: &Reply, now: SystemTime) {
+    fn record_clock_skew(&self, reply: &Reply, now: SystemTime) {
         let Some(ahead) = clock_ahead(reply, now) else { return };
         let behind = Duration::from_millis(u64::try_from(-ahead).unwrap_or(0));
         let mut known = self.inner.clock_behind.lock().unwrap_or_else(PoisonError::into_inner);
@@ -320,10 +321,10 @@ impl AsyncPlatform for OpenWhisk {
         }
         let id = activation_id(&reply).ok_or_else(|| no_activation(&operation, &reply))?;
         let accepted_at = SystemTime::now();
-        self.see_clock(&reply, accepted_at);
+        self.record_clock_skew(&reply, accepted_at);
         let id = ActivationId::new(id);
         // Its record may begin when the request was sent, and not before.
-        self.inner.collector.watch(&deployment.id).expect(&Pending::new(id.clone(), sent_at));
+        self.inner.collector.tracker(&deployment.id).expect(&Pending::new(id.clone(), sent_at));
         Ok(Pending::new(id, accepted_at))
     }
 
@@ -332,14 +333,14 @@ impl AsyncPlatform for OpenWhisk {
         let name = location(&operation, deployment)?;
         let function_timeout = deployment.scaling.timeout.unwrap_or(DEFAULT_TIMEOUT);
         let behind = *self.inner.clock_behind.lock().unwrap_or_else(PoisonError::into_inner);
-        let settings = Settings {
+        let allowances = Allowances {
             tolerance: self.inner.config.clock_tolerance,
             behind,
             patience: function_timeout + ANSWERED_LATE,
-            max_interval: self.inner.config.max_poll_interval,
         };
-        let watch = self.inner.collector.watch(&deployment.id);
-        watch.collect(self.api(), &name.filter(), pending, settings).await
+        let max_interval = self.inner.config.max_poll_interval;
+        let tracker = self.inner.collector.tracker(&deployment.id);
+        tracker.collect(self.api(), &name.filter(), pending, allowances, max_interval).await
     }
 
     /// There is nothing to delete or to stop: OpenWhisk has no call for either.

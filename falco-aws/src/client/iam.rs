@@ -113,16 +113,6 @@ impl Client {
         Ok(tags.into_iter().map(|tag| (tag.key, tag.value)).collect())
     }
 
-    pub(crate) async fn attach_role_policy(&self, role: &str, arn: &str) -> Result<(), Failure> {
-        let parameters = [("RoleName", role), ("PolicyArn", arn)];
-        self.query(Service::Iam, "AttachRolePolicy", &parameters).await.map(drop)
-    }
-
-    pub(crate) async fn detach_role_policy(&self, role: &str, arn: &str) -> Result<(), Failure> {
-        let parameters = [("RoleName", role), ("PolicyArn", arn)];
-        self.query(Service::Iam, "DetachRolePolicy", &parameters).await.map(drop)
-    }
-
     pub(crate) async fn put_role_policy(
         &self,
         role: &str,

@@ -1,5 +1,7 @@
 //! CloudWatch Logs: what functions print.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use serde_json::json;
 
@@ -50,6 +52,21 @@ impl Client {
         let mut page: LogPage = self.json(LOGS, "FilterLogEvents", &input).await?.json()?;
         page.next_token = next_page(next, page.next_token)?;
         Ok(page)
+    }
+
+    pub(crate) async fn create_log_group(
+        &self,
+        group: &str,
+        tags: &BTreeMap<String, String>,
+    ) -> Result<(), Failure> {
+        let input = json!({"logGroupName": group, "tags": tags});
+        self.json(LOGS, "CreateLogGroup", &input).await.map(drop)
+    }
+
+    /// Sets how long lines are kept.
+    pub(crate) async fn put_retention_policy(&self, group: &str, days: u32) -> Result<(), Failure> {
+        let input = json!({"logGroupName": group, "retentionInDays": days});
+        self.json(LOGS, "PutRetentionPolicy", &input).await.map(drop)
     }
 
     pub(crate) async fn delete_log_group(&self, group: &str) -> Result<(), Failure> {

@@ -25,6 +25,7 @@ pub struct AwsConfigBuilder {
     architecture: Architecture,
     ephemeral_storage_mib: Option<u32>,
     runtimes: BTreeMap<String, String>,
+    log_retention_days: Option<u32>,
     limits: Limits,
     prices: PriceTable,
     waits: Waits,
@@ -122,6 +123,15 @@ impl AwsConfigBuilder {
         self
     }
 
+    /// How many days CloudWatch Logs keeps what functions print, if they are not removed before: 1 unless set.
+    ///
+    /// It has to be one of the numbers that CloudWatch Logs allows: 1, 3, 5, 7, 14, 30, 60, 90, and others up to 3653.
+    #[must_use]
+    pub fn log_retention_days(mut self, days: u32) -> Self {
+        self.log_retention_days = Some(days);
+        self
+    }
+
     /// How the HTTP client is made: proxies, certificates, or a client of your own.
     #[must_use]
     pub fn http(mut self, http: ClientConfig) -> Self {
@@ -171,6 +181,8 @@ impl AwsConfigBuilder {
             }
         }
         check_waits(&self.waits)?;
+        let log_retention_days = self.log_retention_days.unwrap_or(RETENTION_DAYS[0]);
+        check_retention(log_retention_days)?;
         let partition = Partition::of(&region);
         let endpoints = Endpoints::new(&region, partition, &overrides)?;
         // A server on loopback is spoken to in a container without CA certificates as well.
@@ -188,6 +200,7 @@ impl AwsConfigBuilder {
             architecture: self.architecture,
             ephemeral_storage_mib: self.ephemeral_storage_mib,
             runtimes: self.runtimes,
+            log_retention_days,
             limits: self.limits,
             prices: self.prices,
             waits: self.waits,
@@ -233,8 +246,22 @@ fn invalid(message: impl Into<String>) -> Error {
 
 fn no_region() -> Error {
     invalid("no region is set").with_hint(
-        "set AWS_REGION, pass --region, or write `region = ..` into the profile in ~/.aws/config",
+        "set AWS_REGION or AwsConfigBuilder::region, or write `region = ..` into the profile in ~/.aws/config",
     )
+}
+
+/// The retentions that CloudWatch Logs has, in days. Falco takes the first unless another is set.
+const RETENTION_DAYS: [u32; 22] = [
+    1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922,
+    3288, 3653,
+];
+
+fn check_retention(days: u32) -> Result<()> {
+    if RETENTION_DAYS.contains(&days) {
+        return Ok(());
+    }
+    let allowed: Vec<String> = RETENTION_DAYS.iter().map(u32::to_string).collect();
+    Err(invalid(format!("invalid log_retention_days {days}: use one of {}", allowed.join(", "))))
 }
 
 fn check_waits(waits: &Waits) -> Result<()> {

@@ -51,6 +51,7 @@ pub struct AwsConfig {
     pub(crate) architecture: Architecture,
     pub(crate) ephemeral_storage_mib: Option<u32>,
     pub(crate) runtimes: BTreeMap<String, String>,
+    pub(crate) log_retention_days: u32,
     pub(crate) limits: Limits,
     pub(crate) prices: PriceTable,
     pub(crate) waits: Waits,

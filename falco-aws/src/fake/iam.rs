@@ -48,8 +48,7 @@ fn on_role(world: &mut World, name: &str, request: &FakeRequest) -> FakeReply {
     let operation = request.operation.as_str();
     let missing = |what: &str| FakeReply::xml_error(404, "NoSuchEntity", what);
     let Some(role) = world.roles.get_mut(name) else { return missing("The role cannot be found.") };
-    let policy =
-        request.form("PolicyArn").or_else(|| request.form("PolicyName")).unwrap_or_default();
+    let policy = request.form("PolicyName").unwrap_or_default();
     match operation {
         "GetRole" => FakeReply::xml(operation, &format!("<Role>{}</Role>", describe(name, role))),
         "ListRoleTags" => {
@@ -62,26 +61,19 @@ fn on_role(world: &mut World, name: &str, request: &FakeRequest) -> FakeReply {
                 .collect();
             FakeReply::xml(operation, &format!("<Tags>{tags}</Tags>"))
         }
-        "AttachRolePolicy" => {
-            role.attached.insert(policy);
-            FakeReply::xml(operation, "")
-        }
         "PutRolePolicy" => {
             role.inline.insert(policy, request.form("PolicyDocument").unwrap_or_default());
             FakeReply::xml(operation, "")
         }
-        "DetachRolePolicy" if role.attached.remove(&policy) => FakeReply::xml(operation, ""),
         "DeleteRolePolicy" if role.inline.remove(&policy).is_some() => {
             FakeReply::xml(operation, "")
         }
-        "DetachRolePolicy" | "DeleteRolePolicy" => missing("The policy cannot be found."),
-        "DeleteRole" if !role.attached.is_empty() || !role.inline.is_empty() => {
-            FakeReply::xml_error(
-                409,
-                "DeleteConflict",
-                "Cannot delete entity, must detach all policies first.",
-            )
-        }
+        "DeleteRolePolicy" => missing("The policy cannot be found."),
+        "DeleteRole" if !role.inline.is_empty() => FakeReply::xml_error(
+            409,
+            "DeleteConflict",
+            "Cannot delete entity, must delete policies first.",
+        ),
         "DeleteRole" => {
             world.roles.remove(name);
             FakeReply::xml(operation, "")

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::environment::{Environment, Ran};
+use super::environment::{Environment, Fate, Ran};
 use super::exchange::{FakeReply, FakeRequest};
 use super::lambda::busy;
 use super::{FakeBill, Shared, lock};
@@ -24,7 +24,7 @@ pub(super) async fn handle(shared: &Arc<Shared>, request: &FakeRequest) -> FakeR
     if serde_json::from_slice::<Value>(&request.body).is_err() {
         return FakeReply::lambda_error(400, "InvalidRequestContentException", "no JSON");
     }
-    let id = {
+    let (id, role) = {
         let mut world = lock(&shared.world);
         let Some(function) = world.functions.get(&name) else {
             return FakeReply::lambda_error(404, "ResourceNotFoundException", "no such function");
@@ -40,14 +40,16 @@ pub(super) async fn handle(shared: &Arc<Shared>, request: &FakeRequest) -> FakeR
             )
             .with_header("x-amzn-ErrorType", "TooManyRequestsException");
         }
-        world.request_id()
+        let role = function.text("Role");
+        (world.request_id(), role)
     };
+    let log = Log { function: name.clone(), role };
     if is_event {
-        accept(shared, name, id.clone(), request.body.clone()).await;
+        accept(shared, log, id.clone(), request.body.clone()).await;
         return FakeReply::new(202, "").with_header("x-amzn-RequestId", &id);
     }
     let ran = run(shared, &name, &id, request.body.clone()).await;
-    let report = report(shared, &name, &id, &ran);
+    let report = report(shared, &log, &id, &ran);
     let tail = format!(
         "START RequestId: {id} Version: $LATEST\n{}END RequestId: {id}\n{report}\n",
         ran.log
@@ -63,15 +65,22 @@ pub(super) async fn handle(shared: &Arc<Shared>, request: &FakeRequest) -> FakeR
     reply
 }
 
+/// Where the lines of an activation go, and the role that it writes them in.
+struct Log {
+    function: String,
+    role: String,
+}
+
 /// Takes an event in, and runs it on a task of its own.
-async fn accept(shared: &Arc<Shared>, name: String, id: String, body: Bytes) {
+async fn accept(shared: &Arc<Shared>, log: Log, id: String, body: Bytes) {
+    let name = log.function.clone();
     let shared_for_run = shared.clone();
     if lock(&shared.world).settings.drops_events {
         return drop_event(shared, &name, &id);
     }
     let task = tokio::spawn(async move {
         let ran = run(&shared_for_run, &name, &id, body.clone()).await;
-        report(&shared_for_run, &name, &id, &ran);
+        report(&shared_for_run, &log, &id, &ran);
         deliver(&shared_for_run, &name, &id, &body, &ran);
     });
     // The record is there before the answer to the request.
@@ -115,36 +124,53 @@ async fn execute(shared: &Arc<Shared>, name: &str, id: &str, body: Bytes) -> Ran
         return Ran { body, failed: false, ..failed("") };
     }
     let _instance = shared.instances.acquire().await;
-    let found = {
-        let mut world = lock(&shared.world);
-        world.functions.get_mut(name).map(|f| (f.blueprint(), f.idle.pop()))
-    };
-    let Some((blueprint, idle)) = found else { return failed("the function is gone") };
-    let mut environment = match idle {
-        Some(environment) => environment,
-        None => {
-            let stream = format!("2026/11/23/[$LATEST]{:032x}", lock(&shared.world).next_id());
-            match Environment::start(&blueprint, stream).await {
-                Ok(environment) => environment,
-                Err(error) => return failed(&error.to_string()),
+    let mut failed_starts = 0;
+    loop {
+        let found = {
+            let mut world = lock(&shared.world);
+            let runtimes = world.settings.runtimes.clone();
+            world.functions.get_mut(name).map(|f| (f.blueprint(runtimes), f.idle.pop()))
+        };
+        let Some((blueprint, idle)) = found else { return failed("the function is gone") };
+        let is_new = idle.is_none();
+        let mut environment = match idle {
+            Some(environment) => environment,
+            None => {
+                let stream = format!("2026/11/23/[$LATEST]{:032x}", lock(&shared.world).next_id());
+                match Environment::start(&blueprint, stream).await {
+                    Ok(environment) => environment,
+                    Err(error) => return failed(&error.to_string()),
+                }
+            }
+        };
+        match environment.run(id, body.clone()).await {
+            Fate::Answered(ran) => {
+                let mut world = lock(&shared.world);
+                if let Some(function) = world.functions.get_mut(name)
+                    && function.revision == environment.revision
+                {
+                    function.idle.push(environment);
+                }
+                return ran;
+            }
+            Fate::Ended(ran) => return ran,
+            // The event was not delivered, so another environment gets it; a start that fails is tried once more.
+            Fate::NotTaken(ran) => {
+                failed_starts += u32::from(is_new);
+                if failed_starts == 2 {
+                    return ran;
+                }
             }
         }
-    };
-    let (ran, usable) = environment.run(id, body).await;
-    let mut world = lock(&shared.world);
-    if usable
-        && let Some(function) = world.functions.get_mut(name)
-        && function.revision == environment.revision
-    {
-        function.idle.push(environment);
     }
-    ran
 }
 
 /// Writes what was logged, and gives the last line.
-fn report(shared: &Shared, name: &str, id: &str, ran: &Ran) -> String {
+fn report(shared: &Arc<Shared>, log: &Log, id: &str, ran: &Ran) -> String {
     let mut world = lock(&shared.world);
-    let memory = world.functions.get(name).map_or(128, |function| function.number("MemorySize"));
+    let Log { function: name, role } = log;
+    let memory =
+        world.functions.get(name.as_str()).map_or(128, |function| function.number("MemorySize"));
     let milliseconds = |time: Duration| time.as_secs_f64() * 1000.0;
     let billed = (milliseconds(ran.duration) + ran.init.map_or(0.0, milliseconds)).ceil();
     let mut line = format!(
@@ -164,13 +190,21 @@ fn report(shared: &Shared, name: &str, id: &str, ran: &Ran) -> String {
         memory_mib: u32::try_from(memory).unwrap_or(u32::MAX),
         cold_start: ran.init.is_some(),
     });
-    let stream = &ran.stream;
-    world.log(name, stream, format!("START RequestId: {id} Version: $LATEST\n"));
-    for text in ran.log.lines() {
-        world.log(name, stream, format!("{text}\n"));
+    let mut lines = vec![format!("START RequestId: {id} Version: $LATEST\n")];
+    lines.extend(ran.log.lines().map(|text| format!("{text}\n")));
+    lines.push(format!("END RequestId: {id}\n"));
+    lines.push(format!("{line}\n"));
+    let delay = world.settings.log_delay;
+    if delay.is_zero() {
+        world.log(name, role, &ran.stream, lines);
+        return line;
     }
-    world.log(name, stream, format!("END RequestId: {id}\n"));
-    world.log(name, stream, format!("{line}\n"));
+    let (shared, name, role) = (shared.clone(), name.clone(), role.clone());
+    let stream = ran.stream.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(delay).await;
+        lock(&shared.world).log(&name, &role, &stream, lines);
+    });
     line
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::exchange::{FakeReply, FakeRequest};
-use super::world::{ACCOUNT, Function, REGION, World};
+use super::world::{ACCOUNT, Function, GIVEN_ROLE, REGION, World};
 
 const MEMBERS: [&str; 8] = [
     "Description",
@@ -116,7 +116,7 @@ fn check_role(world: &mut World, arn: &str) -> Result<(), FakeReply> {
             refused
         }
         Some(_) => Ok(()),
-        None if arn.contains("role/given") => Ok(()),
+        None if arn.contains(GIVEN_ROLE) => Ok(()),
         None => refused,
     }
 }
@@ -253,10 +253,9 @@ fn put_event_config(world: &mut World, name: &str, config: Value) -> FakeReply {
     if !world.queues.contains_key(&queue) {
         return invalid("The destination ARN arn is invalid.");
     }
-    let may_send = world.roles.get(name).is_none_or(|role| {
-        role.inline.values().any(|policy| policy.contains(&format!(":{queue}\"")))
-    });
-    if !may_send {
+    let role = world.functions.get(name).map(|function| function.text("Role")).unwrap_or_default();
+    let arn = destination.unwrap_or_default();
+    if !world.allows(&role, "sqs:SendMessage", arn) {
         return invalid(
             "The function's execution role does not have permissions to call SendMessage on arn",
         );

@@ -2,7 +2,7 @@
 //!
 //! It is there with the feature `fake`, for this crate's tests and for those of programs that use it. It speaks the
 //! APIs of Lambda, SQS, IAM, STS, CloudWatch Logs and S3 that Falco uses, checks the signature of each request, keeps
-//! functions pending and roles unknown for as long as told, and starts Python, Node and native functions as Lambda
+//! functions pending and roles unknown for as long as set, and starts Python, Node and native functions as Lambda
 //! does: unpacked, with a Runtime API to take events from.
 //!
 //! # Examples
@@ -26,12 +26,15 @@ mod exchange;
 mod iam;
 mod invoke;
 mod lambda;
+mod process;
+mod runtime_api;
 mod sqs;
 mod storage;
 mod world;
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -94,6 +97,11 @@ pub struct FakeSettings {
     pub function: Option<Emulated>,
     /// Spoils each reply, scripted ones as well; what was asked for has happened all the same.
     pub spoiler: Option<Spoiler>,
+    /// How long after an answer its lines appear in the log, which Lambda writes later than it answers.
+    pub log_delay: Duration,
+    /// The folder that `cargo xtask runtimes` installs into; by default that in `FALCO_RUNTIMES`. Functions run under
+    /// AWS's own runtime interface clients where they are there, and under stand-ins otherwise.
+    pub runtimes: Option<PathBuf>,
     /// Whether signatures are checked, and requests and logs kept. Without, it is fast.
     pub is_strict: bool,
 }
@@ -116,6 +124,8 @@ impl Default for FakeSettings {
             is_revoked: false,
             function: None,
             spoiler: None,
+            log_delay: Duration::ZERO,
+            runtimes: std::env::var_os("FALCO_RUNTIMES").map(PathBuf::from),
             is_strict: true,
         }
     }

@@ -1,9 +1,9 @@
 //! CloudWatch Logs and S3.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::exchange::{FakeReply, FakeRequest};
-use super::world::World;
+use super::world::{LogEntry, World};
 
 /// Events on a page; few, so that there are several.
 const PAGE: usize = 50;
@@ -14,16 +14,32 @@ pub(super) fn logs(world: &mut World, request: &FakeRequest) -> FakeReply {
     }
     let body = request.json();
     let group = body["logGroupName"].as_str().unwrap_or_default();
+    if request.operation == "CreateLogGroup" {
+        if world.logs.contains_key(group) {
+            let message = "The specified log group already exists";
+            return FakeReply::json_error("ResourceAlreadyExistsException", message);
+        }
+        world.logs.insert(group.to_owned(), Vec::new());
+        return FakeReply::json(200, &json!({}));
+    }
     let Some(entries) = world.logs.get(group) else {
         return FakeReply::json_error(
             "ResourceNotFoundException",
             "The specified log group does not exist.",
         );
     };
-    if request.operation == "DeleteLogGroup" {
-        world.logs.remove(group);
-        return FakeReply::json(200, &json!({}));
+    match request.operation.as_str() {
+        "DeleteLogGroup" => {
+            world.logs.remove(group);
+            FakeReply::json(200, &json!({}))
+        }
+        "PutRetentionPolicy" => FakeReply::json(200, &json!({})),
+        "FilterLogEvents" => filter(entries, &body),
+        other => FakeReply::json_error("UnknownOperationException", other),
     }
+}
+
+fn filter(entries: &[LogEntry], body: &Value) -> FakeReply {
     let (from, to) =
         (body["startTime"].as_u64().unwrap_or(0), body["endTime"].as_u64().unwrap_or(u64::MAX));
     let pattern = body["filterPattern"].as_str();

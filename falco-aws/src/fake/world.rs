@@ -1,17 +1,22 @@
 //! What the fake holds.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
 
 use bytes::Bytes;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::environment::{Blueprint, Environment};
+use super::environment::Environment;
 use super::exchange::{FakeReply, FakeRequest};
+use super::process::Blueprint;
 use super::{FakeBill, FakeSettings};
 
 pub(super) const ACCOUNT: &str = "123456789012";
 pub(super) const REGION: &str = "eu-central-1";
+
+/// In the ARNs of roles that are there without having been created, and may do anything.
+pub(super) const GIVEN_ROLE: &str = "role/given";
 
 #[derive(Debug, Default)]
 pub(super) struct World {
@@ -48,7 +53,6 @@ pub(super) struct Function {
 pub(super) struct Role {
     pub(super) path: String,
     pub(super) tags: Vec<(String, String)>,
-    pub(super) attached: BTreeSet<String>,
     pub(super) inline: BTreeMap<String, String>,
     /// Uses of it that are still refused, as if IAM did not know it everywhere.
     pub(super) unknown_for: u32,
@@ -100,11 +104,52 @@ impl World {
         }
     }
 
-    pub(super) fn log(&mut self, function: &str, stream: &str, message: String) {
+    /// Writes lines into a function's log, as far as the role that it ran in allows.
+    ///
+    /// Lambda creates a group that is missing, also one that was deleted a moment ago.
+    pub(super) fn log(&mut self, function: &str, role: &str, stream: &str, messages: Vec<String>) {
+        let group = format!("/aws/lambda/{function}");
+        let resource = format!("arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{group}:log-stream:s");
+        let allows = |action: &str| self.allows(role, action, &resource);
+        if !allows("logs:CreateLogStream") || !allows("logs:PutLogEvents") {
+            return;
+        }
+        if !self.logs.contains_key(&group) && !allows("logs:CreateLogGroup") {
+            return;
+        }
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let timestamp = u64::try_from(now.unwrap_or_default().as_millis()).unwrap_or(0);
-        let entry = LogEntry { stream: stream.to_owned(), timestamp, message };
-        self.logs.entry(format!("/aws/lambda/{function}")).or_default().push(entry);
+        let entries = messages.into_iter().map(|message| LogEntry {
+            stream: stream.to_owned(),
+            timestamp,
+            message,
+        });
+        self.logs.entry(group).or_default().extend(entries);
+    }
+
+    /// Whether the policies of a role allow `action` on `resource`. A role that a test was given may do anything.
+    pub(super) fn allows(&self, role: &str, action: &str, resource: &str) -> bool {
+        if role.contains(GIVEN_ROLE) {
+            return true;
+        }
+        let name = role.rsplit('/').next().unwrap_or_default();
+        let Some(role) = self.roles.get(name) else { return false };
+        let statements = role.inline.values().flat_map(|document| {
+            let document: Value = serde_json::from_str(document).unwrap_or_default();
+            document["Statement"].as_array().cloned().unwrap_or_default()
+        });
+        let has = |value: &Value, wanted: &str| match value {
+            Value::Array(values) => values.iter().any(|value| value == wanted),
+            value => value == wanted,
+        };
+        statements.into_iter().any(|statement| {
+            let pattern = statement["Resource"].as_str().unwrap_or_default();
+            let is_on_it = match pattern.strip_suffix('*') {
+                Some(start) => resource.starts_with(start),
+                None => resource == pattern,
+            };
+            is_on_it && statement["Effect"] == "Allow" && has(&statement["Action"], action)
+        })
     }
 
     /// What is left, in words.
@@ -128,7 +173,7 @@ impl Function {
         self.configuration[member].as_u64().unwrap_or_default()
     }
 
-    pub(super) fn blueprint(&self) -> Blueprint {
+    pub(super) fn blueprint(&self, runtimes: Option<PathBuf>) -> Blueprint {
         let variables = self.configuration["Environment"]["Variables"].as_object();
         let variables = variables
             .into_iter()
@@ -143,6 +188,7 @@ impl Function {
             memory_mib: self.number("MemorySize"),
             timeout: std::time::Duration::from_secs(self.number("Timeout")),
             revision: self.revision,
+            runtimes,
         }
     }
 }

@@ -1,50 +1,110 @@
 #!/bin/bash
 # Runs a native function of Falco's on Lambda: takes events from the Runtime API, and hands them to the executable
-# `exec`, which speaks OpenWhisk's ActionLoop: a JSON line in on stdin, a JSON line out on descriptor 3. What it
-# writes to descriptors 1 and 2 is its log. It is started once, and kept.
+# `exec`, which speaks OpenWhisk's ActionLoop: a JSON line in on stdin, a JSON line out on descriptor 3. It writes its
+# log to descriptors 1 and 2. It is started once, and kept.
+#
+# Starting a program costs a millisecond or two. So a short event and a short result pass through bash alone, which
+# speaks HTTP by /dev/tcp. Each request has a connection of its own: bash cannot set TCP_NODELAY, and on a connection
+# that has been used Nagle's algorithm holds a request back for 40 ms.
 set -u
 
-# Microseconds since a time, which a clock that was set must not make negative.
-elapsed() { # SINCE: sets `us`
-  us=$((${EPOCHREALTIME//[!0-9]/} - $1))
-  [ "$us" -ge 0 ] || us=0
-}
+# The longest event and the longest start of a result that bash handles itself, in bytes: it reads an event in blocks,
+# and a line byte by byte.
+readonly SHORT_EVENT=8192 SHORT_RESULT=1024
 
-# A locale writes the fraction in its own way.
-started=${EPOCHREALTIME//[!0-9]/}
-api="http://$AWS_LAMBDA_RUNTIME_API/2018-06-01/runtime"
+host=${AWS_LAMBDA_RUNTIME_API%:*}
+port=${AWS_LAMBDA_RUNTIME_API##*:}
+api=/2018-06-01/runtime
 work=$(mktemp -d)
 cd "${LAMBDA_TASK_ROOT:-/var/task}" || exit 1
 
-exec 4>&1
-coproc FUNCTION { exec ./exec 3>&1 1>&4 4>&-; }
-# Bash forgets a coprocess that has ended, and its descriptors: these are our own.
-pid=$FUNCTION_PID
-exec 5>&"${FUNCTION[1]}" 6<&"${FUNCTION[0]}"
-# Writing to an executable that has ended is found out by reading. Set now, so that it does not inherit it.
+# `read` has to count bytes, whatever the function's locale is.
+function_locale=${LC_ALL-}
+LC_ALL=C
+
+# Writing to an executable that has ended shows when its answer is read.
 trap '' PIPE
+exec 4>&1
 
-answer() { # PATH FILE [TYPE]: prints the status
-  curl -sS --noproxy '*' -o /dev/null -w '%{http_code}' -H 'Content-Type: application/json' -H 'Expect:' \
-    ${3:+-H "Lambda-Runtime-Function-Error-Type: $3"} --data-binary "@$2" "$api/invocation/$1"
+# A handler `bootstrap/NAME` names one function of an executable that holds several; it acknowledges its start.
+case ${_HANDLER-} in
+  bootstrap/*) export FALCO_FUNCTION=${_HANDLER#*/} __OW_WAIT_FOR_ACK=1 ;;
+esac
+
+# Sets `us` to the microseconds since a time. A clock that was set must not make it negative.
+elapsed() { # SINCE
+  us=$((${EPOCHREALTIME/./} - $1))
+  [ "$us" -ge 0 ] || us=0
 }
 
-fail() { # ID TYPE MESSAGE, which holds nothing that JSON escapes
-  printf '{"errorType":"%s","errorMessage":"%s"}' "$2" "$3" >"$work/error"
-  [ "$(answer "$1/error" "$work/error" "$2")" = 202 ] || exit 1
+# Opens descriptor 7 and sends a request, with as much of its body as there is already.
+request() { # METHOD PATH HEADERS BODY
+  exec 7<>"/dev/tcp/$host/$port" || exit 1
+  printf '%s' "$1 $api/$2 HTTP/1.1"$'\r\n'"Host: $host:$port"$'\r\nConnection: close\r\n'"$3"$'\r\n'"$4" >&7
 }
 
-# The result between what Falco wants to know of the run: Lambda tells whoever submits an event neither how long it ran
-# nor what it costs.
-wrap() {
-  printf '{"falco:ran":{"ms":%d.%03d' $((us / 1000)) $((us % 1000))
-  [ -z "$init" ] || printf ',"init_ms":%d.%03d' $((init / 1000)) $((init % 1000))
-  printf '},"result":'
-  cat "$work/result"
-  printf '}'
+# Reads the head of a reply.
+reply() {
+  local line name value
+  status= length= is_chunked= request_id= deadline=
+  IFS= read -r line <&7 || exit 1
+  status=${line#* }
+  status=${status%% *}
+  while IFS= read -r line <&7; do
+    line=${line%$'\r'}
+    [ -n "$line" ] || return 0
+    name=${line%%:*}
+    value=${line#*:}
+    value=${value#"${value%%[! ]*}"}
+    case ${name,,} in
+      content-length) length=$value ;;
+      transfer-encoding) is_chunked=1 ;;
+      lambda-runtime-aws-request-id) request_id=$value ;;
+      lambda-runtime-deadline-ms) deadline=$value ;;
+    esac
+  done
+  exit 1
 }
 
-# Ends as the executable did, so that Lambda tells how.
+# Reads the body of a reply.
+body() {
+  local size part
+  body=
+  if [ -n "$is_chunked" ]; then
+    while IFS= read -r size <&7 && size=$((16#${size%%[!0-9a-fA-F]*})) && [ "$size" -gt 0 ]; do
+      IFS= read -r -N "$size" part <&7
+      body+=$part
+      IFS= read -r part <&7
+    done
+  elif [ -z "$length" ]; then
+    body=$(cat <&7)
+  elif [ "$length" -gt 0 ]; then
+    IFS= read -r -N "$length" body <&7
+  fi
+}
+
+# Ends a request that was a POST: reads the whole reply, since closing earlier would reset the connection.
+finish() {
+  reply
+  body
+  exec 7>&-
+}
+
+post() { # PATH BODY ERROR-TYPE
+  local headers=$'Content-Type: application/json\r\n'
+  headers+="Lambda-Runtime-Function-Error-Type: $3"$'\r\n'"Content-Length: ${#2}"$'\r\n'
+  request POST "$1" "$headers" "$2"
+  finish
+}
+
+# Answers the invocation, or ends the start of the environment, with an error.
+fail() { # TYPE MESSAGE
+  local path=init/error message=${2//\\/\\\\}
+  [ -z "$id" ] || path=invocation/$id/error
+  post "$path" "{\"errorType\":\"$1\",\"errorMessage\":\"${message//\"/\\\"}\"}" "$1"
+}
+
+# Ends as the executable did, so that Lambda reports how.
 leave() {
   wait "$pid"
   status=$?
@@ -55,37 +115,89 @@ leave() {
   exit "$status"
 }
 
-elapsed "$started"
-init=$us
-while :; do
-  # There is no time-out: the environment is frozen until there is an event.
-  curl -sS --noproxy '*' -D "$work/head" -o "$work/event" "$api/invocation/next" || exit 1
-  id=
-  deadline=
-  while IFS=: read -r name value; do
-    value=${value//[$'\r\t ']/}
-    case ${name,,} in
-      lambda-runtime-aws-request-id) id=$value ;;
-      lambda-runtime-deadline-ms) deadline=$value ;;
-    esac
-  done <"$work/head"
-  [ -n "$id" ] || exit 1
-  began=${EPOCHREALTIME//[!0-9]/}
-  {
-    printf '{"value":'
-    if [ -s "$work/event" ]; then tr '\r\n' '  ' <"$work/event"; else printf '{}'; fi
-    printf ',"activation_id":"%s","action_name":"%s","deadline":"%s"}\n' \
-      "$id" "${AWS_LAMBDA_FUNCTION_NAME:-}" "$deadline"
-  } >&5 2>/dev/null
-  # `head` may read more than the line, and there is no more. Bash's own `read` takes a system call for each byte.
-  head -n 1 <&6 | tr -d '\r\n' >"$work/result"
-  [ -s "$work/result" ] || leave
+start() {
+  local since=${EPOCHREALTIME/./} line
+  exec 5>&- 6<&-
+  coproc FUNCTION {
+    trap - PIPE
+    if [ -n "$function_locale" ]; then LC_ALL=$function_locale; else unset LC_ALL; fi
+    unset AWS_LAMBDA_RUNTIME_API
+    exec ./exec 3>&1 1>&4 4>&-
+  }
+  # Bash forgets a coprocess that has ended, and its descriptors: these are our own.
+  pid=$FUNCTION_PID
+  exec 5>&"${FUNCTION[1]}" 6<&"${FUNCTION[0]}"
+  if [ -n "${FALCO_FUNCTION-}" ]; then
+    if ! IFS= read -r -u 6 line; then
+      fail FalcoInitialization 'the executable ended before it acknowledged its start'
+      leave
+    elif [ "${line//[[:space:]]/}" != '{"ok":true}' ]; then
+      fail FalcoInitialization "$line"
+      exit 1
+    fi
+  fi
+  elapsed "$since"
+  init=$us
+}
+
+# Hands the event of the reply that is being read to the executable, as one line.
+deliver() {
+  local rest=",\"activation_id\":\"$id\",\"action_name\":\"${AWS_LAMBDA_FUNCTION_NAME-}\",\"deadline\":\"$deadline\"}"
+  if [ -n "$length" ] && [ "$length" -gt "$SHORT_EVENT" ]; then
+    { printf '{"value":'; head -c "$length" <&7 | tr '\r\n' '  '; printf '%s\n' "$rest"; } >&5 2>/dev/null
+  else
+    body
+    body=${body//[$'\r\n']/ }
+    [ -n "$body" ] || body={}
+    printf '%s\n' "{\"value\":$body$rest" >&5 2>/dev/null
+  fi
+  exec 7>&-
+}
+
+# Sends the result between what Falco wants to know of the run: Lambda reports to the caller of an event neither how
+# long it ran nor what it costs.
+answer() {
+  local start end='}' result lines=1 bytes=0
+  IFS= read -r -n "$SHORT_RESULT" -u 6 result || leave
+  if [ "${#result}" -eq "$SHORT_RESULT" ]; then
+    head -n 1 <&6 >"$work/rest"
+    read -r lines bytes < <(wc -lc <"$work/rest")
+    # Without its end, the line is that of an executable that ended while it wrote.
+    [ "$lines" -eq 1 ] || leave
+  fi
   elapsed "$began"
-  wrap >"$work/wrapped"
+  printf -v start '{"falco:ran":{"ms":%d.%03d' $((us / 1000)) $((us % 1000))
+  [ -z "$init" ] || printf -v start '%s,"init_ms":%d.%03d' "$start" $((init / 1000)) $((init % 1000))
+  start+='},"result":'
   init=
-  case $(answer "$id/response" "$work/wrapped") in
+  local headers=$'Content-Type: application/json\r\n'"Content-Length: $((${#start} + ${#result} + bytes + 1))"$'\r\n'
+  if [ "$bytes" -eq 0 ]; then
+    request POST "invocation/$id/response" "$headers" "$start$result$end"
+  else
+    request POST "invocation/$id/response" "$headers" "$start$result"
+    { cat "$work/rest"; printf '%s' "$end"; } >&7 2>/dev/null
+  fi
+  finish
+  case $status in
     202) ;;
-    413) fail "$id" Function.ResponseSizeTooLarge 'the result is too large' ;;
+    # Lambda has answered for us; if it has not, this does.
+    413) fail Function.ResponseSizeTooLarge 'the result is too large' ;;
     *) exit 1 ;;
   esac
+}
+
+id=
+start
+while :; do
+  id=
+  # There is no timeout: the environment is frozen until there is an event.
+  request GET invocation/next '' ''
+  reply
+  [ -n "$request_id" ] || exit 1
+  id=$request_id
+  # One that ended between two calls has not seen this event.
+  kill -0 "$pid" 2>/dev/null || start
+  began=${EPOCHREALTIME/./}
+  deliver
+  answer
 done

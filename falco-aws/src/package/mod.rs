@@ -45,12 +45,11 @@ impl Package {
     fn pack(function: &Deployable, config: &AwsConfig) -> Result<Self> {
         let runtime = runtimes::resolve(&function.runtime, &config.runtimes)?;
         let entry_point = function.entry_point();
-        check_entry_point(entry_point)?;
         let handler = format!("falco_handler.{entry_point}");
         let (archive, handler) = match function.runtime.family() {
-            "python" => (python(&function.code)?, handler),
+            "python" => (python(&function.code, entry_point)?, handler),
             "nodejs" => (node(&function.code, entry_point)?, handler),
-            "native" => (native(&function.code, config)?, "bootstrap".to_owned()),
+            "native" => (native(&function.code, config)?, native_handler(function)?),
             other => {
                 return Err(Error::unsupported(format!("Falco has no shim for {other} on Lambda")));
             }
@@ -75,7 +74,8 @@ impl Package {
     }
 }
 
-fn python(code: &Code) -> Result<Archive> {
+fn python(code: &Code, entry_point: &str) -> Result<Archive> {
+    check_entry_point(entry_point)?;
     let mut archive = Archive::from_code(code, "main__.py")?;
     if matches!(code, Code::Archive(_)) {
         // `__main__` is Lambda's own module when the function runs.
@@ -87,6 +87,7 @@ fn python(code: &Code) -> Result<Archive> {
 }
 
 fn node(code: &Code, entry_point: &str) -> Result<Archive> {
+    check_entry_point(entry_point)?;
     let archive = match code {
         // As on OpenWhisk, the function of plain source need not be exported.
         Code::Source(source) => Archive::new().with_file(
@@ -111,6 +112,18 @@ fn native(code: &Code, config: &AwsConfig) -> Result<Archive> {
     archive.check_native()?;
     elf::check(&archive.require(NATIVE_EXECUTABLE)?.content, config.architecture)?;
     archive.with_executable("bootstrap", BOOTSTRAP)
+}
+
+/// What the bootstrap learns of the function: an entry point names one of several in the executable.
+fn native_handler(function: &Deployable) -> Result<String> {
+    const LONGEST: usize = 100;
+    let Some(name) = &function.entry_point else { return Ok("bootstrap".to_owned()) };
+    if (1..=LONGEST).contains(&name.len()) && name.chars().all(|c| c.is_ascii_graphic()) {
+        return Ok(format!("bootstrap/{name}"));
+    }
+    Err(Error::invalid_input(format!(
+        "invalid entry point {name:?}: use 1 to {LONGEST} ASCII characters without blanks"
+    )))
 }
 
 /// Lambda splits the handler at its dots, and the shims have the rest.
@@ -165,6 +178,22 @@ mod tests {
             let function = Deployable::from_archive("f", runtime.parse().unwrap(), zip.clone());
             let error = Package::new(&function, &config()).unwrap_err();
             assert!(error.to_string().contains(name), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_native_entry_point_names_a_function_of_the_executable() {
+        let package = |name: &str| {
+            let native = "native".parse().unwrap();
+            let function = Deployable::from_source("f", native, "#!/bin/sh\n");
+            Package::new(&function.with_entry_point(name), &config())
+        };
+        for name in ["-", "count-words", "main"] {
+            assert_eq!(package(name).unwrap().handler, format!("bootstrap/{name}"));
+        }
+        for name in ["", "a b", "ä", &"x".repeat(101)] {
+            let error = package(name).unwrap_err();
+            assert!(error.message().contains("invalid entry point"), "{error}");
         }
     }
 

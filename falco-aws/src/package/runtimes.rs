@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use falco_core::{Error, Result, RuntimeName};
 
-/// Versions that Lambda is known to have, the newest last. It refuses old ones one day; there is no list to ask for.
+/// Versions that Lambda is known to have, the newest last. It retires old ones, and has no API to list them.
 const PYTHON: [&str; 7] = ["3.9", "3.10", "3.11", "3.12", "3.13", "3.14", "3.15"];
+/// The newest that is not a preview, as awslambdaric 4.2 lists previews.
+const NEWEST_PYTHON: &str = "3.14";
 const NODE: [&str; 4] = ["20", "22", "24", "26"];
 
-/// The runtime that native executables run on: it has nothing but bash, curl and the C library.
+/// The runtime that native executables run on: it has bash and the C library, and no interpreter.
 const NATIVE: &str = "provided.al2023";
 
 /// The runtimes that a [`Deployable`](falco_core::Deployable) can name here.
@@ -35,11 +37,10 @@ pub(crate) fn resolve(
     if let Some(named) = overrides.get(&runtime.to_string()) {
         return Ok(named.clone());
     }
-    let newest = |versions: &[&str]| versions.last().map(|version| (*version).to_owned());
     let found = match (runtime.family(), runtime.version()) {
-        ("python", None | Some("3")) => newest(&PYTHON).map(|version| format!("python{version}")),
+        ("python", None | Some("3")) => Some(format!("python{NEWEST_PYTHON}")),
         ("python", Some(version)) if PYTHON.contains(&version) => Some(format!("python{version}")),
-        ("nodejs", None) => newest(&NODE).map(|version| format!("nodejs{version}.x")),
+        ("nodejs", None) => NODE.last().map(|version| format!("nodejs{version}.x")),
         ("nodejs", Some(version)) if NODE.contains(&version) => Some(format!("nodejs{version}.x")),
         ("native", None) => Some(NATIVE.to_owned()),
         _ => None,
@@ -62,7 +63,7 @@ mod tests {
     fn runtimes_map_to_those_of_lambda_and_can_be_overridden() {
         let overrides = BTreeMap::from([("python:3".to_owned(), "python3.12".to_owned())]);
         for (name, expected) in [
-            ("python", "python3.15"),
+            ("python", "python3.14"),
             ("python:3.11", "python3.11"),
             ("python:3", "python3.12"),
             ("nodejs:22", "nodejs22.x"),
@@ -70,7 +71,7 @@ mod tests {
         ] {
             assert_eq!(resolve(&name.parse().unwrap(), &overrides).unwrap(), expected);
         }
-        assert_eq!(resolve(&"python:3".parse().unwrap(), &BTreeMap::new()).unwrap(), "python3.15");
+        assert_eq!(resolve(&"python:3".parse().unwrap(), &BTreeMap::new()).unwrap(), "python3.14");
     }
 
     #[test]

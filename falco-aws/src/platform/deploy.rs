@@ -81,6 +81,8 @@ impl AwsLambda {
         if !there {
             self.create(wanted, &role).await?;
         }
+        // Behind the function: a deployment that stops here is listed, and removed with its log group.
+        self.ensure_log_group(name, &wanted.tags, role.is_ours).await?;
         let function = self.wait_until_ready(name).await?;
         self.converge(wanted, &role, function).await
     }

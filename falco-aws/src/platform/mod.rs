@@ -6,6 +6,7 @@ mod deploy;
 mod describe;
 mod invoke;
 mod list;
+mod log_group;
 mod logs;
 mod measured;
 mod names;
@@ -38,10 +39,9 @@ use queue::Queues;
 ///
 /// # What it makes
 ///
-/// For a function `f`: the function `f`; unless a role is given the execution role `f` under the path `/falco/`; once
-/// something is submitted the queue `falco-f`, which the results of submitted invocations arrive in. Lambda itself
-/// makes the log group `/aws/lambda/f`. Everything but the log group carries tags with run, owner and expiry;
-/// [`remove`](Platform::remove) removes all of it.
+/// For a function `f`: the function `f`; unless a role is set the execution role `f` under the path `/falco/`; once
+/// something is submitted the queue `falco-f`, which the results of submitted invocations arrive in; the log group
+/// `/aws/lambda/f`. All of it carries tags with run, owner and expiry; [`remove`](Platform::remove) removes all of it.
 ///
 /// # One queue for each function
 ///

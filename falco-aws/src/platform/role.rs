@@ -12,8 +12,8 @@ use crate::client::Failure;
 /// Lets Lambda take the role.
 const TRUST: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"lambda.amazonaws.com"},"Action":"sts:AssumeRole"}]}"#;
 
-/// The inline policy that lets a function's results into its queue.
-const RESULTS_POLICY: &str = "falco-results";
+/// The inline policy with all that a function may do: write its log, and send to its queue.
+const POLICY: &str = "falco";
 
 /// A role that functions can run in.
 #[derive(Debug)]
@@ -45,24 +45,25 @@ impl AwsLambda {
                 let error = Error::from(failure);
                 match error.kind() {
                     ErrorKind::Forbidden => error
-                        .with_hint("pass a role (--role, FALCO_AWS_ROLE), or allow iam:CreateRole"),
+                        .with_hint("set a role (AwsConfigBuilder::role, FALCO_AWS_ROLE), or allow iam:CreateRole"),
                     _ => error,
                 }
             })?,
         };
         if role.path != ROLE_PATH {
-            let message = format!("there is a role {} already, and it is not Falco's", role.arn);
+            let message = format!("the role {} exists, and Falco did not make it", role.arn);
             return Err(Error::new(ErrorKind::Conflict, message)
                 .with_platform(crate::PLATFORM)
                 .with_hint(
-                    "pass it as the role (--role, FALCO_AWS_ROLE), or rename the function",
+                    "set it as the role (AwsConfigBuilder::role, FALCO_AWS_ROLE), or rename the function",
                 ));
         }
-        self.client.attach_role_policy(function, &self.logging_policy()).await?;
-        if let Some(account) = names::account(&role.arn) {
-            let policy = self.results_policy(account, function);
-            self.client.put_role_policy(function, RESULTS_POLICY, &policy).await?;
-        }
+        let Some(account) = names::account(&role.arn) else {
+            let message = format!("invalid ARN {:?} of the role: it has no account", role.arn);
+            return Err(Error::new(ErrorKind::Protocol, message).with_platform(crate::PLATFORM));
+        };
+        let policy = self.policy(account, function);
+        self.client.put_role_policy(function, POLICY, &policy).await?;
         Ok(ExecutionRole { arn: role.arn, is_ours: true })
     }
 
@@ -76,22 +77,27 @@ impl AwsLambda {
         Ok(format!("arn:{partition}:iam::{account}:role/{}", role.trim_start_matches('/')))
     }
 
-    fn logging_policy(&self) -> String {
-        let partition = self.client.partition.name;
-        format!("arn:{partition}:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole")
-    }
-
-    /// Set up with the role, although the queue comes later: by then IAM knows it everywhere.
-    fn results_policy(&self, account: &str, function: &str) -> String {
+    /// The permissions of a function's own role.
+    ///
+    /// It may write into its log group and not create it: Lambda writes a log after it has answered, and would bring
+    /// back a group that `remove` has deleted. The queue comes later; by then IAM knows the policy everywhere.
+    fn policy(&self, account: &str, function: &str) -> String {
         let partition = self.client.partition.name;
         let region = &self.client.region;
-        let queue = names::queue(function);
-        let statement = json!({
-            "Effect": "Allow",
-            "Action": "sqs:SendMessage",
-            "Resource": format!("arn:{partition}:sqs:{region}:{account}:{queue}"),
-        });
-        json!({"Version": "2012-10-17", "Statement": [statement]}).to_string()
+        let (group, queue) = (names::log_group(function), names::queue(function));
+        let statements = [
+            json!({
+                "Effect": "Allow",
+                "Action": ["logs:CreateLogStream", "logs:PutLogEvents"],
+                "Resource": format!("arn:{partition}:logs:{region}:{account}:log-group:{group}:*"),
+            }),
+            json!({
+                "Effect": "Allow",
+                "Action": "sqs:SendMessage",
+                "Resource": format!("arn:{partition}:sqs:{region}:{account}:{queue}"),
+            }),
+        ];
+        json!({"Version": "2012-10-17", "Statement": statements}).to_string()
     }
 
     /// Removes the function's own role, if it has one: first what is attached to it, or IAM refuses. True when there
@@ -108,9 +114,7 @@ impl AwsLambda {
             Err(failure) if failure.is_not_found() => Ok(()),
             result => result,
         };
-        let policy = self.logging_policy();
-        missing_is_fine(self.client.detach_role_policy(function, &policy).await)?;
-        missing_is_fine(self.client.delete_role_policy(function, RESULTS_POLICY).await)?;
+        missing_is_fine(self.client.delete_role_policy(function, POLICY).await)?;
         missing_is_fine(self.client.delete_role(function).await)?;
         Ok(true)
     }

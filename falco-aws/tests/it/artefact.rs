@@ -282,3 +282,17 @@ async fn a_function_that_runs_too_long_is_ended() {
     let error = run(&aws, &deployment, json!({})).await.outcome.unwrap_err();
     assert_eq!(error.kind, FunctionErrorKind::Timeout, "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_ends_while_it_is_idle_fails_no_call() {
+    let source = "import os, threading\n\
+                  def main(args):\n    threading.Timer(0.05, os._exit, [3]).start()\n    return {}\n";
+    let aws = Aws::start().await;
+    let deployment = deploy(&aws, "python:3", source).await;
+    for _ in 0..3 {
+        let activation = run(&aws, &deployment, json!({})).await;
+        assert!(activation.is_success(), "{:?}", activation.outcome);
+        assert_eq!(activation.cold_start, Some(true));
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+}

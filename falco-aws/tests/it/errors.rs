@@ -280,7 +280,7 @@ async fn every_code_of_iam_keeps_its_meaning() {
         row(409, "DeleteConflict", Conflict),
         row(409, "EntityAlreadyExists", Conflict),
         // A conflict by its status; but it is a quota, and no throttle.
-        row(409, "LimitExceeded", Other).hint("--role"),
+        row(409, "LimitExceeded", Other).hint("FALCO_AWS_ROLE"),
         row(409, "ConcurrentModification", Conflict).retryable(),
         row(400, "MalformedPolicyDocument", InvalidInput),
         row(400, "Throttling", Throttled).retryable().hint("congestion control"),

@@ -1,5 +1,7 @@
 //! Functions in states that are rare, and accounts that do not allow everything.
 
+use std::time::Duration;
+
 use falco_aws::AwsLambda;
 use falco_aws::fake::{FakeAws, FakeReply, FakeSettings};
 use falco_core::{ErrorKind, Platform, Scaling};
@@ -104,6 +106,70 @@ async fn a_function_that_lambda_cannot_make_ready_is_reported_with_its_reason() 
     let error = aws.platform.deploy(&echo("f")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
     assert!(error.message().contains("no bootstrap for you"), "{error}");
+}
+
+/// Invokes a function whose log comes late, removes it, and returns what is there when the log has come.
+async fn left_by_a_late_log(role: Option<&str>) -> (FakeAws, Vec<String>) {
+    let late = Duration::from_millis(300);
+    let fake = FakeAws::with(FakeSettings { log_delay: late, ..echoing() }).await;
+    let config = fake.config();
+    let config = if let Some(role) = role { config.role(role) } else { config };
+    let platform = AwsLambda::connect(config.build().unwrap()).await.unwrap();
+    let deployment = platform.deploy(&echo("f")).await.unwrap();
+    platform.invoke(&deployment, &invocation(json!({}))).await.unwrap();
+    platform.remove(&deployment).await.unwrap();
+    assert!(fake.leftovers().is_empty(), "{:?}", fake.leftovers());
+    tokio::time::sleep(2 * late).await;
+    let left = fake.leftovers();
+    (fake, left)
+}
+
+#[tokio::test]
+async fn a_log_that_lambda_writes_after_the_removal_does_not_bring_the_group_back() {
+    let (fake, left) = left_by_a_late_log(None).await;
+    assert!(left.is_empty(), "{left:?}");
+    let created = fake.requests_of("CreateLogGroup")[0].json();
+    assert_eq!(created["tags"]["falco:runtime"], "python:3");
+}
+
+#[tokio::test]
+async fn a_role_that_may_create_log_groups_does_bring_it_back_as_the_readme_says() {
+    let (_, left) = left_by_a_late_log(Some("arn:aws:iam::123456789012:role/given")).await;
+    assert_eq!(left, ["log group /aws/lambda/f"]);
+    assert!(include_str!("../../README.md").contains("logs:CreateLogGroup"));
+}
+
+#[tokio::test]
+async fn logs_are_kept_for_as_long_as_configured() {
+    let fake = FakeAws::with(echoing()).await;
+    let error = fake.config().log_retention_days(2).build().unwrap_err();
+    assert!(
+        error.message().contains("invalid log_retention_days 2: use one of 1, 3, 5"),
+        "{error}"
+    );
+    let platform = AwsLambda::connect(fake.config().log_retention_days(7).build().unwrap()).await;
+    let platform = platform.unwrap();
+    platform.deploy(&echo("f")).await.unwrap();
+    // A group that is there already gets the retention as well.
+    platform.deploy(&echo("f")).await.unwrap();
+    let set = fake.requests_of("PutRetentionPolicy");
+    assert_eq!(set.len(), 2);
+    assert!(set.iter().all(|request| request.json()["retentionInDays"] == 7));
+}
+
+#[tokio::test]
+async fn without_permission_for_log_groups_only_a_role_that_may_create_them_will_do() {
+    let denied = || FakeReply::json_error("AccessDeniedException", "logs:CreateLogGroup is denied");
+    let fake = FakeAws::with(echoing()).await;
+    let platform = AwsLambda::connect(fake.config().build().unwrap()).await.unwrap();
+    fake.script("CreateLogGroup", denied());
+    let error = platform.deploy(&echo("f")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Forbidden);
+    assert!(error.hint().unwrap().contains("logs:CreateLogGroup"), "{error}");
+    let config = fake.config().role("arn:aws:iam::123456789012:role/given").build().unwrap();
+    let platform = AwsLambda::connect(config).await.unwrap();
+    fake.script("CreateLogGroup", denied());
+    platform.deploy(&echo("g")).await.unwrap();
 }
 
 #[tokio::test]

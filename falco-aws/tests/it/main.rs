@@ -20,6 +20,7 @@ mod faults;
 mod hostile;
 mod lifecycle;
 mod naive;
+mod native;
 mod partial;
 mod requests;
 mod secrets;

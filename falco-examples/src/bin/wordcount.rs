@@ -2,18 +2,17 @@
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use falco_core::{Deployable, Driver, Error, ExecutionPlan, Input, Payload, Result, Stage};
-use falco_examples::text::{Chunks, default_texts, find_texts, to_ascii};
+use falco_core::{Deployable, Driver, ExecutionPlan, Input, Payload, Result, Stage};
+use falco_examples::text::{MostFrequent, default_texts, find_texts, read_chunks};
 use falco_examples::{Common, Launch, count, exit_code, finish};
 use falco_executors::Shuffle;
 use futures_util::stream;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::json;
 
 /// Counts the words of text files, on however many machines the platform has.
@@ -46,9 +45,6 @@ struct WordCount {
     reducers: NonZeroU32,
 }
 
-/// Chunks are no longer than this, so that a small file still spreads over many workers.
-const LARGEST_CHUNK: usize = 256 * 1024;
-
 impl Driver for WordCount {
     fn name(&self) -> &str {
         "wordcount"
@@ -57,7 +53,7 @@ impl Driver for WordCount {
     fn plan(&self) -> Result<ExecutionPlan> {
         let (files, chunk) = (self.files.clone(), self.chunk);
         let map = Stage::new("map", self.map.clone(), move || {
-            stream::iter(Chunks::new(files.clone(), chunk).enumerate().map(input))
+            stream::iter(read_chunks(files.clone(), chunk).enumerate().map(input))
         });
         let shuffle = Shuffle::of_field("counts", self.reducers.get())?;
         let reduce = Stage::derived("reduce", self.reduce.clone(), ["map"], shuffle);
@@ -87,53 +83,21 @@ async fn count_words(arguments: Arguments) -> anyhow::Result<bool> {
         include_str!("../../functions/wordcount_reduce.py"),
     )?;
     let launch = Launch::connect(&common).await?;
-    let chunk = chunk_size(&launch);
+    let chunk = launch.chunk_size();
     let outcome = launch.run(&WordCount { files, chunk, map, reduce, reducers }).await?;
     finish(&common, &outcome.report, &outcome.leftovers, || {
         let partitions: Vec<Partition> = outcome.results_as("reduce")?;
-        Ok(Words::most_frequent(partitions, top))
+        let counts = partitions.into_iter().flat_map(|partition| partition.counts);
+        Ok(MostFrequent::of(counts, top))
     })
 }
 
-fn input((index, chunk): (usize, std::io::Result<Vec<u8>>)) -> Result<Input> {
-    let chunk = chunk.map_err(|error| Error::invalid_input(error.to_string()))?;
-    Ok(Input::numbered(index, Payload::json(&json!({"text": to_ascii(chunk)}))?))
-}
-
-/// A quarter of the limit leaves room for what JSON adds.
-fn chunk_size(launch: &Launch<'_>) -> usize {
-    let capabilities = launch.capabilities();
-    let submits = capabilities.submit && launch.strategy().submits();
-    let limit = if submits { capabilities.max_submit_payload } else { capabilities.max_payload };
-    let quarter = usize::try_from(limit.unwrap_or(u64::MAX) / 4).unwrap_or(usize::MAX);
-    quarter.min(LARGEST_CHUNK)
+fn input((index, text): (usize, Result<String>)) -> Result<Input> {
+    Ok(Input::numbered(index, Payload::json(&json!({"text": text?}))?))
 }
 
 /// What a reducer answers.
 #[derive(Deserialize)]
 struct Partition {
     counts: BTreeMap<String, u64>,
-}
-
-/// Counts and words, most frequent first, ties by word.
-#[derive(Serialize)]
-#[serde(transparent)]
-struct Words(Vec<(u64, String)>);
-
-impl Words {
-    fn most_frequent(partitions: Vec<Partition>, top: usize) -> Self {
-        let counts = partitions.into_iter().flat_map(|partition| partition.counts);
-        let mut words: Vec<_> = counts.map(|(word, count)| (count, word)).collect();
-        words.sort_by(|(m, left), (n, right)| n.cmp(m).then_with(|| left.cmp(right)));
-        if top > 0 {
-            words.truncate(top);
-        }
-        Self(words)
-    }
-}
-
-impl fmt::Display for Words {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|(count, word)| writeln!(f, "{count} {word}"))
-    }
 }

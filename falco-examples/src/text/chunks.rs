@@ -93,6 +93,17 @@ fn naming(path: &std::path::Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("cannot read {}: {error}", path.display()))
 }
 
+/// The pieces of several files as plain text, as a pipeline's inputs: see [`Chunks::new`] and [`to_ascii`].
+pub fn read_chunks(
+    files: Vec<PathBuf>,
+    size: usize,
+) -> impl Iterator<Item = falco_core::Result<String>> + Send {
+    Chunks::new(files, size).map(|chunk| match chunk {
+        Ok(chunk) => Ok(to_ascii(chunk)),
+        Err(error) => Err(falco_core::Error::invalid_input(error.to_string())),
+    })
+}
+
 /// The chunk as text that JSON takes byte for byte: what is no printable ASCII becomes a blank, which separates
 /// words as it did, whatever the file's encoding.
 pub fn to_ascii(chunk: Vec<u8>) -> String {

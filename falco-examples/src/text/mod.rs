@@ -1,13 +1,15 @@
 //! The text files that an example reads.
 
 mod chunks;
+mod frequency;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 
-pub use chunks::{Chunks, to_ascii};
+pub use chunks::{Chunks, read_chunks, to_ascii};
+pub use frequency::MostFrequent;
 
 /// The texts that travel with the examples.
 pub fn default_texts() -> PathBuf {

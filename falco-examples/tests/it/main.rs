@@ -12,4 +12,5 @@ mod montecarlo;
 mod printing;
 mod program;
 mod remote;
+mod rust;
 mod wordcount;

@@ -87,7 +87,9 @@ fn path_of(program: &str) -> &'static Path {
         "cleanup" => env!("CARGO_BIN_EXE_cleanup"),
         "hello" => env!("CARGO_BIN_EXE_hello"),
         "montecarlo" => env!("CARGO_BIN_EXE_montecarlo"),
+        "montecarlo-rs" => env!("CARGO_BIN_EXE_montecarlo-rs"),
         "wordcount" => env!("CARGO_BIN_EXE_wordcount"),
+        "wordcount-rs" => env!("CARGO_BIN_EXE_wordcount-rs"),
         unknown => panic!("there is no example {unknown}"),
     })
 }

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use falco_core::{Derivation, Driver, ExecutionPlan, Payload, Result, Stage, StageName};
+use falco_core::{Derivation, Driver, ExecutionPlan, Input, Payload, Result, Stage, StageName};
+use futures_util::stream;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -114,6 +115,26 @@ impl Pipeline {
     ) -> Output<R> {
         let make = move |index| make(index).map(|input| Payload::json(&input?));
         let stage = Stage::from_fn(name, function.deployable().clone(), make);
+        self.push(stage, function)
+    }
+
+    /// A stage over the inputs of an iterator, read as fast as the strategy admits them; they need not fit into memory.
+    /// `open` is called anew in each run.
+    pub fn inputs_from<A: Serialize, R, I>(
+        &mut self,
+        name: impl Into<StageName>,
+        function: &Function<A, R>,
+        open: impl Fn() -> I + Send + Sync + 'static,
+    ) -> Output<R>
+    where
+        I: Iterator<Item = Result<A>> + Send + 'static,
+    {
+        let stage = Stage::new(name, function.deployable().clone(), move || {
+            let payloads = open().map(|input| Payload::json(&input?));
+            let inputs =
+                payloads.enumerate().map(|(index, json)| Ok(Input::numbered(index, json?)));
+            stream::iter(inputs)
+        });
         self.push(stage, function)
     }
 

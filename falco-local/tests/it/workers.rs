@@ -206,3 +206,49 @@ def main(args):
         assert_eq!(result, r#"{"squares":[0,1,4,9]}"#, "{how}");
     }
 }
+
+/// Starts this test again with so few descriptors that only some of the workers can have theirs.
+#[tokio::test]
+async fn calls_wait_for_running_workers_where_there_is_no_room_for_another() {
+    const AGAIN: &str = "FALCO_TEST_FEW_DESCRIPTORS";
+    if std::env::var_os(AGAIN).is_none() {
+        let name = "workers::calls_wait_for_running_workers_where_there_is_no_room_for_another";
+        let status = std::process::Command::new("/bin/sh")
+            .args(["-c", "ulimit -n 100 && exec \"$0\" \"$@\""])
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", name])
+            .env(AGAIN, "1")
+            .status();
+        assert!(status.unwrap().success());
+        return;
+    }
+    let local = Local::with(|config| config.with_max_workers(40));
+    let function = local.deploy(&native("sleep 0.05; echo '{}' >&3")).await;
+    let invocations: Vec<_> = (0..200).map(|_| invocation("{}")).collect();
+    let calls = invocations.iter().map(|invocation| local.platform.invoke(&function, invocation));
+    let workers: BTreeSet<_> =
+        join_all(calls).await.into_iter().map(|done| done.unwrap().container.unwrap()).collect();
+    assert!((2..40).contains(&workers.len()), "{} workers", workers.len());
+}
+
+#[tokio::test]
+async fn a_worker_has_the_limit_of_open_files_that_its_driver_was_started_with() {
+    // A platform of another test may have raised the limit of this process, so a second one looks.
+    const AGAIN: &str = "FALCO_TEST_SOFT_LIMIT";
+    if std::env::var_os(AGAIN).is_none() {
+        let name = "workers::a_worker_has_the_limit_of_open_files_that_its_driver_was_started_with";
+        let status = std::process::Command::new("/bin/sh")
+            .args(["-c", "ulimit -Sn 200 && exec \"$0\" \"$@\""])
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", name])
+            .env(AGAIN, "1")
+            .status();
+        assert!(status.unwrap().success());
+        return;
+    }
+    let local = Local::new();
+    let function = local.deploy(&native("echo \"{\\\"limit\\\":$(ulimit -Sn)}\" >&3")).await;
+    assert_eq!(local.result(&function, "{}").await, r#"{"limit":200}"#);
+    let driver = std::process::Command::new("/bin/sh").args(["-c", "ulimit -Sn"]).output().unwrap();
+    assert_ne!(driver.stdout, b"200\n", "the driver's own limit is raised");
+}

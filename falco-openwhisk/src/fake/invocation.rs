@@ -116,7 +116,13 @@ async fn run(
 ) -> Record {
     let received = now_millis();
     let settings = shared.settings();
+    let is_every = |every: Option<u64>| every.is_some_and(|every| number.is_multiple_of(every));
+    let starts = !is_every(settings.refuses_late_every);
     let ran = match &settings.function {
+        _ if !starts => {
+            let (outcome, none) = (Outcome::not_started(), Duration::ZERO);
+            Ran { outcome, init: None, run: none, waited: none, logs: Vec::new() }
+        }
         Some(function) => {
             let arguments: Value = serde_json::from_str(arguments.get()).unwrap_or_default();
             let run = Duration::from_millis(arguments["sleep_ms"].as_u64().unwrap_or(0));
@@ -132,9 +138,12 @@ async fn run(
         tokio::time::sleep(settings.broken_lag).await;
     }
     let mut record = record(&action, &id, received, ran);
+    if !starts {
+        // Of what was never started there is no wait and no timeout.
+        record.annotations.truncate(2);
+    }
     let start = record.start;
-    let is_lost = settings.loses_every.is_some_and(|every| number.is_multiple_of(every));
-    if !is_lost {
+    if !is_every(settings.loses_every) {
         let by_id_from = Instant::now() + settings.record_lag;
         let in_list_from = by_id_from + settings.list_lag;
         let stored =

@@ -55,6 +55,9 @@ pub struct FakeSettings {
     pub lists_twice: bool,
     /// The record of every nth activation is never stored.
     pub loses_every: Option<u64>,
+    /// Every nth invocation is accepted and never started: its record says that nothing ran, as the scheduler of current
+    /// servers does under load.
+    pub refuses_late_every: Option<u64>,
     /// How much later an activation is answered and recorded when its container broke: by a timeout, or because the
     /// runtime died. On a real server it is 2 to 13 seconds.
     pub broken_lag: Duration,
@@ -88,6 +91,7 @@ impl Default for FakeSettings {
             list_lag: Duration::ZERO,
             lists_twice: false,
             loses_every: None,
+            refuses_late_every: None,
             broken_lag: Duration::from_millis(300),
             max_payload: None,
             write_lag: Duration::from_millis(3),

@@ -72,6 +72,12 @@ impl Outcome {
         Self { status, container_lives: false, ..Self::success(result) }
     }
 
+    /// The server did not start the function, although it had accepted the invocation.
+    pub(super) fn not_started() -> Self {
+        let text = "Activation processing is not initiated for 60000 ms";
+        Self { status: "whisk internal error", ..Self::developer_error(text) }
+    }
+
     /// The runtime ended without an answer.
     pub(super) fn died() -> Self {
         let text = "The action did not produce a valid response and exited unexpectedly.";

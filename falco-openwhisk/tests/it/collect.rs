@@ -1,9 +1,14 @@
 //! Submitted activations come back, each once and with few requests, whatever the list does.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use falco_core::{ActivationId, AsyncPlatform, Deployment, Pending, Platform, Release};
+use falco_core::{
+    ActivationId, AsyncPlatform, Deployment, ExecutionStrategy, Invocation, Payload, Pending,
+    Platform, Release, Target,
+};
+use falco_executors::AsyncExecutor;
 use falco_openwhisk::OpenWhisk;
 use falco_openwhisk::fake::{FakeOpenWhisk, FakeRequest, FakeSettings};
 use futures_util::{StreamExt, stream};
@@ -140,7 +145,7 @@ async fn a_record_that_never_comes_is_no_news_and_holds_nothing_up() {
 }
 
 #[tokio::test]
-async fn no_request_is_repeated_within_a_tenth_of_a_second() {
+async fn no_page_is_repeated_within_a_tenth_of_a_second_and_no_activation_asked_for_often() {
     let (fake, platform, deployment) = setup(echo()).await;
     let arguments = (0..20).map(|n| json!({"n": n, "sleep_ms": 400}));
     let submitted = submit(&platform, &deployment, arguments).await;
@@ -155,7 +160,12 @@ async fn no_request_is_repeated_within_a_tenth_of_a_second() {
     };
     tokio::join!(hammer(), hammer());
     let mut last: HashMap<String, Instant> = HashMap::new();
+    let mut by_id: HashMap<String, usize> = HashMap::new();
     for request in fake.requests().into_iter().filter(is_collecting) {
+        if !request.path.ends_with("/activations") {
+            *by_id.entry(request.path).or_default() += 1;
+            continue;
+        }
         let asked = format!("{}?{}", request.path, request.query);
         if let Some(before) = last.insert(asked.clone(), request.at) {
             let between = request.at - before;
@@ -163,7 +173,48 @@ async fn no_request_is_repeated_within_a_tenth_of_a_second() {
             assert!(between >= Duration::from_millis(80), "{asked} again after {between:?}");
         }
     }
-    assert!(!last.is_empty());
+    assert_eq!(by_id.len(), 20);
+    assert!(by_id.values().all(|asked| *asked <= 30), "{by_id:?}");
+}
+
+#[tokio::test]
+async fn with_a_small_window_and_a_list_that_lags_activations_are_found_by_their_ids() {
+    // A list that is never up to date while it matters.
+    let lag = Duration::from_secs(3600);
+    let (fake, platform, deployment) = setup(FakeSettings { list_lag: lag, ..echo() }).await;
+    let count = 200;
+    let executor = AsyncExecutor::with_window(8).unwrap();
+    let target = Target::new(Arc::new(platform), deployment);
+    let invocations = (0..count).map(|n| {
+        let arguments = Payload::json(&json!({"n": n, "sleep_ms": 5})).unwrap();
+        Invocation::new("run", "stage", format!("{n:04}"), arguments)
+    });
+    let invocations = stream::iter(invocations.collect::<Vec<_>>()).boxed();
+    let run = executor.execute(target, invocations);
+    let succeeded = run.filter(|completion| std::future::ready(completion.is_success())).count();
+    assert_eq!(timeout(LONG, succeeded).await.unwrap(), count);
+    let by_id = fake.count_requests(|request| request.path.contains("/activations/"));
+    assert!((count..10 * count).contains(&by_id), "{by_id} requests for {count} activations");
+}
+
+#[tokio::test]
+async fn activations_that_were_accepted_and_never_started_are_submitted_again() {
+    let settings = FakeSettings { refuses_late_every: Some(10), ..echo() };
+    let (fake, platform, deployment) = setup(settings).await;
+    // Of thirty, three are refused; none of the three that are submitted again is a tenth one.
+    let count = 30;
+    let executor = AsyncExecutor::with_window(count).unwrap();
+    let target = Target::new(Arc::new(platform), deployment);
+    let invocations = (0..count)
+        .map(|n| Invocation::new("run", "stage", format!("{n:04}"), Payload::empty()))
+        .collect::<Vec<_>>();
+    let run = executor.execute(target, stream::iter(invocations).boxed());
+    let completions: Vec<_> = timeout(LONG, run.collect()).await.unwrap();
+    assert_eq!(completions.len(), count);
+    for completion in &completions {
+        assert!(completion.is_success(), "{:?}", completion.outcome);
+    }
+    assert_eq!(fake.activations(), 33);
 }
 
 #[tokio::test]

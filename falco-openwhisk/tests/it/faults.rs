@@ -153,15 +153,15 @@ async fn invocations_whose_fate_nobody_knows_are_unknown_and_sent_once() {
 }
 
 #[tokio::test]
-async fn a_list_that_fails_is_an_error_and_the_next_look_finds_all() {
+async fn a_look_that_fails_is_an_error_and_the_next_one_finds_all() {
     const ID: &str = "44794bd6aab74415b4e42a308d880e5b";
     let accepted = Script::json("202 Accepted", &json!({"activationId": ID}).to_string());
-    let record = json!([{"activationId": ID, "start": 1_700_000_000_000_u64, "end": 1, "annotations": [],
-        "response": {"result": {}, "status": "success", "success": true}}]);
+    let record = json!({"activationId": ID, "start": 1_700_000_000_000_u64, "end": 1, "annotations": [],
+        "response": {"result": {}, "status": "success", "success": true}});
     let (_peer, platform) = behind([
         accepted,
         Script::truncated_body(),
-        Script::json("200 OK", "{\"no\":\"list\"}"),
+        Script::json("200 OK", "{\"no\":\"record\"}"),
         Script::json("200 OK", &record.to_string()),
     ])
     .await;

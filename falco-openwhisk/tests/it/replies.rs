@@ -313,7 +313,7 @@ async fn following_ends_with_the_deadline_and_leaves_doubt() {
 }
 
 #[tokio::test]
-async fn a_refusal_that_comes_after_acceptance_is_told_as_what_it_is() {
+async fn a_refusal_that_comes_after_acceptance_is_an_error_of_the_platform() {
     let mut late = record(
         "action developer error",
         &json!({"error": "Too many concurrent requests in flight."}),
@@ -323,7 +323,6 @@ async fn a_refusal_that_comes_after_acceptance_is_told_as_what_it_is() {
     let error = error_of(with_id(ResponseTemplate::new(502).set_body_json(late.clone()))).await;
     assert_eq!((error.kind(), error.may_have_run()), (ErrorKind::Throttled, false), "{error}");
 
-    // Collected, it has no other place than the activation.
     let accepted = ResponseTemplate::new(202).set_body_json(json!({"activationId": ID}));
     let (server, platform) = answering(accepted).await;
     Mock::given(method("GET"))
@@ -334,9 +333,11 @@ async fn a_refusal_that_comes_after_acceptance_is_told_as_what_it_is() {
     let deployment = deployment();
     let pending = platform.submit(&deployment, &invocation(&json!({}))).await.unwrap();
     let collected = platform.collect(&deployment, &[pending]).await.unwrap();
-    let error = collected.finished[0].outcome.as_ref().unwrap_err();
-    assert_eq!(error.kind, FunctionErrorKind::Unspecified);
-    assert!(error.message.contains("the platform failed: throttled"), "{error}");
+    assert!(collected.finished.is_empty());
+    let (id, error) = &collected.gone[0];
+    assert_eq!(id.as_str(), ID);
+    assert_eq!((error.kind(), error.may_have_run()), (ErrorKind::Throttled, false), "{error}");
+    assert_eq!((error.operation(), error.request_id()), (Some("collect"), Some(ID)));
 }
 
 #[tokio::test]

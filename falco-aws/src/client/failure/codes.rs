@@ -42,6 +42,7 @@ impl Fault {
             | "NoSuchKey"
             | "NoSuchBucket" => Kind::NotFound,
             "ResourceConflictException"
+            | "ResourceAlreadyExistsException"
             | "EntityAlreadyExists"
             | "DeleteConflict"
             | "ConcurrentModification"
@@ -166,7 +167,7 @@ impl Fault {
             }
             (_, "ServiceQuotaExceededException") => "ask AWS for a higher quota",
             (_, "LimitExceeded") => {
-                "remove roles that are not used any more, or pass one role for all functions (--role, FALCO_AWS_ROLE)"
+                "remove roles that are not used any more, or set one role for all functions (AwsConfigBuilder::role, FALCO_AWS_ROLE)"
             }
             (_, "NoSuchBucket") => "name a bucket that is there (FALCO_AWS_BUCKET)",
             (_, "RecursiveInvocationException") => {
