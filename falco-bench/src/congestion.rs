@@ -208,7 +208,7 @@ fn recovery(intervals: &[Counters], allowed: f64) -> f64 {
 async fn measure_cap(provider: &Provider, contestant: &Contestant) -> anyhow::Result<Figure> {
     let simulation = Simulation::new(provider.clone(), 42);
     let cap = simulation.sustainable_rate().context("the provider has no limit")? / 2.0;
-    let caps = Caps { per_second: Some(cap), concurrency: None };
+    let caps = Caps::default().with_per_second(cap);
     let mut caller = Caller::new(&simulation, contestant.controller(&simulation)?, caps).await?;
     // The cap allows what would have been sent in 5 ms on top, since timers are late.
     simulation.watch_cap(cap, 1 + (cap * 0.005).ceil() as u32);

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use falco_core::{
-    AsyncPlatform, Capabilities, Deployable, Deployment, ExecutionStrategy, Invocation, Payload,
-    Platform, Release, Target,
+    AsyncPlatform, Deployable, Deployment, ExecutionStrategy, Invocation, Payload, Platform,
+    Release, Target,
 };
 use falco_executors::{AsyncExecutor, ParallelExecutor};
 use falco_testkit::{InMemory, Latency, Settings};
@@ -153,7 +153,7 @@ fn rate(time: Duration) -> f64 {
 async fn no_op(latency: Latency) -> anyhow::Result<(Arc<InMemory>, Arc<Deployment>)> {
     let platform = InMemory::new(Settings {
         latency,
-        capabilities: Capabilities { submit: true, ..Settings::default().capabilities },
+        capabilities: Settings::default().capabilities.with_submit(true),
         ..Settings::default()
     });
     let function =

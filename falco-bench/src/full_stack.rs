@@ -94,7 +94,7 @@ impl Driver for Many {
         let timeout = Some(Duration::from_secs(10));
         let function =
             Deployable::from_source("no-op", "python:3".parse()?, "def main(args): return {}")
-                .with_scaling(Scaling { timeout, ..Scaling::default() });
+                .with_scaling(Scaling::default().with_timeout(timeout));
         let stage = Stage::from_fn("map", function, |index| {
             (index < INVOCATIONS).then(|| Ok(Payload::empty()))
         });

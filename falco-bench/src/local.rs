@@ -98,7 +98,7 @@ fn interpreter() -> anyhow::Result<f64> {
 async fn deploy(platform: &LocalPlatform, name: &str) -> falco_core::Result<Deployment> {
     let source = "def main(args):\n    return args\n";
     let function = Deployable::from_source(name, "python:3".parse()?, source)
-        .with_scaling(Scaling { max_instances: Some(WORKERS), ..Scaling::default() });
+        .with_scaling(Scaling::default().with_max_instances(WORKERS));
     platform.deploy(&function).await
 }
 

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::Result;
 use crate::id::ActivationId;
 use crate::payload::Payload;
+use crate::setters;
 
 /// One run of a function, as the provider tells it. What it does not tell is `None`, never a guess.
 ///
@@ -228,6 +229,7 @@ impl fmt::Display for FunctionErrorKind {
 
 /// What one activation printed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct ActivationLog {
     /// The activation.
     pub id: ActivationId,
@@ -238,8 +240,23 @@ pub struct ActivationLog {
     pub truncated: bool,
 }
 
+impl ActivationLog {
+    /// The log of an activation, which is whole.
+    pub fn new(id: impl Into<ActivationId>, lines: Vec<LogLine>) -> Self {
+        Self { id: id.into(), lines, truncated: false }
+    }
+
+    /// Says whether the platform cut it short.
+    #[must_use]
+    pub fn with_truncated(mut self, truncated: bool) -> Self {
+        self.truncated = truncated;
+        self
+    }
+}
+
 /// One line of a log, without its line break.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct LogLine {
     /// When it was written, where the platform tells.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "crate::unix_time::option")]
@@ -249,6 +266,20 @@ pub struct LogLine {
     pub stream: Option<LogStream>,
     /// The text.
     pub text: String,
+}
+
+impl LogLine {
+    /// A line of which neither time nor stream is known.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self { at: None, stream: None, text: text.into() }
+    }
+
+    setters! {
+        /// Sets the time at which it was written.
+        with_time(at: Option<SystemTime>);
+        /// Sets the stream to which it was written.
+        with_stream(stream: Option<LogStream>);
+    }
 }
 
 /// Where a function wrote a line.

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::setters;
+
 /// What a platform can do, and its limits as far as it knows them. `None` means unknown or without limit.
 ///
 /// Executors size their windows by it, congestion control starts from it, the conformance suite follows it.
@@ -14,18 +16,17 @@ use serde::{Deserialize, Serialize};
 /// use falco_core::{Capabilities, RateLimit};
 /// use std::time::Duration;
 ///
-/// let capabilities = Capabilities {
-///     submit: true,
-///     concurrency: Some(100),
-///     rate: Some(RateLimit { invocations: 120, window: Duration::from_secs(60) }),
-///     runtimes: vec!["python:3".into(), "nodejs:22".into()],
-///     ..Capabilities::default()
-/// };
+/// let capabilities = Capabilities::default()
+///     .with_submit(true)
+///     .with_concurrency(100)
+///     .with_rate(RateLimit::new(120, Duration::from_secs(60)))
+///     .with_runtimes(["python:3", "nodejs:22"]);
 /// assert!(capabilities.has_family("python"));
 /// assert_eq!(capabilities.rate.map(|rate| rate.per_second()), Some(2.0));
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct Capabilities {
     /// Whether invocations can be submitted and collected later.
     pub submit: bool,
@@ -60,13 +61,49 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
+    setters! {
+        /// Sets whether invocations can be submitted and collected later.
+        with_submit(submit: bool);
+        /// Sets whether the same attempt of an invocation, submitted twice, runs once: the provider knows it by its name.
+        with_resubmit(resubmit: bool);
+        /// Sets whether [`activation_log`](crate::AsyncPlatform::activation_log) has anything to say.
+        with_logs(logs: bool);
+        /// Sets whether [`scale`](crate::Platform::scale) has an effect.
+        with_scaling(scaling: bool);
+        /// Sets the longest argument of `invoke`, in bytes.
+        with_max_payload(max_payload: Option<u64>);
+        /// Sets the longest argument of `submit`, in bytes.
+        with_max_submit_payload(max_submit_payload: Option<u64>);
+        /// Sets the longest result, in bytes.
+        with_max_result(max_result: Option<u64>);
+        /// Sets the longest code, in bytes as uploaded.
+        with_max_code(max_code: Option<u64>);
+        /// Sets how many activations may be in flight at once, per account or namespace.
+        with_concurrency(concurrency: Option<u32>);
+        /// Sets how many invocations may be started in a window of time.
+        with_rate(rate: Option<RateLimit>);
+        /// Sets the bounds of a function's memory, in MiB.
+        with_memory_mib(memory_mib: Option<Bounds<u32>>);
+        /// Sets the bounds of a function's timeout.
+        with_timeout(timeout: Option<Bounds<Duration>>);
+        /// Sets whether calls should go through layers that pace and repeat them.
+        with_wants_layers(wants_layers: bool);
+    }
+
+    /// Sets the runtimes that it takes, such as `python:3`.
+    #[must_use]
+    pub fn with_runtimes<R: Into<String>>(mut self, runtimes: impl IntoIterator<Item = R>) -> Self {
+        self.runtimes = runtimes.into_iter().map(Into::into).collect();
+        self
+    }
+
     /// Whether any runtime of the family is there.
     pub fn has_family(&self, family: &str) -> bool {
         self.runtimes.iter().any(|runtime| runtime.split(':').next() == Some(family))
     }
 }
 
-/// Smallest and largest value allowed, both inclusive.
+/// Smallest and largest value allowed, both inclusive. It will never have another field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bounds<T> {
     /// The smallest.
@@ -82,8 +119,9 @@ impl<T: PartialOrd> Bounds<T> {
     }
 }
 
-/// So many invocations in a window of time.
+/// A rate limit: a number of invocations per window of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct RateLimit {
     /// How many may start in one window.
     pub invocations: u32,
@@ -92,6 +130,11 @@ pub struct RateLimit {
 }
 
 impl RateLimit {
+    /// A limit of `invocations` that may start in each `window`.
+    pub fn new(invocations: u32, window: Duration) -> Self {
+        Self { invocations, window }
+    }
+
     /// The limit as a steady rate.
     pub fn per_second(&self) -> f64 {
         f64::from(self.invocations) / self.window.as_secs_f64().max(f64::MIN_POSITIVE)

@@ -29,7 +29,7 @@ use crate::id::RunId;
 ///     "python:3".parse()?,
 ///     "def main(args):\n    return {'greeting': 'Hello ' + args['name'] + '!'}\n",
 /// )
-/// .with_scaling(Scaling { timeout: Some(Duration::from_secs(10)), ..Scaling::default() })
+/// .with_scaling(Scaling::default().with_timeout(Duration::from_secs(10)))
 /// .with_env("GREETING", "Hello");
 /// hello.validate()?;
 /// # Ok::<(), falco_core::Error>(())
@@ -143,7 +143,7 @@ impl Deployable {
         self
     }
 
-    /// Marks whose it is and when it may be swept.
+    /// Sets the owner, and the expiry after which `cleanup` may remove it.
     #[must_use]
     pub fn with_ownership(mut self, ownership: Ownership) -> Self {
         self.ownership = Some(ownership);
@@ -230,6 +230,7 @@ impl fmt::Debug for Code {
 
 /// How a function is set up: its sizes and its environment.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct FunctionSettings {
     /// Memory, time-out and instances.
     pub scaling: Scaling,
@@ -383,8 +384,9 @@ impl fmt::Debug for RuntimeName {
     }
 }
 
-/// Whose a deployment is: by this `cleanup` finds what a run left behind.
+/// The owner of a deployment: by this `cleanup` finds what a run left behind.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Ownership {
     /// The run that made it.
     pub run: RunId,
@@ -393,6 +395,13 @@ pub struct Ownership {
     /// When it may be removed without asking.
     #[serde(with = "crate::unix_time")]
     pub expires_at: SystemTime,
+}
+
+impl Ownership {
+    /// The mark of a deployment that `owner` made for `run`, and that may be removed after `expires_at`.
+    pub fn new(run: impl Into<RunId>, owner: impl Into<String>, expires_at: SystemTime) -> Self {
+        Self { run: run.into(), owner: owner.into(), expires_at }
+    }
 }
 
 #[cfg(test)]

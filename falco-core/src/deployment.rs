@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::deployable::{Ownership, RuntimeName};
 use crate::error::{Error, Result};
+use crate::setters;
 
 /// A function on a platform. Plain data without secrets, so that a run can store it and another process go on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -22,7 +23,7 @@ pub struct Deployment {
     pub runtime: RuntimeName,
     /// Memory, time-out and instances in force, as far as the platform tells.
     pub scaling: Scaling,
-    /// Whose it is, when Falco's tags say so.
+    /// The owner, if the deployment carries Falco's tags.
     pub ownership: Option<Ownership>,
     /// What else the platform needs to find it again. Never a secret.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -55,7 +56,7 @@ impl Deployment {
         self
     }
 
-    /// Sets whose it is.
+    /// Sets the owner.
     #[must_use]
     pub fn with_ownership(mut self, ownership: Option<Ownership>) -> Self {
         self.ownership = ownership;
@@ -83,15 +84,13 @@ impl Deployment {
 /// ```
 /// use falco_core::Scaling;
 ///
-/// let large = Scaling { memory_mib: Some(1024), ..Scaling::default() };
-/// let many = Scaling { max_instances: Some(50), ..Scaling::default() };
-/// assert_eq!(
-///     large.overridden_by(&many),
-///     Scaling { memory_mib: Some(1024), max_instances: Some(50), ..Scaling::default() },
-/// );
+/// let large = Scaling::default().with_memory_mib(1024);
+/// let many = Scaling::default().with_max_instances(50);
+/// assert_eq!(large.overridden_by(&many), large.with_max_instances(50));
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct Scaling {
     /// Memory of one instance, in MiB.
     pub memory_mib: Option<u32>,
@@ -108,7 +107,22 @@ pub struct Scaling {
 }
 
 impl Scaling {
-    /// `self`, with what `other` sets instead.
+    setters! {
+        /// Sets the memory of one instance, in MiB.
+        with_memory_mib(memory_mib: Option<u32>);
+        /// Sets the processors of one instance.
+        with_cpus(cpus: Option<f32>);
+        /// Sets how long one activation may run.
+        with_timeout(timeout: Option<Duration>);
+        /// Sets how many instances are kept warm.
+        with_min_instances(min_instances: Option<u32>);
+        /// Sets how many instances there are at most.
+        with_max_instances(max_instances: Option<u32>);
+        /// Sets how many activations one instance runs at the same time.
+        with_concurrency(concurrency: Option<u32>);
+    }
+
+    /// Merges two scalings; fields that are set in `other` win.
     #[must_use]
     pub fn overridden_by(&self, other: &Self) -> Self {
         Self {

@@ -24,6 +24,7 @@ mod pending;
 mod plan;
 mod platform;
 mod runtime;
+mod setters;
 mod stage;
 mod strategy;
 mod surrogates;

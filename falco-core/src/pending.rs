@@ -8,6 +8,7 @@ use crate::id::ActivationId;
 
 /// An activation that was accepted and not collected yet.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Pending {
     /// The platform's name for it.
     pub id: ActivationId,

@@ -238,6 +238,7 @@ impl fmt::Debug for InputFactory {
 
 /// One input of a stage: the argument of one invocation.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Input {
     /// The id of the invocation, unique in its stage.
     pub id: InvocationId,

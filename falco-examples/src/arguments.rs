@@ -95,11 +95,9 @@ impl Common {
 
     /// The sizes that the command line names.
     pub fn scaling(&self) -> Scaling {
-        Scaling {
-            memory_mib: self.memory.map(NonZeroU32::get),
-            timeout: self.timeout,
-            ..Scaling::default()
-        }
+        Scaling::default()
+            .with_memory_mib(self.memory.map(NonZeroU32::get))
+            .with_timeout(self.timeout)
     }
 }
 

@@ -108,11 +108,9 @@ const SHORTEST_CALL: Duration = Duration::from_secs(3);
 
 fn timeouts(common: &Common) -> TimeoutPolicy {
     let default = TimeoutPolicy::default();
-    TimeoutPolicy {
-        invoke: common.attempt_timeout,
-        call: common.attempt_timeout.map_or(default.call, |timeout| timeout.max(SHORTEST_CALL)),
-        ..default
-    }
+    default.with_invoke(common.attempt_timeout).with_call(
+        common.attempt_timeout.map_or(default.call, |timeout| timeout.max(SHORTEST_CALL)),
+    )
 }
 
 /// How long a submitted attempt is waited for.

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use falco_core::{
     Activation, ActivationId, ActivationLog, AsyncPlatform, Capabilities, Collected, Deployable,
     Deployment, Error, ErrorKind, Invocation, InvocationId, Monitor, Pending, Platform, Release,
-    Result, Scaling, async_trait,
+    Result, Scaling, async_trait, setters,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::AbortHandle;
@@ -24,15 +24,25 @@ const PLATFORM_ID: &str = "platform_activation_id";
 /// ```
 /// use falco_layers::HeldPolicy;
 ///
-/// let policy = HeldPolicy { max_calls: 100, ..HeldPolicy::default() };
+/// let policy = HeldPolicy::default().with_max_calls(100);
 /// assert_eq!(policy.acceptance.as_millis(), 100);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct HeldPolicy {
     /// Calls that are open at the same time, at least one: connections, mostly.
     pub max_calls: u32,
     /// How long `submit` waits for a refusal: a round trip to the platform is a good choice.
     pub acceptance: Duration,
+}
+
+impl HeldPolicy {
+    setters! {
+        /// Sets how many calls are open at the same time, at least one: connections, mostly.
+        with_max_calls(max_calls: u32);
+        /// Sets how long `submit` waits for a refusal: a round trip to the platform is a good choice.
+        with_acceptance(acceptance: Duration);
+    }
 }
 
 impl Default for HeldPolicy {
@@ -217,12 +227,8 @@ impl<P: AsyncPlatform> Platform for Held<P> {
         let inner = self.0.shared.platform.capabilities();
         let most = self.0.policy.max_calls.max(1);
         let concurrency = inner.concurrency.map_or(most, |calls| calls.min(most));
-        Capabilities {
-            submit: true,
-            concurrency: Some(concurrency),
-            max_submit_payload: inner.max_payload,
-            ..inner
-        }
+        let longest = inner.max_payload;
+        inner.with_submit(true).with_concurrency(concurrency).with_max_submit_payload(longest)
     }
 
     async fn deploy(&self, function: &Deployable) -> Result<Deployment> {

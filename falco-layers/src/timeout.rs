@@ -7,7 +7,7 @@ use std::time::Duration;
 use falco_core::{
     Activation, ActivationId, ActivationLog, AsyncPlatform, Capabilities, Collected, Deployable,
     Deployment, Error, ErrorKind, Invocation, InvocationId, Monitor, Pending, Platform, Release,
-    Result, Scaling, async_trait,
+    Result, Scaling, async_trait, setters,
 };
 
 /// How long each kind of call may take, counted from sending.
@@ -18,10 +18,11 @@ use falco_core::{
 /// use falco_layers::TimeoutPolicy;
 /// use std::time::Duration;
 ///
-/// let policy = TimeoutPolicy { invoke: Some(Duration::from_secs(10)), ..TimeoutPolicy::default() };
+/// let policy = TimeoutPolicy::default().with_invoke(Duration::from_secs(10));
 /// assert_eq!(policy.call, Duration::from_secs(60));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TimeoutPolicy {
     /// One `invoke`. None, the default, follows the function: its own time-out and [`margin`](Self::margin).
     pub invoke: Option<Duration>,
@@ -31,6 +32,19 @@ pub struct TimeoutPolicy {
     pub call: Duration,
     /// One `deploy`, `scale` or `remove`, which wait until the provider has done it.
     pub deploy: Duration,
+}
+
+impl TimeoutPolicy {
+    setters! {
+        /// Limits one `invoke`.
+        with_invoke(invoke: Option<Duration>);
+        /// Sets what an `invoke` may take besides the function's own time-out: cold start, queue and network.
+        with_margin(margin: Duration);
+        /// Limits one `submit`, `collect`, `activation_log`, `fetch_deployment` or `list_deployments`.
+        with_call(call: Duration);
+        /// Limits one `deploy`, `scale` or `remove`, which wait until the provider has done it.
+        with_deploy(deploy: Duration);
+    }
 }
 
 impl Default for TimeoutPolicy {

@@ -153,16 +153,14 @@ impl Functions {
     fn in_force(&self, wanted: &Scaling) -> Scaling {
         let config = &self.shared.config;
         let min_instances = wanted.min_instances.unwrap_or(0);
-        Scaling {
-            memory_mib: wanted.memory_mib,
-            cpus: None,
-            timeout: Some(wanted.timeout.unwrap_or(config.timeout)),
-            min_instances: Some(min_instances),
-            max_instances: Some(
+        Scaling::default()
+            .with_memory_mib(wanted.memory_mib)
+            .with_timeout(wanted.timeout.unwrap_or(config.timeout))
+            .with_min_instances(min_instances)
+            .with_max_instances(
                 wanted.max_instances.unwrap_or_else(|| config.max_workers.max(min_instances)),
-            ),
-            concurrency: Some(1),
-        }
+            )
+            .with_concurrency(1)
     }
 
     fn limits(&self, scaling: &Scaling) -> Limits {

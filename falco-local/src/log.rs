@@ -138,12 +138,12 @@ impl Captured {
     }
 
     fn to_log(&self, id: ActivationId) -> ActivationLog {
-        let lines = ranges(&self.lines).map(|(line, range)| LogLine {
-            at: Some(line.at),
-            stream: Some(line.stream),
-            text: String::from_utf8_lossy(&self.text[range]).into_owned(),
+        let lines = ranges(&self.lines).map(|(line, range)| {
+            LogLine::new(String::from_utf8_lossy(&self.text[range]).into_owned())
+                .with_time(Some(line.at))
+                .with_stream(Some(line.stream))
         });
-        ActivationLog { id, lines: lines.collect(), truncated: self.truncated }
+        ActivationLog::new(id, lines.collect()).with_truncated(self.truncated)
     }
 }
 
@@ -193,7 +193,7 @@ impl Logs {
         match kept.logs.get(id) {
             Some(log) => Some(log.to_log(id.clone())),
             None if kept.dropped_any => None,
-            None => Some(ActivationLog { id: id.clone(), lines: Vec::new(), truncated: false }),
+            None => Some(ActivationLog::new(id.clone(), Vec::new())),
         }
     }
 }

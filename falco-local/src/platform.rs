@@ -176,22 +176,19 @@ impl Platform for LocalPlatform {
 
     fn capabilities(&self) -> Capabilities {
         let config = self.config();
-        Capabilities {
-            submit: true,
-            resubmit: false,
-            logs: true,
-            scaling: true,
-            max_payload: Some(config.max_payload),
-            max_submit_payload: Some(config.max_payload),
-            max_result: Some(config.max_result),
-            max_code: None,
-            concurrency: Some(config.max_workers.saturating_mul(IN_FLIGHT_PER_WORKER)),
-            rate: None,
-            memory_mib: Some(MEMORY_MIB),
-            timeout: Some(TIMEOUT),
-            wants_layers: false,
-            runtimes: self.0.runtimes.clone(),
-        }
+        Capabilities::default()
+            .with_submit(true)
+            .with_resubmit(false)
+            .with_logs(true)
+            .with_scaling(true)
+            .with_max_payload(config.max_payload)
+            .with_max_submit_payload(config.max_payload)
+            .with_max_result(config.max_result)
+            .with_concurrency(config.max_workers.saturating_mul(IN_FLIGHT_PER_WORKER))
+            .with_memory_mib(MEMORY_MIB)
+            .with_timeout(TIMEOUT)
+            .with_wants_layers(false)
+            .with_runtimes(self.0.runtimes.clone())
     }
 
     /// Packs the code and stores it. Dropped, it stops, and leaves nothing of a function that was not there before.

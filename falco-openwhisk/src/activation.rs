@@ -214,9 +214,9 @@ pub(crate) fn log_line(line: &str) -> LogLine {
     match parsed {
         Some((at, stream, text)) => {
             let text = if stream.is_some() { text.strip_prefix(' ').unwrap_or(text) } else { text };
-            LogLine { at: Some(at), stream, text: text.to_owned() }
+            LogLine::new(text).with_time(Some(at)).with_stream(stream)
         }
-        None => LogLine { at: None, stream: None, text: line.to_owned() },
+        None => LogLine::new(line),
     }
 }
 

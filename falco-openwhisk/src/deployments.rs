@@ -61,13 +61,11 @@ pub(crate) fn location(
 }
 
 fn scaling(limits: &ActionLimits) -> Scaling {
-    Scaling {
-        memory_mib: limits.memory_mib,
-        timeout: limits.timeout_ms.map(Duration::from_millis),
-        concurrency: limits.concurrency,
-        max_instances: limits.instances,
-        ..Scaling::default()
-    }
+    Scaling::default()
+        .with_memory_mib(limits.memory_mib)
+        .with_timeout(limits.timeout_ms.map(Duration::from_millis))
+        .with_concurrency(limits.concurrency)
+        .with_max_instances(limits.instances)
 }
 
 /// The limits of an action for what was asked, checked against those of the namespace.

@@ -143,24 +143,25 @@ impl Server {
 
     pub(crate) fn capabilities(&self) -> Capabilities {
         let limits = &self.limits;
-        Capabilities {
-            submit: true,
-            resubmit: false,
-            logs: true,
-            scaling: true,
-            max_payload: Some(limits.max_payload()),
-            max_submit_payload: Some(limits.max_payload()),
-            max_result: Some(limits.max_payload()),
-            max_code: Some(MAX_CODE),
-            concurrency: limits.concurrent_invocations,
-            rate: limits
-                .invocations_per_minute
-                .map(|invocations| RateLimit { invocations, window: Duration::from_secs(60) }),
-            memory_mib: limits.memory_mib(),
-            timeout: limits.timeout(),
-            wants_layers: true,
-            runtimes: self.runtimes(),
-        }
+        Capabilities::default()
+            .with_submit(true)
+            .with_resubmit(false)
+            .with_logs(true)
+            .with_scaling(true)
+            .with_max_payload(limits.max_payload())
+            .with_max_submit_payload(limits.max_payload())
+            .with_max_result(limits.max_payload())
+            .with_max_code(MAX_CODE)
+            .with_concurrency(limits.concurrent_invocations)
+            .with_rate(
+                limits
+                    .invocations_per_minute
+                    .map(|invocations| RateLimit::new(invocations, Duration::from_secs(60))),
+            )
+            .with_memory_mib(limits.memory_mib())
+            .with_timeout(limits.timeout())
+            .with_wants_layers(true)
+            .with_runtimes(self.runtimes())
     }
 
     /// The runtimes by the names that users give them: family with major version, and each kind.

@@ -174,7 +174,8 @@ impl OpenWhisk {
         let mut lines: Vec<_> = logs.logs.iter().map(|line| log_line(line)).collect();
         let all = lines.len();
         lines.retain(|line| !says_truncated(line));
-        Ok(Some(ActivationLog { id: id.clone(), truncated: lines.len() < all, lines }))
+        let was_cut = lines.len() < all;
+        Ok(Some(ActivationLog::new(id.clone(), lines).with_truncated(was_cut)))
     }
 }
 

@@ -29,7 +29,7 @@ struct Count {
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let scaling = Scaling { timeout: Some(Duration::from_secs(30)), ..Scaling::default() };
+    let scaling = Scaling::default().with_timeout(Duration::from_secs(30));
     let primes: Function<Range, Count> =
         Function::python("primes", SOURCE).with_scaling(scaling).idempotent(true);
 

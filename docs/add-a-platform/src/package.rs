@@ -98,8 +98,9 @@ fn check(function: &Deployable) -> Result<()> {
         return Err(Error::invalid_input(format!("{name} is a variable of the watchdog"))
             .with_hint("rename the variable"));
     }
-    let Scaling { memory_mib: _, timeout: _, cpus, min_instances, max_instances, concurrency } =
-        &function.settings.scaling;
+    let Scaling {
+        memory_mib: _, timeout: _, cpus, min_instances, max_instances, concurrency, ..
+    } = &function.settings.scaling;
     let others = [min_instances, max_instances, concurrency];
     if cpus.is_some() || others.into_iter().any(Option::is_some) {
         return Err(Error::unsupported("of all sizes, this crate sets memory and time-out only")
@@ -152,17 +153,17 @@ pub(crate) fn deployment(status: &FunctionStatus) -> Option<Deployment> {
     let runtime = told("falco.runtime")?.parse().ok()?;
     let seconds = |name| told(name)?.parse().ok().map(Duration::from_secs);
     let ownership = || {
-        Some(Ownership {
-            run: told("falco.run")?.into(),
-            owner: told("falco.owner")?.to_owned(),
-            expires_at: UNIX_EPOCH.checked_add(seconds("falco.expires")?)?,
-        })
+        Some(Ownership::new(
+            told("falco.run")?,
+            told("falco.owner")?,
+            UNIX_EPOCH.checked_add(seconds("falco.expires")?)?,
+        ))
     };
-    let scaling = Scaling {
-        memory_mib: told("falco.memory-mib").and_then(|mib| mib.parse().ok()),
-        timeout: told("falco.timeout-ms").and_then(|ms| ms.parse().ok().map(Duration::from_millis)),
-        ..Scaling::default()
-    };
+    let scaling = Scaling::default()
+        .with_memory_mib(told("falco.memory-mib").and_then(|mib| mib.parse().ok()))
+        .with_timeout(
+            told("falco.timeout-ms").and_then(|ms| ms.parse().ok().map(Duration::from_millis)),
+        );
     let deployment = Deployment::new(crate::NAME, &status.name, &status.name, runtime);
     Some(deployment.with_scaling(scaling).with_ownership(ownership()))
 }

@@ -102,12 +102,10 @@ impl Platform for OpenFaas {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            max_code: Some(MAX_CODE),
-            wants_layers: true,
-            runtimes: RUNTIMES.map(str::to_owned).to_vec(),
-            ..Capabilities::default()
-        }
+        Capabilities::default()
+            .with_max_code(MAX_CODE)
+            .with_wants_layers(true)
+            .with_runtimes(RUNTIMES)
     }
 
     async fn deploy(&self, function: &Deployable) -> Result<Deployment> {

@@ -29,12 +29,10 @@ impl AwsLambda {
         let there = &function.configuration;
         let tags = function.tags.clone().unwrap_or_default();
         let runtime = names::runtime(&tags).unwrap_or_else(|| named(there.runtime.as_deref()));
-        let scaling = Scaling {
-            memory_mib: there.memory_size,
-            timeout: there.timeout.map(Duration::from_secs),
-            max_instances: function.reserved(),
-            ..Scaling::default()
-        };
+        let scaling = Scaling::default()
+            .with_memory_mib(there.memory_size)
+            .with_timeout(there.timeout.map(Duration::from_secs))
+            .with_max_instances(function.reserved());
         let architecture = there.architectures.first().cloned();
         let mut deployment =
             Deployment::new(crate::PLATFORM, &there.function_name, &there.function_arn, runtime)

@@ -194,13 +194,15 @@ impl Grouped {
         };
         let at = UNIX_EPOCH.checked_add(Duration::from_millis(timestamp));
         let (stream, text) = without_prefix(message);
-        lines.extend(text.split('\n').map(|line| LogLine { at, stream, text: line.to_owned() }));
+        lines.extend(
+            text.split('\n').map(|line| LogLine::new(line).with_time(at).with_stream(stream)),
+        );
     }
 
     fn into_logs(mut self, activations: &[ActivationId]) -> Vec<ActivationLog> {
         let logs = activations.iter().filter_map(|id| {
             let lines = self.logs.remove(id)?;
-            Some(ActivationLog { id: id.clone(), lines, truncated: false })
+            Some(ActivationLog::new(id.clone(), lines))
         });
         logs.collect()
     }

@@ -118,25 +118,26 @@ impl Platform for AwsLambda {
             Some(_) => self.account.code_size_unzipped.unwrap_or(limits.unpacked),
             None => self.account.code_size_zipped.unwrap_or(limits.direct_upload),
         };
-        Capabilities {
-            submit: true,
-            resubmit: false,
-            logs: true,
-            scaling: true,
-            max_payload: Some(limits.payload),
-            max_submit_payload: Some(limits.submit_payload),
-            max_result: Some(limits.result),
-            max_code: Some(uploaded),
-            concurrency,
-            rate: concurrency.map(|concurrency| RateLimit {
-                invocations: concurrency.saturating_mul(RATE_PER_CONCURRENCY),
-                window: Duration::from_secs(1),
-            }),
-            memory_mib: Some(settings::MEMORY_MIB),
-            timeout: Some(Bounds { min: Duration::from_secs(1), max: LONGEST_RUN }),
-            wants_layers: true,
-            runtimes: package::supported(&self.config.runtimes),
-        }
+        Capabilities::default()
+            .with_submit(true)
+            .with_resubmit(false)
+            .with_logs(true)
+            .with_scaling(true)
+            .with_max_payload(limits.payload)
+            .with_max_submit_payload(limits.submit_payload)
+            .with_max_result(limits.result)
+            .with_max_code(uploaded)
+            .with_concurrency(concurrency)
+            .with_rate(concurrency.map(|concurrency| {
+                RateLimit::new(
+                    concurrency.saturating_mul(RATE_PER_CONCURRENCY),
+                    Duration::from_secs(1),
+                )
+            }))
+            .with_memory_mib(settings::MEMORY_MIB)
+            .with_timeout(Bounds { min: Duration::from_secs(1), max: LONGEST_RUN })
+            .with_wants_layers(true)
+            .with_runtimes(package::supported(&self.config.runtimes))
     }
 
     async fn deploy(&self, function: &Deployable) -> Result<Deployment> {

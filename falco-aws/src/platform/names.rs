@@ -68,11 +68,11 @@ fn marks(runtime: &RuntimeName, ownership: Option<&Ownership>) -> BTreeMap<Strin
 
 pub(super) fn ownership(tags: &BTreeMap<String, String>) -> Option<Ownership> {
     let expires: u64 = tags.get(EXPIRES)?.parse().ok()?;
-    Some(Ownership {
-        run: RunId::from(tags.get(RUN)?.as_str()),
-        owner: tags.get(OWNER)?.clone(),
-        expires_at: UNIX_EPOCH.checked_add(Duration::from_secs(expires))?,
-    })
+    Some(Ownership::new(
+        RunId::from(tags.get(RUN)?.as_str()),
+        tags.get(OWNER)?.clone(),
+        UNIX_EPOCH.checked_add(Duration::from_secs(expires))?,
+    ))
 }
 
 /// The runtime as the user named it.
@@ -93,11 +93,11 @@ mod tests {
 
     #[test]
     fn ownership_survives_being_written_into_tags() {
-        let owner = Ownership {
-            run: "6553f100-0000beef".into(),
-            owner: "ada@workstation".into(),
-            expires_at: UNIX_EPOCH + Duration::from_secs(1_700_000_000),
-        };
+        let owner = Ownership::new(
+            "6553f100-0000beef",
+            "ada@workstation",
+            UNIX_EPOCH + Duration::from_secs(1_700_000_000),
+        );
         let function = Deployable::from_source("f", "python:3".parse().unwrap(), "x")
             .with_ownership(owner.clone());
         let tags = tags(&function);

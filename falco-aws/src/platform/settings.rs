@@ -145,15 +145,15 @@ mod tests {
     fn sizes_that_lambda_lacks_are_refused_by_name() {
         let none = Scaling::default();
         for (scaling, kind, word) in [
-            (Scaling { memory_mib: Some(64), ..none.clone() }, ErrorKind::InvalidInput, "memory"),
+            (none.clone().with_memory_mib(64), ErrorKind::InvalidInput, "memory"),
             (
-                Scaling { timeout: Some(Duration::from_secs(901)), ..none.clone() },
+                none.clone().with_timeout(Duration::from_secs(901)),
                 ErrorKind::InvalidInput,
                 "time-out",
             ),
-            (Scaling { cpus: Some(2.0), ..none.clone() }, ErrorKind::Unsupported, "memory"),
-            (Scaling { concurrency: Some(8), ..none.clone() }, ErrorKind::Unsupported, "one"),
-            (Scaling { min_instances: Some(1), ..none }, ErrorKind::Unsupported, "warm"),
+            (none.clone().with_cpus(2.0), ErrorKind::Unsupported, "memory"),
+            (none.clone().with_concurrency(8), ErrorKind::Unsupported, "one"),
+            (none.with_min_instances(1), ErrorKind::Unsupported, "warm"),
         ] {
             let error = check(&scaling).unwrap_err();
             assert_eq!(error.kind(), kind, "{error}");

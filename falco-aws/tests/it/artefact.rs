@@ -277,7 +277,7 @@ async fn a_function_that_runs_too_long_is_ended() {
     let aws = Aws::start().await;
     let source = "import time\ndef main(args):\n    time.sleep(60)\n";
     let function = Deployable::from_source("f", "python:3".parse().unwrap(), source)
-        .with_scaling(Scaling { timeout: Some(Duration::from_secs(1)), ..Scaling::default() });
+        .with_scaling(Scaling::default().with_timeout(Duration::from_secs(1)));
     let deployment = aws.deploy(&function).await;
     let error = run(&aws, &deployment, json!({})).await.outcome.unwrap_err();
     assert_eq!(error.kind, FunctionErrorKind::Timeout, "{error}");

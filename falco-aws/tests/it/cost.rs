@@ -56,7 +56,7 @@ impl Driver for Slow {
     fn plan(&self) -> falco_core::Result<ExecutionPlan> {
         let stages = SOURCES.iter().map(|(name, runtime, source)| {
             let function = Deployable::from_source(*name, runtime.parse()?, *source)
-                .with_scaling(Scaling { memory_mib: Some(1024), ..Scaling::default() });
+                .with_scaling(Scaling::default().with_memory_mib(1024));
             // The first of each stage fails.
             let inputs = (0..EACH).map(|n| Payload::json(&json!({"n": n})));
             Ok(Stage::from_payloads(*name, function, inputs.collect::<falco_core::Result<_>>()?))
@@ -156,7 +156,7 @@ async fn a_function_that_ran_too_long_is_charged_for_all_of_its_time() {
     let aws = Aws::start().await;
     let source = "import time\ndef main(args):\n    time.sleep(60)\n";
     let function = Deployable::from_source("f", "python:3".parse().unwrap(), source)
-        .with_scaling(Scaling { timeout: Some(Duration::from_secs(1)), ..Scaling::default() });
+        .with_scaling(Scaling::default().with_timeout(Duration::from_secs(1)));
     let deployment = aws.deploy(&function).await;
     let pending = [submit(&aws, &deployment, json!({})).await];
     let found = collect(&aws, &deployment, &pending).await;

@@ -37,7 +37,7 @@ async fn peer(script: Script) -> RawPeer {
 fn deployment() -> Deployment {
     let runtime = "python:3".parse().unwrap();
     Deployment::new("aws", "f", "arn:aws:lambda:eu-central-1:123456789012:function:f", runtime)
-        .with_scaling(Scaling { timeout: Some(Duration::from_millis(1)), ..Scaling::default() })
+        .with_scaling(Scaling::default().with_timeout(Duration::from_millis(1)))
 }
 
 /// For a peer that answers, or breaks off.

@@ -145,7 +145,7 @@ async fn replies_of_any_bytes_to_any_request_are_answered_for() {
             answered("activation_log", platform.activation_log(&deployment, &ids).await);
             answered("fetch_deployment", platform.fetch_deployment("f").await);
             answered("list_deployments", platform.list_deployments().await);
-            let sizes = Scaling { memory_mib: Some(256 + n as u32), ..Scaling::default() };
+            let sizes = Scaling::default().with_memory_mib(256 + n as u32);
             answered("scale", platform.scale(&deployment, &sizes).await);
             well += i32::from(answered("deploy", platform.deploy(&changed).await).is_some());
             well += i32::from(answered("remove", platform.remove(&deployment).await).is_some());

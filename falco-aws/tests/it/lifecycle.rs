@@ -187,10 +187,10 @@ async fn a_log_that_is_written_on_while_the_function_is_removed_goes_too() {
 async fn reserved_concurrency_can_be_scaled() {
     let aws = Aws::with(echoing()).await;
     let deployment = aws.deploy(&echo("f")).await;
-    let few = Scaling { max_instances: Some(3), ..Scaling::default() };
+    let few = Scaling::default().with_max_instances(3);
     let scaled = aws.platform.scale(&deployment, &few).await.unwrap();
     assert_eq!(scaled.scaling.max_instances, Some(3));
-    let too_many = Scaling { max_instances: Some(901), ..Scaling::default() };
+    let too_many = Scaling::default().with_max_instances(901);
     let error = aws.platform.scale(&deployment, &too_many).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
     assert!(error.hint().unwrap().contains("quota"), "{error}");

@@ -37,7 +37,7 @@ async fn n2_nothing_is_invoked_or_updated_before_a_function_is_active_and_update
     let aws = Aws::with(settings).await;
     let deployment = aws.deploy(&echo("f")).await;
     aws.platform.invoke(&deployment, &invocation(json!({}))).await.unwrap();
-    let larger = Scaling { memory_mib: Some(1024), ..Scaling::default() };
+    let larger = Scaling::default().with_memory_mib(1024);
     let source = "def main(args):\n    return {}\n";
     let changed = Deployable::from_source("f", "python:3".parse().unwrap(), source);
     aws.deploy(&changed.with_scaling(larger)).await;
@@ -56,7 +56,7 @@ async fn n2_a_function_that_is_found_pending_is_waited_for() {
     aws.fake.script("Invoke", conflict.clone());
     aws.platform.invoke(&deployment, &invocation(json!({}))).await.unwrap();
     aws.fake.script("UpdateFunctionConfiguration", conflict);
-    let larger = Scaling { memory_mib: Some(512), ..Scaling::default() };
+    let larger = Scaling::default().with_memory_mib(512);
     let scaled = aws.platform.scale(&deployment, &larger).await.unwrap();
     assert_eq!(scaled.scaling.memory_mib, Some(512));
 }
@@ -76,7 +76,7 @@ async fn n3_an_arn_in_a_path_is_encoded_and_its_signature_holds() {
 #[tokio::test]
 async fn n4_each_operation_has_the_date_of_its_own_path() {
     let aws = Aws::with(echoing()).await;
-    let few = Scaling { max_instances: Some(7), ..Scaling::default() };
+    let few = Scaling::default().with_max_instances(7);
     let deployment = aws.deploy(&echo("f").with_scaling(few)).await;
     submit(&aws, &deployment, json!({})).await;
     aws.platform.invoke(&deployment, &invocation(json!({}))).await.unwrap();
@@ -355,7 +355,7 @@ async fn n14_every_attempt_is_signed_anew_by_the_clock_of_aws() {
 async fn n15_concurrency_that_the_account_cannot_spare_is_refused_with_what_to_do() {
     let aws = Aws::with(FakeSettings { concurrency: 10, ..echoing() }).await;
     assert_eq!(aws.platform.capabilities().concurrency, Some(10));
-    let some = Scaling { max_instances: Some(5), ..Scaling::default() };
+    let some = Scaling::default().with_max_instances(5);
     let error = aws.platform.deploy(&echo("f").with_scaling(some)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
     assert!(error.hint().unwrap().contains("max_instances"), "{error}");

@@ -11,7 +11,7 @@ use crate::support::{Aws, RUN, echo, echoing, invocation, ownership};
 
 /// A function whose deployment takes every kind of request that there is.
 fn demanding() -> Deployable {
-    let scaling = Scaling { max_instances: Some(5), ..Scaling::default() };
+    let scaling = Scaling::default().with_max_instances(5);
     echo("f").with_scaling(scaling).with_ownership(ownership())
 }
 
@@ -77,8 +77,7 @@ async fn a_deployment_and_one_that_changes_all_of_it_can_be_stopped_anywhere() {
         aws.platform.deploy(&demanding()).await.unwrap();
         let other =
             Deployable::from_source("f", "nodejs:22".parse().unwrap(), "function main() {}");
-        let scaling =
-            Scaling { max_instances: Some(6), memory_mib: Some(512), ..Scaling::default() };
+        let scaling = Scaling::default().with_max_instances(6).with_memory_mib(512);
         let mut later = ownership();
         later.owner = "grace@workstation".into();
         aws.platform.deploy(&other.with_scaling(scaling).with_ownership(later)).await.unwrap();

@@ -17,13 +17,13 @@ const TRUST: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","P
 /// Does all that a platform can, each request of which the fake keeps.
 async fn everything() -> Vec<FakeRequest> {
     let aws = Aws::with(echoing()).await;
-    let few = Scaling { max_instances: Some(7), ..Scaling::default() };
+    let few = Scaling::default().with_max_instances(7);
     let function = echo("f").with_env("AB", "c").with_scaling(few);
     let deployment = aws.deploy(&function).await;
     let changed =
         Deployable::from_source("f", "python:3".parse().unwrap(), "def main(a): return a");
     aws.deploy(&changed.with_ownership(ownership())).await;
-    let sizes = Scaling { memory_mib: Some(512), ..Scaling::default() };
+    let sizes = Scaling::default().with_memory_mib(512);
     aws.platform.scale(&deployment, &sizes).await.unwrap();
     aws.platform.invoke(&deployment, &invocation(json!({"n": 1}))).await.unwrap();
     let pending = [submit(&aws, &deployment, json!({"n": 2})).await];

@@ -46,11 +46,11 @@ pub fn echo(name: &str) -> Deployable {
 }
 
 pub fn ownership() -> Ownership {
-    Ownership {
-        run: RUN.into(),
-        owner: "ada@workstation".into(),
-        expires_at: SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000),
-    }
+    Ownership::new(
+        RUN,
+        "ada@workstation",
+        SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000),
+    )
 }
 
 pub fn invocation(payload: Value) -> Invocation {

@@ -77,7 +77,7 @@ impl Chunking {
             _ => name.to_owned(),
         };
         let results = members.iter().map(|(_, result)| result).collect();
-        let input = Input { id: InvocationId::from(id), payload: lists([("results", results)])? };
+        let input = Input::new(InvocationId::from(id), lists([("results", results)])?);
         check_size(&self.context, &format!("chunk {:?}", input.id), &input, "use smaller chunks")?;
         Ok(input)
     }

@@ -138,7 +138,7 @@ enum Make {
 
 impl Each {
     fn input(&self, id: InvocationId, payload: Payload) -> Result<Input> {
-        let input = Input { id, payload };
+        let input = Input::new(id, payload);
         let group = format!("the input {:?}", input.id);
         check_size(&self.context, &group, &input, "return less, or a reference to the data")?;
         Ok(input)

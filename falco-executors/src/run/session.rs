@@ -101,15 +101,12 @@ impl Session {
         let announces = options.stop.as_ref().is_some_and(|stop| stop.announce);
         let hub = Arc::new(Hub::new(options.monitors, announces));
         let watcher = options.stop.map(|stop| hub.watch(stop));
-        let ownership = Ownership {
-            run: run.clone(),
-            owner: options.owner.unwrap_or_else(|| match options.keep_deployments {
-                // They stay on purpose when the process ends.
-                true => owner::user_and_host(),
-                false => owner::with_process(owner::user_and_host()),
-            }),
-            expires_at,
-        };
+        let owner = options.owner.unwrap_or_else(|| match options.keep_deployments {
+            // They stay on purpose when the process ends.
+            true => owner::user_and_host(),
+            false => owner::with_process(owner::user_and_host()),
+        });
+        let ownership = Ownership::new(run.clone(), owner, expires_at);
         let _ = hub.event(&Event::RunStarted { run: &run, plan });
         Ok(Self {
             run,

@@ -81,7 +81,7 @@ impl Platform for InProcess {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { runtimes: vec!["native".to_owned()], ..Capabilities::default() }
+        Capabilities::default().with_runtimes(["native"])
     }
 
     async fn deploy(&self, function: &Deployable) -> Result<Deployment> {

@@ -71,11 +71,9 @@ impl Inner {
         runtime: &str,
         source: &StorageSource,
     ) -> Value {
-        let defaults = Scaling {
-            max_instances: Some(self.max_instances),
-            timeout: Some(sizes::DEFAULT_TIMEOUT),
-            ..Scaling::default()
-        };
+        let defaults = Scaling::default()
+            .with_max_instances(self.max_instances)
+            .with_timeout(sizes::DEFAULT_TIMEOUT);
         let scaling = defaults.overridden_by(&function.settings.scaling);
         let mut service = sizes::fields(&scaling);
         let own = function.settings.env.iter().map(|(name, value)| (name.to_owned(), json!(value)));

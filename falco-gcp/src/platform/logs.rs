@@ -41,7 +41,7 @@ impl Inner {
         }
         let log = |id: &ActivationId| {
             let lines = lines.remove(id.as_str())?;
-            Some(ActivationLog { id: id.clone(), lines, truncated: false })
+            Some(ActivationLog::new(id.clone(), lines))
         };
         Ok(activations.iter().filter_map(log).collect())
     }
@@ -76,5 +76,5 @@ fn line(entry: &Entry) -> LogLine {
         _ => None,
     };
     let at = humantime::parse_rfc3339(&entry.timestamp).ok();
-    LogLine { at, stream, text: text.trim_end_matches(['\r', '\n']).to_owned() }
+    LogLine::new(text.trim_end_matches(['\r', '\n'])).with_time(at).with_stream(stream)
 }

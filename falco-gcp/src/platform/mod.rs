@@ -101,22 +101,19 @@ impl GcpFunctions {
         };
         let api = Api::new(&config, http, TokenCache::new(source), project, location);
         let runtimes = Runtimes::new(&api.list_runtimes().await?);
-        let capabilities = Capabilities {
-            submit: shared.is_some(),
-            resubmit: false,
-            logs: true,
-            scaling: true,
-            max_payload: Some(MAX_BODY),
-            max_submit_payload: shared.as_ref().map(|_| MAX_BODY),
-            max_result: Some(MAX_BODY),
-            max_code: None,
-            concurrency: Some(config.max_instances),
-            rate: None,
-            memory_mib: Some(sizes::MEMORY_MIB),
-            timeout: Some(sizes::TIMEOUT),
-            wants_layers: true,
-            runtimes: runtimes.names(),
-        };
+        let capabilities = Capabilities::default()
+            .with_submit(shared.is_some())
+            .with_resubmit(false)
+            .with_logs(true)
+            .with_scaling(true)
+            .with_max_payload(MAX_BODY)
+            .with_max_submit_payload(shared.as_ref().map(|_| MAX_BODY))
+            .with_max_result(MAX_BODY)
+            .with_concurrency(config.max_instances)
+            .with_memory_mib(sizes::MEMORY_MIB)
+            .with_timeout(sizes::TIMEOUT)
+            .with_wants_layers(true)
+            .with_runtimes(runtimes.names());
         Ok(Self(Arc::new(Inner {
             api,
             functions,

@@ -129,11 +129,11 @@ pub(crate) fn runtime_of(function: &Function) -> Option<RuntimeName> {
 
 pub(crate) fn ownership_of(function: &Function) -> Option<Ownership> {
     let expires = function.labels.get(EXPIRES)?.parse().ok()?;
-    Some(Ownership {
-        run: RunId::new(decode(function.labels.get(RUN)?)),
-        owner: function.labels.get(OWNER).map(|owner| decode(owner)).unwrap_or_default(),
-        expires_at: UNIX_EPOCH.checked_add(Duration::from_secs(expires))?,
-    })
+    Some(Ownership::new(
+        RunId::new(decode(function.labels.get(RUN)?)),
+        function.labels.get(OWNER).map(|owner| decode(owner)).unwrap_or_default(),
+        UNIX_EPOCH.checked_add(Duration::from_secs(expires))?,
+    ))
 }
 
 /// Labels hold lower-case letters, digits, `-` and `_`: everything else becomes `_` and its code in hexadecimal.

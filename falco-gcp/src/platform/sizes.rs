@@ -96,14 +96,13 @@ pub(super) fn in_force(function: &Function) -> Scaling {
     let grace = if names::is_falcos(function) { GRACE_SECONDS } else { 0 };
     let timeout =
         u64::from(config.timeout_seconds).checked_sub(grace).filter(|seconds| *seconds > 0);
-    Scaling {
-        memory_mib: mebibytes(&config.available_memory),
-        cpus: cpus(&config.available_cpu),
-        timeout: timeout.map(Duration::from_secs),
-        min_instances: positive(config.min_instance_count),
-        max_instances: positive(config.max_instance_count),
-        concurrency: positive(config.max_instance_request_concurrency),
-    }
+    Scaling::default()
+        .with_memory_mib(mebibytes(&config.available_memory))
+        .with_cpus(cpus(&config.available_cpu))
+        .with_timeout(timeout.map(Duration::from_secs))
+        .with_min_instances(positive(config.min_instance_count))
+        .with_max_instances(positive(config.max_instance_count))
+        .with_concurrency(positive(config.max_instance_request_concurrency))
 }
 
 /// A quantity as Kubernetes writes it: `256M`, `512Mi`, `1Gi`; without a unit it is bytes.

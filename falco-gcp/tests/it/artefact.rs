@@ -107,7 +107,7 @@ async fn a_native_executable_is_kept_warm_and_told_apart_in_all_its_ends() {
     let after = call(&platform, &deployment, json!({})).await;
     assert_eq!(after.cold_start, Some(true), "a fresh process");
 
-    let second = Scaling { timeout: Some(Duration::from_secs(1)), ..Scaling::default() };
+    let second = Scaling::default().with_timeout(Duration::from_secs(1));
     let scaled = platform.scale(&deployment, &second).await.unwrap();
     let error = call(&platform, &scaled, json!({"do": "sleep"})).await.outcome.unwrap_err();
     assert_eq!(error.kind, FunctionErrorKind::Timeout, "{error:?}");

@@ -18,12 +18,7 @@ const NODE: &str = "async function main(args) {\n  await new Promise((done) => s
 
 fn functions() -> [Deployable; 3] {
     let native = Archive::new().with_executable("exec", NATIVE).unwrap().to_zip().unwrap();
-    let one_instance = Scaling {
-        concurrency: Some(64),
-        cpus: Some(1.0),
-        max_instances: Some(1),
-        ..Scaling::default()
-    };
+    let one_instance = Scaling::default().with_concurrency(64).with_cpus(1.0).with_max_instances(1);
     [
         python("many-python", PYTHON),
         Deployable::from_source("many-node", "nodejs:22".parse().unwrap(), NODE),

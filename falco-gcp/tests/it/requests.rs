@@ -104,7 +104,7 @@ async fn a_whole_life(fake: &FakeGcp) {
     }
     platform.deploy(&python("echo", ECHO)).await.unwrap();
     let deployment = platform.deploy(&python("echo", ECHO)).await.unwrap();
-    let more = Scaling { max_instances: Some(3), ..Scaling::default() };
+    let more = Scaling::default().with_max_instances(3);
     platform.scale(&deployment, &more).await.unwrap();
     platform.fetch_deployment("echo").await.unwrap();
     let activation = platform.invoke(&deployment, &invocation(&json!({}))).await.unwrap();

@@ -139,7 +139,7 @@ async fn a_function_that_runs_too_long_or_crashes_is_told_and_not_called_again()
     let fake = FakeGcp::start();
     let platform = connect(with_tasks(fake.config())).await;
     let source = "import os, time\ndef main(args):\n    os._exit(3) if args.get('exit') else time.sleep(30)\n";
-    let second = Scaling { timeout: Some(Duration::from_secs(1)), ..Scaling::default() };
+    let second = Scaling::default().with_timeout(Duration::from_secs(1));
     let deployment =
         platform.deploy(&python("failing", source).with_scaling(second)).await.unwrap();
     for (args, kind) in [
@@ -215,7 +215,7 @@ async fn abandoned_tasks_are_taken_out_of_the_queue_and_the_rest_goes_with_the_f
 async fn what_a_queue_cannot_do_is_refused_before_anything_is_sent() {
     let fake = echoing();
     let platform = connect(with_tasks(fake.config())).await;
-    let long = Scaling { timeout: Some(Duration::from_secs(3000)), ..Scaling::default() };
+    let long = Scaling::default().with_timeout(Duration::from_secs(3000));
     let long = platform.deploy(&python("long", ECHO).with_scaling(long)).await.unwrap();
     let error = platform.submit(&long, &invocation(&json!({}))).await.unwrap_err();
     assert!(

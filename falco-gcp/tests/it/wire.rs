@@ -20,20 +20,14 @@ async fn deploying_uploads_creates_waits_grants_and_probes() {
     let fake = echoing();
     fake.operations_need(3);
     let platform = connect(fake.config().quota_project("payer")).await;
-    let scaling = Scaling {
-        memory_mib: Some(512),
-        timeout: Some(Duration::from_millis(1500)),
-        min_instances: Some(1),
-        ..Scaling::default()
-    };
-    let function = python("map-run1", ECHO)
-        .with_scaling(scaling)
-        .with_env("KEY", "value")
-        .with_ownership(Ownership {
-            run: "Run_1".into(),
-            owner: "ada@work".into(),
-            expires_at: UNIX_EPOCH + Duration::from_secs(2_000_000_000),
-        });
+    let scaling = Scaling::default()
+        .with_memory_mib(512)
+        .with_timeout(Duration::from_millis(1500))
+        .with_min_instances(1);
+    let function =
+        python("map-run1", ECHO).with_scaling(scaling).with_env("KEY", "value").with_ownership(
+            Ownership::new("Run_1", "ada@work", UNIX_EPOCH + Duration::from_secs(2_000_000_000)),
+        );
     let before = fake.requests().len();
     let deployment = platform.deploy(&function).await.unwrap();
 
@@ -102,7 +96,7 @@ async fn deploying_uploads_creates_waits_grants_and_probes() {
 async fn updating_names_in_its_mask_every_field_that_deploying_sets() {
     let fake = echoing();
     let platform = connect(fake.config()).await;
-    let large = Scaling { memory_mib: Some(1024), ..Scaling::default() };
+    let large = Scaling::default().with_memory_mib(1024);
     platform.deploy(&python("echo", ECHO).with_scaling(large).with_env("A", "1")).await.unwrap();
     let again = platform.deploy(&python("echo", ECHO).with_env("B", "2")).await.unwrap();
     assert_eq!(again.scaling.memory_mib, Some(244), "reset to Google's 256 megabytes");
@@ -123,12 +117,7 @@ async fn updating_names_in_its_mask_every_field_that_deploying_sets() {
 async fn scaling_sends_what_it_names_and_nothing_else() {
     let fake = echoing();
     let (platform, deployment) = deployed(&fake).await;
-    let to = Scaling {
-        max_instances: Some(7),
-        cpus: Some(1.0),
-        concurrency: Some(4),
-        ..Scaling::default()
-    };
+    let to = Scaling::default().with_max_instances(7).with_cpus(1.0).with_concurrency(4);
     let scaled = platform.scale(&deployment, &to).await.unwrap();
     assert_eq!((scaled.scaling.max_instances, scaled.scaling.concurrency), (Some(7), Some(4)));
     let patch = &fake.requests_to("PATCH")[0];
@@ -198,7 +187,7 @@ async fn with_access_unchanged_nothing_is_granted() {
 async fn a_task_is_wrapped_named_at_random_and_encoded() {
     let fake = echoing();
     let platform = connect(with_tasks(fake.config())).await;
-    let timeout = Scaling { timeout: Some(Duration::from_secs(100)), ..Scaling::default() };
+    let timeout = Scaling::default().with_timeout(Duration::from_secs(100));
     let deployment = platform.deploy(&python("echo", ECHO).with_scaling(timeout)).await.unwrap();
     let pending = platform.submit(&deployment, &invocation(&json!({"n": 1}))).await.unwrap();
     let call = fake.requests_to("/queues/falco/tasks")[0].json();
@@ -323,7 +312,7 @@ async fn what_is_no_input_is_refused_before_anything_is_sent() {
     let fake = echoing();
     let (platform, deployment) = deployed(&fake).await;
     let before = fake.requests().len();
-    let sizes = Scaling { concurrency: Some(80), ..Scaling::default() };
+    let sizes = Scaling::default().with_concurrency(80);
     for (function, word) in [
         (python("f", ECHO).with_env("K_SERVICE", "x"), "K_SERVICE"),
         (python("f", ECHO).with_env("X_GOOGLE_Y", "x"), "X_GOOGLE_Y"),

@@ -5,7 +5,9 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use falco_core::{Allowance, CongestionController, Event, Monitor, Result, Signal, SignalKind};
+use falco_core::{
+    Allowance, CongestionController, Event, Monitor, Result, Signal, SignalKind, setters,
+};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -29,10 +31,11 @@ const MIN_RATE: f64 = 1.0 / 3600.0;
 /// ```
 /// use falco_layers::Caps;
 ///
-/// let caps = Caps { per_second: Some(50.0), ..Caps::default() };
+/// let caps = Caps::default().with_per_second(50.0);
 /// assert_eq!(caps.concurrency, None);
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct Caps {
     /// Calls started per second, evenly spaced: in any span of time at most `per_second` × (the span + 5 ms) + 1.
     pub per_second: Option<f64>,
@@ -41,6 +44,13 @@ pub struct Caps {
 }
 
 impl Caps {
+    setters! {
+        /// Sets how many calls start per second, evenly spaced: in any span of time at most `per_second` × (the span + 5 ms) + 1.
+        with_per_second(per_second: Option<f64>);
+        /// Sets how many calls are in flight.
+        with_concurrency(concurrency: Option<u32>);
+    }
+
     fn apply(self, mut allowance: Allowance) -> Allowance {
         // Of two numbers, `max` takes the one that is a number. A cap may be lower than what a controller may say.
         allowance.per_second = allowance.per_second.map(|rate| rate.max(MIN_RATE));

@@ -204,7 +204,7 @@ impl<P: AsyncPlatform> Platform for CongestionControl<P> {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { wants_layers: false, ..self.inner.capabilities() }
+        self.inner.capabilities().with_wants_layers(false)
     }
 
     async fn deploy(&self, function: &Deployable) -> Result<Deployment> {

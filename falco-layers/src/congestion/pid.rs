@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use falco_core::{Allowance, Capabilities, CongestionController, Signal, SignalKind};
+use falco_core::{Allowance, Capabilities, CongestionController, Signal, SignalKind, setters};
 
 use super::pace::Pace;
 
@@ -43,6 +43,7 @@ pub struct Pid {
 
 /// The weights of the three terms.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Gains {
     /// Of the error's change.
     pub proportional: f64,
@@ -50,6 +51,17 @@ pub struct Gains {
     pub integral: f64,
     /// Of the change of the error's change.
     pub derivative: f64,
+}
+
+impl Gains {
+    setters! {
+        /// Sets the weight of the error's change.
+        with_proportional(proportional: f64);
+        /// Sets the weight of the error itself, for each interval.
+        with_integral(integral: f64);
+        /// Sets the weight of the change of the error's change.
+        with_derivative(derivative: f64);
+    }
 }
 
 impl Default for Gains {

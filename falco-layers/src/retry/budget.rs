@@ -3,6 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use falco_core::setters;
 use tokio::time::Instant;
 
 /// How many retries there may be in relation to first attempts.
@@ -15,10 +16,11 @@ use tokio::time::Instant;
 /// ```
 /// use falco_layers::RetryBudget;
 ///
-/// let budget = RetryBudget { share: 0.1, ..RetryBudget::default() };
+/// let budget = RetryBudget::default().with_share(0.1);
 /// assert_eq!(budget.reserve, 100);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct RetryBudget {
     /// Retries per first attempt, in the long run.
     pub share: f64,
@@ -35,6 +37,15 @@ impl Default for RetryBudget {
 }
 
 impl RetryBudget {
+    setters! {
+        /// Sets the retries per first attempt, in the long run.
+        with_share(share: f64);
+        /// Sets the retries per second besides, so that little traffic can be retried too.
+        with_per_second(per_second: f64);
+        /// Sets how many retries may be saved up, and that are there at first.
+        with_reserve(reserve: u32);
+    }
+
     /// As many retries as the policy's attempts allow.
     pub const UNLIMITED: Self = Self { share: f64::INFINITY, per_second: 0.0, reserve: u32::MAX };
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use falco_core::setters;
 
 use super::budget::RetryBudget;
 
@@ -19,11 +20,12 @@ const LONGEST_OUTAGE_DELAY: Duration = Duration::from_secs(5);
 /// use falco_layers::RetryPolicy;
 /// use std::time::Duration;
 ///
-/// let patient = RetryPolicy { attempts: 8, max_delay: Duration::from_secs(60), ..RetryPolicy::default() };
+/// let patient = RetryPolicy::default().with_attempts(8).with_max_delay(Duration::from_secs(60));
 /// assert_eq!(RetryPolicy::none().attempts, 1);
 /// assert_eq!(patient.throttled_attempts, 50);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct RetryPolicy {
     /// Attempts at most, the first included.
     pub attempts: u32,
@@ -59,6 +61,23 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
+    setters! {
+        /// Sets how many attempts there are at most, the first included.
+        with_attempts(attempts: u32);
+        /// Sets how many attempts a call gets at most that was throttled.
+        with_throttled_attempts(throttled_attempts: u32);
+        /// Sets the first pause.
+        with_min_delay(min_delay: Duration);
+        /// Sets the longest pause, without its random part and unless the platform suggests a longer one.
+        with_max_delay(max_delay: Duration);
+        /// Sets how long after the first the last attempt may start.
+        with_max_elapsed(max_elapsed: Option<Duration>);
+        /// Sets the retries in relation to the traffic.
+        with_budget(budget: RetryBudget);
+        /// Sets how long calls wait in an outage of the platform.
+        with_outage_patience(outage_patience: Duration);
+    }
+
     /// Tries once, also in an outage.
     pub fn none() -> Self {
         let outage_patience = Duration::ZERO;

@@ -9,10 +9,9 @@ use crate::controllers::throttled;
 use crate::support::*;
 
 fn with_rate(invocations: u32, window: Duration) -> Adaptive {
-    Adaptive::from_capabilities(&Capabilities {
-        rate: Some(RateLimit { invocations, window }),
-        ..Capabilities::default()
-    })
+    Adaptive::from_capabilities(
+        &Capabilities::default().with_rate(RateLimit::new(invocations, window)),
+    )
 }
 
 /// How many calls could be started at `now`, if they were.
@@ -48,7 +47,7 @@ fn latency_that_swells_stops_growth() {
 
 #[test]
 fn a_platform_that_fails_more_than_it_answers_gets_half() {
-    let known = Capabilities { concurrency: Some(100), ..Capabilities::default() };
+    let known = Capabilities::default().with_concurrency(100);
     let after = |answers: u32, failures: u32| {
         let mut controller = Adaptive::from_capabilities(&known);
         controller.on_sent(millis(10), 100);
@@ -66,7 +65,7 @@ fn a_platform_that_fails_more_than_it_answers_gets_half() {
 
 #[test]
 fn where_the_platform_queues_what_is_in_flight_goes_back_to_before_the_last_step() {
-    let known = Capabilities { concurrency: Some(100), ..Capabilities::default() };
+    let known = Capabilities::default().with_concurrency(100);
     let mut controller = Adaptive::from_capabilities(&known);
     let mut limits = vec![100];
     let mut interval = |latency: Duration| {
@@ -86,8 +85,8 @@ fn where_the_platform_queues_what_is_in_flight_goes_back_to_before_the_last_step
 
 #[test]
 fn refusals_without_an_accepted_call_between_them_double_the_pause() {
-    let minute = RateLimit { invocations: 60, window: secs(60) };
-    let openwhisk = Capabilities { rate: Some(minute), ..Capabilities::default() };
+    let minute = RateLimit::new(60, secs(60));
+    let openwhisk = Capabilities::default().with_rate(minute);
     let mut controller = Adaptive::from_capabilities(&openwhisk);
     let mut now = secs(1);
     let mut pause_after = |kind| {
@@ -151,11 +150,9 @@ fn a_few_refusals_among_very_many_calls_are_no_reason_to_go_slower() {
 
 #[test]
 fn a_cut_that_changes_nothing_is_taken_back_when_the_rate_turns_out_to_be_the_reason() {
-    let mut controller = Adaptive::from_capabilities(&Capabilities {
-        concurrency: Some(30),
-        rate: Some(RateLimit { invocations: 60, window: secs(60) }),
-        ..Capabilities::default()
-    });
+    let mut controller = Adaptive::from_capabilities(
+        &Capabilities::default().with_concurrency(30).with_rate(RateLimit::new(60, secs(60))),
+    );
     let mut now = secs(1);
     let mut limit_after_refusal_with = |in_flight| {
         controller.on_sent(now, in_flight);

@@ -54,10 +54,10 @@ fn play(
 
 fn capabilities() -> impl Strategy<Value = Capabilities> {
     let rate = prop::option::of((1_u32..5000, prop::sample::select(vec![1_u64, 10, 60])));
-    (prop::option::of(1_u32..5000), rate).prop_map(|(concurrency, rate)| Capabilities {
-        concurrency,
-        rate: rate.map(|(invocations, window)| RateLimit { invocations, window: secs(window) }),
-        ..Capabilities::default()
+    (prop::option::of(1_u32..5000), rate).prop_map(|(concurrency, rate)| {
+        Capabilities::default()
+            .with_concurrency(concurrency)
+            .with_rate(rate.map(|(invocations, window)| RateLimit::new(invocations, secs(window))))
     })
 }
 
@@ -115,10 +115,7 @@ proptest! {
         quota in 1_u32..200, window in prop::sample::select(vec![10_u64, 60]),
         pauses in prop::collection::vec(0_u64..500, 1..500),
     ) {
-        let capabilities = Capabilities {
-            rate: Some(RateLimit { invocations: quota, window: secs(window) }),
-            ..Capabilities::default()
-        };
+        let capabilities = Capabilities::default().with_rate(RateLimit::new(quota, secs(window)));
         let mut controller = Adaptive::from_capabilities(&capabilities);
         let mut now = Duration::ZERO;
         let mut starts: Vec<Duration> = Vec::new();
@@ -150,7 +147,7 @@ pub(crate) fn throttled(sent_at: Duration, in_flight: u32) -> Signal {
 
 #[test]
 fn refusals_of_one_round_trip_are_one_event() {
-    let known = Capabilities { concurrency: Some(100), ..Capabilities::default() };
+    let known = Capabilities::default().with_concurrency(100);
     let mut adaptive = Adaptive::from_capabilities(&known);
     let mut aimd = Aimd::new(100.0);
     for i in 0..10 {
@@ -213,9 +210,8 @@ fn bounds_that_are_none_do_no_harm() {
 
 #[test]
 fn quotas_that_make_no_sense_are_no_quotas() {
-    let told = |invocations, window| Capabilities {
-        rate: Some(RateLimit { invocations, window }),
-        ..Capabilities::default()
+    let told = |invocations, window| {
+        Capabilities::default().with_rate(RateLimit::new(invocations, window))
     };
     let nonsense = [
         told(0, secs(1)),
@@ -302,18 +298,18 @@ fn steered(gains: Gains, throttled_calls: u32) -> [f64; 3] {
 
 #[test]
 fn each_term_of_a_pid_weighs_what_its_name_says() {
-    let none = Gains { proportional: 0.0, integral: 0.0, derivative: 0.0 };
+    let none = Gains::default().with_proportional(0.0).with_integral(0.0).with_derivative(0.0);
     let is = |rates: [f64; 3], logarithms: [f64; 3]| {
         for (rate, logarithm) in rates.into_iter().zip(logarithms) {
             assert!((rate / 100.0 - logarithm.exp()).abs() < 1e-9, "{rates:?}, {logarithms:?}");
         }
     };
     // Half of the calls are refused where one in a hundred is wanted: 0.49 too many, in each interval.
-    is(steered(Gains { proportional: 1.0, ..none }, 50), [-0.49, -0.49, -0.49]);
-    is(steered(Gains { integral: 1.0, ..none }, 50), [-0.49, -0.98, -1.47]);
-    is(steered(Gains { derivative: 1.0, ..none }, 50), [-0.49, 0.0, 0.0]);
+    is(steered(none.with_proportional(1.0), 50), [-0.49, -0.49, -0.49]);
+    is(steered(none.with_integral(1.0), 50), [-0.49, -0.98, -1.47]);
+    is(steered(none.with_derivative(1.0), 50), [-0.49, 0.0, 0.0]);
     // Half too many is as bad as it gets.
-    is(steered(Gains { integral: 1.0, ..none }, 100), [-0.5, -1.0, -1.5]);
+    is(steered(none.with_integral(1.0), 100), [-0.5, -1.0, -1.5]);
     // The target is met.
     is(steered(Gains::default(), 1), [0.0, 0.0, 0.0]);
 }
@@ -343,11 +339,7 @@ fn an_aimd_halves_once_an_interval_and_never_for_what_was_sent_before_it_did() {
 
 #[test]
 fn an_aimd_begins_with_what_the_platform_tells() {
-    let told = Capabilities {
-        concurrency: Some(7),
-        rate: Some(RateLimit { invocations: 60, window: secs(60) }),
-        ..Capabilities::default()
-    };
+    let told = Capabilities::default().with_concurrency(7).with_rate(RateLimit::new(60, secs(60)));
     let mut aimd = Aimd::from_capabilities(&told);
     for call in 0..60 {
         aimd.on_sent(secs(call), 1);

@@ -145,7 +145,7 @@ async fn a_controller_hears_of_every_outcome_with_its_times() {
 #[tokio::test(start_paused = true)]
 async fn no_controller_gets_over_the_caps() {
     for per_second in [0.5, 3.0, 100.0, 2000.0] {
-        let caps = Caps { per_second: Some(per_second), concurrency: Some(5) };
+        let caps = Caps::default().with_per_second(per_second).with_concurrency(5);
         let greedy = Allowance::UNLIMITED.with_rate(1e9, 1_000_000).with_concurrency(1_000_000);
         let gate = Gate::capped(Spy { signals: Arc::default(), allowance: greedy }, caps);
         let began = Instant::now();
@@ -183,7 +183,7 @@ async fn a_controller_that_allows_nothing_does_not_stop_the_world() {
 
 #[tokio::test(start_paused = true)]
 async fn a_cap_of_less_than_one_call_an_hour_holds_too() {
-    let caps = Caps { per_second: Some(1.0 / (4.0 * 3600.0)), concurrency: None };
+    let caps = Caps::default().with_per_second(1.0 / (4.0 * 3600.0));
     let gate = Gate::capped(Fixed::unlimited(), caps);
     let began = Instant::now();
     for _ in 0..3 {
@@ -194,7 +194,7 @@ async fn a_cap_of_less_than_one_call_an_hour_holds_too() {
 
 #[tokio::test(start_paused = true)]
 async fn a_rate_that_is_no_number_is_the_slowest_and_not_the_fastest() {
-    let nan = Caps { per_second: Some(f64::NAN), concurrency: None };
+    let nan = Caps::default().with_per_second(f64::NAN);
     for gate in [
         Gate::new(Fixed::rate(f64::NAN)),
         Gate::capped(Fixed::unlimited(), nan),

@@ -155,7 +155,7 @@ async fn no_controller_gets_over_the_cap() {
     for controller in controllers {
         let name = format!("{controller:?}");
         let provider = Provider::new(Quota::default(), millis(100));
-        let caps = Caps { per_second: Some(20.0), concurrency: Some(100) };
+        let caps = Caps::default().with_per_second(20.0).with_concurrency(100);
         saturate(&provider, Gate::capped(controller, caps), 50, secs(60)).await;
         let starts = provider.accepted();
         assert!(starts.len() >= 1100, "{} with {name}", starts.len());

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::support::*;
 
 async fn held(platform: Arc<InMemory>, max_calls: u32) -> (Held<Arc<InMemory>>, Deployment) {
-    let held = Held::new(platform, HeldPolicy { max_calls, ..HeldPolicy::default() });
+    let held = Held::new(platform, HeldPolicy::default().with_max_calls(max_calls));
     let deployment = deployed(&held).await;
     (held, deployment)
 }

@@ -141,16 +141,10 @@ impl Platform for Provider {
 
     fn capabilities(&self) -> Capabilities {
         let quota = self.state.lock().unwrap().quota;
-        let rate = quota
-            .per_second
-            .map(|rate| RateLimit { invocations: rate as u32, window: Duration::from_secs(1) });
+        let rate = quota.per_second.map(|rate| RateLimit::new(rate as u32, Duration::from_secs(1)));
         let window = quota.fixed_window;
-        let window = window.map(|(invocations, window)| RateLimit { invocations, window });
-        Capabilities {
-            concurrency: quota.concurrency,
-            rate: rate.or(window),
-            ..Capabilities::default()
-        }
+        let window = window.map(|(invocations, window)| RateLimit::new(invocations, window));
+        Capabilities::default().with_concurrency(quota.concurrency).with_rate(rate.or(window))
     }
 
     async fn deploy(&self, _: &Deployable) -> Result<Deployment> {

@@ -58,7 +58,7 @@ impl Driver for Work {
 
     fn plan(&self) -> Result<ExecutionPlan> {
         let invocations = self.invocations;
-        let scaling = Scaling { timeout: Some(secs(60)), ..Scaling::default() };
+        let scaling = Scaling::default().with_timeout(secs(60));
         let stage = Stage::from_fn("map", function().with_scaling(scaling), move |index| {
             (index < invocations).then(|| Ok(Payload::empty()))
         });
@@ -238,7 +238,7 @@ fn without_patience_a_call_fails_when_its_attempts_are_used_up() {
     paused(async {
         let (platform, _) = platform(Settings::default());
         platform.set(Line::Cut);
-        let policy = RetryPolicy { outage_patience: Duration::ZERO, ..RetryPolicy::default() };
+        let policy = RetryPolicy::default().with_outage_patience(Duration::ZERO);
         let layered = Stack::new().with_retry(policy).wrap(platform).unwrap();
         let begun = Instant::now();
         let error = layered.list_deployments().await.unwrap_err();

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::support::*;
 
 fn policy() -> RetryPolicy {
-    RetryPolicy { attempts: 3, min_delay: millis(100), ..RetryPolicy::default() }
+    RetryPolicy::default().with_attempts(3).with_min_delay(millis(100))
 }
 
 fn retrying(fates: Fates, policy: RetryPolicy) -> (Arc<InMemory>, Retry<Arc<InMemory>>) {
@@ -85,7 +85,7 @@ async fn after_the_last_attempt_no_outer_layer_tries_again() {
 async fn pauses_double_have_a_random_part_and_repeat_with_the_seed() {
     let mut sequences = Vec::new();
     for seed in [7, 7, 8] {
-        let attempts = RetryPolicy { attempts: 5, max_delay: millis(400), ..policy() };
+        let attempts = policy().with_attempts(5).with_max_delay(millis(400));
         let platform = fated(always(Fate::unavailable()));
         let retry = Retry::new(platform, attempts).with_seed(seed);
         let deployment = deployed(&retry).await;
@@ -113,7 +113,7 @@ async fn the_platforms_suggested_wait_is_kept() {
 
 #[tokio::test(start_paused = true)]
 async fn no_attempt_starts_after_the_time_allowed() {
-    let limited = RetryPolicy { max_elapsed: Some(secs(10)), ..policy() };
+    let limited = policy().with_max_elapsed(secs(10));
     let (platform, retry) = retrying(always(Fate::throttle(Some(secs(4)))), limited);
     let deployment = deployed(&retry).await;
     let began = Instant::now();
@@ -125,10 +125,10 @@ async fn no_attempt_starts_after_the_time_allowed() {
 
 #[tokio::test(start_paused = true)]
 async fn a_throttled_call_that_waits_for_the_budget_gives_up_in_time_too() {
-    let budget = RetryBudget { share: 0.0, per_second: 0.0, reserve: 0 };
+    let budget = RetryBudget::default().with_share(0.0).with_per_second(0.0).with_reserve(0);
     for (limit, least, most) in [(Some(secs(10)), secs(1), secs(10)), (None, secs(500), secs(2000))]
     {
-        let limited = RetryPolicy { max_elapsed: limit, budget, ..RetryPolicy::default() };
+        let limited = RetryPolicy::default().with_max_elapsed(limit).with_budget(budget);
         let (platform, retry) = retrying(always(Fate::throttle(None)), limited);
         let deployment = deployed(&retry).await;
         let began = Instant::now();
@@ -150,9 +150,8 @@ async fn a_throttled_call_is_tried_more_often_than_a_failed_one() {
 
 #[tokio::test(start_paused = true)]
 async fn in_an_outage_retries_are_a_share_of_the_traffic() {
-    let budget = RetryBudget { share: 0.2, per_second: 0.0, reserve: 10 };
-    let (platform, retry) =
-        retrying(always(Fate::unavailable()), RetryPolicy { budget, ..policy() });
+    let budget = RetryBudget::default().with_share(0.2).with_per_second(0.0).with_reserve(10);
+    let (platform, retry) = retrying(always(Fate::unavailable()), policy().with_budget(budget));
     let deployment = deployed(&retry).await;
     for i in 0..1000 {
         assert!(retry.invoke(&deployment, &invocation(&i.to_string())).await.is_err());
@@ -163,12 +162,12 @@ async fn in_an_outage_retries_are_a_share_of_the_traffic() {
 
 #[tokio::test(start_paused = true)]
 async fn first_attempts_pay_for_retries_of_throttled_calls_too() {
-    let budget = RetryBudget { share: 1.0, per_second: 0.0, reserve: 1 };
+    let budget = RetryBudget::default().with_share(1.0).with_per_second(0.0).with_reserve(1);
     let fates = Fates::by(|call| match call.operation {
         Operation::Invoke if call.number % 2 == 1 => Fate::throttle(None),
         _ => Fate::Serve,
     });
-    let (platform, retry) = retrying(fates, RetryPolicy { budget, ..policy() });
+    let (platform, retry) = retrying(fates, policy().with_budget(budget));
     let deployment = deployed(&retry).await;
     for _ in 0..20 {
         retry.invoke(&deployment, &invocation("a")).await.unwrap();
@@ -178,12 +177,12 @@ async fn first_attempts_pay_for_retries_of_throttled_calls_too() {
 
 #[tokio::test(start_paused = true)]
 async fn status_queries_that_succeed_pay_for_no_retries_of_invocations() {
-    let budget = RetryBudget { share: 0.2, per_second: 0.0, reserve: 10 };
+    let budget = RetryBudget::default().with_share(0.2).with_per_second(0.0).with_reserve(10);
     let fates = Fates::by(|call| match call.operation {
         Operation::Submit => Fate::unavailable(),
         _ => Fate::Serve,
     });
-    let (platform, retry) = retrying(fates, RetryPolicy { budget, ..policy() });
+    let (platform, retry) = retrying(fates, policy().with_budget(budget));
     let deployment = deployed(&retry).await;
     for i in 0..200 {
         assert!(retry.submit(&deployment, &invocation(&i.to_string())).await.is_err());
@@ -197,13 +196,13 @@ async fn status_queries_that_succeed_pay_for_no_retries_of_invocations() {
 
 #[tokio::test(start_paused = true)]
 async fn a_spent_budget_slows_throttled_calls_down_and_does_not_fail_them() {
-    let budget = RetryBudget { share: 0.0, per_second: 1.0, reserve: 1 };
+    let budget = RetryBudget::default().with_share(0.0).with_per_second(1.0).with_reserve(1);
     let until = Instant::now() + secs(30);
     let fates = Fates::by(move |call| match call.operation {
         Operation::Invoke if Instant::now() < until => Fate::throttle(None),
         _ => Fate::Serve,
     });
-    let (platform, retry) = retrying(fates, RetryPolicy { budget, ..policy() });
+    let (platform, retry) = retrying(fates, policy().with_budget(budget));
     let deployment = deployed(&retry).await;
     let calls = (0..20).map(|i| {
         let (retry, deployment) = (retry.clone(), deployment.clone());
@@ -221,7 +220,7 @@ async fn a_spent_budget_slows_throttled_calls_down_and_does_not_fail_them() {
 async fn each_failure_pause_and_attempt_is_seen_and_the_last_failure_is_left_to_the_caller() {
     let (_, retry) = retrying(
         always(Fate::throttle(Some(secs(1)))),
-        RetryPolicy { throttled_attempts: 3, max_delay: millis(100), ..policy() },
+        policy().with_throttled_attempts(3).with_max_delay(millis(100)),
     );
     let recorder = Recorder::new();
     let watched = invocation("a").with_monitor(recorder.clone());
@@ -298,8 +297,8 @@ async fn a_wait_without_end_is_cut_short_and_breaks_no_sum() {
     assert_eq!(recorder.count("waiting: Platform 900s"), 1, "{:?}", recorder.lines());
 
     for limit in [
-        RetryPolicy { max_elapsed: Some(Duration::MAX), ..policy() },
-        RetryPolicy { min_delay: Duration::MAX, max_elapsed: Some(Duration::MAX), ..policy() },
+        policy().with_max_elapsed(Duration::MAX),
+        policy().with_min_delay(Duration::MAX).with_max_elapsed(Duration::MAX),
     ] {
         let (_, retry) = retrying(throttled(), limit);
         let deployment = deployed(&retry).await;
@@ -312,12 +311,12 @@ async fn a_wait_without_end_is_cut_short_and_breaks_no_sum() {
 #[tokio::test(start_paused = true)]
 async fn a_share_that_is_negative_or_no_number_adds_nothing_and_takes_nothing() {
     for share in [-1.0, f64::NAN] {
-        let budget = RetryBudget { share, per_second: 1.0, reserve: 1 };
+        let budget = RetryBudget::default().with_share(share).with_per_second(1.0).with_reserve(1);
         let fates = Fates::by(|call| match (call.operation, call.number) {
             (Operation::Invoke, 101 | 103 | 104) => Fate::unavailable(),
             _ => Fate::Serve,
         });
-        let (_, retry) = retrying(fates, RetryPolicy { budget, ..policy() });
+        let (_, retry) = retrying(fates, policy().with_budget(budget));
         let deployment = deployed(&retry).await;
         for _ in 0..100 {
             retry.invoke(&deployment, &invocation("a")).await.unwrap();
@@ -330,9 +329,8 @@ async fn a_share_that_is_negative_or_no_number_adds_nothing_and_takes_nothing() 
 
 #[tokio::test(start_paused = true)]
 async fn clones_share_a_budget() {
-    let budget = RetryBudget { share: 0.0, per_second: 0.0, reserve: 3 };
-    let (platform, retry) =
-        retrying(always(Fate::unavailable()), RetryPolicy { budget, ..policy() });
+    let budget = RetryBudget::default().with_share(0.0).with_per_second(0.0).with_reserve(3);
+    let (platform, retry) = retrying(always(Fate::unavailable()), policy().with_budget(budget));
     let deployment = deployed(&retry).await;
     for clone in [retry.clone(), retry.clone(), retry] {
         assert!(clone.invoke(&deployment, &invocation("a")).await.is_err());
@@ -356,7 +354,7 @@ fn retries_are_attempts_besides_the_first_and_none_are_none() {
 async fn a_layer_that_tries_once_leaves_the_retries_to_an_outer_one() {
     for fate in [Fate::unavailable(), Fate::throttle(None)] {
         let (platform, once) = retrying(always(fate), RetryPolicy::none());
-        let outer = Retry::new(once, RetryPolicy { throttled_attempts: 3, ..policy() });
+        let outer = Retry::new(once, policy().with_throttled_attempts(3));
         let deployment = deployed(&outer).await;
         let error = outer.invoke(&deployment, &invocation("a")).await.unwrap_err();
         assert!(error.is_exhausted());

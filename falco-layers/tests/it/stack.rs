@@ -12,10 +12,7 @@ use crate::support::*;
 
 fn crowded(capacity: u32, latency: Duration) -> Arc<InMemory> {
     Arc::new(InMemory::new(Settings {
-        capabilities: Capabilities {
-            concurrency: Some(2 * capacity),
-            ..Settings::default().capabilities
-        },
+        capabilities: Settings::default().capabilities.with_concurrency(2 * capacity),
         capacity: Some(capacity),
         latency: Latency::fixed(latency),
         ..Settings::default()
@@ -49,7 +46,7 @@ async fn it_brings_every_call_through_a_platform_that_throttles_and_fails() {
 
 #[tokio::test(start_paused = true)]
 async fn retry_inside_of_congestion_control_hides_throttling_from_it() {
-    let policy = RetryPolicy { budget: RetryBudget::UNLIMITED, ..RetryPolicy::default() };
+    let policy = RetryPolicy::default().with_budget(RetryBudget::UNLIMITED);
     let gate = || Gate::new(Adaptive::from_capabilities(&crowded(20, secs(1)).capabilities()));
 
     let platform = crowded(20, secs(1));
@@ -79,10 +76,10 @@ async fn calls_that_wait_for_a_permit_do_not_spend_the_retry_budget_of_those_tha
         fates: failing,
         ..Settings::default()
     }));
-    let budget = RetryBudget { share: 0.2, per_second: 0.0, reserve: 10 };
+    let budget = RetryBudget::default().with_share(0.2).with_per_second(0.0).with_reserve(10);
     let stack = Stack::new()
         .with_max_concurrency(10)
-        .with_retry(RetryPolicy { budget, ..RetryPolicy::default() })
+        .with_retry(RetryPolicy::default().with_budget(budget))
         .wrap(platform)
         .unwrap();
     let answers = invoke_all(&stack, 2000).await;
@@ -91,7 +88,7 @@ async fn calls_that_wait_for_a_permit_do_not_spend_the_retry_budget_of_those_tha
 
 #[tokio::test(start_paused = true)]
 async fn timeout_outside_of_congestion_control_ends_calls_that_were_never_sent() {
-    let policy = TimeoutPolicy { invoke: Some(secs(10)), ..TimeoutPolicy::default() };
+    let policy = TimeoutPolicy::default().with_invoke(secs(10));
     let one = || Gate::new(Fixed::new(Allowance::UNLIMITED.with_concurrency(1)));
 
     let right = CongestionControl::new(Timeout::new(slow(secs(1)), policy), one());
@@ -151,10 +148,7 @@ fn impossible_settings_are_named() {
         (Stack::new().with_max_rate(0.0), "0 invocations a second"),
         (Stack::new().with_max_rate(f64::NAN), "NaN invocations a second"),
         (Stack::new().with_max_concurrency(0), "concurrency"),
-        (
-            Stack::new().with_held(HeldPolicy { max_calls: 0, ..HeldPolicy::default() }),
-            "held calls",
-        ),
+        (Stack::new().with_held(HeldPolicy::default().with_max_calls(0)), "held calls"),
     ] {
         let error = stack.wrap(InMemory::default()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
@@ -229,7 +223,7 @@ async fn its_policies_are_those_that_it_was_given() {
         Operation::Invoke => Fate::Hang,
         _ => Fate::Serve,
     }));
-    let timeout = TimeoutPolicy { invoke: Some(secs(3)), ..TimeoutPolicy::default() };
+    let timeout = TimeoutPolicy::default().with_invoke(secs(3));
     let stack = Stack::new()
         .with_timeout(timeout)
         .with_retry(RetryPolicy::none())
@@ -257,7 +251,7 @@ async fn drop_after<T>(polls: u32, call: impl Future<Output = T>) -> Option<T> {
 
 #[tokio::test(start_paused = true)]
 async fn a_call_that_is_dropped_at_any_await_leaves_no_slot_taken() {
-    for held in [None, Some(HeldPolicy { max_calls: 1, acceptance: millis(35) })] {
+    for held in [None, Some(HeldPolicy::default().with_max_calls(1).with_acceptance(millis(35)))] {
         let mut ended = [0; 3];
         for polls in 0..60 {
             // The first attempt of everything is refused, and each step takes its time.
@@ -305,7 +299,7 @@ async fn a_call_that_is_dropped_at_any_await_leaves_no_slot_taken() {
 
 #[test]
 fn a_wrapped_platform_wants_no_further_layers() {
-    let capabilities = Capabilities { wants_layers: true, ..Settings::default().capabilities };
+    let capabilities = Settings::default().capabilities.with_wants_layers(true);
     let platform = Arc::new(InMemory::new(Settings { capabilities, ..Settings::default() }));
     assert!(Timeout::new(platform.clone(), TimeoutPolicy::default()).capabilities().wants_layers);
     assert!(!Stack::new().wrap(platform).unwrap().capabilities().wants_layers);

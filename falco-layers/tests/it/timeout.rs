@@ -23,7 +23,7 @@ async fn hanging(policy: TimeoutPolicy) -> (Timeout<Arc<InMemory>>, Deployment) 
 
 #[tokio::test(start_paused = true)]
 async fn an_invoke_may_take_as_long_as_its_function_and_a_margin() {
-    let policy = TimeoutPolicy { margin: secs(7), ..TimeoutPolicy::default() };
+    let policy = TimeoutPolicy::default().with_margin(secs(7));
     let (platform, mut deployment) = hanging(policy).await;
     deployment.scaling.timeout = Some(secs(20));
     let began = Instant::now();
@@ -40,7 +40,7 @@ async fn an_invoke_may_take_as_long_as_its_function_and_a_margin() {
 
 #[tokio::test(start_paused = true)]
 async fn an_invoke_may_be_given_a_time_of_its_own() {
-    let policy = TimeoutPolicy { invoke: Some(secs(3)), ..TimeoutPolicy::default() };
+    let policy = TimeoutPolicy::default().with_invoke(secs(3));
     let (platform, deployment) = hanging(policy).await;
     let began = Instant::now();
     platform.invoke(&deployment, &invocation("a")).await.unwrap_err();
@@ -49,7 +49,7 @@ async fn an_invoke_may_be_given_a_time_of_its_own() {
 
 #[tokio::test(start_paused = true)]
 async fn nothing_waits_for_ever() {
-    let policy = TimeoutPolicy { call: secs(5), deploy: secs(9), ..TimeoutPolicy::default() };
+    let policy = TimeoutPolicy::default().with_call(secs(5)).with_deploy(secs(9));
     let (platform, deployment) = hanging(policy).await;
     let invocation = invocation("a");
     let scaling = Scaling::default();

@@ -49,7 +49,7 @@ fn secretive(id: &str) -> Invocation {
 fn a_call_is_a_span_with_opentelemetrys_names() {
     let log = logged(async || {
         let platform = Trace::new(fated(Fates::SERVE));
-        let scaling = Scaling { memory_mib: Some(256), ..Scaling::default() };
+        let scaling = Scaling::default().with_memory_mib(256);
         let deployment = platform.deploy(&function().with_scaling(scaling)).await.unwrap();
         platform.invoke(&deployment, &secretive("chunk-1")).await.unwrap();
         let pending = platform.submit(&deployment, &secretive("chunk-2")).await.unwrap();

@@ -20,7 +20,7 @@ impl Driver for Many {
     }
 
     fn plan(&self) -> Result<ExecutionPlan> {
-        let scaling = Scaling { timeout: Some(secs(5)), ..Scaling::default() };
+        let scaling = Scaling::default().with_timeout(secs(5));
         let stage = Stage::from_fn("map", function().with_scaling(scaling), |index| {
             (index < INVOCATIONS).then(|| Ok(Payload::empty()))
         });

@@ -30,11 +30,11 @@ fn files(directory: &Path) -> Vec<String> {
 #[tokio::test]
 async fn another_process_finds_a_deployment_and_runs_it_with_its_environment() {
     let local = Local::new();
-    let owner = Ownership {
-        run: "run-7".into(),
-        owner: "ada@here".into(),
-        expires_at: SystemTime::UNIX_EPOCH + Duration::from_secs(1_900_000_000),
-    };
+    let owner = Ownership::new(
+        "run-7",
+        "ada@here",
+        SystemTime::UNIX_EPOCH + Duration::from_secs(1_900_000_000),
+    );
     let function = native("printf '{\"setting\":\"%s\"}\\n' \"$SETTING\" >&3")
         .with_env("SETTING", "on")
         .with_ownership(owner);
@@ -284,7 +284,7 @@ async fn a_dropped_update_leaves_what_was_there() {
 async fn what_has_expired_is_swept_unless_its_driver_lives() {
     let local = Local::new();
     let owned = |name: &str, expires_at: SystemTime| {
-        let ownership = Ownership { run: "run-7".into(), owner: "ada@here".into(), expires_at };
+        let ownership = Ownership::new("run-7".into(), "ada@here".into(), expires_at);
         native("echo '{}' >&3").with_name(name).with_ownership(ownership)
     };
     let (past, future) = (SystemTime::UNIX_EPOCH, SystemTime::now() + Duration::from_secs(3_600));

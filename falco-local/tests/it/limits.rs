@@ -7,7 +7,7 @@ use falco_core::{Deployable, ErrorKind, FunctionErrorKind, Platform, Scaling};
 use crate::support::{Local, eventually, has, invocation, native, node, python, runs};
 
 fn timeout(millis: u64) -> Scaling {
-    Scaling { timeout: Some(Duration::from_millis(millis)), ..Scaling::default() }
+    Scaling::default().with_timeout(Duration::from_millis(millis))
 }
 
 #[tokio::test]
@@ -167,7 +167,7 @@ echo '{}' >&3",
         if !has(program) {
             continue;
         }
-        let limit = Scaling { memory_mib: Some(200), ..Scaling::default() };
+        let limit = Scaling::default().with_memory_mib(200);
         let function = local.deploy(&function.with_scaling(limit)).await;
         let failed = local.invoke(&function, r#"{"grow":1}"#).await;
         let error = failed.outcome.unwrap_err();
@@ -227,9 +227,9 @@ async fn payloads_of_many_megabytes_pass_both_ways() {
 async fn sizes_out_of_bounds_are_refused_by_name() {
     let local = Local::new();
     for (scaling, words) in [
-        (Scaling { memory_mib: Some(1), ..Scaling::default() }, "1 MiB of memory"),
-        (Scaling { timeout: Some(Duration::from_nanos(1)), ..Scaling::default() }, "1ns"),
-        (Scaling { max_instances: Some(0), ..Scaling::default() }, "max_instances"),
+        (Scaling::default().with_memory_mib(1), "1 MiB of memory"),
+        (Scaling::default().with_timeout(Duration::from_nanos(1)), "1ns"),
+        (Scaling::default().with_max_instances(0), "max_instances"),
     ] {
         let function = native("echo '{}' >&3").with_scaling(scaling);
         let error = local.platform.deploy(&function).await.unwrap_err();

@@ -51,7 +51,7 @@ async fn scaling_changes_workers_memory_and_time_of_what_runs() {
         local.platform.invoke(&function, &second),
     ]);
     // One worker alone would wait for ever for the other.
-    let larger = Scaling { max_instances: Some(2), memory_mib: Some(512), ..Scaling::default() };
+    let larger = Scaling::default().with_max_instances(2).with_memory_mib(512);
     let (done, scaled) = tokio::join!(both, local.platform.scale(&function, &larger));
     assert!(done.into_iter().all(|done| done.unwrap().is_success()));
     let scaled = scaled.unwrap();
@@ -65,7 +65,7 @@ async fn scaling_changes_workers_memory_and_time_of_what_runs() {
 async fn a_size_that_this_platform_lacks_is_unsupported() {
     let local = Local::new();
     let function = local.deploy(&native("echo '{}' >&3")).await;
-    let cpus = Scaling { cpus: Some(2.0), ..Scaling::default() };
+    let cpus = Scaling::default().with_cpus(2.0);
     let error = local.platform.scale(&function, &cpus).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     assert!(error.to_string().contains("cpus"), "{error}");
@@ -90,7 +90,7 @@ async fn workers_that_are_to_be_kept_start_early_and_stay() {
     );
     let function =
         falco_core::Deployable::from_source("kept", "native".parse().unwrap(), source.as_str())
-            .with_scaling(Scaling { min_instances: Some(1), ..Scaling::default() });
+            .with_scaling(Scaling::default().with_min_instances(1));
     let function = local.deploy(&function).await;
     let pid = eventually("the early start", || {
         let pids = std::fs::read_to_string(&started).ok()?;

@@ -198,10 +198,9 @@ def main(args):
     if args.get('do') == 'sleep': time.sleep(60)
     return {'ok': True}
 ";
-    let function = function("python:3", source).with_scaling(falco_core::Scaling {
-        timeout: Some(std::time::Duration::from_secs(5)),
-        ..Default::default()
-    });
+    let function = function("python:3", source).with_scaling(
+        falco_core::Scaling::default().with_timeout(std::time::Duration::from_secs(5)),
+    );
     let arguments = [json!({"do": "crash"}), json!({"do": "sleep"}), json!({})];
     let ran = run(&function, &arguments).await;
     assert_eq!(failure(&ran[0]).0, FunctionErrorKind::Crashed);

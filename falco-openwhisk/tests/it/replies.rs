@@ -260,7 +260,7 @@ async fn a_function_that_broke_its_container_is_waited_for_longer_than_its_timeo
     let (_fake, platform) =
         connect_with(settings, |config| config.follow_grace(Duration::ZERO)).await;
     let function = function("python:3", source)
-        .with_scaling(Scaling { timeout: Some(Duration::from_millis(500)), ..Scaling::default() });
+        .with_scaling(Scaling::default().with_timeout(Duration::from_millis(500)));
     let deployment = platform.deploy(&function).await.unwrap();
     let activation = platform.invoke(&deployment, &invocation(&json!({}))).await.unwrap();
     assert_eq!(activation.outcome.unwrap_err().kind, FunctionErrorKind::Timeout);

@@ -29,16 +29,12 @@ async fn deploy_puts_the_whole_action_over_what_is_there() {
     let hello = function("python:3", source)
         .with_entry_point("hello")
         .with_env("GREETING", "Hallo")
-        .with_scaling(Scaling {
-            memory_mib: Some(128),
-            timeout: Some(Duration::from_secs(5)),
-            ..Scaling::default()
-        })
-        .with_ownership(Ownership {
-            run: "run-1".into(),
-            owner: "ada@workstation".into(),
-            expires_at: UNIX_EPOCH + Duration::from_micros(1_700_000_000_000_001),
-        });
+        .with_scaling(Scaling::default().with_memory_mib(128).with_timeout(Duration::from_secs(5)))
+        .with_ownership(Ownership::new(
+            "run-1",
+            "ada@workstation",
+            UNIX_EPOCH + Duration::from_micros(1_700_000_000_000_001),
+        ));
     let deployment = platform.deploy(&hello).await.unwrap();
     let request = last(&fake);
     assert_eq!(line(&request), "PUT /api/v1/namespaces/_/actions/function?overwrite=true");
@@ -109,7 +105,7 @@ async fn scale_sends_limits_and_nothing_else() {
     let (fake, platform) = connect(echo()).await;
     let deployment = platform.deploy(&python().with_env("K", "v")).await.unwrap();
     let before = fake.action("function").unwrap();
-    let larger = Scaling { memory_mib: Some(512), ..Scaling::default() };
+    let larger = Scaling::default().with_memory_mib(512);
     let scaled = platform.scale(&deployment, &larger).await.unwrap();
     let request = last(&fake);
     assert_eq!(line(&request), "PUT /api/v1/namespaces/guest/actions/function?overwrite=true");
@@ -247,7 +243,7 @@ async fn limits_of_the_namespace_are_the_capabilities() {
     let (_fake, platform) = connect(settings).await;
     let capabilities = platform.capabilities();
     let minute = Duration::from_secs(60);
-    assert_eq!(capabilities.rate, Some(RateLimit { invocations: 60, window: minute }));
+    assert_eq!(capabilities.rate, Some(RateLimit::new(60, minute)));
     assert_eq!(capabilities.concurrency, Some(30));
     assert_eq!(capabilities.max_payload, Some(1 << 20));
     let timeout = capabilities.timeout.unwrap();
@@ -266,23 +262,11 @@ async fn what_the_server_would_refuse_is_refused_before_it_is_sent() {
     let large = "x = 1\n".repeat((48 << 20) / 6 + 1);
     let escaped = format!("x = 1{}", "\n".repeat(40 << 20));
     let cases: Vec<(Deployable, ErrorKind, &str)> = vec![
-        (scaled(Scaling { memory_mib: Some(64), ..none() }), ErrorKind::InvalidInput, "128 to 512"),
-        (
-            scaled(Scaling { timeout: Some(Duration::from_secs(301)), ..none() }),
-            ErrorKind::InvalidInput,
-            "timeout",
-        ),
-        (
-            scaled(Scaling { concurrency: Some(2), ..none() }),
-            ErrorKind::InvalidInput,
-            "concurrency",
-        ),
-        (scaled(Scaling { cpus: Some(2.0), ..none() }), ErrorKind::Unsupported, "memory"),
-        (
-            scaled(Scaling { min_instances: Some(1), ..none() }),
-            ErrorKind::Unsupported,
-            "min_instances",
-        ),
+        (scaled(none().with_memory_mib(64)), ErrorKind::InvalidInput, "128 to 512"),
+        (scaled(none().with_timeout(Duration::from_secs(301))), ErrorKind::InvalidInput, "timeout"),
+        (scaled(none().with_concurrency(2)), ErrorKind::InvalidInput, "concurrency"),
+        (scaled(none().with_cpus(2.0)), ErrorKind::Unsupported, "memory"),
+        (scaled(none().with_min_instances(1)), ErrorKind::Unsupported, "min_instances"),
         (function("ruby:2.5", "x"), ErrorKind::Unsupported, "python:3.11"),
         (function("python:3", &large), ErrorKind::PayloadTooLarge, "50331648"),
         // Under the limit of code, and over that of requests once its line breaks are escaped.

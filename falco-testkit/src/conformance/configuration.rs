@@ -112,12 +112,12 @@ pub(super) async fn scaling_changes_what_it_names_and_keeps_the_rest(subject: &S
     needs_scaling(subject)?;
     let (small, large) = two_memories(subject)?;
     let timeout = longest(subject, Duration::from_secs(30));
-    let begin = Scaling { memory_mib: Some(small), timeout: Some(timeout), ..Scaling::default() };
+    let begin = Scaling::default().with_memory_mib(small).with_timeout(timeout);
     let function = subject.function()?.with_scaling(begin).with_env("FALCO_PLAIN", "plain");
     let deployment = subject.deploy(&function).await;
     assert_eq!(deployment.scaling.memory_mib, Some(small));
 
-    let to = Scaling { memory_mib: Some(large), ..Scaling::default() };
+    let to = Scaling::default().with_memory_mib(large);
     let scaled = served("scale", subject.platform.scale(&deployment, &to).await);
     let fetched = served("fetch", subject.platform.fetch_deployment(&deployment.name).await);
     for told in [&scaled, &fetched] {
@@ -138,7 +138,7 @@ pub(super) async fn a_scaled_timeout_is_in_force(subject: &Subject) -> Verdict {
     needs_scaling(subject)?;
     let deployment = subject.deployed().await?;
     let timeout = shortest_timeout(subject);
-    let to = Scaling { timeout: Some(timeout), ..Scaling::default() };
+    let to = Scaling::default().with_timeout(timeout);
     let scaled = served("scale", subject.platform.scale(&deployment, &to).await);
     let seconds = timeout.as_secs_f64() + 5.0;
     let error = subject.failure(&scaled, json!({"do": "sleep", "seconds": seconds})).await;
@@ -148,13 +148,13 @@ pub(super) async fn a_scaled_timeout_is_in_force(subject: &Subject) -> Verdict {
 
 pub(super) async fn sizes_out_of_bounds_are_refused(subject: &Subject) -> Verdict {
     let (memory, timeout) = (subject.capabilities.memory_mib, subject.capabilities.timeout);
-    let mut impossible = vec![Scaling { memory_mib: Some(0), ..Scaling::default() }];
+    let mut impossible = vec![Scaling::default().with_memory_mib(0)];
     if let Some(Bounds { max, .. }) = memory {
-        impossible.push(Scaling { memory_mib: Some(max + 1), ..Scaling::default() });
+        impossible.push(Scaling::default().with_memory_mib(max + 1));
     }
     if let Some(Bounds { max, .. }) = timeout {
         let timeout = Some(max + Duration::from_secs(1));
-        impossible.push(Scaling { timeout, ..Scaling::default() });
+        impossible.push(Scaling::default().with_timeout(timeout));
     }
     let deployment = subject.deployed().await?;
     for scaling in impossible {

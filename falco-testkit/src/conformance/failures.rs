@@ -47,7 +47,7 @@ pub(super) async fn a_result_over_the_limit_is_a_bad_result(subject: &Subject) -
 pub(super) async fn running_too_long_is_a_timeout(subject: &Subject) -> Verdict {
     let timeout = shortest_timeout(subject);
     for runtime in subject.runtimes()? {
-        let scaling = Scaling { timeout: Some(timeout), ..Scaling::default() };
+        let scaling = Scaling::default().with_timeout(timeout);
         let function = subject.function_for(&runtime)?.with_scaling(scaling);
         let deployment = subject.deploy(&function).await;
         let seconds = (timeout + Duration::from_secs(5)).as_secs_f64();

@@ -100,12 +100,11 @@ pub(super) async fn removing_twice_is_not_found(subject: &Subject) -> Verdict {
 }
 
 pub(super) async fn deployments_are_listed_with_their_owner(subject: &Subject) -> Verdict {
-    let ownership = Ownership {
-        run: "run-5f2c".into(),
-        owner: "Ada.L@work-station.example".into(),
-        // Whole seconds: not every provider's labels hold more.
-        expires_at: UNIX_EPOCH + whole_seconds(SystemTime::now()) + Duration::from_secs(86_400),
-    };
+    let ownership = Ownership::new(
+        "run-5f2c",
+        "Ada.L@work-station.example",
+        UNIX_EPOCH + whole_seconds(SystemTime::now()) + Duration::from_secs(86_400),
+    );
     let function = subject.function()?.with_ownership(ownership.clone());
     let deployment = subject.deploy(&function).await;
     assert_eq!(deployment.ownership.as_ref(), Some(&ownership), "deploy has to tell it");

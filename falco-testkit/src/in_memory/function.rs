@@ -59,7 +59,7 @@ impl Reply {
     #[must_use]
     pub fn printing(mut self, text: impl Into<String>) -> Self {
         let stream = Some(LogStream::Stdout);
-        self.log.push(LogLine { at: None, stream, text: text.into() });
+        self.log.push(LogLine::new(text).with_stream(stream));
         self
     }
 }

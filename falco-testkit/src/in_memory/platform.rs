@@ -274,7 +274,7 @@ impl AsyncPlatform for InMemory {
         let activations = self.activations();
         let logs = asked.iter().filter_map(|id| {
             let lines = activations.log(id, now)?;
-            Some(ActivationLog { id: id.clone(), lines, truncated: false })
+            Some(ActivationLog::new(id.clone(), lines))
         });
         Ok(logs.collect())
     }

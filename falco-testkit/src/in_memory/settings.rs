@@ -64,18 +64,16 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            capabilities: Capabilities {
-                submit: true,
-                logs: true,
-                scaling: true,
-                memory_mib: Some(Bounds { min: 64, max: 65_536 }),
-                timeout: Some(Bounds {
+            capabilities: Capabilities::default()
+                .with_submit(true)
+                .with_logs(true)
+                .with_scaling(true)
+                .with_memory_mib(Bounds { min: 64, max: 65_536 })
+                .with_timeout(Bounds {
                     min: Duration::from_millis(1),
                     max: Duration::from_secs(86_400),
-                }),
-                runtimes: vec!["python:3".into(), "nodejs:22".into(), "native".into()],
-                ..Capabilities::default()
-            },
+                })
+                .with_runtimes(["python:3", "nodejs:22", "native"]),
             latency: Latency::ZERO,
             cold_start: Latency::ZERO,
             request_latency: Latency::ZERO,

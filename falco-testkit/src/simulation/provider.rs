@@ -132,12 +132,12 @@ impl Provider {
         if self.tells_quotas {
             capabilities.concurrency = self.quotas.concurrency;
             capabilities.rate = self.quotas.rate.map(|rate| match rate {
-                Rate::FixedWindow { invocations, window, .. } => RateLimit { invocations, window },
-                Rate::TokenBucket { per_second, .. } => RateLimit {
-                    // A told limit is a whole number.
-                    invocations: per_second as u32,
-                    window: Duration::from_secs(1),
-                },
+                Rate::FixedWindow { invocations, window, .. } => {
+                    RateLimit::new(invocations, window)
+                }
+                Rate::TokenBucket { per_second, .. } => {
+                    RateLimit::new(per_second as u32, Duration::from_secs(1))
+                }
             });
         }
         capabilities

@@ -31,13 +31,12 @@ impl Harness for Memory {
     async fn start() -> Self {
         let defaults = Settings::default();
         let settings = Settings {
-            capabilities: Capabilities {
-                max_payload: Some(6 << 20),
-                max_submit_payload: Some(1 << 20),
-                max_result: Some(1 << 20),
-                max_code: Some(1 << 20),
-                ..defaults.capabilities
-            },
+            capabilities: defaults
+                .capabilities
+                .with_max_payload(6 << 20)
+                .with_max_submit_payload(1 << 20)
+                .with_max_result(1 << 20)
+                .with_max_code(1 << 20),
             capacity: Some(20),
             ..defaults
         };
@@ -78,13 +77,11 @@ struct Least(Memory);
 impl Harness for Least {
     async fn start() -> Self {
         let defaults = Settings::default();
-        let capabilities = Capabilities {
-            submit: false,
-            logs: false,
-            scaling: false,
-            runtimes: vec!["python:3".into()],
-            ..Capabilities::default()
-        };
+        let capabilities = Capabilities::default()
+            .with_submit(false)
+            .with_logs(false)
+            .with_scaling(false)
+            .with_runtimes(["python:3"]);
         Self(Memory::with(Settings { capabilities, ..defaults }))
     }
 

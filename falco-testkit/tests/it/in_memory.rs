@@ -170,7 +170,7 @@ async fn a_function_that_runs_too_long_is_stopped_at_its_timeout() {
         Reply::succeeded(call.payload().clone()).after(SECOND * 10)
     });
     let f = deployed(&platform).await;
-    let scaling = Scaling { timeout: Some(SECOND), ..Scaling::default() };
+    let scaling = Scaling::default().with_timeout(SECOND);
     let f = platform.scale(&f, &scaling).await.unwrap();
     let begin = Instant::now();
     let activation = platform.invoke(&f, &invocation(1)).await.unwrap();

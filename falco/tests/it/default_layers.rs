@@ -19,7 +19,7 @@ fn local() -> Capabilities {
 }
 
 fn remote() -> Capabilities {
-    Capabilities { wants_layers: true, ..local() }
+    local().with_wants_layers(true)
 }
 
 fn echo() -> Function<serde_json::Value, serde_json::Value> {
@@ -65,7 +65,7 @@ async fn a_stack_of_the_users_own_is_not_wrapped_again() {
 
 #[tokio::test(start_paused = true)]
 async fn a_strategy_that_submits_works_on_a_remote_platform_that_can_only_invoke() {
-    let platform = refusing(Capabilities { submit: false, ..remote() });
+    let platform = refusing(remote().with_submit(false));
     let options = RunOptions::from(platform.clone()).with_strategy(AsyncExecutor::new());
     assert!(with_default_layers(options).unwrap().platform().capabilities().submit);
     assert!(!with_default_layers(platform).unwrap().platform().capabilities().submit);

@@ -26,11 +26,8 @@ impl {{Name}} {
     pub async fn connect(config: {{Name}}Config) -> Result<Self> {
         let gateway = Gateway::new(config)?;
         gateway.send("connect", Method::GET, "/", None).await?;
-        let capabilities = Capabilities {
-            wants_layers: true,
-            runtimes: RUNTIMES.map(str::to_owned).to_vec(),
-            ..Capabilities::default()
-        };
+        let capabilities =
+            Capabilities::default().with_wants_layers(true).with_runtimes(RUNTIMES);
         Ok(Self { gateway, capabilities })
     }
 

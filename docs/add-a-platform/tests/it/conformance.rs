@@ -71,11 +71,14 @@ mod held {
     use super::*;
 
     /// Much shorter than the fake takes to lose a call.
-    const POLICY: HeldPolicy =
-        HeldPolicy { max_calls: 1000, acceptance: Duration::from_millis(50) };
+    fn policy() -> HeldPolicy {
+        HeldPolicy::default().with_acceptance(Duration::from_millis(50))
+    }
 
     /// Longer than any refusal takes, however slow the machine is.
-    const PATIENT: HeldPolicy = HeldPolicy { acceptance: Duration::from_secs(30), ..POLICY };
+    fn patient() -> HeldPolicy {
+        HeldPolicy::default().with_acceptance(Duration::from_secs(30))
+    }
 
     /// With `Held` around it, it submits too.
     struct Submitting {
@@ -87,7 +90,7 @@ mod held {
     impl Harness for Submitting {
         async fn start() -> Self {
             let gateway = Gateway::with(Functions::Emulated).await;
-            let held = Held::new(gateway.platform.clone(), POLICY);
+            let held = Held::new(gateway.platform.clone(), policy());
             Self { gateway, held }
         }
 
@@ -111,7 +114,7 @@ mod held {
             let impatient = self.gateway.impatient().await;
             self.gateway.fake.misbehave(Some(fault));
             let refuses = matches!(fault, Fault::Unauthorized | Fault::Throttled);
-            let policy = if refuses { PATIENT } else { POLICY };
+            let policy = if refuses { patient() } else { policy() };
             Ok(Arc::new(Held::new(impatient, policy)))
         }
 

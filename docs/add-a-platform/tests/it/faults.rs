@@ -72,11 +72,8 @@ async fn a_deploy_that_was_dropped_in_the_middle_is_listed_with_its_owner_and_ca
     // It never asks a second time whether the new code answers.
     let config = fake.config().with_rollout(Duration::from_secs(3600), Duration::from_secs(3600));
     let platform = OpenFaas::connect(config).await.unwrap();
-    let ownership = Ownership {
-        run: "run".into(),
-        owner: "ada@workstation".into(),
-        expires_at: UNIX_EPOCH + Duration::from_secs(4_000_000_000),
-    };
+    let ownership =
+        Ownership::new("run", "ada@workstation", UNIX_EPOCH + Duration::from_secs(4_000_000_000));
     let function = Deployable::from_source("f", "python:3".parse().unwrap(), "x = 1")
         .with_ownership(ownership.clone());
     let accepted = async {

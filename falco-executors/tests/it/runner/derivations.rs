@@ -24,7 +24,7 @@ fn numbered(stage: &str, number: usize, result: serde_json::Value) -> Completion
 
 fn context(upstream: &[&str], limit: Option<u64>) -> DerivationContext {
     let upstream = upstream.iter().map(|&name| name.into()).collect();
-    let capabilities = Capabilities { max_payload: limit, ..Capabilities::default() };
+    let capabilities = Capabilities::default().with_max_payload(limit);
     DerivationContext::new("next".into(), upstream, capabilities)
 }
 

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use falco_core::{
-    Capabilities, ErrorKind, FunctionError, FunctionErrorKind, Payload, Platform, Scaling,
-};
+use falco_core::{ErrorKind, FunctionError, FunctionErrorKind, Payload, Platform, Scaling};
 use falco_executors::{Function, Run, RunOptions, SequentialExecutor};
 use falco_testkit::{InMemory, Reply, Settings};
 use serde::{Deserialize, Serialize};
@@ -100,7 +98,7 @@ async fn an_input_that_is_not_an_object_is_refused_before_anything_is_deployed()
 
 #[test]
 fn a_function_has_its_sizes_and_its_environment() {
-    let scaling = Scaling { memory_mib: Some(512), ..Scaling::default() };
+    let scaling = Scaling::default().with_memory_mib(512);
     let function = square().with_scaling(scaling).with_env("KEY", "value");
     let settings = &function.deployable().settings;
     assert_eq!(settings.scaling.memory_mib, Some(512));
@@ -111,7 +109,7 @@ fn a_function_has_its_sizes_and_its_environment() {
 #[test]
 fn options_want_layers_for_a_platform_that_does_until_they_are_put_or_declined() {
     let wanting = || {
-        let capabilities = Capabilities { wants_layers: true, ..Settings::default().capabilities };
+        let capabilities = Settings::default().capabilities.with_wants_layers(true);
         RunOptions::from(InMemory::new(Settings { capabilities, ..Settings::default() }))
     };
     assert!(wanting().wants_layers());

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use falco_core::{Capabilities, ErrorKind, ExecutionStrategy};
+use falco_core::{ErrorKind, ExecutionStrategy};
 use falco_executors::{
     AsyncExecutor, ExecutionOptions, OnFailure, ParallelExecutor, SequentialExecutor,
 };
@@ -43,7 +43,7 @@ async fn the_parallel_executor_fills_its_window_and_tells_who_is_done_first() {
 async fn the_default_concurrency_is_the_platforms_and_64_at_most() {
     for (limit, expected) in [(Some(7), 7), (Some(1000), 64), (None, 64), (Some(0), 1)] {
         let platform = platform(Settings {
-            capabilities: Capabilities { concurrency: limit, ..Settings::default().capabilities },
+            capabilities: Settings::default().capabilities.with_concurrency(limit),
             latency: Latency::fixed(ms(10)),
             ..Settings::default()
         });

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use falco_core::{
-    AsyncPlatform, Capabilities, Completion, Error, ErrorKind, ExecutionStrategy, Pending,
-};
+use falco_core::{AsyncPlatform, Completion, Error, ErrorKind, ExecutionStrategy, Pending};
 use falco_executors::{AsyncExecutor, ExecutionOptions, OnFailure, ParallelExecutor, Patience};
 use falco_testkit::{Fate, Fates, InMemory, Latency, Operation, Settings};
 use futures_util::{StreamExt, stream};
@@ -39,7 +37,7 @@ async fn one_collect_answers_for_many_while_submitting_goes_on() {
 #[tokio::test(start_paused = true)]
 async fn it_invokes_where_the_platform_cannot_submit() {
     let platform = platform(Settings {
-        capabilities: Capabilities { submit: false, ..Settings::default().capabilities },
+        capabilities: Settings::default().capabilities.with_submit(false),
         ..Settings::default()
     });
     let completions: Vec<_> =
@@ -246,13 +244,13 @@ async fn what_was_submitted_long_ago_gets_the_margin() {
 #[tokio::test(start_paused = true)]
 async fn what_was_submitted_and_cannot_be_collected_is_lost_at_once() {
     let platform = platform(Settings {
-        capabilities: Capabilities { submit: false, ..Settings::default().capabilities },
+        capabilities: Settings::default().capabilities.with_submit(false),
         ..Settings::default()
     });
     let pending = Pending::new("elsewhere", SystemTime::now());
     let inputs = [
         invocation(1).with_submitted(pending.clone()),
-        invocation(2).with_submitted(Pending { id: "other".into(), ..pending }).idempotent(true),
+        invocation(2).with_submitted(Pending::new("other", pending.submitted_at)).idempotent(true),
     ];
     let options = ExecutionOptions::default().with_on_failure(OnFailure::Continue);
     let executor = ParallelExecutor::new().with_options(options);

@@ -27,7 +27,7 @@ pub(crate) async fn deployed(platform: &impl Platform) -> Deployment {
     let timeout = Some(Duration::from_secs(60));
     let function =
         Deployable::from_source("f", "python:3".parse().unwrap(), "def main(a): return a")
-            .with_scaling(Scaling { timeout, ..Scaling::default() });
+            .with_scaling(Scaling::default().with_timeout(timeout));
     platform.deploy(&function).await.unwrap()
 }
 

@@ -56,11 +56,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// use falco_layers::Adaptive;
 /// use std::time::Duration;
 ///
-/// let openwhisk = Capabilities {
-///     concurrency: Some(30),
-///     rate: Some(RateLimit { invocations: 60, window: Duration::from_secs(60) }),
-///     ..Capabilities::default()
-/// };
+/// let openwhisk = Capabilities::default().with_concurrency(30).with_rate(RateLimit::new(60, Duration::from_secs(60)));
 /// let mut controller = Adaptive::from_capabilities(&openwhisk);
 /// assert_eq!(controller.allowance(Duration::ZERO).concurrency, Some(30));
 /// ```
