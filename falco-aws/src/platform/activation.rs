@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use falco_core::{Activation, Deployment, FunctionError, FunctionErrorKind, Payload, UsDollars};
-use serde::Deserialize;
+use falco_package::native;
 use serde_json::Value;
 
 use super::AwsLambda;
@@ -19,49 +20,34 @@ pub(super) type Outcome = Result<Payload, FunctionError>;
 /// The status of a failed function is 200; only `failed`, from a header, tells.
 pub(super) fn outcome(
     deployment: &Deployment,
-    body: &[u8],
+    body: &Bytes,
     failed: bool,
 ) -> (Outcome, Option<Measured>) {
+    let is_native = deployment.runtime.family() == "native";
     if failed {
-        let (error, measured) = function_error(body);
+        let (error, measured) = function_error(body, is_native);
         return (Err(error), measured);
     }
     let (result, measured) = Measured::split_result(body);
-    (checked(deployment, result), measured)
+    // The handlers for Python and Node.js have judged already; the bootstrap passes on what the executable writes.
+    let outcome = if is_native { native::outcome(result) } else { checked(result) };
+    (outcome, measured)
 }
 
-/// A result, unless it is none that Falco's convention allows.
-fn checked(deployment: &Deployment, body: &[u8]) -> Outcome {
+/// A result, unless Falco's convention does not allow it.
+fn checked(body: Bytes) -> Outcome {
     let bad = |message: String| Err(FunctionError::new(FunctionErrorKind::BadResult, message));
-    let Ok(result) = Payload::from_bytes(body.to_vec()) else {
-        return bad("the result is no JSON".into());
+    let Ok(result) = Payload::from_bytes(body) else {
+        return bad("the result is not JSON".into());
     };
     if !result.is_object() {
         return bad(format!("the result has to be an object, and it is {result:?}"));
     }
-    // The shims for Python and Node turn this into an error; the bootstrap does not look into what it passes on.
-    if deployment.runtime.family() == "native"
-        && let Some(error) = own_error(&result)
-    {
-        return Err(FunctionError::new(FunctionErrorKind::Raised, error));
-    }
     Ok(result)
 }
 
-/// The error that an ActionLoop executable answers with: an object with the key `error`.
-fn own_error(result: &Payload) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Answer {
-        error: Option<Value>,
-    }
-    match result.parse::<Answer>().ok()?.error? {
-        Value::String(text) => Some(text),
-        other => Some(other.to_string()),
-    }
-}
-
 /// The error object of a failed function, none of whose keys can be relied on.
-fn function_error(body: &[u8]) -> (FunctionError, Option<Measured>) {
+fn function_error(body: &[u8], is_native: bool) -> (FunctionError, Option<Measured>) {
     let Ok(Value::Object(fields)) = serde_json::from_slice(body) else {
         let message = falco_http::excerpt(body);
         return (FunctionError::new(FunctionErrorKind::Unspecified, message), None);
@@ -69,8 +55,17 @@ fn function_error(body: &[u8]) -> (FunctionError, Option<Measured>) {
     let text = |name: &str| fields.get(name).and_then(Value::as_str);
     let error_type = text("errorType").unwrap_or_default();
     let (message, measured) = Measured::split_message(text("errorMessage").unwrap_or_default());
-    let mut error = FunctionError::new(kind(error_type, message), message);
-    if !error_type.is_empty() && !error_type.starts_with("Falco") {
+    let told = measured.and_then(|measured| measured.kind);
+    let mut error = FunctionError::new(told.unwrap_or_else(|| kind(error_type, message)), message);
+    // The bootstrap passes on the line with which an executable refuses to start.
+    if is_native
+        && error_type == INITIALIZATION
+        && message.starts_with('{')
+        && let Err(refusal) = native::acknowledged(message.as_bytes())
+    {
+        return (refusal, measured);
+    }
+    if !error_type.is_empty() && !OWN_TYPES.contains(&error_type) {
         error = error.with_error_type(error_type);
     }
     if let Some(status) = exit_status(message) {
@@ -86,6 +81,11 @@ fn function_error(body: &[u8]) -> (FunctionError, Option<Measured>) {
     (error.with_trace(lines.join(end)), measured)
 }
 
+const INITIALIZATION: &str = "FalcoInitialization";
+
+/// The types that Falco's handlers give to errors that have none.
+const OWN_TYPES: [&str; 4] = [INITIALIZATION, "FalcoRaised", "FalcoBadResult", "FalcoUnspecified"];
+
 fn kind(error_type: &str, message: &str) -> FunctionErrorKind {
     use FunctionErrorKind as Kind;
     match error_type {
@@ -95,7 +95,7 @@ fn kind(error_type: &str, message: &str) -> FunctionErrorKind {
         "FalcoBadResult" | "Runtime.MarshalError" | "Function.ResponseSizeTooLarge" => {
             Kind::BadResult
         }
-        "FalcoInitialization"
+        INITIALIZATION
         | "Runtime.ImportModuleError"
         | "Runtime.UserCodeSyntaxError"
         | "Runtime.HandlerNotFound"
@@ -174,7 +174,7 @@ mod tests {
     use super::*;
 
     fn outcome(deployment: &Deployment, body: &[u8], failed: bool) -> Outcome {
-        super::outcome(deployment, body, failed).0
+        super::outcome(deployment, &Bytes::copy_from_slice(body), failed).0
     }
 
     fn deployment(runtime: &str) -> Deployment {
@@ -233,8 +233,15 @@ mod tests {
 
     #[test]
     fn an_executables_own_error_is_a_raise() {
-        let error = outcome(&deployment("native"), br#"{"error":"boom"}"#, false).unwrap_err();
-        assert_eq!((error.kind, error.message.as_str()), (FunctionErrorKind::Raised, "boom"));
+        for (body, message) in [
+            (r#"{"error":"boom"}"#, "boom"),
+            (r#"{"error":null}"#, "null"),
+            (r#"{"error":"half a pair: \ud83d"}"#, "half a pair: \u{fffd}"),
+            (r#"{"falco:ran":{"ms":1},"result":{"error":null}}"#, "null"),
+        ] {
+            let error = outcome(&deployment("native"), body.as_bytes(), false).unwrap_err();
+            assert_eq!((error.kind, error.message.as_str()), (FunctionErrorKind::Raised, message));
+        }
     }
 
     #[test]

@@ -5,18 +5,21 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use falco_core::{Activation, Deployment, FunctionErrorKind};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::AwsLambda;
 
-/// What a shim has measured, in milliseconds.
+/// What a handler reports of a run: times in milliseconds, and how a run failed.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 pub(super) struct Measured {
     ms: f64,
     /// From the start of the process until it could take events; told by its first run only.
     init_ms: Option<f64>,
+    /// How the run failed, by the shim's judgement.
+    pub(super) kind: Option<FunctionErrorKind>,
 }
 
 /// What a shim makes of a result.
@@ -36,10 +39,12 @@ const ATTRIBUTE: &str = "billed";
 
 impl Measured {
     /// A function's own result, and what was measured; a body that no shim has made stays as it is.
-    pub(super) fn split_result(body: &[u8]) -> (&[u8], Option<Self>) {
+    pub(super) fn split_result(body: &Bytes) -> (Bytes, Option<Self>) {
         match serde_json::from_slice::<Envelope<'_>>(body) {
-            Ok(envelope) => (envelope.result.get().as_bytes(), Some(envelope.measured)),
-            Err(_) => (body, None),
+            Ok(envelope) => {
+                (body.slice_ref(envelope.result.get().as_bytes()), Some(envelope.measured))
+            }
+            Err(_) => (body.clone(), None),
         }
     }
 
@@ -118,9 +123,9 @@ mod tests {
 
     #[test]
     fn a_result_comes_out_of_its_envelope_as_it_stands() {
-        let body = br#" {"falco:ran": {"ms": 12.5, "init_ms": 130}, "result": {"n": 1.50}}"#;
-        let (result, measured) = Measured::split_result(body);
-        assert_eq!(result, br#"{"n": 1.50}"#);
+        let body = r#" {"falco:ran": {"ms": 12.5, "init_ms": 130}, "result": {"n": 1.50}}"#;
+        let (result, measured) = Measured::split_result(&body.into());
+        assert_eq!(result, r#"{"n": 1.50}"#);
         let measured = measured.unwrap();
         assert_eq!(measured.execution(), Some(Duration::from_micros(12_500)));
         assert_eq!(measured.init(), Some(Duration::from_millis(130)));
@@ -136,7 +141,7 @@ mod tests {
             "null",
             "",
         ] {
-            assert_eq!(Measured::split_result(body.as_bytes()), (body.as_bytes(), None));
+            assert_eq!(Measured::split_result(&body.into()), (body.into(), None));
         }
         for message in ["boom", "[falco:ran 1]", "boom [falco:ran x]", "boom [falco:ran {\"ms\":1}"]
         {
@@ -148,7 +153,7 @@ mod tests {
     fn a_message_ends_before_what_was_measured() {
         let (own, measured) = Measured::split_message(r#"a [falco:ran b] [falco:ran {"ms":2}]"#);
         assert_eq!(own, "a [falco:ran b]");
-        assert_eq!(measured, Some(Measured { ms: 2.0, init_ms: None }));
+        assert_eq!(measured, Some(Measured { ms: 2.0, init_ms: None, kind: None }));
     }
 
     #[test]
@@ -164,7 +169,7 @@ mod tests {
 
         #[test]
         fn absurd_measurements_are_survived(ms in any::<f64>(), init in proptest::option::of(any::<f64>())) {
-            let measured = Measured { ms, init_ms: init };
+            let measured = Measured { ms, init_ms: init, kind: None };
             let _ = measured.execution().map(whole_milliseconds);
             let _ = measured.init();
         }

@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use bytes::Bytes;
 use falco_core::{Activation, ActivationId, Deployment, FunctionError, FunctionErrorKind};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -93,7 +94,8 @@ impl Record {
         // A function that returns nothing is said to have returned `null`, which is not the same as no payload.
         let error = match &self.response {
             Some(response) => {
-                return outcome(deployment, response.get().as_bytes(), self.failed);
+                let body = Bytes::copy_from_slice(response.get().as_bytes());
+                return outcome(deployment, &body, self.failed);
             }
             None if self.condition == SUCCESS => FunctionError::new(
                 FunctionErrorKind::BadResult,

@@ -211,10 +211,10 @@ async fn an_executable_that_cannot_start_there_is_refused_before_anything_is_sen
         (real.clone(), other, format!("made for {}", here.as_str())),
         (for_another, here, "made for machine 243".into()),
         (real[..10].to_vec(), here, "cut off".into()),
-        (b"MZ\x90\0 a program for Windows".to_vec(), here, "no executable".into()),
-        (b"\xcf\xfa\xed\xfe a program for macOS".to_vec(), here, "no executable".into()),
-        (b"def main(args): return args\n".to_vec(), here, "no executable".into()),
-        (Vec::new(), here, "no executable".into()),
+        (b"MZ\x90\0 a program for Windows".to_vec(), here, "not an executable".into()),
+        (b"\xcf\xfa\xed\xfe a program for macOS".to_vec(), here, "not an executable".into()),
+        (b"def main(args): return args\n".to_vec(), here, "not an executable".into()),
+        (Vec::new(), here, "not an executable".into()),
     ] {
         let aws = on(architecture).await;
         aws.fake.forget_requests();
@@ -268,7 +268,7 @@ async fn code_that_cannot_be_loaded_says_why() {
         let deployment = deploy(&aws, runtime, source).await;
         let error = run(&aws, &deployment, json!({})).await.outcome.unwrap_err();
         assert_eq!(error.kind, FunctionErrorKind::Initialization, "{error}");
-        assert!(error.message.contains(words), "{error}");
+        assert!(format!("{error} {:?}", error.error_type).contains(words), "{error:?}");
     }
 }
 

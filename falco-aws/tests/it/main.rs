@@ -23,6 +23,7 @@ mod naive;
 mod native;
 mod partial;
 mod requests;
+mod runtimes;
 mod secrets;
 mod sso;
 mod support;

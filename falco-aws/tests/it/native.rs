@@ -58,7 +58,7 @@ async fn an_entry_point_chooses_a_function_of_the_executable_and_none_is_plain_a
 #[tokio::test(flavor = "multi_thread")]
 async fn an_executable_that_cannot_start_is_an_initialization_error_and_ends_its_environment() {
     let aws = Aws::start().await;
-    for (entry_point, words) in [("other", "other"), ("silent", "before it acknowledged")] {
+    for (entry_point, words) in [("other", "no \"other\""), ("silent", "before it acknowledged")] {
         let deployment = aws.deploy(&function(Some(entry_point))).await;
         for _ in 0..2 {
             let argument = invocation(json!({}));

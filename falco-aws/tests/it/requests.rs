@@ -88,7 +88,7 @@ async fn every_request_to_lambda_is_as_the_contract_has_it() {
             "POST",
             "/2015-03-31/functions".into(),
             json!({
-                "FunctionName": "f", "Description": "Deployed by Falco", "Runtime": "python3.15",
+                "FunctionName": "f", "Description": "Deployed by Falco", "Runtime": "python3.14",
                 "Handler": "falco_handler.main", "Role": "arn:aws:iam::123456789012:role/falco/f",
                 "MemorySize": 256, "Timeout": 60, "EphemeralStorage": {"Size": 512},
                 "Environment": {"Variables": {"AB": "c"}}, "Architectures": ["x86_64"], "PackageType": "Zip",
@@ -106,7 +106,7 @@ async fn every_request_to_lambda_is_as_the_contract_has_it() {
             "PUT",
             function("/configuration"),
             json!({
-                "Description": "Deployed by Falco", "Runtime": "python3.15", "Handler": "falco_handler.main",
+                "Description": "Deployed by Falco", "Runtime": "python3.14", "Handler": "falco_handler.main",
                 "Role": "arn:aws:iam::123456789012:role/falco/f", "MemorySize": 256, "Timeout": 60,
                 "EphemeralStorage": {"Size": 512}, "Environment": {"Variables": {}},
             }),
