@@ -105,6 +105,11 @@ impl ClientConfig {
         self
     }
 
+    /// Whether a client certificate is presented.
+    pub fn has_client_certificate(&self) -> bool {
+        self.client_certificate.is_some()
+    }
+
     /// Trusts the CA certificates in `pem` besides those of the system.
     #[must_use]
     pub fn with_ca_certificates(mut self, pem: impl Into<Vec<u8>>) -> Self {

@@ -7,6 +7,7 @@ use falco_core::{
     Activation, Error, ErrorKind, FunctionError, FunctionErrorKind, LogLine, LogStream, Payload,
     Result,
 };
+use falco_package::{native, shim};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -22,25 +23,24 @@ pub(crate) fn to_activation(record: &Record<'_>) -> Result<Activation> {
     let Some(response) = &record.response else {
         return Err(Error::new(ErrorKind::Protocol, "the record has no response"));
     };
-    let message = message_of(response.result);
-    let annotations = &record.annotations;
-    if response.status == "whisk internal error" || is_refused_late(record, &message.text) {
-        return Err(platform_failure(record, &message.text));
+    let text = server_text(response.result);
+    if response.status == "whisk internal error" || is_refused_late(record, &text) {
+        return Err(platform_failure(record, &text));
     }
     let outcome = match (&*response.status, response.success) {
-        ("success", true) => success(response.result),
-        ("application error", _) => Err(application_error(message)),
+        ("success", true) => result_of(response.result),
+        ("application error", _) => Err(application_error(record, response.result, &text)),
         _ => {
-            let timed_out = annotation(annotations, "timeout").unwrap_or(false);
-            Err(developer_error(&message.text, timed_out))
+            let timed_out = annotation(&record.annotations, "timeout").unwrap_or(false);
+            Err(developer_error(&text, timed_out))
         }
     };
     Ok(describe(record, Activation::new(&*record.id, outcome)))
 }
 
 /// An activation of which nothing is known but its result, which is an array.
-pub(crate) fn array_result(id: &str) -> Activation {
-    Activation::failed(id, not_an_object("an array"))
+pub(crate) fn array_result(id: &str, array: &Bytes) -> Activation {
+    Activation::new(id, native::outcome(array.clone()))
 }
 
 fn describe(record: &Record<'_>, mut activation: Activation) -> Activation {
@@ -69,63 +69,45 @@ fn describe(record: &Record<'_>, mut activation: Activation) -> Activation {
     activation
 }
 
-fn success(result: Option<&RawValue>) -> Result<Payload, FunctionError> {
+fn result_of(result: Option<&RawValue>) -> Result<Payload, FunctionError> {
     let Some(result) = result else { return Ok(Payload::empty()) };
-    let payload = Payload::from_bytes(Bytes::copy_from_slice(result.get().as_bytes()))
-        .map_err(|e| FunctionError::new(FunctionErrorKind::BadResult, e.to_string()))?;
-    if payload.is_object() { Ok(payload) } else { Err(not_an_object(&format!("{payload:?}"))) }
+    native::outcome(Bytes::copy_from_slice(result.get().as_bytes()))
 }
 
-fn not_an_object(what: &str) -> FunctionError {
-    FunctionError::new(
-        FunctionErrorKind::BadResult,
-        format!("invalid result: {what}; return a JSON object"),
-    )
-}
-
-/// What an error says. Node's rejected promises give an object, everything else a text.
-#[derive(Default, Deserialize)]
-struct Message {
-    #[serde(default, rename = "message")]
-    text: String,
-    #[serde(default, rename = "name")]
-    error_type: Option<String>,
-    #[serde(default)]
-    stack: Option<String>,
-}
-
-fn message_of(result: Option<&RawValue>) -> Message {
+/// The value under `error` in a failed activation's result.
+fn error_of(result: Option<&RawValue>) -> Option<&RawValue> {
     #[derive(Deserialize)]
     struct Failure<'a> {
         #[serde(borrow)]
         error: &'a RawValue,
     }
-    let Some(Failure { error }) = result.and_then(|r| object(r.get().as_bytes()).ok()) else {
-        return Message::default();
-    };
-    if let Ok(text) = serde_json::from_str::<String>(error.get()) {
-        return Message { text, ..Message::default() };
-    }
-    match object::<Message>(error.get().as_bytes()) {
-        Ok(message) if !message.text.is_empty() => message,
-        _ => Message { text: error.get().to_owned(), ..Message::default() },
-    }
+    let failure: Failure<'_> = object(result?.get().as_bytes()).ok()?;
+    Some(failure.error)
+}
+
+/// The words of the server, or of the function where it has failed with a text; empty where there are none.
+fn server_text(result: Option<&RawValue>) -> String {
+    error_of(result).and_then(|error| serde_json::from_str(error.get()).ok()).unwrap_or_default()
 }
 
 /// The function answered with an error, or with more than the server keeps.
-fn application_error(message: Message) -> FunctionError {
-    let kind = if message
-        .text
-        .starts_with("The action produced a response that exceeded the allowed length")
-    {
-        FunctionErrorKind::BadResult
-    } else {
-        FunctionErrorKind::Raised
-    };
-    let mut error = FunctionError::new(kind, short(&message.text));
-    error.error_type = message.error_type.as_deref().map(short);
-    error.trace = message.stack;
-    error
+fn application_error(record: &Record<'_>, result: Option<&RawValue>, text: &str) -> FunctionError {
+    if text.starts_with("The action produced a response that exceeded the allowed length") {
+        return FunctionError::new(FunctionErrorKind::BadResult, short(text));
+    }
+    // Falco's shim says more than a function that answers for itself.
+    let kind: String = annotation(&record.annotations, "kind").unwrap_or_default();
+    let has_shim = kind.starts_with("python") || kind.starts_with("nodejs");
+    let said = error_of(result).filter(|error| has_shim && error.get().starts_with('{'));
+    if let Some(error) = said.and_then(|error| shim::failure(error.get().as_bytes())) {
+        return error;
+    }
+    match result_of(result) {
+        Err(error) => error,
+        Ok(_) => {
+            FunctionError::new(FunctionErrorKind::Raised, "the function failed without an error")
+        }
+    }
 }
 
 /// The function's process did not answer as it should. Only the server's words say how (contract, 6.1 to 6.6).
@@ -159,7 +141,11 @@ fn developer_error(text: &str, timed_out: bool) -> FunctionError {
     } else {
         Unspecified
     };
-    FunctionError::new(kind, short(text))
+    let text = match kind {
+        BadResult => format!("the result is not a JSON object: {}", short(text)),
+        _ => short(text),
+    };
+    FunctionError::new(kind, text)
 }
 
 /// Whether the record was made without an activation: it took no time, and nothing waited for it.

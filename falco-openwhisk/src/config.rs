@@ -1,12 +1,11 @@
 //! Where OpenWhisk is, and how it is spoken to.
 
-use std::time::Duration;
-
 use falco_core::{Error, Result};
-use falco_http::reqwest::{self, Url};
+use falco_http::reqwest::Url;
 use falco_http::{Client, ClientConfig, Secret};
 
 use crate::name::is_entity_name;
+use crate::waits::OpenWhiskWaits;
 use crate::wskprops::WskProps;
 
 const USER_AGENT: &str = concat!("falco-openwhisk/", env!("CARGO_PKG_VERSION"));
@@ -43,9 +42,8 @@ pub struct OpenWhiskConfig {
     pub(crate) auth: Secret,
     pub(crate) namespace: String,
     pub(crate) log_limit_mib: Option<u32>,
-    pub(crate) clock_tolerance: Duration,
-    pub(crate) max_poll_interval: Duration,
-    pub(crate) follow_grace: Duration,
+    pub(crate) plain_code: bool,
+    pub(crate) waits: OpenWhiskWaits,
     http: ClientConfig,
 }
 
@@ -81,10 +79,8 @@ pub struct OpenWhiskConfigBuilder {
     auth: Option<Secret>,
     namespace: Option<String>,
     log_limit_mib: Option<u32>,
-    clock_tolerance: Duration,
-    max_poll_interval: Duration,
-    follow_grace: Duration,
-    client_certificate: Option<Secret>,
+    plain_code: bool,
+    waits: OpenWhiskWaits,
     http: ClientConfig,
 }
 
@@ -96,10 +92,8 @@ impl OpenWhiskConfigBuilder {
             auth: None,
             namespace: None,
             log_limit_mib: None,
-            clock_tolerance: Duration::from_secs(10),
-            max_poll_interval: Duration::from_secs(2),
-            follow_grace: Duration::from_secs(60),
-            client_certificate: None,
+            plain_code: false,
+            waits: OpenWhiskWaits::default(),
             http: ClientConfig::new(USER_AGENT),
         }
     }
@@ -136,69 +130,39 @@ impl OpenWhiskConfigBuilder {
         self
     }
 
-    /// How far the clocks of the driver and of the server's machines may differ; ten seconds unless set.
+    /// Sends code as it is, without Falco's shim: source text stays text, and archives are not opened.
     ///
-    /// Activations are found by the time at which they began, by the server's clock.
-    pub fn clock_tolerance(mut self, tolerance: Duration) -> Self {
-        self.clock_tolerance = tolerance;
+    /// Errors then have the form in which OpenWhisk's own runtimes report them: without the class of an exception and
+    /// without its traceback in Python, and with another message in Node.js.
+    pub fn plain_code(mut self, plain: bool) -> Self {
+        self.plain_code = plain;
         self
     }
 
-    /// The longest pause between two looks at activations that have not ended; two seconds unless set.
-    pub fn max_poll_interval(mut self, interval: Duration) -> Self {
-        self.max_poll_interval = interval;
+    /// How long is waited for what; see [`OpenWhiskWaits`].
+    pub fn waits(mut self, waits: OpenWhiskWaits) -> Self {
+        self.waits = waits;
         self
     }
 
-    /// How long after the function's own limits `invoke` looks for an activation that it was told to look for; a
-    /// minute unless set.
+    /// How HTTP requests are made: timeouts, proxy, TLS.
     ///
-    /// The server stops waiting after a minute, and says under which id the record will be found.
-    pub fn follow_grace(mut self, grace: Duration) -> Self {
-        self.follow_grace = grace;
-        self
-    }
-
-    /// Skips the verification of TLS certificates: whoever stands between can then read the key.
-    pub fn insecure(mut self, insecure: bool) -> Self {
-        self.http = self.http.with_insecure(insecure);
-        self
-    }
-
-    /// Trusts the CA certificates in `pem` besides those of the system: the better way with a self-signed server.
-    pub fn ca_certificates(mut self, pem: impl Into<Vec<u8>>) -> Self {
-        self.http = self.http.with_ca_certificates(pem);
-        self
-    }
-
-    /// Presents a client certificate: its chain and its private key, both in PEM, one after the other.
-    pub fn client_certificate(mut self, pem: impl Into<Secret>) -> Self {
-        self.client_certificate = Some(pem.into());
-        self
-    }
-
-    /// Goes through a proxy, such as `http://user:password@proxy:3128`.
-    pub fn proxy(mut self, url: impl Into<Secret>) -> Self {
-        self.http = self.http.with_proxy(url);
-        self
-    }
-
-    /// Limits the time until a connection stands; ten seconds unless set.
-    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.http = self.http.with_connect_timeout(timeout);
-        self
-    }
-
-    /// Limits the time in which the server sends nothing; ninety seconds unless set. Blocking invocations are held
-    /// open for up to 75.
-    pub fn read_timeout(mut self, timeout: Duration) -> Self {
-        self.http = self.http.with_read_timeout(timeout);
-        self
-    }
-
-    /// Uses an HTTP client made elsewhere; its time-outs, proxy and TLS settings then count, and none of these.
-    pub fn client(mut self, client: reqwest::Client) -> Self {
-        self.http = self.http.with_client(client);
+    /// Blocking invocations are held open for up to 75 seconds: leave the read timeout above that. `CERT` and `KEY` of
+    /// `~/.wskprops` are used where this has no client certificate.
+    ///
+    /// # Examples
+    ///
+    /// A server with a self-signed certificate, which is trusted:
+    ///
+    /// ```no_run
+    /// use falco_openwhisk::{ClientConfig, OpenWhiskConfig};
+    ///
+    /// let http = ClientConfig::new("my-program/1.0").with_ca_certificates(std::fs::read("ca.pem")?);
+    /// let config = OpenWhiskConfig::builder().http(http).build_with_env()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn http(mut self, http: ClientConfig) -> Self {
+        self.http = http;
         self
     }
 
@@ -210,7 +174,7 @@ impl OpenWhiskConfigBuilder {
     pub fn build(self) -> Result<OpenWhiskConfig> {
         let apihost = self.apihost.as_deref().ok_or_else(|| {
             Error::invalid_input("no API host is set")
-                .with_hint("set WHISK_APIHOST, or APIHOST in ~/.wskprops, or pass --apihost")
+                .with_hint("set WHISK_APIHOST, or APIHOST in ~/.wskprops")
         })?;
         let auth = self.auth.ok_or_else(|| {
             Error::invalid_input("no key is set").with_hint(
@@ -220,26 +184,21 @@ impl OpenWhiskConfigBuilder {
         check_auth(&auth)?;
         let namespace = self.namespace.unwrap_or_else(|| "_".into());
         if !is_entity_name(&namespace) {
-            return Err(Error::invalid_input(format!("NAMESPACE: {namespace:?} is no namespace")));
+            return Err(Error::invalid_input(format!("invalid NAMESPACE {namespace:?}")));
         }
         let api_version = self.api_version.unwrap_or_else(|| "v1".into());
         if !api_version.chars().all(|c| c.is_ascii_alphanumeric() || c == '.') {
-            return Err(Error::invalid_input(format!("APIVERSION: {api_version:?} is no version")));
+            return Err(Error::invalid_input(format!("invalid APIVERSION {api_version:?}")));
         }
-        let http = match self.client_certificate {
-            Some(pem) => self.http.with_client_certificate(pem),
-            None => self.http,
-        };
         Ok(OpenWhiskConfig {
             host: parse_apihost(apihost)?,
             api_version,
             auth,
             namespace,
             log_limit_mib: self.log_limit_mib,
-            clock_tolerance: self.clock_tolerance,
-            max_poll_interval: self.max_poll_interval,
-            follow_grace: self.follow_grace,
-            http,
+            plain_code: self.plain_code,
+            waits: self.waits,
+            http: self.http,
         })
     }
 
@@ -269,8 +228,10 @@ impl OpenWhiskConfigBuilder {
         self.api_version =
             self.api_version.or_else(|| setting("WHISK_APIVERSION", "APIVERSION").map(text));
         self.namespace = self.namespace.or_else(|| file.get("NAMESPACE").map(text));
-        if self.client_certificate.is_none() {
-            self.client_certificate = file.client_certificate()?;
+        if !self.http.has_client_certificate()
+            && let Some(pem) = file.client_certificate()?
+        {
+            self.http = self.http.with_client_certificate(pem);
         }
         self.build()
     }
@@ -278,7 +239,7 @@ impl OpenWhiskConfigBuilder {
 
 fn parse_apihost(apihost: &str) -> Result<Url> {
     let bad = |why: &str| {
-        Error::invalid_input(format!("APIHOST: {why}"))
+        Error::invalid_input(format!("invalid APIHOST: {why}"))
             .with_hint("write a host such as openwhisk.example.org, or http://localhost:3233")
     };
     let trimmed = apihost.trim().trim_end_matches('/');
@@ -286,11 +247,11 @@ fn parse_apihost(apihost: &str) -> Result<Url> {
         if trimmed.starts_with("http") { trimmed.to_owned() } else { format!("https://{trimmed}") };
     // Checked on the text, so that no error shows what may be a password.
     if trimmed.contains('@') {
-        return Err(bad("it holds a user or a password; the key is a setting of its own"));
+        return Err(bad("it contains a user or a password; the key is the setting AUTH"));
     }
-    let url: Url = absolute.parse().map_err(|_| bad(&format!("{trimmed:?} is no host")))?;
+    let url: Url = absolute.parse().map_err(|_| bad(&format!("{trimmed:?} is not a host")))?;
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() || url.query().is_some() {
-        return Err(bad(&format!("{trimmed:?} is no host")));
+        return Err(bad(&format!("{trimmed:?} is not a host")));
     }
     Ok(url)
 }
@@ -306,7 +267,7 @@ fn check_auth(auth: &Secret) -> Result<()> {
     if well_formed {
         return Ok(());
     }
-    Err(Error::invalid_input("AUTH: the key is malformed").with_hint(
+    Err(Error::invalid_input("invalid AUTH: the key is malformed").with_hint(
         "it has the form UUID:KEY, without quotes, blanks or line breaks; `wsk property get --auth` shows it",
     ))
 }

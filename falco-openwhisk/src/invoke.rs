@@ -39,7 +39,9 @@ impl OpenWhisk {
         }
         match id {
             // A result that is an array stands for itself, without its record.
-            Some(id) if reply.json::<Vec<serde::de::IgnoredAny>>().is_ok() => Ok(array_result(&id)),
+            Some(id) if reply.json::<Vec<serde::de::IgnoredAny>>().is_ok() => {
+                Ok(array_result(&id, &reply.body))
+            }
             Some(id) => {
                 tracing::debug!(%id, status = reply.status.as_u16(), "the answer has no record; following");
                 self.follow(&operation, deployment, invocation, &id).await
@@ -93,7 +95,7 @@ impl OpenWhisk {
     ) -> Result<Activation> {
         let function_timeout = deployment.scaling.timeout.unwrap_or(DEFAULT_TIMEOUT);
         // Starting and running each get the function's timeout.
-        let mut left = function_timeout * 2 + ANSWERED_LATE + self.inner.config.follow_grace;
+        let mut left = function_timeout * 2 + ANSWERED_LATE + self.inner.config.waits.follow_grace;
         if let Some(deadline) = invocation.deadline() {
             left = left.min(deadline.duration_since(SystemTime::now()).unwrap_or_default());
         }
@@ -116,7 +118,7 @@ impl OpenWhisk {
                 return Err(lost(failure));
             }
             tokio::time::sleep_until(wake).await;
-            pause = (pause * 3 / 2).min(self.inner.config.max_poll_interval).max(FIRST_PAUSE);
+            pause = (pause * 3 / 2).min(self.inner.config.waits.max_poll_interval).max(FIRST_PAUSE);
             let request = self.api().own(Method::GET, ["activations", id]);
             match self.api().find(operation, request, MAX_RECORD_BYTES).await {
                 Ok(None) => {}

@@ -17,12 +17,15 @@ mod package;
 mod platform;
 mod refusal;
 mod schedule;
+mod waits;
 mod walk;
 mod wire;
 mod wskprops;
 
 pub use config::{OpenWhiskConfig, OpenWhiskConfigBuilder};
+pub use falco_http::ClientConfig;
 pub use platform::OpenWhisk;
+pub use waits::OpenWhiskWaits;
 
 /// The name of this platform in deployments and errors.
 const PLATFORM: &str = "openwhisk";

@@ -5,13 +5,21 @@ use std::borrow::Cow;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use falco_core::{Code, Deployable, Error, ErrorKind, Result, RuntimeName};
-use falco_package::{Archive, File, NATIVE_EXECUTABLE};
+use falco_package::{Archive, File, NATIVE_EXECUTABLE, shim};
 
 use crate::limits::{Kind, MAX_CODE, Server};
 
 /// Starts a native function. The proxy of some images waits for a line before it sends the first activation; the
 /// function itself never has to know.
 const NATIVE_SHIM: &str = include_str!("native_shim.sh");
+
+/// Starts one of the functions of an executable that holds several.
+const NATIVE_ENTRY: &str = "#!/bin/sh
+# Falco's entry of a native function. Without PATH: the proxy passes none.
+FALCO_FUNCTION='ENTRY_POINT'
+export FALCO_FUNCTION
+exec \"${0%/*}/falco-native\"
+";
 
 /// Where the shim finds the function's own executable.
 const NATIVE_INNER: &str = "falco-native";
@@ -22,24 +30,45 @@ const NATIVE_ENVIRONMENT: &str = "exec.env";
 /// The kind whose proxy starts executables: an ActionLoop without an interpreter of its own.
 const NATIVE_FAMILY: &str = "go";
 
+/// The files by which the runtimes start the shared shims: the name that each wants, and the content.
+const PYTHON_TRANSPORT: (&str, &str) = ("__main__.py", include_str!("transport.py"));
+const NODE_TRANSPORT: (&str, &str) = ("index.js", include_str!("transport.cjs"));
+
+/// The function of the transport that the runtime calls; in the transport itself, the user's entry point stands there.
+const TRANSPORT_MAIN: &str = "main";
+
+/// What Python's runtime installs while it starts, where the archive brings no `virtualenv`.
+const REQUIREMENTS: &str = "requirements.txt";
+
 /// The code as the API takes it.
 #[derive(Debug)]
 pub(crate) struct Exec<'a> {
     pub(crate) kind: String,
     /// Text, or the base64 of an archive.
     pub(crate) code: Cow<'a, str>,
+    /// The function that the runtime calls.
+    pub(crate) main: &'a str,
 }
 
-/// Makes of a function what the server's runtime starts.
+/// Makes of a function what the server's runtime starts. Python and Node.js get Falco's shim, unless `plain`.
 ///
 /// # Errors
 ///
 /// `Unsupported` with the runtimes that are there; `InvalidInput` or `NotFound` for an archive that the runtime could
 /// not start; `PayloadTooLarge`.
-pub(crate) fn prepare<'a>(function: &'a Deployable, server: &Server) -> Result<Exec<'a>> {
+pub(crate) fn prepare<'a>(
+    function: &'a Deployable,
+    server: &Server,
+    plain: bool,
+) -> Result<Exec<'a>> {
     let kind = resolve(&function.runtime, server)?;
+    let mut main = function.entry_point();
     let code = match (function.runtime.family(), &function.code) {
-        ("native", code) => Cow::Owned(BASE64.encode(native(code, &kind)?.to_zip()?)),
+        ("native", _) => Cow::Owned(BASE64.encode(native(function, &kind)?.to_zip()?)),
+        ("python" | "nodejs", _) if !plain => {
+            main = TRANSPORT_MAIN;
+            Cow::Owned(BASE64.encode(wrapped(function)?.to_zip()?))
+        }
         (family, Code::Source(source)) => text_that_stays_text(family, source),
         (family, Code::Archive(zip)) => {
             check_archive(family, &Archive::from_zip(zip)?)?;
@@ -56,7 +85,27 @@ pub(crate) fn prepare<'a>(function: &'a Deployable, server: &Server) -> Result<E
             "leave out files that the function does not need; base64 adds a third to an archive",
         ));
     }
-    Ok(Exec { kind: kind.kind, code })
+    Ok(Exec { kind: kind.kind, code, main })
+}
+
+/// The function with the shim of its language and the transport to it.
+fn wrapped(function: &Deployable) -> Result<Archive> {
+    let mut archive = shim::wrap(function)?;
+    let (name, transport) = match function.runtime.family() {
+        "python" => PYTHON_TRANSPORT,
+        _ => NODE_TRANSPORT,
+    };
+    let user_file = |name: &str| format!("{}/{name}", shim::FUNCTION);
+    let requirements = archive.get(&user_file(REQUIREMENTS)).cloned();
+    let virtualenv = user_file("virtualenv/");
+    if name == PYTHON_TRANSPORT.0
+        && let Some(requirements) = requirements
+        && !archive.paths().any(|path| path.starts_with(&virtualenv))
+    {
+        archive.insert(REQUIREMENTS, requirements)?;
+    }
+    let entry_point = format!("ENTRY_POINT = \"{}\"", function.entry_point());
+    archive.with_file(name, transport.replacen("ENTRY_POINT = \"main\"", &entry_point, 1))
 }
 
 /// The kind for a runtime: the kind itself where the server has it, else the newest version or the default that the
@@ -106,8 +155,10 @@ fn numbers(version: &str) -> Vec<u32> {
 
 /// Source text that the server cannot mistake for an archive or for an executable.
 ///
-/// It takes for base64 what consists of nothing else, and the proxy starts as it is what begins with `#!`.
+/// It takes for base64 what consists of nothing else, and the proxy starts as it is what begins with `#!`. A byte order
+/// mark does not pass the check of Python's runtime.
 fn text_that_stays_text<'a>(family: &str, source: &'a str) -> Cow<'a, str> {
+    let source = source.strip_prefix('\u{feff}').unwrap_or(source);
     let trimmed = source.trim();
     let looks_like_base64 = trimmed.len().is_multiple_of(4)
         && trimmed.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'='));
@@ -131,12 +182,20 @@ fn check_archive(family: &str, archive: &Archive) -> Result<()> {
     }
 }
 
-fn native(code: &Code, kind: &Kind) -> Result<Archive> {
-    let mut archive = Archive::from_code(code, NATIVE_EXECUTABLE)?;
+/// One without an entry point does not know of acknowledgements. One with an entry point acknowledges its own start, where
+/// the proxy waits for that.
+fn native(function: &Deployable, kind: &Kind) -> Result<Archive> {
+    let mut archive = Archive::from_code(&function.code, NATIVE_EXECUTABLE)?;
     archive.check_native()?;
     archive.rename(NATIVE_EXECUTABLE, NATIVE_INNER)?;
-    let shim = File { content: NATIVE_SHIM.into(), executable: true };
-    archive.insert(NATIVE_EXECUTABLE, shim)?;
+    let content = match &function.entry_point {
+        Some(name) => {
+            shim::check_entry_point(name)?;
+            NATIVE_ENTRY.replace("ENTRY_POINT", name)
+        }
+        None => NATIVE_SHIM.to_owned(),
+    };
+    archive.insert(NATIVE_EXECUTABLE, File { content: content.into(), executable: true })?;
     if archive.get(NATIVE_ENVIRONMENT).is_none() {
         archive = archive.with_file(NATIVE_ENVIRONMENT, execution_environment(kind))?;
     }
@@ -236,7 +295,28 @@ mod tests {
             text_that_stays_text("python", "#!/usr/bin/python\nx = 1"),
             "# !/usr/bin/python\nx = 1"
         );
-        assert_eq!(text_that_stays_text("python", "x = 1"), "x = 1");
+        assert_eq!(text_that_stays_text("python", "\u{feff}x = 1"), "x = 1");
+    }
+
+    #[test]
+    fn the_shim_gets_the_entry_point_and_the_runtime_the_requirements() {
+        let source = Deployable::from_source("f", "nodejs:20".parse().unwrap(), "x = 1");
+        let source = source.with_entry_point("start$1");
+        let exec = prepare(&source, &Server::default(), false).unwrap();
+        assert_eq!(exec.main, "main");
+        let archive = wrapped(&source).unwrap();
+        let transport = String::from_utf8_lossy(&archive.get("index.js").unwrap().content);
+        assert!(transport.contains("ENTRY_POINT = \"start$1\";"), "{transport}");
+
+        let files = |more: &str| {
+            let archive = Archive::new().with_file("__main__.py", "x").unwrap();
+            let archive = archive.with_file("requirements.txt", "six\n").unwrap();
+            let zip = archive.with_file(more, "x").unwrap().to_zip().unwrap();
+            let function = Deployable::from_archive("f", "python:3".parse().unwrap(), zip);
+            wrapped(&function).unwrap()
+        };
+        assert!(files("other.py").get("requirements.txt").is_some());
+        assert!(files("virtualenv/bin/activate_this.py").get("requirements.txt").is_none());
     }
 
     #[test]
@@ -244,8 +324,10 @@ mod tests {
         let lacks = |family: &str, file: &str| {
             let zip = Archive::new().with_file("other.txt", "x").unwrap().to_zip().unwrap();
             let function = Deployable::from_archive("f", family.parse().unwrap(), zip);
-            let error = prepare(&function, &Server::default()).unwrap_err();
-            assert!(error.to_string().contains(file), "{error}");
+            for plain in [false, true] {
+                let error = prepare(&function, &Server::default(), plain).unwrap_err();
+                assert!(error.to_string().contains(file), "{error}");
+            }
         };
         lacks("python:3", "__main__.py");
         lacks("nodejs:20", "index.js");

@@ -62,11 +62,20 @@ pub(crate) struct Inner {
     pub(crate) server: Server,
     collector: Collector,
     submissions: Semaphore,
-    /// How far the server's clock is behind ours.
+    /// How far the server's clock is behind the driver's.
     clock_behind: Mutex<Duration>,
 }
 
 impl OpenWhisk {
+    /// Connects with what the `wsk` command line uses; see [`OpenWhiskConfig::from_env`].
+    ///
+    /// # Errors
+    ///
+    /// As [`OpenWhiskConfig::from_env`] and [`connect`](Self::connect).
+    pub async fn from_env() -> Result<Self> {
+        Self::connect(OpenWhiskConfig::from_env()?).await
+    }
+
     /// Connects: asks the server for the namespace's limits and for the runtimes it has.
     ///
     /// # Errors
@@ -216,13 +225,9 @@ impl Platform for OpenWhisk {
                 format!("the environment has {size} bytes, and {allowed} are allowed"),
             )));
         }
-        let exec = prepare(function, server).map_err(refused)?;
+        let exec = prepare(function, server, self.inner.config.plain_code).map_err(refused)?;
         let body = PutAction {
-            exec: Some(PutExec {
-                kind: &exec.kind,
-                code: &exec.code,
-                main: function.entry_point(),
-            }),
+            exec: Some(PutExec { kind: &exec.kind, code: &exec.code, main: exec.main }),
             limits,
             parameters: Some(parameters),
             annotations: vec![FalcoAnnotation {
@@ -335,11 +340,11 @@ impl AsyncPlatform for OpenWhisk {
         let function_timeout = deployment.scaling.timeout.unwrap_or(DEFAULT_TIMEOUT);
         let behind = *self.inner.clock_behind.lock().unwrap_or_else(PoisonError::into_inner);
         let allowances = Allowances {
-            tolerance: self.inner.config.clock_tolerance,
+            tolerance: self.inner.config.waits.clock_tolerance,
             behind,
             patience: function_timeout + ANSWERED_LATE,
         };
-        let max_interval = self.inner.config.max_poll_interval;
+        let max_interval = self.inner.config.waits.max_poll_interval;
         let tracker = self.inner.collector.tracker(&deployment.id);
         tracker.collect(self.api(), &name.filter(), pending, allowances, max_interval).await
     }

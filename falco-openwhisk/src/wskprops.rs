@@ -35,6 +35,11 @@ impl WskProps {
 
     fn read(path: &Path) -> io::Result<Self> {
         let text = std::fs::read_to_string(path)?;
+        // Its first key would have another name, and be missing.
+        if text.starts_with('\u{feff}') {
+            let reason = "it begins with a byte order mark (BOM); save it as UTF-8 without";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
+        }
         Ok(Self { values: parse(&text), path: path.to_owned() })
     }
 
@@ -62,7 +67,7 @@ impl WskProps {
 }
 
 fn unreadable(setting: &str, path: &Path, error: &io::Error) -> Error {
-    Error::invalid_input(format!("{setting}: {} cannot be read", path.display())).with_source(error)
+    Error::invalid_input(format!("{setting}: cannot read {}", path.display())).with_source(error)
 }
 
 /// One `KEY=VALUE` a line; `#` begins a comment. `wsk` itself loses a value that holds `=`; this does not.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use clap::Args;
 use falco_core::AsyncPlatform;
 use falco_http::Secret;
-use falco_openwhisk::{OpenWhisk, OpenWhiskConfig};
+use falco_openwhisk::{ClientConfig, OpenWhisk, OpenWhiskConfig};
 
 /// What is not named is read as the `wsk` command line reads it.
 #[derive(Debug, Args)]
@@ -30,7 +30,11 @@ pub(super) struct OpenWhiskArguments {
 
 impl OpenWhiskArguments {
     pub(super) async fn connect(&self) -> anyhow::Result<Arc<dyn AsyncPlatform>> {
-        let mut config = OpenWhiskConfig::builder().insecure(self.insecure);
+        let mut config = OpenWhiskConfig::builder();
+        if self.insecure {
+            let http = ClientConfig::new(concat!("falco-examples/", env!("CARGO_PKG_VERSION")));
+            config = config.http(http.with_insecure(true));
+        }
         if let Some(apihost) = &self.apihost {
             config = config.apihost(apihost);
         }

@@ -44,6 +44,9 @@ const LINE_OVERHEAD: usize = 67;
 /// Descriptor 3 is the pipe; what is printed goes into files. Only a shell can arrange that without unsafe code.
 const REDIRECTED: &str = r#"exec 3>&1 1>"$1" 2>"$2"; shift 2; exec "$@""#;
 
+/// As [`REDIRECTED`], where requests come on descriptor 4: Node's runtime gets them over HTTP, and its stdin is empty.
+const REDIRECTED_NODE: &str = r#"exec 4<&0 3>&1 0</dev/null 1>"$1" 2>"$2"; shift 2; exec "$@""#;
+
 /// The warm processes, and the room for more.
 pub(super) struct Containers {
     room: Semaphore,
@@ -62,7 +65,7 @@ pub(super) struct Ran {
 
 /// A process that runs one function, one activation after the other.
 struct Container {
-    _child: Child,
+    child: Child,
     stdin: ChildStdin,
     answers: BufReader<ChildStdout>,
     directory: TempDir,
@@ -83,7 +86,7 @@ impl Containers {
         let received = Instant::now();
         let _place = self.room.acquire().await;
         let key = format!("{}@{}@{}", action.full_name(), action.version(), action.updated);
-        let warm = lock(&self.warm).get_mut(&key).and_then(Vec::pop);
+        let warm = self.warm(action, &key);
         let waited = received.elapsed();
         let limit = Duration::from_millis(action.timeout_ms);
         let (mut container, init) = match warm {
@@ -120,6 +123,20 @@ impl Containers {
         Ran { outcome, init, run, waited, logs }
     }
 
+    /// A container that is there already. A Node runtime that has died does not answer, and the invoker takes another
+    /// container; the proxy of the others lives, and answers for the process that has died.
+    fn warm(&self, action: &Action, key: &str) -> Option<Container> {
+        let mut warm = lock(&self.warm);
+        let containers = warm.get_mut(key)?;
+        loop {
+            let mut container = containers.pop()?;
+            let is_alive = matches!(container.child.try_wait(), Ok(None));
+            if is_alive || !action.kind.starts_with("nodejs") {
+                return Some(container);
+            }
+        }
+    }
+
     async fn start(&self, action: &Action, id: &str) -> Result<Container, (String, Vec<String>)> {
         let internal = |text: String| (text, Vec::new());
         let directory = TempDir::new().map_err(|e| internal(e.to_string()))?;
@@ -127,7 +144,9 @@ impl Containers {
         let command = self.unpack(action, &at).await.map_err(internal)?;
         let [out, err] = log_files(directory.path());
         let mut shell = Command::new("/bin/sh");
-        shell.arg("-c").arg(REDIRECTED).arg("sh").arg(&out).arg(&err).args(command);
+        let is_node = action.kind.starts_with("nodejs");
+        let redirected = if is_node { REDIRECTED_NODE } else { REDIRECTED };
+        shell.arg("-c").arg(redirected).arg("sh").arg(&out).arg(&err).args(command);
         shell.current_dir(&at).env_clear().env("PYTHONIOENCODING", "UTF-8");
         shell.env("__OW_API_HOST", "http://127.0.0.1").env("__OW_WAIT_FOR_ACK", "1");
         shell.env("__OW_NAMESPACE", "guest").env("__OW_ACTIVATION_ID", id);
@@ -145,7 +164,7 @@ impl Containers {
             return Err(internal("no pipes".into()));
         };
         let answers = BufReader::new(stdout);
-        let mut container = Container { _child: child, stdin, answers, directory, read: [0; 2] };
+        let mut container = Container { child, stdin, answers, directory, read: [0; 2] };
         let ready = container.line().await;
         let is_ok = serde_json::from_str::<Value>(&ready).is_ok_and(|ready| ready["ok"] == true);
         if is_ok {
@@ -240,7 +259,7 @@ impl Container {
             // The proxy lives, and answers for the process that does not.
             return match line.as_str() {
                 "" => Outcome::developer_error("command exited"),
-                line => Outcome::of_line(line),
+                line => Outcome::of_action_loop(line),
             };
         }
         /// What the launcher has in place of an answer over HTTP.

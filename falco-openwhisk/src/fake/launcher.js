@@ -1,7 +1,7 @@
-// What OpenWhisk's Node runtime does, with JSON lines in on 0 and out on 3 in place of its HTTP.
+// What OpenWhisk's Node runtime does, with JSON lines in on 4 and out on 3 in place of its HTTP.
 const fs = require('fs');
+const net = require('net');
 const path = require('path');
-const readline = require('readline');
 const { createRequire } = require('module');
 
 const name = process.argv[2];
@@ -42,7 +42,15 @@ async function run(line) {
   return { result };
 }
 
+// Requests end at the byte 10, and nowhere else. They keep the event loop alive, as a server does. A stream of `fs` would
+// keep `process.exit` waiting for its next read.
 let last = Promise.resolve();
-readline.createInterface({ input: process.stdin }).on('line', (line) => {
-  last = last.then(() => run(line)).then(answer);
+let parts = [];
+new net.Socket({ fd: 4, readable: true, writable: false }).on('data', (chunk) => {
+  for (let end; (end = chunk.indexOf(10)) >= 0; chunk = chunk.subarray(end + 1)) {
+    const line = Buffer.concat([...parts, chunk.subarray(0, end)]).toString();
+    parts = [];
+    last = last.then(() => run(line)).then(answer);
+  }
+  parts.push(chunk);
 });

@@ -3,16 +3,20 @@ import json
 import os
 import sys
 import traceback
+from sys import stdin
 
 sys.path.insert(0, os.getcwd())
-out = os.fdopen(3, "wb")
 module = __import__("main__")
 main = getattr(module, sys.argv[1])
+out = os.fdopen(3, "wb")
 if os.getenv("__OW_WAIT_FOR_ACK"):
     out.write(b'{"ok": true}\n')
     out.flush()
-for line in sys.stdin.buffer:
-    request = json.loads(line.decode("utf-8"))
+while True:
+    line = stdin.readline()
+    if not line:
+        break
+    request = json.loads(line)
     payload = {}
     for key, value in request.items():
         if key == "value":

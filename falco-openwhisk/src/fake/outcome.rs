@@ -21,7 +21,16 @@ pub(super) struct Outcome {
 const MAX_RESULT: usize = 1 << 20;
 
 impl Outcome {
-    /// The outcome of a line on descriptor 3.
+    /// The outcome of a line on descriptor 3. The proxy passes on an object, an array or `null`, and nothing else.
+    pub(super) fn of_action_loop(line: &str) -> Self {
+        let passes = line.trim_start().starts_with(['{', '[']) && reprint(line).is_some();
+        if passes || line.trim() == "null" {
+            return Self::of_line(line);
+        }
+        Self::developer_error("The action did not return a dictionary or array.")
+    }
+
+    /// The outcome of what a runtime answers.
     pub(super) fn of_line(line: &str) -> Self {
         if line.len() > MAX_RESULT {
             let text = format!(
@@ -39,8 +48,7 @@ impl Outcome {
                 None => Self::success(json),
             },
             Some(b'[') => Self::success(json),
-            Some(b'n') | None => Self::invalid_json(line),
-            Some(_) => Self::developer_error("The action did not return a dictionary or array."),
+            _ => Self::invalid_json(line),
         }
     }
 

@@ -7,7 +7,7 @@ use falco_openwhisk::fake::FakeSettings;
 use falco_package::Archive;
 use serde_json::{Value, json};
 
-use crate::support::{connect, function, invocation};
+use crate::support::{connect, connect_with, function, invocation};
 
 async fn run(function: &Deployable, arguments: &[Value]) -> Vec<Result<Activation>> {
     let (_fake, platform) = connect(FakeSettings::default()).await;
@@ -84,7 +84,7 @@ async fn python_runs_with_objects_unicode_errors_and_large_results() {
     assert_eq!(failure(&ran[3]).0, FunctionErrorKind::BadResult);
     assert_eq!(result(&ran[4])["echo"], arguments[4]);
     let cold = ran.iter().map(|ran| ran.as_ref().unwrap().cold_start);
-    assert_eq!(cold.collect::<Vec<_>>(), [true, false, false, false, true].map(Some));
+    assert_eq!(cold.collect::<Vec<_>>(), [true, false, false, false, false].map(Some));
 }
 
 #[tokio::test]
@@ -100,7 +100,7 @@ async fn node_runs_with_objects_unicode_errors_and_large_results() {
     assert_eq!(result(&ran[0])["echo"], arguments[0]);
     assert_eq!(failure(&ran[1]), (FunctionErrorKind::Raised, "boom".into()));
     assert_eq!(result(&ran[2])["text"].as_str().unwrap().chars().count(), 300_000);
-    assert_eq!(failure(&ran[3]), (FunctionErrorKind::Raised, "Error: boom".into()));
+    assert_eq!(failure(&ran[3]), (FunctionErrorKind::Raised, "boom".into()));
     assert_eq!(failure(&ran[4]).0, FunctionErrorKind::BadResult);
 }
 
@@ -117,6 +117,16 @@ async fn a_native_function_runs_without_knowing_of_an_acknowledgement() {
     assert_eq!(result(&ran[1])["line"]["value"], arguments[1]);
     assert_eq!(failure(&ran[2]), (FunctionErrorKind::Raised, "boom".into()));
     assert_eq!(failure(&ran[3]).0, FunctionErrorKind::BadResult);
+}
+
+#[tokio::test]
+async fn an_executable_of_several_functions_gets_the_name_and_acknowledges_its_start() {
+    let source = r#"#!/bin/sh
+[ -n "$__OW_WAIT_FOR_ACK" ] && printf '{"ok":true}\n' >&3
+while read -r line; do printf '{"function":"%s"}\n' "$FALCO_FUNCTION" >&3; done
+"#;
+    let ran = run(&function("native", source).with_entry_point("count"), &[json!({})]).await;
+    assert_eq!(result(&ran[0]), json!({"function": "count"}));
 }
 
 #[tokio::test]
@@ -206,6 +216,73 @@ def main(args):
     assert_eq!(failure(&ran[0]).0, FunctionErrorKind::Crashed);
     assert_eq!(failure(&ran[1]).0, FunctionErrorKind::Timeout);
     assert_eq!(result(&ran[2]), json!({"ok": true}));
+}
+
+#[tokio::test]
+async fn a_byte_order_mark_before_source_is_dropped_with_and_without_the_shim() {
+    for plain in [false, true] {
+        let (_fake, platform) =
+            connect_with(FakeSettings::default(), |config| config.plain_code(plain)).await;
+        for (runtime, source) in [
+            ("python:3", "\u{feff}def main(args):\n    return {'ok': True}\n"),
+            ("nodejs:20", "\u{feff}function main() { return {ok: true}; }"),
+        ] {
+            let deployment = platform.deploy(&function(runtime, source)).await.unwrap();
+            let activation = platform.invoke(&deployment, &invocation(&json!({}))).await;
+            assert_eq!(result(&activation), json!({"ok": true}), "{runtime} {plain}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_exception_has_its_class_and_its_traceback() {
+    let ran = run(&function("python:3", PYTHON), &[json!({"do": "raise"})]).await;
+    let error = ran[0].as_ref().unwrap().outcome.as_ref().unwrap_err().clone();
+    assert_eq!(error.error_type.as_deref(), Some("ValueError"));
+    assert!(error.trace.unwrap().contains("in main"));
+    let ran = run(&function("python:3", "import no_such_module"), &[json!({})]).await;
+    let (kind, message) = failure(&ran[0]);
+    assert_eq!(kind, FunctionErrorKind::Initialization);
+    assert!(message.contains("no_such_module"), "{message}");
+}
+
+#[tokio::test]
+async fn plain_code_fails_as_openwhisk_reports_it() {
+    let (_fake, platform) =
+        connect_with(FakeSettings::default(), |config| config.plain_code(true)).await;
+    for (runtime, source, message) in
+        [("python:3", PYTHON, "boom"), ("nodejs:20", NODE, "Error: boom")]
+    {
+        let deployment = platform.deploy(&function(runtime, source)).await.unwrap();
+        let activation = platform.invoke(&deployment, &invocation(&json!({"do": "raise"}))).await;
+        assert_eq!(failure(&activation), (FunctionErrorKind::Raised, message.into()));
+        let error = activation.unwrap().outcome.unwrap_err();
+        assert_eq!((error.error_type, error.trace), (None, None));
+    }
+}
+
+#[tokio::test]
+async fn the_last_line_of_a_log_is_kept_without_an_end_and_long_ones_are_cut_into_pieces() {
+    let (_fake, platform) = connect(FakeSettings::default()).await;
+    for (runtime, source) in [
+        (
+            "python:3",
+            "def main(args):\n    print('x' * 20000)\n    print('no end', end='')\n    return {}\n",
+        ),
+        (
+            "nodejs:20",
+            "function main() { console.log('x'.repeat(20000)); process.stdout.write('no end'); return {}; }",
+        ),
+    ] {
+        let deployment = platform.deploy(&function(runtime, source)).await.unwrap();
+        for _ in 0..2 {
+            let activation = platform.invoke(&deployment, &invocation(&json!({}))).await.unwrap();
+            let logs = platform.activation_log(&deployment, &[activation.id]).await.unwrap();
+            let lengths: Vec<_> = logs[0].lines.iter().map(|line| line.text.len()).collect();
+            assert_eq!(lengths, [16384, 3616, 6], "{runtime}");
+            assert_eq!(logs[0].lines[2].text, "no end");
+        }
+    }
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use falco_core::{Error, ErrorKind};
-use falco_openwhisk::OpenWhiskConfig;
+use falco_openwhisk::{ClientConfig, OpenWhiskConfig};
 use tempfile::TempDir;
 
 const KEY: &str = "uuid:marked-key";
@@ -63,6 +63,7 @@ fn a_named_file_hides_the_one_at_home() {
 #[test]
 fn whatever_is_wrong_is_named_and_no_key_is_shown() {
     let missing_pair = home("APIHOST=h\nAUTH=a:b\nCERT=cert.pem\n");
+    let with_bom = home("\u{feff}APIHOST=h\nAUTH=uuid:marked-key\n");
     let missing_file = home("APIHOST=h\nAUTH=a:b\nCERT=cert.pem\nKEY=key.pem\n");
     let host = |value: &'static str| vec![("WHISK_APIHOST", value), ("WHISK_AUTH", KEY)];
     let auth = |value: &'static str| vec![("WHISK_APIHOST", "h"), ("WHISK_AUTH", value)];
@@ -77,6 +78,8 @@ fn whatever_is_wrong_is_named_and_no_key_is_shown() {
         (auth("uuid:marked-key\n"), "AUTH"),
         (vec![("WSK_CONFIG_FILE", "/no/such/file")], "WSK_CONFIG_FILE"),
         (vec![("HOME", text(missing_pair.path()))], "CERT and KEY"),
+        (vec![("HOME", text(with_bom.path()))], "byte order mark"),
+        (vec![("HOME", text(with_bom.path()))], ".wskprops"),
         (vec![("HOME", text(missing_file.path()))], "CERT"),
     ];
     for (variables, named) in cases {
@@ -93,11 +96,11 @@ fn whatever_is_wrong_is_named_and_no_key_is_shown() {
 
 #[test]
 fn the_key_is_in_no_debug() {
-    let builder = OpenWhiskConfig::builder()
-        .apihost("h")
-        .auth(KEY)
-        .proxy("http://user:marked-key@proxy")
-        .client_certificate("marked-key");
+    let builder = OpenWhiskConfig::builder().apihost("h").auth(KEY).http(
+        ClientConfig::new("test")
+            .with_proxy("http://user:marked-key@proxy")
+            .with_client_certificate("marked-key"),
+    );
     let shown = format!("{builder:?} {:?}", builder.clone().build().unwrap());
     assert!(!shown.contains("marked-key"), "{shown}");
 }

@@ -9,8 +9,8 @@ use falco_core::{
     Platform, Target,
 };
 use falco_executors::{ExecutionOptions, OnFailure, ParallelExecutor};
-use falco_openwhisk::OpenWhisk;
 use falco_openwhisk::fake::{FakeAnswer, FakeSettings};
+use falco_openwhisk::{ClientConfig, OpenWhisk};
 use falco_testkit::{RawPeer, Script, Step};
 use futures_util::future::join_all;
 use futures_util::{StreamExt, stream};
@@ -25,7 +25,10 @@ const SILENCE: Duration = Duration::from_secs(3);
 async fn behind(scripts: impl IntoIterator<Item = Script>) -> (RawPeer, OpenWhisk) {
     let known = ["{}", r#"{"runtimes":{}}"#].map(|body| Script::json("200 OK", body));
     let peer = RawPeer::start(known.into_iter().chain(scripts)).await.unwrap();
-    let config = config(&peer.url()).read_timeout(SILENCE).build().unwrap();
+    let config = config(&peer.url())
+        .http(ClientConfig::new("test").with_read_timeout(SILENCE))
+        .build()
+        .unwrap();
     let platform = OpenWhisk::connect(config).await.unwrap();
     (peer, platform)
 }

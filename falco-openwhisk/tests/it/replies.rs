@@ -3,8 +3,8 @@
 use std::time::{Duration, SystemTime};
 
 use falco_core::{AsyncPlatform, Error, ErrorKind, FunctionErrorKind, Platform, Scaling};
-use falco_openwhisk::OpenWhisk;
 use falco_openwhisk::fake::{FakeOpenWhisk, FakeSettings};
+use falco_openwhisk::{OpenWhisk, OpenWhiskWaits};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use wiremock::matchers::{method, path_regex};
@@ -257,8 +257,10 @@ async fn a_function_that_broke_its_container_is_waited_for_longer_than_its_timeo
         blocking_wait: Duration::from_millis(20),
         ..FakeSettings::default()
     };
-    let (_fake, platform) =
-        connect_with(settings, |config| config.follow_grace(Duration::ZERO)).await;
+    let (_fake, platform) = connect_with(settings, |config| {
+        config.waits(OpenWhiskWaits::default().with_follow_grace(Duration::ZERO))
+    })
+    .await;
     let function = function("python:3", source)
         .with_scaling(Scaling::default().with_timeout(Duration::from_millis(500)));
     let deployment = platform.deploy(&function).await.unwrap();

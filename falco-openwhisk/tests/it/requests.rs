@@ -2,13 +2,18 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use falco_core::{AsyncPlatform, Deployable, ErrorKind, Ownership, Platform, RateLimit, Scaling};
 use falco_openwhisk::fake::{FakeOpenWhisk, FakeRequest, FakeSettings};
+use falco_package::Archive;
 use serde_json::{Value, json};
 use wiremock::matchers::{method, path, query_param};
 use wiremock::{Mock, ResponseTemplate};
 
-use crate::support::{config, connect, connect_to, echo, function, invocation, python, server};
+use crate::support::{
+    config, connect, connect_to, connect_with, echo, function, invocation, python, server,
+};
 
 fn last(fake: &FakeOpenWhisk) -> FakeRequest {
     fake.requests().pop().unwrap()
@@ -24,7 +29,7 @@ fn body(request: &FakeRequest) -> Value {
 
 #[tokio::test]
 async fn deploy_puts_the_whole_action_over_what_is_there() {
-    let (fake, platform) = connect(echo()).await;
+    let (fake, platform) = connect_with(echo(), |config| config.plain_code(true)).await;
     let source = "def hello(args): return args";
     let hello = function("python:3", source)
         .with_entry_point("hello")
@@ -54,6 +59,23 @@ async fn deploy_puts_the_whole_action_over_what_is_there() {
     assert_eq!(deployment.attribute("kind"), Some("python:3.10"));
     assert_eq!(deployment.ownership, hello.ownership);
     assert_eq!(deployment.scaling.timeout, Some(Duration::from_secs(5)));
+}
+
+#[tokio::test]
+async fn source_is_sent_with_the_shim_as_the_same_zip_each_time() {
+    let (fake, platform) = connect(echo()).await;
+    let hello = function("python:3", "def hello(args): return args").with_entry_point("hello");
+    let mut sent = Vec::new();
+    for _ in 0..2 {
+        platform.deploy(&hello).await.unwrap();
+        sent.push(body(&last(&fake))["exec"].clone());
+    }
+    assert_eq!(sent[0], sent[1]);
+    assert_eq!(sent[0]["main"], "main");
+    let zip = BASE64.decode(sent[0]["code"].as_str().unwrap()).unwrap();
+    let archive = Archive::from_zip(&zip).unwrap();
+    let paths: Vec<_> = archive.paths().collect();
+    assert_eq!(paths, ["__main__.py", "falco_shim.py", "function/main__.py"]);
 }
 
 #[tokio::test]
@@ -255,7 +277,7 @@ async fn limits_of_the_namespace_are_the_capabilities() {
 
 #[tokio::test]
 async fn what_the_server_would_refuse_is_refused_before_it_is_sent() {
-    let (fake, platform) = connect(echo()).await;
+    let (fake, platform) = connect_with(echo(), |config| config.plain_code(true)).await;
     fake.forget_requests();
     let scaled = |scaling| python().with_scaling(scaling);
     let none = Scaling::default;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use falco_core::{ErrorKind, Result};
-use falco_openwhisk::{OpenWhisk, OpenWhiskConfigBuilder};
+use falco_openwhisk::{ClientConfig, OpenWhisk, OpenWhiskConfigBuilder};
 use falco_testkit::{RawPeer, Script};
 use rcgen::{CertifiedKey, KeyPair, generate_simple_self_signed};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -15,6 +15,10 @@ use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 
 use crate::support::config;
+
+fn http() -> ClientConfig {
+    ClientConfig::new("test")
+}
 
 /// A server with a certificate of its own making, of which no more is known than that it is there.
 struct TlsServer {
@@ -90,25 +94,25 @@ async fn a_certificate_that_nobody_vouches_for_is_refused_unless_it_is_trusted_o
     assert!(error.to_string().contains("certificate"), "{error}");
 
     let pem = server.identity.cert.pem();
-    server.connect(|config| config.ca_certificates(pem)).await.unwrap();
-    server.connect(|config| config.insecure(true)).await.unwrap();
+    server.connect(|config| config.http(http().with_ca_certificates(pem))).await.unwrap();
+    server.connect(|config| config.http(http().with_insecure(true))).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_server_that_wants_a_client_certificate_gets_it() {
     let server = TlsServer::start(true).await;
-    let trusting =
-        |config: OpenWhiskConfigBuilder| config.ca_certificates(server.identity.cert.pem());
-    assert!(server.connect(trusting).await.is_err());
-    let presented = |config| trusting(config).client_certificate(server.client_certificate());
-    server.connect(presented).await.unwrap();
+    let trusting = http().with_ca_certificates(server.identity.cert.pem());
+    assert!(server.connect(|config| config.http(trusting.clone())).await.is_err());
+    let presented = trusting.clone().with_client_certificate(server.client_certificate());
+    server.connect(|config| config.http(presented)).await.unwrap();
 }
 
 #[tokio::test]
 async fn requests_go_through_the_proxy_with_its_password() {
     let proxy = RawPeer::start([Script::json("200 OK", "{}")]).await.unwrap();
     let through = proxy.url().replace("http://", "http://user:word@");
-    let config = config("http://openwhisk.invalid").proxy(through).build().unwrap();
+    let config =
+        config("http://openwhisk.invalid").http(http().with_proxy(through)).build().unwrap();
     OpenWhisk::connect(config).await.unwrap();
     let requests = proxy.requests();
     let request = requests.iter().find(|request| request.contains("/limits")).unwrap();
