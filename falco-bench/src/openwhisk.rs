@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use falco_core::{
@@ -40,7 +40,32 @@ pub(crate) fn run() -> anyhow::Result<Vec<Figure>> {
             collected = collected.max(rate);
             requests = requests.min(each);
         }
-        Ok(vec![
+        let mut figures = Vec::new();
+        for (window, name) in SMALL_WINDOWS {
+            let (mut parallel, mut asynchronous) = (0.0_f64, 0.0_f64);
+            for _ in 0..ROUNDS {
+                let bench = Bench::with_a_list_that_lags().await?;
+                let executor = ParallelExecutor::with_concurrency(window)?;
+                parallel = parallel.max(bench.execute(&executor, LAGGING).await?);
+                let executor = AsyncExecutor::with_window(window)?;
+                asynchronous = asynchronous.max(bench.execute(&executor, LAGGING).await?);
+            }
+            figures.push(Figure::beside(name, "1/s", asynchronous, parallel, Goal::AtLeast(0.5)));
+        }
+        let mut at_a_thousand = f64::MAX;
+        for _ in 0..ROUNDS {
+            let bench = Bench::with_a_list_that_lags().await?;
+            bench.execute(&AsyncExecutor::with_window(LAGGING)?, LAGGING).await?;
+            let requests = bench.fake.collecting_requests() as f64 / LAGGING as f64;
+            at_a_thousand = at_a_thousand.min(requests);
+        }
+        figures.extend([
+            Figure::alone(
+                "openwhisk collecting requests, window 1000, list lags 200 ms",
+                "per activation",
+                at_a_thousand,
+                Goal::AtMost(0.05),
+            ),
             Figure::beside(
                 "openwhisk blocking, 64 at once",
                 "1/s",
@@ -61,9 +86,19 @@ pub(crate) fn run() -> anyhow::Result<Vec<Figure>> {
                 requests,
                 Goal::AtMost(0.02),
             ),
-        ])
+        ]);
+        Ok(figures)
     })
 }
+
+/// Windows that are small beside the lag of the list.
+const SMALL_WINDOWS: [(usize, &str); 2] = [
+    (8, "openwhisk async, window 8, list lags 200 ms"),
+    (64, "openwhisk async, window 64, list lags 200 ms"),
+];
+
+/// Activations where the list lags.
+const LAGGING: usize = 1000;
 
 struct Bench {
     fake: FakeOpenWhisk,
@@ -73,12 +108,21 @@ struct Bench {
 
 impl Bench {
     async fn start() -> anyhow::Result<Self> {
+        Self::start_with(FakeSettings::default()).await
+    }
+
+    async fn with_a_list_that_lags() -> anyhow::Result<Self> {
+        let list_lag = Duration::from_millis(200);
+        Self::start_with(FakeSettings { list_lag, ..FakeSettings::default() }).await
+    }
+
+    async fn start_with(settings: FakeSettings) -> anyhow::Result<Self> {
         let fake = FakeOpenWhisk::start(FakeSettings {
             function: Some(Arc::new(Value::clone)),
             invocations_per_minute: u32::MAX,
             concurrent_invocations: u32::MAX,
             keeps_requests: false,
-            ..FakeSettings::default()
+            ..settings
         })
         .await?;
         let platform = Arc::new(OpenWhisk::connect(fake.config().build()?).await?);
@@ -88,8 +132,10 @@ impl Bench {
         Ok(Self { fake, platform, deployment })
     }
 
+    /// Where the list lags, functions take a few milliseconds, as the shortest real ones do.
     fn invocations(count: usize) -> anyhow::Result<Vec<Invocation>> {
-        let payload = Payload::json(&serde_json::json!({"n": 1}))?;
+        let millis = if count == LAGGING { 8 } else { 0 };
+        let payload = Payload::json(&serde_json::json!({"n": 1, "sleep_ms": millis}))?;
         Ok((0..count)
             .map(|n| Invocation::new("bench", "noop", format!("{n:08}"), payload.clone()))
             .collect())
@@ -99,8 +145,8 @@ impl Bench {
     async fn bare_blocking(&self) -> anyhow::Result<f64> {
         let (user, password) = FAKE_AUTH.split_once(':').context("a key has two parts")?;
         let client = reqwest::Client::builder()
-            .connect_timeout(std::time::Duration::from_secs(10))
-            .read_timeout(std::time::Duration::from_secs(90))
+            .connect_timeout(Duration::from_secs(10))
+            .read_timeout(Duration::from_secs(90))
             .redirect(reqwest::redirect::Policy::none())
             .build()?;
         let url = format!(

@@ -166,7 +166,8 @@ pub fn acknowledged(line: &[u8]) -> Result<(), FunctionError> {
     if let Ok(Some(failed)) = Failed::read(line) {
         return Err(failed.into_error(FunctionErrorKind::Initialization));
     }
-    if serde_json::from_slice::<Acknowledgement>(line).is_ok_and(|line| line.ok) {
+    let is_object = line.trim_ascii_start().starts_with(b"{");
+    if is_object && serde_json::from_slice::<Acknowledgement>(line).is_ok_and(|line| line.ok) {
         return Ok(());
     }
     const SHOWN: usize = 200;
@@ -214,7 +215,10 @@ impl<'a> Failed<'a> {
         if let Ok(text) = serde_json::from_str::<String>(&json) {
             return FunctionError::new(kind, text);
         }
-        let Ok(described) = serde_json::from_str::<Described>(&json) else {
+        // A struct is read from an array as well, which says nothing of the kind.
+        let is_object = json.trim_start().starts_with('{');
+        let described = is_object.then(|| serde_json::from_str::<Described>(&json));
+        let Some(Ok(described)) = described else {
             return FunctionError::new(kind, json.into_owned());
         };
         let mut error = FunctionError::new(kind, described.message);
@@ -252,6 +256,7 @@ mod tests {
             (r#"{"error":null}"#, "null"),
             (r#"{"error":{}}"#, "{}"),
             (r#"{"error":{"message":7}}"#, r#"{"message":7}"#),
+            (r#"{"error":["no rows",null,null]}"#, r#"["no rows",null,null]"#),
             (r#"{"rows":0,"error":"caf\udce9"}"#, "caf\u{fffd}"),
             (r#"{"error":"\ud83d\ude00\ud83d"}"#, "\u{1f600}\u{fffd}"),
             (r#"{"\u0065rror":1}"#, "1"),
@@ -306,7 +311,8 @@ mod tests {
 
     #[test]
     fn only_ok_acknowledges_a_start() {
-        for line in [&b"{\"ok\":false}"[..], b"{}", b"", b"true", b"{\"ok\":1}", b"\xff"] {
+        for line in [&b"{\"ok\":false}"[..], b"{}", b"", b"true", b"[true]", b"{\"ok\":1}", b"\xff"]
+        {
             let error = acknowledged(line).unwrap_err();
             assert_eq!(error.kind, FunctionErrorKind::Initialization, "{line:?}");
         }
