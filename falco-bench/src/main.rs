@@ -8,6 +8,7 @@ mod aws;
 mod congestion;
 mod engine;
 mod figure;
+mod first_build;
 mod full_stack;
 mod gcp;
 mod invoking;

@@ -1,7 +1,7 @@
 //! All benchmarks, one file each.
 
 use crate::figure::Figure;
-use crate::{aws, engine, gcp, local, wordcount};
+use crate::{aws, engine, first_build, gcp, local, wordcount};
 
 /// A benchmark: it runs in a process of its own.
 #[derive(Debug)]
@@ -55,5 +55,10 @@ pub(crate) const BENCHMARKS: &[Benchmark] = &[
         name: "gcp",
         about: "invocations over a loopback fake of Google Cloud Functions",
         run: gcp::run,
+    },
+    Benchmark {
+        name: "first-build",
+        about: "what a newcomer compiles first, beside building falco-aws; takes minutes",
+        run: first_build::run,
     },
 ];

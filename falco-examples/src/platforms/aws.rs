@@ -1,12 +1,12 @@
 //! AWS Lambda.
 
-use std::sync::Arc;
-
 use clap::Args;
-use falco_aws::{AwsConfig, AwsLambda};
-use falco_core::AsyncPlatform;
 
 /// What is not named is read as the tools of AWS read it.
+#[cfg_attr(
+    not(feature = "aws"),
+    allow(dead_code, reason = "parsed, so that --help and errors are the same")
+)]
 #[derive(Debug, Args)]
 #[command(next_help_heading = "AWS (else AWS_REGION, AWS_PROFILE, .. and ~/.aws)")]
 pub(super) struct AwsArguments {
@@ -23,8 +23,13 @@ pub(super) struct AwsArguments {
     role: Option<String>,
 }
 
+#[cfg(feature = "aws")]
 impl AwsArguments {
-    pub(super) async fn connect(&self) -> anyhow::Result<Arc<dyn AsyncPlatform>> {
+    pub(super) async fn connect(
+        &self,
+    ) -> anyhow::Result<std::sync::Arc<dyn falco_core::AsyncPlatform>> {
+        use falco_aws::{AwsConfig, AwsLambda};
+
         let mut config = AwsConfig::builder();
         if let Some(region) = &self.region {
             config = config.region(region);
@@ -35,6 +40,6 @@ impl AwsArguments {
         if let Some(role) = &self.role {
             config = config.role(role);
         }
-        Ok(Arc::new(AwsLambda::connect(config.load().await?).await?))
+        Ok(std::sync::Arc::new(AwsLambda::connect(config.load().await?).await?))
     }
 }

@@ -1,12 +1,12 @@
 //! Google Cloud Functions, 2nd generation.
 
-use std::sync::Arc;
-
 use clap::Args;
-use falco_core::AsyncPlatform;
-use falco_gcp::{CloudTasks, GcpConfig, GcpFunctions, Submission};
 
 /// What is not named is read as Google's own tools read it.
+#[cfg_attr(
+    not(feature = "gcp"),
+    allow(dead_code, reason = "parsed, so that --help and errors are the same")
+)]
 #[derive(Debug, Args)]
 #[command(
     next_help_heading = "Google Cloud (else Application Default Credentials, GOOGLE_CLOUD_PROJECT, ..)"
@@ -25,8 +25,13 @@ pub(super) struct GcpArguments {
     cloud_tasks: bool,
 }
 
+#[cfg(feature = "gcp")]
 impl GcpArguments {
-    pub(super) async fn connect(&self) -> anyhow::Result<Arc<dyn AsyncPlatform>> {
+    pub(super) async fn connect(
+        &self,
+    ) -> anyhow::Result<std::sync::Arc<dyn falco_core::AsyncPlatform>> {
+        use falco_gcp::{CloudTasks, GcpConfig, GcpFunctions, Submission};
+
         let mut config = GcpConfig::builder();
         if let Some(project) = &self.project {
             config = config.project(project);
@@ -37,6 +42,6 @@ impl GcpArguments {
         if self.cloud_tasks {
             config = config.submission(Submission::CloudTasks(CloudTasks::default()));
         }
-        Ok(Arc::new(GcpFunctions::connect(config.build_with_env()?).await?))
+        Ok(std::sync::Arc::new(GcpFunctions::connect(config.build_with_env()?).await?))
     }
 }

@@ -2,6 +2,7 @@
 
 mod aws;
 mod gcp;
+#[cfg(feature = "local")]
 mod local;
 mod openwhisk;
 
@@ -45,13 +46,42 @@ impl PlatformArguments {
     ///
     /// # Errors
     ///
-    /// When a setting is missing or wrong, or the platform does not answer.
+    /// When the program was built without the platform, a setting is missing or wrong, or the platform does not
+    /// answer.
     pub async fn connect(&self) -> anyhow::Result<Arc<dyn AsyncPlatform>> {
         match self.platform {
+            #[cfg(feature = "local")]
             PlatformName::Local => local::connect(),
+            #[cfg(feature = "openwhisk")]
             PlatformName::Openwhisk => self.openwhisk.connect().await,
+            #[cfg(feature = "aws")]
             PlatformName::Aws => self.aws.connect().await,
+            #[cfg(feature = "gcp")]
             PlatformName::Gcp => self.gcp.connect().await,
+            #[allow(unreachable_patterns, reason = "with every feature, none is absent")]
+            absent => Err(not_built(absent)),
         }
+    }
+}
+
+/// The error for a platform whose feature is off.
+fn not_built(platform: PlatformName) -> anyhow::Error {
+    let value = platform.to_possible_value();
+    let name = value.as_ref().map_or("", |value| value.get_name());
+    anyhow::anyhow!(
+        "this program was built without the platform {name:?}: build it with the feature of that name, such as \
+         cargo run --release -p falco-examples --features {name} --bin hello -- --platform {name}"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_platform_that_was_not_built_names_its_feature() {
+        let error = not_built(PlatformName::Aws).to_string();
+        assert!(error.contains("without the platform \"aws\""), "{error}");
+        assert!(error.contains("--features aws"), "{error}");
     }
 }

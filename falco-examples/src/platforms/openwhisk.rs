@@ -1,13 +1,26 @@
 //! Apache OpenWhisk.
 
-use std::sync::Arc;
-
 use clap::Args;
-use falco_core::AsyncPlatform;
+#[cfg(feature = "openwhisk")]
 use falco_http::Secret;
-use falco_openwhisk::{ClientConfig, OpenWhisk, OpenWhiskConfig};
+
+/// Stands for the secret, which nobody reads without the platform.
+#[cfg(not(feature = "openwhisk"))]
+#[derive(Clone, Debug)]
+struct Secret;
+
+#[cfg(not(feature = "openwhisk"))]
+impl From<&str> for Secret {
+    fn from(_: &str) -> Self {
+        Self
+    }
+}
 
 /// What is not named is read as the `wsk` command line reads it.
+#[cfg_attr(
+    not(feature = "openwhisk"),
+    allow(dead_code, reason = "parsed, so that --help and errors are the same")
+)]
 #[derive(Debug, Args)]
 #[command(next_help_heading = "OpenWhisk (else WHISK_APIHOST, WHISK_AUTH, ~/.wskprops)")]
 pub(super) struct OpenWhiskArguments {
@@ -28,8 +41,13 @@ pub(super) struct OpenWhiskArguments {
     insecure: bool,
 }
 
+#[cfg(feature = "openwhisk")]
 impl OpenWhiskArguments {
-    pub(super) async fn connect(&self) -> anyhow::Result<Arc<dyn AsyncPlatform>> {
+    pub(super) async fn connect(
+        &self,
+    ) -> anyhow::Result<std::sync::Arc<dyn falco_core::AsyncPlatform>> {
+        use falco_openwhisk::{ClientConfig, OpenWhisk, OpenWhiskConfig};
+
         let mut config = OpenWhiskConfig::builder();
         if self.insecure {
             let http = ClientConfig::new(concat!("falco-examples/", env!("CARGO_PKG_VERSION")));
@@ -44,6 +62,6 @@ impl OpenWhiskArguments {
         if let Some(namespace) = &self.namespace {
             config = config.namespace(namespace);
         }
-        Ok(Arc::new(OpenWhisk::connect(config.build_with_env()?).await?))
+        Ok(std::sync::Arc::new(OpenWhisk::connect(config.build_with_env()?).await?))
     }
 }
