@@ -57,7 +57,8 @@ pub struct LocalConfig {
     pub max_log: u64,
     /// How much log is kept for `activation_log`, in bytes; the oldest goes first.
     pub retained_logs: u64,
-    /// The workers' environment, before a deployment's own variables: PATH, HOME, LANG and TMPDIR.
+    /// The workers' environment, before a deployment's own variables: PATH, HOME, LANG, and TMPDIR, in which each worker
+    /// gets a directory of its own as its TMPDIR.
     pub environment: BTreeMap<String, OsString>,
 }
 

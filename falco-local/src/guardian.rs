@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
@@ -11,7 +12,7 @@ use rustix::process::Pid;
 const SCRIPT: &str = include_str!("shims/guardian.sh");
 
 /// A shell that reads a pipe whose only writer is this process, and kills the process groups that it was told of
-/// when the pipe ends: on SIGKILL of the driver, too.
+/// when the pipe ends: on SIGKILL of the driver, too. It also removes the workers' temporary directories then.
 #[derive(Debug, Default)]
 pub(crate) struct Guardian(Mutex<State>);
 
@@ -23,10 +24,12 @@ struct State {
 
 impl Guardian {
     /// Puts a process group under guard. Until it returns, nothing that may run for long must run in the group.
-    pub(crate) fn guard(&self, group: Pid) -> io::Result<()> {
+    ///
+    /// `scratch` holds the temporary directories of all workers, always the same.
+    pub(crate) fn guard(&self, group: Pid, scratch: &Path) -> io::Result<()> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.groups.insert(group.as_raw_pid());
-        state.tell('+', group)
+        state.tell('+', group, Some(scratch))
     }
 
     /// Forgets a process group. It has to be called before its leader is waited for: after that, the number may be
@@ -34,14 +37,14 @@ impl Guardian {
     pub(crate) fn forget(&self, group: Pid) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.groups.remove(&group.as_raw_pid());
-        if let Err(error) = state.tell('-', group) {
+        if let Err(error) = state.tell('-', group, None) {
             tracing::warn!(%error, "the guardian of the workers cannot be reached");
         }
     }
 }
 
 impl State {
-    fn tell(&mut self, change: char, group: Pid) -> io::Result<()> {
+    fn tell(&mut self, change: char, group: Pid, scratch: Option<&Path>) -> io::Result<()> {
         let line = format!("{change} {}\n", group.as_raw_pid());
         if let Some((_, pipe)) = &mut self.shell {
             if pipe.write_all(line.as_bytes()).is_ok() {
@@ -55,6 +58,7 @@ impl State {
         }
         let mut shell = Command::new("/bin/sh")
             .args(["-c", SCRIPT, "falco-guardian"])
+            .args(scratch)
             .env_clear()
             .stdin(Stdio::piped())
             .stdout(Stdio::null())

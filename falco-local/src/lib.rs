@@ -15,8 +15,10 @@ mod package;
 mod platform;
 mod pool;
 mod process;
+mod scratch;
 mod state;
 mod submissions;
+mod tree;
 mod worker;
 
 pub use config::LocalConfig;

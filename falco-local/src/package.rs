@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use falco_core::{Deployable, Environment, Result};
@@ -80,6 +80,7 @@ impl Function {
     pub(crate) fn command(
         &self,
         base: &BTreeMap<String, OsString>,
+        scratch: &Path,
         memory_mib: Option<u32>,
     ) -> (Command, Requests) {
         let code = self.directory.join(shim::FUNCTION);
@@ -87,7 +88,10 @@ impl Function {
         let (mut command, requests) = match &self.interpreter {
             Interpreter::Python(python) => {
                 let mut command = Command::new(python);
-                command.arg(self.directory.join(shim::PYTHON));
+                // The code's own directory is read-only.
+                let mut cache = OsString::from("pycache_prefix=");
+                cache.push(self.directory.join("pycache"));
+                command.arg("-X").arg(cache).arg(self.directory.join(shim::PYTHON));
                 command.arg(&code).arg(entry_point.unwrap_or("main"));
                 (command, Requests::Descriptor4)
             }
@@ -107,7 +111,8 @@ impl Function {
                 (command, Requests::Stdin)
             }
         };
-        command.current_dir(&code).env_clear().envs(base).envs(self.env.iter());
+        command.current_dir(&code).env_clear().envs(base);
+        command.env("TMPDIR", scratch).envs(self.env.iter());
         if let (Interpreter::Native, Some(name)) = (&self.interpreter, entry_point) {
             command.env(native::FUNCTION_VARIABLE, name).env(native::ACKNOWLEDGE_VARIABLE, "1");
         }

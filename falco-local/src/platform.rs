@@ -21,6 +21,7 @@ use crate::interpreter;
 use crate::job::{Job, Reply};
 use crate::log::Logs;
 use crate::pool::{Pool, Shared};
+use crate::scratch::Scratch;
 use crate::state::State;
 use crate::submissions::{Found, Submissions};
 
@@ -82,7 +83,8 @@ impl LocalPlatform {
         let runtimes = interpreter::available(config.environment.get("PATH").map(AsRef::as_ref));
         let host = rustix::system::uname().nodename().to_str().ok().map(str::to_owned);
         let logs = Logs::new(config.retained_logs);
-        let shared = Shared { config, guardian: Guardian::default(), logs, host };
+        let scratch = Scratch::new(config.environment.get("TMPDIR").map(AsRef::as_ref));
+        let shared = Shared { config, guardian: Guardian::default(), scratch, logs, host };
         Ok(Self(Arc::new(Inner {
             functions: Functions::new(state, shared),
             submissions: Arc::default(),

@@ -14,6 +14,7 @@ use crate::job::Job;
 use crate::log::Logs;
 use crate::package::Function;
 use crate::process::kill_group;
+use crate::scratch::Scratch;
 use crate::worker::Worker;
 
 /// A worker's thread mostly waits.
@@ -27,6 +28,7 @@ const FULL: Duration = Duration::from_millis(100);
 pub(crate) struct Shared {
     pub(crate) config: LocalConfig,
     pub(crate) guardian: Guardian,
+    pub(crate) scratch: Scratch,
     pub(crate) logs: Logs,
     pub(crate) host: Option<String>,
 }

@@ -20,11 +20,13 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use falco_core::{Deployment, Environment, Error, ErrorKind, Result};
+use falco_package::shim;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
 use crate::package::Package;
+use crate::tree;
 
 const RECORD: &str = "record.json";
 const ENV: &str = "env.json";
@@ -115,6 +117,8 @@ impl State {
             let unpacked = tempfile::tempdir_in(&place).map_err(failed)?;
             let ready = unpacked.path().join("ready");
             package.files.unpack_to(&ready)?;
+            // As on a provider: what writes beside its code fails here, too.
+            tree::make_read_only(&ready.join(shim::FUNCTION)).map_err(failed)?;
             match fs::rename(&ready, &target) {
                 // Somebody else has unpacked the same bytes meanwhile.
                 Err(_) if target.exists() => {}
@@ -127,7 +131,7 @@ impl State {
             let name = entry.file_name().to_string_lossy().into_owned();
             let is_version = !name.starts_with('.') && entry.path().is_dir();
             if is_version && !kept.contains(&Some(&name)) {
-                let _ = fs::remove_dir_all(entry.path());
+                let _ = tree::remove(&entry.path());
             }
         }
         Ok(())
@@ -179,7 +183,7 @@ impl State {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(missing()),
             other => other.map_err(|error| unusable(&place, &error))?,
         }
-        away.close().map_err(|error| unusable(&place, &error))
+        tree::remove(&away.keep()).map_err(|error| unusable(&place, &error))
     }
 
     /// Removes what dead drivers have left. What cannot be removed is left for the next.

@@ -20,6 +20,7 @@ use crate::log::Capture;
 use crate::memory;
 use crate::pool::{Limits, Pool, removed};
 use crate::process::{Ending, Process, status_number};
+use crate::scratch::Directory;
 
 const MIB: u64 = 1024 * 1024;
 
@@ -41,6 +42,8 @@ pub(crate) struct Worker {
     pool: Arc<Pool>,
     id: u64,
     process: Option<Process>,
+    /// The process's own, unless the deployment names another.
+    scratch: Option<Directory>,
 }
 
 /// How a start failed: by the platform's fault, or by the function's.
@@ -70,7 +73,7 @@ impl From<Error> for Failed {
 
 impl Worker {
     pub(crate) fn new(pool: Arc<Pool>, id: u64) -> Self {
-        Self { pool, id, process: None }
+        Self { pool, id, process: None, scratch: None }
     }
 
     /// Runs jobs until the pool has none for it.
@@ -166,14 +169,19 @@ impl Worker {
     ) -> Result<(), Failed> {
         let pool = self.pool.clone();
         let config = &pool.shared.config;
-        let (command, requests) = pool.function.command(&config.environment, limits.memory_mib);
+        let scratch = pool.shared.scratch.directory();
+        let scratch = scratch.map_err(|error| Failed::Platform(not_started(&pool, &error)))?;
+        let (command, requests) =
+            pool.function.command(&config.environment, scratch.path(), limits.memory_mib);
+        self.scratch = Some(scratch);
         let process = Process::start(command, requests)
             .map_err(|error| Failed::Platform(not_started(&pool, &error)))?;
         let group = process.group();
         watch.container = Some(group.as_raw_pid());
         descriptors::restore(group);
         let is_wanted = pool.attach(self.id, group);
-        let guarded = pool.shared.guardian.guard(group);
+        let root = pool.shared.scratch.root();
+        let guarded = root.and_then(|root| pool.shared.guardian.guard(group, &root));
         let process = self.process.insert(process);
         if !is_wanted {
             process.kill();
@@ -337,13 +345,15 @@ impl Worker {
         process.kill();
         self.pool.detach(self.id);
         self.pool.shared.guardian.forget(group);
-        match process.wait_for_end() {
+        let status = match process.wait_for_end() {
             Ok(status) => Some(status_number(status)),
             Err(error) => {
                 tracing::warn!(%error, "a worker cannot be waited for");
                 None
             }
-        }
+        };
+        self.scratch = None;
+        status
     }
 }
 

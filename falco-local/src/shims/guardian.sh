@@ -9,3 +9,4 @@ while read -r change group; do
   esac
 done
 for group in $groups; do kill -s KILL -- "-$group"; done
+[ -z "$1" ] || command -p rm -rf -- "$1"

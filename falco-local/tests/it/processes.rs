@@ -99,9 +99,11 @@ async fn the_part_of_a_driver() {
 }
 
 fn driver(place: &Path) -> Child {
+    fs::create_dir(place.join("tmp")).unwrap();
     Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "processes::the_part_of_a_driver", "--nocapture"])
         .env(ROLE, place)
+        .env("TMPDIR", place.join("tmp"))
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
@@ -121,6 +123,10 @@ async fn nothing_outlives(end: impl FnOnce(&mut Child, &Path)) {
     assert!(!status.success() || status.signal().is_some());
     eventually("the end of all", || pids.iter().all(|pid| !runs(pid)).then_some(())).await;
     assert!(ended.elapsed() < Duration::from_secs(2), "{:?}", ended.elapsed());
+
+    let tmp = place.path().join("tmp");
+    let is_empty = || fs::read_dir(&tmp).unwrap().next().is_none().then_some(());
+    eventually("the end of the temporary directories", is_empty).await;
 
     let state = place.path().join("state");
     let next = LocalPlatform::new(LocalConfig::new(&state)).unwrap();

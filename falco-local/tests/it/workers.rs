@@ -252,3 +252,38 @@ async fn a_worker_has_the_limit_of_open_files_that_its_driver_was_started_with()
     let driver = std::process::Command::new("/bin/sh").args(["-c", "ulimit -Sn"]).output().unwrap();
     assert_ne!(driver.stdout, b"200\n", "the driver's own limit is raised");
 }
+
+#[tokio::test]
+async fn a_worker_has_a_temporary_directory_of_its_own_that_goes_with_it() {
+    let base = tempfile::tempdir().unwrap();
+    let local = Local::with(|mut config| {
+        config.environment.insert("TMPDIR".into(), base.path().into());
+        config.with_max_workers(1)
+    });
+    let count = || std::fs::read_dir(base.path()).unwrap().count();
+    let body = "touch \"$TMPDIR/file\"; echo \"{\\\"at\\\":\\\"$TMPDIR\\\",\\\"files\\\":$(ls \"$TMPDIR\" | wc -l)}\" >&3";
+    let at = |result: &str| result.split('"').nth(3).unwrap().to_owned();
+    let function = local.deploy(&native(body)).await;
+    let first = local.result(&function, "{}").await;
+    assert!(first.ends_with(":1}"), "{first}");
+    assert!(at(&first).starts_with(base.path().to_str().unwrap()), "{first}");
+    assert_eq!(local.result(&function, "{}").await, first, "it stays as long as the worker");
+    let other = local.deploy(&native(body).with_name("other")).await;
+    assert_ne!(at(&local.result(&other, "{}").await), at(&first));
+    local.platform.remove(&function).await.unwrap();
+    assert!(!std::path::Path::new(&at(&first)).exists());
+    drop(local);
+    assert_eq!(count(), 0);
+}
+
+#[tokio::test]
+async fn the_files_of_a_function_are_read_only() {
+    let local = Local::new();
+    // The superuser may write all the same, so the permissions are looked at.
+    let modes = "stat -c %a . exec | tr '\\n' ' '";
+    let body = format!("printf '{{\"modes\":\"%s\"}}\\n' \"$({modes})\" >&3");
+    let function = local.deploy(&native(&body)).await;
+    assert_eq!(local.result(&function, "{}").await, r#"{"modes":"555 555 "}"#);
+    local.platform.remove(&function).await.unwrap();
+    assert_eq!(std::fs::read_dir(local.path("deployments")).unwrap().count(), 0);
+}
