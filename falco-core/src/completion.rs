@@ -19,6 +19,9 @@ pub struct Completion {
     pub stage: StageName,
     /// The invocation.
     pub invocation: InvocationId,
+    /// The function's argument; empty in a completion that was stored.
+    #[serde(skip, default = "Payload::empty")]
+    pub input: Payload,
     /// What came of it.
     pub outcome: Outcome,
     /// Attempts that were made, speculative copies included; 0 when it was cancelled before it was sent.
@@ -68,7 +71,24 @@ impl Completion {
         latency: Duration,
     ) -> Self {
         let cost = outcome.activation().and_then(|activation| activation.cost);
-        Self { run, stage, invocation, outcome, attempts: 1, requested_at, latency, cost }
+        Self {
+            run,
+            stage,
+            invocation,
+            input: Payload::empty(),
+            outcome,
+            attempts: 1,
+            requested_at,
+            latency,
+            cost,
+        }
+    }
+
+    /// Sets the function's argument.
+    #[must_use]
+    pub fn with_input(mut self, input: Payload) -> Self {
+        self.input = input;
+        self
     }
 
     /// Sets the attempts that were made, and adds what they cost.

@@ -343,7 +343,11 @@ impl fmt::Display for Error {
             (Some(only), None) | (None, Some(only)) => write!(f, "{only}: ")?,
             (None, None) => {}
         }
-        write!(f, "{}: {}", inner.kind, inner.message)?;
+        // An error of no special kind says so by its message alone.
+        if inner.kind != ErrorKind::Other {
+            write!(f, "{}: ", inner.kind)?;
+        }
+        f.write_str(&inner.message)?;
         for cause in inner.causes.iter().filter(|cause| **cause != inner.message) {
             write!(f, ": {cause}")?;
         }

@@ -179,9 +179,9 @@ impl Invocation {
         requested_at: SystemTime,
         latency: Duration,
     ) -> Completion {
-        let Self { run, stage, id, monitor, .. } = self;
+        let Self { run, stage, id, payload, monitor, .. } = self;
         let completion = Completion::new(run, stage, id, outcome, requested_at, latency);
-        let completion = completion.with_attempts(attempts);
+        let completion = completion.with_attempts(attempts).with_input(payload);
         if let Some(monitor) = monitor {
             // As with `report`, the runner remembers a `Stop`.
             let _ = monitor.event(&Event::Completed { completion: &completion });

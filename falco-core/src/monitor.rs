@@ -42,9 +42,9 @@ pub trait Monitor: Debug + Send + Sync + 'static {
     /// Takes note of an event; [`Verdict::Stop`] ends the run in order.
     fn event(&self, event: &Event<'_>) -> Verdict;
 
-    /// The name of its type, which errors call it by. Its `Debug` may be long, or hold what no error should show.
+    /// The name of its type without paths and parameters, which errors call it by. Its `Debug` may be long, or hold what no error should show.
     fn type_name(&self) -> &'static str {
-        std::any::type_name::<Self>()
+        crate::type_name::short::<Self>()
     }
 }
 
@@ -146,6 +146,13 @@ pub enum Event<'a> {
         invocation: &'a Invocation,
         /// Why; its kind tells throttling from the rest.
         error: &'a Error,
+    },
+    /// An invocation begins to wait, and nobody knows for how long. [`Waiting`](Self::Waiting) says it afterwards.
+    Held {
+        /// The invocation.
+        invocation: &'a Invocation,
+        /// What for.
+        reason: WaitReason,
     },
     /// An invocation waits.
     Waiting {

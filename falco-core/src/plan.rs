@@ -53,6 +53,10 @@ impl ExecutionPlan {
         for stage in &stages {
             check_upstream(stage, &index)?;
             stage.function.validate()?;
+            stage
+                .policy
+                .validate()
+                .map_err(|error| error.context(format_args!("stage {:?}", stage.name)))?;
         }
         let order = topological_order(&stages, &index)?;
         let mut unordered: Vec<Option<Stage>> = stages.into_iter().map(Some).collect();

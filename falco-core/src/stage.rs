@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::id::{InvocationId, StageName};
 use crate::options::Options;
 use crate::payload::Payload;
+use crate::policy::StagePolicy;
 use crate::runtime::Runtime;
 
 /// A stage of a plan: a function, and where its invocations come from.
@@ -46,6 +47,8 @@ pub struct Stage {
     pub pure: bool,
     /// How long the stage may take, from its first invocation; later ones are not sent.
     pub deadline: Option<Duration>,
+    /// How its invocations are driven, where it differs from the rest of the run.
+    pub policy: StagePolicy,
 }
 
 impl Stage {
@@ -115,12 +118,28 @@ impl Stage {
     }
 
     /// A stage whose inputs `make` makes one by one, from index 0 until it answers `None`. They are numbered
-    /// likewise.
+    /// likewise. Where their number is known, [`from_fn_sized`](Self::from_fn_sized) gives progress a total.
     pub fn from_fn<F>(name: impl Into<StageName>, function: Deployable, make: F) -> Self
     where
         F: Fn(usize) -> Option<Result<Payload>> + Send + Sync + 'static,
     {
         Self::numbered(name, function, None, make)
+    }
+
+    /// A stage with `count` inputs that `make` makes one by one, from index 0. They are numbered likewise, and need not
+    /// fit into memory. Progress knows the total.
+    pub fn from_fn_sized<F>(
+        name: impl Into<StageName>,
+        function: Deployable,
+        count: usize,
+        make: F,
+    ) -> Self
+    where
+        F: Fn(usize) -> Result<Payload> + Send + Sync + 'static,
+    {
+        Self::numbered(name, function, Some(count), move |index| {
+            (index < count).then(|| make(index))
+        })
     }
 
     fn numbered<F>(
@@ -169,7 +188,15 @@ impl Stage {
     }
 
     fn with_source(name: impl Into<StageName>, function: Deployable, source: Source) -> Self {
-        Self { name: name.into(), function, source, idempotent: false, pure: false, deadline: None }
+        Self {
+            name: name.into(),
+            function,
+            source,
+            idempotent: false,
+            pure: false,
+            deadline: None,
+            policy: StagePolicy::default(),
+        }
     }
 
     /// Says whether running one of its invocations twice does no harm.
@@ -192,6 +219,13 @@ impl Stage {
     #[must_use]
     pub fn with_deadline(mut self, deadline: Duration) -> Self {
         self.deadline = Some(deadline);
+        self
+    }
+
+    /// Says how its invocations are driven, where it differs from the rest of the run.
+    #[must_use]
+    pub fn with_policy(mut self, policy: StagePolicy) -> Self {
+        self.policy = policy;
         self
     }
 

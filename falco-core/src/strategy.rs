@@ -12,6 +12,7 @@ use crate::completion::Completion;
 use crate::deployment::Deployment;
 use crate::invocation::Invocation;
 use crate::platform::AsyncPlatform;
+use crate::policy::StagePolicy;
 
 /// A stream transformer: invocations in, completions out, driven by a task of its own.
 ///
@@ -26,6 +27,7 @@ use crate::platform::AsyncPlatform;
 ///
 /// # For implementers
 ///
+/// - What [`Target::policy`] and [`Target::deadline`] set comes before the strategy's own settings.
 /// - An invocation with [`Invocation::submitted`] is collected, not sent.
 /// - A completion is reported to the invocation's monitor, by [`Invocation::complete`], before its activation is
 ///   released.
@@ -72,19 +74,34 @@ pub struct Target {
     pub deployment: Arc<Deployment>,
     /// How long the stage may take, from its first invocation.
     pub deadline: Option<Duration>,
+    /// How the stage is driven, where it differs from what the strategy does by itself.
+    pub policy: StagePolicy,
     stop: Option<Arc<dyn Fn() -> StopFuture + Send + Sync>>,
 }
 
 impl Target {
     /// A function on a platform, never stopped from outside.
     pub fn new(platform: Arc<dyn AsyncPlatform>, deployment: impl Into<Arc<Deployment>>) -> Self {
-        Self { platform, deployment: deployment.into(), deadline: None, stop: None }
+        Self {
+            platform,
+            deployment: deployment.into(),
+            deadline: None,
+            policy: StagePolicy::default(),
+            stop: None,
+        }
     }
 
     /// Limits how long the stage may take.
     #[must_use]
     pub fn with_deadline(mut self, deadline: Option<Duration>) -> Self {
         self.deadline = deadline;
+        self
+    }
+
+    /// Says how the stage is driven, where it differs from what the strategy does by itself.
+    #[must_use]
+    pub fn with_policy(mut self, policy: StagePolicy) -> Self {
+        self.policy = policy;
         self
     }
 
@@ -114,6 +131,7 @@ impl Debug for Target {
             .field("platform", &self.platform)
             .field("deployment", &self.deployment)
             .field("deadline", &self.deadline)
+            .field("policy", &self.policy)
             .finish_non_exhaustive()
     }
 }

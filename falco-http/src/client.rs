@@ -7,6 +7,7 @@ use falco_core::{Error, Result};
 use reqwest::header::{HeaderValue, USER_AGENT};
 use reqwest::{Method, RequestBuilder, redirect};
 
+use crate::finish::finish;
 use crate::{Reply, Secret, transport_error};
 
 /// How an HTTP client is made.
@@ -239,7 +240,8 @@ impl Client {
 
     /// Sends a request and reads at most `limit` bytes of its answer's body.
     ///
-    /// Any status is `Ok`: what it means is the platform's to say. Dropped, the server may have taken the request.
+    /// Any status is `Ok`: what it means is the platform's to say. Dropped, the server may have taken the request; an
+    /// answer that comes within 30 seconds is then read and thrown away, so that the connection is not closed before.
     ///
     /// # Errors
     ///
@@ -255,8 +257,12 @@ impl Client {
     /// As [`transport_error`] says.
     pub async fn execute(&self, mut request: reqwest::Request, limit: u64) -> Result<Reply> {
         request.headers_mut().entry(USER_AGENT).or_insert_with(|| self.user_agent.clone());
-        let response = self.inner.execute(request).await.map_err(transport_error)?;
-        Ok(Reply::read(response, limit).await)
+        let exchange = self.inner.execute(request);
+        finish(async move {
+            let response = exchange.await.map_err(transport_error)?;
+            Ok(Reply::read(response, limit).await)
+        })
+        .await
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod client;
 mod excerpt;
+mod finish;
 mod inbox;
 mod reply;
 mod retry_after;

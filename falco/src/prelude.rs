@@ -6,8 +6,8 @@ pub use falco_core::{
 };
 pub use falco_executors::{
     AsyncExecutor, Both, Chunks, ExecutionOptions, FanIn, FanOut, Function, Keep, List, Merge,
-    OnFailure, OneToOne, Pairs, ParallelExecutor, Partition, Pipeline, Progress, RunOptions,
-    RunOutcome, SequentialExecutor, Session, Shuffle, stop_signals,
+    OnFailure, OneToOne, Pairs, ParallelExecutor, Partition, Pipeline, Progress, Repeats,
+    RunOptions, RunOutcome, SequentialExecutor, Session, Shuffle, StagePolicy, stop_signals,
 };
 pub use falco_layers::{RetryPolicy, Stack};
 pub use falco_package::Archive;

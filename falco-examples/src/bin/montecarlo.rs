@@ -55,11 +55,11 @@ impl Driver for MonteCarlo {
 
     fn plan(&self) -> Result<ExecutionPlan> {
         let Self { invocations, samples, seed, .. } = *self;
-        let throw = Stage::from_fn("throw", self.function.clone(), move |index| {
+        let count = invocations.get();
+        let throw = Stage::from_fn_sized("throw", self.function.clone(), count, move |index| {
             // An odd factor gives each invocation a seed of its own.
             let seed = seed.wrapping_add((index as u32).wrapping_mul(0x9e37_79b9));
-            let payload = || Payload::json(&serde_json::json!({"seed": seed, "samples": samples}));
-            (index < invocations.get()).then(payload)
+            Payload::json(&serde_json::json!({"seed": seed, "samples": samples}))
         });
         ExecutionPlan::new(vec![throw.idempotent(true)])
     }

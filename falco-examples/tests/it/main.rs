@@ -13,4 +13,5 @@ mod printing;
 mod program;
 mod remote;
 mod rust;
+mod signals;
 mod wordcount;

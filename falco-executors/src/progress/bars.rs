@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::lines::rounded;
 use super::stage::{Phase, StageProgress};
-use crate::report::{duration, number};
+use crate::report::duration;
 
 /// How often elapsed time is drawn although nothing happens.
 const TICK: Duration = Duration::from_millis(250);
@@ -73,25 +72,13 @@ impl Bar {
         }
         self.bar.set_position(stage.done);
         match &stage.phase {
-            Phase::Waiting | Phase::Running => self.bar.set_message(running(stage)),
+            Phase::Waiting | Phase::Running => self.bar.set_message(stage.details()),
             Phase::Succeeded => {
                 self.bar.finish_with_message(format!("in {}", duration(stage.elapsed())));
             }
             Phase::Failed(reason) => self.bar.abandon_with_message(reason.clone()),
         }
     }
-}
-
-fn running(stage: &StageProgress) -> String {
-    let mut message =
-        format!("{} failed, {} in flight", number(stage.failed), number(stage.in_flight()));
-    if let Some(rate) = stage.rate() {
-        message += &format!(", {}/s", rounded(rate));
-    }
-    if let Some(eta) = stage.eta() {
-        message += &format!(", {} left", duration(eta));
-    }
-    message
 }
 
 fn style(template: &str) -> ProgressStyle {

@@ -31,8 +31,8 @@ impl Lines {
                 self.note(&format!("{}: {} done in {took}", stage.name, number(stage.done)));
             }
             Phase::Failed(reason) => {
-                let (done, failed) = (number(stage.done), number(stage.failed));
-                self.note(&format!("{}: {done} done, {failed} failed: {reason}", stage.name));
+                let (done, losses) = (number(stage.done), stage.losses());
+                self.note(&format!("{}: {done} done, {losses}: {reason}", stage.name));
             }
         }
     }
@@ -44,19 +44,8 @@ impl Lines {
 }
 
 fn running(stage: &StageProgress) -> String {
-    let mut line = format!("{}: {}", stage.name, number(stage.done));
-    if let Some(total) = stage.total() {
-        line += &format!(" of {}", number(total));
-    }
-    line +=
-        &format!(" done, {} failed, {} in flight", number(stage.failed), number(stage.in_flight()));
-    if let Some(rate) = stage.rate() {
-        line += &format!(", {}/s", rounded(rate));
-    }
-    if let Some(eta) = stage.eta() {
-        line += &format!(", {} left", duration(eta));
-    }
-    line
+    let total = stage.total().map(|total| format!(" of {}", number(total))).unwrap_or_default();
+    format!("{}: {}{total} done, {}", stage.name, number(stage.done), stage.details())
 }
 
 /// A rate with as many digits as mean something.

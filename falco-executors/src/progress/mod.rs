@@ -6,16 +6,21 @@ mod stage;
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use falco_core::{Event, Monitor, StageName, Verdict};
 
 use bars::Bars;
 use indicatif::ProgressDrawTarget;
 use lines::Lines;
-use stage::StageProgress;
+use stage::{Phase, StageProgress};
+use tokio_util::task::AbortOnDropHandle;
 
-/// Shows how far each stage is: done, failed, in flight, rate, and the time left.
+/// How often plain lines are printed at least while a stage runs.
+const REMINDER: Duration = Duration::from_secs(20);
+
+/// Shows how far each stage is: done, failed, cancelled, in flight, waiting and for what, rate, and the time left.
 ///
 /// # Examples
 ///
@@ -28,7 +33,9 @@ use stage::StageProgress;
 /// # let _: Arc<dyn falco_core::Monitor> = progress;
 /// ```
 pub struct Progress {
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
+    /// Shows stages without news; begins with the first of them.
+    reminder: OnceLock<AbortOnDropHandle<()>>,
 }
 
 struct State {
@@ -63,11 +70,37 @@ impl Progress {
     }
 
     fn new(display: Display) -> Self {
-        Self { state: Mutex::new(State { stages: Vec::new(), display }) }
+        let state = State { stages: Vec::new(), display };
+        Self { state: Arc::new(Mutex::new(state)), reminder: OnceLock::new() }
+    }
+}
+
+impl Progress {
+    /// Sees to it that a stage that waits for a single answer is not silent.
+    fn remind(&self) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        self.reminder.get_or_init(|| {
+            let state = Arc::downgrade(&self.state);
+            AbortOnDropHandle::new(runtime.spawn(async move {
+                loop {
+                    tokio::time::sleep(REMINDER).await;
+                    let Some(state) = state.upgrade() else { return };
+                    state.lock().unwrap_or_else(PoisonError::into_inner).show_quiet();
+                }
+            }))
+        });
     }
 }
 
 impl State {
+    /// Shows the running stages of which nothing was shown for a while.
+    fn show_quiet(&mut self) {
+        let Display::Lines(lines) = &mut self.display else { return };
+        for stage in self.stages.iter_mut().filter(|stage| stage.phase == Phase::Running) {
+            lines.show(stage);
+        }
+    }
+
     fn on_event(&mut self, event: &Event<'_>) {
         match event {
             Event::StageStarted { stage, .. } => {
@@ -88,6 +121,15 @@ impl State {
             Event::StageFinished { stage, error } => {
                 let error = error.map(ToString::to_string);
                 self.update(stage, |progress| progress.finish(error));
+            }
+            Event::Held { invocation, .. }
+            | Event::Waiting { invocation, .. }
+            | Event::Attempt { invocation, .. } => {
+                let stages = &mut self.stages;
+                let stage = stages.iter_mut().find(|known| known.name == *invocation.stage());
+                if let Some(stage) = stage {
+                    stage.note_wait(event);
+                }
             }
             _ => {}
         }
@@ -113,6 +155,11 @@ impl Monitor for Progress {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if !matches!(state.display, Display::Hidden) {
             state.on_event(event);
+        }
+        let has_lines = matches!(state.display, Display::Lines(_));
+        drop(state);
+        if has_lines && matches!(event, Event::StageStarted { .. }) {
+            self.remind();
         }
         Verdict::Continue
     }

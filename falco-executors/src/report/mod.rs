@@ -1,5 +1,6 @@
 //! What came of a run, in numbers: as a typed value, as JSON, and as a table for people.
 
+mod failure;
 mod format;
 mod latency;
 mod millis;
@@ -8,8 +9,9 @@ mod stage;
 mod table;
 mod totals;
 
+pub use failure::Failure;
 pub(crate) use format::{duration, number};
 pub use latency::Latencies;
 pub(crate) use recorder::StageRecorder;
-pub use stage::{Counts, Failure, StageReport, StageState};
+pub use stage::{Counts, StageReport, StageState};
 pub use totals::RunReport;

@@ -1,21 +1,20 @@
 //! Counts what happens in one stage, in constant memory.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use falco_core::{
-    AttemptReason, Completion, Error, ErrorKind, Event, Outcome, StageName, UsDollars,
+    Activation, AttemptReason, Completion, Error, ErrorKind, Event, Outcome, StageName, UsDollars,
 };
 use tokio::time::Instant;
 
+use super::failure::Failure;
 use super::latency::Distributions;
-use super::stage::{Counts, Failure, StageReport, StageState};
+use super::stage::{Counts, StageReport, StageState};
 
 /// How many failures a report lists.
 const LISTED_FAILURES: usize = 100;
-/// How much of a failure's reason it keeps, in bytes.
-const REASON_BYTES: usize = 1_000;
 
 /// Counts what happens in one stage, in constant memory.
 #[derive(Debug, Default)]
@@ -25,6 +24,8 @@ pub(crate) struct StageRecorder {
     throttled: AtomicU64,
     duplicates: AtomicU64,
     deadline: OnceLock<Duration>,
+    /// Whether the strategy reports each answer, and not only the last one of an invocation.
+    answers_are_reported: AtomicBool,
     completed: Mutex<Completed>,
 }
 
@@ -55,6 +56,11 @@ impl StageRecorder {
             }
             Event::CallFailed { error, .. } if error.kind() == ErrorKind::Throttled => {
                 self.throttled.fetch_add(1, Relaxed);
+            }
+            Event::Answered { activation, .. } => {
+                // Activations that are repeated or lose are in no completion, and have run all the same.
+                self.answers_are_reported.store(true, Relaxed);
+                self.lock().note_activation(activation);
             }
             Event::DeadlinePassed { after, .. } => {
                 let _ = self.deadline.set(*after);
@@ -116,7 +122,11 @@ impl StageRecorder {
         if let Some(cost) = completion.cost {
             *completed.cost.get_or_insert_default() += cost;
         }
-        completed.note_activation(completion);
+        if let Some(activation) = completion.outcome.activation()
+            && !self.answers_are_reported.load(Relaxed)
+        {
+            completed.note_activation(activation);
+        }
     }
 
     pub(crate) fn counts(&self) -> Counts {
@@ -172,21 +182,14 @@ pub(super) fn rounded(UsDollars(amount): UsDollars) -> UsDollars {
 
 impl Completed {
     fn note_failure(&mut self, completion: &Completion) {
-        let Some(mut reason) = completion.outcome.failure() else { return };
         if self.failures.len() == LISTED_FAILURES {
-            self.failures_not_listed += 1;
-            return;
+            self.failures_not_listed += u64::from(!completion.is_success());
+        } else {
+            self.failures.extend(Failure::of(completion));
         }
-        if reason.len() > REASON_BYTES {
-            reason.truncate(reason.floor_char_boundary(REASON_BYTES));
-            reason.push('…');
-        }
-        let outcome = completion.outcome.as_str().to_owned();
-        self.failures.push(Failure { id: completion.invocation.clone(), outcome, reason });
     }
 
-    fn note_activation(&mut self, completion: &Completion) {
-        let Some(activation) = completion.outcome.activation() else { return };
+    fn note_activation(&mut self, activation: &Activation) {
         let distributions = &mut self.distributions;
         for (distribution, latency) in [
             (&mut distributions.queue, activation.wait),

@@ -1,11 +1,11 @@
 //! What came of one stage.
 
-use std::fmt;
 use std::time::Duration;
 
-use falco_core::{Error, InvocationId, StageName, UsDollars};
+use falco_core::{Error, StageName, UsDollars};
 use serde::{Deserialize, Serialize};
 
+use super::failure::Failure;
 use super::latency::{Distributions, Latencies};
 
 /// What came of one stage. Its size does not depend on how many invocations there were.
@@ -31,7 +31,7 @@ pub struct StageReport {
     pub throttled: u64,
     /// Answers that came a second time, or for an attempt that had lost.
     pub duplicates_ignored: u64,
-    /// Activations for which an instance was started.
+    /// Activations for which an instance was started, those of repeated attempts included.
     pub cold_starts: u64,
     /// From the start of the stage to its end.
     #[serde(rename = "wall_ms", with = "super::millis")]
@@ -131,29 +131,6 @@ impl Counts {
         self.deadline_exceeded += other.deadline_exceeded;
         self.skipped += other.skipped;
         self.skipped_is_lower_bound |= other.skipped_is_lower_bound;
-    }
-}
-
-/// An invocation that did not succeed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failure {
-    /// The invocation.
-    pub id: InvocationId,
-    /// Its outcome in one or two words, such as `function failed`.
-    pub outcome: String,
-    /// Why, in one line.
-    pub reason: String,
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { id, outcome, reason } = self;
-        // The other reasons say themselves what came of it.
-        let adds_something = outcome == "platform failed" || outcome == "unknown";
-        match adds_something {
-            true => write!(f, "{id}: {outcome}: {reason}"),
-            false => write!(f, "{id}: {reason}"),
-        }
     }
 }
 

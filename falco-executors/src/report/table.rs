@@ -5,6 +5,7 @@ use std::fmt;
 use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
 use falco_core::UsDollars;
 
+use super::failure::shortened;
 use super::format::{duration, number};
 use super::latency::Latencies;
 use super::stage::{Counts, StageReport};
@@ -12,6 +13,10 @@ use super::totals::RunReport;
 
 /// How many failures of a stage the table lists; the JSON has more.
 const SHOWN_FAILURES: usize = 5;
+/// How much of a failure's input it shows, in bytes.
+const SHOWN_INPUT: usize = 100;
+/// How many lines of the first traceback it shows.
+const SHOWN_LINES: usize = 12;
 
 const STYLE: TableStyle =
     TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
@@ -151,6 +156,17 @@ fn table(header: Vec<&str>) -> Table {
 fn failures(stage: &StageReport, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     for failure in stage.failures.iter().take(SHOWN_FAILURES) {
         write!(f, "\n{} {failure}", stage.stage)?;
+        if !matches!(failure.input.as_str(), "" | "{}") {
+            write!(f, "\n    input: {}", shortened(&failure.input, SHOWN_INPUT))?;
+        }
+    }
+    let details = stage.failures.iter().find_map(|failure| Some((failure, failure.details()?)));
+    if let Some((failure, details)) = details {
+        write!(f, "\n{} {}:", stage.stage, failure.id)?;
+        let lines: Vec<&str> = details.trim_end().lines().collect();
+        for line in &lines[lines.len().saturating_sub(SHOWN_LINES)..] {
+            write!(f, "\n    {line}")?;
+        }
     }
     let listed = stage.failures.len() as u64 + stage.failures_not_listed;
     match listed.saturating_sub(SHOWN_FAILURES as u64) {

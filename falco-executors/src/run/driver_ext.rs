@@ -7,6 +7,7 @@ use falco_core::{Driver, Error, ErrorKind, ExecutionPlan, ExecutionStrategy, Res
 
 use super::graph;
 use super::guard::guard;
+use super::logs::add_logs;
 use super::options::RunOptions;
 use super::outcome::RunOutcome;
 use super::session::Session;
@@ -113,6 +114,7 @@ pub trait DriverExt: Driver {
             let deployed = self.deploy(options).await?;
             let strategy = deployed.strategy().clone();
             let mut outcome = self.execute(&*strategy, &deployed).await;
+            add_logs(&deployed.session, &deployed.plan, &mut outcome.report).await;
             if deployed.session.keep_deployments {
                 deployed.session.finish();
             } else {

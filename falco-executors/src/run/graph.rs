@@ -70,8 +70,11 @@ pub(super) async fn execute<D: Driver + ?Sized>(
     main.outcome()
 }
 
+/// An invocation, its input where inputs are kept, and its result.
+type Kept = (InvocationId, Option<Payload>, Payload);
+
 /// The stages whose results are kept, by their place in the plan.
-fn kept_stages(keep: &Keep, plan: &ExecutionPlan) -> Vec<Option<Vec<(InvocationId, Payload)>>> {
+fn kept_stages(keep: &Keep, plan: &ExecutionPlan) -> Vec<Option<Vec<Kept>>> {
     let is_kept = |stage: &Stage| match keep {
         Keep::Last => plan.downstream(&stage.name).next().is_none(),
         Keep::Stages(names) => names.contains(&stage.name),
@@ -90,7 +93,7 @@ struct MainLoop<'a, D: ?Sized> {
     /// False once a hook has panicked: none is called again.
     hooks_are_sound: bool,
     reports: Vec<Option<StageReport>>,
-    results: Vec<Option<Vec<(InvocationId, Payload)>>>,
+    results: Vec<Option<Vec<Kept>>>,
 }
 
 impl<D: Driver + ?Sized> MainLoop<'_, D> {
@@ -130,7 +133,8 @@ impl<D: Driver + ?Sized> MainLoop<'_, D> {
         self.hook(what, |driver| driver.on_completion(&completion));
         let Some(results) = &mut self.results[at] else { return };
         if let Some(result) = completion.result() {
-            results.push((completion.invocation.clone(), result.clone()));
+            let input = self.session.keep_inputs.then(|| completion.input.clone());
+            results.push((completion.invocation.clone(), input, result.clone()));
         }
     }
 
@@ -170,15 +174,18 @@ impl<D: Driver + ?Sized> MainLoop<'_, D> {
             // An earlier execution of the same session may have failed, too: the first error stays.
             let _ = self.session.error.set(error.clone());
         }
-        let mut results = BTreeMap::new();
+        let (mut results, mut inputs) = (BTreeMap::new(), BTreeMap::new());
         for (stage, kept) in self.plan.stages().iter().zip(self.results) {
             let Some(mut kept) = kept else { continue };
-            kept.sort_by(|(left, _), (right, _)| left.cmp(right));
-            results.insert(stage.name.clone(), kept);
+            kept.sort_by(|(left, ..), (right, ..)| left.cmp(right));
+            let inputs_of = kept.iter_mut().filter_map(|(_, input, _)| input.take()).collect();
+            inputs.insert(stage.name.clone(), inputs_of);
+            let results_of = kept.into_iter().map(|(id, _, result)| (id, result)).collect();
+            results.insert(stage.name.clone(), results_of);
         }
         let run = self.session.run().clone();
         let report = RunReport::new(run.clone(), error, self.session.elapsed(), reports);
-        RunOutcome { run, report, leftovers: Vec::new(), results }
+        RunOutcome { run, report, leftovers: Vec::new(), results, inputs }
     }
 }
 

@@ -116,11 +116,12 @@ impl Monitor for Hub {
             if watcher.broken.get().is_some() {
                 continue;
             }
-            let what = || format!("the monitor {}", watcher.name());
+            let what = || format!("the monitor {}", watcher.monitor.type_name());
             match guard(what, || watcher.monitor.event(event)) {
                 Ok(Verdict::Continue) => {}
                 Ok(Verdict::Stop) => {
-                    let message = format!("the monitor {} stopped the run", watcher.name());
+                    let message =
+                        format!("the monitor {} stopped the run", watcher.monitor.type_name());
                     self.stop(Error::new(ErrorKind::Cancelled, message));
                 }
                 Err(panic) => {
@@ -131,19 +132,6 @@ impl Monitor for Hub {
         }
         if self.is_stopped() { Verdict::Stop } else { Verdict::Continue }
     }
-}
-
-impl Watcher {
-    /// The type of the monitor, without its path.
-    fn name(&self) -> &'static str {
-        short_name(self.monitor.type_name())
-    }
-}
-
-/// `Budget<f64>` of `my_crate::Budget<f64>`.
-fn short_name(path: &'static str) -> &'static str {
-    let end = path.find('<').unwrap_or(path.len());
-    path[..end].rfind("::").map_or(path, |at| &path[at + 2..])
 }
 
 /// What the invocations of one stage report to: the stage's numbers, then the run's monitors.

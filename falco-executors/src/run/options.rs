@@ -45,6 +45,7 @@ pub struct RunOptions {
     pub(super) expires_after: Duration,
     pub(super) keep_deployments: bool,
     pub(super) keep: Keep,
+    pub(super) keep_inputs: bool,
 }
 
 /// Of which stages a run keeps the results in memory.
@@ -76,6 +77,7 @@ impl RunOptions {
             expires_after: DEFAULT_EXPIRY,
             keep_deployments: false,
             keep: Keep::default(),
+            keep_inputs: false,
         }
     }
 
@@ -160,6 +162,14 @@ impl RunOptions {
     #[must_use]
     pub fn keep_deployments(mut self, keep: bool) -> Self {
         self.keep_deployments = keep;
+        self
+    }
+
+    /// Says whether the inputs of kept results are kept in memory, too: [`RunOutcome::partial`](super::RunOutcome::partial)
+    /// returns them. Failures always have theirs.
+    #[must_use]
+    pub fn keep_inputs(mut self, keep: bool) -> Self {
+        self.keep_inputs = keep;
         self
     }
 

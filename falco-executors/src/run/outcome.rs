@@ -6,7 +6,7 @@ use std::fmt;
 use falco_core::{Deployment, Error, InvocationId, Payload, Result, RunId, StageName};
 use serde::de::DeserializeOwned;
 
-use crate::report::{RunReport, StageState};
+use crate::report::{Failure, RunReport, StageState};
 use crate::typed::Output;
 
 /// What a run gives back: the report, the results that were kept, and what could not be removed.
@@ -23,6 +23,8 @@ pub struct RunOutcome {
     /// Deployments that could not be removed.
     pub leftovers: Vec<Leftover>,
     pub(super) results: BTreeMap<StageName, Vec<(InvocationId, Payload)>>,
+    /// The inputs of the same invocations, in the same order; none unless they are kept.
+    pub(super) inputs: BTreeMap<StageName, Vec<Payload>>,
 }
 
 impl RunOutcome {
@@ -77,6 +79,54 @@ impl RunOutcome {
         self.results_as(output.stage().as_str())
     }
 
+    /// The results that a stage brought, whether or not it succeeded, as values with the ids and inputs that they
+    /// belong to, sorted by id. [`failures`](Self::failures) has the others.
+    ///
+    /// # Errors
+    ///
+    /// As [`partial_results`](Self::partial_results), and when a result is not a `T`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use falco_executors::RunOutcome;
+    /// # #[derive(serde::Deserialize)] struct Score { score: f64 }
+    /// # fn f(outcome: &RunOutcome) -> falco_core::Result<()> {
+    /// for done in outcome.partial::<Score>("work")? {
+    ///     println!("{}: {}", done.id, done.result.score);
+    /// }
+    /// for failure in outcome.failures("work") {
+    ///     eprintln!("{failure}\n{}\n{}", failure.input, failure.details().unwrap_or_default());
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn partial<T: DeserializeOwned>(&self, stage: &str) -> Result<Vec<Partial<T>>> {
+        let mut inputs = self.inputs.get(stage).into_iter().flatten();
+        let partial = |(id, payload): &(InvocationId, Payload)| {
+            let result = payload.parse_owned().map_err(|error| {
+                error.context(format_args!("the result of {id:?} in stage {stage:?}"))
+            })?;
+            Ok(Partial { id: id.clone(), input: inputs.next().cloned(), result })
+        };
+        self.partial_results(stage)?.iter().map(partial).collect()
+    }
+
+    /// As [`partial`](Self::partial), with the type that the stage's function has.
+    ///
+    /// # Errors
+    ///
+    /// As [`partial`](Self::partial).
+    pub fn partial_of<R: DeserializeOwned>(&self, output: &Output<R>) -> Result<Vec<Partial<R>>> {
+        self.partial(output.stage().as_str())
+    }
+
+    /// The first 100 invocations of a stage that ran or were sent and did not succeed, with input, reason and
+    /// traceback; [`StageReport::failures_not_listed`](crate::StageReport::failures_not_listed) says how many more
+    /// there were.
+    pub fn failures(&self, stage: &str) -> &[Failure] {
+        self.report.stage(stage).map_or(&[], |report| &report.failures)
+    }
+
     /// The results that a stage brought, whether or not it succeeded, sorted by the ids of its invocations.
     ///
     /// # Errors
@@ -91,6 +141,18 @@ impl RunOutcome {
                 .with_hint("name it in RunOptions::keep_results")
         })
     }
+}
+
+/// A result of a stage that need not have succeeded.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Partial<T> {
+    /// The invocation.
+    pub id: InvocationId,
+    /// The function's argument, when the run [keeps inputs](super::RunOptions::keep_inputs).
+    pub input: Option<Payload>,
+    /// What the function returned.
+    pub result: T,
 }
 
 /// A deployment that a run could not remove. It carries the run's tags, so that `cleanup` finds it.

@@ -69,6 +69,7 @@ pub struct Session {
     platform: Arc<dyn AsyncPlatform>,
     pub(super) strategy: Arc<dyn ExecutionStrategy>,
     pub(super) keep: Keep,
+    pub(super) keep_inputs: bool,
     pub(super) keep_deployments: bool,
     ownership: Ownership,
     pub(super) hub: Arc<Hub>,
@@ -113,6 +114,7 @@ impl Session {
             platform: options.platform,
             strategy: options.strategy,
             keep: options.keep,
+            keep_inputs: options.keep_inputs,
             keep_deployments: options.keep_deployments,
             ownership,
             hub,
@@ -280,6 +282,7 @@ impl Session {
         let stop = control.stop.clone();
         let target = Target::new(self.platform().clone(), deployment.clone())
             .with_deadline(stage.deadline)
+            .with_policy(stage.policy)
             .with_stop(move || stop.clone().cancelled_owned());
         let what = || format!("the strategy of stage {:?}", stage.name);
         let completions = guard(what, || strategy.execute(target, Box::pin(invocations)));

@@ -5,7 +5,9 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use falco_core::{AsyncPlatform, BoxStream, Completion, Deployment, Invocation, Outcome, Target};
+use falco_core::{
+    AsyncPlatform, BoxStream, Completion, Deployment, Invocation, OnFailure, Outcome, Target,
+};
 use futures_util::StreamExt as _;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::sleep;
@@ -17,7 +19,7 @@ use super::clock::Clock;
 use super::collector::Collector;
 use super::completions::{Completions, Outbox};
 use super::in_flight::InFlight;
-use super::options::{ExecutionOptions, OnFailure};
+use super::options::ExecutionOptions;
 use super::stragglers::Stragglers;
 
 /// Invocations admitted or completed between two looks at what was collected: few enough to stay in a processor's cache
@@ -54,7 +56,9 @@ pub(super) fn start(
     target: Target,
     invocations: BoxStream<'static, Invocation>,
 ) -> BoxStream<'static, Completion> {
-    let window = shape.window.min(Semaphore::MAX_PERMITS);
+    let limit = target.policy.concurrency.unwrap_or(usize::MAX).max(1);
+    let window = shape.window.min(limit).min(Semaphore::MAX_PERMITS);
+    let (shape, options) = (Shape { window, ..shape }, options.with_policy(&target.policy));
     let credits = Arc::new(Semaphore::new(window));
     let (outbox, handover) = Outbox::new(window);
     let execution = Execution::new(shape, options, &target, credits.clone(), outbox);
@@ -106,12 +110,17 @@ impl Execution {
         let platform = target.platform.clone();
         let deployment = target.deployment.clone();
         let clock = Clock::start();
-        let limit = [target.deadline, options.deadline].into_iter().flatten().min();
+        let limit = target.deadline.or(options.deadline);
         Self {
             collector: Collector::new(platform.clone(), deployment.clone(), clock, shape.patience),
             stragglers: options
                 .speculation
-                .map(|rule| Stragglers::new(rule, credits.clone(), shape.window)),
+                // A window of one never has a credit left, and whoever asks for speculation wants a copy; not so
+                // where the stage itself has a limit.
+                .map(|rule| {
+                    let extra = shape.window == 1 && target.policy.concurrency.is_none();
+                    Stragglers::new(rule, credits.clone(), usize::from(extra))
+                }),
             outbox,
             credits,
             platform,

@@ -20,7 +20,7 @@ mod sequential;
 mod stragglers;
 
 pub use asynchronous::{AsyncExecutor, Patience};
-pub use options::{ExecutionOptions, OnFailure, RepeatPolicy, Speculation};
+pub use options::{ExecutionOptions, RepeatPolicy, Speculation};
 pub use parallel::ParallelExecutor;
 pub use sequential::SequentialExecutor;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{Backoff, BackoffBuilder, ExponentialBuilder};
-use falco_core::{Error, Result};
+use falco_core::{Error, OnFailure, Repeats, Result, StagePolicy};
 use tokio_util::sync::CancellationToken;
 
 /// The options that every executor shares.
@@ -40,8 +40,8 @@ pub struct ExecutionOptions {
     /// ran, and any that the platform accepted and then certainly did not run. By default up to three times, a second
     /// or more apart. Others are never sent again, whatever the policy says.
     pub repeat_lost: RepeatPolicy,
-    /// How long the execution may take, from its first invocation. The shorter of this and
-    /// [`Target::deadline`](falco_core::Target::deadline) holds.
+    /// How long each stage may take, from its first invocation, unless the stage has a
+    /// [deadline](falco_core::Target::deadline) of its own.
     ///
     /// When it has passed, nothing is admitted any more, and what is in flight leaves as
     /// [`Outcome::DeadlineExceeded`](falco_core::Outcome::DeadlineExceeded).
@@ -101,22 +101,27 @@ impl ExecutionOptions {
         self
     }
 
+    /// These options, where the policy of a stage does not say otherwise.
+    pub(super) fn with_policy(mut self, policy: &StagePolicy) -> Self {
+        if let Some(on_failure) = policy.on_failure {
+            self.on_failure = on_failure;
+        }
+        if let Some(repeats) = policy.repeats {
+            self.repeat_failed = RepeatPolicy::of(repeats);
+        }
+        if let Some(factor) = policy.speculation {
+            // A plan checks the factor; elsewhere a wrong one leaves the executor's rule.
+            self.speculation = Speculation::slower_than(factor).ok().or(self.speculation);
+        }
+        self
+    }
+
     /// Ends the execution when `token` is cancelled.
     #[must_use]
     pub fn with_cancellation(mut self, token: CancellationToken) -> Self {
         self.cancellation = Some(token);
         self
     }
-}
-
-/// What the first invocation that does not succeed, retries included, does to the rest.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum OnFailure {
-    /// Nothing more is admitted, and what is in flight leaves as cancelled.
-    #[default]
-    Stop,
-    /// The others go on, and every failure is reported.
-    Continue,
 }
 
 /// How often an invocation is sent again, and how long to wait before: a recipe for back-offs.
@@ -146,6 +151,15 @@ impl RepeatPolicy {
         B: BackoffBuilder<Backoff: 'static> + Clone + 'static,
     {
         Self(Some(Arc::new(move || Box::new(builder.clone().build()))))
+    }
+
+    fn of(repeats: Repeats) -> Self {
+        let pauses = ExponentialBuilder::new()
+            .with_jitter()
+            .with_min_delay(repeats.first_pause)
+            .with_max_delay(repeats.longest_pause.max(repeats.first_pause))
+            .with_max_times(repeats.times as usize);
+        Self::new(pauses)
     }
 
     pub(super) fn delays(&self) -> Delays {

@@ -64,7 +64,8 @@ impl fmt::Debug for WaitForCredit {
 }
 
 impl Stragglers {
-    pub(super) fn new(speculation: Speculation, credits: Arc<Semaphore>, window: usize) -> Self {
+    /// `extra` is the number of copies that may run at a time without a credit.
+    pub(super) fn new(speculation: Speculation, credits: Arc<Semaphore>, extra: usize) -> Self {
         #[expect(clippy::expect_used, reason = "the bounds are constants, and in order")]
         let latencies = Histogram::new_with_bounds(1, MAX_MICROS, 2).expect("bounds in order");
         let state = State {
@@ -73,8 +74,7 @@ impl Stragglers {
             refresh_at: MIN_ANSWERS,
             watched: BTreeMap::new(),
             copied: HashMap::new(),
-            // A window of one never has a credit left, and whoever asks for speculation wants a copy.
-            extra: usize::from(window == 1),
+            extra,
             next: 0,
             timer: Box::pin(sleep(MIN_THRESHOLD)),
             waiting: None,

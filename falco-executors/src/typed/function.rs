@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use falco_core::{Deployable, Scaling, Stage};
+use falco_core::{Deployable, Scaling, Stage, StagePolicy};
 
 /// A function from `A` to `R`, both as JSON objects.
 ///
@@ -31,13 +31,20 @@ pub struct Function<A, R> {
     deployable: Deployable,
     idempotent: bool,
     deadline: Option<Duration>,
+    policy: StagePolicy,
     types: PhantomData<fn(A) -> R>,
 }
 
 impl<A, R> Function<A, R> {
     /// Says that `function` takes an `A` and returns an `R`.
     pub fn new(function: Deployable) -> Self {
-        Self { deployable: function, idempotent: false, deadline: None, types: PhantomData }
+        Self {
+            deployable: function,
+            idempotent: false,
+            deadline: None,
+            policy: StagePolicy::default(),
+            types: PhantomData,
+        }
     }
 
     /// A Python 3 function out of source text of one module, which defines `main(args)`.
@@ -78,6 +85,13 @@ impl<A, R> Function<A, R> {
         self
     }
 
+    /// Says how each of its stages is driven, where it differs from the rest of the run.
+    #[must_use]
+    pub fn with_policy(mut self, policy: StagePolicy) -> Self {
+        self.policy = policy;
+        self
+    }
+
     /// The function without its types.
     pub fn deployable(&self) -> &Deployable {
         &self.deployable
@@ -85,7 +99,7 @@ impl<A, R> Function<A, R> {
 
     /// Gives a stage of this function its settings.
     pub(super) fn set_up(&self, stage: Stage) -> Stage {
-        let stage = stage.idempotent(self.idempotent);
+        let stage = stage.idempotent(self.idempotent).with_policy(self.policy);
         match self.deadline {
             Some(deadline) => stage.with_deadline(deadline),
             None => stage,
@@ -95,9 +109,9 @@ impl<A, R> Function<A, R> {
 
 impl<A, R> Clone for Function<A, R> {
     fn clone(&self) -> Self {
-        let Self { deployable, idempotent, deadline, types } = self;
-        let (idempotent, deadline, types) = (*idempotent, *deadline, *types);
-        Self { deployable: deployable.clone(), idempotent, deadline, types }
+        let Self { deployable, idempotent, deadline, policy, types } = self;
+        let (idempotent, deadline, policy, types) = (*idempotent, *deadline, *policy, *types);
+        Self { deployable: deployable.clone(), idempotent, deadline, policy, types }
     }
 }
 

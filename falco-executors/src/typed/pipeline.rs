@@ -105,9 +105,23 @@ impl Pipeline {
         Ok(self.push(stage, function))
     }
 
-    /// A stage whose inputs `make` makes one by one, from index 0 until it answers `None`; they need not fit into
-    /// memory. It is called anew in each run.
+    /// A stage with `count` inputs that `make` makes one by one, from index 0; they need not fit into memory. It is
+    /// called anew in each run.
     pub fn inputs_by<A: Serialize, R>(
+        &mut self,
+        name: impl Into<StageName>,
+        function: &Function<A, R>,
+        count: usize,
+        make: impl Fn(usize) -> Result<A> + Send + Sync + 'static,
+    ) -> Output<R> {
+        let make = move |index| Payload::json(&make(index)?);
+        let stage = Stage::from_fn_sized(name, function.deployable().clone(), count, make);
+        self.push(stage, function)
+    }
+
+    /// As [`inputs_by`](Self::inputs_by), where nobody knows how many there are: until `make` answers `None`. Progress
+    /// has no total then.
+    pub fn inputs_until<A: Serialize, R>(
         &mut self,
         name: impl Into<StageName>,
         function: &Function<A, R>,

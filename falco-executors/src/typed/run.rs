@@ -5,15 +5,15 @@ use std::future::Future;
 use std::sync::{Mutex, PoisonError};
 
 use falco_core::{
-    Completion, Driver, Error, ErrorKind, ExecutionPlan, InvocationId, Outcome, Payload, Result,
-    Stage, Verdict,
+    Completion, Driver, Error, ErrorKind, ExecutionPlan, InvocationId, OnFailure, Outcome, Payload,
+    Result, Stage, Verdict,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::function::Function;
 use crate::run::{DriverExt, Keep, RunOptions, RunOutcome};
-use crate::strategy::{ExecutionOptions, OnFailure, ParallelExecutor};
+use crate::strategy::{ExecutionOptions, ParallelExecutor};
 
 /// A run of one [`Function`] over many inputs: deploys it, invokes it once for each input, and removes it.
 ///

@@ -3,6 +3,9 @@ use std::time::Duration;
 use falco_core::ErrorKind;
 use falco_http::reqwest::{Method, StatusCode};
 use falco_http::{BodyEnd, Client, ClientConfig};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
 use wiremock::matchers::{header, method};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
@@ -97,5 +100,49 @@ fn a_wrong_setting_is_named_and_never_shows_a_secret() {
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
         assert!(shown.contains(named), "{shown}");
         assert!(!shown.contains("marked-key") && !shown.contains("marked-password"), "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn a_dropped_request_is_finished_and_its_connection_used_again() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (taken, was_taken) = oneshot::channel();
+    let (answer, may_answer) = oneshot::channel::<()>();
+    let server = tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        read_request(&mut socket).await;
+        taken.send(()).unwrap();
+        may_answer.await.unwrap();
+        let closed = socket.try_read(&mut [0; 1]);
+        assert!(closed.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock));
+        for _ in 0..2 {
+            socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await.unwrap();
+            read_request(&mut socket).await;
+        }
+    });
+    let client = client();
+    let request = || client.request(Method::GET, url.parse().unwrap());
+    let dropped = client.send(request(), 10);
+    tokio::select! {
+        _ = dropped => panic!("nothing was answered"),
+        taken = was_taken => taken.unwrap(),
+    }
+    // The server would see the end of the connection by then.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    answer.send(()).unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let reply = tokio::time::timeout(Duration::from_secs(10), client.send(request(), 10)).await;
+    assert_eq!(reply.unwrap().unwrap().whole_body().unwrap(), "{}");
+    server.abort();
+}
+
+async fn read_request(socket: &mut TcpStream) {
+    let mut text = Vec::new();
+    while !text.ends_with(b"\r\n\r\n") {
+        match socket.read_u8().await {
+            Ok(byte) => text.push(byte),
+            Err(_) => return,
+        }
     }
 }

@@ -252,6 +252,11 @@ impl Gate {
         }
     }
 
+    /// Whether nobody answers for the platform at this moment.
+    pub(super) fn is_away(&self) -> bool {
+        self.0.state().reach.outage().is_some()
+    }
+
     /// Reports outages to `monitor`, beginning with the one of this moment.
     pub(super) fn watch(&self, monitor: Weak<dyn Monitor>) {
         let error = self.0.state().reach.outage().cloned();

@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::Poll;
 use std::time::Duration;
 
 use falco_core::{
@@ -10,6 +12,7 @@ use falco_core::{
     Deployment, Error, ErrorKind, Event, Invocation, InvocationId, Monitor, Pending, Platform,
     Release, Result, Scaling, SignalKind, WaitReason, async_trait,
 };
+use futures_util::poll;
 use tokio::time::Instant;
 
 use super::aimd::Aimd;
@@ -112,7 +115,18 @@ impl<P: AsyncPlatform> CongestionControl<P> {
         }
         let came = Instant::now();
         let (paused_before, lost_before) = (self.gate.paused(), self.gate.lost());
-        let permit = self.gate.admit_within(self.outage_patience, may_take_long).await?;
+        let mut admission = pin!(self.gate.admit_within(self.outage_patience, may_take_long));
+        let permit = match poll!(&mut admission) {
+            Poll::Ready(permit) => permit?,
+            Poll::Pending => {
+                let reason = match self.gate.is_away() {
+                    true => WaitReason::Outage,
+                    false => WaitReason::Limit,
+                };
+                let _ = invocation.report(&Event::Held { invocation, reason });
+                admission.await?
+            }
+        };
         let demanded = self.gate.paused().saturating_sub(paused_before);
         let lost = self.gate.lost().saturating_sub(lost_before).min(came.elapsed());
         let in_line = came.elapsed().saturating_sub(demanded).saturating_sub(lost);

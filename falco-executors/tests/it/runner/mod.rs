@@ -11,6 +11,8 @@ mod inputs;
 mod laws;
 mod mapping;
 mod panics;
+mod partial;
+mod policies;
 mod progress;
 mod report;
 mod signals;

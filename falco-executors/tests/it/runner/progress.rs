@@ -70,6 +70,74 @@ async fn the_last_line_of_a_failed_stage_says_why() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_cancelled_has_not_failed() {
+    let platform = Arc::new(InMemory::new(Settings {
+        latency: Latency::fixed(Duration::from_secs(2)),
+        ..Settings::default()
+    }));
+    let log = Log::default();
+    let options = options(&platform)
+        .with_monitor(Arc::new(Progress::lines(log.clone())))
+        .with_stop(tokio::time::sleep(Duration::from_secs(3)));
+    let _ = Plan(vec![numbers("map", 40)]).run(options).await.unwrap();
+    let lines = log.lines();
+    assert!(lines[1].starts_with("map: 16 done, 0 failed, 8 cancelled: "), "{lines:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stage_that_waits_for_one_answer_is_not_silent() {
+    let platform = Arc::new(InMemory::new(Settings {
+        latency: Latency::fixed(Duration::from_secs(65)),
+        ..Settings::default()
+    }));
+    let log = Log::default();
+    let options = options(&platform).with_monitor(Arc::new(Progress::lines(log.clone())));
+    let _ = Plan(vec![numbers("map", 1)]).run(options).await.unwrap();
+    assert_eq!(
+        log.lines(),
+        [
+            "map: started",
+            "map: 0 of 1 done, 0 failed, 1 in flight, no news for 20.0 s",
+            "map: 0 of 1 done, 0 failed, 1 in flight, no news for 40.0 s",
+            "map: 0 of 1 done, 0 failed, 1 in flight, no news for 1.00 min",
+            "map: 1 of 1 done, 0 failed, 0 in flight, 0.0/s, 0 µs left",
+            "map: 1 done in 1.08 min",
+        ],
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_says_what_invocations_wait_for() {
+    use falco_core::{Event, Invocation, Monitor, Payload, WaitReason};
+
+    let log = Log::default();
+    let progress = Progress::lines(log.clone());
+    let stage = falco_core::StageName::from("map");
+    let deployment =
+        falco_core::Deployment::new("memory", "map", "map", "python:3".parse().unwrap());
+    let _ = progress.event(&Event::StageStarted { stage: &stage, deployment: &deployment });
+    let invocations = ["1", "2", "3"].map(|id| Invocation::new("run", "map", id, Payload::empty()));
+    for invocation in &invocations {
+        let _ = progress.event(&Event::Admitted { invocation });
+    }
+    let [limited, paused, runs] = &invocations;
+    let reason = WaitReason::Limit;
+    for invocation in [limited, runs] {
+        let _ = progress.event(&Event::Held { invocation, reason });
+    }
+    let (reason, wait) = (WaitReason::BackOff, Duration::from_secs(9));
+    let _ = progress.event(&Event::Waiting { invocation: paused, reason, wait });
+    let _ = progress.event(&Event::Waiting { invocation: runs, reason: WaitReason::Limit, wait });
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    let _ = progress.event(&Event::StageSized { stage: &stage, invocations: 3 });
+    assert_eq!(
+        log.lines()[1],
+        "map: 0 of 3 done, 0 failed, 3 in flight (1 wait for the rate or concurrency limit, \
+         1 pause before another attempt)",
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn it_can_be_switched_off() {
     let platform = Arc::new(InMemory::default());
     let options = options(&platform).with_monitor(Arc::new(Progress::hidden()));

@@ -67,7 +67,7 @@ async fn results_come_back_with_the_types_of_their_functions() {
     let count: Function<Partition<u64>, Pairs<usize>> = typed("count");
     let parities = pipeline.shuffle("parities", &merged, 4, &count).unwrap();
     let joined = pipeline.join("joined", &total, &parities, &typed("join"));
-    let lazily = pipeline.inputs_by("lazily", &square, |index| {
+    let lazily = pipeline.inputs_until("lazily", &square, |index| {
         (index < 3).then_some(Ok(Number { n: index as u64 }))
     });
 

@@ -125,6 +125,7 @@ impl Monitor for Journal {
             Event::CallFailed { invocation, error } => {
                 format!("call failed {} {}", invocation.id(), error.kind())
             }
+            Event::Held { invocation, reason } => format!("held {} {reason:?}", invocation.id()),
             Event::Waiting { invocation, reason, wait } => {
                 format!("waiting {} {reason:?} {wait:?}", invocation.id())
             }

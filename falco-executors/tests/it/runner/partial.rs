@@ -1,0 +1,106 @@
+//! What a stage that did not succeed hands out all the same, when somebody asks for it.
+
+use std::sync::Arc;
+
+use falco_core::{FunctionError, FunctionErrorKind, OnFailure, StagePolicy};
+use falco_executors::{DriverExt, ParallelExecutor, RunOptions, RunOutcome};
+use falco_testkit::{Fate, Fates, InMemory, Latency, Reply, Settings};
+use serde::Deserialize;
+use serde_json::json as value;
+
+use super::support::{Plan, json, numbers};
+
+#[derive(Debug, Deserialize, PartialEq)]
+struct Square {
+    square: u64,
+}
+
+/// Squares numbers; 3 fails with a traceback, 5 without one, but with a log.
+async fn squares(keep_inputs: bool) -> RunOutcome {
+    let platform = InMemory::default().with_source("square", |call| {
+        let argument: serde_json::Value = call.payload().parse().unwrap();
+        let n = argument["n"].as_u64().unwrap();
+        let error = FunctionError::new(FunctionErrorKind::Raised, "bad luck");
+        match n {
+            3 => Reply::failed(error.with_error_type("ValueError").with_trace("line 1\nline 2")),
+            5 => Reply::failed(FunctionError::new(FunctionErrorKind::Initialization, "see logs"))
+                .printing("no module named numpy"),
+            _ => Reply::succeeded(json(value!({"square": n * n}))),
+        }
+    });
+    let policy = StagePolicy::default().with_on_failure(OnFailure::Continue);
+    let plan = Plan(vec![numbers("square", 8).with_policy(policy)]);
+    let options = RunOptions::new(Arc::new(platform), Arc::new(ParallelExecutor::new()));
+    plan.run(options.keep_inputs(keep_inputs)).await.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn partial_results_come_with_their_ids_and_inputs() {
+    let outcome = squares(true).await;
+    assert!(outcome.results_as::<Square>("square").is_err());
+    let partial = outcome.partial::<Square>("square").unwrap();
+    let numbers: Vec<u64> = partial.iter().map(|done| done.id.as_str().parse().unwrap()).collect();
+    assert_eq!(numbers, [0, 1, 2, 4, 6, 7]);
+    for (n, done) in numbers.iter().zip(&partial) {
+        assert_eq!(done.result, Square { square: n * n });
+        assert_eq!(done.input, Some(json(value!({ "n": n }))));
+    }
+    let without = squares(false).await;
+    assert!(without.partial::<Square>("square").unwrap().iter().all(|done| done.input.is_none()));
+    assert!(outcome.partial::<Square>("ghost").is_err() && outcome.failures("ghost").is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_say_which_input_why_and_where() {
+    let outcome = squares(false).await;
+    let mut failures = outcome.failures("square").to_vec();
+    failures.sort_by(|left, right| left.id.cmp(&right.id));
+    let [raised, started] = &failures[..] else { panic!("{failures:?}") };
+    assert_eq!((raised.id.as_str(), raised.kind.as_str()), ("00000003", "function error"));
+    assert_eq!((raised.input.as_str(), raised.details()), ("{\"n\":3}", Some("line 1\nline 2")));
+    assert_eq!(raised.to_string(), "00000003: function error: ValueError: bad luck");
+    assert_eq!(
+        (started.input.as_str(), started.kind.as_str()),
+        ("{\"n\":5}", "initialization failed")
+    );
+    assert_eq!(started.details(), Some("no module named numpy"), "the log, without a traceback");
+    let report = outcome.report.to_string();
+    for line in ["    input: {\"n\":3}", "    input: {\"n\":5}"] {
+        assert!(report.contains(line), "{report}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn logs_that_never_come_do_not_keep_the_run() {
+    let fates = Fates::by(|call| match call.operation {
+        falco_testkit::Operation::ActivationLog => Fate::Hang,
+        falco_testkit::Operation::Invoke => Fate::raise(),
+        _ => Fate::Serve,
+    });
+    let platform = Arc::new(InMemory::new(Settings { fates, ..Settings::default() }));
+    let options = RunOptions::new(platform, Arc::new(ParallelExecutor::new()));
+    let plan = Plan(vec![numbers("map", 3)]);
+    let run = plan.run(options);
+    let outcome = tokio::time::timeout(std::time::Duration::from_secs(30), run).await;
+    assert!(!outcome.expect("it gives up").unwrap().is_success());
+}
+
+#[tokio::test(start_paused = true)]
+async fn attempts_that_were_repeated_count_as_cold_starts_and_executions() {
+    let platform = Arc::new(InMemory::new(Settings {
+        fates: Fates::by(|call| match call.invocation {
+            Some(invocation) if invocation.attempt() == 1 => Fate::raise(),
+            _ => Fate::Serve,
+        }),
+        cold_start: Latency::fixed(std::time::Duration::from_millis(10)),
+        ..Settings::default()
+    }));
+    let policy = StagePolicy::default().with_repeats(falco_core::Repeats::times(1));
+    let options =
+        RunOptions::new(platform, Arc::new(ParallelExecutor::with_concurrency(1).unwrap()));
+    let outcome = Plan(vec![numbers("map", 4).with_policy(policy)]).run(options).await.unwrap();
+    let map = outcome.report.stage("map").unwrap();
+    assert!(outcome.is_success());
+    assert_eq!((map.execution.count, map.invocations.succeeded), (8, 4));
+    assert_eq!(map.cold_starts, 1, "the first attempt started the instance, and failed");
+}
