@@ -91,9 +91,9 @@ async fn estimate(
 
     let launch = Launch::connect(&common).await?;
     let mut pipeline = Pipeline::new("montecarlo-rs");
-    let darts = pipeline.inputs_by("throw", &throw, move |index| {
+    let darts = pipeline.inputs_by("throw", &throw, invocations.get(), move |index| {
         let seed = u64::from(seed).wrapping_add((index as u64) << 32);
-        (index < invocations.get()).then(|| Ok(Throw { seed, samples: samples.get() }))
+        Ok(Throw { seed, samples: samples.get() })
     });
     let estimate = pipeline.fan_in("sum", &darts, &sum);
     let outcome = launch.run(&pipeline).await?;

@@ -246,7 +246,7 @@ async fn a_wait_in_line_is_reported_and_no_wait_is_not() {
         c.layer.invoke(&c.deployment, &watched)
     );
     assert!(a.is_ok() && b.is_ok());
-    assert_eq!(recorder.lines(), ["waiting: Limit 100ms"]);
+    assert_eq!(recorder.lines(), ["held: Limit", "waiting: Limit 100ms"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -260,7 +260,7 @@ async fn a_wait_that_the_platform_demands_is_told_from_one_in_line() {
     );
     assert_eq!(refused.unwrap_err().retry_after(), Some(secs(7)));
     assert!(served.is_ok());
-    assert_eq!(recorder.lines(), ["waiting: Platform 7s"]);
+    assert_eq!(recorder.lines(), ["held: Limit", "waiting: Platform 7s"]);
 }
 
 #[tokio::test(start_paused = true)]

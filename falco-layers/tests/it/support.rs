@@ -62,6 +62,7 @@ impl Monitor for Recorder {
         let line = match event {
             Event::CallFailed { error, .. } => format!("failed: {}", error.kind()),
             Event::Attempt { reason, .. } => format!("attempt: {reason:?}"),
+            Event::Held { reason, .. } => format!("held: {reason:?}"),
             Event::Waiting { reason, wait, .. } => format!("waiting: {reason:?} {wait:?}"),
             other => format!("{other:?}"),
         };

@@ -13,7 +13,7 @@ use super::support::{Plan, function, numbers, options};
 const DAY: Duration = Duration::from_secs(86_400);
 
 async fn deploy(platform: &InMemory, name: &str, run: &str, owner: &str, expires_at: SystemTime) {
-    let ownership = Ownership::new(run.into(), owner.into(), expires_at);
+    let ownership = Ownership::new(run, owner, expires_at);
     platform.deploy(&function(name).with_ownership(ownership)).await.unwrap();
 }
 
