@@ -167,7 +167,7 @@ impl Deployable {
             && self.name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
         if !name_is_portable || self.name.len() > MAX_NAME {
             return invalid(format!(
-                "{:?} is no portable function name: 1 to {MAX_NAME} letters, digits, '-' and '_', a letter first",
+                "invalid function name {:?}: use 1 to {MAX_NAME} letters, digits, '-' or '_', starting with a letter",
                 self.name
             ));
         }
@@ -176,7 +176,7 @@ impl Deployable {
         }
         for (name, value) in self.settings.env.iter() {
             if name.is_empty() || name.contains(['=', '\0']) {
-                return invalid(format!("{name:?} is no name of an environment variable"));
+                return invalid(format!("invalid name of an environment variable: {name:?}"));
             }
             if value.contains('\0') {
                 return invalid(format!("the environment variable {name:?} holds a NUL character"));
@@ -348,7 +348,7 @@ impl FromStr for RuntimeName {
                 && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'))
         };
         if !plain(family) || !version.is_none_or(plain) {
-            return Err(Error::invalid_input(format!("{text:?} is no runtime"))
+            return Err(Error::invalid_input(format!("invalid runtime {text:?}"))
                 .with_hint("write family and version, such as python:3, nodejs:22 or native"));
         }
         Ok(Self { family: family.to_owned(), version: version.map(str::to_owned) })

@@ -86,7 +86,7 @@ impl Options {
         let Some(value) = self.0.get(name) else { return Ok(None) };
         value.parse().map(Some).map_err(|e| {
             let wanted = type_name::short::<T>();
-            Error::invalid_input(format!("the option {name:?} is no {wanted}: {e}"))
+            Error::invalid_input(format!("the option {name:?} is not a valid {wanted}: {e}"))
         })
     }
 

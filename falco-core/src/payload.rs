@@ -87,7 +87,7 @@ impl Payload {
     /// `InvalidInput` when the payload does not have the shape of a `T`.
     pub fn parse<'a, T: Deserialize<'a>>(&'a self) -> Result<T> {
         serde_json::from_slice(&self.0).map_err(|e| {
-            Error::invalid_input(format!("the payload is no {}", type_name::short::<T>()))
+            Error::invalid_input(format!("the payload is not a valid {}", type_name::short::<T>()))
                 .with_source(&e)
         })
     }
@@ -236,9 +236,9 @@ mod tests {
         type Named = std::collections::HashMap<String, Vec<u8>>;
         let payload = Payload::from_bytes("7").unwrap();
         let message = payload.parse::<Named>().unwrap_err().to_string();
-        assert!(message.contains("the payload is no HashMap: "), "{message}");
+        assert!(message.contains("the payload is not a valid HashMap: "), "{message}");
         let message = payload.parse::<(u8, String)>().unwrap_err().to_string();
-        assert!(message.contains("the payload is no tuple: "), "{message}");
+        assert!(message.contains("the payload is not a valid tuple: "), "{message}");
     }
 
     #[test]

@@ -90,7 +90,7 @@ fn check_upstream(stage: &Stage, index: &HashMap<StageName, usize>) -> Result<()
     for (at, upstream) in stage.upstream().iter().enumerate() {
         if !index.contains_key(upstream) {
             return Err(Error::invalid_input(format!(
-                "stage {:?} follows {upstream:?}, which is no stage of the plan",
+                "stage {:?} follows {upstream:?}, which is not a stage of the plan",
                 stage.name
             )));
         }

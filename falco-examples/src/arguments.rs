@@ -114,7 +114,7 @@ pub fn count<T: FromStr<Err = ParseIntError>>(text: &str) -> Result<T, String> {
 }
 
 fn positive(text: &str) -> Result<f64, String> {
-    let number: f64 = text.parse().map_err(|_| format!("{text:?} is no number"))?;
+    let number: f64 = text.parse().map_err(|_| format!("{text:?} is not a number"))?;
     if number > 0.0 && number.is_finite() {
         Ok(number)
     } else {

@@ -156,7 +156,7 @@ impl ClientConfig {
     /// `Unsupported` for a TLS setting when the crate was built without TLS.
     pub fn build(self) -> Result<Client> {
         let user_agent = HeaderValue::from_str(&self.user_agent)
-            .map_err(|e| Error::invalid_input("the user agent is no header").with_source(&e))?;
+            .map_err(|e| Error::invalid_input("the user agent is not a valid header").with_source(&e))?;
         let inner = match self.injected {
             Some(client) => client,
             None => self.build_reqwest()?,
@@ -178,7 +178,7 @@ impl ClientConfig {
         }
         if let Some(proxy) = &self.proxy {
             let proxy = reqwest::Proxy::all(proxy.expose())
-                .map_err(|_| Error::invalid_input("the proxy is no URL"))?;
+                .map_err(|_| Error::invalid_input("the proxy is not a valid URL"))?;
             builder = builder.proxy(proxy);
         }
         self.with_tls(builder)?.build().map_err(|e| {
@@ -194,14 +194,14 @@ impl ClientConfig {
             // The library's own error could quote the key.
             let identity = reqwest::Identity::from_pem(pem.expose().as_bytes()).map_err(|_| {
                 Error::invalid_input(
-                    "the client certificate is no PEM of a chain and its private key",
+                    "the client certificate is not a PEM file with a chain and its private key",
                 )
             })?;
             builder = builder.identity(identity);
         }
         let mut trusted = Vec::new();
         for pem in &self.ca_certificates {
-            let invalid = || Error::invalid_input("the CA certificates are no PEM");
+            let invalid = || Error::invalid_input("the CA certificates are not a PEM file");
             let certificates = reqwest::Certificate::from_pem_bundle(pem)
                 .map_err(|e| invalid().with_source(&e))?;
             if certificates.is_empty() {

@@ -198,7 +198,7 @@ impl Stack {
     fn check(&self) -> Result<()> {
         let rate = self.caps.per_second.unwrap_or(1.0);
         if !(rate > 0.0 && rate.is_finite()) {
-            return Err(Error::invalid_input(format!("{rate} invocations a second is no rate"))
+            return Err(Error::invalid_input(format!("the maximum rate must be positive, got {rate}"))
                 .with_hint(
                     "the highest rate has to be a positive number; leave it out for no cap",
                 ));

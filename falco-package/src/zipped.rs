@@ -101,7 +101,7 @@ impl Archive {
 }
 
 fn unreadable(error: &ZipError) -> Error {
-    Error::invalid_input("the code is no zip archive that can be read")
+    Error::invalid_input("the code is not a readable zip archive")
         .with_source(error)
         .with_hint("make it with zip, or with falco_package::Archive")
 }

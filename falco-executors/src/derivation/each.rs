@@ -96,7 +96,7 @@ impl FanOut {
         Self::by(move |result| {
             let array = field_of(result, &field)?;
             let elements: Vec<&RawValue> = serde_json::from_str(array.get()).map_err(|e| {
-                Error::invalid_input(format!("the field {field:?} is no array")).with_source(&e)
+                Error::invalid_input(format!("the field {field:?} is not an array")).with_source(&e)
             })?;
             elements.iter().map(|element| Payload::from_bytes(element.get().to_owned())).collect()
         })

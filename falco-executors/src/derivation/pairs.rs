@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 pub(super) fn field_of<'a>(result: &'a Payload, field: &str) -> Result<&'a RawValue> {
     let mut fields: BTreeMap<Cow<'a, str>, &'a RawValue> = result
         .parse()
-        .map_err(|e| Error::invalid_input("the result is no object").with_source(&e))?;
+        .map_err(|e| Error::invalid_input("the result is not a JSON object").with_source(&e))?;
     fields.remove(field).ok_or_else(|| {
         let names: Vec<&str> = fields.keys().map(AsRef::as_ref).collect();
         Error::invalid_input(format!("the result has no field {field:?}"))

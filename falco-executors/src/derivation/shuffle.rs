@@ -150,7 +150,7 @@ impl Split {
             ends.extend(of_partition.first().map(|(partition, _, _)| (*partition, text.len())));
         }
         let text = String::from_utf8(text)
-            .map_err(|e| Error::invalid_input("the keys and values are no text").with_source(&e))?;
+            .map_err(|e| Error::invalid_input("the shuffle's keys and values are not valid JSON").with_source(&e))?;
         Ok(Self { place, text, ends })
     }
 

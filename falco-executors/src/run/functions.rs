@@ -19,7 +19,7 @@ pub(super) fn check_run_id(run: &RunId) -> Result<()> {
     let is_portable =
         text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
     if text.is_empty() || text.len() > longest || !is_portable {
-        return Err(Error::invalid_input(format!("{text:?} is no run id"))
+        return Err(Error::invalid_input(format!("invalid run id {text:?}"))
             .with_hint(format!("1 to {longest} letters, digits, '-' and '_'")));
     }
     Ok(())

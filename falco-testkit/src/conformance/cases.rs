@@ -197,7 +197,7 @@ macro_rules! __conformance_cases {
             raising_is_a_function_error:
                 "A function that raises is an activation with its words, not a failure of the platform."
             a_result_that_is_no_object_is_a_bad_result:
-                "A result that is no JSON object is the function's fault, and is named as such, so that its \
+                "A result that is not a JSON object is the function's fault, and is named as such, so that its \
                  author looks there."
             a_result_over_the_limit_is_a_bad_result:
                 "A result over the limit is the function's fault, and never arrives truncated."

@@ -26,7 +26,7 @@ pub(super) async fn throttling_keeps_its_kind(subject: &Subject) -> Verdict {
     for error in errors {
         assert!(error.is_retryable() && !error.may_have_run(), "{error:?}");
         if let Some(wait) = error.retry_after() {
-            assert!(wait <= Duration::from_secs(3600), "a wait of {wait:?} is no suggestion");
+            assert!(wait <= Duration::from_secs(3600), "a suggested wait of {wait:?} is too long");
         }
     }
     Ok(())

@@ -75,7 +75,7 @@ pub(super) async fn collecting_unknown_ids_is_no_news(subject: &Subject) -> Verd
     let asked = [unknown[0].clone(), known.clone(), unknown[1].clone()];
     loop {
         let collected = served("collect", subject.platform.collect(&deployment, &asked).await);
-        assert!(collected.gone.is_empty(), "not found is no knowledge: {:?}", collected.gone);
+        assert!(collected.gone.is_empty(), "not found does not mean gone: {:?}", collected.gone);
         let found: Vec<_> = collected.finished.iter().map(|a| a.id.clone()).collect();
         assert!(found.iter().all(|id| *id == known.id), "{found:?}");
         if !found.is_empty() {

@@ -41,7 +41,7 @@ impl Deployed {
                 outcome = Err(FunctionError::new(FunctionErrorKind::BadResult, words));
             }
             Ok(result) if !result.is_object() => {
-                let words = "the result is no JSON object";
+                let words = "the result is not a JSON object";
                 outcome = Err(FunctionError::new(FunctionErrorKind::BadResult, words));
             }
             _ => {}
