@@ -1,4 +1,4 @@
-//! What a provider tells of one run of a function.
+//! What a provider reports of one run of a function.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,7 +13,7 @@ use crate::id::ActivationId;
 use crate::payload::Payload;
 use crate::setters;
 
-/// One run of a function, as the provider tells it. What it does not tell is `None`, never a guess.
+/// One run of a function, as the provider reports it. What it does not report is `None`, never a guess.
 ///
 /// # Examples
 ///
@@ -48,7 +48,7 @@ pub struct Activation {
     /// How long the function ran, initialisation excluded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub execution: Option<Duration>,
-    /// The time that is charged. Where the provider tells it too late, a platform may reckon it from what the function's
+    /// The time that is charged. Where the provider reports it too late, a platform may estimate it from what the function's
     /// shim has measured, and says so: the attribute `billed` is `estimated`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub billed: Option<Duration>,
@@ -82,7 +82,7 @@ pub struct Activation {
     /// The provider's id of the request, for its support desk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
-    /// What else the provider tells.
+    /// What else the provider reports.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: BTreeMap<String, String>,
 }
@@ -137,7 +137,7 @@ pub struct FunctionError {
     pub kind: FunctionErrorKind,
     /// The function's or the platform's words.
     pub message: String,
-    /// The class of the exception, where the platform tells.
+    /// The class of the exception, where the platform reports it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_type: Option<String>,
     /// The traceback, or the tail of stderr of a process that died.
@@ -201,7 +201,7 @@ pub enum FunctionErrorKind {
     Raised,
     /// Its code could not be loaded.
     Initialization,
-    /// Its result is no JSON object, or over the limit.
+    /// Its result is not a JSON object, or over the limit.
     BadResult,
     /// It ran longer than it may.
     Timeout,
@@ -233,7 +233,7 @@ impl fmt::Display for FunctionErrorKind {
 pub struct ActivationLog {
     /// The activation.
     pub id: ActivationId,
-    /// Its lines, oldest first as far as the platform tells.
+    /// Its lines, oldest first as far as the platform reports it.
     pub lines: Vec<LogLine>,
     /// Whether the platform cut it short.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -258,10 +258,10 @@ impl ActivationLog {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct LogLine {
-    /// When it was written, where the platform tells.
+    /// When it was written, where the platform reports it.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "crate::unix_time::option")]
     pub at: Option<SystemTime>,
-    /// Where it was written, where the platform tells.
+    /// Where it was written, where the platform reports it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream: Option<LogStream>,
     /// The text.
@@ -292,7 +292,7 @@ pub enum LogStream {
     Stderr,
 }
 
-/// An amount of money. One activation costs some 10⁻⁹ dollars, so it is no integer of cents.
+/// An amount of money. One activation costs some 10⁻⁹ dollars, so it is not an integer of cents.
 #[derive(Clone, Copy, Debug, Default, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct UsDollars(pub f64);

@@ -50,7 +50,7 @@ pub struct Capabilities {
     pub rate: Option<RateLimit>,
     /// Memory of a function, in MiB.
     pub memory_mib: Option<Bounds<u32>>,
-    /// Time-out of a function.
+    /// Timeout of a function.
     pub timeout: Option<Bounds<Duration>>,
     /// Whether calls should go through layers that pace and repeat them: true for a platform behind a network with
     /// limits per account, false on this machine, and false for a platform that is wrapped in congestion control

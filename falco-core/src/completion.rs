@@ -31,7 +31,7 @@ pub struct Completion {
     pub requested_at: SystemTime,
     /// From being taken in until the answer of the last attempt, by the driver's clock.
     pub latency: Duration,
-    /// What all its attempts cost, as far as the provider has told. What was given up before it answered is not in it: an
+    /// What all its attempts cost, as far as the provider has reported it. What was given up before it answered is not in it: an
     /// attempt that was lost, or the slower one of two copies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<UsDollars>,
@@ -42,7 +42,7 @@ pub struct Completion {
 pub struct Attempts {
     /// How many were made, speculative copies included.
     pub made: u32,
-    /// What those have cost that answered and were repeated, or answered second; as far as the provider has told.
+    /// What those have cost that answered and were repeated, or answered second; as far as the provider has reported it.
     pub cost: Option<UsDollars>,
 }
 
@@ -145,7 +145,7 @@ impl Outcome {
         if error.may_have_run() { Self::Unknown(error) } else { Self::PlatformFailed(error) }
     }
 
-    /// What the provider told of the run, if it ran to an end.
+    /// The provider's report of the run, if it ran to an end.
     pub fn activation(&self) -> Option<&Activation> {
         match self {
             Self::Succeeded(activation) | Self::FunctionFailed(activation) => Some(activation),

@@ -11,7 +11,7 @@ use std::time::Duration;
 /// # For implementers
 ///
 /// - [`SignalKind::Abandoned`] says nothing about the platform: the rate must not follow it.
-/// - The outcomes of calls that were in flight together tell of one event: do not halve for each of them.
+/// - The outcomes of calls that were in flight together report one event: do not halve for each of them.
 /// - The allowance has to let something through in finite time, or the run stands still.
 pub trait CongestionController: Debug + Send {
     /// Learns that a call is sent, with the number of calls in flight, this one included.
@@ -48,7 +48,7 @@ pub struct Signal {
     pub kind: SignalKind,
     /// From sending to the answer.
     pub latency: Duration,
-    /// When it was sent, on the controller's time line: signals of one round trip can be told from later ones.
+    /// When it was sent, on the controller's time line: signals of one round trip can be distinguished from later ones.
     pub sent_at: Duration,
     /// Calls in flight when the answer came, this one included.
     pub in_flight: u32,

@@ -129,7 +129,7 @@ impl Deployable {
         self
     }
 
-    /// Sets memory, time-out and instances.
+    /// Sets memory, timeout and instances.
     #[must_use]
     pub fn with_scaling(mut self, scaling: Scaling) -> Self {
         self.settings.scaling = scaling;
@@ -232,7 +232,7 @@ impl fmt::Debug for Code {
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct FunctionSettings {
-    /// Memory, time-out and instances.
+    /// Memory, timeout and instances.
     pub scaling: Scaling,
     /// Environment variables.
     pub env: Environment,

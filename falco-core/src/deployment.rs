@@ -21,7 +21,7 @@ pub struct Deployment {
     pub id: String,
     /// The runtime, as the user named it.
     pub runtime: RuntimeName,
-    /// Memory, time-out and instances in force, as far as the platform tells.
+    /// Memory, timeout and instances in force, as far as the platform reports it.
     pub scaling: Scaling,
     /// The owner, if the deployment carries Falco's tags.
     pub ownership: Option<Ownership>,

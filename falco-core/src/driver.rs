@@ -31,7 +31,7 @@ use crate::stage::Stage;
 /// # Hello.plan().unwrap();
 /// ```
 pub trait Driver: Debug + Send + Sync {
-    /// A short name; the runner's deployments begin with the function's name and carry the run.
+    /// A short name, which errors carry. Deployments are named after their function and the run.
     fn name(&self) -> &str;
 
     /// The stages to run.
@@ -41,13 +41,13 @@ pub trait Driver: Debug + Send + Sync {
     /// Whatever makes the plan impossible: see [`ExecutionPlan::new`].
     fn plan(&self) -> Result<ExecutionPlan>;
 
-    /// Called before a stage starts; [`Verdict::Stop`] ends the run in order.
+    /// Called before a stage starts; [`Verdict::Stop`] ends the run cleanly.
     fn before_stage(&self, _stage: &Stage) -> Verdict {
         Verdict::Continue
     }
 
     /// Called with each completion of every stage, in the order in which they arrive; [`Verdict::Stop`] ends the
-    /// run in order. It must not block.
+    /// run cleanly. It must not block.
     fn on_completion(&self, _completion: &Completion) -> Verdict {
         Verdict::Continue
     }

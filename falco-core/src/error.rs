@@ -19,7 +19,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 ///
 /// Two questions decide whether a call may be repeated, and they are independent:
 /// [`is_retryable`](Self::is_retryable) (is there hope?) and [`may_have_run`](Self::may_have_run) (is it safe?).
-/// Both have a default that follows from the kind; whoever knows better says so.
+/// Both have a default that follows from the kind; a caller that knows better says so.
 ///
 /// `Display` is one line; it never holds a secret, and implementers must keep it so. `Debug` is what a `main` prints
 /// that returns an error: the same line, and the [traceback](Self::trace) below it; `{:#?}` shows every field.
@@ -194,7 +194,7 @@ impl Error {
         self
     }
 
-    /// Tells the user what to do: which setting to change, which permission to grant.
+    /// Says what the user can do: which setting to change, which permission to grant.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.0.hint = Some(hint.into());

@@ -68,7 +68,7 @@ impl ErrorKind {
         matches!(self, Self::Throttled | Self::Timeout | Self::Unavailable)
     }
 
-    /// Whether a call that failed in this way may have reached the function all the same.
+    /// Whether a call that failed in this way may have reached the function anyway.
     pub(crate) fn leaves_doubt(self) -> bool {
         matches!(self, Self::Timeout | Self::Protocol | Self::Lost)
     }

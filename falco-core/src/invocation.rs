@@ -159,7 +159,7 @@ impl Invocation {
         self.submitted.as_ref()
     }
 
-    /// Ends it after `attempts`: makes its completion, with the times as there, and tells the run's monitor.
+    /// Ends it after `attempts`: makes its completion, with the times as there, and reports it to the run's monitor.
     ///
     /// # Examples
     ///
@@ -189,7 +189,7 @@ impl Invocation {
         completion
     }
 
-    /// Tells the run's monitor what happens; without a monitor it does nothing.
+    /// Reports an event to the run's monitor; without a monitor it does nothing.
     ///
     /// A layer need not act on the verdict: the runner remembers a `Stop`.
     pub fn report(&self, event: &Event<'_>) -> Verdict {

@@ -39,7 +39,7 @@ use crate::plan::ExecutionPlan;
 /// }
 /// ```
 pub trait Monitor: Debug + Send + Sync + 'static {
-    /// Takes note of an event; [`Verdict::Stop`] ends the run in order.
+    /// Takes note of an event; [`Verdict::Stop`] ends the run cleanly.
     fn event(&self, event: &Event<'_>) -> Verdict;
 
     /// The name of its type without paths and parameters, which errors call it by. Its `Debug` may be long, or hold what no error should show.
@@ -144,7 +144,7 @@ pub enum Event<'a> {
     CallFailed {
         /// The invocation.
         invocation: &'a Invocation,
-        /// Why; its kind tells throttling from the rest.
+        /// Why; its kind distinguishes throttling from the rest.
         error: &'a Error,
     },
     /// An invocation begins to wait, and nobody knows for how long. [`Waiting`](Self::Waiting) says it afterwards.

@@ -66,7 +66,7 @@ impl Options {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` that names the option, when it is no `T`.
+    /// `InvalidInput` that names the option, when it is not a `T`.
     pub fn get_or<T: FromStr>(&self, name: &str, default: T) -> Result<T>
     where
         T::Err: fmt::Display,
@@ -78,7 +78,7 @@ impl Options {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` that names the option, when it is no `T`.
+    /// `InvalidInput` that names the option, when it is not a `T`.
     pub fn find<T: FromStr>(&self, name: &str) -> Result<Option<T>>
     where
         T::Err: fmt::Display,

@@ -43,7 +43,7 @@ impl Payload {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` when `value` has no JSON form, such as a map with keys that are no strings, or passes JSON text
+    /// `InvalidInput` when `value` has no JSON form, such as a map with keys that are not strings, or passes JSON text
     /// through that [`from_bytes`](Self::from_bytes) would refuse.
     pub fn json<T: Serialize + ?Sized>(value: &T) -> Result<Self> {
         let mut json = serde_json::to_vec(value).map_err(|e| {
@@ -131,7 +131,7 @@ impl Payload {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for what is no object, `PayloadTooLarge` for what is too long.
+    /// `InvalidInput` for what is not an object, `PayloadTooLarge` for what is too long.
     pub fn check_argument(&self, limit: Option<u64>) -> Result<()> {
         if !self.is_object() {
             return Err(Error::invalid_input(format!(

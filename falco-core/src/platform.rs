@@ -24,7 +24,7 @@ use crate::pending::{Pending, Release};
 /// - `Err` means that the *platform* failed. A function that fails is an `Ok` whose
 ///   [`Activation::outcome`] is an error.
 /// - A platform does not retry, except where its provider's own protocol demands waiting, such as for a function
-///   that is still being created. Retries, rates and time-outs are layers around it.
+///   that is still being created. Retries, rates and timeouts are layers around it.
 /// - Dropping a future is how a call is cancelled. What that leaves behind is said at each method.
 ///
 /// # For implementers
@@ -129,8 +129,8 @@ pub trait Platform: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for an argument that is no object, `PayloadTooLarge`, `Throttled` with the suggested wait,
-    /// and whatever else keeps the platform from answering. A function that fails is no error.
+    /// `InvalidInput` for an argument that is not an object, `PayloadTooLarge`, `Throttled` with the suggested wait,
+    /// and whatever else keeps the platform from answering. A function that fails is not an error.
     async fn invoke(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Activation>;
 
     /// Reports the outages of the platform to `monitor` for as long as that lives:

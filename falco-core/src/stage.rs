@@ -295,7 +295,7 @@ impl Input {
 struct Numbered<F> {
     make: Arc<F>,
     next: usize,
-    /// How many there are in all, where that is known: progress and counts of what is left stand on it.
+    /// How many there are in all, where that is known: used for progress and for counting skipped inputs.
     total: Option<usize>,
 }
 

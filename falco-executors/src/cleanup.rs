@@ -60,7 +60,7 @@ pub struct Cleaned {
 ///
 /// # Errors
 ///
-/// As [`Platform::list_deployments`]. Deployments that cannot be removed are no error: the others are removed all the
+/// As [`Platform::list_deployments`]. Deployments that cannot be removed are not an error: the others are removed all the
 /// same, and [`Cleaned::leftovers`] lists them.
 ///
 /// # Examples

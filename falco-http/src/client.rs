@@ -78,7 +78,7 @@ impl ClientConfig {
         self
     }
 
-    /// Limits a whole exchange, from connecting to the last byte; a request's own time-out overrides it.
+    /// Limits a whole exchange, from connecting to the last byte; a request's own timeout overrides it.
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
@@ -118,7 +118,7 @@ impl ClientConfig {
         self
     }
 
-    /// Skips the verification of TLS certificates. Whoever stands between can then read the credentials.
+    /// Skips the verification of TLS certificates. A machine in between can then read the credentials.
     #[must_use]
     pub fn with_insecure(mut self, insecure: bool) -> Self {
         self.insecure = insecure;
@@ -134,7 +134,7 @@ impl ClientConfig {
     }
 
     /// Speaks HTTP/1.1 only. An HTTP/2 client holds all calls to one host on one connection, whose server allows about
-    /// a hundred at a time; whoever holds open more of them to one host needs a connection for each.
+    /// a hundred at a time; a program that holds open more of them to one host needs a connection for each.
     #[must_use]
     pub fn with_http1_only(mut self, only: bool) -> Self {
         self.http1_only = only;
@@ -155,8 +155,9 @@ impl ClientConfig {
     /// `InvalidInput` that names the setting which is wrong: proxy, client certificate, CA certificates, user agent;
     /// `Unsupported` for a TLS setting when the crate was built without TLS.
     pub fn build(self) -> Result<Client> {
-        let user_agent = HeaderValue::from_str(&self.user_agent)
-            .map_err(|e| Error::invalid_input("the user agent is not a valid header").with_source(&e))?;
+        let user_agent = HeaderValue::from_str(&self.user_agent).map_err(|e| {
+            Error::invalid_input("the user agent is not a valid header").with_source(&e)
+        })?;
         let inner = match self.injected {
             Some(client) => client,
             None => self.build_reqwest()?,

@@ -6,10 +6,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use falco_core::ActivationId;
 use tokio::sync::Notify;
 
-/// Keeps the records of activations for whoever asks for them, on platforms whose results arrive in a queue that
+/// Keeps the records of activations until they are asked for, on platforms whose results arrive in a queue that
 /// many waiters share.
 ///
-/// Whoever reads the queue cannot choose whose record comes next. A record may come before the call that submitted
+/// A reader of the queue cannot choose which record comes next. A record may come before the call that submitted
 /// the activation has returned, more than once, for another stage, or for nobody. So:
 ///
 /// - a record is kept until its activation is released, and may be read any number of times: a dropped `collect`

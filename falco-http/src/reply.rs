@@ -12,7 +12,7 @@ use crate::{excerpt, retry_after, transport_error};
 
 /// A reply whose body was read up to a limit.
 ///
-/// Status and headers are there even when the body is not: on many platforms the header alone tells which activation
+/// Status and headers are there even when the body is not: on many platforms the header alone says which activation
 /// a broken answer belongs to.
 #[derive(Debug)]
 #[non_exhaustive]

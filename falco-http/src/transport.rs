@@ -47,7 +47,7 @@ pub fn transport_error(error: reqwest::Error) -> Error {
     described.with_source(&error)
 }
 
-/// Whether TLS failed for a certificate. The TLS library's error types are none of our dependencies, so it is told
+/// Whether TLS failed for a certificate. The TLS library's error types are not among our dependencies, so it is found out
 /// by their words.
 fn mentions_certificate(error: &reqwest::Error) -> bool {
     let mut cause: Option<&dyn StdError> = error.source();

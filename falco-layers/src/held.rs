@@ -17,7 +17,7 @@ use tracing::Instrument;
 /// The attribute of a held activation that has the id that the platform gave it.
 const PLATFORM_ID: &str = "platform_activation_id";
 
-/// How many calls are held open, and how `submit` tells a refusal from an acceptance.
+/// How many calls are held open, and how `submit` distinguishes a refusal from an acceptance.
 ///
 /// # Examples
 ///
@@ -90,7 +90,7 @@ struct Owner<P> {
     shared: Arc<Shared<P>>,
     slots: Arc<Semaphore>,
     policy: HeldPolicy,
-    /// Tells the ids of this value from those of another process.
+    /// Distinguishes the ids of this value from those of another process.
     prefix: String,
     next: AtomicU64,
     deployment: Mutex<Option<Arc<Deployment>>>,

@@ -28,7 +28,7 @@ pub(crate) enum Class {
     Management,
 }
 
-/// Tells an outage from other failures, by what the platform has answered before.
+/// Distinguishes an outage from other failures, by what the platform has answered before.
 #[derive(Debug)]
 pub(crate) struct Listener {
     began: Instant,

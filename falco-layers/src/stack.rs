@@ -76,7 +76,7 @@ pub struct Stack {
 
 impl Stack {
     /// The defaults: an [`Adaptive`] controller that starts from the platform's capabilities, up to four retries, and
-    /// time-outs that follow the function's own.
+    /// timeouts that follow the function's own.
     pub fn new() -> Self {
         Self::default()
     }
@@ -198,10 +198,10 @@ impl Stack {
     fn check(&self) -> Result<()> {
         let rate = self.caps.per_second.unwrap_or(1.0);
         if !(rate > 0.0 && rate.is_finite()) {
-            return Err(Error::invalid_input(format!("the maximum rate must be positive, got {rate}"))
-                .with_hint(
-                    "the highest rate has to be a positive number; leave it out for no cap",
-                ));
+            return Err(Error::invalid_input(format!(
+                "the maximum rate must be positive, got {rate}"
+            ))
+            .with_hint("the highest rate has to be a positive number; leave it out for no cap"));
         }
         let held_calls = self.held.map(|policy| policy.max_calls);
         for (name, calls) in [("concurrency", self.caps.concurrency), ("held calls", held_calls)] {

@@ -24,9 +24,9 @@ use falco_core::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TimeoutPolicy {
-    /// One `invoke`. None, the default, follows the function: its own time-out and [`margin`](Self::margin).
+    /// One `invoke`. None, the default, follows the function: its own timeout and [`margin`](Self::margin).
     pub invoke: Option<Duration>,
-    /// What an `invoke` may take besides the function's own time-out: cold start, queue and network.
+    /// What an `invoke` may take besides the function's own timeout: cold start, queue and network.
     pub margin: Duration,
     /// One `submit`, `collect`, `activation_log`, `fetch_deployment` or `list_deployments`.
     pub call: Duration,
@@ -38,7 +38,7 @@ impl TimeoutPolicy {
     setters! {
         /// Limits one `invoke`.
         with_invoke(invoke: Option<Duration>);
-        /// Sets what an `invoke` may take besides the function's own time-out: cold start, queue and network.
+        /// Sets what an `invoke` may take besides the function's own timeout: cold start, queue and network.
         with_margin(margin: Duration);
         /// Limits one `submit`, `collect`, `activation_log`, `fetch_deployment` or `list_deployments`.
         with_call(call: Duration);
@@ -58,10 +58,10 @@ impl Default for TimeoutPolicy {
     }
 }
 
-/// The time-out of a function when neither deployment nor platform tell one: the longest that any platform has.
+/// The timeout of a function when neither deployment nor platform state one: the longest that any platform has.
 const UNKNOWN_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 
-/// How long the function may run at most, as far as anybody tells.
+/// How long the function may run at most, as far as it is known.
 pub(crate) fn longest_run(deployment: &Deployment, platform: &impl Platform) -> Duration {
     deployment.scaling.timeout.unwrap_or_else(|| {
         platform.capabilities().timeout.map_or(UNKNOWN_TIMEOUT, |bounds| bounds.max)
@@ -73,7 +73,7 @@ pub(crate) fn longest_run(deployment: &Deployment, platform: &impl Platform) -> 
 /// The error is `Timeout`. For `invoke` and `submit` it says that the function [may have run](Error::may_have_run),
 /// or may still run: a client that stops waiting stops nothing on the provider's side.
 ///
-/// Put it *inside* of [`CongestionControl`](crate::CongestionControl): time at the gate is no time of the call.
+/// Put it *inside* of [`CongestionControl`](crate::CongestionControl): time at the gate is not a time of the call.
 #[derive(Clone, Debug)]
 pub struct Timeout<P> {
     inner: P,
@@ -118,7 +118,7 @@ struct What<'a> {
 impl<'a> What<'a> {
     fn new(operation: &'static str, function: impl Into<Option<&'a str>>) -> Self {
         let setting = match operation {
-            "invoke" => "TimeoutPolicy::invoke, or the function's own time-out",
+            "invoke" => "TimeoutPolicy::invoke, or the function's own timeout",
             "deploy" | "scale" | "remove" => "TimeoutPolicy::deploy",
             _ => CALL,
         };

@@ -1,4 +1,4 @@
-//! The layer that tells `tracing` what is called.
+//! The layer that makes a `tracing` span for each call.
 
 use std::fmt::Display;
 use std::future::Future;

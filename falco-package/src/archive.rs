@@ -54,7 +54,7 @@ impl Archive {
     ///
     /// # Errors
     ///
-    /// As [`from_zip`](Self::from_zip), and `InvalidInput` when `main` is no path for an archive.
+    /// As [`from_zip`](Self::from_zip), and `InvalidInput` when `main` is not a path for an archive.
     pub fn from_code(code: &Code, main: &str) -> Result<Self> {
         match code {
             Code::Source(source) => {

@@ -63,7 +63,7 @@ impl Archive {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for what is no zip file, is damaged or encrypted, names a file twice or outside of the archive,
+    /// `InvalidInput` for what is not a zip file, is damaged or encrypted, names a file twice or outside of the archive,
     /// or holds a symbolic link; `PayloadTooLarge` for what is too large. The error names the file.
     pub fn from_zip_within(zip: &[u8], max_unpacked: u64) -> Result<Self> {
         let mut zip = ZipArchive::new(Cursor::new(zip)).map_err(|e| unreadable(&e))?;
@@ -82,7 +82,7 @@ impl Archive {
                 return Err(Error::invalid_input(format!("{path:?} is a symbolic link"))
                     .with_hint("put the file itself into the archive"));
             }
-            // One byte more than allowed, to tell "exactly full" from "too large".
+            // One byte more than allowed, to distinguish "exactly full" from "too large".
             let mut content = Vec::new();
             entry.by_ref().take(left.saturating_add(1)).read_to_end(&mut content).map_err(|e| {
                 Error::invalid_input(format!("{path:?} in the archive is damaged")).with_source(&e)

@@ -1,4 +1,4 @@
-//! The dependency rule: who in the house may depend on whom, and nothing else.
+//! The dependency rule: which crate may depend on which, and nothing else.
 
 use anyhow::bail;
 

@@ -8,7 +8,7 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     build(&["--workspace"])
 }
 
-/// Builds the documentation of the crates that cargo is told to select so.
+/// Builds the documentation of the crates that these arguments select.
 pub(crate) fn build(selection: &[&str]) -> anyhow::Result<()> {
     let mut doc = cargo(&["doc", "--no-deps"]);
     step("documentation", doc.args(selection).env("RUSTDOCFLAGS", "-D warnings"))

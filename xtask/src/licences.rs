@@ -1,4 +1,4 @@
-//! The licence allow-list: everything that Falco builds on may be used by whoever uses Falco.
+//! The licence allow-list: everything that Falco builds on may be used by every user of Falco.
 
 use anyhow::{Context, bail, ensure};
 use spdx::{Expression, LicenseReq, ParseMode};

@@ -1,4 +1,4 @@
-//! What `cargo metadata` tells of the workspace and of everything it builds on.
+//! What `cargo metadata` reports of the workspace and of everything it builds on.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! `cargo xtask new-platform NAME`: a crate for another platform, in the shape of the house.
+//! `cargo xtask new-platform NAME`: a crate for another platform, in the shape of this workspace.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -51,7 +51,7 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
         step("Cargo.lock", &mut cargo(&["update", "--workspace", "--quiet"]))?;
     }
     let manifest = folder.join("Cargo.toml");
-    let manifest = manifest.to_str().context("the folder's name is no UTF-8")?;
+    let manifest = manifest.to_str().context("the folder's name is not UTF-8")?;
     step("format", &mut cargo(&["fmt", "--manifest-path", manifest]))?;
     println!("made {}; now run its tests, and do what they say:", folder.display());
     match outside {
@@ -69,7 +69,7 @@ fn check_name(name: &str, members: &[String]) -> anyhow::Result<()> {
     let plain = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
     ensure!(
         plain && name.starts_with(|c: char| c.is_ascii_lowercase()),
-        "{name:?} is no name of a platform: lower-case letters and digits, a letter first"
+        "invalid platform name {name:?}: use lower-case letters and digits, starting with a letter"
     );
     let member = format!("falco-{name}");
     ensure!(!members.contains(&member), "the workspace has {member} already; take another name");

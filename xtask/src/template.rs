@@ -35,7 +35,7 @@ fn inside(copy: &Path) -> anyhow::Result<()> {
 /// A crate of its own, as a stranger has it.
 fn outside(place: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(place)?;
-    let place_text = place.to_str().context("the folder's name is no UTF-8")?;
+    let place_text = place.to_str().context("the folder's name is not UTF-8")?;
     crate::new_platform::run(&["fission".into(), "--path".into(), place_text.into()])?;
     let folder = place.join("falco-fission");
     // The versions that the workspace was tested with.

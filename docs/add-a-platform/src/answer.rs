@@ -29,9 +29,9 @@ struct Failure {
     trace: String,
 }
 
-/// The activation that `reply` tells of.
+/// The activation that `reply` reports.
 ///
-/// The status alone does not tell a function that failed from a platform that did: both answer 500. The provider marks
+/// The status alone does not distinguish a function that failed from a platform that did: both answer 500. The provider marks
 /// its own answers by a header (`proxy.go` in faas-provider), and the watchdog's begin with words of its own.
 pub(crate) fn activation(reply: &Reply) -> Result<Activation> {
     let of_the_provider = reply.header("x-openfaas-internal").is_some();

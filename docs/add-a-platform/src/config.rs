@@ -40,7 +40,7 @@ impl OpenFaasConfig {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` when `gateway` is no URL of http or https, or `image` is empty.
+    /// `InvalidInput` when `gateway` is not a URL of http or https, or `image` is empty.
     pub fn new(gateway: &str, image: impl Into<String>) -> Result<Self> {
         let invalid = |error: Error| {
             error
@@ -49,7 +49,7 @@ impl OpenFaasConfig {
         };
         let gateway = Url::parse(gateway).map_err(|e| {
             // Not the text itself: it may hold a password.
-            invalid(Error::invalid_input("the gateway is no URL").with_source(&e))
+            invalid(Error::invalid_input("the gateway is not a URL").with_source(&e))
         })?;
         if !matches!(gateway.scheme(), "http" | "https") {
             return Err(invalid(Error::invalid_input("the gateway speaks http or https only")));
@@ -123,7 +123,7 @@ impl OpenFaasConfig {
         self
     }
 
-    /// Replaces time-outs, proxy, certificates, or the whole HTTP client.
+    /// Replaces timeouts, proxy, certificates, or the whole HTTP client.
     #[must_use]
     pub fn with_http(mut self, http: ClientConfig) -> Self {
         self.http = http;

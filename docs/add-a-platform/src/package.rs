@@ -39,7 +39,7 @@ const RESERVED: [&str; 11] = [
     "FALCO_VERSION",
 ];
 
-/// What to tell the gateway of a function, checked; and the version that will answer.
+/// What the gateway has to know of a function, checked; and the version that will answer.
 pub(crate) fn package(function: &Deployable, image: &str) -> Result<(FunctionDeployment, String)> {
     check(function)?;
     let archive = Archive::from_code(&function.code, "__main__.py")?;
@@ -103,7 +103,7 @@ fn check(function: &Deployable) -> Result<()> {
     } = &function.settings.scaling;
     let others = [min_instances, max_instances, concurrency];
     if cpus.is_some() || others.into_iter().any(Option::is_some) {
-        return Err(Error::unsupported("of all sizes, this crate sets memory and time-out only")
+        return Err(Error::unsupported("of all sizes, this crate sets memory and timeout only")
             .with_hint("leave the others out"));
     }
     Ok(())
@@ -147,7 +147,7 @@ fn annotations(function: &Deployable) -> BTreeMap<String, String> {
     .collect()
 }
 
-/// The deployment that a function's annotations tell of; `None` for a function that is none of Falco's.
+/// The deployment that a function's annotations describe; `None` for a function that is not Falco's.
 pub(crate) fn deployment(status: &FunctionStatus) -> Option<Deployment> {
     let told = |name: &str| status.annotations.as_ref()?.get(name).map(String::as_str);
     let runtime = told("falco.runtime")?.parse().ok()?;

@@ -44,7 +44,7 @@ impl OpenFaas {
     }
 
     /// Updates the function, or makes it: `PUT` says 404 of one that is not there, and `POST` says 500 of one that
-    /// is, which would not tell it from a fault.
+    /// is, which would not distinguish it from a fault.
     async fn store(&self, function: &FunctionDeployment) -> Result<()> {
         let body = to_vec(function).map_err(|e| unwritable(&e))?;
         let accepted = StatusCode::ACCEPTED;
@@ -141,7 +141,7 @@ impl Platform for OpenFaas {
     }
 
     async fn scale(&self, deployment: &Deployment, _: &Scaling) -> Result<Deployment> {
-        let message = "OpenFaaS takes a function's whole specification, and does not tell the \
+        let message = "OpenFaaS takes a function's whole specification, and does not report the \
                        environment that would have to be in it";
         let error = Error::unsupported(message).with_hint("deploy the function with other sizes");
         Err(about(error, "scale", &deployment.name))

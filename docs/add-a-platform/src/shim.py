@@ -47,7 +47,7 @@ def run(argument):
 
 
 argument = json.loads(sys.stdin.buffer.read())
-# `null` is no argument of a function: it is how `deploy` asks which version answers.
+# `null` is not an argument of a function: it is how `deploy` asks which version answers.
 if argument is None:
     answer()
 else:

@@ -25,7 +25,7 @@ pub(crate) struct Resources {
 
 /// What `GET /system/function/NAME` answers, and a list of which `GET /system/functions` answers.
 ///
-/// It is not read back what environment a function has: not every provider tells it, and none of this crate's errors
+/// It is not read back what environment a function has: not every provider reports it, and none of this crate's errors
 /// can then quote it.
 #[derive(Debug, Deserialize)]
 pub(crate) struct FunctionStatus {

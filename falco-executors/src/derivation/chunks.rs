@@ -12,7 +12,7 @@ use crate::run::number_of;
 /// Up to n results upstream are the argument of one invocation: `{"results": [..]}`.
 ///
 /// Chunks go by sequence number, so that they don't depend on the order of arrival: of numbered invocations the first
-/// chunk has the numbers 0 to n - 1, and starts as soon as these are there. Results whose ids are no numbers, such as
+/// chunk has the numbers 0 to n - 1, and starts as soon as these are there. Results whose ids are not numbers, such as
 /// those of a fan-out, wait for the end and are chunked in the order of their ids. After several stages each is chunked
 /// by itself.
 ///

@@ -28,7 +28,7 @@ pub(super) fn result_of(completion: &Completion) -> Result<&Payload> {
     })
 }
 
-/// Says of which result, and in which stage, an error tells.
+/// Names the result and the stage that an error is about.
 pub(super) fn about(context: &DerivationContext, completion: &Completion, error: Error) -> Error {
     error.context(format_args!(
         "stage {:?} cannot use the result of {:?} in stage {:?}",

@@ -149,8 +149,9 @@ impl Split {
             text.push(b'}');
             ends.extend(of_partition.first().map(|(partition, _, _)| (*partition, text.len())));
         }
-        let text = String::from_utf8(text)
-            .map_err(|e| Error::invalid_input("the shuffle's keys and values are not valid JSON").with_source(&e))?;
+        let text = String::from_utf8(text).map_err(|e| {
+            Error::invalid_input("the shuffle's keys and values are not valid JSON").with_source(&e)
+        })?;
         Ok(Self { place, text, ends })
     }
 

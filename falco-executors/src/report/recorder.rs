@@ -112,7 +112,7 @@ impl StageRecorder {
             Outcome::Unknown(_) => counts.unknown += 1,
             Outcome::Cancelled => counts.cancelled += 1,
             Outcome::DeadlineExceeded => counts.deadline_exceeded += 1,
-            // An outcome that this crate does not know yet is no success.
+            // An outcome that this crate does not know yet is not a success.
             _ => counts.unknown += 1,
         }
         if !matches!(completion.outcome, Outcome::Cancelled) {

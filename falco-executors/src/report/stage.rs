@@ -36,15 +36,15 @@ pub struct StageReport {
     /// From the start of the stage to its end.
     #[serde(rename = "wall_ms", with = "super::millis")]
     pub wall: Duration,
-    /// How long the provider kept activations waiting, where it tells.
+    /// How long the provider kept activations waiting, where it reports it.
     pub queue: Latencies,
-    /// How long instances took to start; cold starts only, where the provider tells.
+    /// How long instances took to start; cold starts only, where the provider reports it.
     pub cold_start: Latencies,
-    /// How long functions ran, where the provider tells.
+    /// How long functions ran, where the provider reports it.
     pub execution: Latencies,
     /// From being taken in by the strategy until the answer, by the driver's clock; cancelled ones are left out.
     pub total: Latencies,
-    /// What the activations cost, repeated ones too, where the provider tells for any. What a platform could only reckon
+    /// What the activations cost, repeated ones too, if the provider reports them for any. What a platform could only estimate
     /// is in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<UsDollars>,
@@ -117,7 +117,7 @@ impl Counts {
         self.succeeded + self.cancelled + self.failed() + self.unknown
     }
 
-    /// Those of which it is known that they failed, whoever was at fault.
+    /// Those that are known to have failed, by the function's or the platform's fault.
     pub fn failed(&self) -> u64 {
         self.function_failed + self.platform_failed + self.deadline_exceeded
     }

@@ -39,15 +39,15 @@ pub struct RunReport {
     pub invocations: Counts,
     /// Attempts of all stages.
     pub attempts: u64,
-    /// How long the provider kept activations waiting, where it tells.
+    /// How long the provider kept activations waiting, where it reports it.
     pub queue: Latencies,
     /// How long instances took to start.
     pub cold_start: Latencies,
-    /// How long functions ran, where the provider tells.
+    /// How long functions ran, where the provider reports it.
     pub execution: Latencies,
     /// From being taken in by the strategy until the answer.
     pub total: Latencies,
-    /// What all activations cost, where the provider tells for any. What a platform could only reckon is in it.
+    /// What all activations cost, if the provider reports them for any. What a platform could only estimate is in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<UsDollars>,
     /// The stages, in the order of the plan.

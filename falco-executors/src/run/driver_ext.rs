@@ -98,7 +98,7 @@ pub trait DriverExt: Driver {
 
     /// Deploys, executes, and always removes, also after a failure, a stop, or a panic in the user's code.
     ///
-    /// Invocations that fail are no error here: see [`RunOutcome::error`]. Dropped, it cannot remove: its deployments
+    /// Failed invocations are not an error here: see [`RunOutcome::error`]. Dropped, it cannot remove: its deployments
     /// carry run, owner and expiry, so that `cleanup` finds them. Use a [stop](RunOptions::with_stop) instead of
     /// dropping it.
     ///

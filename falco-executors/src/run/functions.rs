@@ -25,7 +25,7 @@ pub(super) fn check_run_id(run: &RunId) -> Result<()> {
     Ok(())
 }
 
-/// `NAME-RUNID`. A name that is too long for that is cut, and told apart by a hash of the whole.
+/// `NAME-RUNID`. A name that is too long for that is cut, and distinguished by a hash of the whole.
 pub(super) fn deployment_name(function: &str, run: &RunId) -> String {
     let room = MAX_NAME.saturating_sub(run.as_str().len() + 1);
     if function.len() <= room {
@@ -43,7 +43,7 @@ pub(super) struct Functions(Mutex<Vec<Arc<Function>>>);
 /// A function of the run.
 pub(super) struct Function {
     pub(super) function: Deployable,
-    /// Locked while it is being deployed, so that whoever asks for the same function waits.
+    /// Locked during a deployment, so that others who ask for the same function wait.
     pub(super) deployment: AsyncMutex<Option<Arc<Deployment>>>,
     /// Whether a deployment has begun of which nobody knows the end, since its future was dropped.
     pub(super) in_doubt: AtomicBool,

@@ -18,7 +18,7 @@ use crate::report::StageRecorder;
 #[derive(Debug)]
 pub(super) struct Hub {
     monitors: Vec<Watcher>,
-    /// Cancelled when the run is to end in order.
+    /// Cancelled when the run is to end cleanly.
     stopped: CancellationToken,
     /// Cancelled when the run is to end at once.
     left: CancellationToken,
@@ -72,9 +72,9 @@ impl Hub {
         self.left.cancel();
     }
 
-    /// Ends the run in order; the first reason stays.
+    /// Ends the run cleanly; the first reason stays.
     pub(super) fn stop(&self, reason: Error) {
-        // The reason comes first: whoever sees the stop finds it.
+        // Set the reason first: those who see the stop look for it.
         let _ = self.reason.set(reason);
         self.stopped.cancel();
     }

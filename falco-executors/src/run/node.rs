@@ -24,7 +24,7 @@ use crate::report::StageReport;
 /// Completions and inputs that may wait between two tasks.
 pub(super) const CHANNEL: usize = 64;
 
-/// What the tasks of the stages tell the main loop.
+/// Messages from the tasks of the stages to the main loop.
 pub(super) enum ToMain {
     /// A stage has its first input, or none at all.
     Ready { at: usize, inputs: Inputs, reply: oneshot::Sender<StageRun> },
@@ -91,7 +91,7 @@ pub(super) fn nodes(
 }
 
 impl Node {
-    /// Runs the stage to its end, and tells the main loop and the stages that follow.
+    /// Runs the stage to its end, and notifies the main loop and the stages that follow.
     pub(super) async fn drive(mut self) {
         let (inputs, derivation) = self.inputs().await;
         let (reply, running) = oneshot::channel();

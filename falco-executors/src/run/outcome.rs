@@ -11,7 +11,7 @@ use crate::typed::Output;
 
 /// What a run gives back: the report, the results that were kept, and what could not be removed.
 ///
-/// A run whose invocations failed has an outcome, too: [`error`](Self::error) and [`results`](Self::results) tell.
+/// A run whose invocations failed has an outcome, too: see [`error`](Self::error) and [`results`](Self::results).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 #[must_use = "a run that failed has an outcome, too"]
@@ -43,7 +43,7 @@ impl RunOutcome {
     /// # Errors
     ///
     /// The stage's own error when it did not succeed; `InvalidInput` when the plan has no such stage or the run was
-    /// not told to [keep](super::Keep) its results.
+    /// not set to [keep](super::Keep) its results.
     pub fn results(&self, stage: &str) -> Result<&[(InvocationId, Payload)]> {
         if let Some(report) = self.report.stage(stage)
             && report.state != StageState::Succeeded
@@ -60,7 +60,7 @@ impl RunOutcome {
     ///
     /// # Errors
     ///
-    /// As [`results`](Self::results), and when a result is no `T`.
+    /// As [`results`](Self::results), and when a result is not a `T`.
     pub fn results_as<T: DeserializeOwned>(&self, stage: &str) -> Result<Vec<T>> {
         let parse = |(id, payload): &(InvocationId, Payload)| {
             payload.parse_owned().map_err(|error| {

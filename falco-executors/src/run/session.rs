@@ -135,7 +135,7 @@ impl Session {
         &self.platform
     }
 
-    /// Why the run stops, when it has been told to.
+    /// The reason why the run stops, if it does.
     pub fn stop_reason(&self) -> Option<&Error> {
         self.hub.reason()
     }
@@ -187,7 +187,7 @@ impl Session {
             _ => true,
         };
         let swept = self.sweep(&entry, may_come_late).await;
-        // The platform has refused it: that it refuses the look as well is no sign of anything left behind.
+        // The platform has refused it: that it refuses the look as well is not a sign of anything left behind.
         let is_refused = matches!(&result, Some(Err(error)) if is_refusal(error));
         entry.in_doubt.store(swept.is_err() && !is_refused, Relaxed);
         Err(match (result, self.hub.reason()) {

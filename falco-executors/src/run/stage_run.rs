@@ -34,7 +34,7 @@ impl StageRun {
         Self { completions: None, control, hub, delivered: 0 }
     }
 
-    /// Stops the stage in order: nothing more is taken in, and what is in flight leaves as cancelled.
+    /// Stops the stage cleanly: nothing more is taken in, and what is in flight leaves as cancelled.
     pub fn stop(&self) {
         self.control.stop.cancel();
     }

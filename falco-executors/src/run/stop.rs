@@ -27,7 +27,7 @@ pub struct StopSignal {
 }
 
 impl StopSignal {
-    /// Ends the run in order when `stop` resolves: nothing more is taken in, what is in flight is cancelled, and the
+    /// Ends the run cleanly when `stop` resolves: nothing more is taken in, what is in flight is cancelled, and the
     /// deployments are removed.
     pub fn new(stop: impl Future<Output = ()> + Send + 'static) -> Self {
         Self { stop: Box::pin(stop), leave: Box::pin(future::pending()), announce: false }

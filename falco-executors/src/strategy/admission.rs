@@ -1,4 +1,4 @@
-//! What may enter, and when.
+//! Admits invocations while the window has room.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};

@@ -17,7 +17,7 @@ const DEFAULT_WINDOW: usize = 1000;
 /// Submits invocations and collects their results in batches, while it goes on submitting.
 ///
 /// What runs at the provider holds no connection, so windows may be large. The platform says how often to ask for
-/// results, and one request asks for many of them. A collect that fails is no failure of the invocations: it is
+/// results, and one request asks for many of them. A collect that fails is not a failure of the invocations: it is
 /// repeated after a pause, until they are lost by [`Patience`].
 ///
 /// Where the platform can only invoke (`capabilities().submit` is false) it does what
@@ -112,11 +112,11 @@ impl Patience {
     const MARGIN: Duration = Duration::from_secs(5 * 60);
     /// As long as layers wait unless set otherwise.
     const OUTAGE: Duration = Duration::from_secs(5 * 60);
-    /// The longest that a function runs where the deployment does not tell; Lambda's maximum.
+    /// The longest that a function runs where the deployment sets no timeout; Lambda's maximum.
     const FUNCTION_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
     /// Sets the time that the function may run, instead of what the deployment's
-    /// [`scaling`](falco_core::Deployment::scaling) tells, or 15 minutes where it tells nothing.
+    /// [`scaling`](falco_core::Deployment::scaling) says, or 15 minutes where it says nothing.
     #[must_use]
     pub fn with_function_timeout(mut self, timeout: Duration) -> Self {
         self.function_timeout = Some(timeout);

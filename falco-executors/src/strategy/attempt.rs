@@ -233,7 +233,7 @@ async fn race<'a>(
     (answer, Some(copy))
 }
 
-/// Sends a copy of what is slow, and takes the first answer that is no failure.
+/// Sends a copy of what is slow, and takes the first answer that is not a failure.
 async fn compete<'a>(
     execution: &'a Execution,
     stragglers: &Stragglers,

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-/// Tells wall time by the runtime's clock, so that the two cannot drift apart within an execution, and tests that
+/// Reads wall time from the runtime's clock, so that the two cannot drift apart within an execution, and tests that
 /// pause the one pause both.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Clock {

@@ -45,9 +45,9 @@ pub(super) struct Collector {
     margin: Duration,
     /// How much longer what is due is waited for while nobody answers.
     outage: Duration,
-    /// Tells that there is something to collect again.
+    /// Signals that there is something to collect again.
     arrived: Notify,
-    /// Tells that something expires earlier than what was known.
+    /// Signals that something expires earlier than what was known.
     earlier: Notify,
     // Locked by the driving task only; a mutex because its attempts have to be `Send`.
     state: Mutex<State>,
@@ -59,7 +59,7 @@ pub(super) struct Collector {
 struct State {
     waiting: HashMap<ActivationId, Waiting>,
     answers: Answers,
-    /// No activation expires before, and it may be long gone: the next look will tell.
+    /// No activation expires before, and it may be long gone: the next look finds out.
     next_expiry: Option<Instant>,
     /// Whether a collect is on its way or has failed, and none has succeeded since.
     is_silent: bool,
@@ -135,7 +135,7 @@ impl Collector {
         join(self.collect(), self.expire()).await.0
     }
 
-    /// Tells the platform which activations are not wanted any more.
+    /// Releases the activations that are not wanted any more.
     pub(super) fn flush(&self) {
         let (taken, abandoned) = {
             let mut state = self.lock();
@@ -358,7 +358,7 @@ impl Lease<'_> {
         self.answered_at
     }
 
-    /// Releases the activation as taken: its answer is in good hands.
+    /// Releases the activation as taken: the result has been recorded.
     pub(super) fn take(mut self) {
         self.release = Release::Taken;
     }

@@ -209,7 +209,7 @@ impl Stream for Completions {
         let joined = ready!(Pin::new(task).poll(cx));
         this.task = None;
         match joined {
-            // What panicked is the user's: the stream of invocations, or a monitor. The panic belongs to whoever
+            // What panicked is the user's: the stream of invocations, or a monitor. The panic belongs to the caller that
             // waits for the completions.
             Err(error) if error.is_panic() => panic::resume_unwind(error.into_panic()),
             // Cancelled: the runtime shuts down.

@@ -29,7 +29,7 @@ const STEPS_PER_ROUND: usize = 64;
 /// Rounds before the task lets others run, itself being aborted included.
 const ROUNDS_PER_POLL: usize = 16;
 
-/// In what an executor differs from the others.
+/// The parameters in which the executors differ.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Shape {
     /// Invocations that are in flight, or completed and not taken yet.
@@ -39,7 +39,7 @@ pub(super) struct Shape {
     pub(super) patience: Patience,
 }
 
-/// As many as the platform runs at once, and `at_most` where it does not tell or runs more.
+/// As many as the platform runs at once, and `at_most` where it does not report or runs more.
 pub(super) fn default_window(platform: &dyn AsyncPlatform, at_most: usize) -> usize {
     let concurrency = platform.capabilities().concurrency.map(|limit| limit as usize);
     concurrency.unwrap_or(at_most).clamp(1, at_most)

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Wake, Waker, ready};
 
 use tokio::task::coop::has_budget_remaining;
 
-/// Futures that are polled when they were woken, in the order in which that was.
+/// A set of futures, each polled only after a wake-up, in wake-up order.
 ///
 /// Unlike `FuturesUnordered`, which allocates for each future, it keeps the places of those that have ended for those
 /// that follow: an executor drives millions of futures, each as large as the one before, and few at a time.

@@ -1,4 +1,4 @@
-//! What all executors can be told: when to stop, what to repeat, how long to go on.
+//! The options of all executors: when to stop, what to repeat, how long to continue.
 
 use std::fmt::{self, Debug};
 use std::sync::Arc;
@@ -176,11 +176,11 @@ impl Debug for RepeatPolicy {
     }
 }
 
-/// When a slow invocation gets a second attempt while the first still runs. The first answer that is no failure
+/// When a slow invocation gets a second attempt while the first still runs. The first answer that is not a failure
 /// wins; the other attempt is let go.
 ///
 /// Only idempotent invocations are copied. A copy takes a place in the executor's window, in turn with the invocations
-/// that wait for one; a window of one has room for one copy all the same. A copy that loses may still run to its end,
+/// that wait for one; a window of one has room for one copy anyway. A copy that loses may still run to its end,
 /// and be charged.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Speculation {

@@ -10,7 +10,7 @@ use super::quota::Quota;
 /// The classic: doubles its rate every interval until it is throttled for the first time, then halves it when it is
 /// throttled and adds a little when it is not.
 ///
-/// It halves at most once an interval: what is in flight together tells of one event. It grows only while its
+/// It halves at most once an interval: what is in flight together reports one event. It grows only while its
 /// rate is used.
 ///
 /// # Examples
@@ -45,7 +45,7 @@ impl Aimd {
         Self { pace, increase, slow_start: true, cut_at: None, throttled: false }
     }
 
-    /// Starts from what the platform tells. Where that is a rate, there is no slow start.
+    /// Starts from what the platform reports. Where that is a rate, there is no slow start.
     pub fn from_capabilities(capabilities: &Capabilities) -> Self {
         let slow_start = Quota::told(capabilities).is_none();
         Self { slow_start, ..Self::new(Pace::from_capabilities(capabilities)) }

@@ -24,7 +24,7 @@ const MIN_RATE: f64 = 1.0 / 3600.0;
 
 /// What no controller may exceed.
 ///
-/// A rate that is no positive number counts as one call an hour, and a concurrency of zero as one.
+/// A rate that is not a positive number counts as one call an hour, and a concurrency of zero as one.
 ///
 /// # Examples
 ///
@@ -104,7 +104,7 @@ pub struct Gate(Arc<Inner>);
 struct Inner {
     /// The line. Tokio's mutex is fair, and leaving its queue costs the same wherever one stands.
     turnstile: tokio::sync::Mutex<()>,
-    /// Tells the first in line that something has changed.
+    /// Wakes the first in line after a change.
     changed: Notify,
     began: Instant,
     caps: Caps,
@@ -283,7 +283,7 @@ impl Gate {
         self.announce(change);
     }
 
-    /// Tells the watchers, outside of the lock.
+    /// Notifies the watchers, outside of the lock.
     fn announce(&self, change: Option<Change>) {
         let Some(change) = change else { return };
         let event = match &change {

@@ -22,10 +22,10 @@ use crate::retry::OUTAGE_PATIENCE;
 use crate::silence::{Class, Heard, Listener};
 use crate::timeout::longest_run;
 
-/// How long after a function's own time-out its answer may still come.
+/// How long after a function's own timeout its answer may still come.
 const GRACE: Duration = Duration::from_secs(60);
 
-/// Sends invocations as fast as a [`Gate`] lets them through, and tells its controller what came of them.
+/// Sends invocations as fast as a [`Gate`] lets them through, and reports the outcomes to its controller.
 ///
 /// `invoke` and `submit` wait at the gate, in the order in which they came. The status queries, `collect` and
 /// `activation_log`, wait at a gate of their own, so that they and invocations do not starve each other. The other calls
@@ -37,7 +37,7 @@ const GRACE: Duration = Duration::from_secs(60);
 /// platform is back (see [`Gate`]). The same holds for credentials that were accepted and are not any more. When that
 /// has lasted for the [patience](Self::with_outage_patience), calls fail that have not been sent.
 ///
-/// # Which outcome tells what
+/// # What each outcome means
 ///
 /// An activation is `Ok`, whatever the function answered. `Throttled` and the platform's faults are reported as such,
 /// with the wait that the platform suggests, also where `collect` reports them of an activation that was accepted. Errors of the caller's own (bad input, missing permission, no such
@@ -48,8 +48,8 @@ const GRACE: Duration = Duration::from_secs(60);
 /// - `invoke`: when it ends or is dropped (abandoned).
 /// - `submit`: when it fails or is dropped; else when a `collect` reports the activation as finished or gone (not
 ///   only when it is released: the caller may keep a result for long, and the platform's slot is free), when
-///   it is released, and at the latest when the function's own time-out and a [grace](Self::with_grace) are over:
-///   a lost call must not hold a small window for longer. Where the deployment tells no time-out it is the longest
+///   it is released, and at the latest when the function's own timeout and a [grace](Self::with_grace) are over:
+///   a lost call must not hold a small window for longer. Where the deployment states no timeout it is the longest
 ///   that the platform has, since a call that still runs must not be counted as over.
 ///
 /// Clones share everything.
@@ -67,7 +67,7 @@ pub struct CongestionControl<P> {
 impl<P> CongestionControl<P> {
     /// Sends to `inner` what `gate` lets through. Quotas are per account: use one gate for all that share them.
     pub fn new(inner: P, gate: Gate) -> Self {
-        // Platforms pace their status queries by `poll_after`; this is for the account that is throttled all the same.
+        // Platforms pace their status queries by `poll_after`; this is for the account that is throttled anyway.
         let queries = Aimd::new(Pace::new(1000.0).with_bounds(1.0, 1000.0).with_concurrency(16));
         Self {
             inner,
@@ -87,7 +87,7 @@ impl<P> CongestionControl<P> {
         self
     }
 
-    /// How long after the function's own time-out a submitted call holds its slot; a minute by default.
+    /// How long after the function's own timeout a submitted call holds its slot; a minute by default.
     #[must_use]
     pub fn with_grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
@@ -197,7 +197,7 @@ impl<P: AsyncPlatform> CongestionControl<P> {
     }
 }
 
-/// What an error tells of the rate.
+/// What an error says about the rate.
 fn signal_of(error: &Error) -> SignalKind {
     match error.kind() {
         // Nobody has answered: that says nothing of how much the platform can bear.

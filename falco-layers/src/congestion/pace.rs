@@ -7,7 +7,7 @@ use falco_core::{Allowance, Capabilities};
 use super::interval::Interval;
 use super::quota::Quota;
 
-/// The rate of a platform that tells none.
+/// The rate of a platform that reports none.
 const UNKNOWN_RATE: f64 = 10.0;
 /// From this share of the rate on, more would have been sent if more were allowed.
 const USED: f64 = 0.8;
@@ -54,7 +54,7 @@ impl Pace {
         }
     }
 
-    /// Starts from what the platform tells, has its quota's window for an interval, and stays within its concurrency.
+    /// Starts from what the platform reports, has its quota's window for an interval, and stays within its concurrency.
     pub fn from_capabilities(capabilities: &Capabilities) -> Self {
         let quota = Quota::told(capabilities);
         let mut pace = Self::new(quota.map_or(UNKNOWN_RATE, |quota| quota.per_second));
@@ -63,7 +63,7 @@ impl Pace {
         pace.with_interval(window.max(Duration::from_secs(1)))
     }
 
-    /// Keeps the rate between `min` and `max` per second, in either order; what is no positive number counts as the
+    /// Keeps the rate between `min` and `max` per second, in either order; what is not a positive number counts as the
     /// smallest one.
     #[must_use]
     pub fn with_bounds(mut self, min: f64, max: f64) -> Self {

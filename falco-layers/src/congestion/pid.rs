@@ -6,7 +6,7 @@ use falco_core::{Allowance, Capabilities, CongestionController, Signal, SignalKi
 
 use super::pace::Pace;
 
-/// The share of throttled calls that tells that the rate is right: with none at all one cannot know how much more
+/// The share of throttled calls at which the rate is right: with none at all one cannot know how much more
 /// would be allowed.
 const TARGET: f64 = 0.01;
 /// Being this far over the target is as bad as it gets; else the first interval of a halved quota would kick the
@@ -77,7 +77,7 @@ impl Pid {
         Self { pace, gains: Gains::default(), answered: 0, throttled: 0, errors: [0.0; 2] }
     }
 
-    /// Starts from what the platform tells.
+    /// Starts from what the platform reports.
     pub fn from_capabilities(capabilities: &Capabilities) -> Self {
         Self::new(Pace::from_capabilities(capabilities))
     }
@@ -91,7 +91,7 @@ impl Pid {
 
     fn review(&mut self, now: Duration) {
         let Some(was_used) = self.pace.review(now) else { return };
-        // An interval that was not full, and in which nothing was refused, tells nothing about a higher rate.
+        // An interval that was not full, and in which nothing was refused, says nothing about a higher rate.
         if self.answered > 0 && (was_used || self.throttled > 0) {
             let share = f64::from(self.throttled) / f64::from(self.answered);
             let error = (TARGET - share).max(-WORST);

@@ -1,4 +1,4 @@
-//! What a platform tells of its quota, as far as it makes sense.
+//! What a platform reports of its quota, as far as it makes sense.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ pub(super) struct Quota {
 }
 
 impl Quota {
-    /// The quota that `capabilities` tell. One of nothing, or in no time, is a platform that does not know it.
+    /// The quota that `capabilities` state. One of nothing, or in no time, is a platform that does not know it.
     pub(super) fn told(capabilities: &Capabilities) -> Option<Self> {
         let told = capabilities.rate?;
         let is_one = told.invocations > 0 && !told.window.is_zero();

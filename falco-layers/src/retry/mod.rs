@@ -23,7 +23,7 @@ pub use self::policy::RetryPolicy;
 use crate::congestion::{LONGEST_WAIT, no_answer_since};
 use crate::silence::{Class, Heard, Listener};
 
-/// Sends calls again that failed, where there is hope and where it is safe.
+/// Retries failed calls that are retryable and safe to repeat.
 ///
 /// It repeats *calls*, not invocations: a function that fails has answered, and what to do about that is up to the
 /// executor. So the repeated call carries the same invocation with the same attempt number.
@@ -32,7 +32,7 @@ use crate::silence::{Class, Heard, Listener};
 /// - **Safe**: the function did not run for sure (`!`[`Error::may_have_run`]), or the invocation
 ///   [is idempotent](Invocation::is_idempotent). All other operations are idempotent by their contracts; a repeated
 ///   [`remove`](Platform::remove) that finds nothing has succeeded if the one before may have.
-/// - **Pauses** grow exponentially with a random part, and are no shorter than the platform suggests; if that is more
+/// - **Pauses** grow exponentially with a random part, and are not shorter than the platform suggests; if that is more
 ///   than a quarter of an hour, it is asked again after that.
 /// - **Limits**: attempts, time, and a [budget](RetryBudget) in relation to the traffic, once for failed calls and
 ///   once for throttled ones; invocations and all other calls have their own. When it is spent, a failed call gives
@@ -46,7 +46,7 @@ use crate::silence::{Class, Heard, Listener};
 ///   policy of one attempt leaves errors as they are.
 ///
 /// The invocation's monitor sees each failure that is answered by another attempt ([`Event::CallFailed`]), the pause
-/// ([`Event::Waiting`]) and the attempt ([`Event::Attempt`]). The last failure is left to whoever gets it.
+/// ([`Event::Waiting`]) and the attempt ([`Event::Attempt`]). The last failure is left to the caller.
 ///
 /// Put it *outside* of [`CongestionControl`](crate::CongestionControl): each attempt then waits at the gate, and none
 /// sleeps on a permit. Clones share the budget.
@@ -272,7 +272,7 @@ impl Attempts<'_> {
     fn first_wait(&mut self, error: &Error) -> (WaitReason, Duration) {
         let delay = self.next_delay();
         match error.retry_after() {
-            // One that has no end would be no wait but a loss.
+            // Cap it: an unbounded Retry-After would lose the call.
             Some(demanded) if demanded > delay => {
                 (WaitReason::Platform, demanded.min(LONGEST_WAIT).max(delay))
             }

@@ -36,7 +36,7 @@ pub struct RetryPolicy {
     pub min_delay: Duration,
     /// The longest pause, without its random part and unless the platform suggests a longer one.
     pub max_delay: Duration,
-    /// No attempt starts later than this after the first. None by default: waiting in line is no failure, and in
+    /// No attempt starts later than this after the first. None by default: waiting in line is not a failure, and in
     /// front of a small quota the line may be long.
     pub max_elapsed: Option<Duration>,
     /// How long to go on while nobody answers for the platform, or it does not accept credentials any more that it has

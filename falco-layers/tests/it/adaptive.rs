@@ -59,7 +59,7 @@ fn a_platform_that_fails_more_than_it_answers_gets_half() {
     };
     assert_eq!(after(4, 5), Some(50));
     assert_eq!(after(5, 5), Some(100));
-    // A handful tells nothing.
+    // A handful says nothing.
     assert_eq!(after(0, 4), Some(100));
 }
 

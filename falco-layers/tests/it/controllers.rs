@@ -348,6 +348,6 @@ fn an_aimd_begins_with_what_the_platform_tells() {
             Allowance::UNLIMITED.with_rate(1.0, 1).with_concurrency(7)
         );
     }
-    // The interval is the quota's window, and what is told need not be searched for.
+    // The interval is the quota's window, and what is stated need not be searched for.
     assert_eq!(aimd.allowance(secs(60)).per_second, Some(1.05));
 }

@@ -108,7 +108,7 @@ async fn a_permit_that_expires_gives_its_slot_back_once() {
     assert_eq!(gate.in_flight(), 0);
 }
 
-/// Writes down what it is told, and allows everything, or nonsense.
+/// Writes down what it receives, and allows everything, or nonsense.
 #[derive(Debug)]
 struct Spy {
     signals: Arc<Mutex<Vec<Signal>>>,
@@ -216,7 +216,7 @@ async fn a_permit_that_has_expired_is_not_counted_although_nobody_came_since() {
     assert_eq!(gate.in_flight(), 0);
 }
 
-/// Panics whenever it hears of a call that is sent, or of an outcome, as long as it is told to.
+/// Panics whenever it hears of a call that is sent, or of an outcome, as long as the test wants it to.
 #[derive(Debug)]
 struct Panicking {
     on_sent: Arc<AtomicBool>,

@@ -90,7 +90,7 @@ async fn a_submitted_call_holds_its_slot_until_its_end_is_seen() {
     let collected = c.layer.collect(&c.deployment, &pending).await.unwrap();
     assert_eq!(collected.finished.len(), 1);
     assert_eq!((c.in_flight(), c.heard()), (0, vec![SignalKind::Ok]));
-    // The same end, seen again, is no second signal; nor is the release.
+    // The same end, seen again, is not a second signal; nor is the release.
     c.layer.collect(&c.deployment, &pending).await.unwrap();
     c.layer.release(&c.deployment, &[pending[0].id.clone()], Release::Taken);
     assert_eq!(c.heard(), []);

@@ -36,7 +36,7 @@ pub(crate) fn invocation(id: &str) -> Invocation {
     Invocation::new("run", "stage", id, Payload::empty())
 }
 
-/// Writes down what it is told, with the time since it was made.
+/// Writes down what it receives, with the time since it was made.
 #[derive(Debug)]
 pub(crate) struct Recorder {
     began: tokio::time::Instant,

@@ -33,7 +33,7 @@ async fn an_invoke_may_take_as_long_as_its_function_and_a_margin() {
     assert!(error.may_have_run() && error.is_retryable());
     let text = error.to_string();
     assert!(
-        text.contains("invoke f") && text.contains("27s") && text.contains("time-out"),
+        text.contains("invoke f") && text.contains("27s") && text.contains("timeout"),
         "{text}"
     );
 }

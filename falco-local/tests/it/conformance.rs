@@ -40,7 +40,7 @@ impl Harness for ThisMachine {
 
     async fn provoke(&self, fault: Fault) -> Result<Arc<dyn AsyncPlatform>, Skip> {
         match fault {
-            // It tells every result until it is released.
+            // It reports every result until it is released.
             Fault::Duplicates => Ok(self.platform.clone()),
             Fault::Throttled => Err(Skip::new("it queues what it cannot run at once")),
             other => {

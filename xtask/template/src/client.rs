@@ -33,7 +33,7 @@ impl Gateway {
     ) -> Result<Reply> {
         let named = |error: Error| error.with_platform(crate::NAME).with_operation(operation);
         let url = self.url.join(path).map_err(|e| {
-            named(Error::invalid_input(format!("{path:?} is no path")).with_source(&e))
+            named(Error::invalid_input(format!("{path:?} is not a path")).with_source(&e))
         })?;
         let mut request = self.client.request(method, url);
         if let Some(token) = &self.token {

@@ -27,10 +27,10 @@ impl {{Name}}Config {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` when `gateway` is no URL.
+    /// `InvalidInput` when `gateway` is not a URL.
     pub fn new(gateway: &str) -> Result<Self> {
         let gateway = Url::parse(gateway).map_err(|e| {
-            Error::invalid_input(format!("the gateway {gateway:?} is no URL"))
+            Error::invalid_input(format!("the gateway {gateway:?} is not a URL"))
                 .with_platform(crate::NAME)
                 .with_source(&e)
                 .with_hint("set {{NAME}}_GATEWAY to something like http://127.0.0.1:8080")
@@ -64,7 +64,7 @@ impl {{Name}}Config {
         self
     }
 
-    /// Replaces time-outs, proxy, certificates, or the whole HTTP client.
+    /// Replaces timeouts, proxy, certificates, or the whole HTTP client.
     #[must_use]
     pub fn with_http(mut self, http: ClientConfig) -> Self {
         self.http = http;

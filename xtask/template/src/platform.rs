@@ -1,4 +1,4 @@
-//! The platform: implement one method after the other, and let the conformance tests tell which is next.
+//! The platform: implement one method after the other, and let the conformance tests say which is next.
 
 use falco_core::{
     Activation, Capabilities, Deployable, Deployment, Error, Invocation, Platform, Result, Scaling,

@@ -107,7 +107,7 @@ mod held {
         }
 
         async fn provoke(&self, fault: Fault) -> Result<Arc<dyn AsyncPlatform>, Skip> {
-            // It tells every result until it is released.
+            // It reports every result until it is released.
             if fault == Fault::Duplicates {
                 return Ok(self.platform());
             }

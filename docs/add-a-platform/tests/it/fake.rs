@@ -35,7 +35,7 @@ struct World {
     calls: AtomicU64,
 }
 
-/// A function: what was told of it, and the code that is on its way out.
+/// A function: its specification, and the code that is on its way out.
 #[derive(Clone)]
 struct Deployed {
     specification: Value,
@@ -72,7 +72,7 @@ impl Fake {
         *self.world.fault.lock().unwrap() = fault;
     }
 
-    /// What was told of a function.
+    /// The specification of a function.
     pub(crate) fn specification(&self, name: &str) -> Option<Value> {
         self.world.deployed.lock().unwrap().get(name).map(|d| d.specification.clone())
     }

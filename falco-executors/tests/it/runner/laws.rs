@@ -174,7 +174,7 @@ proptest! {
             raised,
             reset: lost,
             unavailable: lost,
-            // An invoke that is lost hangs, which ends by a layer's time-out only.
+            // An invoke that is lost hangs, which ends by a layer's timeout only.
             lost: if strategy.submits() { lost / 2.0 } else { 0.0 },
             gone: lost / 2.0,
             panicked: lost / 4.0,

@@ -1,4 +1,4 @@
-//! A panic in the user's code is an error that names that code, and the deployments are removed all the same.
+//! A panic in the user's code is an error that names that code, and the deployments are removed anyway.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};

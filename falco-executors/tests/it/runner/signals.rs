@@ -13,7 +13,7 @@ use falco_testkit::{InMemory, Latency, Operation, Settings};
 
 use super::support::{Plan, numbers, options};
 
-/// Tells the parent process, line by line, how far the run is.
+/// Reports to the parent process, line by line, how far the run is.
 #[derive(Debug)]
 struct Tell;
 

@@ -57,7 +57,7 @@ impl Driver for Plan {
     }
 }
 
-/// A function whose code is its name, so that the platform in memory can be told what it does.
+/// A function whose code is its name, so that a test can register its code with the platform in memory.
 pub(crate) fn function(name: &str) -> Deployable {
     Deployable::from_source(name, "python:3".parse().unwrap(), name.to_owned())
 }

@@ -127,7 +127,7 @@ async fn the_pause_after_a_collect_that_failed_is_short_again_after_one_that_did
     assert!(completions[0].latency < ms(20_500), "{:?}", completions[0].latency);
 }
 
-/// The latency to the second. When the platform accepted it is told by the wall, which runs on while time is paused.
+/// The latency to the second. The time of acceptance is wall time, which runs on while time is paused.
 fn seconds(completion: &Completion) -> u64 {
     completion.latency.as_secs_f64().round() as u64
 }

@@ -187,7 +187,7 @@ async fn the_inputs_are_dropped_as_soon_as_nothing_more_is_admitted() {
     }
 }
 
-/// Panics when it is told of a certain event.
+/// Panics at a certain event.
 #[derive(Debug)]
 struct Fragile(&'static str);
 

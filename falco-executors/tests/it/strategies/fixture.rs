@@ -74,7 +74,7 @@ pub(crate) fn count(completions: &[Completion], outcome: &str) -> usize {
 pub(crate) fn error(completion: &Completion) -> &falco_core::Error {
     match &completion.outcome {
         Outcome::PlatformFailed(error) | Outcome::Unknown(error) => error,
-        other => panic!("{} is no failure of the platform", other.as_str()),
+        other => panic!("{} is not a failure of the platform", other.as_str()),
     }
 }
 

@@ -155,7 +155,7 @@ impl Scenario {
             .with_on_failure(if self.goes_on { OnFailure::Continue } else { OnFailure::Stop })
             .with_repeat_failed(repeats(self.repeat_failed))
             .with_repeat_lost(repeats(self.repeat_lost))
-            // What hangs has to end somehow: no time-out layer is there to do it.
+            // What hangs has to end somehow: no timeout layer is there to do it.
             .with_deadline(Duration::from_secs(24 * 3600))
             .with_cancellation(token.clone());
         match self.speculates {

@@ -121,7 +121,7 @@ async fn copies_stay_within_the_window() {
             journal.entries(),
             platform.counters()
         );
-        // The sequential executor's window of one has room for a copy all the same.
+        // The sequential executor's window of one has room for a copy anyway.
         assert!(platform.counters().peak_running <= 4, "{executor:?}");
     }
 }

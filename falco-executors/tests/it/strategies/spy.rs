@@ -113,7 +113,7 @@ impl<P: AsyncPlatform> AsyncPlatform for Spy<P> {
             self.asked_again.fetch_add(again, Ordering::Relaxed);
         }
         if self.drop_collects {
-            // As a time-out around it would: what this one has learned is lost, and the next has to tell it again.
+            // As a timeout around it would: what this one has learned is lost, and the next has to report it again.
             let _ = self.inner.collect(deployment, pending).now_or_never();
         }
         self.inner.collect(deployment, pending).await

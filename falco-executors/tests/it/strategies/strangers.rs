@@ -43,7 +43,7 @@ impl Wake for Slot {
     }
 }
 
-/// Drops the completions when it is told of a certain event.
+/// Drops the completions at a certain event.
 struct Leaver(&'static str, Arc<Slot>);
 
 impl std::fmt::Debug for Leaver {

@@ -29,7 +29,7 @@ pub(super) struct Ceiling {
 }
 
 impl Ceiling {
-    /// The platform tells the level.
+    /// The level that the platform states.
     pub(super) fn told(level: f64) -> Self {
         let level = level.max(1.0);
         let (limit, known) = (Some(level), Some(level));
@@ -105,7 +105,7 @@ impl Ceiling {
     /// The cut before was for more than `accepted`: other refusals of the same event have come in.
     pub(super) fn refine(&mut self, accepted: f64) {
         let level = match self.before_cut {
-            // A handful of calls cannot tell a pace exactly. If it is less, the next refusal says so.
+            // A handful of calls does not show a pace exactly. If it is less, the next refusal says so.
             Some(limit) if self.is_pace() => accepted.clamp(limit * LEAST_PACE_LEFT, limit),
             Some(limit) => accepted.min(limit).max(1.0),
             None => accepted.max(1.0),

@@ -14,7 +14,7 @@ use self::window::SlidingWindow;
 use super::interval::Interval;
 use super::quota::Quota;
 
-/// What may be in flight at first on a platform that tells nothing; it doubles every second.
+/// What may be in flight at first on a platform that reports nothing; it doubles every second.
 const UNKNOWN_CONCURRENCY: f64 = 32.0;
 /// The shortest control interval.
 const SECOND: Duration = Duration::from_secs(1);
@@ -30,13 +30,13 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// Finds out how many invocations a platform takes in a window of time and how many at once, and keeps just below.
 ///
 /// Two [ceilings](Allowance) are searched at the same time, starts per window and calls in flight. Both begin with
-/// what [`Capabilities`] tell.
+/// what [`Capabilities`] state.
 ///
 /// - **A refusal** lowers the ceiling that was full when it came, to the level that *was* accepted: there is no
 ///   need to halve when one knows how much was good. Refusals of calls that were in flight together count as one event,
 ///   and each says that one call less was accepted. For a moment after the first nothing is sent, so that the
 ///   others come in.
-/// - **A refusal long before a told quota is full** means that somebody else has used it, or that it was lowered: the
+/// - **A refusal long before a stated quota is full** means that somebody else has used it, or that it was lowered: the
 ///   first time only a pause follows, the second time in a row the ceiling is lowered too.
 /// - **Quotas count in windows** ([`RateLimit::window`](falco_core::RateLimit)), so starts are counted in a sliding
 ///   window: no window of that width, wherever it begins, holds more than the ceiling. A short pipeline need not be
@@ -125,7 +125,7 @@ impl Default for Adaptive {
 }
 
 impl Adaptive {
-    /// Begins with what the platform tells.
+    /// Begins with what the platform reports.
     pub fn from_capabilities(capabilities: &Capabilities) -> Self {
         let quota = Quota::told(capabilities);
         let window = quota.map_or(SECOND, |quota| quota.window.max(SECOND));
@@ -215,7 +215,7 @@ impl Adaptive {
             (false, true) => return Blamed { rate: false, concurrency: true },
             _ => {}
         }
-        // Otherwise one of them has become lower, and only the next refusals tell which: lower what was in use.
+        // Otherwise one of them has become lower, and only the next refusals show which: lower what was in use.
         let rate_is_limited = self.rate.limit().is_some();
         let concurrency_is_full = self.concurrency.is_full(in_flight, SUSPICIOUS)
             && (self.concurrency.is_known() || !rate_is_limited);

@@ -59,7 +59,7 @@ async fn answer(State(world): State<Arc<World>>, request: Request) -> Response {
         return StatusCode::UNAUTHORIZED.into_response();
     }
     match (request.method().as_str(), request.uri().path()) {
-        // Accepts whatever it is told, and remembers nothing yet.
+        // Accepts every request, and remembers nothing yet.
         ("GET" | "PUT", _) => StatusCode::OK.into_response(),
         _ => StatusCode::NOT_FOUND.into_response(),
     }
