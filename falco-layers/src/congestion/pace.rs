@@ -40,8 +40,8 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// Starts with `per_second`, between a hundredth and a hundred times as much; intervals of one second. What is no
-    /// positive number counts as the smallest one.
+    /// Starts with `per_second`, between a hundredth and a hundred times as much; intervals of one second. What is not
+    /// a positive number counts as the smallest one.
     pub fn new(per_second: f64) -> Self {
         let rate = if per_second > 0.0 { per_second.min(f64::MAX) } else { f64::MIN_POSITIVE };
         Self {
