@@ -58,7 +58,7 @@ impl StageRecorder {
                 self.throttled.fetch_add(1, Relaxed);
             }
             Event::Answered { activation, .. } => {
-                // Activations that are repeated or lose are in no completion, and have run all the same.
+                // Activations that are repeated or lose are in no completion, and have run anyway.
                 self.answers_are_reported.store(true, Relaxed);
                 self.lock().note_activation(activation);
             }

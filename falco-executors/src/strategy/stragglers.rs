@@ -103,7 +103,7 @@ impl Stragglers {
         }
     }
 
-    /// Tells those that are due, as far as there are credits for copies; wakes the task when the next one is.
+    /// Wakes those that are due, as far as there are permits for copies; wakes the task when the next one is.
     pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<Infallible> {
         let state = &mut *self.lock();
         let Some(median) = state.median else { return Poll::Pending };
@@ -116,7 +116,7 @@ impl Stragglers {
                 return Poll::Pending;
             };
             if due > Instant::now() {
-                // Whoever waited for a credit has answered meanwhile; a credit that comes now is for others.
+                // The straggler has answered: stop waiting for a permit.
                 state.waiting = None;
                 if state.timer.deadline() != due {
                     state.timer.as_mut().reset(due);
@@ -169,7 +169,7 @@ impl Watch<'_> {
     /// Returns when the attempt has become a straggler and there is a credit for its copy.
     pub(super) async fn due(&mut self) {
         if (&mut self.due).await.is_err() {
-            // Nobody will tell any more: the execution ends.
+            // No event can come any more: the execution ends.
             std::future::pending().await
         }
     }

@@ -1,4 +1,4 @@
-//! What a stage that did not succeed hands out all the same, when somebody asks for it.
+//! What a stage that did not succeed hands out anyway, when somebody asks for it.
 
 use std::sync::Arc;
 
