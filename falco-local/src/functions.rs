@@ -75,7 +75,9 @@ impl Functions {
             version: package.version.clone(),
             driver: self.state.driver().to_owned(),
         };
-        let was_there = self.state.load(&function.name).is_ok();
+        // What cannot be read is there.
+        let is_missing = |error: &Error| error.kind() == ErrorKind::NotFound;
+        let was_there = !self.state.load(&function.name).is_err_and(|error| is_missing(&error));
         abandonment.check()?;
         let saved = self.state.save(&record, &function.settings.env, &package);
         if abandonment.has_come() && !was_there {

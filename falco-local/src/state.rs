@@ -152,6 +152,19 @@ impl State {
         read_json(&self.place(name).join(RECORD))
     }
 
+    /// A record for a list: one that is damaged must not hide the others.
+    fn readable(&self, name: &str) -> Option<Record> {
+        match self.load_record(name) {
+            Ok(record) => Some(record),
+            // One that is removed meanwhile is not there.
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => {
+                tracing::warn!(%error, name, "a deployment cannot be read, and is not listed");
+                None
+            }
+        }
+    }
+
     /// The deployment of that name, with its environment.
     pub(crate) fn load(&self, name: &str) -> Result<(Record, Environment)> {
         let record = self.load_record(name)?;
@@ -164,8 +177,7 @@ impl State {
         let entries =
             fs::read_dir(&self.deployments).map_err(|error| unusable(&self.deployments, &error))?;
         let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
-        // One that is removed meanwhile is not there.
-        let mut records: Vec<_> = names.filter_map(|name| self.load_record(&name).ok()).collect();
+        let mut records: Vec<_> = names.filter_map(|name| self.readable(&name)).collect();
         records.sort_by(|a, b| a.deployment.name.cmp(&b.deployment.name));
         Ok(records)
     }

@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::PathBuf;
 
+use super::encoding;
+
 /// The pieces of several files, one after the other. A piece never spans two files.
 #[derive(Debug)]
 pub struct Chunks {
@@ -46,12 +48,14 @@ struct OpenFile {
     file: File,
     /// What was read and not handed out yet.
     rest: Vec<u8>,
+    /// Whether its beginning was looked at: that of a pipe can be read only once.
+    is_checked: bool,
 }
 
 impl OpenFile {
     fn open(path: PathBuf) -> io::Result<Self> {
         match File::open(&path) {
-            Ok(file) => Ok(Self { path, file, rest: Vec::new() }),
+            Ok(file) => Ok(Self { path, file, rest: Vec::new(), is_checked: false }),
             Err(error) => Err(naming(&path, &error)),
         }
     }
@@ -66,6 +70,11 @@ impl OpenFile {
                 .take(missing as u64)
                 .read_to_end(&mut self.rest)
                 .map_err(|error| naming(&self.path, &error))?;
+            if !self.is_checked {
+                let seen = self.rest.len().min(encoding::SEEN as usize);
+                encoding::check(&self.path, &self.rest[..seen])?;
+                self.is_checked = true;
+            }
             if self.rest.len() <= limit {
                 let last = std::mem::take(&mut self.rest);
                 return Ok((!last.is_empty()).then_some(last));

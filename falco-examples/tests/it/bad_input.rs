@@ -51,6 +51,17 @@ fn a_negative_number_is_named_by_its_option() {
 #[test]
 fn files_that_cannot_be_read_are_named_before_anything_is_deployed() {
     let machine = Machine::new();
+    let folder = tempfile::tempdir().unwrap();
+    let text = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(text("a.txt"), "alpha beta").unwrap();
+    std::os::unix::fs::symlink("/nowhere", text("c.txt")).unwrap();
+    refused(&machine, "wordcount", &[folder.path().to_str().unwrap()], &text("c.txt"));
+    for (name, content, words) in
+        [("utf16.txt", &b"\xff\xfea\0"[..], "iconv"), ("a.gz", b"\x1f\x8b\x08", "gunzip")]
+    {
+        std::fs::write(text(name), content).unwrap();
+        refused(&machine, "wordcount", &[&text(name)], words);
+    }
     refused(&machine, "wordcount", &["/no/such/file"], "/no/such/file");
     let empty = tempfile::tempdir().unwrap();
     let empty = empty.path().to_str().unwrap();

@@ -35,7 +35,8 @@ fn credentials(var: Vars<'_>) -> Result<Credentials> {
         });
     }
     let file = gcloud_directory(var).map(|dir| dir.join("application_default_credentials.json"));
-    if let Some(file) = file.as_deref().filter(|file| file.is_file()) {
+    // A file that cannot be examined is there: reading it says what is wrong.
+    if let Some(file) = file.as_deref().filter(|file| !matches!(file.try_exists(), Ok(false))) {
         return Credentials::from_file(file);
     }
     if var("NO_GCE_CHECK").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
