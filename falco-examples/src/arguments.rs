@@ -51,6 +51,10 @@ pub struct Common {
     #[arg(long, value_name = "TIME", value_parser = duration, help_heading = "Execution")]
     pub attempt_timeout: Option<Duration>,
 
+    /// How long to wait while nobody answers for the platform, such as 10m; 0s fails as soon as the retries are used up.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "5m", help_heading = "Execution")]
+    pub outage_patience: Duration,
+
     /// Memory of the function, in MiB.
     #[arg(long, value_name = "MIB", value_parser = count::<NonZeroU32>, allow_negative_numbers = true, help_heading = "Function")]
     pub memory: Option<NonZeroU32>,

@@ -71,6 +71,7 @@ impl<'a> Launch<'a> {
     pub fn options(&self) -> RunOptions {
         let options = RunOptions::new(self.platform.clone(), self.strategy.clone())
             .with_stop(stop_signals())
+            .with_outage_patience(self.common.outage_patience)
             .keep_deployments(self.common.keep)
             .keep_results(self.keep.clone());
         if self.common.quiet { options } else { options.with_monitor(Arc::new(Progress::stderr())) }
@@ -93,6 +94,7 @@ fn in_layers(
 ) -> falco_core::Result<Arc<dyn AsyncPlatform>> {
     let mut stack = Stack::new()
         .with_retry(RetryPolicy::with_retries(common.retries))
+        .with_outage_patience(common.outage_patience)
         .with_timeout(timeouts(common));
     if let Some(rate) = common.max_rate {
         stack = stack.with_max_rate(rate);
@@ -115,7 +117,7 @@ fn timeouts(common: &Common) -> TimeoutPolicy {
 
 /// How long a submitted attempt is waited for.
 fn patience(common: &Common) -> Patience {
-    let default = Patience::default();
+    let default = Patience::default().with_outage(common.outage_patience);
     match common.attempt_timeout {
         Some(timeout) => default.with_function_timeout(timeout).with_margin(Duration::ZERO),
         None => default,

@@ -52,6 +52,11 @@ impl Bars {
             self.bars[at] = None;
         }
     }
+
+    pub(super) fn note(&self, line: &str) {
+        // A closed stderr must not end the run.
+        let _ = self.all.println(line);
+    }
 }
 
 impl Bar {

@@ -2,6 +2,7 @@
 
 mod bars;
 mod lines;
+mod outage;
 mod stage;
 
 use std::fmt;
@@ -14,8 +15,11 @@ use falco_core::{Event, Monitor, StageName, Verdict};
 use bars::Bars;
 use indicatif::ProgressDrawTarget;
 use lines::Lines;
+use outage::Outage;
 use stage::{Phase, StageProgress};
 use tokio_util::task::AbortOnDropHandle;
+
+use crate::report::duration;
 
 /// How often plain lines are printed at least while a stage runs.
 const REMINDER: Duration = Duration::from_secs(20);
@@ -40,6 +44,7 @@ pub struct Progress {
 
 struct State {
     stages: Vec<StageProgress>,
+    outage: Option<Outage>,
     display: Display,
 }
 
@@ -70,7 +75,7 @@ impl Progress {
     }
 
     fn new(display: Display) -> Self {
-        let state = State { stages: Vec::new(), display };
+        let state = State { stages: Vec::new(), outage: None, display };
         Self { state: Arc::new(Mutex::new(state)), reminder: OnceLock::new() }
     }
 }
@@ -93,8 +98,12 @@ impl Progress {
 }
 
 impl State {
-    /// Shows the running stages of which nothing was shown for a while.
+    /// Shows the outage, and the running stages of which nothing was shown for a while.
     fn show_quiet(&mut self) {
+        if let Some(outage) = &self.outage {
+            let line = outage.to_string();
+            self.note(&line);
+        }
         let Display::Lines(lines) = &mut self.display else { return };
         for stage in self.stages.iter_mut().filter(|stage| stage.phase == Phase::Running) {
             lines.show(stage);
@@ -122,6 +131,15 @@ impl State {
                 let error = error.map(ToString::to_string);
                 self.update(stage, |progress| progress.finish(error));
             }
+            Event::OutageStarted { error } => {
+                let outage = Outage::new(error);
+                self.note(&outage.to_string());
+                self.outage = Some(outage);
+            }
+            Event::OutageEnded { lasted } => {
+                self.outage = None;
+                self.note(&format!("the platform answers again, after {}", duration(*lasted)));
+            }
             Event::Held { invocation, .. }
             | Event::Waiting { invocation, .. }
             | Event::Attempt { invocation, .. } => {
@@ -132,6 +150,15 @@ impl State {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// A line besides those about stages.
+    fn note(&mut self, line: &str) {
+        match &mut self.display {
+            Display::Hidden => {}
+            Display::Bars(bars) => bars.note(line),
+            Display::Lines(lines) => lines.note(line),
         }
     }
 
@@ -156,9 +183,9 @@ impl Monitor for Progress {
         if !matches!(state.display, Display::Hidden) {
             state.on_event(event);
         }
-        let has_lines = matches!(state.display, Display::Lines(_));
+        let is_shown = !matches!(state.display, Display::Hidden);
         drop(state);
-        if has_lines && matches!(event, Event::StageStarted { .. }) {
+        if is_shown && matches!(event, Event::StageStarted { .. } | Event::OutageStarted { .. }) {
             self.remind();
         }
         Verdict::Continue
@@ -168,5 +195,48 @@ impl Monitor for Progress {
 impl fmt::Debug for Progress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Progress")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use falco_core::{Error, ErrorKind};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Log {
+        fn take(&self) -> String {
+            String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outage_shows_how_long_it_has_lasted() {
+        let log = Log::default();
+        let progress = Progress::lines(log.clone());
+        let error = Error::new(ErrorKind::Unavailable, "connection refused");
+        let _ = progress.event(&Event::OutageStarted { error: &error });
+        assert_eq!(log.take(), "platform unreachable: unavailable: connection refused\n");
+        tokio::time::sleep(REMINDER + Duration::from_millis(1)).await;
+        let line = log.take();
+        assert!(line.starts_with("platform unreachable for 20.0 s: unavailable"), "{line}");
+        let _ = progress.event(&Event::OutageEnded { lasted: Duration::from_secs(25) });
+        assert_eq!(log.take(), "the platform answers again, after 25.0 s\n");
+        tokio::time::sleep(3 * REMINDER).await;
+        assert_eq!(log.take(), "");
     }
 }

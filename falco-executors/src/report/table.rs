@@ -24,6 +24,9 @@ const STYLE: TableStyle =
 pub(super) fn write(report: &RunReport, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let outcome = if report.is_success() { "succeeded" } else { "did not succeed" };
     writeln!(f, "run {} {outcome} in {}", report.run, duration(report.wall))?;
+    if !report.outage.is_zero() {
+        writeln!(f, "the platform could not be reached for {} of it", duration(report.outage))?;
+    }
     write!(f, "\n{}", invocations(report))?;
     let latencies = latencies(report);
     if !latencies.is_empty() {

@@ -35,6 +35,14 @@ pub struct RunReport {
     /// From the start of the run until its last stage ended, deploying included.
     #[serde(rename = "wall_ms", with = "super::millis")]
     pub wall: Duration,
+    /// How long nobody answered for the platform, removing included.
+    #[serde(
+        rename = "outage_ms",
+        with = "super::millis",
+        default,
+        skip_serializing_if = "Duration::is_zero"
+    )]
+    pub outage: Duration,
     /// Invocations of all stages by what came of them.
     pub invocations: Counts,
     /// Attempts of all stages.
@@ -59,6 +67,7 @@ impl RunReport {
         run: RunId,
         error: Option<Error>,
         wall: Duration,
+        outage: Duration,
         stages: Vec<StageReport>,
     ) -> Self {
         let mut sums = Distributions::default();
@@ -72,6 +81,7 @@ impl RunReport {
             run,
             error,
             wall,
+            outage,
             invocations,
             attempts: stages.iter().map(|stage| stage.attempts).sum(),
             queue: sums.queue.latencies(),

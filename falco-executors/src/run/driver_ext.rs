@@ -119,6 +119,7 @@ pub trait DriverExt: Driver {
                 deployed.session.finish();
             } else {
                 outcome.leftovers = deployed.session.remove_all().await;
+                outcome.report.outage = deployed.session.outages.lost();
             }
             Ok(outcome)
         }

@@ -4,12 +4,14 @@
 //! loop waits for nobody.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::Arc;
 
 use falco_core::{
     Completion, Driver, Error, ErrorKind, ExecutionPlan, ExecutionStrategy, InvocationId, Payload,
     Stage, Verdict,
 };
+use futures_util::FutureExt;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -57,10 +59,12 @@ pub(super) async fn execute<D: Driver + ?Sized>(
         results: kept_stages(&session.keep, plan),
     };
     let mut batch = Vec::with_capacity(CHANNEL);
+    let mut outage_limit = pin!(session.limit_outages().fuse());
     loop {
         tokio::select! {
             biased;
             () = session.hub.left() => break,
+            () = &mut outage_limit => {}
             received = messages.recv_many(&mut batch, CHANNEL) => if received == 0 { break },
         }
         for message in batch.drain(..) {
@@ -184,7 +188,8 @@ impl<D: Driver + ?Sized> MainLoop<'_, D> {
             results.insert(stage.name.clone(), results_of);
         }
         let run = self.session.run().clone();
-        let report = RunReport::new(run.clone(), error, self.session.elapsed(), reports);
+        let (elapsed, outage) = (self.session.elapsed(), self.session.outages.lost());
+        let report = RunReport::new(run.clone(), error, elapsed, outage, reports);
         RunOutcome { run, report, leftovers: Vec::new(), results, inputs }
     }
 }

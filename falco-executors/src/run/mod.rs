@@ -13,6 +13,7 @@ mod ids;
 mod logs;
 mod node;
 mod options;
+mod outages;
 mod outcome;
 pub(crate) mod owner;
 mod session;

@@ -43,6 +43,7 @@ pub struct RunOptions {
     pub(super) run: Option<RunId>,
     pub(super) owner: Option<String>,
     pub(super) expires_after: Duration,
+    pub(super) outage_patience: Option<Duration>,
     pub(super) keep_deployments: bool,
     pub(super) keep: Keep,
     pub(super) keep_inputs: bool,
@@ -75,6 +76,7 @@ impl RunOptions {
             run: None,
             owner: None,
             expires_after: DEFAULT_EXPIRY,
+            outage_patience: None,
             keep_deployments: false,
             keep: Keep::default(),
             keep_inputs: false,
@@ -155,6 +157,16 @@ impl RunOptions {
     #[must_use]
     pub fn with_expiry(mut self, after: Duration) -> Self {
         self.expires_after = after;
+        self
+    }
+
+    /// Limits how long an outage of the platform may last: then the run ends with an error that says so.
+    ///
+    /// Without it, calls wait as long as the platform's layers do, and on a platform without layers deploying and removing
+    /// wait for five minutes. Zero waits for nothing. After a stop, such as Ctrl-C, removing waits for 30 seconds at most.
+    #[must_use]
+    pub fn with_outage_patience(mut self, patience: Duration) -> Self {
+        self.outage_patience = Some(patience);
         self
     }
 

@@ -21,6 +21,7 @@ use super::functions::{Function, Functions, check_run_id, deployment_name};
 use super::guard::{guard, panicked};
 use super::hub::{Hub, StageMonitor};
 use super::options::{Keep, RunOptions};
+use super::outages::{self, Outages};
 use super::outcome::Leftover;
 use super::owner;
 use super::stage_run::StageRun;
@@ -77,6 +78,8 @@ pub struct Session {
     /// Why the plan did not succeed.
     pub(super) error: OnceLock<Error>,
     pub(super) functions: Functions,
+    pub(super) outages: Arc<Outages>,
+    outage_patience: Option<Duration>,
     _watcher: Option<AbortOnDropHandle<()>>,
 }
 
@@ -102,6 +105,9 @@ impl Session {
         let announces = options.stop.as_ref().is_some_and(|stop| stop.announce);
         let hub = Arc::new(Hub::new(options.monitors, announces));
         let watcher = options.stop.map(|stop| hub.watch(stop));
+        let outages = Arc::new(Outages::new(hub.clone()));
+        let monitor: Arc<dyn Monitor> = outages.clone();
+        options.platform.watch_outages(Arc::downgrade(&monitor));
         let owner = options.owner.unwrap_or_else(|| match options.keep_deployments {
             // They stay on purpose when the process ends.
             true => owner::user_and_host(),
@@ -121,6 +127,8 @@ impl Session {
             started: Instant::now(),
             error: OnceLock::new(),
             functions: Functions::default(),
+            outages,
+            outage_patience: options.outage_patience,
             _watcher: watcher,
         })
     }
@@ -200,8 +208,8 @@ impl Session {
     /// Deploys a function. Once the run is stopped, it waits for what is in flight, but not for ever; `None` for a
     /// deployment that was given up.
     async fn deploy_or_stop(&self, named: &Deployable) -> Option<Result<Deployment>> {
-        let mut deploying =
-            std::pin::pin!(AssertUnwindSafe(self.platform().deploy(named)).catch_unwind());
+        let deploying = self.outlast(|| self.platform().deploy(named));
+        let mut deploying = std::pin::pin!(AssertUnwindSafe(deploying).catch_unwind());
         let what = || format!("deploying {:?}", named.name);
         let caught = |result: std::thread::Result<Result<Deployment>>| {
             result.unwrap_or_else(|panic| Err(panicked(&what(), &*panic)))
@@ -296,7 +304,8 @@ impl Session {
     ///
     /// As [`Platform::remove`](falco_core::Platform::remove); it may be called again.
     pub async fn remove(&self, deployment: &Deployment) -> Result<()> {
-        let removing = AssertUnwindSafe(self.platform().remove(deployment)).catch_unwind().await;
+        let removing = self.outlast(|| self.platform().remove(deployment));
+        let removing = AssertUnwindSafe(removing).catch_unwind().await;
         let what = || format!("removing {:?}", deployment.name);
         let result = removing.unwrap_or_else(|panic| Err(panicked(&what(), &*panic)));
         match result {
@@ -314,7 +323,8 @@ impl Session {
 
     /// Removes everything that this run deployed and that is still there, and ends the run.
     ///
-    /// Returns what could not be removed; it may be called again. A second signal ends it early.
+    /// Returns what could not be removed; it may be called again. A second signal ends it early, and so does an outage of the
+    /// platform that lasts for 30 seconds after the first.
     pub async fn remove_all(&self) -> Vec<Leftover> {
         let remove = |deployment: Arc<Deployment>| async move {
             let error = self.remove(&deployment).await.err()?;
@@ -335,7 +345,11 @@ impl Session {
         let mut leftovers = tokio::select! {
             biased;
             leftovers = removing => leftovers,
-            () = self.hub.left() => self.abandoned(),
+            () = self.hub.left() => {
+                let message = "the run was left at once, and nobody has seen whether it was removed";
+                self.abandoned(&Error::new(ErrorKind::Cancelled, message))
+            }
+            error = self.outages.outlast_stop(self.hub.stop_token()) => self.abandoned(&error),
         };
         leftovers.sort_by(|left, right| left.deployment.name.cmp(&right.deployment.name));
         for leftover in &leftovers {
@@ -359,19 +373,36 @@ impl Session {
     /// The report of a run made of stages that were executed one by one.
     pub fn report(&self, stages: Vec<StageReport>) -> RunReport {
         let error = stages.iter().find_map(|stage| stage.error.clone());
-        RunReport::new(self.run.clone(), error, self.started.elapsed(), stages)
+        let outage = self.outages.lost();
+        RunReport::new(self.run.clone(), error, self.started.elapsed(), outage, stages)
+    }
+
+    /// Repeats a call while nobody answers for the platform, as long as the options say.
+    async fn outlast<T, F>(&self, call: impl FnMut() -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        self.outages.outlast(self.outage_patience.unwrap_or(outages::PATIENCE), call).await
+    }
+
+    /// Stops the run when an outage has lasted for longer than the options allow. It resolves when it does.
+    pub(super) async fn limit_outages(&self) {
+        let Some(patience) = self.outage_patience.filter(|patience| !patience.is_zero()) else {
+            return std::future::pending().await;
+        };
+        let error = self.outages.last_for(patience).await;
+        self.hub.stop(error);
     }
 
     pub(super) fn elapsed(&self) -> Duration {
         self.started.elapsed()
     }
 
-    fn abandoned(&self) -> Vec<Leftover> {
-        let message = "the run was left at once, and nobody has seen whether it was removed";
+    fn abandoned(&self, error: &Error) -> Vec<Leftover> {
         let known = self.deployments().into_iter().map(|deployment| (*deployment).clone());
         let in_doubt = self.functions.in_doubt().into_iter().map(|doubt| self.assumed(&doubt));
         let all = known.chain(in_doubt);
-        all.map(|left| self.leftover(left, Error::new(ErrorKind::Cancelled, message))).collect()
+        all.map(|left| self.leftover(left, error.clone())).collect()
     }
 
     /// Removes what a deployment that failed or was given up may have left.

@@ -149,3 +149,46 @@ async fn an_endless_body_takes_bounded_memory() {
     assert_eq!(reply.body.len(), 1000);
     assert!(matches!(reply.end, BodyEnd::OverLimit(1000)), "{:?}", reply.end);
 }
+
+/// The kernel's word for the timer of the connection to `port`: 2 is keepalive.
+#[cfg(target_os = "linux")]
+fn timer_of_connection_to(port: u16) -> Option<u8> {
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let remote = format!(":{port:04X}");
+    table.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let is_ours = fields.get(2)?.ends_with(&remote);
+        let timer = fields.get(5)?.split(':').next()?;
+        is_ours.then(|| u8::from_str_radix(timer, 16).unwrap())
+    })
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_connection_on_which_nothing_arrives_is_probed() {
+    let (taken, was_taken) = tokio::sync::oneshot::channel();
+    let taken = std::sync::Mutex::new(Some(taken));
+    let url = peer(move |mut stream| {
+        let taken = taken.lock().unwrap().take();
+        async move {
+            read_request(&mut stream).await;
+            let _ = taken.unwrap().send(());
+            std::future::pending::<()>().await;
+        }
+    })
+    .await;
+    let port = url.port().unwrap();
+    let client = ClientConfig::new("falco-test/1").with_plain_http_only(true).build().unwrap();
+    let request = client.request(Method::GET, url);
+    let call = tokio::spawn(async move { client.send(request, 1000).await });
+    was_taken.await.unwrap();
+    // The request itself may wait for its acknowledgement for a moment.
+    for _ in 0..100 {
+        if timer_of_connection_to(port) == Some(2) {
+            call.abort();
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("no keepalive: timer {:?}", timer_of_connection_to(port));
+}

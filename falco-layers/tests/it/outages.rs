@@ -317,3 +317,23 @@ fn one_invocation_that_breaks_each_connection_does_not_stop_the_others() {
         assert_eq!(most, Some(6), "the first shows nothing yet, then five attempts");
     });
 }
+
+#[test]
+fn the_options_of_a_run_may_have_less_patience_than_the_layers() {
+    paused(async {
+        let (platform, _) = platform(settings(1));
+        let work = Work { invocations: 200, idempotent: true };
+        let layered = Stack::new().wrap(Arc::clone(&platform)).unwrap();
+        let strategy = Kind::Parallel(10).strategy(ExecutionOptions::default());
+        let options = RunOptions::new(layered, strategy).with_outage_patience(secs(30));
+        let line = tokio::spawn(follow(Arc::clone(&platform), vec![(2, Line::Cut, 3_600)]));
+        let begun = Instant::now();
+        let outcome = work.run(options).await.unwrap();
+        let error = outcome.error().unwrap().to_string();
+        assert!(error.contains("nobody has answered for 30 s"), "{error}");
+        assert!(begun.elapsed() < secs(90), "{:?}", begun.elapsed());
+        assert_eq!(outcome.leftovers.len(), 1);
+        assert!(outcome.report.outage > secs(30));
+        line.abort();
+    });
+}

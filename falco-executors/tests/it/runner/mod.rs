@@ -10,6 +10,7 @@ mod incomplete;
 mod inputs;
 mod laws;
 mod mapping;
+mod outages;
 mod panics;
 mod partial;
 mod policies;
