@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use falco_core::{Deployable, Driver, ExecutionPlan, Payload, Result, Scaling, Stage};
-use falco_executors::{AsyncExecutor, DriverExt, ExecutionOptions, Keep, OnFailure, RunOptions};
+use falco_executors::{
+    AsyncExecutor, DriverExt, ExecutionOptions, KeepResults, OnFailure, RunOptions,
+};
 use falco_layers::Stack;
 use falco_testkit::{Fates, InMemory, Latency, Odds, Settings};
 
@@ -44,7 +46,8 @@ async fn measure() -> anyhow::Result<Vec<Figure>> {
     let platform = Stack::new().wrap(Arc::clone(&provider))?;
     let options = ExecutionOptions::default().with_on_failure(OnFailure::Continue);
     let executor = AsyncExecutor::with_window(2_000)?.with_options(options);
-    let options = RunOptions::new(platform, Arc::new(executor)).keep_results(Keep::Nothing);
+    let options =
+        RunOptions::new(platform, Arc::new(executor)).with_kept_results(KeepResults::Nothing);
 
     memory::reset_peak()?;
     let start = Instant::now();
@@ -98,6 +101,6 @@ impl Driver for Many {
         let stage = Stage::from_fn("map", function, |index| {
             (index < INVOCATIONS).then(|| Ok(Payload::empty()))
         });
-        ExecutionPlan::new(vec![stage.idempotent(true)])
+        ExecutionPlan::new(vec![stage.idempotent()])
     }
 }

@@ -57,7 +57,7 @@ pub struct Activation {
     pub memory_mib: Option<u32>,
     /// Peak memory used, in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub memory_used: Option<u64>,
+    pub memory_used_bytes: Option<u64>,
     /// The instance that ran it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container: Option<String>,
@@ -100,7 +100,7 @@ impl Activation {
             execution: None,
             billed: None,
             memory_mib: None,
-            memory_used: None,
+            memory_used_bytes: None,
             container: None,
             host: None,
             region: None,

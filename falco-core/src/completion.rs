@@ -61,8 +61,9 @@ fn sum(one: Option<UsDollars>, other: Option<UsDollars>) -> Option<UsDollars> {
 }
 
 impl Completion {
-    /// A completion after one attempt.
-    pub fn new(
+    /// A completion after one attempt. Outside of this crate [`Invocation::complete`](crate::Invocation::complete) makes
+    /// completions, so that the monitor sees each of them.
+    pub(crate) fn new(
         run: RunId,
         stage: StageName,
         invocation: InvocationId,
@@ -93,7 +94,7 @@ impl Completion {
 
     /// Sets the attempts that were made, and adds what they cost.
     #[must_use]
-    pub fn with_attempts(mut self, attempts: Attempts) -> Self {
+    pub(crate) fn with_attempts(mut self, attempts: Attempts) -> Self {
         self.attempts = attempts.made;
         self.cost = sum(attempts.cost, self.cost);
         self

@@ -22,9 +22,9 @@ pub trait Derivation: Debug + Send + Sync + 'static {
     /// # Errors
     ///
     /// When the recipe does not fit the stage, such as a join with one upstream stage.
-    fn start(&self, context: DerivationContext) -> Result<Box<dyn Derive>>;
+    fn start(&self, context: DerivationContext) -> Result<Box<dyn Deriver>>;
 
-    /// Whether all inputs are made by [`Derive::end`]. Such a stage does not wait any longer once a stage upstream has
+    /// Whether all inputs are made by [`Deriver::finish`]. Such a stage does not wait any longer once a stage upstream has
     /// failed, and what feeds only such stages is stopped.
     fn is_barrier(&self) -> bool {
         false
@@ -33,22 +33,22 @@ pub trait Derivation: Debug + Send + Sync + 'static {
 
 /// A derivation at work in one run. It sees each successful completion of the upstream stages once.
 ///
-/// Where it answers decides how stages overlap: inputs returned by [`on`](Self::on) start at once (one to one,
-/// fan-out), those returned by [`end`](Self::end) wait for all (fan-in, shuffle).
-pub trait Derive: Send {
+/// Where it answers decides how stages overlap: inputs returned by [`on_completion`](Self::on_completion) start at once (one to one,
+/// fan-out), those returned by [`finish`](Self::finish) wait for all (fan-in, shuffle).
+pub trait Deriver: Send {
     /// Takes a completion that succeeded; returns the inputs that follow from it now.
     ///
     /// # Errors
     ///
     /// An error fails the stage: a result of the wrong shape, or an input over the platform's limit.
-    fn on(&mut self, completion: &Completion) -> Result<Vec<Input>>;
+    fn on_completion(&mut self, completion: &Completion) -> Result<Vec<Input>>;
 
     /// Called once, after all upstream stages have succeeded; returns the inputs that are left.
     ///
     /// # Errors
     ///
-    /// As [`on`](Self::on).
-    fn end(&mut self) -> Result<Vec<Input>>;
+    /// As [`on_completion`](Self::on_completion).
+    fn finish(&mut self) -> Result<Vec<Input>>;
 }
 
 /// What a derivation may know of the stage that it works for.

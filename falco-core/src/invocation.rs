@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::completion::{Attempts, Completion, Outcome};
 use crate::id::{InvocationId, RunId, StageName};
-use crate::monitor::{Event, Monitor, Verdict};
+use crate::monitor::{Event, Monitor};
 use crate::payload::Payload;
 use crate::pending::Pending;
 use crate::trace_context::TraceContext;
@@ -22,7 +22,7 @@ use crate::trace_context::TraceContext;
 /// ```
 /// use falco_core::{Invocation, Payload};
 ///
-/// let first = Invocation::new("run-1", "map", "chunk-7", Payload::empty()).idempotent(true);
+/// let first = Invocation::new("run-1", "map", "chunk-7", Payload::empty()).with_idempotent(true);
 /// let second = first.next_attempt();
 /// assert_eq!((first.attempt(), second.attempt()), (1, 2));
 /// assert_eq!(first.id(), second.id());
@@ -67,12 +67,13 @@ impl Invocation {
     /// Says whether running it twice does no harm: such invocations may be repeated when nobody knows whether
     /// they ran, and copied when they are slow.
     #[must_use]
-    pub fn idempotent(mut self, idempotent: bool) -> Self {
+    pub fn with_idempotent(mut self, idempotent: bool) -> Self {
         self.idempotent = idempotent;
         self
     }
 
-    /// Sets when its answer is of no use any more.
+    /// Sets when its answer is of no use any more. It is for drivers with loops of their own: the runner sets none, since
+    /// the deadline of a stage counts from its first invocation.
     #[must_use]
     pub fn with_deadline(mut self, deadline: SystemTime) -> Self {
         self.deadline = Some(deadline);
@@ -191,9 +192,12 @@ impl Invocation {
 
     /// Reports an event to the run's monitor; without a monitor it does nothing.
     ///
-    /// A layer need not act on the verdict: the runner remembers a `Stop`.
-    pub fn report(&self, event: &Event<'_>) -> Verdict {
-        self.monitor.as_ref().map_or(Verdict::Continue, |monitor| monitor.event(event))
+    /// The runner remembers a [`Verdict::Stop`](crate::Verdict::Stop), and then ends the stage.
+    pub fn report(&self, event: &Event<'_>) {
+        if let Some(monitor) = &self.monitor {
+            // The runner's own monitor remembers the verdict.
+            let _ = monitor.event(event);
+        }
     }
 
     /// Whether anybody listens, for callers to whom building an event costs something.

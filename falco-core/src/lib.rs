@@ -44,7 +44,7 @@ pub use completion::{Attempts, Completion, Outcome};
 pub use congestion::{Allowance, CongestionController, Signal, SignalKind};
 pub use deployable::{Code, Deployable, Environment, FunctionSettings, Ownership, RuntimeName};
 pub use deployment::{Deployment, Scaling};
-pub use derivation::{Derivation, DerivationContext, Derive};
+pub use derivation::{Derivation, DerivationContext, Deriver};
 pub use driver::Driver;
 pub use error::{Error, Result};
 pub use error_kind::ErrorKind;

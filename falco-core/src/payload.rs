@@ -3,7 +3,6 @@
 use std::fmt;
 
 use bytes::Bytes;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
@@ -90,15 +89,6 @@ impl Payload {
             Error::invalid_input(format!("the payload is not a valid {}", type_name::short::<T>()))
                 .with_source(&e)
         })
-    }
-
-    /// Parses the payload into a value that borrows nothing, for use behind generic bounds.
-    ///
-    /// # Errors
-    ///
-    /// As [`parse`](Self::parse).
-    pub fn parse_owned<T: DeserializeOwned>(&self) -> Result<T> {
-        self.parse()
     }
 
     /// The JSON text.

@@ -146,23 +146,23 @@ fn cycle(stages: &[Stage], index: &HashMap<StageName, usize>, done: &[bool]) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Completion, Deployable, Derivation, DerivationContext, Derive, Input};
+    use crate::{Completion, Deployable, Derivation, DerivationContext, Deriver, Input};
 
     #[derive(Debug)]
     struct Nothing;
 
     impl Derivation for Nothing {
-        fn start(&self, _: DerivationContext) -> Result<Box<dyn Derive>> {
+        fn start(&self, _: DerivationContext) -> Result<Box<dyn Deriver>> {
             Ok(Box::new(Self))
         }
     }
 
-    impl Derive for Nothing {
-        fn on(&mut self, _: &Completion) -> Result<Vec<Input>> {
+    impl Deriver for Nothing {
+        fn on_completion(&mut self, _: &Completion) -> Result<Vec<Input>> {
             Ok(vec![])
         }
 
-        fn end(&mut self) -> Result<Vec<Input>> {
+        fn finish(&mut self) -> Result<Vec<Input>> {
             Ok(vec![])
         }
     }

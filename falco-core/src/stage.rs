@@ -28,7 +28,7 @@ use crate::runtime::Runtime;
 ///
 /// let hello = Deployable::from_source("hello", "python:3".parse()?, "def main(args): return args");
 /// let stage = Stage::from_payloads("greet", hello, vec![Payload::empty(), Payload::empty()])
-///     .idempotent(true);
+///     .idempotent();
 /// assert_eq!(stage.name, "greet");
 /// # Ok::<(), falco_core::Error>(())
 /// ```
@@ -199,10 +199,10 @@ impl Stage {
         }
     }
 
-    /// Says whether running one of its invocations twice does no harm.
+    /// Says that running one of its invocations twice does no harm.
     #[must_use]
-    pub fn idempotent(mut self, idempotent: bool) -> Self {
-        self.idempotent = idempotent;
+    pub fn idempotent(mut self) -> Self {
+        self.idempotent = true;
         self
     }
 

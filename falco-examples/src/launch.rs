@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use falco_core::{AsyncPlatform, Capabilities, Driver, ExecutionStrategy};
 use falco_executors::{
-    AsyncExecutor, DriverExt, ExecutionOptions, ExponentialBuilder, Keep, ParallelExecutor,
-    Patience, Progress, RepeatPolicy, RunOptions, RunOutcome, SequentialExecutor, Speculation,
-    stop_signals,
+    AsyncExecutor, DriverExt, ExecutionOptions, KeepResults, ParallelExecutor, Patience, Progress,
+    RepeatPolicy, RunOptions, RunOutcome, SequentialExecutor, Speculation, stop_signals,
 };
 use falco_layers::{HeldPolicy, RetryPolicy, Stack, TimeoutPolicy};
 
@@ -23,7 +22,7 @@ pub struct Launch<'a> {
     common: &'a Common,
     platform: Arc<dyn AsyncPlatform>,
     strategy: Arc<dyn ExecutionStrategy>,
-    keep: Keep,
+    keep: KeepResults,
 }
 
 impl<'a> Launch<'a> {
@@ -36,7 +35,7 @@ impl<'a> Launch<'a> {
         let platform = common.platform.connect().await?;
         let platform = if common.no_layers { platform } else { in_layers(common, platform)? };
         let strategy = strategy(common)?;
-        Ok(Self { common, platform, strategy, keep: Keep::default() })
+        Ok(Self { common, platform, strategy, keep: KeepResults::default() })
     }
 
     /// What the platform can do.
@@ -62,7 +61,7 @@ impl<'a> Launch<'a> {
 
     /// Says of which stages the results are kept.
     #[must_use]
-    pub fn keep_results(mut self, keep: Keep) -> Self {
+    pub fn with_kept_results(mut self, keep: KeepResults) -> Self {
         self.keep = keep;
         self
     }
@@ -72,8 +71,8 @@ impl<'a> Launch<'a> {
         let options = RunOptions::new(self.platform.clone(), self.strategy.clone())
             .with_stop(stop_signals())
             .with_outage_patience(self.common.outage_patience)
-            .keep_deployments(self.common.keep)
-            .keep_results(self.keep.clone());
+            .with_kept_deployments(self.common.keep)
+            .with_kept_results(self.keep.clone());
         if self.common.quiet { options } else { options.with_monitor(Arc::new(Progress::stderr())) }
     }
 
@@ -125,8 +124,8 @@ fn patience(common: &Common) -> Patience {
 }
 
 fn strategy(common: &Common) -> falco_core::Result<Arc<dyn ExecutionStrategy>> {
-    let delays = ExponentialBuilder::new().with_jitter().with_max_times(common.retries as usize);
-    let mut options = ExecutionOptions::default().with_repeat_lost(RepeatPolicy::new(delays));
+    let repeats = RepeatPolicy::exponential(common.retries, Duration::from_secs(1));
+    let mut options = ExecutionOptions::default().with_repeat_lost(repeats);
     if let Some(factor) = common.speculate {
         options = options.with_speculation(Speculation::slower_than(factor)?);
     }

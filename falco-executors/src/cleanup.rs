@@ -12,7 +12,7 @@ use crate::run::{Leftover, MANAGEMENT_CALLS, owner};
 #[non_exhaustive]
 pub enum Which {
     /// Those that nobody needs any more: past their expiry, or made by a process of this machine that has ended
-    /// without removing them. Runs that [keep their deployments](crate::RunOptions::keep_deployments) or name
+    /// without removing them. Runs that [keep their deployments](crate::RunOptions::with_kept_deployments) or name
     /// [an owner of their own](crate::RunOptions::with_owner) are known by their expiry only.
     Orphaned,
     /// Those past their expiry.

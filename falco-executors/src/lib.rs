@@ -10,19 +10,17 @@ mod run;
 mod strategy;
 mod typed;
 
-pub use backon::{BackoffBuilder, ConstantBuilder, ExponentialBuilder, FibonacciBuilder};
 pub use cleanup::{Cleaned, Which, cleanup};
 pub use derivation::{Chunks, FanIn, FanOut, Merge, OneToOne, Shuffle};
 pub use falco_core::{OnFailure, Repeats, StagePolicy};
 pub use progress::Progress;
 pub use report::{Counts, Failure, Latencies, RunReport, StageReport, StageState};
 pub use run::{
-    Deployed, DriverExt, Keep, Leftover, Partial, RunOptions, RunOutcome, Session, StageRun,
-    StopSignal, stop_signals,
+    Deployed, DriverExt, KeepResults, Leftover, Partial, RunOptions, RunOutcome, Session, StageRun,
+    StageSpec, StopSignal, stop_signals,
 };
 pub use strategy::{
     AsyncExecutor, ExecutionOptions, ParallelExecutor, Patience, RepeatPolicy, SequentialExecutor,
     Speculation,
 };
-pub use tokio_util::sync::CancellationToken;
 pub use typed::{Both, Function, List, Output, Pairs, Partition, Pipeline, Run};

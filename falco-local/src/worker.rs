@@ -150,7 +150,7 @@ impl Worker {
         activation.execution = execution;
         activation.cold_start = Some(init.is_some());
         activation.memory_mib = limits.memory_mib;
-        activation.memory_used = (watch.peak > 0).then_some(watch.peak);
+        activation.memory_used_bytes = (watch.peak > 0).then_some(watch.peak);
         activation.container = watch.container.map(|group| group.to_string());
         activation.host.clone_from(&self.pool.shared.host);
         activation.code_version = Some(self.pool.function.version.clone());

@@ -63,8 +63,10 @@ impl<P> Outages<P> {
     pub fn inner(&self) -> &P {
         &self.inner
     }
+}
 
-    async fn cross<T>(
+impl<P: AsyncPlatform> Outages<P> {
+    async fn cross<T: Send>(
         &self,
         operation: &'static str,
         function: &str,

@@ -31,7 +31,7 @@ struct Count {
 async fn main() -> Result<()> {
     let scaling = Scaling::default().with_timeout(Duration::from_secs(30));
     let primes: Function<Range, Count> =
-        Function::python("primes", SOURCE).with_scaling(scaling).idempotent(true);
+        Function::python("primes", SOURCE).with_scaling(scaling).idempotent();
 
     let options = RunOptions::from(LocalPlatform::from_env().await?)
         .with_monitor(Arc::new(Progress::stderr()))

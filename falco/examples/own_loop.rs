@@ -40,8 +40,8 @@ async fn search(
         let payloads = points.map(|x| Payload::json(&json!({ "x": x })));
         let inputs: Vec<_> =
             payloads.enumerate().map(|(n, payload)| Ok(Input::numbered(n, payload?))).collect();
-        let stage = Stage::from_payloads(format!("round-{round}"), function.clone(), vec![]);
-        let mut running = session.execute(strategy, &stage, &deployment, stream::iter(inputs));
+        let stage = StageSpec::new(format!("round-{round}"));
+        let mut running = session.execute(strategy, stage, &deployment, stream::iter(inputs));
         while let Some(completion) = running.next().await {
             let Some(result) = completion.result() else { continue };
             let value: serde_json::Value = result.parse()?;

@@ -30,9 +30,8 @@ struct Counts {
 #[tokio::main]
 async fn main() -> Result<()> {
     // The types say which function can follow which: a wrong chain does not compile.
-    let map: Function<Text, Pairs<u64>> = Function::python("map", MAP).idempotent(true);
-    let reduce: Function<Partition<u64>, Counts> =
-        Function::python("reduce", REDUCE).idempotent(true);
+    let map: Function<Text, Pairs<u64>> = Function::python("map", MAP).idempotent();
+    let reduce: Function<Partition<u64>, Counts> = Function::python("reduce", REDUCE).idempotent();
 
     let texts = ["to be or not to be", "that is the question", "be that as it may"];
     let mut wordcount = Pipeline::new("wordcount");

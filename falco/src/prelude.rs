@@ -5,9 +5,10 @@ pub use falco_core::{
     Payload, Platform, Result, RuntimeName, Scaling, Stage, Verdict,
 };
 pub use falco_executors::{
-    AsyncExecutor, Both, Chunks, ExecutionOptions, FanIn, FanOut, Function, Keep, List, Merge,
-    OnFailure, OneToOne, Pairs, ParallelExecutor, Partition, Pipeline, Progress, Repeats,
-    RunOptions, RunOutcome, SequentialExecutor, Session, Shuffle, StagePolicy, stop_signals,
+    AsyncExecutor, Both, Chunks, ExecutionOptions, FanIn, FanOut, Function, KeepResults, List,
+    Merge, OnFailure, OneToOne, Pairs, ParallelExecutor, Partition, Pipeline, Progress, Repeats,
+    RunOptions, RunOutcome, SequentialExecutor, Session, Shuffle, StagePolicy, StageSpec,
+    stop_signals,
 };
 pub use falco_layers::{RetryPolicy, Stack};
 pub use falco_package::Archive;

@@ -136,7 +136,8 @@ impl AwsLambda {
         activation.init = report.init;
         activation.cold_start = Some(report.init.is_some());
         activation.memory_mib = report.memory_mib;
-        activation.memory_used = report.memory_used_mib.map(|mib| mib.saturating_mul(1 << 20));
+        activation.memory_used_bytes =
+            report.memory_used_mib.map(|mib| mib.saturating_mul(1 << 20));
         if let Some(billed) = report.billed {
             activation.cost = self.cost(billed, report.memory_mib, deployment);
             measured::is_told(activation);

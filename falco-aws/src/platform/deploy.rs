@@ -216,11 +216,5 @@ fn without_values(error: Error, variables: &Variables) -> Error {
     if !values().any(|value| value.len() >= 4 && error.message().contains(value)) {
         return error;
     }
-    let clean = Error::new(error.kind(), redact(error.message(), values()))
-        .with_platform(crate::PLATFORM)
-        .with_retryable(error.is_retryable());
-    match error.request_id() {
-        Some(id) => clean.with_request_id(id),
-        None => clean,
-    }
+    error.map_message(|message| redact(message, values()))
 }

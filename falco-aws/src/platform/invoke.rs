@@ -75,6 +75,6 @@ impl AwsLambda {
     /// Tells the run's monitor of a wait that was Lambda's, not a layer's.
     pub(super) fn report_wait(&self, invocation: &Invocation, wait: Duration) {
         let event = Event::Waiting { invocation, reason: WaitReason::Platform, wait };
-        let _ = invocation.report(&event);
+        invocation.report(&event);
     }
 }

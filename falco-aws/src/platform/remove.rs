@@ -35,18 +35,8 @@ impl Leftovers {
         match self.first {
             Some(first) => {
                 let left = self.names.join(", ");
-                let message = format!("left behind: {left}; {}", first.message());
-                let mut error = Error::new(first.kind(), message)
-                    .with_platform(crate::PLATFORM)
-                    .with_retryable(first.is_retryable())
-                    .with_may_have_run(false);
-                if let Some(hint) = first.hint() {
-                    error = error.with_hint(hint);
-                }
-                Err(match first.request_id() {
-                    Some(id) => error.with_request_id(id),
-                    None => error,
-                })
+                let error = first.map_message(|message| format!("left behind: {left}; {message}"));
+                Err(error.with_may_have_run(false))
             }
             None if self.found => Ok(()),
             None => Err(Error::new(ErrorKind::NotFound, "there is nothing to remove")

@@ -46,8 +46,8 @@ impl AwsLambda {
             if !too_much {
                 return error;
             }
-            Error::new(ErrorKind::InvalidInput, error.message().to_owned())
-                .with_platform(crate::PLATFORM)
+            error
+                .with_kind(ErrorKind::InvalidInput)
                 .with_hint("leave max_instances out, or ask AWS for a higher concurrency quota")
         })
     }

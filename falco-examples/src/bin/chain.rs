@@ -9,9 +9,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
-use falco_core::{Deployable, Deployment, Input, InvocationId, Payload, Result, Stage};
+use falco_core::{Deployable, Deployment, Input, InvocationId, Payload, Result};
 use falco_examples::{Common, Launch, exit_code, finish};
-use falco_executors::{Session, StageReport};
+use falco_executors::{Session, StageReport, StageSpec};
 use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -44,7 +44,7 @@ async fn add_powers(Arguments { common, numbers }: Arguments) -> anyhow::Result<
     let sums = outcome?;
     let report = chain.session.report(chain.reports);
     finish(&common, &report, &leftovers, || {
-        sums.values().map(Payload::parse_owned).collect::<Result<_>>().map(Sums)
+        sums.values().map(Payload::parse).collect::<Result<_>>().map(Sums)
     })
 }
 
@@ -100,8 +100,8 @@ impl Chain<'_> {
             arguments.into_iter().enumerate().map(|(at, n)| Input::numbered(at, n)).collect();
 
         let ((squares, left), (cubes, right)) = tokio::join!(
-            self.execute("square", &functions.square, &square, inputs.clone()),
-            self.execute("cube", &functions.cube, &cube, inputs),
+            self.execute("square", &square, inputs.clone()),
+            self.execute("cube", &cube, inputs),
         );
         let failed = left.error.is_some() || right.error.is_some();
         self.reports.extend([left, right]);
@@ -109,7 +109,7 @@ impl Chain<'_> {
             return Ok(Results::new());
         }
         let inputs = pair(&squares, &cubes)?;
-        let (sums, report) = self.execute("join", &functions.join, &join, inputs).await;
+        let (sums, report) = self.execute("join", &join, inputs).await;
         self.reports.push(report);
         Ok(sums)
     }
@@ -117,14 +117,13 @@ impl Chain<'_> {
     async fn execute(
         &self,
         name: &str,
-        function: &Deployable,
         deployment: &Arc<Deployment>,
         inputs: Vec<Input>,
     ) -> (Results, StageReport) {
-        let stage = Stage::from_payloads(name, function.clone(), vec![]).idempotent(true);
+        let stage = StageSpec::new(name).idempotent();
         let inputs = stream::iter(inputs.into_iter().map(Ok));
         let strategy = self.launch.strategy();
-        let mut running = self.session.execute(strategy, &stage, deployment, inputs);
+        let mut running = self.session.execute(strategy, stage, deployment, inputs);
         let mut results = Results::new();
         while let Some(completion) = running.next().await {
             if let Some(result) = completion.result() {

@@ -36,7 +36,7 @@ impl Driver for Hello {
         let payloads =
             self.names.iter().map(|name| Payload::json(&serde_json::json!({"name": name})));
         let payloads = payloads.collect::<Result<_>>()?;
-        let greet = Stage::from_payloads("greet", self.function.clone(), payloads).idempotent(true);
+        let greet = Stage::from_payloads("greet", self.function.clone(), payloads).idempotent();
         ExecutionPlan::new(vec![greet])
     }
 }

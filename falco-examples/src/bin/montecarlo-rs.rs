@@ -86,8 +86,8 @@ async fn estimate(
 ) -> anyhow::Result<bool> {
     let Arguments { common, invocations, samples, seed } = arguments;
     let program = Executable::current()?;
-    let throw = program.function(throw)?.with_scaling(common.scaling()).idempotent(true);
-    let sum = program.function(sum)?.with_scaling(common.scaling()).idempotent(true);
+    let throw = program.function(throw)?.with_scaling(common.scaling()).idempotent();
+    let sum = program.function(sum)?.with_scaling(common.scaling()).idempotent();
 
     let launch = Launch::connect(&common).await?;
     let mut pipeline = Pipeline::new("montecarlo-rs");

@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use clap::Parser;
 use falco_core::{Completion, Deployable, Driver, ExecutionPlan, Payload, Result, Stage, Verdict};
 use falco_examples::{Common, Launch, count, exit_code, finish};
-use falco_executors::Keep;
+use falco_executors::KeepResults;
 use serde::{Deserialize, Serialize};
 
 /// Estimates pi by throwing darts.
@@ -61,7 +61,7 @@ impl Driver for MonteCarlo {
             let seed = seed.wrapping_add((index as u32).wrapping_mul(0x9e37_79b9));
             Payload::json(&serde_json::json!({"seed": seed, "samples": samples}))
         });
-        ExecutionPlan::new(vec![throw.idempotent(true)])
+        ExecutionPlan::new(vec![throw.idempotent()])
     }
 
     fn on_completion(&self, completion: &Completion) -> Verdict {
@@ -85,7 +85,7 @@ async fn estimate(arguments: Arguments) -> anyhow::Result<bool> {
     let function = common.function("montecarlo", "nodejs", source)?;
     let darts = Mutex::default();
     let driver = MonteCarlo { function, invocations, samples, seed, darts };
-    let launch = Launch::connect(&common).await?.keep_results(Keep::Nothing);
+    let launch = Launch::connect(&common).await?.with_kept_results(KeepResults::Nothing);
     let outcome = launch.run(&driver).await?;
     let darts = *driver.darts.lock().unwrap_or_else(PoisonError::into_inner);
     finish(&common, &outcome.report, &outcome.leftovers, || Ok(Estimate::of(darts)))

@@ -87,8 +87,8 @@ async fn count_words(
     }
     let files = find_texts(&paths)?;
     let program = Executable::current()?;
-    let map = program.function(map)?.with_scaling(common.scaling()).idempotent(true);
-    let reduce = program.function(reduce)?.with_scaling(common.scaling()).idempotent(true);
+    let map = program.function(map)?.with_scaling(common.scaling()).idempotent();
+    let reduce = program.function(reduce)?.with_scaling(common.scaling()).idempotent();
 
     let launch = Launch::connect(&common).await?;
     let mut pipeline = Pipeline::new("wordcount-rs");

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use falco_core::{
-    Completion, Derivation, DerivationContext, Derive, Error, Input, InvocationId, Payload, Result,
+    Completion, Derivation, DerivationContext, Deriver, Error, Input, InvocationId, Payload, Result,
 };
 
 use super::group::{Place, check_size, lists, place_of, result_of};
@@ -48,7 +48,7 @@ impl Chunks {
 }
 
 impl Derivation for Chunks {
-    fn start(&self, context: DerivationContext) -> Result<Box<dyn Derive>> {
+    fn start(&self, context: DerivationContext) -> Result<Box<dyn Deriver>> {
         Ok(Box::new(Chunking {
             context,
             size: self.size,
@@ -88,8 +88,8 @@ fn numbered(chunk: u64) -> String {
     format!("{chunk:08}")
 }
 
-impl Derive for Chunking {
-    fn on(&mut self, completion: &Completion) -> Result<Vec<Input>> {
+impl Deriver for Chunking {
+    fn on_completion(&mut self, completion: &Completion) -> Result<Vec<Input>> {
         let place = place_of(&self.context, completion);
         let result = result_of(completion)?.clone();
         let Some(number) = number_of(completion.invocation.as_str()) else {
@@ -107,7 +107,7 @@ impl Derive for Chunking {
         Ok(vec![self.input(&numbered(chunk), members)?])
     }
 
-    fn end(&mut self) -> Result<Vec<Input>> {
+    fn finish(&mut self) -> Result<Vec<Input>> {
         let mut chunks: Vec<_> = std::mem::take(&mut self.numbered).into_iter().collect();
         chunks.sort_by_key(|(key, _)| *key);
         let mut inputs = Vec::new();

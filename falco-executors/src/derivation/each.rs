@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use falco_core::{
-    Completion, Derivation, DerivationContext, Derive, Error, Input, InvocationId, Payload, Result,
+    Completion, Derivation, DerivationContext, Deriver, Error, Input, InvocationId, Payload, Result,
 };
 use serde_json::value::RawValue;
 
@@ -47,7 +47,7 @@ impl OneToOne {
 }
 
 impl Derivation for OneToOne {
-    fn start(&self, context: DerivationContext) -> Result<Box<dyn Derive>> {
+    fn start(&self, context: DerivationContext) -> Result<Box<dyn Deriver>> {
         only_one_upstream(&context, "one-to-one", "Merge")?;
         Ok(Box::new(Each { context, make: Make::One(self.0.clone()) }))
     }
@@ -70,7 +70,7 @@ impl Merge {
 }
 
 impl Derivation for Merge {
-    fn start(&self, context: DerivationContext) -> Result<Box<dyn Derive>> {
+    fn start(&self, context: DerivationContext) -> Result<Box<dyn Deriver>> {
         Ok(Box::new(Each { context, make: Make::One(self.0.clone()) }))
     }
 }
@@ -109,7 +109,7 @@ impl FanOut {
 }
 
 impl Derivation for FanOut {
-    fn start(&self, context: DerivationContext) -> Result<Box<dyn Derive>> {
+    fn start(&self, context: DerivationContext) -> Result<Box<dyn Deriver>> {
         Ok(Box::new(Each { context, make: Make::Many(self.0.clone()) }))
     }
 }
@@ -145,8 +145,8 @@ impl Each {
     }
 }
 
-impl Derive for Each {
-    fn on(&mut self, completion: &Completion) -> Result<Vec<Input>> {
+impl Deriver for Each {
+    fn on_completion(&mut self, completion: &Completion) -> Result<Vec<Input>> {
         let (id, result) = (id_of(&self.context, completion), result_of(completion)?);
         let about = |error: Error| about(&self.context, completion, error);
         match &self.make {
@@ -162,7 +162,7 @@ impl Derive for Each {
         }
     }
 
-    fn end(&mut self) -> Result<Vec<Input>> {
+    fn finish(&mut self) -> Result<Vec<Input>> {
         Ok(Vec::new())
     }
 }

@@ -1,7 +1,7 @@
 //! All results in one invocation.
 
 use falco_core::{
-    Completion, Derivation, DerivationContext, Derive, Error, Input, Payload, Result,
+    Completion, Derivation, DerivationContext, Deriver, Error, Input, Payload, Result,
 };
 
 use super::group::{Place, check_size, lists, place_of, result_of};
@@ -40,7 +40,7 @@ impl FanIn {
 }
 
 impl Derivation for FanIn {
-    fn start(&self, context: DerivationContext) -> Result<Box<dyn Derive>> {
+    fn start(&self, context: DerivationContext) -> Result<Box<dyn Deriver>> {
         if let Some(names) = &self.names
             && names.len() != context.upstream.len()
         {
@@ -70,14 +70,14 @@ struct All {
     results: Vec<(Place, Payload)>,
 }
 
-impl Derive for All {
-    fn on(&mut self, completion: &Completion) -> Result<Vec<Input>> {
+impl Deriver for All {
+    fn on_completion(&mut self, completion: &Completion) -> Result<Vec<Input>> {
         let place = place_of(&self.context, completion);
         self.results.push((place, result_of(completion)?.clone()));
         Ok(Vec::new())
     }
 
-    fn end(&mut self) -> Result<Vec<Input>> {
+    fn finish(&mut self) -> Result<Vec<Input>> {
         self.results.sort_by(|(left, _), (right, _)| left.cmp(right));
         let payload = match &self.names {
             None => lists([("results", self.results.iter().map(|(_, result)| result).collect())])?,

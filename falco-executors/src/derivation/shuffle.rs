@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use falco_core::{
-    Completion, Derivation, DerivationContext, Derive, Error, Input, Payload, Result,
+    Completion, Derivation, DerivationContext, Deriver, Error, Input, Payload, Result,
 };
 use serde_json::value::RawValue;
 
@@ -101,7 +101,7 @@ impl fmt::Debug for Shuffle {
 }
 
 impl Derivation for Shuffle {
-    fn start(&self, context: DerivationContext) -> Result<Box<dyn Derive>> {
+    fn start(&self, context: DerivationContext) -> Result<Box<dyn Deriver>> {
         Ok(Box::new(Shuffling { context, recipe: self.clone(), results: Vec::new() }))
     }
 
@@ -195,8 +195,8 @@ impl Shuffling {
     }
 }
 
-impl Derive for Shuffling {
-    fn on(&mut self, completion: &Completion) -> Result<Vec<Input>> {
+impl Deriver for Shuffling {
+    fn on_completion(&mut self, completion: &Completion) -> Result<Vec<Input>> {
         let (place, result) = (place_of(&self.context, completion), result_of(completion)?);
         let partitions = self.recipe.partitions;
         let split = match &self.recipe.pairs {
@@ -215,7 +215,7 @@ impl Derive for Shuffling {
         Ok(Vec::new())
     }
 
-    fn end(&mut self) -> Result<Vec<Input>> {
+    fn finish(&mut self) -> Result<Vec<Input>> {
         self.results.sort_by(|left, right| left.place.cmp(&right.place));
         let inputs =
             (0..self.recipe.partitions).filter_map(|at| self.input(at).transpose()).collect();

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::task::{Context, Poll};
 
-use falco_core::{Error, Input, Invocation, Monitor, Result, RunId, Stage};
+use falco_core::{Error, Input, Invocation, Monitor, Result, RunId};
 use futures_core::Stream;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::control::{Inputs, StageControl};
 use super::guard::guard;
 use super::ids::IdSet;
+use super::stage_spec::StageSpec;
 
 /// The invocations of a stage, made of its inputs. It ends with the inputs, with the first that is wrong, or when the
 /// stage stops; what it has not taken by then goes back to the [`StageControl`].
@@ -29,7 +30,7 @@ impl Admission {
     pub(super) fn new(
         inputs: Inputs,
         run: RunId,
-        stage: &Stage,
+        stage: &StageSpec,
         monitor: Arc<dyn Monitor>,
         control: Arc<StageControl>,
     ) -> Self {
@@ -60,7 +61,7 @@ impl Admission {
         }
         self.control.entered.fetch_add(1, SeqCst);
         let invocation = Invocation::new(self.run.clone(), stage.clone(), input.id, input.payload)
-            .idempotent(self.idempotent)
+            .with_idempotent(self.idempotent)
             .with_monitor(self.monitor.clone());
         Ok(invocation)
     }

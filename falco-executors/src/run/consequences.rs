@@ -5,7 +5,7 @@ use std::sync::Arc;
 use falco_core::{ExecutionPlan, Source, StageName};
 
 use super::control::StageControl;
-use super::options::Keep;
+use super::options::KeepResults;
 use super::verdict::{Cut, Unsuccessful};
 
 /// The stages of a plan, each after those that it follows.
@@ -22,7 +22,11 @@ struct Connected {
 }
 
 impl Consequences {
-    pub(super) fn new(plan: &ExecutionPlan, controls: &[Arc<StageControl>], keep: &Keep) -> Self {
+    pub(super) fn new(
+        plan: &ExecutionPlan,
+        controls: &[Arc<StageControl>],
+        keep: &KeepResults,
+    ) -> Self {
         let place = |name: &StageName| plan.stages().iter().position(|stage| stage.name == *name);
         let connected = plan.stages().iter().zip(controls).map(|(stage, control)| Connected {
             control: control.clone(),
@@ -32,7 +36,7 @@ impl Consequences {
                 Source::Derived { derivation, .. } => derivation.is_barrier(),
                 _ => false,
             },
-            is_wanted: matches!(keep, Keep::Stages(names) if names.contains(&stage.name)),
+            is_wanted: matches!(keep, KeepResults::Stages(names) if names.contains(&stage.name)),
         });
         Self(connected.collect())
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
 use falco_core::{
-    Completion, Derivation, DerivationContext, Derive, Event, Input, Monitor, Result, StageName,
+    Completion, Derivation, DerivationContext, Deriver, Event, Input, Monitor, Result, StageName,
 };
 use tokio::sync::mpsc;
 
@@ -56,7 +56,7 @@ impl DerivationTask {
         self.sized(sent);
     }
 
-    async fn follow(&mut self, derive: &mut dyn Derive, sent: &mut u64) -> Result<(), Closed> {
+    async fn follow(&mut self, derive: &mut dyn Deriver, sent: &mut u64) -> Result<(), Closed> {
         let mut all_succeeded = true;
         let mut running = self.context.upstream.len();
         while running > 0 {
@@ -68,7 +68,7 @@ impl DerivationTask {
             };
             match message {
                 Some(FromUpstream::Succeeded(completion)) => {
-                    let inputs = guard(|| self.name(), || derive.on(&completion));
+                    let inputs = guard(|| self.name(), || derive.on_completion(&completion));
                     self.send(inputs.and_then(std::convert::identity), sent).await?;
                 }
                 Some(FromUpstream::Ended { stage, end }) => {
@@ -82,7 +82,7 @@ impl DerivationTask {
             }
         }
         if all_succeeded {
-            let inputs = guard(|| self.name(), || derive.end()).and_then(std::convert::identity);
+            let inputs = guard(|| self.name(), || derive.finish()).and_then(std::convert::identity);
             if let Ok(inputs) = &inputs {
                 // Those that are not taken from here on are counted as skipped.
                 self.control.inputs_are_whole.store(true, SeqCst);

@@ -19,7 +19,7 @@ use super::control::{Inputs, StageControl};
 use super::driver_ext::Deployed;
 use super::guard::guard;
 use super::node::{CHANNEL, ToMain, nodes};
-use super::options::Keep;
+use super::options::KeepResults;
 use super::outcome::RunOutcome;
 use super::session::Session;
 use super::stage_run::StageRun;
@@ -78,11 +78,11 @@ pub(super) async fn execute<D: Driver + ?Sized>(
 type Kept = (InvocationId, Option<Payload>, Payload);
 
 /// The stages whose results are kept, by their place in the plan.
-fn kept_stages(keep: &Keep, plan: &ExecutionPlan) -> Vec<Option<Vec<Kept>>> {
+fn kept_stages(keep: &KeepResults, plan: &ExecutionPlan) -> Vec<Option<Vec<Kept>>> {
     let is_kept = |stage: &Stage| match keep {
-        Keep::Last => plan.downstream(&stage.name).next().is_none(),
-        Keep::Stages(names) => names.contains(&stage.name),
-        Keep::Nothing => false,
+        KeepResults::Last => plan.downstream(&stage.name).next().is_none(),
+        KeepResults::Stages(names) => names.contains(&stage.name),
+        KeepResults::Nothing => false,
     };
     plan.stages().iter().map(|stage| is_kept(stage).then(Vec::new)).collect()
 }
@@ -129,7 +129,7 @@ impl<D: Driver + ?Sized> MainLoop<'_, D> {
             control.fail(Error::invalid_input(message));
             return StageRun::not_started(inputs, control, self.session.hub.clone());
         };
-        self.session.execute_under(control, self.strategy, stage, &deployment, inputs)
+        self.session.execute_under(control, self.strategy, &stage.into(), &deployment, inputs)
     }
 
     fn on_completion(&mut self, at: usize, completion: Arc<Completion>) {

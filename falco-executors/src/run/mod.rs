@@ -18,14 +18,16 @@ mod outcome;
 pub(crate) mod owner;
 mod session;
 mod stage_run;
+mod stage_spec;
 mod stop;
 mod verdict;
 
 pub use driver_ext::{Deployed, DriverExt};
 pub(crate) use ids::number_of;
-pub use options::{Keep, RunOptions};
+pub use options::{KeepResults, RunOptions};
 pub use outcome::{Leftover, Partial, RunOutcome};
 pub(crate) use session::MANAGEMENT_CALLS;
 pub use session::Session;
 pub use stage_run::StageRun;
+pub use stage_spec::StageSpec;
 pub use stop::{StopSignal, stop_signals};

@@ -45,14 +45,14 @@ pub struct RunOptions {
     pub(super) expires_after: Duration,
     pub(super) outage_patience: Option<Duration>,
     pub(super) keep_deployments: bool,
-    pub(super) keep: Keep,
+    pub(super) keep: KeepResults,
     pub(super) keep_inputs: bool,
 }
 
 /// Of which stages a run keeps the results in memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Keep {
+pub enum KeepResults {
     /// Of the last stages: those that no other stage follows.
     #[default]
     Last,
@@ -78,7 +78,7 @@ impl RunOptions {
             expires_after: DEFAULT_EXPIRY,
             outage_patience: None,
             keep_deployments: false,
-            keep: Keep::default(),
+            keep: KeepResults::default(),
             keep_inputs: false,
         }
     }
@@ -172,7 +172,7 @@ impl RunOptions {
 
     /// Says whether the deployments stay after the run. They still expire.
     #[must_use]
-    pub fn keep_deployments(mut self, keep: bool) -> Self {
+    pub fn with_kept_deployments(mut self, keep: bool) -> Self {
         self.keep_deployments = keep;
         self
     }
@@ -180,14 +180,14 @@ impl RunOptions {
     /// Says whether the inputs of kept results are kept in memory, too: [`RunOutcome::partial`](super::RunOutcome::partial)
     /// returns them. Failures always have theirs.
     #[must_use]
-    pub fn keep_inputs(mut self, keep: bool) -> Self {
+    pub fn with_kept_inputs(mut self, keep: bool) -> Self {
         self.keep_inputs = keep;
         self
     }
 
     /// Says of which stages the results are kept in memory.
     #[must_use]
-    pub fn keep_results(mut self, keep: Keep) -> Self {
+    pub fn with_kept_results(mut self, keep: KeepResults) -> Self {
         self.keep = keep;
         self
     }

@@ -43,7 +43,7 @@ impl RunOutcome {
     /// # Errors
     ///
     /// The stage's own error when it did not succeed; `InvalidInput` when the plan has no such stage or the run was
-    /// not set to [keep](super::Keep) its results.
+    /// not set to [keep](super::KeepResults) its results.
     pub fn results(&self, stage: &str) -> Result<&[(InvocationId, Payload)]> {
         if let Some(report) = self.report.stage(stage)
             && report.state != StageState::Succeeded
@@ -63,7 +63,7 @@ impl RunOutcome {
     /// As [`results`](Self::results), and when a result is not a `T`.
     pub fn results_as<T: DeserializeOwned>(&self, stage: &str) -> Result<Vec<T>> {
         let parse = |(id, payload): &(InvocationId, Payload)| {
-            payload.parse_owned().map_err(|error| {
+            payload.parse().map_err(|error| {
                 error.context(format_args!("the result of {id:?} in stage {stage:?}"))
             })
         };
@@ -103,7 +103,7 @@ impl RunOutcome {
     pub fn partial<T: DeserializeOwned>(&self, stage: &str) -> Result<Vec<Partial<T>>> {
         let mut inputs = self.inputs.get(stage).into_iter().flatten();
         let partial = |(id, payload): &(InvocationId, Payload)| {
-            let result = payload.parse_owned().map_err(|error| {
+            let result = payload.parse().map_err(|error| {
                 error.context(format_args!("the result of {id:?} in stage {stage:?}"))
             })?;
             Ok(Partial { id: id.clone(), input: inputs.next().cloned(), result })
@@ -138,7 +138,7 @@ impl RunOutcome {
                 return Error::invalid_input(format!("the plan has no stage {stage:?}"));
             }
             Error::invalid_input(format!("the results of stage {stage:?} were not kept"))
-                .with_hint("name it in RunOptions::keep_results")
+                .with_hint("name it in RunOptions::with_kept_results")
         })
     }
 }
@@ -149,7 +149,7 @@ impl RunOutcome {
 pub struct Partial<T> {
     /// The invocation.
     pub id: InvocationId,
-    /// The function's argument, when the run [keeps inputs](super::RunOptions::keep_inputs).
+    /// The function's argument, when the run [keeps inputs](super::RunOptions::with_kept_inputs).
     pub input: Option<Payload>,
     /// What the function returned.
     pub result: T,

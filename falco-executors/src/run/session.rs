@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use falco_core::{
     AsyncPlatform, Deployable, Deployment, Error, ErrorKind, Event, ExecutionPlan,
-    ExecutionStrategy, Input, Monitor, Ownership, Result, RunId, Stage, Target,
+    ExecutionStrategy, Input, Monitor, Ownership, Result, RunId, Target,
 };
 use futures_core::Stream;
 use futures_util::{FutureExt, StreamExt, stream};
@@ -20,11 +20,12 @@ use super::control::{Inputs, StageControl};
 use super::functions::{Function, Functions, check_run_id, deployment_name};
 use super::guard::{guard, panicked};
 use super::hub::{Hub, StageMonitor};
-use super::options::{Keep, RunOptions};
+use super::options::{KeepResults, RunOptions};
 use super::outages::{self, Outages};
 use super::outcome::Leftover;
 use super::owner;
 use super::stage_run::StageRun;
+use super::stage_spec::StageSpec;
 use crate::report::{RunReport, StageReport};
 
 /// How many functions are deployed or removed at the same time: management calls have low limits everywhere.
@@ -49,15 +50,15 @@ const LOOKS: [Duration; 4] =
 /// ```
 /// # use falco_core::*;
 /// # use std::sync::{Arc, OnceLock};
-/// use falco_executors::{RunOptions, Session};
+/// use falco_executors::{RunOptions, Session, StageSpec};
 /// use futures_util::StreamExt;
 ///
-/// # async fn f(options: RunOptions, stage: Stage, inputs: Vec<Input>) -> Result<()> {
+/// # async fn f(options: RunOptions, function: Deployable, inputs: Vec<Input>) -> Result<()> {
 /// let strategy = options.strategy().clone();
 /// let session = Session::start(options)?;
-/// let deployment = session.deploy(&stage.function).await?;
+/// let deployment = session.deploy(&function).await?;
 /// let inputs = futures_util::stream::iter(inputs.into_iter().map(Ok));
-/// let mut running = session.execute(&*strategy, &stage, &deployment, inputs);
+/// let mut running = session.execute(&*strategy, StageSpec::new("greet"), &deployment, inputs);
 /// while let Some(completion) = running.next().await {
 ///     println!("{}: {}", completion.invocation, completion.outcome.as_str());
 /// }
@@ -69,7 +70,7 @@ pub struct Session {
     run: RunId,
     platform: Arc<dyn AsyncPlatform>,
     pub(super) strategy: Arc<dyn ExecutionStrategy>,
-    pub(super) keep: Keep,
+    pub(super) keep: KeepResults,
     pub(super) keep_inputs: bool,
     pub(super) keep_deployments: bool,
     ownership: Ownership,
@@ -253,25 +254,26 @@ impl Session {
         results.into_iter().collect()
     }
 
-    /// Drives one stage over `inputs`, whatever its [`Source`](falco_core::Source) says.
+    /// Drives one stage over `inputs`.
     ///
     /// It has to be called within a runtime.
     pub fn execute(
         &self,
         strategy: &dyn ExecutionStrategy,
-        stage: &Stage,
+        stage: impl Into<StageSpec>,
         deployment: &Arc<Deployment>,
         inputs: impl Stream<Item = Result<Input>> + Send + 'static,
     ) -> StageRun {
+        let stage = stage.into();
         let control = Arc::new(StageControl::new(stage.name.clone(), self.hub.stop_token()));
-        self.execute_under(control, strategy, stage, deployment, Box::pin(inputs))
+        self.execute_under(control, strategy, &stage, deployment, Box::pin(inputs))
     }
 
     pub(super) fn execute_under(
         &self,
         control: Arc<StageControl>,
         strategy: &dyn ExecutionStrategy,
-        stage: &Stage,
+        stage: &StageSpec,
         deployment: &Arc<Deployment>,
         inputs: Inputs,
     ) -> StageRun {

@@ -37,7 +37,7 @@ pub(super) fn attempt(
 ) -> impl Future<Output = Ended> + Send {
     async move {
         let taken_in = Instant::now();
-        let _ = invocation.report(&Event::Admitted { invocation: &invocation });
+        invocation.report(&Event::Admitted { invocation: &invocation });
         let mut attempts = Attempts::default();
         let (answer, lease) = match settle(execution, &invocation, &mut attempts).await {
             Ok(Ok((activation, lease))) => (Ok(Ok(activation)), lease),
@@ -150,7 +150,7 @@ async fn pursue<'a>(
 async fn wait(invocation: &Invocation, wait: Duration) {
     if !wait.is_zero() {
         let reason = WaitReason::BackOff;
-        let _ = invocation.report(&Event::Waiting { invocation, reason, wait });
+        invocation.report(&Event::Waiting { invocation, reason, wait });
         sleep(wait).await;
     }
 }
@@ -256,7 +256,7 @@ async fn compete<'a>(
     // Both may have answered at the same time; then this answer is counted, and that one is a duplicate.
     if let Some(Ok((duplicate, lease))) = other.now_or_never() {
         let (stage, activation) = (copy.stage(), &duplicate.id);
-        let _ = copy.report(&Event::DuplicateIgnored { stage, activation });
+        copy.report(&Event::DuplicateIgnored { stage, activation });
         discard(Ok((duplicate, lease)), attempts);
     }
     answer
@@ -277,7 +277,7 @@ async fn call<'a>(
     let mut lease = if let Some(pending) = invocation.submitted() {
         execution.collector.watch(invocation, pending)?
     } else {
-        let _ = invocation.report(&Event::Attempt { invocation, reason });
+        invocation.report(&Event::Attempt { invocation, reason });
         let (platform, deployment) = (&*execution.platform, &*execution.deployment);
         if !execution.submit {
             let held_open = async { platform.invoke(deployment, invocation).await };
@@ -289,7 +289,7 @@ async fn call<'a>(
         let submission = async { platform.submit(deployment, invocation).await };
         let pending = reported(invocation, caught(platform, "submit", submission).await)?;
         let lease = execution.collector.watch(invocation, &pending)?;
-        let _ = invocation.report(&Event::Submitted { invocation, pending: &pending });
+        invocation.report(&Event::Submitted { invocation, pending: &pending });
         lease
     };
     match reported(invocation, lease.answer().await) {
@@ -302,12 +302,12 @@ async fn call<'a>(
 }
 
 fn answered(invocation: &Invocation, activation: &Activation) {
-    let _ = invocation.report(&Event::Answered { invocation, activation });
+    invocation.report(&Event::Answered { invocation, activation });
 }
 
 fn reported<T>(invocation: &Invocation, answer: Result<T>) -> Result<T> {
     if let Err(error) = &answer {
-        let _ = invocation.report(&Event::CallFailed { invocation, error });
+        invocation.report(&Event::CallFailed { invocation, error });
     }
     answer
 }

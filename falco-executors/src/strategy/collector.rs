@@ -231,7 +231,7 @@ impl Collector {
     pub(super) fn report_deadline(&self, after: Duration) {
         if let Some(reporter) = self.reporter.get() {
             let stage = reporter.stage();
-            let _ = reporter.report(&Event::DeadlinePassed { stage, after });
+            reporter.report(&Event::DeadlinePassed { stage, after });
         }
     }
 
@@ -240,7 +240,7 @@ impl Collector {
         tracing::debug!(%activation, "an answer came that was counted already or is not wanted");
         if let Some(reporter) = self.reporter.get() {
             let stage = reporter.stage();
-            let _ = reporter.report(&Event::DuplicateIgnored { stage, activation });
+            reporter.report(&Event::DuplicateIgnored { stage, activation });
         }
     }
 

@@ -151,16 +151,9 @@ impl Execution {
             self.begun.notified().await;
             sleep(limit).await;
         };
-        let cancelled = async {
-            let Some(token) = &self.options.cancellation else {
-                return std::future::pending().await;
-            };
-            token.cancelled().await;
-        };
         tokio::select! {
             biased;
             () = target.stopped() => End::Cancelled,
-            () = cancelled => End::Cancelled,
             () = deadline => End::DeadlineExceeded,
         }
     }

@@ -1,27 +1,20 @@
 //! The options of all executors: when to stop, what to repeat, how long to continue.
 
-use std::fmt::{self, Debug};
-use std::sync::Arc;
 use std::time::Duration;
 
-use backon::{Backoff, BackoffBuilder, ExponentialBuilder};
 use falco_core::{Error, OnFailure, Repeats, Result, StagePolicy};
-use tokio_util::sync::CancellationToken;
 
 /// The options that every executor shares.
 ///
 /// # Examples
 ///
 /// ```
-/// use falco_executors::{
-///     ConstantBuilder, ExecutionOptions, OnFailure, ParallelExecutor, RepeatPolicy, Speculation,
-/// };
+/// use falco_executors::{ExecutionOptions, OnFailure, ParallelExecutor, RepeatPolicy, Speculation};
 /// use std::time::Duration;
 ///
-/// let twice = ConstantBuilder::new().with_delay(Duration::from_millis(200)).with_max_times(2);
 /// let options = ExecutionOptions::default()
 ///     .with_on_failure(OnFailure::Continue)
-///     .with_repeat_failed(RepeatPolicy::new(twice))
+///     .with_repeat_failed(RepeatPolicy::constant(2, Duration::from_millis(200)))
 ///     .with_speculation(Speculation::slower_than(3.0)?)
 ///     .with_deadline(Duration::from_secs(600));
 /// let executor = ParallelExecutor::with_concurrency(32)?.with_options(options);
@@ -48,8 +41,6 @@ pub struct ExecutionOptions {
     pub deadline: Option<Duration>,
     /// Whether slow invocations get a second attempt while the first still runs; none do by default.
     pub speculation: Option<Speculation>,
-    /// Ends the execution when it is cancelled, as [`Target::stopped`](falco_core::Target::stopped) does.
-    pub cancellation: Option<CancellationToken>,
 }
 
 impl Default for ExecutionOptions {
@@ -57,10 +48,9 @@ impl Default for ExecutionOptions {
         Self {
             on_failure: OnFailure::default(),
             repeat_failed: RepeatPolicy::never(),
-            repeat_lost: RepeatPolicy::new(ExponentialBuilder::new().with_jitter()),
+            repeat_lost: RepeatPolicy::exponential(3, Duration::from_secs(1)),
             deadline: None,
             speculation: None,
-            cancellation: None,
         }
     }
 }
@@ -115,64 +105,81 @@ impl ExecutionOptions {
         }
         self
     }
-
-    /// Ends the execution when `token` is cancelled.
-    #[must_use]
-    pub fn with_cancellation(mut self, token: CancellationToken) -> Self {
-        self.cancellation = Some(token);
-        self
-    }
 }
 
-/// How often an invocation is sent again, and how long to wait before: a recipe for back-offs.
+/// How often an invocation is sent again, and how long to wait before.
 ///
 /// # Examples
 ///
 /// ```
-/// use falco_executors::{ExponentialBuilder, RepeatPolicy};
+/// use falco_executors::RepeatPolicy;
+/// use std::time::Duration;
 ///
-/// let policy = RepeatPolicy::new(ExponentialBuilder::new().with_jitter().with_max_times(5));
+/// // After about 1, 2, 4, 8 and 16 seconds.
+/// let patient = RepeatPolicy::exponential(5, Duration::from_secs(1));
+/// let twice = RepeatPolicy::constant(2, Duration::from_millis(200));
 /// ```
-#[derive(Clone)]
-pub struct RepeatPolicy(Option<Arc<dyn Fn() -> Delays + Send + Sync>>);
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RepeatPolicy {
+    times: u32,
+    first: Duration,
+    longest: Duration,
+    grows: bool,
+}
 
-/// The waits before the second, third, .. attempt; when they are used up, nothing is sent any more.
-pub(super) type Delays = Box<dyn Backoff>;
+/// The longest wait of a policy whose waits grow, without its random part.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 impl RepeatPolicy {
     /// Nothing is sent again.
     pub fn never() -> Self {
-        Self(None)
+        Self::constant(0, Duration::ZERO)
     }
 
-    /// Invocations are sent again after the waits that `builder` makes, anew for each of them.
-    pub fn new<B>(builder: B) -> Self
-    where
-        B: BackoffBuilder<Backoff: 'static> + Clone + 'static,
-    {
-        Self(Some(Arc::new(move || Box::new(builder.clone().build()))))
+    /// Invocations are sent again up to `times` times, each after `delay`.
+    pub fn constant(times: u32, delay: Duration) -> Self {
+        Self { times, first: delay, longest: delay, grows: false }
+    }
+
+    /// Invocations are sent again up to `times` times. The first wait is `first`, each one after it twice as long, up to a
+    /// minute. To each wait comes a random part of up to as much again, so that what failed together does not come back
+    /// together.
+    pub fn exponential(times: u32, first: Duration) -> Self {
+        Self { times, first, longest: LONGEST_WAIT.max(first), grows: true }
     }
 
     fn of(repeats: Repeats) -> Self {
-        let pauses = ExponentialBuilder::new()
-            .with_jitter()
-            .with_min_delay(repeats.first_pause)
-            .with_max_delay(repeats.longest_pause.max(repeats.first_pause))
-            .with_max_times(repeats.times as usize);
-        Self::new(pauses)
+        let Repeats { times, first_pause: first, longest_pause, .. } = repeats;
+        Self { times, first, longest: longest_pause.max(first), grows: true }
     }
 
-    pub(super) fn delays(&self) -> Delays {
-        match &self.0 {
-            Some(make) => make(),
-            None => Box::new(std::iter::empty()),
-        }
+    pub(super) fn delays(self) -> Delays {
+        Delays { policy: self, made: 0 }
     }
 }
 
-impl Debug for RepeatPolicy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_some() { "RepeatPolicy(..)" } else { "RepeatPolicy(never)" })
+/// The waits before the second, third, .. attempt; when they are used up, nothing is sent any more.
+#[derive(Debug)]
+pub(super) struct Delays {
+    policy: RepeatPolicy,
+    made: u32,
+}
+
+impl Iterator for Delays {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let RepeatPolicy { times, first, longest, grows } = self.policy;
+        if self.made == times {
+            return None;
+        }
+        self.made += 1;
+        if !grows {
+            return Some(first);
+        }
+        let doubled = first.saturating_mul(1_u32.checked_shl(self.made - 1).unwrap_or(u32::MAX));
+        let wait = doubled.min(longest);
+        Some(wait.saturating_add(wait.mul_f64(fastrand::f64())))
     }
 }
 
@@ -207,5 +214,26 @@ impl Speculation {
 
     pub(super) fn threshold(self, median: Duration) -> Duration {
         Duration::try_from_secs_f64(median.as_secs_f64() * self.factor).unwrap_or(Duration::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_a_minute_with_a_random_part_and_come_to_an_end() {
+        let second = Duration::from_secs(1);
+        let waits: Vec<Duration> = RepeatPolicy::exponential(40, second).delays().collect();
+        assert_eq!(waits.len(), 40);
+        for (nth, wait) in waits.into_iter().enumerate() {
+            let least = Duration::from_secs(1 << nth.min(6)).min(LONGEST_WAIT);
+            assert!(least <= wait && wait <= least * 2, "{nth}: {wait:?}");
+        }
+        let constant: Vec<Duration> = RepeatPolicy::constant(2, second).delays().collect();
+        assert_eq!(constant, [second, second]);
+        assert_eq!(RepeatPolicy::never().delays().next(), None);
+        let hours = Duration::from_secs(7_200);
+        assert!(RepeatPolicy::exponential(1, hours).delays().next() >= Some(hours));
     }
 }

@@ -25,7 +25,7 @@ use falco_core::{Deployable, Scaling, Stage, StagePolicy};
 /// struct Length { length: usize }
 ///
 /// let source = "def main(args): return {'length': len(args['text'])}";
-/// let length: Function<Text, Length> = Function::python("length", source).idempotent(true);
+/// let length: Function<Text, Length> = Function::python("length", source).idempotent();
 /// ```
 pub struct Function<A, R> {
     deployable: Deployable,
@@ -71,10 +71,10 @@ impl<A, R> Function<A, R> {
         self
     }
 
-    /// Says whether running one of its invocations twice does no harm.
+    /// Says that running one of its invocations twice does no harm.
     #[must_use]
-    pub fn idempotent(mut self, idempotent: bool) -> Self {
-        self.idempotent = idempotent;
+    pub fn idempotent(mut self) -> Self {
+        self.idempotent = true;
         self
     }
 
@@ -99,7 +99,8 @@ impl<A, R> Function<A, R> {
 
     /// Gives a stage of this function its settings.
     pub(super) fn set_up(&self, stage: Stage) -> Stage {
-        let stage = stage.idempotent(self.idempotent).with_policy(self.policy);
+        let stage = if self.idempotent { stage.idempotent() } else { stage };
+        let stage = stage.with_policy(self.policy);
         match self.deadline {
             Some(deadline) => stage.with_deadline(deadline),
             None => stage,

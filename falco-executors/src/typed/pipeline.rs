@@ -170,7 +170,7 @@ impl Pipeline {
         map: impl Fn(U) -> A + Send + Sync + 'static,
         function: &Function<A, R>,
     ) -> Output<R> {
-        let map = OneToOne::by(move |result| Payload::json(&map(result.parse_owned()?)));
+        let map = OneToOne::by(move |result| Payload::json(&map(result.parse()?)));
         self.derived(name, [&after.stage], map, function)
     }
 
@@ -182,9 +182,8 @@ impl Pipeline {
         map: impl Fn(U) -> Vec<A> + Send + Sync + 'static,
         function: &Function<A, R>,
     ) -> Output<R> {
-        let map = FanOut::by(move |result| {
-            map(result.parse_owned()?).iter().map(Payload::json).collect()
-        });
+        let map =
+            FanOut::by(move |result| map(result.parse()?).iter().map(Payload::json).collect());
         self.derived(name, [&after.stage], map, function)
     }
 

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::function::Function;
-use crate::run::{DriverExt, Keep, RunOptions, RunOutcome};
+use crate::run::{DriverExt, KeepResults, RunOptions, RunOutcome};
 use crate::strategy::{ExecutionOptions, ParallelExecutor};
 
 /// A run of one [`Function`] over many inputs: deploys it, invokes it once for each input, and removes it.
@@ -66,7 +66,7 @@ impl Run {
         inputs: impl IntoIterator<Item = A>,
     ) -> impl Future<Output = Result<Vec<R>>> + Send {
         let mapping = Mapping::new(function, inputs.into_iter().map(|input| Payload::json(&input)));
-        let options = self.options.keep_results(Keep::Last);
+        let options = self.options.with_kept_results(KeepResults::Last);
         async move {
             let mapping = mapping?;
             let outcome = mapping.run(options).await?;
@@ -91,7 +91,7 @@ impl Run {
     ) -> impl Future<Output = Result<Vec<(A, Result<R>)>>> + Send {
         let inputs: Vec<A> = inputs.into_iter().collect();
         let mapping = Mapping::new(function, inputs.iter().map(Payload::json));
-        let mut options = self.options.keep_results(Keep::Last);
+        let mut options = self.options.with_kept_results(KeepResults::Last);
         if options.has_default_strategy() {
             let on_failure = ExecutionOptions::default().with_on_failure(OnFailure::Continue);
             options = options.with_strategy(ParallelExecutor::new().with_options(on_failure));
@@ -148,7 +148,7 @@ impl Mapping {
         let result = |number: usize| {
             let id = numbered(number);
             match results.get(&id) {
-                Some(payload) => payload.parse_owned(),
+                Some(payload) => payload.parse(),
                 None => Err(failures.remove(&id).unwrap_or_else(|| not_sent(outcome))),
             }
         };

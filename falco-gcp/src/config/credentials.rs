@@ -52,14 +52,8 @@ impl Credentials {
             invalid(format!("the credentials file {} cannot be read", path.display()))
                 .with_source(&e)
         })?;
-        Self::from_json(&text).map_err(|e| {
-            let named = format!("the credentials file {}: {}", path.display(), e.message());
-            let error = Error::new(e.kind(), named).with_platform(crate::NAME);
-            match e.hint() {
-                Some(hint) => error.with_hint(hint),
-                None => error,
-            }
-        })
+        Self::from_json(&text)
+            .map_err(|error| error.context(format_args!("the credentials file {}", path.display())))
     }
 
     /// As [`from_file`](Self::from_file), from the file's text.

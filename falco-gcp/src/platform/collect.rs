@@ -20,7 +20,7 @@ const DELETIONS: usize = 1000;
 /// What the bucket holds for an activation.
 enum Stored {
     Nothing,
-    Record(Activation),
+    Record(Box<Activation>),
     Unreadable(ActivationId, Error),
 }
 
@@ -55,7 +55,7 @@ impl Inner {
         while let Some(read) = reads.next().await {
             match read {
                 Ok(Stored::Nothing) => {}
-                Ok(Stored::Record(activation)) => collected.finished.push(activation),
+                Ok(Stored::Record(activation)) => collected.finished.push(*activation),
                 Ok(Stored::Unreadable(id, error)) => collected.gone.push((id, blame(error))),
                 Err(error) => failure = Some(error),
             }
@@ -87,7 +87,7 @@ impl Inner {
             let id = self.id_of(deployment);
             self.leftovers.add(id, [Leftover::Object(argument(id, &activation))]);
         }
-        Ok(Stored::Record(self.activation(deployment, &activation, record)))
+        Ok(Stored::Record(Box::new(self.activation(deployment, &activation, record))))
     }
 
     pub(super) fn release(

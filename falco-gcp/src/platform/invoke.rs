@@ -61,10 +61,10 @@ impl Inner {
             }
             let request = request.body(invocation.payload().to_bytes());
             let reply = self.functions.send(request, MAX_REPLY).await?;
-            if reply.status == 200 {
-                if let Some(record) = Record::parse(reply.whole_body()?) {
-                    return Ok(self.activation(deployment, id, record));
-                }
+            if reply.status == 200
+                && let Some(record) = Record::parse(reply.whole_body()?)
+            {
+                return Ok(self.activation(deployment, id, record));
             }
             let Some((audience, token)) = token else {
                 return self.other(deployment, id, &reply, "");

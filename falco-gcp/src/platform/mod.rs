@@ -225,16 +225,18 @@ impl Platform for GcpFunctions {
     }
 
     async fn fetch_deployment(&self, name: &str) -> Result<Deployment> {
-        let function = self.0.api.get_function("fetch", &names::function_id(name)).await;
+        let function = self.0.api.get_function("fetch_deployment", &names::function_id(name)).await;
         let deployment = function.and_then(|function| self.0.describe(&function));
-        deployment.map_err(|e| Inner::blame("fetch", name, e.with_may_have_run(false)))
+        deployment.map_err(|e| Inner::blame("fetch_deployment", name, e.with_may_have_run(false)))
     }
 
     async fn list_deployments(&self) -> Result<Vec<Deployment>> {
-        let functions = self.0.api.list_functions("list").await?;
+        let functions = self.0.api.list_functions("list_deployments").await?;
         let ours = functions.iter().filter(|function| names::is_falcos(function));
         ours.map(|function| {
-            self.0.describe(function).map_err(|e| Inner::blame("list", &function.name, e))
+            self.0
+                .describe(function)
+                .map_err(|e| Inner::blame("list_deployments", &function.name, e))
         })
         .collect()
     }

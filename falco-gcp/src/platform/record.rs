@@ -119,7 +119,7 @@ impl Inner {
             activation.execution.map(|run| run.saturating_add(activation.init.unwrap_or_default()));
         activation.ended_at =
             activation.started_at.zip(whole).and_then(|(start, whole)| start.checked_add(whole));
-        activation.memory_used = record.memory_kib.and_then(|kib| kib.checked_mul(1024));
+        activation.memory_used_bytes = record.memory_kib.and_then(|kib| kib.checked_mul(1024));
         activation.container = instance;
         activation.code_version = revision;
         activation.cold_start = record.cold;

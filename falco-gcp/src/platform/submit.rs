@@ -230,7 +230,7 @@ impl Inner {
                         && shared.is_warming_up() =>
                 {
                     // The run remembers a verdict to stop.
-                    let _ = invocation.report(&Event::Waiting {
+                    invocation.report(&Event::Waiting {
                         invocation,
                         reason: WaitReason::Platform,
                         wait,

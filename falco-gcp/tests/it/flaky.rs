@@ -42,7 +42,7 @@ async fn insistently(
     deployment: &Deployment,
     n: u64,
 ) -> (u64, Vec<Option<Error>>) {
-    let call = invocation(&json!({"n": n})).idempotent(true);
+    let call = invocation(&json!({"n": n})).with_idempotent(true);
     let mut failures = Vec::new();
     loop {
         match tokio::time::timeout(STALLED, platform.invoke(deployment, &call)).await {

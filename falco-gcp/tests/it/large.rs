@@ -141,7 +141,7 @@ async fn a_queue_that_calls_again_when_the_argument_is_gone_runs_nothing() {
     let platform = connect(with_tasks(fake.config()).access(falco_gcp::Access::Public)).await;
     for function in counting() {
         let deployment = platform.deploy(&function).await.unwrap();
-        let long = of_length(IN_TASK + 1).idempotent(true);
+        let long = of_length(IN_TASK + 1).with_idempotent(true);
         let pending = platform.submit(&deployment, &long).await.unwrap();
         collected(&platform, &deployment, &pending).await.outcome.unwrap();
         platform.release(&deployment, std::slice::from_ref(&pending.id), Release::Taken);

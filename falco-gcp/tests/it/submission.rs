@@ -111,7 +111,7 @@ async fn a_call_that_must_not_run_twice_does_not_when_the_queue_calls_twice() {
     let deployment = platform.deploy(&python("counting", counting)).await.unwrap();
     for (idempotent, runs) in [(false, 1), (true, 3)] {
         let directory = tempfile::tempdir().unwrap();
-        let call = invocation(&json!({"dir": directory.path()})).idempotent(idempotent);
+        let call = invocation(&json!({"dir": directory.path()})).with_idempotent(idempotent);
         let pending = platform.submit(&deployment, &call).await.unwrap();
         collected(&platform, &deployment, &pending).await.outcome.unwrap();
         let task = fake.requests_to(TASKS).pop().unwrap().json()["task"]["httpRequest"].clone();
@@ -147,7 +147,7 @@ async fn a_function_that_runs_too_long_or_crashes_is_told_and_not_called_again()
         (json!({}), FunctionErrorKind::Timeout),
     ] {
         let pending =
-            platform.submit(&deployment, &invocation(&args).idempotent(true)).await.unwrap();
+            platform.submit(&deployment, &invocation(&args).with_idempotent(true)).await.unwrap();
         let error = collected(&platform, &deployment, &pending).await.outcome.unwrap_err();
         assert_eq!(error.kind, kind, "{error:?}");
     }

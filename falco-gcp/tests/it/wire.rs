@@ -205,7 +205,7 @@ async fn a_task_is_wrapped_named_at_random_and_encoded() {
         "exactly the URL"
     );
     assert_eq!(request["headers"]["X-Falco-Once"], "1", "it is not idempotent");
-    let twice = invocation(&json!({})).idempotent(true);
+    let twice = invocation(&json!({})).with_idempotent(true);
     platform.submit(&deployment, &twice).await.unwrap();
     let call = fake.requests_to("/queues/falco/tasks")[1].json();
     assert_eq!(call["task"]["httpRequest"]["headers"]["X-Falco-Once"], Value::Null);

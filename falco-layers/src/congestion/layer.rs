@@ -123,7 +123,7 @@ impl<P: AsyncPlatform> CongestionControl<P> {
                     true => WaitReason::Outage,
                     false => WaitReason::Limit,
                 };
-                let _ = invocation.report(&Event::Held { invocation, reason });
+                invocation.report(&Event::Held { invocation, reason });
                 admission.await?
             }
         };
@@ -137,7 +137,7 @@ impl<P: AsyncPlatform> CongestionControl<P> {
         ] {
             if wait >= Duration::from_millis(1) {
                 // A `Stop` is remembered by the runner; here it would come too late.
-                let _ = invocation.report(&Event::Waiting { invocation, reason, wait });
+                invocation.report(&Event::Waiting { invocation, reason, wait });
             }
         }
         Ok(permit)

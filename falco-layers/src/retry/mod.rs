@@ -303,7 +303,7 @@ impl Attempts<'_> {
     fn report<'e>(&'e self, event: impl FnOnce(&'e Invocation) -> Event<'e>) {
         if let Some(invocation) = self.invocation {
             // A `Stop` is remembered by the runner, which then drops this call.
-            let _ = invocation.report(&event(invocation));
+            invocation.report(&event(invocation));
         }
     }
 }

@@ -62,7 +62,8 @@ impl Driver for Work {
         let stage = Stage::from_fn("map", function().with_scaling(scaling), move |index| {
             (index < invocations).then(|| Ok(Payload::empty()))
         });
-        ExecutionPlan::new(vec![stage.idempotent(self.idempotent)])
+        let stage = if self.idempotent { stage.idempotent() } else { stage };
+        ExecutionPlan::new(vec![stage])
     }
 }
 

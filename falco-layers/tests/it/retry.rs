@@ -47,7 +47,7 @@ async fn a_call_that_may_have_run_is_sent_again_only_if_that_does_no_harm() {
     let error = retry.invoke(&deployment, &invocation("a")).await.unwrap_err();
     assert!(error.may_have_run() && !error.is_exhausted());
     assert_eq!(platform.counters().invokes, 1);
-    assert!(retry.invoke(&deployment, &invocation("b").idempotent(true)).await.is_ok());
+    assert!(retry.invoke(&deployment, &invocation("b").with_idempotent(true)).await.is_ok());
     assert_eq!(platform.counters().invokes, 3);
 }
 
@@ -56,7 +56,7 @@ async fn what_is_hopeless_is_not_tried_again() {
     for kind in [ErrorKind::InvalidInput, ErrorKind::Unauthorized, ErrorKind::NotFound] {
         let (platform, retry) = retrying(Fates::sequence([error(kind)]), policy());
         let deployment = deployed(&retry).await;
-        let failure = retry.invoke(&deployment, &invocation("a").idempotent(true)).await;
+        let failure = retry.invoke(&deployment, &invocation("a").with_idempotent(true)).await;
         assert_eq!(failure.unwrap_err().kind(), kind);
         assert_eq!(platform.counters().invokes, 1);
     }
@@ -66,7 +66,8 @@ async fn what_is_hopeless_is_not_tried_again() {
 async fn a_function_that_fails_is_an_answer() {
     let (platform, retry) = retrying(Fates::sequence([Fate::raise()]), policy());
     let deployment = deployed(&retry).await;
-    let activation = retry.invoke(&deployment, &invocation("a").idempotent(true)).await.unwrap();
+    let activation =
+        retry.invoke(&deployment, &invocation("a").with_idempotent(true)).await.unwrap();
     assert!(!activation.is_success());
     assert_eq!(platform.counters().invokes, 1);
 }

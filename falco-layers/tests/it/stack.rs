@@ -22,7 +22,7 @@ fn crowded(capacity: u32, latency: Duration) -> Arc<InMemory> {
 async fn invoke_all(platform: &impl AsyncPlatform, calls: usize) -> Vec<Result<Activation>> {
     let deployment = deployed(platform).await;
     let invocations: Vec<_> =
-        (0..calls).map(|i| invocation(&i.to_string()).idempotent(true)).collect();
+        (0..calls).map(|i| invocation(&i.to_string()).with_idempotent(true)).collect();
     join_all(invocations.iter().map(|i| platform.invoke(&deployment, i))).await
 }
 

@@ -24,7 +24,7 @@ impl Driver for Many {
         let stage = Stage::from_fn("map", function().with_scaling(scaling), |index| {
             (index < INVOCATIONS).then(|| Ok(Payload::empty()))
         });
-        ExecutionPlan::new(vec![stage.idempotent(true)])
+        ExecutionPlan::new(vec![stage.idempotent()])
     }
 }
 

@@ -284,7 +284,7 @@ async fn a_dropped_update_leaves_what_was_there() {
 async fn what_has_expired_is_swept_unless_its_driver_lives() {
     let local = Local::new();
     let owned = |name: &str, expires_at: SystemTime| {
-        let ownership = Ownership::new("run-7".into(), "ada@here".into(), expires_at);
+        let ownership = Ownership::new("run-7", "ada@here", expires_at);
         native("echo '{}' >&3").with_name(name).with_ownership(ownership)
     };
     let (past, future) = (SystemTime::UNIX_EPOCH, SystemTime::now() + Duration::from_secs(3_600));

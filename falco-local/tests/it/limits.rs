@@ -174,7 +174,7 @@ echo '{}' >&3",
         assert_eq!(error.kind, FunctionErrorKind::OutOfMemory, "{program}: {error}");
         assert!(error.message.contains("200 MiB are granted"), "{error}");
         assert_eq!(failed.memory_mib, Some(200));
-        assert!(failed.memory_used.unwrap() > 200 << 20);
+        assert!(failed.memory_used_bytes.unwrap() > 200 << 20);
         let next = local.invoke(&function, "{}").await;
         assert!(next.is_success() && next.cold_start == Some(true), "{program}: {next:?}");
     }

@@ -55,11 +55,12 @@ pub(super) async fn an_error_says_where_it_comes_from(subject: &Subject) -> Verd
     let error = refused("fetch", subject.platform.fetch_deployment(&function.name).await);
     assert_eq!(error.platform(), Some(subject.platform.name()), "{error:?}");
     assert_eq!(error.function(), Some(function.name.as_str()), "{error:?}");
-    assert!(error.operation().is_some(), "{error:?}");
+    assert_eq!(error.operation(), Some("fetch_deployment"), "{error:?}");
 
     function.code = falco_core::Code::Source(" ".into());
     let error = refused("deploy", subject.platform.deploy(&function).await);
     assert_eq!(error.function(), Some(function.name.as_str()), "{error:?}");
+    assert_eq!(error.operation(), Some("deploy"), "{error:?}");
     Ok(())
 }
 

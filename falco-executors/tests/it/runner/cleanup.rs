@@ -73,7 +73,7 @@ async fn what_a_run_keeps_on_purpose_is_no_orphan() {
     let platform = Arc::new(InMemory::default());
     let strategy = options(&platform).strategy().clone();
     let options = falco_executors::RunOptions::new(platform.clone(), strategy);
-    let _ = Plan(vec![numbers("map", 1)]).run(options.keep_deployments(true)).await.unwrap();
+    let _ = Plan(vec![numbers("map", 1)]).run(options.with_kept_deployments(true)).await.unwrap();
     let kept = &platform.list_deployments().await.unwrap()[0];
     let owner = &kept.ownership.as_ref().unwrap().owner;
     assert!(owner.contains('@') && !owner.contains(':') && !owner.contains("unknown"), "{owner}");

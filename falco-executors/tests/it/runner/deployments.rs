@@ -33,7 +33,8 @@ async fn deployments_are_named_and_tagged_by_run_owner_and_expiry() {
     let platform = Arc::new(InMemory::default());
     let before = SystemTime::now();
     let plan = Plan(vec![numbers("map", 1)]);
-    let options = options(&platform).with_expiry(Duration::from_secs(3_600)).keep_deployments(true);
+    let options =
+        options(&platform).with_expiry(Duration::from_secs(3_600)).with_kept_deployments(true);
     let outcome = plan.run(options).await.unwrap();
     assert!(outcome.leftovers.is_empty());
 

@@ -3,8 +3,8 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use falco_core::{
-    Activation, Capabilities, Completion, Derivation, DerivationContext, ErrorKind, Input, Outcome,
-    Payload, Result,
+    Activation, Attempts, Capabilities, Completion, Derivation, DerivationContext, ErrorKind,
+    Input, Invocation, Outcome, Payload, Result,
 };
 use falco_executors::{Chunks, FanIn, FanOut, Merge, OneToOne, Shuffle};
 use proptest::prelude::*;
@@ -14,8 +14,8 @@ use super::support::json;
 
 fn completed(stage: &str, id: &str, result: Payload) -> Completion {
     let outcome = Outcome::Succeeded(Activation::succeeded("a", result));
-    let (run, stage, id) = ("run".into(), stage.into(), id.into());
-    Completion::new(run, stage, id, outcome, UNIX_EPOCH, Duration::ZERO)
+    let invocation = Invocation::new("run", stage, id, Payload::empty());
+    invocation.complete(outcome, Attempts::default(), UNIX_EPOCH, Duration::ZERO)
 }
 
 fn numbered(stage: &str, number: usize, result: serde_json::Value) -> Completion {
@@ -46,9 +46,9 @@ fn derive_within(
     let mut derive = recipe.start(context(from, limit))?;
     let mut inputs = Vec::new();
     for completion in completions {
-        inputs.extend(derive.on(completion)?);
+        inputs.extend(derive.on_completion(completion)?);
     }
-    inputs.extend(derive.end()?);
+    inputs.extend(derive.finish()?);
     Ok(inputs)
 }
 
@@ -117,12 +117,12 @@ fn fan_in_sorts_by_stage_and_id() {
 fn a_chunk_of_numbered_results_starts_as_soon_as_it_is_complete() {
     let recipe = Chunks::of(2).unwrap();
     let mut derive = recipe.start(context(&["a"], None)).unwrap();
-    let mut on = |n| lines(derive.on(&numbered("a", n, value!({ "n": n }))).unwrap());
+    let mut on = |n| lines(derive.on_completion(&numbered("a", n, value!({ "n": n }))).unwrap());
     assert!(on(3).is_empty() && on(0).is_empty());
     assert_eq!(on(2), [r#"00000001 {"results":[{"n":2},{"n":3}]}"#]);
     assert!(on(4).is_empty());
     assert_eq!(on(1), [r#"00000000 {"results":[{"n":0},{"n":1}]}"#]);
-    assert_eq!(lines(derive.end().unwrap()), [r#"00000002 {"results":[{"n":4}]}"#]);
+    assert_eq!(lines(derive.finish().unwrap()), [r#"00000002 {"results":[{"n":4}]}"#]);
 }
 
 #[test]

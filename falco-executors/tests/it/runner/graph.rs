@@ -9,7 +9,7 @@ use falco_core::{
     Verdict,
 };
 use falco_executors::{
-    Chunks, DriverExt, FanIn, FanOut, Keep, Merge, OneToOne, Shuffle, StageState,
+    Chunks, DriverExt, FanIn, FanOut, KeepResults, Merge, OneToOne, Shuffle, StageState,
 };
 use falco_testkit::{Fate, Fates, InMemory, Latency, Reply, Settings};
 use futures_util::{StreamExt, stream};
@@ -113,7 +113,7 @@ async fn nothing_waits_in_a_circle_however_small_the_windows() {
         derived("more", &["left", "source", "right"], Merge::new()),
         derived("all", &["more", "source"], FanIn::new()),
     ]);
-    let options = options(&platform).keep_results(Keep::Nothing);
+    let options = options(&platform).with_kept_results(KeepResults::Nothing);
     let deployed = plan.deploy(options).await.unwrap();
     let outcome = plan.execute(&Naive(1), &deployed).await;
     assert_eq!(outcome.report.invocations.succeeded, 300 * 6 + 1);
@@ -195,8 +195,8 @@ async fn a_stage_that_is_cut_short_cuts_its_descendants_short() {
 async fn results_are_kept_of_the_stages_that_were_named() {
     let platform = Arc::new(InMemory::default());
     let plan = Plan(vec![numbers("map", 3), derived("next", &["map"], OneToOne::new())]);
-    let kept = Keep::Stages(vec!["map".into()]);
-    let outcome = plan.run(options(&platform).keep_results(kept)).await.unwrap();
+    let kept = KeepResults::Stages(vec!["map".into()]);
+    let outcome = plan.run(options(&platform).with_kept_results(kept)).await.unwrap();
     assert_eq!(outcome.results("map").unwrap().len(), 3);
     let error = outcome.results("next").unwrap_err().to_string();
     assert!(error.contains("keep_results"), "{error}");

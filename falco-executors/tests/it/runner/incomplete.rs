@@ -6,14 +6,14 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, SystemTime};
 
 use falco_core::{
-    Activation, Attempts, Capabilities, Completion, Derivation, DerivationContext, Derive, Error,
+    Activation, Attempts, Capabilities, Completion, Derivation, DerivationContext, Deriver, Error,
     ErrorKind, Event, ExecutionStrategy, Input, Invocation, InvocationId, Monitor, Outcome,
     Payload, Platform, Result, Source, Stage, StageName, Verdict,
 };
 use falco_executors::{
-    AsyncExecutor, Chunks, DriverExt, ExecutionOptions, FanIn, FanOut, Keep, Merge, OnFailure,
-    OneToOne, ParallelExecutor, RunOptions, RunOutcome, SequentialExecutor, Shuffle, StageReport,
-    StageState, StopSignal,
+    AsyncExecutor, Chunks, DriverExt, ExecutionOptions, FanIn, FanOut, KeepResults, Merge,
+    OnFailure, OneToOne, ParallelExecutor, RunOptions, RunOutcome, SequentialExecutor, Shuffle,
+    StageReport, StageState, StopSignal,
 };
 use falco_testkit::{Fates, InMemory, Latency, Odds, Reply, Settings};
 use futures_util::StreamExt;
@@ -46,8 +46,8 @@ fn report<'a>(outcome: &'a RunOutcome, stage: &str) -> &'a StageReport {
     outcome.report.stage(stage).unwrap()
 }
 
-fn all_of(plan: &[Stage]) -> Keep {
-    Keep::Stages(plan.iter().map(|stage| stage.name.clone()).collect())
+fn all_of(plan: &[Stage]) -> KeepResults {
+    KeepResults::Stages(plan.iter().map(|stage| stage.name.clone()).collect())
 }
 
 #[tokio::test(start_paused = true)]
@@ -58,7 +58,7 @@ async fn a_deadline_in_a_derived_stage_fails_the_run() {
         derived("all", &["fast"], FanIn::new()),
     ];
     let keep = all_of(&plan);
-    let options = RunOptions::new(slow_and_fast(), parallel(2)).keep_results(keep);
+    let options = RunOptions::new(slow_and_fast(), parallel(2)).with_kept_results(keep);
     let outcome = Plan(plan).run(options).await.unwrap();
     let fast = report(&outcome, "fast");
     assert_eq!(fast.state, StageState::Failed);
@@ -164,8 +164,8 @@ async fn a_stage_that_feeds_only_stopped_stages_is_stopped() {
             });
         });
         let options = RunOptions::new(platform.clone(), parallel(2));
-        let keep = if keeps { Keep::Stages(vec!["work".into()]) } else { Keep::Last };
-        let outcome = Plan(plan).run(options.keep_results(keep)).await.unwrap();
+        let keep = if keeps { KeepResults::Stages(vec!["work".into()]) } else { KeepResults::Last };
+        let outcome = Plan(plan).run(options.with_kept_results(keep)).await.unwrap();
         assert_eq!(report(&outcome, "total").state, StageState::UpstreamFailed);
         assert_eq!(report(&outcome, "apart").state, StageState::Succeeded);
         let work = report(&outcome, "work");
@@ -201,19 +201,19 @@ struct Fragile {
 }
 
 impl Derivation for Fragile {
-    fn start(&self, _: DerivationContext) -> Result<Box<dyn Derive>> {
+    fn start(&self, _: DerivationContext) -> Result<Box<dyn Deriver>> {
         Ok(Box::new(*self))
     }
 }
 
-impl Derive for Fragile {
-    fn on(&mut self, _: &Completion) -> Result<Vec<Input>> {
+impl Deriver for Fragile {
+    fn on_completion(&mut self, _: &Completion) -> Result<Vec<Input>> {
         self.seen += 1;
         assert!(self.seen < 2 || !self.panics, "derived on purpose");
         if self.seen < 2 { Ok(Vec::new()) } else { Err(Error::invalid_input("derived on purpose")) }
     }
 
-    fn end(&mut self) -> Result<Vec<Input>> {
+    fn finish(&mut self) -> Result<Vec<Input>> {
         Ok(Vec::new())
     }
 }
@@ -299,10 +299,10 @@ fn derive(
             let outcome = Outcome::from_activation(Activation::succeeded("a", result.clone()));
             let now = SystemTime::UNIX_EPOCH;
             let completion = invocation.complete(outcome, Attempts::default(), now, Duration::ZERO);
-            inputs.extend(derive.on(&completion).unwrap());
+            inputs.extend(derive.on_completion(&completion).unwrap());
         }
     }
-    inputs.extend(derive.end().unwrap());
+    inputs.extend(derive.finish().unwrap());
     Some(inputs)
 }
 
@@ -331,14 +331,14 @@ fn run(
     plan: Vec<Stage>,
     platform: InMemory,
     strategy: Arc<dyn ExecutionStrategy>,
-    keep: Keep,
+    keep: KeepResults,
     ends: Ends,
 ) -> Result<RunOutcome> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     runtime.unwrap().block_on(async {
         let platform = Arc::new(platform);
-        let mut options = RunOptions::new(platform.clone(), strategy).keep_results(keep);
+        let mut options = RunOptions::new(platform.clone(), strategy).with_kept_results(keep);
         let after = |millis: Option<u64>| async move {
             match millis {
                 Some(millis) => sleep(Duration::from_millis(millis)).await,
@@ -412,7 +412,7 @@ proptest! {
         };
         let platform = InMemory::new(settings)
             .with_function("python", |call| Reply::succeeded(answer(call.payload())));
-        let keep = if keeps_all { all_of(&plan) } else { Keep::Last };
+        let keep = if keeps_all { all_of(&plan) } else { KeepResults::Last };
         let ends = Ends { stop, leave, event };
         let Ok(outcome) = run(plan.clone(), platform, strategy, keep, ends) else {
             prop_assert!(stop.is_some() || leave.is_some() || event.is_some());

@@ -43,17 +43,17 @@ impl falco_core::Derivation for AllTheSame {
     fn start(
         &self,
         _: falco_core::DerivationContext,
-    ) -> falco_core::Result<Box<dyn falco_core::Derive>> {
+    ) -> falco_core::Result<Box<dyn falco_core::Deriver>> {
         Ok(Box::new(Self))
     }
 }
 
-impl falco_core::Derive for AllTheSame {
-    fn on(&mut self, _: &falco_core::Completion) -> falco_core::Result<Vec<Input>> {
+impl falco_core::Deriver for AllTheSame {
+    fn on_completion(&mut self, _: &falco_core::Completion) -> falco_core::Result<Vec<Input>> {
         Ok(vec![Input::new("same", Payload::empty())])
     }
 
-    fn end(&mut self) -> falco_core::Result<Vec<Input>> {
+    fn finish(&mut self) -> falco_core::Result<Vec<Input>> {
         Ok(Vec::new())
     }
 }

@@ -9,8 +9,8 @@ use falco_core::{
     Verdict,
 };
 use falco_executors::{
-    AsyncExecutor, Chunks, DriverExt, ExecutionOptions, FanIn, FanOut, Keep, Merge, OnFailure,
-    ParallelExecutor, RunOptions, RunOutcome, SequentialExecutor, StageState,
+    AsyncExecutor, Chunks, DriverExt, ExecutionOptions, FanIn, FanOut, KeepResults, Merge,
+    OnFailure, ParallelExecutor, RunOptions, RunOutcome, SequentialExecutor, StageState,
 };
 use falco_testkit::{Fates, InMemory, Latency, Odds, Reply, Settings};
 use proptest::prelude::*;
@@ -119,7 +119,7 @@ fn run(
         let (platform, tally) = (Arc::new(platform), Arc::new(Tally::default()));
         let mut options = RunOptions::new(platform.clone(), strategy)
             .with_monitor(tally.clone())
-            .keep_results(Keep::Stages(names));
+            .with_kept_results(KeepResults::Stages(names));
         if let Some(millis) = stop {
             options = options.with_stop(tokio::time::sleep(Duration::from_millis(millis)));
         }

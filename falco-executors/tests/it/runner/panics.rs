@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use falco_core::{
-    BoxStream, Completion, Derivation, DerivationContext, Derive, Driver, ErrorKind, Event,
+    BoxStream, Completion, Derivation, DerivationContext, Deriver, Driver, ErrorKind, Event,
     ExecutionPlan, ExecutionStrategy, Input, Invocation, Monitor, Platform, Result, Stage, Target,
     Verdict,
 };
@@ -40,19 +40,19 @@ enum At {
 }
 
 impl Derivation for At {
-    fn start(&self, _: DerivationContext) -> Result<Box<dyn Derive>> {
+    fn start(&self, _: DerivationContext) -> Result<Box<dyn Deriver>> {
         assert_ne!(*self, Self::Start, "boom");
         Ok(Box::new(*self))
     }
 }
 
-impl Derive for At {
-    fn on(&mut self, _: &Completion) -> Result<Vec<Input>> {
+impl Deriver for At {
+    fn on_completion(&mut self, _: &Completion) -> Result<Vec<Input>> {
         assert_ne!(*self, Self::On, "boom");
         Ok(Vec::new())
     }
 
-    fn end(&mut self) -> Result<Vec<Input>> {
+    fn finish(&mut self) -> Result<Vec<Input>> {
         assert_ne!(*self, Self::End, "boom");
         Ok(Vec::new())
     }

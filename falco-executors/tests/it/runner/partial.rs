@@ -31,7 +31,7 @@ async fn squares(keep_inputs: bool) -> RunOutcome {
     let policy = StagePolicy::default().with_on_failure(OnFailure::Continue);
     let plan = Plan(vec![numbers("square", 8).with_policy(policy)]);
     let options = RunOptions::new(Arc::new(platform), Arc::new(ParallelExecutor::new()));
-    plan.run(options.keep_inputs(keep_inputs)).await.unwrap()
+    plan.run(options.with_kept_inputs(keep_inputs)).await.unwrap()
 }
 
 #[tokio::test(start_paused = true)]

@@ -64,7 +64,7 @@ async fn a_limit_of_one_holds_also_for_copies() {
         });
     let platform = Arc::new(InMemory::new(Settings { latency, ..Settings::default() }));
     let policy = StagePolicy::default().with_concurrency(1).with_speculation(3.0);
-    let limited = with("limited", 16, policy).idempotent(true);
+    let limited = with("limited", 16, policy).idempotent();
     let options = RunOptions::new(platform.clone(), Arc::new(SequentialExecutor::new()));
     let outcome = Plan(vec![limited]).run(options).await.unwrap();
     assert!(outcome.is_success());
@@ -97,10 +97,7 @@ async fn a_stage_copies_stragglers_and_others_do_not() {
         });
     let platform = Arc::new(InMemory::new(Settings { latency, ..Settings::default() }));
     let policy = StagePolicy::default().with_speculation(3.0);
-    let plan = Plan(vec![
-        with("copied", 20, policy).idempotent(true),
-        numbers("not", 20).idempotent(true),
-    ]);
+    let plan = Plan(vec![with("copied", 20, policy).idempotent(), numbers("not", 20).idempotent()]);
     let options =
         RunOptions::new(platform, Arc::new(ParallelExecutor::with_concurrency(4).unwrap()));
     let outcome = plan.run(options).await.unwrap();

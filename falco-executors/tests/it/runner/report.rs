@@ -41,13 +41,13 @@ fn completion(invocation: &Invocation) -> Completion {
         activation.outcome = Err(error.with_error_type("ZeroDivisionError"));
     }
     let throttled = Error::new(ErrorKind::Throttled, "slow down");
-    let _ = invocation.report(&Event::CallFailed { invocation, error: &throttled });
+    invocation.report(&Event::CallFailed { invocation, error: &throttled });
     for reason in [AttemptReason::First, AttemptReason::CallFailed, AttemptReason::Straggler] {
-        let _ = invocation.report(&Event::Attempt { invocation, reason });
+        invocation.report(&Event::Attempt { invocation, reason });
     }
     let id = activation.id.clone();
     let stage = invocation.stage();
-    let _ = invocation.report(&Event::DuplicateIgnored { stage, activation: &id });
+    invocation.report(&Event::DuplicateIgnored { stage, activation: &id });
     let outcome = match number {
         8 => Outcome::PlatformFailed(Error::new(ErrorKind::Unavailable, "out of order")),
         9 => Outcome::Unknown(Error::new(ErrorKind::Timeout, "no answer")),
@@ -56,15 +56,8 @@ fn completion(invocation: &Invocation) -> Completion {
         _ => Outcome::from_activation(activation),
     };
     let latency = Duration::from_millis(11 * number + 5);
-    Completion::new(
-        invocation.run().clone(),
-        stage.clone(),
-        invocation.id().clone(),
-        outcome,
-        SystemTime::UNIX_EPOCH,
-        latency,
-    )
-    .with_attempts(Attempts { made: 2, cost: (number == 11).then_some(UsDollars(0.000_5)) })
+    let attempts = Attempts { made: 2, cost: (number == 11).then_some(UsDollars(0.000_5)) };
+    invocation.clone().complete(outcome, attempts, SystemTime::UNIX_EPOCH, latency)
 }
 
 async fn report() -> RunReport {

@@ -25,7 +25,7 @@ impl ExecutionStrategy for Naive {
         let attempt = move |invocation: Invocation| {
             let target = target.clone();
             async move {
-                let _ = invocation.report(&Event::Admitted { invocation: &invocation });
+                invocation.report(&Event::Admitted { invocation: &invocation });
                 let (requested_at, started) = (SystemTime::now(), Instant::now());
                 let attempts = Attempts { made: 1, cost: None };
                 let outcome = tokio::select! {

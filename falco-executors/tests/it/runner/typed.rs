@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use falco_core::{Driver, Payload};
-use falco_executors::{Both, DriverExt, Function, Keep, List, Pairs, Partition, Pipeline};
+use falco_executors::{Both, DriverExt, Function, KeepResults, List, Pairs, Partition, Pipeline};
 use falco_testkit::{InMemory, Reply};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -23,7 +23,7 @@ fn with<A: DeserializeOwned, R: Serialize>(
     code: impl Fn(A) -> R + Send + Sync + 'static,
 ) -> InMemory {
     platform.with_source(name, move |call| {
-        Reply::succeeded(Payload::json(&code(call.payload().parse_owned().unwrap())).unwrap())
+        Reply::succeeded(Payload::json(&code(call.payload().parse().unwrap())).unwrap())
     })
 }
 
@@ -72,7 +72,7 @@ async fn results_come_back_with_the_types_of_their_functions() {
     });
 
     let stages = pipeline.plan().unwrap().stages().iter().map(|stage| stage.name.clone()).collect();
-    let options = options(&Arc::new(platform())).keep_results(Keep::Stages(stages));
+    let options = options(&Arc::new(platform())).with_kept_results(KeepResults::Stages(stages));
     let outcome = pipeline.run(options).await.unwrap();
     assert!(outcome.is_success(), "{:?}", outcome.error());
 
@@ -92,7 +92,7 @@ async fn results_come_back_with_the_types_of_their_functions() {
 #[test]
 fn settings_of_a_function_reach_its_stages() {
     let deadline = std::time::Duration::from_secs(7);
-    let square = typed::<Number, Number>("square").idempotent(true).with_deadline(deadline);
+    let square = typed::<Number, Number>("square").idempotent().with_deadline(deadline);
     let mut pipeline = Pipeline::new("typed");
     let first = pipeline.inputs("first", &square, [Number { n: 1 }]).unwrap();
     pipeline.then("second", &first, &square);

@@ -194,7 +194,7 @@ async fn what_the_platform_fails_to_run_after_accepting_it_is_sent_again_where_t
         let fates = Fates::sequence([Fate::FailLate(error.clone())]);
         let platform = platform(Settings { fates, ..Settings::default() });
         let journal = Arc::new(Journal::default());
-        let first = invocation(1).idempotent(is_idempotent).with_monitor(journal.clone());
+        let first = invocation(1).with_idempotent(is_idempotent).with_monitor(journal.clone());
         let target = target(&platform).await;
         let executor = AsyncExecutor::new();
         let mut completions = executor.execute(target, stream::iter([first]).boxed());
@@ -250,7 +250,9 @@ async fn what_was_submitted_and_cannot_be_collected_is_lost_at_once() {
     let pending = Pending::new("elsewhere", SystemTime::now());
     let inputs = [
         invocation(1).with_submitted(pending.clone()),
-        invocation(2).with_submitted(Pending::new("other", pending.submitted_at)).idempotent(true),
+        invocation(2)
+            .with_submitted(Pending::new("other", pending.submitted_at))
+            .with_idempotent(true),
     ];
     let options = ExecutionOptions::default().with_on_failure(OnFailure::Continue);
     let executor = ParallelExecutor::new().with_options(options);

@@ -5,16 +5,15 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use falco_core::{Event, ExecutionStrategy, Monitor, Verdict};
-use falco_executors::{
-    CancellationToken, ConstantBuilder, ExecutionOptions, OnFailure, RepeatPolicy,
-    SequentialExecutor,
-};
+use falco_executors::{ExecutionOptions, OnFailure, RepeatPolicy, SequentialExecutor};
 use falco_testkit::{Fate, Fates, InMemory, Latency, Settings};
 use futures_util::{FutureExt, StreamExt, stream};
 use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
 
 use super::fixture::{
     Journal, count, executors, invocation, invocations, ms, platform, target, target_of, tick,
+    until,
 };
 use super::spy::Spy;
 
@@ -25,11 +24,11 @@ fn slow() -> Settings {
 #[tokio::test(start_paused = true)]
 async fn a_cancelled_token_makes_all_that_was_taken_in_cancelled_at_once() {
     let token = CancellationToken::new();
-    let options = ExecutionOptions::default().with_cancellation(token.child_token());
     let mut running = Vec::new();
-    for executor in executors(&options) {
+    for executor in executors(&ExecutionOptions::default()) {
         let platform = platform(slow());
-        running.push((executor.execute(target(&platform).await, invocations(0..100)), platform));
+        let target = until(target(&platform).await, &token);
+        running.push((executor.execute(target, invocations(0..100)), platform));
     }
     sleep(ms(1_000)).await;
     let cancelled_at = Instant::now();
@@ -62,9 +61,10 @@ async fn the_targets_stop_does_the_same() {
 async fn an_execution_that_is_stopped_before_it_begins_takes_nothing_in() {
     let token = CancellationToken::new();
     token.cancel();
-    for executor in executors(&ExecutionOptions::default().with_cancellation(token)) {
+    for executor in executors(&ExecutionOptions::default()) {
         let platform = platform(slow());
-        let completions = executor.execute(target(&platform).await, invocations(0..10));
+        let target = until(target(&platform).await, &token);
+        let completions = executor.execute(target, invocations(0..10));
         assert_eq!(completions.count().await, 0, "{executor:?}");
         assert_eq!(platform.counters().started, 0);
     }
@@ -72,16 +72,15 @@ async fn an_execution_that_is_stopped_before_it_begins_takes_nothing_in() {
 
 #[tokio::test(start_paused = true)]
 async fn what_waits_for_another_attempt_is_cancelled_too() {
-    let hourly = ConstantBuilder::new().with_delay(Duration::from_secs(3600));
+    let hourly = RepeatPolicy::constant(3, Duration::from_secs(3600));
     for nth in 0..3 {
         let token = CancellationToken::new();
-        let options = ExecutionOptions::default()
-            .with_repeat_failed(RepeatPolicy::new(hourly))
-            .with_cancellation(token.clone());
+        let options = ExecutionOptions::default().with_repeat_failed(hourly);
         let executor = &executors(&options)[nth];
         let fates = Fates::of_invocation("0000", Fate::raise());
         let platform = platform(Settings { fates, ..Settings::default() });
-        let mut completions = executor.execute(target(&platform).await, invocations(0..1));
+        let target = until(target(&platform).await, &token);
+        let mut completions = executor.execute(target, invocations(0..1));
         assert!(tokio::time::timeout(ms(1000), completions.next()).await.is_err());
         token.cancel();
         let completion = completions.next().await.unwrap();
@@ -170,15 +169,15 @@ async fn dropped_completions_stop_everything_one_tick_later() {
 async fn the_inputs_are_dropped_as_soon_as_nothing_more_is_admitted() {
     for nth in 0..3 {
         let token = CancellationToken::new();
-        let executor =
-            &executors(&ExecutionOptions::default().with_cancellation(token.clone()))[nth];
+        let executor = &executors(&ExecutionOptions::default())[nth];
         let platform = platform(slow());
         let (sender, receiver) = tokio::sync::mpsc::channel::<usize>(100);
         let inputs = stream::unfold(receiver, |mut receiver| async {
             Some((invocation(receiver.recv().await?), receiver))
         });
         sender.send(0).await.unwrap();
-        let completions = executor.execute(target(&platform).await, inputs.boxed());
+        let target = until(target(&platform).await, &token);
+        let completions = executor.execute(target, inputs.boxed());
         sleep(ms(100)).await;
         assert!(!sender.is_closed());
         token.cancel();

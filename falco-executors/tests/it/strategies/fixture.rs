@@ -10,6 +10,7 @@ use falco_core::{
 use falco_executors::{AsyncExecutor, ExecutionOptions, ParallelExecutor, SequentialExecutor};
 use falco_testkit::{InMemory, Settings};
 use futures_util::{StreamExt, stream};
+use tokio_util::sync::CancellationToken;
 
 pub(crate) const STAGE: &str = "stage";
 
@@ -40,6 +41,12 @@ pub(crate) async fn target_of(platform: Arc<dyn AsyncPlatform>) -> Target {
     Target::new(platform, deployment)
 }
 
+/// The target, until `token` is cancelled.
+pub(crate) fn until(target: Target, token: &CancellationToken) -> Target {
+    let token = token.clone();
+    target.with_stop(move || token.clone().cancelled_owned())
+}
+
 pub(crate) fn invocation(id: usize) -> Invocation {
     Invocation::new("run", STAGE, format!("{id:04}"), Payload::empty())
 }
@@ -49,7 +56,7 @@ pub(crate) fn invocations(ids: std::ops::Range<usize>) -> BoxStream<'static, Inv
 }
 
 pub(crate) fn idempotent(ids: std::ops::Range<usize>) -> BoxStream<'static, Invocation> {
-    stream::iter(ids.map(|id| invocation(id).idempotent(true))).boxed()
+    stream::iter(ids.map(|id| invocation(id).with_idempotent(true))).boxed()
 }
 
 /// The executors that a law has to hold for, with these options.

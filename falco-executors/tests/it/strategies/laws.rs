@@ -7,15 +7,16 @@ use std::time::Duration;
 
 use falco_core::{BoxStream, Completion, ExecutionStrategy, Invocation, Target};
 use falco_executors::{
-    AsyncExecutor, CancellationToken, ConstantBuilder, ExecutionOptions, OnFailure,
-    ParallelExecutor, Patience, RepeatPolicy, SequentialExecutor, Speculation,
+    AsyncExecutor, ExecutionOptions, OnFailure, ParallelExecutor, Patience, RepeatPolicy,
+    SequentialExecutor, Speculation,
 };
 use falco_testkit::{Fates, InMemory, Latency, Odds, Settings};
 use futures_util::{FutureExt, StreamExt, stream};
 use proptest::prelude::*;
 use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
-use super::fixture::{Journal, invocation, ms, target_of};
+use super::fixture::{Journal, invocation, ms, target_of, until};
 use super::spy::Spy;
 
 #[derive(Clone, Copy, Debug)]
@@ -147,17 +148,14 @@ impl Scenario {
         spy
     }
 
-    fn options(&self, token: &CancellationToken) -> ExecutionOptions {
-        let repeats = |times| {
-            RepeatPolicy::new(ConstantBuilder::new().with_delay(ms(10)).with_max_times(times))
-        };
+    fn options(&self) -> ExecutionOptions {
+        let repeats = |times: usize| RepeatPolicy::constant(times as u32, ms(10));
         let options = ExecutionOptions::default()
             .with_on_failure(if self.goes_on { OnFailure::Continue } else { OnFailure::Stop })
             .with_repeat_failed(repeats(self.repeat_failed))
             .with_repeat_lost(repeats(self.repeat_lost))
             // What hangs has to end somehow: no timeout layer is there to do it.
-            .with_deadline(Duration::from_secs(24 * 3600))
-            .with_cancellation(token.clone());
+            .with_deadline(Duration::from_secs(24 * 3600));
         match self.speculates {
             true => options.with_speculation(Speculation::slower_than(2.0).unwrap()),
             false => options,
@@ -173,7 +171,7 @@ impl Scenario {
         let (counter, journal, idempotent) = (taken.clone(), journal.clone(), self.idempotent);
         let invocations = stream::iter(0..self.invocations).map(move |id| {
             counter.fetch_add(1, Ordering::Relaxed);
-            invocation(id).idempotent(idempotent).with_monitor(journal.clone())
+            invocation(id).with_idempotent(idempotent).with_monitor(journal.clone())
         });
         (invocations.boxed(), taken)
     }
@@ -182,9 +180,9 @@ impl Scenario {
         let platform = Arc::new(self.platform());
         let journal = platform.journal.clone();
         let token = CancellationToken::new();
-        let target = target_of(platform.clone()).await;
+        let target = until(target_of(platform.clone()).await, &token);
         let (invocations, taken) = self.invocations(&journal);
-        let mut completions = self.kind.with(self.options(&token)).execute(target, invocations);
+        let mut completions = self.kind.with(self.options()).execute(target, invocations);
         if let Some(millis) = self.cancel_after {
             let token = token.clone();
             tokio::spawn(async move {
@@ -258,8 +256,7 @@ impl Scenario {
         let journal = platform.journal.clone();
         let target = target_of(platform.clone()).await;
         let (invocations, taken) = self.invocations(&journal);
-        let token = CancellationToken::new();
-        let mut completions = self.kind.with(self.options(&token)).execute(target, invocations);
+        let mut completions = self.kind.with(self.options()).execute(target, invocations);
         let window = self.kind.window();
         let mut seen = 0;
         let dropped_after = ms(self.cancel_after.unwrap_or(100));

@@ -6,20 +6,18 @@ use std::time::Duration;
 use falco_core::{
     BoxStream, Completion, Error, ErrorKind, ExecutionStrategy, Invocation, Outcome, UsDollars,
 };
-use falco_executors::{
-    AsyncExecutor, ConstantBuilder, ExecutionOptions, OnFailure, ParallelExecutor, RepeatPolicy,
-};
+use falco_executors::{AsyncExecutor, ExecutionOptions, OnFailure, ParallelExecutor, RepeatPolicy};
 use falco_testkit::{Fate, Fates, InMemory, Settings};
 use futures_util::{StreamExt, stream};
 
 use super::fixture::{Journal, error, executors, invocation, ms, platform, target};
 
 fn twice() -> RepeatPolicy {
-    RepeatPolicy::new(ConstantBuilder::new().with_delay(ms(100)).with_max_times(2))
+    RepeatPolicy::constant(2, ms(100))
 }
 
 fn one(idempotent: bool, journal: &Arc<Journal>) -> BoxStream<'static, Invocation> {
-    let invocation = invocation(1).idempotent(idempotent).with_monitor(journal.clone());
+    let invocation = invocation(1).with_idempotent(idempotent).with_monitor(journal.clone());
     stream::iter([invocation]).boxed()
 }
 
@@ -168,7 +166,7 @@ async fn a_panic_of_the_platform_fails_the_invocation_that_it_belongs_to() {
             fates: Fates::of_invocation("0003", Fate::Panic),
             ..Settings::default()
         });
-        let inputs = stream::iter((0..10).map(|id| invocation(id).idempotent(true))).boxed();
+        let inputs = stream::iter((0..10).map(|id| invocation(id).with_idempotent(true))).boxed();
         let completions: Vec<_> = executor.execute(target(&platform).await, inputs).collect().await;
         assert_eq!(completions.len(), 10, "{executor:?}");
         let failed: Vec<_> = completions.iter().filter(|c| !c.is_success()).collect();

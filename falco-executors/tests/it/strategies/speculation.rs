@@ -23,7 +23,7 @@ fn with_one_straggler() -> Arc<InMemory> {
 fn inputs(idempotent: bool, journal: &Arc<Journal>) -> BoxStream<'static, Invocation> {
     let journal = journal.clone();
     stream::iter(0..20)
-        .map(move |id| invocation(id).idempotent(idempotent).with_monitor(journal.clone()))
+        .map(move |id| invocation(id).with_idempotent(idempotent).with_monitor(journal.clone()))
         .boxed()
 }
 
@@ -187,7 +187,7 @@ async fn copies_take_their_turn_while_other_invocations_wait_for_room() {
         let journal = Arc::new(Journal::default());
         let monitor = journal.clone();
         let inputs = stream::iter(0..100)
-            .map(move |id| invocation(id).idempotent(true).with_monitor(monitor.clone()));
+            .map(move |id| invocation(id).with_idempotent(true).with_monitor(monitor.clone()));
         let completions = executor.execute(target(&platform).await, inputs.boxed());
         assert_eq!(completions.count().await, 100);
         let entries = journal.entries();
@@ -207,7 +207,7 @@ async fn a_straggler_that_answers_before_there_is_room_for_its_copy_leaves_the_r
         _ => ms(100),
     });
     let platform = platform(Settings { latency, ..Settings::default() });
-    let inputs = stream::iter((0..116).map(|id| invocation(id).idempotent(true)));
+    let inputs = stream::iter((0..116).map(|id| invocation(id).with_idempotent(true)));
     let begun = Instant::now();
     let completions = executor.execute(target(&platform).await, inputs.boxed());
     assert_eq!(completions.count().await, 116);

@@ -9,13 +9,14 @@ use falco_core::{
     Event, ExecutionStrategy, Invocation, Monitor, Platform, Result, Scaling, Target, Verdict,
     async_trait, invoke_only,
 };
-use falco_executors::{CancellationToken, ExecutionOptions, ParallelExecutor};
+use falco_executors::{ExecutionOptions, ParallelExecutor};
 use falco_testkit::{InMemory, Latency, Settings};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
 use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
-use super::fixture::{count, executors, invocation, invocations, ms, target_of, tick};
+use super::fixture::{count, executors, invocation, invocations, ms, target_of, tick, until};
 use super::spy::Spy;
 
 /// Where the code that an execution calls finds the completions of that execution.
@@ -254,15 +255,14 @@ impl Drop for Clumsy {
 #[tokio::test(start_paused = true)]
 async fn calls_that_panic_when_they_are_dropped_cost_no_completion() {
     let token = CancellationToken::new();
-    let options = ExecutionOptions::default().with_cancellation(token.clone());
-    let executor = ParallelExecutor::with_concurrency(4).unwrap().with_options(options);
+    let executor = ParallelExecutor::with_concurrency(4).unwrap();
     let target = Strange::target(|| async {
         let clumsy = Clumsy;
         sleep(ms(100)).await;
         std::mem::forget(clumsy);
     })
     .await;
-    let completions = executor.execute(target, invocations(0..4));
+    let completions = executor.execute(until(target, &token), invocations(0..4));
     sleep(ms(10)).await;
     token.cancel();
     let completions: Vec<_> = completions.collect().await;
@@ -272,14 +272,13 @@ async fn calls_that_panic_when_they_are_dropped_cost_no_completion() {
 #[tokio::test(start_paused = true)]
 async fn inputs_that_panic_when_they_are_dropped_cost_no_completion_of_a_stop() {
     let token = CancellationToken::new();
-    let options = ExecutionOptions::default().with_cancellation(token.clone());
-    let executor = ParallelExecutor::with_concurrency(4).unwrap().with_options(options);
+    let executor = ParallelExecutor::with_concurrency(4).unwrap();
     let clumsy = Clumsy;
     let inputs = stream::iter(0..10).map(move |id| {
         let _ = &clumsy;
         invocation(id)
     });
-    let mut completions = executor.execute(target_of(slow()).await, inputs.boxed());
+    let mut completions = executor.execute(until(target_of(slow()).await, &token), inputs.boxed());
     sleep(ms(10)).await;
     token.cancel();
     for _ in 0..4 {

@@ -1,0 +1,68 @@
+//! A stage without its function and its inputs.
+
+use std::time::Duration;
+
+use falco_core::{Stage, StageName, StagePolicy};
+
+/// What [`Session::execute`](super::Session::execute) has to know of a stage: function and inputs come beside it.
+///
+/// # Examples
+///
+/// ```
+/// use falco_executors::StageSpec;
+/// use std::time::Duration;
+///
+/// let round = StageSpec::new("round-3").idempotent().with_deadline(Duration::from_secs(600));
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct StageSpec {
+    /// Its name, for reports and events.
+    pub name: StageName,
+    /// Whether running one of its invocations twice does no harm.
+    pub idempotent: bool,
+    /// How long the stage may take, from its first invocation.
+    pub deadline: Option<Duration>,
+    /// How its invocations are driven, where that differs from the strategy.
+    pub policy: StagePolicy,
+}
+
+impl StageSpec {
+    /// A stage of this name that is not idempotent and has no deadline.
+    pub fn new(name: impl Into<StageName>) -> Self {
+        Self {
+            name: name.into(),
+            idempotent: false,
+            deadline: None,
+            policy: StagePolicy::default(),
+        }
+    }
+
+    /// Says that running one of its invocations twice does no harm.
+    #[must_use]
+    pub fn idempotent(mut self) -> Self {
+        self.idempotent = true;
+        self
+    }
+
+    /// Limits how long the stage may take.
+    #[must_use]
+    pub fn with_deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    /// Sets how its invocations are driven, where that differs from the strategy.
+    #[must_use]
+    pub fn with_policy(mut self, policy: StagePolicy) -> Self {
+        self.policy = policy;
+        self
+    }
+}
+
+impl From<&Stage> for StageSpec {
+    fn from(stage: &Stage) -> Self {
+        let Stage { name, idempotent, deadline, policy, .. } = stage;
+        Self { name: name.clone(), idempotent: *idempotent, deadline: *deadline, policy: *policy }
+    }
+}
