@@ -77,7 +77,7 @@ fn providers() -> Vec<Provider> {
 
 struct Contestant {
     name: &'static str,
-    /// From what the platform tells, and from what is allowed in truth for the one that has to be told.
+    /// From what the platform reports, and from what is allowed in truth for the one that has to be told.
     make: fn(&Capabilities, f64) -> Box<dyn CongestionController>,
     is_default: bool,
 }

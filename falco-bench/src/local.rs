@@ -73,7 +73,7 @@ async fn cold_start(platform: &LocalPlatform) -> anyhow::Result<f64> {
         let invocation = Invocation::new("bench", "cold", "0", Payload::empty());
         let activation = platform.invoke(&deployment, &invocation).await?;
         times.push(start.elapsed());
-        ensure!(activation.cold_start == Some(true), "it was no cold start");
+        ensure!(activation.cold_start == Some(true), "it was not a cold start");
         platform.remove(&deployment).await?;
     }
     Ok(median(times))

@@ -85,5 +85,5 @@ fn status_kib(process: &str, name: &str) -> anyhow::Result<f64> {
 fn field(text: &str, name: &str) -> anyhow::Result<f64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name));
     let value = line.and_then(|line| line.split_whitespace().next());
-    Ok(value.with_context(|| format!("/proc tells no {name}"))?.parse()?)
+    Ok(value.with_context(|| format!("/proc has no {name}"))?.parse()?)
 }

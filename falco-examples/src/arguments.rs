@@ -24,7 +24,7 @@ pub struct Common {
     #[arg(long, value_name = "N", value_parser = count::<NonZeroUsize>, allow_negative_numbers = true, help_heading = "Execution")]
     pub concurrency: Option<NonZeroUsize>,
 
-    /// Leave out retries, congestion control, time-outs and traces.
+    /// Leave out retries, congestion control, timeouts and traces.
     #[arg(long, help_heading = "Execution")]
     pub no_layers: bool,
 
@@ -47,7 +47,7 @@ pub struct Common {
     pub speculate: Option<f64>,
 
     /// How long one attempt may take, such as 30s. Then it counts as lost, and is sent again where that does no harm
-    /// [default: the function's own time-out and a margin]
+    /// [default: the function's own timeout and a margin]
     #[arg(long, value_name = "TIME", value_parser = duration, help_heading = "Execution")]
     pub attempt_timeout: Option<Duration>,
 
@@ -92,7 +92,7 @@ impl Common {
     ///
     /// # Errors
     ///
-    /// When `runtime` is no name of a runtime.
+    /// When `runtime` is not a name of a runtime.
     pub fn function(&self, name: &str, runtime: &str, source: &str) -> Result<Deployable> {
         Ok(Deployable::from_source(name, runtime.parse()?, source).with_scaling(self.scaling()))
     }
@@ -109,7 +109,7 @@ impl Common {
 ///
 /// # Errors
 ///
-/// When it is no whole number, zero, or more than `T` holds.
+/// When it is not a whole number, zero, or more than `T` holds.
 pub fn count<T: FromStr<Err = ParseIntError>>(text: &str) -> Result<T, String> {
     text.parse().map_err(|error: ParseIntError| match error.kind() {
         IntErrorKind::PosOverflow => "it is too large".to_owned(),

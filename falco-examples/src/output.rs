@@ -50,7 +50,7 @@ pub fn say(line: impl Display) {
 ///
 /// # Errors
 ///
-/// When it cannot be written to. A reader that has gone away has seen enough, and is no error.
+/// When it cannot be written to. A reader that has gone away has seen enough, and is not an error.
 pub fn print(text: impl Display) -> anyhow::Result<()> {
     let mut stdout = BufWriter::new(io::stdout().lock());
     match write!(stdout, "{text}").and_then(|()| stdout.flush()) {

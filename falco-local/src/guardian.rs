@@ -11,7 +11,7 @@ use rustix::process::Pid;
 
 const SCRIPT: &str = include_str!("shims/guardian.sh");
 
-/// A shell that reads a pipe whose only writer is this process, and kills the process groups that it was told of
+/// A shell that reads a pipe whose only writer is this process, and kills the process groups that it was given
 /// when the pipe ends: on SIGKILL of the driver, too. It also removes the workers' temporary directories then.
 #[derive(Debug, Default)]
 pub(crate) struct Guardian(Mutex<State>);

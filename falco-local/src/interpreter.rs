@@ -133,7 +133,7 @@ fn ask(candidate: &Path, question: &[&str]) -> Result<(PathBuf, String), String>
     }
 }
 
-/// Whether `wanted` names `found` or a series that it belongs to: 3.1 is no name of 3.12.
+/// Whether `wanted` names `found` or a series that it belongs to: 3.1 is not a name of 3.12.
 fn is_prefix(wanted: &str, found: &str) -> bool {
     found.strip_prefix(wanted).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }

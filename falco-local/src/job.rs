@@ -38,7 +38,7 @@ impl Job {
 
     pub(crate) fn answer(self, result: Result<Activation>) {
         match self.reply {
-            // A caller that has gone away is no error.
+            // A caller that has gone away is not an error.
             Reply::Caller(caller) => drop(caller.send(result)),
             Reply::Submission { all, .. } => all.finish(&self.id, result),
         }

@@ -187,7 +187,7 @@ impl Logs {
     }
 
     /// The log of an activation that has ended. One without a log printed nothing, unless logs were dropped: then
-    /// nobody can tell.
+    /// nobody can say.
     pub(crate) fn get(&self, id: &ActivationId) -> Option<ActivationLog> {
         let kept = self.lock();
         match kept.logs.get(id) {

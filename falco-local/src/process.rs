@@ -201,7 +201,7 @@ impl Process {
                 self.read_logs(log);
             }
             if requests && !unsent.send(&self.requests) {
-                // It does not read any more; whether it answers all the same is for the results to tell.
+                // It does not read any more; whether it answers anyway is for the results to show.
                 unsent = Unsent::new(&[]);
                 self.spent = true;
             }
@@ -327,7 +327,7 @@ impl Process {
     }
 }
 
-/// Ends a process group. That there is none any more is no error.
+/// Ends a process group. That there is none any more is not an error.
 pub(crate) fn kill_group(group: Pid) {
     if let Err(error) = kill_process_group(group, Signal::KILL)
         && error != rustix::io::Errno::SRCH
@@ -336,7 +336,7 @@ pub(crate) fn kill_group(group: Pid) {
     }
 }
 
-/// The exit status as shells tell it: negative for a signal.
+/// The exit status as shells report it: negative for a signal.
 pub(crate) fn status_number(status: ExitStatus) -> i32 {
     status.code().unwrap_or_else(|| -status.signal().unwrap_or(0))
 }

@@ -144,7 +144,7 @@ impl State {
     }
 
     fn load_record(&self, name: &str) -> Result<Record> {
-        // Names are checked when something is deployed; a path is no name, and nothing is deployed under it.
+        // Names are checked when something is deployed; a path is not a name, and nothing is deployed under it.
         let is_name = !name.is_empty() && !name.starts_with('.') && !name.contains('/');
         if !is_name {
             return Err(missing());

@@ -338,7 +338,7 @@ impl Worker {
         }
     }
 
-    /// Ends the process, if there is one, and tells its exit status.
+    /// Ends the process, if there is one, and returns its exit status.
     fn stop(&mut self) -> Option<i32> {
         let process = self.process.take()?;
         let group = process.group();

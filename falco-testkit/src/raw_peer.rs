@@ -95,7 +95,7 @@ impl Script {
         Self::new([Step::Read, Step::Send(half)])
     }
 
-    /// Answers what is no HTTP at all.
+    /// Answers what is not HTTP at all.
     pub fn garbage() -> Self {
         Self::new([Step::Read, Step::Send(b"\x16\x03\x01 this is not HTTP\r\n\r\n".to_vec())])
     }

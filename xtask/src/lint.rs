@@ -4,7 +4,7 @@ use anyhow::bail;
 
 use crate::metadata::Metadata;
 use crate::shell::{cargo, check, root, step};
-use crate::{dependencies, docs, licences, snippets, typos};
+use crate::{dependencies, docs, licences, snippets, typos, wording};
 
 /// Checks format, spelling, clippy, documentation, the dependency rule and licences; what takes long of one crate only,
 /// where one is named.
@@ -19,6 +19,7 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     check("licences", || licences::check(&metadata))?;
     check("code in documents", || snippets::check(&root()))?;
     step("format", &mut cargo(&["fmt", "--all", "--check"]))?;
+    check("wording", || wording::check(&root()))?;
     typos::check()?;
     let mut clippy = cargo(&["clippy", "--all-targets", "--quiet"]);
     step("clippy", clippy.args(&selection).args(["--", "-D", "warnings"]))?;

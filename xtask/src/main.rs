@@ -18,6 +18,7 @@ mod snippets;
 mod template;
 mod test;
 mod typos;
+mod wording;
 
 use std::process::ExitCode;
 

@@ -63,7 +63,7 @@ impl OpenFile {
     fn next_chunk(&mut self, size: usize) -> io::Result<Option<Vec<u8>>> {
         let mut limit = size;
         loop {
-            // One byte more than the limit tells whether a word ends there.
+            // One byte more than the limit shows whether a word ends there.
             let missing = (limit + 1).saturating_sub(self.rest.len());
             self.file
                 .by_ref()
@@ -88,7 +88,7 @@ impl OpenFile {
     }
 }
 
-/// Where to cut `text`, which is longer than `limit`: after a line, else beside a byte that is no letter.
+/// Where to cut `text`, which is longer than `limit`: after a line, else beside a byte that is not a letter.
 fn cut(text: &[u8], limit: usize) -> Option<usize> {
     let after_line = text[..limit].iter().rposition(|byte| *byte == b'\n').map(|at| at + 1);
     after_line.or_else(|| {
@@ -113,7 +113,7 @@ pub fn read_chunks(
     })
 }
 
-/// The chunk as text that JSON takes byte for byte: what is no printable ASCII becomes a blank, which separates
+/// The chunk as text that JSON takes byte for byte: what is not printable ASCII becomes a blank, which separates
 /// words as it did, whatever the file's encoding.
 pub fn to_ascii(chunk: Vec<u8>) -> String {
     chunk.into_iter().map(|byte| if is_plain(byte) { char::from(byte) } else { ' ' }).collect()

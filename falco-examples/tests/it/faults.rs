@@ -65,8 +65,8 @@ fn openwhisk_refusals() -> Table {
             error("500 Internal Server Error", "There was an internal server error."),
         ),
         ("unavailable", error("503 Service Unavailable", "The server is currently unavailable.")),
-        ("controller's time-out", Fault::AfterRunning(plain("503 Service Unavailable"))),
-        ("request time-out", Fault::Instead(plain("408 Request Timeout"))),
+        ("controller's timeout", Fault::AfterRunning(plain("503 Service Unavailable"))),
+        ("request timeout", Fault::Instead(plain("408 Request Timeout"))),
         (
             "whisk internal error",
             Fault::Instead(reply("500 Internal Server Error", &named, whisk_error)),

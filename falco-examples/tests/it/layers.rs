@@ -11,7 +11,7 @@ use crate::flaky::{Fault, Faults, FlakyProxy};
 use crate::program::Machine;
 use crate::remote::{on_openwhisk, run};
 
-/// A server that is busy for as many invocations as it is told, and greets everybody after that, without a process.
+/// A server that is busy for as many invocations as the test wants, and greets everybody after that, without a process.
 async fn busy_for(invocations: usize) -> FakeOpenWhisk {
     let greet = |argument: &Value| serde_json::json!({"greeting": format!("Hello {}!", argument["name"].as_str().unwrap())});
     let settings =
@@ -39,7 +39,7 @@ fn the_help_of_every_example_tells_how_to_set_the_layers() {
             "--speculate <FACTOR>",
             "--attempt-timeout <TIME>",
         ] {
-            assert!(help.contains(option), "{program} does not tell of {option}: {help}");
+            assert!(help.contains(option), "{program} does not show {option}: {help}");
         }
     }
 }

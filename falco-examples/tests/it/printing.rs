@@ -60,7 +60,7 @@ fn cleanup_removes_everything_whoever_reads_its_list() {
     let mut cleanup = machine.command("cleanup");
     cleanup.args(["--older-than", "0s"]).stdout(full());
     let printed = Printed::of(cleanup.output().unwrap());
-    assert!(!printed.success, "it could not tell what it removed");
+    assert!(!printed.success, "it could not say what it removed");
     assert_eq!(machine.run("cleanup", &["--older-than", "0s"]).ok(), "");
 }
 

@@ -62,7 +62,7 @@ struct Event {
     argument: Vec<u8>,
 }
 
-/// The times that Lambda does not report to whoever submitted an event.
+/// The times that Lambda does not report to the one who submitted an event.
 #[derive(Serialize)]
 struct Measured {
     ms: f64,

@@ -20,7 +20,7 @@ async fn raising_is_failing_with_class_message_and_traceback() {
     assert_eq!(error.message, "'name'");
     let trace = error.trace.unwrap();
     assert!(trace.contains("main__.py\", line 2") && !trace.contains("shim.py"), "{trace}");
-    // An exception is no reason for another worker.
+    // An exception is not a reason for another worker.
     assert_eq!(local.invoke(&function, "{}").await.cold_start, Some(false));
 }
 

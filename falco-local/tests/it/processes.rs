@@ -80,7 +80,7 @@ async fn a_dropped_platform_has_no_process_left() {
     assert_eq!(fs::read_dir(directory.path().join("drivers")).unwrap().count(), 0);
 }
 
-/// The driver that the tests below start and end: this very program, told to play its part by a variable.
+/// The driver that the tests below start and end: this very program, which plays its part because of a variable.
 #[tokio::test]
 async fn the_part_of_a_driver() {
     let Some(place) = std::env::var_os(ROLE) else { return };

@@ -279,7 +279,7 @@ async fn a_worker_has_a_temporary_directory_of_its_own_that_goes_with_it() {
 #[tokio::test]
 async fn the_files_of_a_function_are_read_only() {
     let local = Local::new();
-    // The superuser may write all the same, so the permissions are looked at.
+    // The superuser may write anyway, so the permissions are looked at.
     let modes = "stat -c %a . exec | tr '\\n' ' '";
     let body = format!("printf '{{\"modes\":\"%s\"}}\\n' \"$({modes})\" >&3");
     let function = local.deploy(&native(&body)).await;

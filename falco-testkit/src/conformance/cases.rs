@@ -124,14 +124,14 @@ macro_rules! __conformance_cases {
                 "What one process deployed another can fetch by name, or read from a file, and invoke: clean-up \
                  and resumed runs are other processes."
             an_unknown_name_is_not_found:
-                "Fetching what is not there is NotFound, so that callers can tell absence from failure."
+                "Fetching what is not there is NotFound, so that callers can distinguish absence from failure."
             a_removed_function_is_gone:
                 "After remove the function is neither found, nor listed, nor invoked: what is left costs money \
                  and holds code."
             removing_twice_is_not_found:
-                "The second remove is NotFound, so that a clean-up can be repeated and tell what it did."
+                "The second remove is NotFound, so that a clean-up can be repeated and report what it did."
             deployments_are_listed_with_their_owner:
-                "list_deployments tells run, owner and expiry of what deploy was given: cleanup removes by them."
+                "list_deployments reports run, owner and expiry of what deploy was given: cleanup removes by them."
             a_dropped_deploy_leaves_nothing_once_it_is_removed:
                 "Dropping deploy is how it is cancelled, at any moment. What is then removed by its name stays away, \
                  also when the provider applies the deployment late: what nobody knows of costs money and holds secrets."
@@ -162,7 +162,7 @@ macro_rules! __conformance_cases {
             scaling_changes_what_it_names_and_keeps_the_rest:
                 "scale sets the sizes that are named; the other sizes, the code and the environment stay."
             a_scaled_timeout_is_in_force:
-                "A time-out set by scale ends the next activation that runs longer, or scaling is words only."
+                "A timeout set by scale ends the next activation that runs longer: otherwise `scale` has no effect."
             sizes_out_of_bounds_are_refused:
                 "Sizes that capabilities() rule out are InvalidInput, in deploy and in scale: providers answer \
                  late, and in words of their own."
@@ -187,9 +187,9 @@ macro_rules! __conformance_cases {
             invocations_run_at_the_same_time:
                 "Invocations overlap: nothing in the platform crate makes them wait for each other."
             the_first_activation_is_cold_and_a_later_one_warm:
-                "Where a platform tells cold starts, it tells them right: reports count them."
+                "Where a platform reports cold starts, it reports them right: reports count them."
             an_activation_tells_plausible_times:
-                "Times that are told have an order: begin, end, and no execution longer than both."
+                "Times that are reported have an order: begin, end, and no execution longer than both."
             a_dropped_invoke_leaves_the_platform_usable:
                 "Dropping the future is how a call is cancelled, at any moment; the next call works."
         }
@@ -202,7 +202,7 @@ macro_rules! __conformance_cases {
             a_result_over_the_limit_is_a_bad_result:
                 "A result over the limit is the function's fault, and never arrives truncated."
             running_too_long_is_a_timeout:
-                "A function that exceeds its time-out is ended and named as such: it is not retried blindly."
+                "A function that exceeds its timeout is ended and named as such: it is not retried blindly."
             a_crash_is_told_and_the_next_call_works:
                 "A process that ends is a crash of the function, and the next invocation gets a fresh one: one \
                  bad input spoils no run."

@@ -193,7 +193,7 @@ fn longest(subject: &Subject, wish: Duration) -> Duration {
     subject.capabilities.timeout.map_or(wish, |bounds| wish.clamp(bounds.min, bounds.max))
 }
 
-/// A short time-out that still lets an interpreter start.
+/// A short timeout that still lets an interpreter start.
 pub(super) fn shortest_timeout(subject: &Subject) -> Duration {
     longest(subject, Duration::from_secs(1))
 }

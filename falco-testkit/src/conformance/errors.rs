@@ -91,7 +91,7 @@ pub(super) async fn secrets_appear_nowhere(subject: &Subject) -> Verdict {
     secrets.push(MARKED_SECRET.to_owned());
     for text in told {
         for secret in &secrets {
-            assert!(!text.contains(secret.as_str()), "{secret} is told: {text}");
+            assert!(!text.contains(secret.as_str()), "{secret} is shown: {text}");
         }
     }
     Ok(())

@@ -71,7 +71,7 @@ pub(super) async fn a_crash_is_told_and_the_next_call_works(subject: &Subject) -
     Ok(())
 }
 
-/// The next call works. Where the machine is so busy that an interpreter does not start within a short time-out, the
+/// The next call works. Where the machine is so busy that an interpreter does not start within a short timeout, the
 /// next but one.
 async fn answers_again(subject: &Subject, deployment: &Deployment) {
     loop {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use falco_core::{AsyncPlatform, RuntimeName};
 
-/// What a platform crate tells the suite: how to make the platform, and how to make its provider misbehave.
+/// What the suite has to know of a platform crate: how to make the platform, and how to make its provider misbehave.
 ///
 /// One is started for each case and dropped after it: it owns the fake, the directory or the server that the
 /// platform stands on.
@@ -65,7 +65,7 @@ pub enum Fault {
     /// The provider accepts submissions, and knows at once that they will never answer: a dead-letter queue, a
     /// record that says so.
     Gone,
-    /// The provider tells every result twice, as queues do that deliver at least once.
+    /// The provider reports every result twice, as queues do that deliver at least once.
     Duplicates,
 }
 
@@ -76,7 +76,7 @@ impl fmt::Display for Fault {
             Self::Throttled => "throttling",
             Self::Silent => "silence of the provider",
             Self::Gone => "activations that are gone",
-            Self::Duplicates => "results told twice",
+            Self::Duplicates => "results reported twice",
         })
     }
 }

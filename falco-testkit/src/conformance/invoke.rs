@@ -121,7 +121,7 @@ pub(super) async fn the_first_activation_is_cold_and_a_later_one_warm(
     let deployment = subject.deployed().await?;
     let first = subject.call(&deployment, json!({"do": "nothing"})).await;
     let Some(cold) = first.cold_start else {
-        return Err(Skip::new("it does not tell cold starts"));
+        return Err(Skip::new("it does not report cold starts"));
     };
     assert!(cold, "nothing ran before the first activation");
     if let (Some(init), Some(started), Some(ended)) = (first.init, first.started_at, first.ended_at)
@@ -155,7 +155,7 @@ pub(super) async fn an_activation_tells_plausible_times(subject: &Subject) -> Ve
         assert!(execution <= whole + Duration::from_millis(2), "{activation:?}");
     }
     if activation.execution.is_none() && activation.started_at.is_none() {
-        return Err(Skip::new("it tells no times"));
+        return Err(Skip::new("it reports no times"));
     }
     Ok(())
 }
@@ -179,7 +179,7 @@ async fn sleeping(subject: &Subject, deployment: &Deployment, seconds: f64) -> A
     subject.call(deployment, json!({"do": "sleep", "seconds": seconds})).await
 }
 
-/// When it ran: as the platform tells, else as the function does.
+/// When it ran: as the platform reports it, else as the function does.
 fn span(activation: &Activation) -> (f64, f64) {
     let answer = value(activation);
     let since_epoch = |time: std::time::SystemTime| {
@@ -202,7 +202,7 @@ pub(super) fn small_limit(limit: Option<u64>) -> Result<u64, Skip> {
 
 pub(super) fn limit_below(limit: Option<u64>, most: u64) -> Result<u64, Skip> {
     match limit {
-        None => Err(Skip::new("it tells no limit")),
+        None => Err(Skip::new("it states no limit")),
         Some(limit) if limit > most => {
             Err(Skip::new(format!("its limit of {limit} bytes is too much for a test")))
         }

@@ -107,7 +107,7 @@ pub(super) async fn deployments_are_listed_with_their_owner(subject: &Subject) -
     );
     let function = subject.function()?.with_ownership(ownership.clone());
     let deployment = subject.deploy(&function).await;
-    assert_eq!(deployment.ownership.as_ref(), Some(&ownership), "deploy has to tell it");
+    assert_eq!(deployment.ownership.as_ref(), Some(&ownership), "deploy has to report it");
     let listed = listed(subject, &function.name).await;
     assert_eq!(listed.len(), 1, "it has to be listed once");
     assert_eq!(listed[0].ownership.as_ref(), Some(&ownership));

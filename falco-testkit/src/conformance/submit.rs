@@ -43,7 +43,7 @@ pub(super) async fn a_thousand_submissions_are_each_collected_exactly_once(
     while !waiting.is_empty() {
         let collected = served("collect", subject.platform.collect(&deployment, &waiting).await);
         assert!(collected.gone.is_empty(), "nothing is gone: {:?}", collected.gone);
-        // One answer may tell an activation twice; after its release, none may.
+        // One answer may report an activation twice; after its release, none may.
         let mut in_this_answer = HashSet::new();
         for activation in &collected.finished {
             assert!(!taken.contains(&activation.id), "{} came after its release", activation.id);

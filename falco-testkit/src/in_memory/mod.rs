@@ -65,7 +65,7 @@ pub struct InMemory {
     activations: Mutex<Activations>,
     tally: Tally,
     next_activation: AtomicU64,
-    /// One moment on both clocks: what is told as wall time follows tokio's clock from here.
+    /// One moment on both clocks: what is reported as wall time follows tokio's clock from here.
     epoch: (Instant, SystemTime),
 }
 
@@ -135,7 +135,7 @@ impl InMemory {
         Arc::clone(&self.read().settings)
     }
 
-    // A panic under one of these locks leaves nothing half-done, so poison is no reason to stop.
+    // A panic under one of these locks leaves nothing half-done, so poison is not a reason to stop.
     fn read(&self) -> RwLockReadGuard<'_, World> {
         self.world.read().unwrap_or_else(PoisonError::into_inner)
     }

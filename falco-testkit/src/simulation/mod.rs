@@ -138,12 +138,12 @@ impl Simulation {
         &self.provider
     }
 
-    /// Changes the quotas from now on; what runs is not stopped, and capabilities that were told stay as they were.
+    /// Changes the quotas from now on; what runs is not stopped, and capabilities that were read before stay as they were.
     pub fn change_quotas(&self, change: impl FnOnce(&mut Quotas)) {
         change(&mut self.gate.state().quotas);
     }
 
-    /// Counts, from now on, what is sent faster than `per_second` after a burst of `burst`: a law for whoever was told
+    /// Counts, from now on, what is sent faster than `per_second` after a burst of `burst`: a law for a platform that was given
     /// to keep to a cap.
     pub fn watch_cap(&self, per_second: f64, burst: u32) {
         self.gate.state().cap = Some((per_second, Bucket::full(f64::from(burst))));

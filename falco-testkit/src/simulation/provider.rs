@@ -30,7 +30,7 @@ pub struct Provider {
     pub name: &'static str,
     /// What it allows.
     pub quotas: Quotas,
-    /// Whether `capabilities()` tell concurrency and rate. Not every provider says what an account may.
+    /// Whether `capabilities()` state concurrency and rate. Not every provider says what an account may.
     pub tells_quotas: bool,
     /// Whether a refusal suggests a wait, where one is known.
     pub tells_wait: bool,
@@ -101,7 +101,7 @@ impl Provider {
         }
     }
 
-    /// Google Cloud Functions, 2nd generation: 100 instances of one activation each, slowly started; nothing is told
+    /// Google Cloud Functions, 2nd generation: 100 instances of one activation each, slowly started; nothing is stated
     /// beforehand.
     pub fn google() -> Self {
         Self {

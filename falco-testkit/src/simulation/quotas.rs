@@ -35,7 +35,7 @@ impl Quotas {
 #[non_exhaustive]
 pub enum Rate {
     /// So many in each window, counted anew from its beginning: OpenWhisk's minute. What is refused for another reason
-    /// has used up its share all the same.
+    /// has used up its share anyway.
     FixedWindow {
         /// How many in one window.
         invocations: u32,

@@ -1,4 +1,4 @@
-//! The law of the platform in memory: an ended activation is reported in each answer to whoever asks for it, once, until
+//! The law of the platform in memory: an ended activation is reported in each answer to those who ask for it, once, until
 //! it is released, and never after.
 
 use std::collections::HashSet;

@@ -113,7 +113,7 @@ impl Harness for Mutated {
     }
 }
 
-/// Whether the platform passes the case; a skip is no pass.
+/// Whether the platform passes the case; a skip is not a pass.
 async fn passes(name: &str, mutation: Mutation) -> bool {
     let case = CASES.iter().find(|case| case.name == name).unwrap();
     let mut mutated = Mutated::start().await;
