@@ -67,7 +67,7 @@ struct State {
 }
 
 impl State {
-    /// Whether one more worker is allowed, and likely to start. Where there is none, only trying can tell.
+    /// Whether one more worker is allowed, and likely to start. Where there is none, only trying can show.
     fn has_room(&mut self) -> bool {
         if self.full_until.is_some_and(|until| Instant::now() >= until) {
             self.full_until = None;

@@ -133,7 +133,7 @@ impl OpenWhisk {
     }
 }
 
-/// Success, of which nobody can say what it was: it broke off, or is no answer of OpenWhisk's.
+/// Success, of which nobody can say what it was: it broke off, or is not an answer of OpenWhisk's.
 pub(crate) fn no_activation(operation: &Operation<'_>, reply: &Reply) -> Error {
     let error = reply.whole_body().err().unwrap_or_else(|| reply.unexpected());
     operation.apply(error.with_may_have_run(true))

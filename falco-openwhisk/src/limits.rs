@@ -108,7 +108,7 @@ pub(crate) struct Kind {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Server {
     pub(crate) limits: Limits,
-    /// The kinds by family; `None` when the server does not tell, as behind some gateways.
+    /// The kinds by family; `None` when the server does not say, as behind some gateways.
     pub(crate) kinds: Option<BTreeMap<String, Vec<Kind>>>,
 }
 
@@ -136,7 +136,7 @@ impl Server {
             Err(e) => return Err(e),
         };
         if kinds.is_none() {
-            tracing::debug!("the server does not tell which runtimes it has");
+            tracing::debug!("the server does not report which runtimes it has");
         }
         Ok(Self { limits, kinds })
     }

@@ -39,7 +39,7 @@ impl FromStr for QualifiedName {
         };
         let parts: Vec<&str> = rest.split('/').collect();
         let bad = || {
-            Error::invalid_input(format!("{text:?} is no name of an action")).with_hint(
+            Error::invalid_input(format!("invalid action name {text:?}")).with_hint(
                 "write NAME, PACKAGE/NAME, /NAMESPACE/NAME or /NAMESPACE/PACKAGE/NAME; each part begins with a \
                  letter, digit or '_' and may hold '@', '.', '&', '-' and inner blanks as well",
             )

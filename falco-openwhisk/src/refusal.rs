@@ -91,7 +91,7 @@ fn by_status(operation: &Operation<'_>, reply: &Reply, is_api: bool, text: &str)
         StatusCode::PAYLOAD_TOO_LARGE => too_large(text),
         StatusCode::TOO_MANY_REQUESTS => throttled(reply, text, SystemTime::now()),
         // The server answers so itself when nothing can run now, and then nothing was started. As plain text it is the
-        // controller's own time-out, which says nothing about the activation.
+        // controller's own timeout, which says nothing about the activation.
         StatusCode::SERVICE_UNAVAILABLE if is_api => Error::new(ErrorKind::Unavailable, text),
         StatusCode::SERVICE_UNAVAILABLE
         | StatusCode::REQUEST_TIMEOUT

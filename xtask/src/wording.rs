@@ -10,7 +10,8 @@ use anyhow::{Context, bail, ensure};
 const RULES: &str = "xtask/wording.txt";
 
 /// Texts that are not ours, history that stays as it was written, and the examples in this file.
-const FOREIGN: &[&str] = &["falco-examples/data/", "/testdata/", "CHANGELOG.md", "xtask/src/wording.rs"];
+const FOREIGN: &[&str] =
+    &["falco-examples/data/", "/testdata/", "CHANGELOG.md", "xtask/src/wording.rs"];
 
 /// Checks every document and every Rust file that git tracks.
 pub(crate) fn check(root: &Path) -> anyhow::Result<()> {

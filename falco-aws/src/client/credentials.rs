@@ -12,7 +12,7 @@ use falco_core::{Error, ErrorKind, Result};
 /// Temporary credentials are renewed so long before they expire.
 const MARGIN: Duration = Duration::from_secs(300);
 
-/// The credentials in use; each renewal is a new `Arc`, so that what was derived from the old ones can tell.
+/// The credentials in use; each renewal is a new `Arc`, so that what was derived from the old ones can detect it.
 pub(crate) struct CredentialsCache {
     provider: SharedCredentialsProvider,
     current: RwLock<Option<Arc<Credentials>>>,

@@ -1,4 +1,4 @@
-//! What a reply that is no success means: the one place where AWS's errors become Falco's.
+//! What a reply that is not a success means: the one place where AWS's errors become Falco's.
 
 mod codes;
 mod said;
@@ -72,7 +72,7 @@ impl From<Failure> for Error {
     }
 }
 
-/// An answer of AWS that is no success.
+/// An answer of AWS that is not a success.
 #[derive(Debug)]
 pub(crate) struct Fault {
     pub(crate) operation: &'static str,

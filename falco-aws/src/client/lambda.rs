@@ -18,7 +18,7 @@ use super::json::to_body;
 use super::{Call, Client, Failure, next_page};
 use crate::config::Service;
 
-/// How a function is set up, as Lambda tells it.
+/// How a function is set up, as Lambda reports it.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub(crate) struct Configuration {
@@ -359,7 +359,7 @@ impl Client {
         let reply = InvokeReply { reply: self.send(&request).await? };
         let id = reply.request_id().map(str::to_owned);
         if id.is_none() {
-            // What broke off before it could tell is a fault of the connection.
+            // What broke off before an answer is a fault of the connection.
             reply.reply.whole_body()?;
         }
         Ok(id)

@@ -103,7 +103,7 @@ impl Call<'_> {
 
 impl Client {
     pub(crate) fn new(config: &AwsConfig) -> Result<Self> {
-        // The connection is silent for as long as the function runs: each request has a time-out of its own.
+        // The connection is silent for as long as the function runs: each request has a timeout of its own.
         let longest = LONGEST_RUN + config.waits.invoke_margin;
         let http = config.http.clone().with_read_timeout(longest).build()?;
         Ok(Self {
@@ -222,7 +222,7 @@ fn url(endpoint: &Endpoint, call: &Call<'_>) -> Result<Url> {
         Some(bucket) => {
             let host = format!("{bucket}.{}", url.host_str().unwrap_or_default());
             url.set_host(Some(&host)).map_err(|e| {
-                Error::invalid_input(format!("{bucket:?} is no name of a bucket")).with_source(&e)
+                Error::invalid_input(format!("invalid bucket name {bucket:?}")).with_source(&e)
             })?;
             url.set_path(&call.path);
         }

@@ -151,5 +151,5 @@ impl Client {
     }
 }
 
-/// How long a record waits for whoever picks a run up again.
+/// How long a record waits for a process that resumes the run.
 const RETENTION: Duration = Duration::from_secs(4 * 86_400);

@@ -168,7 +168,7 @@ impl AwsConfigBuilder {
     pub fn build(self) -> Result<AwsConfig> {
         let region = self.region.filter(|region| !region.is_empty()).ok_or_else(no_region)?;
         if !region.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-') {
-            return Err(invalid(format!("{region:?} is no region"))
+            return Err(invalid(format!("invalid region {region:?}"))
                 .with_hint("a region looks like eu-central-1"));
         }
         let credentials = self.credentials.ok_or_else(|| {

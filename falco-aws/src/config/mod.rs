@@ -123,7 +123,7 @@ impl std::str::FromStr for Architecture {
             "x86_64" | "amd64" => Ok(Self::X86_64),
             "arm64" | "aarch64" => Ok(Self::Arm64),
             other => Err(falco_core::Error::invalid_input(format!(
-                "{other:?} is no architecture of Lambda; it has x86_64 and arm64"
+                "invalid architecture {other:?}: Lambda has x86_64 and arm64"
             ))),
         }
     }

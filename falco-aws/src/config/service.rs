@@ -132,7 +132,7 @@ fn parse(service: Service, text: &str) -> Result<Url> {
                 service.endpoint_variable()
             ))
     };
-    let url = Url::parse(text).map_err(|e| invalid(format!("is no URL: {e}")))?;
+    let url = Url::parse(text).map_err(|e| invalid(format!("is not a valid URL: {e}")))?;
     if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
         return Err(invalid("is neither http nor https".into()));
     }

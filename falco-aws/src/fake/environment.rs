@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout};
 use super::process::{self, Blueprint, LONGEST_START};
 use super::runtime_api::{self, Answer, Event};
 
-/// How an invocation ended, and what Lambda tells of it.
+/// How an invocation ended, and what Lambda reports of it.
 #[derive(Debug)]
 pub(super) struct Ran {
     pub(super) body: bytes::Bytes,

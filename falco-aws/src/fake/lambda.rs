@@ -123,7 +123,7 @@ fn check_role(world: &mut World, arn: &str) -> Result<(), FakeReply> {
 
 fn code(world: &World, members: &Value) -> Result<Bytes, FakeReply> {
     if let Some(zip) = members["ZipFile"].as_str() {
-        let zip = STANDARD.decode(zip).map_err(|_| invalid("ZipFile is no base64"))?;
+        let zip = STANDARD.decode(zip).map_err(|_| invalid("ZipFile is not base64"))?;
         if zip.len() as u64 > world.settings.direct_upload {
             let message =
                 "Request must be smaller than 69905067 bytes for the CreateFunction operation";
@@ -206,7 +206,7 @@ fn changed(world: &mut World, name: &str, change: impl FnOnce(&mut Function)) ->
 
 fn update_code(world: &mut World, name: &str, body: &Value) -> FakeReply {
     if body.get("Code").is_some() {
-        return invalid("Code is no member of UpdateFunctionCode");
+        return invalid("Code is not a member of UpdateFunctionCode");
     }
     let zip = match code(world, body) {
         Ok(zip) => zip,
@@ -224,7 +224,7 @@ fn update_code(world: &mut World, name: &str, body: &Value) -> FakeReply {
 fn update_configuration(world: &mut World, name: &str, body: &Value) -> FakeReply {
     let Some(members) = body.as_object() else { return invalid("no object") };
     if let Some(member) = members.keys().find(|member| !MEMBERS.contains(&member.as_str())) {
-        return invalid(&format!("{member} is no member of UpdateFunctionConfiguration"));
+        return invalid(&format!("{member} is not a member of UpdateFunctionConfiguration"));
     }
     changed(world, name, |function| {
         for (member, value) in members {

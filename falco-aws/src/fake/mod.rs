@@ -85,7 +85,7 @@ pub struct FakeSettings {
     pub records_come_twice: bool,
     /// Whether a record is there before the answer to the request that submitted its event.
     pub records_come_early: bool,
-    /// The record of every so manieth event never comes.
+    /// The record of every nth event never comes.
     pub loses_every: Option<u64>,
     /// Whether events are dropped before their function runs, and a record says so.
     pub drops_events: bool,
@@ -95,7 +95,7 @@ pub struct FakeSettings {
     pub is_revoked: bool,
     /// Answers in place of functions; no process is started then.
     pub function: Option<Emulated>,
-    /// Spoils each reply, scripted ones as well; what was asked for has happened all the same.
+    /// Spoils each reply, scripted ones as well; what was asked for has happened anyway.
     pub spoiler: Option<Spoiler>,
     /// How long after an answer its lines appear in the log, which Lambda writes later than it answers.
     pub log_delay: Duration,
@@ -175,7 +175,7 @@ const INSTANCES: usize = 8;
 #[derive(Clone, Copy, Debug)]
 struct Hold {
     after: u64,
-    /// Whether the request that is not answered has its effect all the same.
+    /// Whether the request that is not answered has its effect anyway.
     takes_effect: bool,
 }
 

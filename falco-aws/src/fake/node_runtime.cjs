@@ -1,4 +1,4 @@
-// What Lambda's own Node runtime does, as far as a function can tell: the loop between Runtime API and handler.
+// What Lambda's own Node runtime does, as far as a function can see: the loop between Runtime API and handler.
 'use strict';
 
 const http = require('http');

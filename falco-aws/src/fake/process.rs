@@ -61,7 +61,7 @@ pub(super) async fn start(
             spawn(blueprint, directory, &task_root, log, api, stream)
         };
         match spawned {
-            // Whoever else has forked meanwhile will have started its program soon.
+            // Another thread that has forked meanwhile will have started its program soon.
             Err(error) if is_busy(&error) && began.elapsed() < LONGEST_START => {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }

@@ -1,4 +1,4 @@
-"""What Lambda's own Python runtime does, as far as a function can tell: the loop between Runtime API and handler."""
+"""What Lambda's own Python runtime does, as far as a function can see: the loop between Runtime API and handler."""
 
 import http.client
 import importlib

@@ -4,7 +4,7 @@ use falco_core::{Error, Result};
 
 use crate::config::Architecture;
 
-/// Where the header of an ELF file tells the machine, and the machines' numbers.
+/// Where the header of an ELF file states the machine, and the machines' numbers.
 const MACHINE: std::ops::Range<usize> = 18..20;
 const X86_64: u16 = 62;
 const AARCH64: u16 = 183;

@@ -73,7 +73,7 @@ impl Package {
         Ok(Self { runtime, handler, zip, sha256 })
     }
 
-    /// The digest in the form in which Lambda tells it.
+    /// The digest in the form in which Lambda reports it.
     pub(crate) fn code_sha256(&self) -> String {
         STANDARD.encode(self.sha256)
     }

@@ -1,4 +1,4 @@
-//! From what Lambda tells of an invocation to an activation.
+//! From what Lambda reports of an invocation to an activation.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ pub(super) type Outcome = Result<Payload, FunctionError>;
 
 /// The outcome of an invocation that was answered with `body`, and what its shim has measured.
 ///
-/// The status of a failed function is 200; only `failed`, from a header, tells.
+/// The status of a failed function is 200; only `failed`, from a header, says so.
 pub(super) fn outcome(
     deployment: &Deployment,
     body: &Bytes,
@@ -102,7 +102,7 @@ fn kind(error_type: &str, message: &str) -> FunctionErrorKind {
         | "Runtime.MalformedHandlerName"
         | "Runtime.InvalidEntrypoint" => Kind::Initialization,
         _ if error_type.starts_with("Extension.") => Kind::Initialization,
-        // Older environments tell a time-out in words only.
+        // Older environments report a timeout in words only.
         _ if message.contains("Task timed out after") => Kind::Timeout,
         _ if message.contains("signal: killed") => Kind::OutOfMemory,
         _ if error_type.starts_with("Runtime.") => Kind::Crashed,
@@ -142,7 +142,7 @@ impl AwsLambda {
             activation.cost = self.cost(billed, report.memory_mib, deployment);
             measured::is_told(activation);
         }
-        // Lambda says "exited" of a process that was killed for its memory, and only the report tells.
+        // Lambda says "exited" of a process that was killed for its memory, and only the report says so.
         let is_full = match (report.memory_used_mib, report.memory_mib) {
             (Some(used), Some(size)) => used >= u64::from(size),
             _ => false,

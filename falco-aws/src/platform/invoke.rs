@@ -41,7 +41,7 @@ impl AwsLambda {
         deployment: &Deployment,
         invocation: &Invocation,
     ) -> Result<InvokeReply, Failure> {
-        // The connection is silent for the whole run: a shorter time-out would give up on what is still running.
+        // The connection is silent for the whole run: a shorter timeout would give up on what is still running.
         let run = deployment.scaling.timeout.unwrap_or(LONGEST_RUN);
         let timeout = run + self.config.waits.invoke_margin;
         let limit = self.config.limits.result + SLACK;
@@ -72,7 +72,7 @@ impl AwsLambda {
         Ok(activation)
     }
 
-    /// Tells the run's monitor of a wait that was Lambda's, not a layer's.
+    /// Reports to the run's monitor a wait that was Lambda's, not a layer's.
     pub(super) fn report_wait(&self, invocation: &Invocation, wait: Duration) {
         let event = Event::Waiting { invocation, reason: WaitReason::Platform, wait };
         invocation.report(&event);

@@ -40,7 +40,7 @@ impl AwsLambda {
         Ok(found.into_values().collect())
     }
 
-    /// Whoever may not look at roles has none of Falco's: they were given.
+    /// Without `iam:ListRoles`, Falco cannot have created roles: they were configured.
     async fn lone_roles(
         &self,
         found: &BTreeMap<String, Deployment>,

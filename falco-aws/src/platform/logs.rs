@@ -56,7 +56,7 @@ impl AwsLambda {
         Ok(logs.into_logs(activations))
     }
 
-    /// Adds what Lambda billed to activations that were submitted: their records do not tell, only their log does.
+    /// Adds what Lambda billed to activations that were submitted: their records do not say, only their log does.
     ///
     /// One pass over the log, whatever their number. Lambda writes it seconds after an activation has ended; those
     /// whose line is not there yet stay as they are.
@@ -219,7 +219,7 @@ fn is_lambdas_own(message: &str) -> bool {
         .any(|start| message.starts_with(start))
 }
 
-/// What Node's runtime puts before a line, `TIME\tREQUEST\tLEVEL\t`, tells where it was written.
+/// What Node's runtime puts before a line, `TIME\tREQUEST\tLEVEL\t`, says where it was written.
 fn without_prefix(message: &str) -> (Option<LogStream>, &str) {
     let mut parts = message.splitn(4, '\t');
     let (Some(time), Some(_), Some(level), Some(text)) =

@@ -1,6 +1,6 @@
 //! What the entry shims measure of a run.
 //!
-//! For a submitted event, Lambda tells how it ended and not how long it ran: that stands in the log, seconds later.
+//! For a submitted event, Lambda reports how it ended and not how long it ran: that stands in the log, seconds later.
 //! So the shims measure it, and send it along: around a result, or at the end of an error's message.
 
 use std::time::Duration;
@@ -16,7 +16,7 @@ use super::AwsLambda;
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 pub(super) struct Measured {
     ms: f64,
-    /// From the start of the process until it could take events; told by its first run only.
+    /// From the start of the process until it could take events; reported by its first run only.
     init_ms: Option<f64>,
     /// How the run failed, by the shim's judgement.
     pub(super) kind: Option<FunctionErrorKind>,
@@ -34,7 +34,7 @@ struct Envelope<'a> {
 /// What stands between an error's own message and the measurement.
 const MARK: &str = " [falco:ran ";
 
-/// The attribute of an activation whose bill was not told, but follows from what its shim has measured.
+/// The attribute of an activation whose bill was not reported, but follows from what its shim has measured.
 const ATTRIBUTE: &str = "billed";
 
 impl Measured {

@@ -45,7 +45,7 @@ use queue::Queues;
 ///
 /// # One queue for each function
 ///
-/// A queue hands each message to whoever asks first. If all functions shared one, every driver would read, and hide
+/// A queue hands each message to the first reader. If all functions shared one, every driver would read, and hide
 /// from the others for a while, records that are not its own. The plan runner's function names carry the run, so a
 /// queue for each function is one for each stage of a run: nobody else reads it, it goes when the function goes, and
 /// an execution role need not be allowed to write into another's.

@@ -37,7 +37,7 @@ pub(super) struct Queue {
     client: Arc<Client>,
     waits: Waits,
     pub(super) url: String,
-    /// Whether this platform has told Lambda to send the function's results here.
+    /// Whether this platform has configured Lambda to send the function's results here.
     pub(super) destination: OnceCell<()>,
     pub(super) inbox: Inbox<Record>,
     /// One permit for each poll that may be open.
@@ -122,7 +122,7 @@ impl Queue {
         let Some((id, record)) = Record::parse(message) else {
             tracing::warn!(
                 bytes = message.body.len(),
-                "a message in the result queue is no record"
+                "a message in the result queue is not a record of an invocation"
             );
             self.done().push(message.receipt_handle.clone());
             return;

@@ -74,7 +74,7 @@ impl Record {
         Some((id, record))
     }
 
-    /// The activation that it tells of, and what its shim has measured.
+    /// The activation that it reports, and what its shim has measured.
     pub(super) fn into_activation(
         self,
         id: ActivationId,

@@ -62,7 +62,7 @@ impl AwsLambda {
         let queue = names::queue(name);
         let removed = match client.queue_url(&queue).await {
             Ok(url) => was_there(client.delete_queue(&url).await),
-            // Whoever may not look for queues has made none.
+            // An account that may not look for queues has made none.
             Err(failure) if failure.is_forbidden() => Ok(false),
             Err(failure) => Err(failure),
         };

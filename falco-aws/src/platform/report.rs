@@ -46,7 +46,7 @@ impl Report {
     }
 }
 
-/// Milliseconds with a fraction, as a duration; nothing for what is no sensible number.
+/// Milliseconds with a fraction, as a duration; nothing for what is not a sensible number.
 fn milliseconds(number: &str) -> Option<Duration> {
     let seconds = number.parse::<f64>().ok()? / 1000.0;
     Duration::try_from_secs_f64(seconds).ok()

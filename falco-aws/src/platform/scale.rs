@@ -28,7 +28,7 @@ impl AwsLambda {
         if let Some(reserved) = scaling.max_instances {
             self.reserve(name, reserved).await?;
         }
-        // Nothing may have changed, and a function that is not there is an error all the same.
+        // Nothing may have changed, and a function that is not there is an error anyway.
         let function = match self.client.get_function(name).await {
             Ok(_) => self.wait_until_ready(name).await?,
             Err(failure) => return Err(failure.into()),

@@ -57,7 +57,7 @@ pub(super) fn check(scaling: &Scaling) -> Result<()> {
         && timeout > LONGEST_RUN
     {
         return Err(Error::invalid_input(format!(
-            "a time-out of {timeout:?} is over the {LONGEST_RUN:?} that Lambda allows"
+            "a timeout of {timeout:?} is over the {LONGEST_RUN:?} that Lambda allows"
         )));
     }
     if scaling.cpus.is_some() {
@@ -75,7 +75,7 @@ pub(super) fn check(scaling: &Scaling) -> Result<()> {
     Ok(())
 }
 
-/// Lambda counts whole seconds; a shorter time-out than asked for would kill what was promised time.
+/// Lambda counts whole seconds; a shorter timeout than asked for would kill what was promised time.
 pub(super) fn whole_seconds(timeout: Duration) -> u64 {
     timeout.as_secs() + u64::from(timeout.subsec_nanos() > 0)
 }
@@ -118,7 +118,7 @@ pub(super) fn variables(env: &Environment, limit: usize) -> Result<Variables> {
         let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
         if !letter_first || !plain || name.len() < 2 {
             return Err(Error::invalid_input(format!(
-                "{name:?} is no name of a variable on Lambda: a letter, then letters, digits and '_', two at least"
+                "invalid name of an environment variable on Lambda: {name:?}; use 2 or more letters, digits and '_', starting with a letter"
             )));
         }
         if RESERVED.contains(&name) {
@@ -149,7 +149,7 @@ mod tests {
             (
                 none.clone().with_timeout(Duration::from_secs(901)),
                 ErrorKind::InvalidInput,
-                "time-out",
+                "timeout",
             ),
             (none.clone().with_cpus(2.0), ErrorKind::Unsupported, "memory"),
             (none.clone().with_concurrency(8), ErrorKind::Unsupported, "one"),

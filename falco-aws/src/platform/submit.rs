@@ -11,7 +11,7 @@ use super::queue::Queue;
 use super::wait::patiently;
 use crate::client::{EventInvokeConfig, Failure};
 
-/// Lambda does not repeat what fails: executors do, by their own policy, and tell a new attempt from an old one.
+/// Lambda does not repeat what fails: executors do, by their own policy, and distinguish a new attempt from an old one.
 const RETRIES: u32 = 0;
 
 impl AwsLambda {
@@ -47,10 +47,10 @@ impl AwsLambda {
 
     /// The queue that the function's results go to, set up for the first who submits.
     ///
-    /// An earlier process may have made the queue and been stopped before it told Lambda to use it.
+    /// An earlier process may have made the queue and been stopped before it configured Lambda to use it.
     async fn result_queue(&self, deployment: &Deployment) -> Result<Arc<Queue>> {
         let Some(arn) = names::queue_arn(&deployment.id, &deployment.name) else {
-            let message = format!("{:?} is no ARN of a function", deployment.id);
+            let message = format!("invalid function ARN {:?}", deployment.id);
             return Err(Error::invalid_input(message).with_platform(crate::PLATFORM));
         };
         let queue = self.queues.get(&deployment.name, || self.make_queue(deployment)).await?;

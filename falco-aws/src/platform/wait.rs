@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 use super::AwsLambda;
 use crate::client::{Configuration, Failure, Function};
 
-/// What a function's state means for whoever waits for it.
+/// What a function's state means for a caller that waits for it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Readiness {
     Ready,
@@ -20,7 +20,7 @@ pub(super) enum Readiness {
 }
 
 impl Readiness {
-    /// Unknown words count as ready: what is asked of the function next tells better than a guess.
+    /// Unknown words count as ready: the next request to the function finds out, which is better than a guess.
     pub(super) fn of(configuration: &Configuration) -> Self {
         let reason = |reason: &Option<String>| {
             reason.clone().unwrap_or_else(|| "Lambda gives no reason".into())

@@ -40,7 +40,7 @@ const SOURCES: [(&str, &str, &str); 3] = [
 /// What each of them sleeps at least.
 const SLEEP: Duration = Duration::from_millis(40);
 
-/// What the fake, which sees more than a shim does, may see later of a start: processes tell theirs in 1/100 s.
+/// What the fake, which sees more than a shim does, may see later of a start: processes report theirs in 1/100 s.
 const TICK: Duration = Duration::from_millis(10);
 
 const EACH: usize = 4;

@@ -62,7 +62,7 @@ impl Row {
     }
 }
 
-/// The forms in which a service tells an error, with the words that have to be found in the message.
+/// The forms in which a service reports an error, with the words that have to be found in the message.
 type Forms = fn(&Row) -> Vec<(FakeReply, &'static str)>;
 
 /// Lambda: the code in a header, and the words under one key or another, or nowhere.

@@ -71,7 +71,7 @@ impl Spoiling {
     }
 }
 
-/// A fake that answers well until it is told not to, and a platform that does not wait for long.
+/// A fake that answers well until the test says otherwise, and a platform that does not wait for long.
 async fn spoilt() -> (FakeAws, AwsLambda, Arc<Mutex<bool>>) {
     let is_bad = Arc::new(Mutex::new(false));
     let (bad, runner) = (is_bad.clone(), Mutex::new(TestRunner::deterministic()));

@@ -175,7 +175,7 @@ async fn an_invocation_and_an_event_differ_by_their_headers_only() {
         ["x-amz-invocation-type", "x-amz-log-type"].map(|name| request.header(name).to_owned())
     };
     assert_eq!(headers(invokes[0]), ["RequestResponse", "Tail"]);
-    // The log of an event is told to nobody, and asking for it is an error.
+    // The log of an event is reported to nobody, and asking for it is an error.
     assert_eq!(headers(invokes[1]), ["Event", ""]);
     assert_eq!(invokes[1].target, invokes[0].target);
     assert_eq!(invokes[1].json(), json!({"n": 2}));

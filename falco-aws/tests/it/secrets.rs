@@ -56,7 +56,7 @@ async fn neither_logs_nor_errors_nor_debug_tell_a_secret() {
     for text in told {
         for secret in [FAKE_SECRET, "fake-session-token", VALUE] {
             let at = text.find(secret).map(|at| &text[at.saturating_sub(200)..at]);
-            assert_eq!(at, None, "{secret} is told");
+            assert_eq!(at, None, "{secret} is shown");
         }
     }
 }

@@ -115,7 +115,7 @@ impl Execution {
             collector: Collector::new(platform.clone(), deployment.clone(), clock, shape.patience),
             stragglers: options
                 .speculation
-                // A window of one never has a credit left, and whoever asks for speculation wants a copy; not so
+                // A window of one never has a permit left, and a user who asks for speculation wants a copy; not so
                 // where the stage itself has a limit.
                 .map(|rule| {
                     let extra = shape.window == 1 && target.policy.concurrency.is_none();

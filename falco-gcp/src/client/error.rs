@@ -22,7 +22,7 @@ pub(crate) struct Status {
     pub(crate) message: String,
     pub(crate) status: String,
     pub(crate) details: Vec<Value>,
-    /// Storage's way to tell a reason.
+    /// Storage's way to report a reason.
     errors: Vec<Value>,
 }
 
@@ -125,7 +125,7 @@ fn hinted(error: Error, http: u16, status: Option<&Status>, secrets: &[&str]) ->
     match (http, status) {
         (403, _) => error.with_hint("grant the missing role to the credentials in use"),
         (401, _) => error.with_hint("the access token was refused twice; check the credentials"),
-        (404, None) => error.with_hint("this is no reply of the API: check the endpoint"),
+        (404, None) => error.with_hint("this is not a reply of the API: check the endpoint"),
         (429, Some(_)) => {
             error.with_hint("wait, deploy fewer functions at once, or ask for a higher quota")
         }

@@ -119,8 +119,9 @@ impl Api {
         let about = |e: Error| {
             e.with_platform(crate::NAME).with_operation("deploy").with_function(function)
         };
-        let url = Url::parse(&upload.upload_url)
-            .map_err(|_| about(Error::new(ErrorKind::Protocol, "the upload URL is no URL")))?;
+        let url = Url::parse(&upload.upload_url).map_err(|_| {
+            about(Error::new(ErrorKind::Protocol, "the upload URL is not a valid URL"))
+        })?;
         let request = self.http.0.request(Method::PUT, url);
         let request = request.header(CONTENT_TYPE, "application/zip").body(zip);
         let sent = self.http.send(request, "deploy").await;

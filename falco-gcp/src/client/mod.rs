@@ -87,7 +87,7 @@ impl<'a> Call<'a> {
         path: &str,
     ) -> Result<Self> {
         let url = base.join(path).map_err(|e| {
-            Error::invalid_input(format!("{path:?} is no path of an API")).with_source(&e)
+            Error::invalid_input(format!("invalid API path {path:?}")).with_source(&e)
         })?;
         // Google's front end answers a POST without a length with 411, and clients send none for no body.
         let body = (method == Method::POST).then(|| Bytes::from_static(b"{}"));

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::functions::paged;
 use super::{Api, Call, error, segment};
 
-/// An object, as a listing tells it.
+/// An object, as a listing reports it.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Object {

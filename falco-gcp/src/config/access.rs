@@ -10,6 +10,6 @@ pub enum Access {
     Caller,
     /// Everybody: `allUsers` is granted `roles/run.invoker`, and calls carry no token.
     Public,
-    /// Whoever the project's policies let in: nothing is granted, and `deploy` does not wait.
+    /// Everybody whom the project's policies let in: nothing is granted, and `deploy` does not wait.
     Unchanged,
 }

@@ -122,7 +122,7 @@ impl Default for Endpoints {
 fn parse(setting: &str, text: &str) -> Result<Url> {
     let base = format!("{}/", text.trim().trim_end_matches('/'));
     let wrong = |why: String| {
-        invalid(format!("{setting} is no base URL: {why}"))
+        invalid(format!("{setting} is not a valid base URL: {why}"))
             .with_hint("write it as https://host/ or http://127.0.0.1:8080")
     };
     let url = Url::parse(&base).map_err(|e| wrong(e.to_string()))?;

@@ -136,8 +136,8 @@ mod tests {
                 "nonsense",
                 "CLOUDSDK_API_ENDPOINT_OVERRIDES_RUN",
             ),
-            ("GOOGLE_CLOUD_PROJECT", "a/b", "\"a/b\" is no project"),
-            ("GOOGLE_CLOUD_LOCATION", "..", "is no location"),
+            ("GOOGLE_CLOUD_PROJECT", "a/b", "invalid project \"a/b\""),
+            ("GOOGLE_CLOUD_LOCATION", "..", "invalid location"),
         ] {
             let error = read_vars(&[(name, value)]).unwrap_err();
             assert!(error.to_string().contains(word), "{name}: {error}");

@@ -107,7 +107,7 @@ pub(crate) fn check_segment(setting: &str, value: &str) -> Result<()> {
         || !value.chars().all(plain)
         || value.contains("..")
     {
-        return Err(invalid(format!("{value:?} is no {setting} of Google Cloud")));
+        return Err(invalid(format!("invalid {setting} {value:?}")));
     }
     Ok(())
 }

@@ -38,7 +38,7 @@ impl Submission {
         if let Some(bucket) = &tasks.bucket {
             let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c);
             if !(3..=222).contains(&bucket.len()) || !bucket.chars().all(plain) {
-                return Err(invalid(format!("{bucket:?} is no name of a bucket")));
+                return Err(invalid(format!("invalid bucket name {bucket:?}")));
             }
         }
         Ok(())
@@ -51,8 +51,8 @@ impl Submission {
 /// the name of a deleted queue is blocked for days; and the bucket `falco-PROJECT-LOCATION`, which goes with the
 /// last function of Falco's.
 ///
-/// Whoever runs the function needs to store and to read objects in the bucket (`roles/storage.objectUser`); `deploy`
-/// tries it and says so. Whoever submits needs `roles/cloudtasks.enqueuer`, `roles/storage.objectUser`, and
+/// The function's account needs to store and to read objects in the bucket (`roles/storage.objectUser`); `deploy`
+/// tries it and says so. A driver that submits needs `roles/cloudtasks.enqueuer`, `roles/storage.objectUser`, and
 /// `roles/iam.serviceAccountUser` on the service account that calls.
 ///
 /// # Examples

@@ -56,10 +56,9 @@ impl Inner {
         let is_local = self.api.endpoints.functions.scheme() == "http";
         match Url::parse(uri) {
             Ok(url) if url.scheme() == "https" || (is_local && url.scheme() == "http") => Ok(url),
-            _ => Err(Error::new(
-                ErrorKind::Protocol,
-                "the function's URL is not encrypted or is no URL",
-            )),
+            _ => {
+                Err(Error::new(ErrorKind::Protocol, "the function's URL is not a valid https URL"))
+            }
         }
     }
 }

@@ -81,7 +81,7 @@ impl Inner {
 
     /// The ID token for a function and its audience; none for a public one.
     ///
-    /// The audience is the URL exactly as Google tells it: a parsed one would end in a slash.
+    /// The audience is the URL exactly as Google reports it: a parsed one would end in a slash.
     pub(super) async fn id_token(
         &self,
         deployment: &Deployment,
@@ -94,7 +94,7 @@ impl Inner {
         Ok(Some((audience.to_owned(), token)))
     }
 
-    /// What an answer means that is no record of the shim's: the function's failure or the platform's.
+    /// What an answer means that is not a record of the shim's: the function's failure or the platform's.
     fn other(
         &self,
         deployment: &Deployment,
@@ -132,7 +132,7 @@ impl Inner {
             413 => refused(ErrorKind::PayloadTooLarge, "the argument is over the limit"),
             429 => refused(ErrorKind::Throttled, "no instance is free")
                 .with_hint("raise max_instances, or lower the concurrency"),
-            // So it is told when scaling out fails; the function did not start.
+            // So it is reported when scaling out fails; the function did not start.
             500 if text.contains("no available instance") => {
                 refused(ErrorKind::Throttled, "no instance is free")
             }
@@ -152,7 +152,7 @@ impl Inner {
             )
             .with_may_have_run(true),
             411 => refused(ErrorKind::Protocol, "the request came without a length").with_may_have_run(false),
-            _ => refused(ErrorKind::Protocol, "this is no answer of a function of Falco's")
+            _ => refused(ErrorKind::Protocol, "unexpected response: the URL is not served by a Falco function")
                 .with_hint("what answers there was not deployed by Falco; deploy the function again"),
         })
     }

@@ -140,7 +140,7 @@ impl GcpFunctions {
     }
 }
 
-/// Project and location: as configured, or as the metadata server tells when the credentials are its own.
+/// Project and location: as configured, or as the metadata server says when the credentials are its own.
 async fn place(config: &GcpConfig, http: &Http) -> Result<(String, String)> {
     let missing = |setting: &str, variables: &str| {
         Error::invalid_input(format!("no {setting} is set"))
@@ -165,8 +165,7 @@ async fn place(config: &GcpConfig, http: &Http) -> Result<(String, String)> {
     for (setting, value) in [("project", &project), ("location", &location)] {
         // What is configured has been checked; a reply is not shown, for it may hold anything.
         check_segment(setting, value).map_err(|_| {
-            let message =
-                format!("the metadata server's {setting} is no {setting} of Google Cloud");
+            let message = format!("the metadata server returned an invalid {setting}");
             Error::new(ErrorKind::Protocol, message)
                 .with_platform(crate::NAME)
                 .with_operation("connect")
@@ -206,7 +205,10 @@ impl Inner {
         if name.starts_with("projects/") && name.chars().all(plain) && !name.contains("..") {
             return Ok(name);
         }
-        Err(Error::new(ErrorKind::Protocol, format!("the reply's {what} is no name of a resource")))
+        Err(Error::new(
+            ErrorKind::Protocol,
+            format!("the reply's {what} is not a valid resource name"),
+        ))
     }
 }
 

@@ -45,7 +45,7 @@ pub(crate) fn activation_id() -> String {
     format!("{:08x}{random:024x}", now as u32)
 }
 
-/// When an activation's id was made; `None` for what is no id of ours.
+/// When an activation's id was made; `None` for what is not an id of ours.
 pub(crate) fn activation_time(id: &str) -> Option<SystemTime> {
     let is_ours =
         id.len() == 32 && id.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
@@ -54,7 +54,7 @@ pub(crate) fn activation_time(id: &str) -> Option<SystemTime> {
 }
 
 /// The task of an activation. Names in a queue should begin at random, so that they spread over its servers; the
-/// function's id at the end tells whose task it is.
+/// function's id at the end says to which function the task belongs.
 pub(crate) fn task_id(activation: &str, function: &str) -> String {
     let (time, random) = activation.split_at(activation.len().min(8));
     format!("{random}{time}-{function}")
@@ -94,7 +94,7 @@ pub(crate) fn labels(
     labels
 }
 
-/// Notes where a function's tasks and results are, for whoever removes it. A name that is too long is left out.
+/// Notes where a function's tasks and results are, for the process that removes it. A name that is too long is left out.
 pub(crate) fn label_shared(labels: &mut BTreeMap<&'static str, String>, queue: &str, bucket: &str) {
     for (label, name) in [(QUEUE, queue), (BUCKET, bucket)] {
         let encoded = encode(name);

@@ -1,6 +1,6 @@
 //! What the handler on an instance says of one run.
 //!
-//! A record is a JSON object on the first line; the rest is the answer of whoever ran the function, as it came.
+//! A record is a JSON object on the first line; the rest is the function's answer, as it came.
 
 use std::time::{Duration, UNIX_EPOCH};
 

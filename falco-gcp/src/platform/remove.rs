@@ -14,7 +14,7 @@ const PARALLEL: usize = 32;
 const TRIES: u32 = 4;
 
 impl Inner {
-    /// The function goes last: stopped in between, or refused for now, it is still there for whoever cleans up to find.
+    /// The function goes last: stopped in between, or refused for now, it is still there for a later clean-up to find.
     pub(super) async fn remove(&self, deployment: &Deployment) -> Result<()> {
         let id = self.id_of(deployment);
         let queue = match deployment.attribute(attribute::QUEUE) {
@@ -46,7 +46,7 @@ impl Inner {
     /// What still ran may have stored its result meanwhile, and functions that are removed at the same time leave the
     /// bucket to one another.
     ///
-    /// The function is gone, so that nobody can be told to try again.
+    /// The function is gone, so that there is nothing to try again.
     async fn sweep(&self, bucket: &str, id: &str) {
         for _ in 0..TRIES {
             match self.remove_from_bucket(bucket, id).await {

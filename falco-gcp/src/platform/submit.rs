@@ -111,7 +111,7 @@ impl Inner {
         }
     }
 
-    /// What the shim has to know to store results. Not in the request: whoever may call the function could send its
+    /// What the shim has to know to store results. Not in the request: every caller of the function could send its
     /// credentials anywhere.
     pub(super) fn shim_environment(&self, id: &str) -> Vec<(String, Value)> {
         let Some(shared) = &self.shared else { return Vec::new() };
@@ -149,7 +149,7 @@ impl Inner {
                  take {seconds} s"
             ))
             .with_hint(
-                "lower the function's time-out, or hold the calls open with falco_layers::Held",
+                "lower the function's timeout, or hold the calls open with falco_layers::Held",
             );
             return Err(blame(error));
         }
@@ -211,7 +211,7 @@ impl Inner {
         }
     }
 
-    /// Creates a task. Its name is its own, so that creating it again tells whether a first try without an answer had
+    /// Creates a task. Its name is its own, so that creating it again shows whether a first try without an answer had
     /// worked.
     async fn enqueue(
         &self,

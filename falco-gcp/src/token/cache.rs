@@ -68,7 +68,7 @@ impl TokenCache {
 struct Slot {
     /// Read by every call; never held across an await.
     state: Mutex<State>,
-    /// Held by whoever asks for a new one. A dropped holder lets the next waiting caller ask.
+    /// Held by the caller that asks for a new one. A dropped holder lets the next waiting caller ask.
     refreshing: tokio::sync::Mutex<()>,
 }
 

@@ -41,7 +41,7 @@ impl KeySource {
         let signer = Signer::from_pem(key.private_key.expose()).map_err(|bad| {
             let what = match bad {
                 BadKey::NoPem => "is not in PEM",
-                BadKey::NoRsa => "is no RSA key of 2048 bits or more",
+                BadKey::NoRsa => "is not an RSA key of 2048 bits or more",
             };
             Error::invalid_input(format!("the private key of {} {what}", key.client_email))
                 .with_platform(crate::NAME)

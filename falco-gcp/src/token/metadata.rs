@@ -54,8 +54,11 @@ impl Metadata {
         if reply.status.is_success() {
             // Whatever answers without this header is a captive portal or a proxy, and no metadata server.
             if reply.headers.get("metadata-flavor").is_none_or(|flavor| flavor != "Google") {
-                return Err(refused(ErrorKind::Protocol, "this is no metadata server of Google's")
-                    .with_hint("check GCE_METADATA_HOST, or set GOOGLE_APPLICATION_CREDENTIALS"));
+                return Err(refused(
+                    ErrorKind::Protocol,
+                    "this is not a metadata server of Google",
+                )
+                .with_hint("check GCE_METADATA_HOST, or set GOOGLE_APPLICATION_CREDENTIALS"));
             }
             return Ok(reply.body);
         }

@@ -73,7 +73,7 @@ pub trait TokenSource: fmt::Debug + Send + Sync + 'static {
     /// `Unauthorized` when the credentials are refused; `Unavailable` or `Timeout` when asking again may help.
     async fn access_token(&self) -> Result<Token>;
 
-    /// A fresh ID token for `audience`, which is a function's URL as Google tells it.
+    /// A fresh ID token for `audience`, which is a function's URL as Google reports it.
     ///
     /// # Errors
     ///

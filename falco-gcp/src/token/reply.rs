@@ -66,10 +66,7 @@ pub(super) fn from_jwt(jwt: &str) -> Result<Token> {
     let payload = jwt.split('.').nth(1).and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
     let expiry = payload.and_then(|json| serde_json::from_slice::<Expiry>(&json).ok());
     let Some(Expiry { exp }) = expiry else {
-        return Err(refused(
-            ErrorKind::Protocol,
-            "the ID token that came is no JWT with an expiry",
-        ));
+        return Err(refused(ErrorKind::Protocol, "the ID token is not a JWT with an expiry"));
     };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let left = Duration::from_secs(exp.min(1 << 40)).saturating_sub(now);

@@ -40,7 +40,7 @@ impl Signer {
         pair.map(Self).map_err(|_| BadKey::NoRsa)
     }
 
-    /// A JWT of `claims`, signed; `None` when the key refuses to sign or the claims are no JSON.
+    /// A JWT of `claims`, signed; `None` when the key refuses to sign or the claims are not JSON.
     pub(super) fn jwt<T: Serialize>(&self, key_id: Option<&str>, claims: &T) -> Option<String> {
         let header = Header { alg: "RS256", typ: "JWT", kid: key_id };
         let part = |json: Vec<u8>| URL_SAFE_NO_PAD.encode(json);

@@ -158,7 +158,7 @@ async fn every_code_that_an_operation_may_end_with() {
         platform.remove(&deployment).await.unwrap();
         assert_eq!(fake.leftovers(), Vec::<String>::new(), "{row}");
     }
-    // That the name is taken may be told by the operation as well.
+    // The operation may report as well that the name is taken.
     let fake = echoing();
     fake.fail_next_operation(json!({"code": 6, "message": "already exists"}));
     connect(fake.config()).await.deploy(&python("echo", ECHO)).await.unwrap();

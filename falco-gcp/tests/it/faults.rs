@@ -1,4 +1,4 @@
-//! What goes wrong, and what is told of it.
+//! What goes wrong, and what is reported of it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

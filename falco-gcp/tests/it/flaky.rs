@@ -1,4 +1,4 @@
-//! Each fault that passes, at a few per cent: whoever repeats what may be repeated gets every answer, and gets it right.
+//! Each fault that passes, at a few per cent: a caller that repeats what may be repeated gets every answer, and gets it right.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

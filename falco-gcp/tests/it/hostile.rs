@@ -205,7 +205,7 @@ fn hostile_token_endpoints() {
     let result = runner.run(&mutated(reply), |body| {
         fake.heal();
         fake.inject(Fault::answer("POST /token", 200, &String::from_utf8_lossy(&body)));
-        // Whatever is granted is no token of the fake's.
+        // Whatever is granted is not a token of the fake's.
         let error =
             runtime.block_on(GcpFunctions::connect(fake.config().build().unwrap())).unwrap_err();
         assert!(is_one_line(&error), "{error}");

@@ -1,4 +1,4 @@
-//! Long arguments: up to the limit that `capabilities` tells, through a queue as well.
+//! Long arguments: up to the limit that `capabilities` state, through a queue as well.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ fn arguments(fake: &FakeGcp) -> Vec<String> {
     fake.objects().into_iter().filter(|name| name.contains("/arguments/")).collect()
 }
 
-/// Functions of every family that tell how long the argument's `x` is.
+/// Functions of every family that return how long the argument's `x` is.
 fn counting() -> [Deployable; 3] {
     let native = "#!/usr/bin/env python3\nimport json, os, sys\nout = os.fdopen(3, 'w')\nfor line in sys.stdin:\n    \
                   n = len(json.loads(line)['value']['x'])\n    out.write('{\"n\":%d}\\n' % n)\n    out.flush()\n";
@@ -92,7 +92,7 @@ async fn an_argument_too_long_for_a_task_is_stored_before_it_and_deleted_after_i
     assert_eq!(task["httpRequest"]["headers"]["X-Falco-Argument"], "stored");
     assert_eq!(task["httpRequest"]["body"], "e30=", "an empty object");
 
-    // Whoever collects deletes it, in whatever process.
+    // The process that collects it deletes it, whichever it is.
     let other = connect(with_tasks(fake.config())).await;
     let result = collected(&other, &deployment, &pending).await.outcome.unwrap();
     assert_eq!(result.len(), IN_TASK + 1);

@@ -46,7 +46,7 @@ async fn a_whole_life_with_faults_shows_no_secret() {
         "eyJ0eXAi",
     ];
     for secret in secrets.into_iter().chain(key.lines().filter(|line| !line.starts_with('-'))) {
-        assert!(!told.contains(secret), "{secret} is told: {told}");
+        assert!(!told.contains(secret), "{secret} is shown: {told}");
         let line = logged.lines().find(|line| line.contains(secret));
         assert!(line.is_none(), "{secret} is logged: {line:?}");
     }

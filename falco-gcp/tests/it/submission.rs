@@ -1,4 +1,4 @@
-//! Submission by Cloud Tasks: accepted once, run once, told once, and nothing left.
+//! Submission by Cloud Tasks: accepted once, run once, reported once, and nothing left.
 
 use std::time::Duration;
 
@@ -128,7 +128,7 @@ async fn a_call_that_must_not_run_twice_does_not_when_the_queue_calls_twice() {
             runs,
             "idempotent: {idempotent}"
         );
-        // Of results that are written twice the first counts, and it is told as one.
+        // Of results that are written twice the first counts, and it is reported as one.
         let found = platform.collect(&deployment, std::slice::from_ref(&pending)).await.unwrap();
         assert_eq!(found.finished.len(), 1);
     }
@@ -185,7 +185,10 @@ async fn a_stored_result_that_is_not_falcos_is_a_failure_of_the_platform() {
     let (id, error) = &collected.gone[0];
     assert_eq!((id, error.kind()), (&pending.id, ErrorKind::Protocol), "{error}");
     assert_eq!((error.operation(), error.function()), (Some("collect"), Some("echo")));
-    assert!(error.may_have_run() && error.is_retryable(), "whoever may run it twice runs it again");
+    assert!(
+        error.may_have_run() && error.is_retryable(),
+        "a caller that may run it twice runs it again"
+    );
 }
 
 #[tokio::test]

@@ -300,7 +300,7 @@ async fn the_log_of_many_activations_is_one_query() {
     assert!(ids.iter().all(|id| filter.contains(id.as_str())), "one query for all: {filter}");
     assert!(filter.contains("timestamp>=\"20"), "{filter}");
     assert_eq!(asked["resourceNames"], json!(["projects/fake-project"]));
-    // What is no id of ours never reaches the filter.
+    // What is not an id of ours never reaches the filter.
     let hostile = ["x\" OR severity>=\"DEFAULT".into()];
     let before = fake.requests_to("entries:list").len();
     assert!(platform.activation_log(&deployment, &hostile).await.unwrap().is_empty());

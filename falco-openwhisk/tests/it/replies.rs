@@ -1,4 +1,4 @@
-//! What is answered: every reply of the contract is told apart.
+//! What is answered: every reply of the contract is distinguished.
 
 use std::time::{Duration, SystemTime};
 

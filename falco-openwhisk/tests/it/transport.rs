@@ -72,7 +72,7 @@ impl Drop for TlsServer {
     }
 }
 
-/// An empty object to every request. Whoever does not like the certificate has gone before.
+/// An empty object to every request. A client that does not like the certificate has gone before.
 async fn answer(acceptor: TlsAcceptor, stream: TcpStream) -> std::io::Result<()> {
     let mut stream = acceptor.accept(stream).await?;
     let mut request = Vec::new();

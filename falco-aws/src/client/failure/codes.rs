@@ -89,7 +89,7 @@ impl Fault {
         }
     }
 
-    /// Whether the same request may succeed later, where the kind alone does not tell.
+    /// Whether the same request may succeed later, where the kind alone does not say.
     pub(super) fn is_retryable(&self) -> Option<bool> {
         match self.code.as_str() {
             "ResourceConflictException" => Some(self.is_conflict_of_state()),

@@ -1,4 +1,4 @@
-//! A native function without dependencies: it speaks the ActionLoop and tells how many bytes each argument has.
+//! A native function without dependencies: it speaks the ActionLoop and returns how many bytes each argument has.
 
 use std::fs::File;
 use std::io::{BufRead, Write};
