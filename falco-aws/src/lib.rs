@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+mod architecture;
 mod client;
 mod config;
 #[cfg(feature = "fake")]
@@ -9,9 +10,11 @@ mod package;
 mod platform;
 mod price;
 
-pub use config::{Architecture, AwsConfig, AwsConfigBuilder, Limits, Service, Waits};
+pub use architecture::Architecture;
+pub use config::{AwsConfig, AwsConfigBuilder, AwsWaits, Limits, Service};
+pub use falco_http::ClientConfig;
 pub use platform::AwsLambda;
 pub use price::PriceTable;
 
 /// The name of the platform in deployments, errors and reports.
-pub(crate) const PLATFORM: &str = "aws";
+pub(crate) const NAME: &str = "aws";

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use falco_core::UsDollars;
 
-use crate::config::Architecture;
+use crate::architecture::Architecture;
 
 /// List prices of Lambda, in US dollars. Free tiers and volume discounts are the account's, and are left out.
 ///

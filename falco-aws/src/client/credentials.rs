@@ -70,7 +70,7 @@ impl CredentialsCache {
 
 fn no_credentials(error: &CredentialsError) -> Error {
     let described = Error::new(ErrorKind::Unauthorized, "no credentials for AWS")
-        .with_platform(crate::PLATFORM)
+        .with_platform(crate::NAME)
         .with_source(error);
     let asks_for_sso = described.causes().iter().any(|cause| {
         let cause = cause.to_ascii_lowercase();

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::query::from_xml;
-use super::{Client, Failure, next_page};
+use super::{Client, RequestError, next_page};
 use crate::config::Service;
 
 /// A role.
@@ -40,7 +40,7 @@ impl Client {
         path: &str,
         trust: &str,
         tags: &[(String, String)],
-    ) -> Result<Role, Failure> {
+    ) -> Result<Role, RequestError> {
         let mut parameters = vec![
             ("RoleName".to_owned(), name),
             ("Path".to_owned(), path),
@@ -56,13 +56,13 @@ impl Client {
         Ok(from_xml::<RoleAnswer>(&reply)?.result.role)
     }
 
-    pub(crate) async fn get_role(&self, name: &str) -> Result<Role, Failure> {
+    pub(crate) async fn get_role(&self, name: &str) -> Result<Role, RequestError> {
         let reply = self.query(Service::Iam, "GetRole", &[("RoleName", name)]).await?;
         Ok(from_xml::<RoleAnswer>(&reply)?.result.role)
     }
 
     /// All roles under a path, from as many pages as there are.
-    pub(crate) async fn list_roles(&self, path: &str) -> Result<Vec<Role>, Failure> {
+    pub(crate) async fn list_roles(&self, path: &str) -> Result<Vec<Role>, RequestError> {
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
         struct Answer {
@@ -89,7 +89,10 @@ impl Client {
         }
     }
 
-    pub(crate) async fn role_tags(&self, name: &str) -> Result<Vec<(String, String)>, Failure> {
+    pub(crate) async fn role_tags(
+        &self,
+        name: &str,
+    ) -> Result<Vec<(String, String)>, RequestError> {
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
         struct Answer {
@@ -118,17 +121,21 @@ impl Client {
         role: &str,
         policy: &str,
         document: &str,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), RequestError> {
         let parameters = [("RoleName", role), ("PolicyName", policy), ("PolicyDocument", document)];
         self.query(Service::Iam, "PutRolePolicy", &parameters).await.map(drop)
     }
 
-    pub(crate) async fn delete_role_policy(&self, role: &str, policy: &str) -> Result<(), Failure> {
+    pub(crate) async fn delete_role_policy(
+        &self,
+        role: &str,
+        policy: &str,
+    ) -> Result<(), RequestError> {
         let parameters = [("RoleName", role), ("PolicyName", policy)];
         self.query(Service::Iam, "DeleteRolePolicy", &parameters).await.map(drop)
     }
 
-    pub(crate) async fn delete_role(&self, role: &str) -> Result<(), Failure> {
+    pub(crate) async fn delete_role(&self, role: &str) -> Result<(), RequestError> {
         self.query(Service::Iam, "DeleteRole", &[("RoleName", role)]).await.map(drop)
     }
 }

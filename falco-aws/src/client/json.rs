@@ -6,7 +6,7 @@ use reqwest::header::HeaderValue;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Call, Client, Failure};
+use super::{Call, Client, RequestError};
 use crate::config::Service;
 
 /// Which of the two a service speaks: the wrong version is refused.
@@ -35,7 +35,7 @@ impl Dialect {
         self,
         operation: &'static str,
         input: &T,
-    ) -> Result<Call<'a>, Failure> {
+    ) -> Result<Call<'a>, RequestError> {
         let target = HeaderValue::from_str(&format!("{}.{operation}", self.target));
         let target = target
             .map_err(|e| falco_core::Error::invalid_input("no such operation").with_source(&e))?;
@@ -53,13 +53,13 @@ impl Client {
         dialect: Dialect,
         operation: &'static str,
         input: &T,
-    ) -> Result<Reply, Failure> {
+    ) -> Result<Reply, RequestError> {
         self.send(&dialect.call(operation, input)?).await
     }
 }
 
 /// `value` as JSON.
-pub(super) fn to_body<T: Serialize>(value: &T) -> Result<bytes::Bytes, Failure> {
+pub(super) fn to_body<T: Serialize>(value: &T) -> Result<bytes::Bytes, RequestError> {
     Ok(falco_core::Payload::json(value)?.to_bytes())
 }
 

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::encoding::encode;
 use super::json::to_body;
-use super::{Call, Client, Failure, next_page};
+use super::{Call, Client, RequestError, next_page};
 use crate::config::Service;
 
 /// How a function is set up, as Lambda reports it.
@@ -188,7 +188,7 @@ fn call<'a>(operation: &'static str, method: Method, path: String) -> Call<'a> {
     Call::new(Service::Lambda, operation, method, path)
 }
 
-fn with_json<'a, T: Serialize>(mut call: Call<'a>, body: &T) -> Result<Call<'a>, Failure> {
+fn with_json<'a, T: Serialize>(mut call: Call<'a>, body: &T) -> Result<Call<'a>, RequestError> {
     call.body = to_body(body)?;
     Ok(call.header("content-type", JSON))
 }
@@ -201,7 +201,7 @@ impl Client {
         &self,
         function: &NewFunction<'_>,
         code: &CodeSource,
-    ) -> Result<Configuration, Failure> {
+    ) -> Result<Configuration, RequestError> {
         let mut body = function.configuration();
         body["FunctionName"] = function.name.into();
         body["Architectures"] = json!([function.architecture]);
@@ -214,7 +214,7 @@ impl Client {
         Ok(self.send(&request).await?.json()?)
     }
 
-    pub(crate) async fn get_function(&self, name: &str) -> Result<Function, Failure> {
+    pub(crate) async fn get_function(&self, name: &str) -> Result<Function, RequestError> {
         let request = call("GetFunction", Method::GET, path("2015-03-31", name, ""));
         Ok(self.send(&request).await?.json()?)
     }
@@ -223,7 +223,7 @@ impl Client {
     pub(crate) async fn list_functions(
         &self,
         marker: Option<&str>,
-    ) -> Result<(Vec<Configuration>, Option<String>), Failure> {
+    ) -> Result<(Vec<Configuration>, Option<String>), RequestError> {
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
         struct Page {
@@ -245,7 +245,7 @@ impl Client {
         name: &str,
         code: &CodeSource,
         architecture: &str,
-    ) -> Result<Configuration, Failure> {
+    ) -> Result<Configuration, RequestError> {
         let mut body = code.members();
         body["Architectures"] = json!([architecture]);
         let request = call("UpdateFunctionCode", Method::PUT, path("2015-03-31", name, "/code"));
@@ -257,7 +257,7 @@ impl Client {
     pub(crate) async fn update_function_configuration(
         &self,
         function: &NewFunction<'_>,
-    ) -> Result<Configuration, Failure> {
+    ) -> Result<Configuration, RequestError> {
         self.resize(function.name, &function.configuration()).await
     }
 
@@ -266,19 +266,23 @@ impl Client {
         &self,
         name: &str,
         members: &Value,
-    ) -> Result<Configuration, Failure> {
+    ) -> Result<Configuration, RequestError> {
         let path = path("2015-03-31", name, "/configuration");
         let request = call("UpdateFunctionConfiguration", Method::PUT, path);
         Ok(self.send(&with_json(request, members)?).await?.json()?)
     }
 
     /// Any 2xx is success: 204 as ever, or a state `Deleting`.
-    pub(crate) async fn delete_function(&self, name: &str) -> Result<(), Failure> {
+    pub(crate) async fn delete_function(&self, name: &str) -> Result<(), RequestError> {
         let request = call("DeleteFunction", Method::DELETE, path("2015-03-31", name, ""));
         self.send(&request).await.map(drop)
     }
 
-    pub(crate) async fn put_concurrency(&self, name: &str, reserved: u32) -> Result<(), Failure> {
+    pub(crate) async fn put_concurrency(
+        &self,
+        name: &str,
+        reserved: u32,
+    ) -> Result<(), RequestError> {
         let path = path("2017-10-31", name, "/concurrency");
         let request = call("PutFunctionConcurrency", Method::PUT, path);
         let body = json!({"ReservedConcurrentExecutions": reserved});
@@ -289,7 +293,7 @@ impl Client {
         &self,
         name: &str,
         config: &EventInvokeConfig<'_>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), RequestError> {
         let path = path("2019-09-25", name, "/event-invoke-config");
         let request = call("PutFunctionEventInvokeConfig", Method::PUT, path);
         let destination = json!({"Destination": config.destination});
@@ -301,7 +305,7 @@ impl Client {
         self.send(&with_json(request, &body)?).await.map(drop)
     }
 
-    pub(crate) async fn delete_event_invoke_config(&self, name: &str) -> Result<(), Failure> {
+    pub(crate) async fn delete_event_invoke_config(&self, name: &str) -> Result<(), RequestError> {
         let path = path("2019-09-25", name, "/event-invoke-config");
         let request = call("DeleteFunctionEventInvokeConfig", Method::DELETE, path);
         self.send(&request).await.map(drop)
@@ -311,13 +315,13 @@ impl Client {
         &self,
         arn: &str,
         tags: &BTreeMap<String, String>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), RequestError> {
         let path = format!("/2017-03-31/tags/{}", encode(arn, ""));
         let request = call("TagResource", Method::POST, path);
         self.send(&with_json(request, &json!({"Tags": tags}))?).await.map(drop)
     }
 
-    pub(crate) async fn account_settings(&self) -> Result<AccountSettings, Failure> {
+    pub(crate) async fn account_settings(&self) -> Result<AccountSettings, RequestError> {
         #[derive(Deserialize)]
         struct Answer {
             #[serde(rename = "AccountLimit", default)]
@@ -335,7 +339,7 @@ impl Client {
         event: Bytes,
         timeout: Duration,
         result_limit: u64,
-    ) -> Result<InvokeReply, Failure> {
+    ) -> Result<InvokeReply, RequestError> {
         let mut request = call("Invoke", Method::POST, path("2015-03-31", name, "/invocations"))
             .header("content-type", JSON)
             .header("x-amz-invocation-type", HeaderValue::from_static("RequestResponse"))
@@ -351,7 +355,7 @@ impl Client {
         &self,
         name: &str,
         event: Bytes,
-    ) -> Result<Option<String>, Failure> {
+    ) -> Result<Option<String>, RequestError> {
         let mut request = call("Invoke", Method::POST, path("2015-03-31", name, "/invocations"))
             .header("content-type", JSON)
             .header("x-amz-invocation-type", HeaderValue::from_static("Event"));

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::json::{LOGS, without_nulls};
-use super::{Client, Failure, next_page};
+use super::{Client, RequestError, next_page};
 
 /// One line of a log group.
 #[derive(Clone, Debug, Deserialize)]
@@ -40,7 +40,7 @@ impl Client {
         from: u64,
         to: u64,
         next: Option<&str>,
-    ) -> Result<LogPage, Failure> {
+    ) -> Result<LogPage, RequestError> {
         let input = without_nulls(json!({
             "logGroupName": group,
             "filterPattern": pattern,
@@ -58,18 +58,22 @@ impl Client {
         &self,
         group: &str,
         tags: &BTreeMap<String, String>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), RequestError> {
         let input = json!({"logGroupName": group, "tags": tags});
         self.json(LOGS, "CreateLogGroup", &input).await.map(drop)
     }
 
     /// Sets how long lines are kept.
-    pub(crate) async fn put_retention_policy(&self, group: &str, days: u32) -> Result<(), Failure> {
+    pub(crate) async fn put_retention_policy(
+        &self,
+        group: &str,
+        days: u32,
+    ) -> Result<(), RequestError> {
         let input = json!({"logGroupName": group, "retentionInDays": days});
         self.json(LOGS, "PutRetentionPolicy", &input).await.map(drop)
     }
 
-    pub(crate) async fn delete_log_group(&self, group: &str) -> Result<(), Failure> {
+    pub(crate) async fn delete_log_group(&self, group: &str) -> Result<(), RequestError> {
         self.json(LOGS, "DeleteLogGroup", &json!({"logGroupName": group})).await.map(drop)
     }
 }

@@ -30,7 +30,7 @@ use encoding::canonical_query;
 use sign::{Signable, Signer};
 
 pub(crate) use encoding::hex;
-pub(crate) use failure::{Failure, Fault};
+pub(crate) use failure::{RequestError, ServiceError};
 pub(crate) use lambda::{
     AccountSettings, CodeSource, Configuration, EventInvokeConfig, Function, InvokeReply,
     NewFunction, Reserved, Variables,
@@ -122,7 +122,7 @@ impl Client {
     ///
     /// A call is repeated once, with other credentials, when the ones used are not accepted, and once with another
     /// time when AWS says that the signature's is wrong: both were refused before anything happened.
-    pub(crate) async fn send(&self, call: &Call<'_>) -> Result<Reply, Failure> {
+    pub(crate) async fn send(&self, call: &Call<'_>) -> Result<Reply, RequestError> {
         let mut credentials = self.credentials.get().await?;
         let mut may_replace = true;
         let mut may_correct = true;
@@ -131,7 +131,7 @@ impl Client {
             if reply.status.is_success() {
                 return Ok(reply);
             }
-            let fault = Fault::read(call, &reply, &credentials);
+            let fault = ServiceError::read(call, &reply, &credentials);
             // Not its message, which may quote what was sent.
             let (status, code) = (fault.status, fault.code.as_str());
             tracing::debug!(operation = call.operation, status, code, "AWS refused");
@@ -142,7 +142,7 @@ impl Client {
             if fault.is_about_time() && std::mem::take(&mut may_correct) && self.correct(&reply) {
                 continue;
             }
-            return Err(Failure::Refused(Box::new(fault)));
+            return Err(RequestError::Refused(Box::new(fault)));
         }
     }
 
@@ -200,7 +200,7 @@ impl Client {
 pub(crate) fn next_page(
     used: Option<&str>,
     next: Option<String>,
-) -> Result<Option<String>, Failure> {
+) -> Result<Option<String>, RequestError> {
     let next = next.filter(|token| !token.is_empty());
     if next.is_some() && next.as_deref() == used {
         let message = "a page of a list says that it comes after itself";

@@ -7,7 +7,7 @@ use reqwest::header::HeaderValue;
 use serde::de::DeserializeOwned;
 
 use super::encoding::encode;
-use super::{Call, Client, Failure};
+use super::{Call, Client, RequestError};
 use crate::config::Service;
 
 impl Client {
@@ -16,7 +16,7 @@ impl Client {
         service: Service,
         operation: &'static str,
         parameters: &[(&str, &str)],
-    ) -> Result<Reply, Failure> {
+    ) -> Result<Reply, RequestError> {
         let version = match service {
             Service::Iam => "2010-05-08",
             _ => "2011-06-15",
@@ -38,11 +38,11 @@ impl Client {
 }
 
 /// A reply's XML as a `T`. The name of the root is not looked at.
-pub(super) fn from_xml<T: DeserializeOwned>(reply: &Reply) -> Result<T, Failure> {
+pub(super) fn from_xml<T: DeserializeOwned>(reply: &Reply) -> Result<T, RequestError> {
     let body = reply.whole_body()?;
     let text = std::str::from_utf8(body).map_err(|_| reply.unexpected())?;
     quick_xml::de::from_str(text).map_err(|e| {
         let error = Error::new(ErrorKind::Protocol, reply.unexpected().message().to_owned());
-        Failure::from(error.with_source(&e))
+        RequestError::from(error.with_source(&e))
     })
 }

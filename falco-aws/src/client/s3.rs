@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::encoding::encode;
 use super::query::from_xml;
-use super::{Call, Client, Failure};
+use super::{Call, Client, RequestError};
 use crate::config::Service;
 
 /// What an upload may take: at a megabyte a second, the largest archive that Lambda unpacks.
@@ -19,7 +19,7 @@ impl Client {
         bucket: &str,
         key: &str,
         body: Bytes,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), RequestError> {
         let mut call = Call::new(Service::S3, "PutObject", Method::PUT, path(key))
             .header("content-type", HeaderValue::from_static("application/zip"));
         call.bucket = Some(bucket);
@@ -28,7 +28,7 @@ impl Client {
         self.send(&call).await.map(drop)
     }
 
-    pub(crate) async fn delete_object(&self, bucket: &str, key: &str) -> Result<(), Failure> {
+    pub(crate) async fn delete_object(&self, bucket: &str, key: &str) -> Result<(), RequestError> {
         let mut call = Call::new(Service::S3, "DeleteObject", Method::DELETE, path(key));
         call.bucket = Some(bucket);
         self.send(&call).await.map(drop)
@@ -39,7 +39,7 @@ impl Client {
         &self,
         bucket: &str,
         prefix: &str,
-    ) -> Result<Vec<String>, Failure> {
+    ) -> Result<Vec<String>, RequestError> {
         #[derive(Deserialize)]
         struct Answer {
             #[serde(rename = "Contents", default)]

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::json::SQS;
-use super::{Client, Failure, next_page};
+use super::{Client, RequestError, next_page};
 
 /// Messages that one request receives or deletes, at most.
 pub(crate) const BATCH: usize = 10;
@@ -38,7 +38,7 @@ impl Client {
         name: &str,
         visibility: Duration,
         tags: &BTreeMap<String, String>,
-    ) -> Result<String, Failure> {
+    ) -> Result<String, RequestError> {
         // Numbers are strings here, and only here.
         let attributes = json!({
             "VisibilityTimeout": visibility.as_secs().to_string(),
@@ -49,13 +49,13 @@ impl Client {
         Ok(reply.json::<Url>()?.queue_url)
     }
 
-    pub(crate) async fn queue_url(&self, name: &str) -> Result<String, Failure> {
+    pub(crate) async fn queue_url(&self, name: &str) -> Result<String, RequestError> {
         let reply = self.json(SQS, "GetQueueUrl", &json!({"QueueName": name})).await?;
         Ok(reply.json::<Url>()?.queue_url)
     }
 
     /// The URLs of all queues whose name starts with `prefix`.
-    pub(crate) async fn list_queues(&self, prefix: &str) -> Result<Vec<String>, Failure> {
+    pub(crate) async fn list_queues(&self, prefix: &str) -> Result<Vec<String>, RequestError> {
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
         struct Page {
@@ -79,7 +79,10 @@ impl Client {
         }
     }
 
-    pub(crate) async fn queue_tags(&self, url: &str) -> Result<BTreeMap<String, String>, Failure> {
+    pub(crate) async fn queue_tags(
+        &self,
+        url: &str,
+    ) -> Result<BTreeMap<String, String>, RequestError> {
         #[derive(Deserialize)]
         struct Answer {
             #[serde(rename = "Tags", default)]
@@ -89,13 +92,13 @@ impl Client {
         Ok(reply.json::<Answer>()?.tags)
     }
 
-    /// Waits up to `wait` for messages, and takes at most [`BATCH`] of them.
+    /// AwsWaits up to `wait` for messages, and takes at most [`BATCH`] of them.
     pub(crate) async fn receive(
         &self,
         url: &str,
         wait: Duration,
         visibility: Duration,
-    ) -> Result<Vec<Message>, Failure> {
+    ) -> Result<Vec<Message>, RequestError> {
         /// An empty answer has no such key.
         #[derive(Deserialize)]
         struct Answer {
@@ -118,7 +121,7 @@ impl Client {
         &self,
         url: &str,
         receipts: &[String],
-    ) -> Result<Vec<String>, Failure> {
+    ) -> Result<Vec<String>, RequestError> {
         /// A batch with failures is a success.
         #[derive(Deserialize)]
         struct Answer {
@@ -146,7 +149,7 @@ impl Client {
             .collect())
     }
 
-    pub(crate) async fn delete_queue(&self, url: &str) -> Result<(), Failure> {
+    pub(crate) async fn delete_queue(&self, url: &str) -> Result<(), RequestError> {
         self.json(SQS, "DeleteQueue", &json!({"QueueUrl": url})).await.map(drop)
     }
 }

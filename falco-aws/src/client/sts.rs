@@ -3,12 +3,12 @@
 use serde::Deserialize;
 
 use super::query::from_xml;
-use super::{Client, Failure};
+use super::{Client, RequestError};
 use crate::config::Service;
 
 impl Client {
     /// The account that the credentials belong to. It needs no permission.
-    pub(crate) async fn account(&self) -> Result<String, Failure> {
+    pub(crate) async fn account(&self) -> Result<String, RequestError> {
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
         struct Answer {

@@ -8,7 +8,8 @@ use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvid
 use falco_core::{Error, Result};
 use falco_http::ClientConfig;
 
-use super::{Architecture, AwsConfig, Endpoints, Limits, Partition, Service, Waits, environment};
+use super::{AwsConfig, AwsWaits, Endpoints, Limits, Partition, Service, environment};
+use crate::architecture::Architecture;
 use crate::price::PriceTable;
 
 /// Fills in an [`AwsConfig`]. What is set here wins over the environment.
@@ -28,7 +29,7 @@ pub struct AwsConfigBuilder {
     log_retention_days: Option<u32>,
     limits: Limits,
     prices: PriceTable,
-    waits: Waits,
+    waits: AwsWaits,
 }
 
 impl AwsConfigBuilder {
@@ -155,7 +156,7 @@ impl AwsConfigBuilder {
 
     /// How long to wait where the protocol demands waiting.
     #[must_use]
-    pub fn waits(mut self, waits: Waits) -> Self {
+    pub fn waits(mut self, waits: AwsWaits) -> Self {
         self.waits = waits;
         self
     }
@@ -172,7 +173,8 @@ impl AwsConfigBuilder {
                 .with_hint("a region looks like eu-central-1"));
         }
         let credentials = self.credentials.ok_or_else(|| {
-            invalid("no credentials were set").with_hint("use load() for the standard chain")
+            invalid("no credentials were set")
+                .with_hint("use build_with_env, which finds what AWS's tools find")
         })?;
         let mut overrides = self.endpoints;
         if let Some(url) = self.endpoint {
@@ -220,16 +222,16 @@ impl AwsConfigBuilder {
     /// # Errors
     ///
     /// As [`build`](Self::build).
-    pub async fn load(self) -> Result<AwsConfig> {
-        self.load_from(|name| std::env::var(name).ok()).await
+    pub async fn build_with_env(self) -> Result<AwsConfig> {
+        self.build_with(|name| std::env::var(name).ok()).await
     }
 
-    /// As [`load`](Self::load), with variables from elsewhere than the process's environment.
+    /// As [`build_with_env`](Self::build_with_env), with variables from elsewhere than the process's environment.
     ///
     /// # Errors
     ///
     /// As [`build`](Self::build).
-    pub async fn load_from<F>(self, variables: F) -> Result<AwsConfig>
+    pub async fn build_with<F>(self, variables: F) -> Result<AwsConfig>
     where
         F: Fn(&str) -> Option<String> + Send + Sync,
     {
@@ -241,7 +243,7 @@ impl AwsConfigBuilder {
 const USER_AGENT: &str = concat!("falco-aws/", env!("CARGO_PKG_VERSION"));
 
 fn invalid(message: impl Into<String>) -> Error {
-    Error::invalid_input(message).with_platform(crate::PLATFORM).with_operation("configure")
+    Error::invalid_input(message).with_platform(crate::NAME).with_operation("configure")
 }
 
 fn no_region() -> Error {
@@ -264,7 +266,7 @@ fn check_retention(days: u32) -> Result<()> {
     Err(invalid(format!("invalid log_retention_days {days}: use one of {}", allowed.join(", "))))
 }
 
-fn check_waits(waits: &Waits) -> Result<()> {
+fn check_waits(waits: &AwsWaits) -> Result<()> {
     if waits.queue_poll.as_secs() > 20 {
         return Err(invalid("queue_poll is over the 20 s that SQS allows"));
     }

@@ -1,12 +1,16 @@
 //! What the environment says, by the precedence of AWS's own tools.
 
+use std::fs::File;
+use std::io::Read as _;
+use std::path::PathBuf;
+
 use aws_config::{BehaviorVersion, ConfigLoader, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_runtime::env_config::file::{EnvConfigFileKind, EnvConfigFiles};
 use aws_types::region::Region;
 use aws_types::service_config::ServiceConfigKey;
-use falco_core::Result;
+use falco_core::{Error, Result};
 
 use super::{AwsConfigBuilder, Service};
 
@@ -20,6 +24,7 @@ pub(super) async fn fill(
 ) -> Result<AwsConfigBuilder> {
     // An empty variable counts as none, as with AWS's own tools.
     let get = |name: &str| variables(name).filter(|value| !value.trim().is_empty());
+    check_files(&get)?;
     let shared = load_shared(&builder, &get).await;
     if builder.region.is_none() {
         builder.region = shared.region().map(|region| region.as_ref().to_owned());
@@ -42,6 +47,32 @@ pub(super) async fn fill(
     builder.role = builder.role.or_else(|| get("FALCO_AWS_ROLE"));
     builder.bucket = builder.bucket.or_else(|| get("FALCO_AWS_BUCKET"));
     Ok(builder)
+}
+
+/// The variables that name the two shared files, and where the files are without them.
+const FILES: [(&str, &str); 2] =
+    [("AWS_CONFIG_FILE", ".aws/config"), ("AWS_SHARED_CREDENTIALS_FILE", ".aws/credentials")];
+
+/// Refuses shared files that begin with a byte order mark: what follows it on the first line would not be found.
+fn check_files(get: &(dyn Fn(&str) -> Option<String> + Send + Sync)) -> Result<()> {
+    const MARKS: [(&[u8], &str); 3] =
+        [(b"\xef\xbb\xbf", "UTF-8"), (b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16")];
+    for (variable, default) in FILES {
+        let at_home = || Some(PathBuf::from(get("HOME")?).join(default));
+        let Some(path) = get(variable).map(PathBuf::from).or_else(at_home) else { continue };
+        let mut start = Vec::new();
+        // A file that is missing or cannot be read is AWS's own library's to report.
+        let Ok(file) = File::open(&path) else { continue };
+        let Ok(_) = file.take(3).read_to_end(&mut start) else { continue };
+        if let Some((_, encoding)) = MARKS.iter().find(|(mark, _)| start.starts_with(mark)) {
+            let message = format!("{} begins with a byte order mark of {encoding}", path.display());
+            return Err(Error::invalid_input(message)
+                .with_platform(crate::NAME)
+                .with_operation("configure")
+                .with_hint("save the file as UTF-8 without BOM"));
+        }
+    }
+    Ok(())
 }
 
 /// Reads the shared files and sets up the credential chain. The chain itself is asked at the first request only.

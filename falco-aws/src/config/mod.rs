@@ -14,6 +14,7 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use falco_core::Result;
 use falco_http::ClientConfig;
 
+use crate::architecture::Architecture;
 use crate::price::PriceTable;
 
 pub use builder::AwsConfigBuilder;
@@ -21,7 +22,7 @@ pub use limits::Limits;
 pub(crate) use partition::Partition;
 pub use service::Service;
 pub(crate) use service::{Endpoint, Endpoints};
-pub use waits::Waits;
+pub use waits::AwsWaits;
 
 /// How to reach AWS, and what to make there. `Debug` shows no credentials.
 ///
@@ -54,7 +55,7 @@ pub struct AwsConfig {
     pub(crate) log_retention_days: u32,
     pub(crate) limits: Limits,
     pub(crate) prices: PriceTable,
-    pub(crate) waits: Waits,
+    pub(crate) waits: AwsWaits,
 }
 
 impl AwsConfig {
@@ -63,15 +64,15 @@ impl AwsConfig {
         AwsConfigBuilder::default()
     }
 
-    /// What the tools of AWS would use here: variables, profiles, and the identity of the machine.
+    /// The configuration that the tools of AWS would use here: variables, profiles, and the identity of the machine.
     ///
-    /// See [`AwsConfigBuilder::load`].
+    /// See [`AwsConfigBuilder::build_with_env`].
     ///
     /// # Errors
     ///
     /// `InvalidInput` when there is no region, or a setting makes no sense; the error names it.
     pub async fn from_env() -> Result<Self> {
-        Self::builder().load().await
+        Self::builder().build_with_env().await
     }
 
     /// The region that functions run in.
@@ -92,39 +93,5 @@ impl fmt::Debug for AwsConfig {
             .field("limits", &self.limits)
             .field("waits", &self.waits)
             .finish_non_exhaustive()
-    }
-}
-
-/// The processors that functions run on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Architecture {
-    /// 64-bit processors of Intel and AMD.
-    #[default]
-    X86_64,
-    /// 64-bit processors of Arm, which cost about a fifth less.
-    Arm64,
-}
-
-impl Architecture {
-    /// Lambda's name for it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::X86_64 => "x86_64",
-            Self::Arm64 => "arm64",
-        }
-    }
-}
-
-impl std::str::FromStr for Architecture {
-    type Err = falco_core::Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "x86_64" | "amd64" => Ok(Self::X86_64),
-            "arm64" | "aarch64" => Ok(Self::Arm64),
-            other => Err(falco_core::Error::invalid_input(format!(
-                "invalid architecture {other:?}: Lambda has x86_64 and arm64"
-            ))),
-        }
     }
 }

@@ -3,8 +3,19 @@
 use std::time::Duration;
 
 /// How long to wait, and how often to look, where the protocol of AWS itself demands waiting.
+///
+/// # Examples
+///
+/// ```
+/// use falco_aws::AwsWaits;
+/// use std::time::Duration;
+///
+/// let waits = AwsWaits::default().with_event_age(Duration::from_secs(600));
+/// assert_eq!(waits.queue_pollers, 16);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Waits {
+#[non_exhaustive]
+pub struct AwsWaits {
     /// Between two looks at a function that is being created or updated: 1 s.
     pub state_interval: Duration,
     /// Until a function has to be ready: 5 min.
@@ -28,7 +39,7 @@ pub struct Waits {
     pub event_age: Duration,
 }
 
-impl Default for Waits {
+impl Default for AwsWaits {
     fn default() -> Self {
         Self {
             state_interval: Duration::from_secs(1),
@@ -42,5 +53,77 @@ impl Default for Waits {
             queue_visibility: Duration::from_secs(120),
             event_age: Duration::from_secs(3600),
         }
+    }
+}
+
+impl AwsWaits {
+    /// Sets the wait between two looks at a function that is being created or updated.
+    #[must_use]
+    pub fn with_state_interval(mut self, state_interval: Duration) -> Self {
+        self.state_interval = state_interval;
+        self
+    }
+
+    /// Sets how long creating or updating a function may take.
+    #[must_use]
+    pub fn with_state_timeout(mut self, state_timeout: Duration) -> Self {
+        self.state_timeout = state_timeout;
+        self
+    }
+
+    /// Sets the wait between two tries with a new role.
+    #[must_use]
+    pub fn with_role_interval(mut self, role_interval: Duration) -> Self {
+        self.role_interval = role_interval;
+        self
+    }
+
+    /// Sets how long a new role may take until it works.
+    #[must_use]
+    pub fn with_role_timeout(mut self, role_timeout: Duration) -> Self {
+        self.role_timeout = role_timeout;
+        self
+    }
+
+    /// Sets how long a request other than an invocation may take.
+    #[must_use]
+    pub fn with_request_timeout(mut self, request_timeout: Duration) -> Self {
+        self.request_timeout = request_timeout;
+        self
+    }
+
+    /// Sets how long an invocation may take beyond the function's own timeout.
+    #[must_use]
+    pub fn with_invoke_margin(mut self, invoke_margin: Duration) -> Self {
+        self.invoke_margin = invoke_margin;
+        self
+    }
+
+    /// Sets how long one poll of the result queue stays open.
+    #[must_use]
+    pub fn with_queue_poll(mut self, queue_poll: Duration) -> Self {
+        self.queue_poll = queue_poll;
+        self
+    }
+
+    /// Sets how many polls of the result queue are open at the same time, at most.
+    #[must_use]
+    pub fn with_queue_pollers(mut self, queue_pollers: usize) -> Self {
+        self.queue_pollers = queue_pollers;
+        self
+    }
+
+    /// Sets how long a record that was read stays invisible to others.
+    #[must_use]
+    pub fn with_queue_visibility(mut self, queue_visibility: Duration) -> Self {
+        self.queue_visibility = queue_visibility;
+        self
+    }
+
+    /// Sets how long Lambda may keep a submitted invocation in its queue.
+    #[must_use]
+    pub fn with_event_age(mut self, event_age: Duration) -> Self {
+        self.event_age = event_age;
+        self
     }
 }

@@ -48,7 +48,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinHandle;
 
-use crate::{AwsConfig, AwsConfigBuilder, Waits};
+use crate::{AwsConfig, AwsConfigBuilder, AwsWaits};
 pub use exchange::{FakeReply, FakeRequest};
 use world::{REGION, World};
 
@@ -239,12 +239,12 @@ impl FakeAws {
             .static_credentials(FAKE_ACCESS_KEY, FAKE_SECRET, Some("fake-session-token".into()))
             .endpoint_for_all(self.url())
             .http(ClientConfig::new("falco-aws/fake").with_plain_http_only(true))
-            .waits(Waits {
+            .waits(AwsWaits {
                 state_interval: Duration::from_millis(5),
                 state_timeout: Duration::from_secs(20),
                 role_interval: Duration::from_millis(5),
                 role_timeout: Duration::from_secs(20),
-                ..Waits::default()
+                ..AwsWaits::default()
             })
     }
 

@@ -2,7 +2,7 @@
 
 use falco_core::{Error, Result};
 
-use crate::config::Architecture;
+use crate::architecture::Architecture;
 
 /// Where the header of an ELF file states the machine, and the machines' numbers.
 const MACHINE: std::ops::Range<usize> = 18..20;

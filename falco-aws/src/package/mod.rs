@@ -39,7 +39,7 @@ impl Package {
     /// `PayloadTooLarge` when it unpacks to more than Lambda allows.
     pub(crate) fn new(function: &Deployable, config: &AwsConfig) -> Result<Self> {
         Self::pack(function, config)
-            .map_err(|e| e.with_platform(crate::PLATFORM).with_function(&function.name))
+            .map_err(|e| e.with_platform(crate::NAME).with_function(&function.name))
     }
 
     fn pack(function: &Deployable, config: &AwsConfig) -> Result<Self> {

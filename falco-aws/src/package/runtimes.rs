@@ -50,7 +50,7 @@ pub(crate) fn resolve(
             "Lambda has no runtime for {runtime}; there are {}",
             supported(overrides).join(", ")
         ))
-        .with_platform(crate::PLATFORM)
+        .with_platform(crate::NAME)
         .with_hint("name one of them, or map it yourself with AwsConfigBuilder::runtime")
     })
 }

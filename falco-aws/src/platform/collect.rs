@@ -9,8 +9,8 @@ use futures_util::future::join_all;
 use super::AwsLambda;
 use super::names;
 use super::queue::Queue;
-use crate::PLATFORM;
-use crate::client::{Failure, LONGEST_RUN};
+use crate::NAME;
+use crate::client::{LONGEST_RUN, RequestError};
 
 impl AwsLambda {
     /// Reads the queue for at most one poll's time, and less when one of `pending` is there.
@@ -44,7 +44,7 @@ impl AwsLambda {
         };
         let lost = |message: String| {
             Error::new(ErrorKind::Lost, message)
-                .with_platform(PLATFORM)
+                .with_platform(NAME)
                 .with_operation("collect")
                 .with_function(name)
         };
@@ -70,8 +70,12 @@ impl AwsLambda {
         Ok(Collected::new(finished, gone, poll_after))
     }
 
-    /// Waits until there is a record of one of `ids`, or all polls have ended without; then why one failed, if so.
-    async fn wait_for_records(&self, queue: &Arc<Queue>, ids: &[ActivationId]) -> Option<Failure> {
+    /// AwsWaits until there is a record of one of `ids`, or all polls have ended without; then why one failed, if so.
+    async fn wait_for_records(
+        &self,
+        queue: &Arc<Queue>,
+        ids: &[ActivationId],
+    ) -> Option<RequestError> {
         let polls = queue.poll(ids.len());
         let others_poll = polls.is_empty();
         let polled = async {

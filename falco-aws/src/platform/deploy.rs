@@ -14,8 +14,8 @@ use super::AwsLambda;
 use super::names::{self, DESCRIPTION};
 use super::role::ExecutionRole;
 use super::settings::{self, Sizes};
-use super::wait::{Readiness, patiently};
-use crate::client::{CodeSource, Failure, Function, NewFunction, Variables, hex};
+use super::wait::{Readiness, retry_until};
+use crate::client::{CodeSource, Function, NewFunction, RequestError, Variables, hex};
 use crate::package::Package;
 
 /// A function as it is to be.
@@ -31,7 +31,7 @@ impl AwsLambda {
     pub(super) async fn deploy_function(&self, function: &Deployable) -> Result<Deployment> {
         let wanted = self.plan(function)?;
         // A message of AWS may quote the environment that it was sent.
-        let deployed = self.bring_about(&wanted).await;
+        let deployed = self.ensure_function(&wanted).await;
         deployed.map_err(|error| without_values(error, &wanted.variables))
     }
 
@@ -49,7 +49,7 @@ impl AwsLambda {
                 self.config.limits.direct_upload
             );
             return Err(Error::new(ErrorKind::PayloadTooLarge, message)
-                .with_platform(crate::PLATFORM)
+                .with_platform(crate::NAME)
                 .with_hint(
                     "name a bucket in the same region (FALCO_AWS_BUCKET) to upload through",
                 ));
@@ -61,7 +61,7 @@ impl AwsLambda {
         package.zip.len() as u64 > self.config.limits.direct_upload
     }
 
-    async fn bring_about(&self, wanted: &Wanted<'_>) -> Result<Deployment> {
+    async fn ensure_function(&self, wanted: &Wanted<'_>) -> Result<Deployment> {
         let name = &wanted.function.name;
         let role = self.ensure_role(name, &wanted.tags).await?;
         let there = match self.client.get_function(name).await {
@@ -98,8 +98,8 @@ impl AwsLambda {
         let waits = &self.config.waits;
         // "Cannot be assumed" is also said of a role that never can be; only one of ours is merely new.
         let role_is_new =
-            |failure: &Failure| role.is_ours && failure.says(&["cannot be assumed by Lambda"]);
-        let created = patiently(waits.role_interval, waits.role_timeout, role_is_new, || {
+            |failure: &RequestError| role.is_ours && failure.says(&["cannot be assumed by Lambda"]);
+        let created = retry_until(waits.role_interval, waits.role_timeout, role_is_new, || {
             self.client.create_function(&description, &code)
         })
         .await;

@@ -6,8 +6,8 @@ use falco_core::{Deployment, RuntimeName, Scaling};
 
 use super::AwsLambda;
 use super::names;
+use crate::architecture::Architecture;
 use crate::client::{Function, Reserved};
-use crate::config::Architecture;
 
 /// The name of a deployment's attribute with the digest of its code.
 const CODE_SHA256: &str = "code_sha256";
@@ -35,7 +35,7 @@ impl AwsLambda {
             .with_max_instances(function.reserved());
         let architecture = there.architectures.first().cloned();
         let mut deployment =
-            Deployment::new(crate::PLATFORM, &there.function_name, &there.function_arn, runtime)
+            Deployment::new(crate::NAME, &there.function_name, &there.function_arn, runtime)
                 .with_scaling(scaling)
                 .with_ownership(names::ownership(&tags))
                 .with_attribute(CODE_SHA256, &there.code_sha256)

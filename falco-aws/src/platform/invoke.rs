@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::AwsLambda;
 use super::activation::outcome;
 use super::report::Report;
-use crate::client::{Failure, InvokeReply, LONGEST_RUN};
+use crate::client::{InvokeReply, LONGEST_RUN, RequestError};
 
 /// What a result may have beyond the limit: the error object of a failed function is not counted.
 const SLACK: u64 = 64 << 10;
@@ -22,7 +22,7 @@ impl AwsLambda {
         invocation
             .payload()
             .check_argument(Some(self.config.limits.payload))
-            .map_err(|e| e.with_platform(crate::PLATFORM))?;
+            .map_err(|e| e.with_platform(crate::NAME))?;
         let reply = match self.invoke_once(deployment, invocation).await {
             // Still being created, or woken from having been idle for weeks: Lambda's own protocol demands waiting.
             Err(failure) if failure.is_busy() => {
@@ -40,7 +40,7 @@ impl AwsLambda {
         &self,
         deployment: &Deployment,
         invocation: &Invocation,
-    ) -> Result<InvokeReply, Failure> {
+    ) -> Result<InvokeReply, RequestError> {
         // The connection is silent for the whole run: a shorter timeout would give up on what is still running.
         let run = deployment.scaling.timeout.unwrap_or(LONGEST_RUN);
         let timeout = run + self.config.waits.invoke_margin;
@@ -51,8 +51,8 @@ impl AwsLambda {
 
     fn activation_of(&self, deployment: &Deployment, reply: &InvokeReply) -> Result<Activation> {
         let with_id = |e: Error| match reply.request_id() {
-            Some(id) => e.with_platform(crate::PLATFORM).with_request_id(id),
-            None => e.with_platform(crate::PLATFORM),
+            Some(id) => e.with_platform(crate::NAME).with_request_id(id),
+            None => e.with_platform(crate::NAME),
         };
         let body = reply.reply.whole_body().map_err(with_id)?;
         // It is the id that the function sees and that its log carries.

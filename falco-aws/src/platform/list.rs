@@ -6,12 +6,12 @@ use falco_core::Deployment;
 
 use super::AwsLambda;
 use super::names::{self, DESCRIPTION, QUEUE_PREFIX, ROLE_PATH};
-use crate::client::Failure;
+use crate::client::RequestError;
 
 impl AwsLambda {
     /// Functions, and roles and queues whose function is not there: one request for each page of functions, and one
     /// for each thing of Falco's.
-    pub(super) async fn list(&self) -> Result<Vec<Deployment>, Failure> {
+    pub(super) async fn list(&self) -> Result<Vec<Deployment>, RequestError> {
         let mut found = BTreeMap::new();
         let mut marker: Option<String> = None;
         loop {
@@ -44,7 +44,7 @@ impl AwsLambda {
     async fn lone_roles(
         &self,
         found: &BTreeMap<String, Deployment>,
-    ) -> Result<Vec<(String, BTreeMap<String, String>)>, Failure> {
+    ) -> Result<Vec<(String, BTreeMap<String, String>)>, RequestError> {
         let roles = match self.client.list_roles(ROLE_PATH).await {
             Err(failure) if failure.is_forbidden() => return Ok(Vec::new()),
             roles => roles?,
@@ -63,7 +63,7 @@ impl AwsLambda {
     async fn lone_queues(
         &self,
         found: &BTreeMap<String, Deployment>,
-    ) -> Result<Vec<(String, BTreeMap<String, String>)>, Failure> {
+    ) -> Result<Vec<(String, BTreeMap<String, String>)>, RequestError> {
         let urls = match self.client.list_queues(QUEUE_PREFIX).await {
             Err(failure) if failure.is_forbidden() => return Ok(Vec::new()),
             urls => urls?,
@@ -88,6 +88,6 @@ impl AwsLambda {
 
     fn partial(&self, name: &str, tags: &BTreeMap<String, String>) -> Deployment {
         let runtime = names::runtime(tags).unwrap_or_else(super::describe::unknown_runtime);
-        Deployment::new(crate::PLATFORM, name, name, runtime).with_ownership(names::ownership(tags))
+        Deployment::new(crate::NAME, name, name, runtime).with_ownership(names::ownership(tags))
     }
 }

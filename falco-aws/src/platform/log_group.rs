@@ -6,7 +6,7 @@ use falco_core::{Error, ErrorKind, Result};
 
 use super::AwsLambda;
 use super::names;
-use crate::client::Failure;
+use crate::client::RequestError;
 
 impl AwsLambda {
     /// Creates the function's log group, or finds it, and sets how long lines are kept.
@@ -46,7 +46,7 @@ impl AwsLambda {
         &self,
         function: &str,
         tags: &BTreeMap<String, String>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), RequestError> {
         let group = names::log_group(function);
         match self.client.create_log_group(&group, tags).await {
             Err(failure) if failure.code() == Some("ResourceAlreadyExistsException") => {}

@@ -16,7 +16,7 @@ use time::format_description::well_known::Rfc3339;
 use super::AwsLambda;
 use super::names;
 use super::report::{self, Report};
-use crate::client::{Failure, LogEvent};
+use crate::client::{LogEvent, RequestError};
 
 /// So many ids fit into a filter pattern (1024 characters), which finds out when they ran.
 const FILTERED: usize = 20;
@@ -39,7 +39,7 @@ impl AwsLambda {
         &self,
         deployment: &Deployment,
         activations: &[ActivationId],
-    ) -> Result<Vec<ActivationLog>, Failure> {
+    ) -> Result<Vec<ActivationLog>, RequestError> {
         if activations.is_empty() {
             return Ok(Vec::new());
         }
@@ -107,7 +107,7 @@ impl AwsLambda {
         group: &str,
         activations: &[ActivationId],
         span: Span,
-    ) -> Result<Option<Span>, Failure> {
+    ) -> Result<Option<Span>, RequestError> {
         // Quoted, since `-` would be an operator; `?` means "or".
         let terms = activations.iter().map(|id| {
             let id: String = id.as_str().chars().filter(|c| *c != '"' && *c != '\\').collect();
@@ -133,7 +133,7 @@ impl AwsLambda {
         pattern: Option<&str>,
         span: Span,
         mut each: impl FnMut(LogEvent),
-    ) -> Result<(), Failure> {
+    ) -> Result<(), RequestError> {
         let mut next: Option<String> = None;
         loop {
             let page = self

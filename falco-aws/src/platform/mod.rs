@@ -53,11 +53,11 @@ use queue::Queues;
 /// # Examples
 ///
 /// ```no_run
-/// use falco_aws::{AwsConfig, AwsLambda};
+/// use falco_aws::AwsLambda;
 /// use falco_core::{Deployable, Invocation, Payload, Platform};
 ///
 /// # async fn example() -> falco_core::Result<()> {
-/// let platform = AwsLambda::connect(AwsConfig::from_env().await?).await?;
+/// let platform = AwsLambda::from_env().await?;
 /// let source = "def main(args):\n    return {'greeting': 'Hello ' + args['name'] + '!'}\n";
 /// let hello = platform.deploy(&Deployable::from_source("hello", "python:3".parse()?, source)).await?;
 /// let ada = Payload::from_bytes(r#"{"name":"Ada"}"#)?;
@@ -76,6 +76,15 @@ pub struct AwsLambda {
 }
 
 impl AwsLambda {
+    /// Connects with what the tools of AWS find here: variables, profiles, and the identity of the machine.
+    ///
+    /// # Errors
+    ///
+    /// As [`AwsConfig::from_env`] and [`connect`](Self::connect).
+    pub async fn from_env() -> Result<Self> {
+        Self::connect(AwsConfig::from_env().await?).await
+    }
+
     /// Connects: reads the account's limits, which also shows whether the credentials are good.
     ///
     /// Credentials that may not read the limits are good enough; [`capabilities`](Platform::capabilities) then leaves
@@ -85,7 +94,7 @@ impl AwsLambda {
     ///
     /// `Unauthorized` when there are no credentials or they are refused, `Unavailable` when AWS cannot be reached.
     pub async fn connect(config: AwsConfig) -> Result<Self> {
-        let failed = |e: Error| e.with_platform(crate::PLATFORM).with_operation("connect");
+        let failed = |e: Error| e.with_platform(crate::NAME).with_operation("connect");
         let client = Client::new(&config).map_err(failed)?;
         let account = match client.account_settings().await {
             Ok(account) => account,
@@ -107,7 +116,7 @@ const RATE_PER_CONCURRENCY: u32 = 10;
 #[async_trait]
 impl Platform for AwsLambda {
     fn name(&self) -> &str {
-        crate::PLATFORM
+        crate::NAME
     }
 
     fn capabilities(&self) -> Capabilities {

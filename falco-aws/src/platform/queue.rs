@@ -14,8 +14,8 @@ use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 
 use super::record::Record;
-use crate::client::{BATCH, Client, Failure, Message};
-use crate::config::Waits;
+use crate::client::{BATCH, Client, Message, RequestError};
+use crate::config::AwsWaits;
 
 /// Records of activations that nobody asks for, kept for each queue.
 const UNCLAIMED: usize = 10_000;
@@ -27,7 +27,7 @@ const DELETERS: usize = 8;
 #[derive(Debug)]
 pub(super) struct Queues {
     client: Arc<Client>,
-    waits: Waits,
+    waits: AwsWaits,
     known: Mutex<HashMap<String, Arc<OnceCell<Arc<Queue>>>>>,
 }
 
@@ -35,7 +35,7 @@ pub(super) struct Queues {
 #[derive(Debug)]
 pub(super) struct Queue {
     client: Arc<Client>,
-    waits: Waits,
+    waits: AwsWaits,
     pub(super) url: String,
     /// Whether this platform has configured Lambda to send the function's results here.
     pub(super) destination: OnceCell<()>,
@@ -47,7 +47,7 @@ pub(super) struct Queue {
 }
 
 impl Queues {
-    pub(super) fn new(client: Arc<Client>, waits: Waits) -> Self {
+    pub(super) fn new(client: Arc<Client>, waits: AwsWaits) -> Self {
         Self { client, waits, known: Mutex::default() }
     }
 
@@ -92,7 +92,10 @@ impl Queues {
 impl Queue {
     /// Opens polls for `wanted` records that are still to come, as many as are of use and allowed; none when others are
     /// open already.
-    pub(super) fn poll(self: &Arc<Self>, wanted: usize) -> Vec<JoinHandle<Result<(), Failure>>> {
+    pub(super) fn poll(
+        self: &Arc<Self>,
+        wanted: usize,
+    ) -> Vec<JoinHandle<Result<(), RequestError>>> {
         let useful = wanted.div_ceil(BATCH);
         let permits = (0..useful).map_while(|_| self.pollers.clone().try_acquire_owned().ok());
         permits
@@ -104,7 +107,7 @@ impl Queue {
     }
 
     /// Polls once, and on as long as there is more than one poll can bring.
-    async fn drain(&self, _permit: OwnedSemaphorePermit) -> Result<(), Failure> {
+    async fn drain(&self, _permit: OwnedSemaphorePermit) -> Result<(), RequestError> {
         let mut wait = self.waits.queue_poll;
         loop {
             let messages =

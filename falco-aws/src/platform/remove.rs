@@ -4,7 +4,7 @@ use falco_core::{Error, ErrorKind, Result};
 
 use super::AwsLambda;
 use super::names;
-use crate::client::Failure;
+use crate::client::RequestError;
 
 /// What could not be removed.
 #[derive(Default)]
@@ -17,7 +17,7 @@ struct Leftovers {
 
 impl Leftovers {
     /// Takes note of how removing `what` went; what is missing is fine.
-    fn note(&mut self, what: impl Into<String>, result: Result<bool, Failure>) {
+    fn note(&mut self, what: impl Into<String>, result: Result<bool, RequestError>) {
         match result {
             Ok(found) => self.found |= found,
             Err(failure) if failure.is_not_found() => {}
@@ -40,12 +40,12 @@ impl Leftovers {
             }
             None if self.found => Ok(()),
             None => Err(Error::new(ErrorKind::NotFound, "there is nothing to remove")
-                .with_platform(crate::PLATFORM)),
+                .with_platform(crate::NAME)),
         }
     }
 }
 
-fn was_there(result: Result<(), Failure>) -> Result<bool, Failure> {
+fn was_there(result: Result<(), RequestError>) -> Result<bool, RequestError> {
     result.map(|()| true)
 }
 
@@ -93,7 +93,7 @@ impl AwsLambda {
         left.into_result()
     }
 
-    async fn remove_objects(&self, bucket: &str, name: &str) -> Result<bool, Failure> {
+    async fn remove_objects(&self, bucket: &str, name: &str) -> Result<bool, RequestError> {
         let keys = self.client.list_objects(bucket, &names::object_prefix(name)).await?;
         for key in &keys {
             self.client.delete_object(bucket, key).await?;

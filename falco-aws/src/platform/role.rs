@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::AwsLambda;
 use super::names::{self, ROLE_PATH};
-use crate::client::Failure;
+use crate::client::RequestError;
 
 /// Lets Lambda take the role.
 const TRUST: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"lambda.amazonaws.com"},"Action":"sts:AssumeRole"}]}"#;
@@ -53,14 +53,14 @@ impl AwsLambda {
         if role.path != ROLE_PATH {
             let message = format!("the role {} exists, and Falco did not make it", role.arn);
             return Err(Error::new(ErrorKind::Conflict, message)
-                .with_platform(crate::PLATFORM)
+                .with_platform(crate::NAME)
                 .with_hint(
                     "set it as the role (AwsConfigBuilder::role, FALCO_AWS_ROLE), or rename the function",
                 ));
         }
         let Some(account) = names::account(&role.arn) else {
             let message = format!("invalid ARN {:?} of the role: it has no account", role.arn);
-            return Err(Error::new(ErrorKind::Protocol, message).with_platform(crate::PLATFORM));
+            return Err(Error::new(ErrorKind::Protocol, message).with_platform(crate::NAME));
         };
         let policy = self.policy(account, function);
         self.client.put_role_policy(function, POLICY, &policy).await?;
@@ -102,7 +102,7 @@ impl AwsLambda {
 
     /// Removes the function's own role, if it has one: first what is attached to it, or IAM refuses. True when there
     /// was one.
-    pub(super) async fn remove_role(&self, function: &str) -> Result<bool, Failure> {
+    pub(super) async fn remove_role(&self, function: &str) -> Result<bool, RequestError> {
         let role = match self.client.get_role(function).await {
             Err(failure) if failure.is_not_found() => return Ok(false),
             role => role?,
@@ -110,7 +110,7 @@ impl AwsLambda {
         if role.path != ROLE_PATH {
             return Ok(false);
         }
-        let missing_is_fine = |result: Result<(), Failure>| match result {
+        let missing_is_fine = |result: Result<(), RequestError>| match result {
             Err(failure) if failure.is_not_found() => Ok(()),
             result => result,
         };

@@ -8,8 +8,8 @@ use falco_core::{Deployment, Error, ErrorKind, Invocation, Pending, Result};
 use super::AwsLambda;
 use super::names;
 use super::queue::Queue;
-use super::wait::patiently;
-use crate::client::{EventInvokeConfig, Failure};
+use super::wait::retry_until;
+use crate::client::{EventInvokeConfig, RequestError};
 
 /// Lambda does not repeat what fails: executors do, by their own policy, and distinguish a new attempt from an old one.
 const RETRIES: u32 = 0;
@@ -23,7 +23,7 @@ impl AwsLambda {
         invocation
             .payload()
             .check_argument(Some(self.config.limits.submit_payload))
-            .map_err(|e| e.with_platform(crate::PLATFORM))?;
+            .map_err(|e| e.with_platform(crate::NAME))?;
         let queue = self.result_queue(deployment).await?;
         let name = &deployment.name;
         let event = || self.client.invoke_event(name, invocation.payload().to_bytes());
@@ -38,7 +38,7 @@ impl AwsLambda {
         };
         let id = id.ok_or_else(|| {
             let message = "the event was accepted without an x-amzn-RequestId to collect it by";
-            Error::new(ErrorKind::Protocol, message).with_platform(crate::PLATFORM)
+            Error::new(ErrorKind::Protocol, message).with_platform(crate::NAME)
         })?;
         let pending = Pending::new(id, SystemTime::now());
         queue.inbox.expect(pending.id.clone());
@@ -51,7 +51,7 @@ impl AwsLambda {
     async fn result_queue(&self, deployment: &Deployment) -> Result<Arc<Queue>> {
         let Some(arn) = names::queue_arn(&deployment.id, &deployment.name) else {
             let message = format!("invalid function ARN {:?}", deployment.id);
-            return Err(Error::invalid_input(message).with_platform(crate::PLATFORM));
+            return Err(Error::invalid_input(message).with_platform(crate::NAME));
         };
         let queue = self.queues.get(&deployment.name, || self.make_queue(deployment)).await?;
         let destination = || self.set_destination(&deployment.name, &queue.url, &arn);
@@ -62,8 +62,9 @@ impl AwsLambda {
     async fn make_queue(&self, deployment: &Deployment) -> Result<String> {
         let (queue, tags) = (names::queue(&deployment.name), names::tags_of(deployment));
         let waits = &self.config.waits;
-        let deleted_just_now = |failure: &Failure| failure.code() == Some("QueueDeletedRecently");
-        let made = patiently(waits.role_interval, waits.role_timeout, deleted_just_now, || {
+        let deleted_just_now =
+            |failure: &RequestError| failure.code() == Some("QueueDeletedRecently");
+        let made = retry_until(waits.role_interval, waits.role_timeout, deleted_just_now, || {
             self.client.create_queue(&queue, waits.queue_visibility, &tags)
         });
         Ok(made.await?)
@@ -73,11 +74,11 @@ impl AwsLambda {
         let waits = &self.config.waits;
         let config = EventInvokeConfig { retries: RETRIES, age: waits.event_age, destination: arn };
         // IAM may not know everywhere yet that the role may write into the queue, nor Lambda that there is one.
-        let not_known_yet = |failure: &Failure| {
+        let not_known_yet = |failure: &RequestError| {
             failure.is_busy()
                 || failure.says(&["permissions to call SendMessage", "destination ARN"])
         };
-        let set = patiently(waits.role_interval, waits.role_timeout, not_known_yet, || {
+        let set = retry_until(waits.role_interval, waits.role_timeout, not_known_yet, || {
             self.client.put_event_invoke_config(name, &config)
         });
         match set.await {
@@ -92,7 +93,7 @@ impl AwsLambda {
     }
 
     /// The error of a set-up that failed, with the queue gone when there is no function that it could belong to.
-    async fn without_queue(&self, url: &str, failure: Failure) -> Error {
+    async fn without_queue(&self, url: &str, failure: RequestError) -> Error {
         if failure.is_not_found()
             && let Err(left) = self.client.delete_queue(url).await
         {

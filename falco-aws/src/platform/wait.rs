@@ -7,7 +7,7 @@ use falco_core::{Error, ErrorKind, Result};
 use tokio::time::{Instant, sleep};
 
 use super::AwsLambda;
-use crate::client::{Configuration, Failure, Function};
+use crate::client::{Configuration, Function, RequestError};
 
 /// What a function's state means for a caller that waits for it.
 #[derive(Debug, PartialEq, Eq)]
@@ -40,14 +40,14 @@ impl Readiness {
 
 /// Repeats `request` every `interval`, until it succeeds, fails in another way than `passes` accepts, or `timeout`
 /// is over.
-pub(super) async fn patiently<T, F>(
+pub(super) async fn retry_until<T, F>(
     interval: Duration,
     timeout: Duration,
-    passes: impl Fn(&Failure) -> bool,
+    passes: impl Fn(&RequestError) -> bool,
     mut request: impl FnMut() -> F,
-) -> Result<T, Failure>
+) -> Result<T, RequestError>
 where
-    F: Future<Output = Result<T, Failure>>,
+    F: Future<Output = Result<T, RequestError>>,
 {
     let deadline = Instant::now() + timeout;
     loop {
@@ -61,7 +61,7 @@ where
 }
 
 impl AwsLambda {
-    /// Waits until a function is neither being created nor updated.
+    /// AwsWaits until a function is neither being created nor updated.
     ///
     /// Each update needs it: while one is in progress, the next is refused.
     pub(super) async fn wait_until_ready(&self, name: &str) -> Result<Function> {
@@ -73,7 +73,7 @@ impl AwsLambda {
                     Readiness::Ready => return Ok(function),
                     Readiness::Failed(reason) => {
                         let message = format!("Lambda could not make the function ready: {reason}");
-                        return Err(Error::invalid_input(message).with_platform(crate::PLATFORM));
+                        return Err(Error::invalid_input(message).with_platform(crate::NAME));
                     }
                     Readiness::Busy => "still being created or updated",
                 },
@@ -86,7 +86,7 @@ impl AwsLambda {
                 let message =
                     format!("after {:?} the function is {state}", self.config.waits.state_timeout);
                 return Err(Error::new(ErrorKind::Timeout, message)
-                    .with_platform(crate::PLATFORM)
+                    .with_platform(crate::NAME)
                     .with_may_have_run(false));
             }
             sleep(waits.state_interval).await;
@@ -94,13 +94,16 @@ impl AwsLambda {
     }
 
     /// Sends a request that changes a function, and again while the function is busy with the last change.
-    pub(super) async fn when_idle<T, F>(&self, request: impl FnMut() -> F) -> Result<T, Failure>
+    pub(super) async fn when_idle<T, F>(
+        &self,
+        request: impl FnMut() -> F,
+    ) -> Result<T, RequestError>
     where
-        F: Future<Output = Result<T, Failure>>,
+        F: Future<Output = Result<T, RequestError>>,
     {
         let waits = &self.config.waits;
-        let busy = |failure: &Failure| failure.is_busy() || failure.is_throttled();
-        patiently(waits.state_interval, waits.state_timeout, busy, request).await
+        let busy = |failure: &RequestError| failure.is_busy() || failure.is_throttled();
+        retry_until(waits.state_interval, waits.state_timeout, busy, request).await
     }
 }
 

@@ -141,3 +141,19 @@ async fn long_code_goes_through_the_bucket_and_leaves_nothing_there() {
     assert_eq!(fake.requests_of("PutObject").len(), 1);
     assert_eq!(fake.requests_of("UpdateFunctionCode").len(), 1);
 }
+
+#[tokio::test]
+async fn a_file_that_begins_with_a_byte_order_mark_is_refused_by_name() {
+    for (variable, name) in
+        [("AWS_CONFIG_FILE", "config"), ("AWS_SHARED_CREDENTIALS_FILE", "credentials")]
+    {
+        let mut environment = Environment::new();
+        environment.file(variable, name, "\u{feff}[default]\nregion = eu-central-1\n");
+        environment.credentials().set("AWS_REGION", "eu-central-1");
+        let error = environment.load().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        let path = environment.directory.path().join(name);
+        assert!(error.message().contains(path.to_str().unwrap()), "{error}");
+        assert!(error.message().contains("byte order mark"), "{error}");
+    }
+}

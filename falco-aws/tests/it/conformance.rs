@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use falco_aws::fake::{FAKE_SECRET, FakeAws, FakeSettings};
-use falco_aws::{AwsLambda, Waits};
+use falco_aws::{AwsLambda, AwsWaits};
 use falco_core::{AsyncPlatform, RuntimeName};
 use falco_testkit::conformance::{Fault, Harness, Skip};
 use falco_testkit::conformance_tests;
@@ -21,11 +21,11 @@ async fn connect(fake: &FakeAws) -> Arc<AwsLambda> {
     let config = fake
         .config()
         .static_credentials(falco_aws::fake::FAKE_ACCESS_KEY, FAKE_SECRET, Some(TOKEN.into()))
-        .waits(Waits {
-            state_interval: Duration::from_millis(2),
-            role_interval: Duration::from_millis(2),
-            ..Waits::default()
-        });
+        .waits(
+            AwsWaits::default()
+                .with_state_interval(Duration::from_millis(2))
+                .with_role_interval(Duration::from_millis(2)),
+        );
     Arc::new(AwsLambda::connect(config.build().unwrap()).await.unwrap())
 }
 

@@ -37,7 +37,7 @@ impl Environment {
 
     pub async fn load(&self) -> falco_core::Result<AwsConfig> {
         let http = ClientConfig::new("test").with_plain_http_only(true);
-        AwsConfig::builder().http(http).load_from(|name| self.variables.get(name).cloned()).await
+        AwsConfig::builder().http(http).build_with(|name| self.variables.get(name).cloned()).await
     }
 
     pub fn credentials(&mut self) -> &mut Self {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use falco_aws::fake::{FAKE_ACCESS_KEY, FAKE_SECRET, FakeReply, FakeSettings};
-use falco_aws::{AwsConfig, AwsLambda, Service, Waits};
+use falco_aws::{AwsConfig, AwsLambda, AwsWaits, Service};
 use falco_core::{
     AsyncPlatform, Deployment, Error, ErrorKind, Invocation, Outcome, Payload, Platform, Scaling,
 };
@@ -25,7 +25,7 @@ async fn against(peer: &RawPeer, aws: &Aws, patience: Duration) -> AwsLambda {
         .static_credentials(FAKE_ACCESS_KEY, FAKE_SECRET, None)
         .endpoint_for_all(aws.fake.url())
         .http(ClientConfig::new("falco-aws/test").with_plain_http_only(true))
-        .waits(Waits { invoke_margin: patience, ..Waits::default() });
+        .waits(AwsWaits::default().with_invoke_margin(patience));
     AwsLambda::connect(config.endpoint(Service::Lambda, peer.url()).build().unwrap()).await.unwrap()
 }
 

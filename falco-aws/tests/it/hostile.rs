@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use falco_aws::fake::{FakeAws, FakeReply, FakeSettings};
-use falco_aws::{AwsLambda, Waits};
+use falco_aws::{AwsLambda, AwsWaits};
 use falco_core::{
     ActivationId, AsyncPlatform, Deployable, ErrorKind, Pending, Platform, Release, Result, Scaling,
 };
@@ -89,13 +89,11 @@ async fn spoilt() -> (FakeAws, AwsLambda, Arc<Mutex<bool>>) {
         ..echoing()
     })
     .await;
-    let waits = Waits {
-        state_interval: Duration::from_millis(2),
-        state_timeout: Duration::from_secs(2),
-        role_interval: Duration::from_millis(2),
-        role_timeout: Duration::from_secs(2),
-        ..Waits::default()
-    };
+    let waits = AwsWaits::default()
+        .with_state_interval(Duration::from_millis(2))
+        .with_state_timeout(Duration::from_secs(2))
+        .with_role_interval(Duration::from_millis(2))
+        .with_role_timeout(Duration::from_secs(2));
     let platform = AwsLambda::connect(fake.config().waits(waits).build().unwrap()).await.unwrap();
     (fake, platform, is_bad)
 }

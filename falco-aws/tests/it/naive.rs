@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use falco_aws::fake::{FakeAws, FakeReply, FakeSettings};
-use falco_aws::{AwsConfig, AwsLambda, Service, Waits};
+use falco_aws::{AwsConfig, AwsLambda, AwsWaits, Service};
 use falco_core::{
     AsyncPlatform, Deployable, ErrorKind, FunctionErrorKind, Pending, Platform, Release, Scaling,
 };
@@ -243,13 +243,11 @@ async fn n10_an_invocation_may_take_longer_than_any_other_request() {
         ..FakeSettings::default()
     })
     .await;
-    let waits = Waits {
-        request_timeout: Duration::from_millis(1500),
-        queue_poll: Duration::from_secs(2),
-        state_interval: Duration::from_millis(5),
-        role_interval: Duration::from_millis(5),
-        ..Waits::default()
-    };
+    let waits = AwsWaits::default()
+        .with_request_timeout(Duration::from_millis(1500))
+        .with_queue_poll(Duration::from_secs(2))
+        .with_state_interval(Duration::from_millis(5))
+        .with_role_interval(Duration::from_millis(5));
     let platform = AwsLambda::connect(fake.config().waits(waits).build().unwrap()).await.unwrap();
     let source = "import time\ndef main(args):\n    time.sleep(1.8)\n    return {}\n";
     let slow = Deployable::from_source("f", "python:3".parse().unwrap(), source);
@@ -402,8 +400,10 @@ async fn n18_the_variable_that_moves_the_logs_is_not_called_logs() {
             name => (name == moved).then(|| "no url".to_owned()),
         }
     };
-    AwsConfig::builder().load_from(with("AWS_ENDPOINT_URL_LOGS")).await.unwrap();
-    let error =
-        AwsConfig::builder().load_from(with("AWS_ENDPOINT_URL_CLOUDWATCH_LOGS")).await.unwrap_err();
+    AwsConfig::builder().build_with(with("AWS_ENDPOINT_URL_LOGS")).await.unwrap();
+    let error = AwsConfig::builder()
+        .build_with(with("AWS_ENDPOINT_URL_CLOUDWATCH_LOGS"))
+        .await
+        .unwrap_err();
     assert!(error.to_string().contains(&Service::Logs.endpoint_variable()), "{error}");
 }

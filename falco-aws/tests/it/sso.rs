@@ -100,7 +100,7 @@ mod with_the_feature {
     #[ignore = "the test above runs it, in an environment of its own"]
     async fn connects_as_its_environment_says() {
         let http = ClientConfig::new("test").with_plain_http_only(true);
-        let config = AwsConfig::builder().http(http).load().await.unwrap();
+        let config = AwsConfig::builder().http(http).build_with_env().await.unwrap();
         let platform = AwsLambda::connect(config).await.unwrap();
         assert!(platform.list_deployments().await.unwrap().is_empty());
     }

@@ -40,6 +40,6 @@ impl AwsArguments {
         if let Some(role) = &self.role {
             config = config.role(role);
         }
-        Ok(std::sync::Arc::new(AwsLambda::connect(config.load().await?).await?))
+        Ok(std::sync::Arc::new(AwsLambda::connect(config.build_with_env().await?).await?))
     }
 }

@@ -2,9 +2,9 @@
 
 use falco_core::ErrorKind;
 
-use super::Fault;
+use super::ServiceError;
 
-impl Fault {
+impl ServiceError {
     /// What kind of error it is.
     ///
     /// The code says more than the status: some of Lambda's 502s are faults of the configuration that no retry helps.

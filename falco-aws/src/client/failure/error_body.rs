@@ -5,14 +5,14 @@ use serde_json::Value;
 
 /// What an error's body says, whichever of AWS's protocols it is in.
 #[derive(Default)]
-pub(super) struct Said {
+pub(super) struct ErrorBody {
     pub(super) code: Option<String>,
     pub(super) message: Option<String>,
     pub(super) reason: Option<String>,
     pub(super) request_id: Option<String>,
 }
 
-impl Said {
+impl ErrorBody {
     pub(super) fn read(body: &[u8]) -> Self {
         match body.trim_ascii_start().first() {
             Some(b'{') => Self::from_json(body),
@@ -100,7 +100,7 @@ mod tests {
                 "m",
             ),
         ] {
-            let said = Said::read(body.as_bytes());
+            let said = ErrorBody::read(body.as_bytes());
             assert_eq!(said.code.as_deref().map(plain_code), Some(code), "{body}");
             assert_eq!(said.message.as_deref(), Some(message), "{body}");
         }
@@ -120,7 +120,7 @@ mod tests {
         ) {
             let mut body = start.as_bytes().to_vec();
             body.extend(rest);
-            let _ = Said::read(&body);
+            let _ = ErrorBody::read(&body);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What a reply that is not a success means: the one place where AWS's errors become Falco's.
 
 mod codes;
-mod said;
+mod error_body;
 
 use std::fmt;
 use std::time::Duration;
@@ -11,18 +11,18 @@ use falco_core::{Error, ErrorKind};
 use falco_http::{Reply, excerpt, redact};
 
 use super::Call;
-use said::{Said, plain_code};
+use error_body::{ErrorBody, plain_code};
 
 /// Why a request has no answer that is of use.
 #[derive(Debug)]
-pub(crate) enum Failure {
+pub(crate) enum RequestError {
     /// AWS answered, and said no.
-    Refused(Box<Fault>),
+    Refused(Box<ServiceError>),
     /// Anything else: no credentials, no connection, an answer that makes no sense.
     Other(Error),
 }
 
-impl Failure {
+impl RequestError {
     /// AWS's own code, when it answered.
     pub(crate) fn code(&self) -> Option<&str> {
         match self {
@@ -57,24 +57,24 @@ impl Failure {
     }
 }
 
-impl From<Error> for Failure {
+impl From<Error> for RequestError {
     fn from(error: Error) -> Self {
-        Self::Other(error.with_platform(crate::PLATFORM))
+        Self::Other(error.with_platform(crate::NAME))
     }
 }
 
-impl From<Failure> for Error {
-    fn from(failure: Failure) -> Self {
+impl From<RequestError> for Error {
+    fn from(failure: RequestError) -> Self {
         match failure {
-            Failure::Refused(fault) => fault.into_error(),
-            Failure::Other(error) => error,
+            RequestError::Refused(fault) => fault.into_error(),
+            RequestError::Other(error) => error,
         }
     }
 }
 
 /// An answer of AWS that is not a success.
 #[derive(Debug)]
-pub(crate) struct Fault {
+pub(crate) struct ServiceError {
     pub(crate) operation: &'static str,
     pub(crate) status: u16,
     /// AWS's code, such as `ResourceNotFoundException`; empty when the answer has none.
@@ -86,7 +86,7 @@ pub(crate) struct Fault {
     pub(crate) retry_after: Option<Duration>,
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for ServiceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} answered {}", self.operation, self.status)?;
         if !self.code.is_empty() {
@@ -96,9 +96,9 @@ impl fmt::Display for Fault {
     }
 }
 
-impl Fault {
+impl ServiceError {
     pub(super) fn read(call: &Call<'_>, reply: &Reply, credentials: &Credentials) -> Self {
-        let said = Said::read(&reply.body);
+        let said = ErrorBody::read(&reply.body);
         let code = reply
             .header("x-amzn-errortype")
             .map(str::to_owned)
@@ -164,7 +164,7 @@ impl Fault {
         }
         let may_have_run = self.may_have_run();
         let mut error = Error::new(self.kind(), message)
-            .with_platform(crate::PLATFORM)
+            .with_platform(crate::NAME)
             .with_may_have_run(may_have_run)
             .with_unreachable(self.is_from_a_gateway());
         if let Some(retryable) = self.is_retryable() {

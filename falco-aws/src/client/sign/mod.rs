@@ -195,7 +195,7 @@ fn amz_date(time: SystemTime) -> String {
 fn to_header(value: &str) -> Result<HeaderValue> {
     HeaderValue::from_str(value).map_err(|_| {
         Error::invalid_input("the credentials hold a character that cannot be sent")
-            .with_platform(crate::PLATFORM)
+            .with_platform(crate::NAME)
             .with_hint("look for a line break or a control character at their end")
     })
 }
