@@ -16,6 +16,15 @@ use crate::registered::Registered;
 /// The path by which a program reads itself, also when cargo has replaced the file since it was started.
 const OWN: &str = "/proc/self/exe";
 
+/// The file that Lambda starts, where an archive brings it along. Other platforms ignore it.
+const BOOTSTRAP: &str = "bootstrap";
+
+/// Starts the executable, which speaks the Runtime API itself, for the function that the handler names.
+const START_ON_LAMBDA: &str = "#!/bin/sh\n\
+                               FALCO_FUNCTION=${_HANDLER#bootstrap/}\n\
+                               export FALCO_FUNCTION\n\
+                               exec \"$LAMBDA_TASK_ROOT/exec\"\n";
+
 /// An executable with registered functions, as platforms take it. A clone is a pointer; the archive is made once.
 ///
 /// The archive is the executable itself: whatever is compiled in, by `env!` or `include_str!`, is uploaded with it.
@@ -107,7 +116,7 @@ impl Executable {
         let Some(path) = &self.source.path else {
             return Ok(Bytes::from_static(b"runs inside the driver"));
         };
-        let pack = || Archive::native(path)?.to_zip();
+        let pack = || Archive::native(path)?.with_executable(BOOTSTRAP, START_ON_LAMBDA)?.to_zip();
         self.source.packed.get_or_init(pack).clone()
     }
 }
