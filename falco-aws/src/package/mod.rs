@@ -1,16 +1,15 @@
 //! From a function's source to the archive that Lambda starts.
 
-mod elf;
 mod runtimes;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use falco_core::{Code, Deployable, Error, ErrorKind, Result};
-use falco_package::{Archive, NATIVE_EXECUTABLE, shim};
+use falco_package::{Archive, Glibc, Machine, NATIVE_EXECUTABLE, Requirements, System, shim};
 use sha2::{Digest, Sha256};
 
-use crate::config::AwsConfig;
+use crate::config::{Architecture, AwsConfig};
 
 pub(crate) use runtimes::supported;
 
@@ -29,6 +28,8 @@ pub(crate) struct Package {
 const PYTHON_HANDLER: &str = include_str!("falco_handler.py");
 const NODE_HANDLER: &str = include_str!("falco_handler.cjs");
 const BOOTSTRAP: &str = include_str!("bootstrap.sh");
+/// The file that Lambda starts.
+const BOOTSTRAP_FILE: &str = "bootstrap";
 
 impl Package {
     /// Packs `function`: equal functions give equal bytes.
@@ -82,8 +83,22 @@ impl Package {
 fn native(code: &Code, config: &AwsConfig) -> Result<Archive> {
     let archive = Archive::from_code(code, NATIVE_EXECUTABLE)?;
     archive.check_native()?;
-    elf::check(&archive.require(NATIVE_EXECUTABLE)?.content, config.architecture)?;
-    archive.with_executable("bootstrap", BOOTSTRAP)
+    let executable = &archive.require(NATIVE_EXECUTABLE)?.content;
+    Requirements::of(executable)?.check(&system(config.architecture))?;
+    if archive.contains(BOOTSTRAP_FILE) {
+        // A function in Rust brings its own, since it speaks the Runtime API itself.
+        return Ok(archive);
+    }
+    archive.with_executable(BOOTSTRAP_FILE, BOOTSTRAP)
+}
+
+/// The system that Lambda starts an executable on: Amazon Linux 2023.
+fn system(architecture: Architecture) -> System {
+    let machine = match architecture {
+        Architecture::X86_64 => Machine::X86_64,
+        Architecture::Arm64 => Machine::Aarch64,
+    };
+    System { name: runtimes::NATIVE.to_owned(), machine, glibc: Some(Glibc(2, 34)) }
 }
 
 /// What the bootstrap learns of the function: an entry point names one of several in the executable.

@@ -11,7 +11,7 @@ const NEWEST_PYTHON: &str = "3.14";
 const NODE: [&str; 4] = ["20", "22", "24", "26"];
 
 /// The runtime that native executables run on: it has bash and the C library, and no interpreter.
-const NATIVE: &str = "provided.al2023";
+pub(super) const NATIVE: &str = "provided.al2023";
 
 /// The runtimes that a [`Deployable`](falco_core::Deployable) can name here.
 pub(crate) fn supported(overrides: &BTreeMap<String, String>) -> Vec<String> {
