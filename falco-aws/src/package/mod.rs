@@ -9,7 +9,8 @@ use falco_core::{Code, Deployable, Error, ErrorKind, Result};
 use falco_package::{Archive, Glibc, Machine, NATIVE_EXECUTABLE, Requirements, System, shim};
 use sha2::{Digest, Sha256};
 
-use crate::config::{Architecture, AwsConfig};
+use crate::architecture::Architecture;
+use crate::config::AwsConfig;
 
 pub(crate) use runtimes::supported;
 
