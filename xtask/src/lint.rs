@@ -6,8 +6,8 @@ use crate::metadata::Metadata;
 use crate::shell::{cargo, check, root, step};
 use crate::{dependencies, docs, licences, snippets, typos, wording};
 
-/// Checks format, spelling, clippy, documentation, the dependency rule and licences; what takes long of one crate only,
-/// where one is named.
+/// Checks format, spelling, wording, clippy, documentation, the dependency rule and licences; what takes long of one
+/// crate only, where one is named.
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     let selection = match arguments {
         [] => vec!["--workspace"],

@@ -38,7 +38,7 @@ const TASKS: &[Task] = &[
     },
     Task {
         name: "lint",
-        about: "check format, spelling, clippy, docs, who depends on whom, licences; [--package CRATE]",
+        about: "check format, spelling, wording, clippy, docs, who depends on whom, licences; [--package CRATE]",
         run: lint::run,
     },
     Task {

@@ -36,7 +36,6 @@ const DEFAULT_EXPIRY: Duration = Duration::from_secs(24 * 3_600);
 pub struct RunOptions {
     pub(super) platform: Arc<dyn AsyncPlatform>,
     pub(super) strategy: Arc<dyn ExecutionStrategy>,
-    has_default_strategy: bool,
     may_add_layers: bool,
     pub(super) monitors: Vec<Arc<dyn Monitor>>,
     pub(super) stop: Option<StopSignal>,
@@ -69,7 +68,6 @@ impl RunOptions {
         Self {
             platform,
             strategy,
-            has_default_strategy: false,
             may_add_layers: true,
             monitors: Vec::new(),
             stop: None,
@@ -87,7 +85,6 @@ impl RunOptions {
     #[must_use]
     pub fn with_strategy(mut self, strategy: impl ExecutionStrategy + 'static) -> Self {
         self.strategy = Arc::new(strategy);
-        self.has_default_strategy = false;
         self
     }
 
@@ -116,11 +113,6 @@ impl RunOptions {
     /// Whether the platform wants layers, and none were put around it or declined.
     pub fn wants_layers(&self) -> bool {
         self.may_add_layers && self.platform.capabilities().wants_layers
-    }
-
-    /// Whether no strategy was named.
-    pub(crate) fn has_default_strategy(&self) -> bool {
-        self.has_default_strategy
     }
 
     /// Adds a monitor. It may be called more than once; all of them see every event.
@@ -206,7 +198,6 @@ impl RunOptions {
 impl<P: AsyncPlatform> From<P> for RunOptions {
     /// Runs on `platform`, each stage by [`ParallelExecutor::new`].
     fn from(platform: P) -> Self {
-        let options = Self::new(Arc::new(platform), Arc::new(ParallelExecutor::new()));
-        Self { has_default_strategy: true, ..options }
+        Self::new(Arc::new(platform), Arc::new(ParallelExecutor::new()))
     }
 }

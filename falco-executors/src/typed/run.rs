@@ -13,7 +13,6 @@ use serde::de::DeserializeOwned;
 
 use super::function::Function;
 use crate::run::{DriverExt, KeepResults, RunOptions, RunOutcome};
-use crate::strategy::{ExecutionOptions, ParallelExecutor};
 
 /// A run of one [`Function`] over many inputs: deploys it, invokes it once for each input, and removes it.
 ///
@@ -77,9 +76,8 @@ impl Run {
 
     /// Each input with its result or with the reason why it has none, in the order of the inputs.
     ///
-    /// A failure does not end the run, unless a strategy was set whose
-    /// [`OnFailure`](crate::ExecutionOptions::with_on_failure) says otherwise. Inputs that were not sent before the end
-    /// of a run have the reason of that end.
+    /// A failure does not end the run, unless the function's [policy](Function::with_policy) says so. Inputs that were
+    /// not sent before the end of a run have the reason of that end.
     ///
     /// # Errors
     ///
@@ -91,13 +89,13 @@ impl Run {
     ) -> impl Future<Output = Result<Vec<(A, Result<R>)>>> + Send {
         let inputs: Vec<A> = inputs.into_iter().collect();
         let mapping = Mapping::new(function, inputs.iter().map(Payload::json));
-        let mut options = self.options.with_kept_results(KeepResults::Last);
-        if options.has_default_strategy() {
-            let on_failure = ExecutionOptions::default().with_on_failure(OnFailure::Continue);
-            options = options.with_strategy(ParallelExecutor::new().with_options(on_failure));
-        }
+        let options = self.options.with_kept_results(KeepResults::Last);
         async move {
-            let mapping = mapping?;
+            let mut mapping = mapping?;
+            // What the function's own policy says comes first.
+            let policy = mapping.stage.policy;
+            let on_failure = policy.on_failure.unwrap_or(OnFailure::Continue);
+            mapping.stage = mapping.stage.with_policy(policy.with_on_failure(on_failure));
             let outcome = mapping.run(options).await?;
             let each = mapping.each(&outcome)?;
             Ok(inputs.into_iter().zip(each).collect())
@@ -214,15 +212,5 @@ fn failure(completion: &Completion) -> Option<Error> {
 
 /// Names the input that an error is about.
 fn with_input(error: Error, id: &InvocationId, input: &Payload) -> Error {
-    let message = format!("input {} {input:?}: {}", id.as_str(), error.message());
-    let mut named = Error::new(error.kind(), message)
-        .with_retryable(error.is_retryable())
-        .with_may_have_run(error.may_have_run());
-    if let Some(hint) = error.hint() {
-        named = named.with_hint(hint);
-    }
-    if let Some(trace) = error.trace() {
-        named = named.with_trace(trace);
-    }
-    named
+    error.context(format_args!("input {} {input:?}", id.as_str()))
 }

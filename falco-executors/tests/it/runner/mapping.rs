@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use falco_core::{ErrorKind, FunctionError, FunctionErrorKind, Payload, Platform, Scaling};
+use falco_core::{
+    ErrorKind, FunctionError, FunctionErrorKind, OnFailure, Payload, Platform, Scaling, StagePolicy,
+};
 use falco_executors::{Function, Run, RunOptions, SequentialExecutor};
 use falco_testkit::{InMemory, Reply, Settings};
 use serde::{Deserialize, Serialize};
@@ -77,7 +79,8 @@ async fn each_input_comes_back_with_its_result_or_its_failure() {
 #[tokio::test(start_paused = true)]
 async fn inputs_that_were_not_sent_say_why() {
     let options = RunOptions::from(platform()).with_strategy(SequentialExecutor::new());
-    let each = Run::on(options).map_each(&square(), numbers(10)).await.unwrap();
+    let square = square().with_policy(StagePolicy::default().with_on_failure(OnFailure::Stop));
+    let each = Run::on(options).map_each(&square, numbers(10)).await.unwrap();
     assert!(each[..7].iter().all(|(_, result)| result.is_ok()));
     for (_, result) in &each[8..] {
         let error = result.as_ref().unwrap_err();
