@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use falco_core::{Deployable, Environment, Result};
-use falco_package::{Archive, NATIVE_EXECUTABLE, native, shim};
+use falco_package::{Archive, NATIVE_EXECUTABLE, System, native, shim};
 use sha2::{Digest, Sha256};
 
 use crate::interpreter::Interpreter;
@@ -28,7 +28,7 @@ pub(crate) fn pack(function: &Deployable, interpreter: &Interpreter) -> Result<P
         Interpreter::Python(_) | Interpreter::Node(_) => shim::wrap(function)?,
         Interpreter::Native => {
             let code = Archive::from_code(&function.code, NATIVE_EXECUTABLE)?;
-            code.check_native()?;
+            code.check_native_on(&System::current())?;
             let mut files = Archive::new();
             for (path, file) in code.files() {
                 files.insert(format!("{}/{path}", shim::FUNCTION), file.clone())?;

@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 
 use crate::archive::Archive;
 use crate::directory::unreadable;
+use crate::requirements::{Requirements, System};
 
 /// The file that a native function's archive starts with.
 pub const NATIVE_EXECUTABLE: &str = "exec";
@@ -65,6 +66,19 @@ impl Archive {
         }
         Err(Error::invalid_input("\"exec\" in the archive is not marked as executable")
             .with_hint("chmod +x it before it is packed"))
+    }
+}
+
+impl Archive {
+    /// Checks that the archive is one of a native function which `system` can start, as
+    /// [`check_native`](Self::check_native) and [`Requirements::check`] say.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` or `InvalidInput` with what is missing or does not fit, and how to build it instead.
+    pub fn check_native_on(&self, system: &System) -> Result<()> {
+        self.check_native()?;
+        Requirements::of(&self.require(NATIVE_EXECUTABLE)?.content)?.check(system)
     }
 }
 

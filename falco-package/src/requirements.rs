@@ -18,6 +18,13 @@ pub enum Machine {
     Other(u16),
 }
 
+impl System {
+    /// This machine, which runs whatever was built on it.
+    pub fn current() -> Self {
+        Self { name: "this machine".to_owned(), machine: Machine::current(), glibc: None }
+    }
+}
+
 impl Machine {
     /// The machine that this program runs on.
     pub fn current() -> Self {
@@ -69,12 +76,10 @@ pub struct System {
 /// # Examples
 ///
 /// ```
-/// use falco_package::{Machine, Requirements, System};
+/// use falco_package::{Requirements, System};
 ///
 /// let own = std::fs::read(std::env::current_exe()?)?;
-/// let requirements = Requirements::of(&own)?;
-/// let here = System { name: "this machine".into(), machine: Machine::current(), glibc: None };
-/// requirements.check(&here)?;
+/// Requirements::of(&own)?.check(&System::current())?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]

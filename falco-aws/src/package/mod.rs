@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use falco_core::{Code, Deployable, Error, ErrorKind, Result};
-use falco_package::{Archive, Glibc, Machine, NATIVE_EXECUTABLE, Requirements, System, shim};
+use falco_package::{Archive, Glibc, Machine, NATIVE_EXECUTABLE, System, shim};
 use sha2::{Digest, Sha256};
 
 use crate::architecture::Architecture;
@@ -83,9 +83,7 @@ impl Package {
 
 fn native(code: &Code, config: &AwsConfig) -> Result<Archive> {
     let archive = Archive::from_code(code, NATIVE_EXECUTABLE)?;
-    archive.check_native()?;
-    let executable = &archive.require(NATIVE_EXECUTABLE)?.content;
-    Requirements::of(executable)?.check(&system(config.architecture))?;
+    archive.check_native_on(&system(config.architecture))?;
     if archive.contains(BOOTSTRAP_FILE) {
         // A function in Rust brings its own, since it speaks the Runtime API itself.
         return Ok(archive);

@@ -10,7 +10,7 @@
 
 use bytes::Bytes;
 use falco_core::{Deployable, Error, Result};
-use falco_package::{Archive, shim};
+use falco_package::{Archive, Glibc, Machine, System, shim};
 use serde_json::{Map, Value, json};
 
 const PYTHON_HANDLER: &str = include_str!("main.py");
@@ -48,7 +48,11 @@ fn python(function: &Deployable) -> Result<Archive> {
 
 fn native(function: &Deployable) -> Result<Archive> {
     let user = Archive::from_code(&function.code, "exec")?;
-    user.check_native()?;
+    user.check_native_on(&System {
+        name: "Google's Python runtime".to_owned(),
+        machine: Machine::X86_64,
+        glibc: Some(Glibc(2, 35)),
+    })?;
     let mut archive = Archive::new();
     for (path, file) in user.files() {
         archive.insert(user_file(path), file.clone())?;
