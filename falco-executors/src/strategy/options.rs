@@ -187,8 +187,8 @@ impl Iterator for Delays {
 /// wins; the other attempt is let go.
 ///
 /// Only idempotent invocations are copied. A copy takes a place in the executor's window, in turn with the invocations
-/// that wait for one; a window of one has room for one copy anyway. A copy that loses may still run to its end,
-/// and be charged.
+/// that wait for one; a window of one has room for one copy anyway. An attempt that loses may still run to its
+/// end at the provider, and be charged; its request is not cut off, where its answer comes soon.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Speculation {
     factor: f64,
