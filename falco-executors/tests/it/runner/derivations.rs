@@ -196,7 +196,7 @@ fn results_of_the_wrong_shape_are_named() {
         (value!({"other": 1}), "\"pairs\""),
         (value!({"pairs": 1}), "list of pairs"),
         (value!({"pairs": [[1, 2]]}), "string"),
-        (value!([]), "no object"),
+        (value!([]), "not a JSON object"),
     ] {
         let shuffle = Shuffle::of_field("pairs", 2).unwrap();
         let error = derive(&shuffle, &["map"], &[numbered("map", 9, result)]).unwrap_err();

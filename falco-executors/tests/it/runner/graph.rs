@@ -199,7 +199,7 @@ async fn results_are_kept_of_the_stages_that_were_named() {
     let outcome = plan.run(options(&platform).with_kept_results(kept)).await.unwrap();
     assert_eq!(outcome.results("map").unwrap().len(), 3);
     let error = outcome.results("next").unwrap_err().to_string();
-    assert!(error.contains("keep_results"), "{error}");
+    assert!(error.contains("with_kept_results"), "{error}");
     assert!(outcome.results("ghost").unwrap_err().to_string().contains("no stage \"ghost\""));
     let error = outcome.results_as::<Vec<u8>>("map").unwrap_err().to_string();
     assert!(error.contains("\"00000000\"") && error.contains("\"map\""), "{error}");
