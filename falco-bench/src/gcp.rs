@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use falco_core::{Deployable, Deployment, Invocation, Payload, Platform};
 use falco_gcp::GcpFunctions;
-use falco_gcp::fake::{FakeGcp, Seen};
+use falco_gcp::fake::{FakeGcp, RecordedRequest};
 
 use crate::figure::{Figure, Goal};
 use crate::invoking;
@@ -29,7 +29,7 @@ struct Bench {
     platform: Arc<GcpFunctions>,
     deployment: Deployment,
     /// A request as the platform sends it, with its token.
-    request: Seen,
+    request: RecordedRequest,
 }
 
 impl Bench {

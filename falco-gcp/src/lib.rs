@@ -3,21 +3,24 @@
 
 mod client;
 mod config;
+mod http;
 mod package;
 mod platform;
 mod price;
+mod refusal;
 mod token;
 
 #[cfg(feature = "fake")]
 pub mod fake;
 
 pub use config::{
-    Access, AuthorizedUser, CloudTasks, Credentials, GcpConfig, GcpConfigBuilder, Polling, Service,
-    ServiceAccountKey, Submission,
+    Access, AuthorizedUser, CloudTasks, Credentials, GcpConfig, GcpConfigBuilder, GcpWaits,
+    Service, ServiceAccountKey, Submission,
 };
+pub use falco_http::ClientConfig;
 pub use platform::GcpFunctions;
 pub use price::PriceTable;
 pub use token::{Token, TokenSource};
 
 /// What [`Platform::name`](falco_core::Platform::name) says.
-const NAME: &str = "gcp";
+const PLATFORM: &str = "gcp";

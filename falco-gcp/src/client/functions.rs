@@ -9,8 +9,8 @@ use reqwest::{Method, Url};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::error::Status;
-use super::{Api, Call, error, segment};
+use super::{Api, Call, segment};
+use crate::refusal::{self, Status};
 
 /// A function, as far as Falco reads it: never its environment, whose values are secrets.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -54,7 +54,7 @@ pub(crate) struct ServiceConfig {
 /// A long-running operation. `done` is absent while it runs.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-pub(crate) struct Operation {
+pub(crate) struct LongRunning {
     pub(crate) name: String,
     pub(crate) done: bool,
     pub(crate) error: Option<Status>,
@@ -117,19 +117,18 @@ impl Api {
         // The URL's signature stands for the caller and covers the type: an Authorization header, which would be
         // used instead, or the header of the quota project makes it a 403.
         let about = |e: Error| {
-            e.with_platform(crate::NAME).with_operation("deploy").with_function(function)
+            e.with_platform(crate::PLATFORM).with_operation("deploy").with_function(function)
         };
         let url = Url::parse(&upload.upload_url).map_err(|_| {
             about(Error::new(ErrorKind::Protocol, "the upload URL is not a valid URL"))
         })?;
-        let request = self.http.0.request(Method::PUT, url);
+        let request = self.http.request(Method::PUT, url);
         let request = request.header(CONTENT_TYPE, "application/zip").body(zip);
         let sent = self.http.send(request, "deploy").await;
         let reply = sent.map_err(|e| about(e.with_may_have_run(false)))?;
         if !reply.status.is_success() {
-            return Err(
-                about(error::of_reply(&reply, &[])).with_hint("the upload of the code was refused")
-            );
+            return Err(about(refusal::of_reply(&reply, &[]))
+                .with_hint("the upload of the code was refused"));
         }
         Ok(upload.storage_source)
     }
@@ -139,7 +138,7 @@ impl Api {
         id: &str,
         body: &Value,
         secrets: &[&str],
-    ) -> Result<Operation> {
+    ) -> Result<LongRunning> {
         let path = format!("{}/functions", self.parent());
         let call = self.functions_call("deploy", Method::POST, &path)?.query(&[("functionId", id)]);
         self.fetch(call.about(id).hiding(secrets.iter().copied()).json(body)?).await
@@ -153,7 +152,7 @@ impl Api {
         body: &Value,
         mask: &[&str],
         secrets: &[&str],
-    ) -> Result<Operation> {
+    ) -> Result<LongRunning> {
         let path = self.function_name(&segment(id));
         let call = self.functions_call(operation, Method::PATCH, &path)?;
         let call = call.query(&[("updateMask", &mask.join(","))]);
@@ -169,7 +168,7 @@ impl Api {
         &self,
         operation: &'static str,
         id: &str,
-    ) -> Result<Operation> {
+    ) -> Result<LongRunning> {
         let path = self.function_name(&segment(id));
         self.fetch(self.functions_call(operation, Method::DELETE, &path)?.about(id)).await
     }
@@ -179,7 +178,7 @@ impl Api {
         operation: &'static str,
         function: &str,
         name: &str,
-    ) -> Result<Operation> {
+    ) -> Result<LongRunning> {
         self.fetch(self.functions_call(operation, Method::GET, name)?.about(function)).await
     }
 

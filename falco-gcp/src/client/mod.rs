@@ -1,58 +1,27 @@
 //! Requests to Google's services: authorised, bounded, and with every failure mapped in one place.
 
-pub(crate) mod error;
 mod functions;
 mod logging;
 mod run;
 mod storage;
 mod tasks;
 
-use std::time::Duration;
-
 use bytes::Bytes;
-use falco_core::{Error, ErrorKind, Result};
-use falco_http::{Client, Reply};
+use falco_core::{Error, ErrorKind, Operation, Result};
+use falco_http::Reply;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
-use reqwest::{Method, RequestBuilder, Url};
+use reqwest::{Method, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub(crate) use functions::{Function, Operation, Runtime, StorageSource};
+pub(crate) use functions::{Function, LongRunning, Runtime, StorageSource};
 pub(crate) use logging::Entry;
 pub(crate) use tasks::Task;
 
 use crate::config::{Endpoints, GcpConfig};
+use crate::http::Http;
+use crate::refusal;
 use crate::token::TokenCache;
-
-/// The longest reply of an API that is read: a page of a thousand functions or log entries is far below it.
-const API_REPLY: u64 = 64 << 20;
-const API_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// An HTTP client with this crate's limits for everything but invocations.
-#[derive(Clone, Debug)]
-pub(crate) struct Http(Client);
-
-impl Http {
-    pub(crate) fn new(client: Client) -> Self {
-        Self(client)
-    }
-
-    pub(crate) fn get(&self, url: Url) -> RequestBuilder {
-        self.0.request(Method::GET, url)
-    }
-
-    pub(crate) fn post(&self, url: Url) -> RequestBuilder {
-        self.0.request(Method::POST, url)
-    }
-
-    /// Any status is `Ok`; a body that is not whole is an error.
-    pub(crate) async fn send(&self, request: RequestBuilder, operation: &str) -> Result<Reply> {
-        let reply = self.0.send(request.timeout(API_TIMEOUT), API_REPLY).await;
-        reply
-            .and_then(|reply| reply.whole_body().map(|_| ()).map(|()| reply))
-            .map_err(|e| e.with_platform(crate::NAME).with_operation(operation))
-    }
-}
 
 /// Google's services, as one caller in one project and location.
 #[derive(Debug)]
@@ -138,11 +107,11 @@ impl<'a> Call<'a> {
 
     /// Completes an error with what this request was about.
     fn blame(&self, error: Error) -> Error {
-        let error = error.with_platform(crate::NAME).with_operation(self.operation);
-        match self.function {
-            Some(function) => error.with_function(function),
-            None => error,
-        }
+        let operation = Operation::new(crate::PLATFORM, self.operation);
+        error.at(match self.function {
+            Some(function) => operation.on(function),
+            None => operation,
+        })
     }
 }
 
@@ -177,7 +146,7 @@ impl Api {
         loop {
             let token = self.tokens.access_token().await.map_err(|e| call.blame(e))?;
             let bearer = token.bearer().map_err(|e| call.blame(e))?;
-            let mut request = self.http.0.request(call.method.clone(), call.url.clone());
+            let mut request = self.http.request(call.method.clone(), call.url.clone());
             request = request.header(AUTHORIZATION, bearer);
             if let Some(project) = &self.quota_project {
                 request = request.header("X-Goog-User-Project", project);
@@ -200,7 +169,7 @@ impl Api {
             }
             let mut secrets = call.secrets.clone();
             secrets.push(token.expose());
-            let error = error::of_reply(&reply, &secrets);
+            let error = refusal::of_reply(&reply, &secrets);
             let in_doubt = call.starts_function
                 && matches!(
                     error.kind(),
@@ -219,7 +188,7 @@ impl Api {
             let place = format!("line {}, column {}", e.line(), e.column());
             let error =
                 Error::new(ErrorKind::Protocol, format!("the reply is not understood ({place})"))
-                    .with_platform(crate::NAME)
+                    .with_platform(crate::PLATFORM)
                     .with_operation(operation)
                     .with_may_have_run(false)
                     // Damaged on its way; what is JSON of another shape will be so again.

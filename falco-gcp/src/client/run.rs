@@ -89,7 +89,7 @@ impl Api {
             ErrorKind::Conflict,
             "the access policy is changed all the time by somebody else",
         )
-        .with_platform(crate::NAME)
+        .with_platform(crate::PLATFORM)
         .with_operation("deploy")
         .with_function(function)
         .with_retryable(true))

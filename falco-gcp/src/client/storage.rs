@@ -7,7 +7,8 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::functions::paged;
-use super::{Api, Call, error, segment};
+use super::{Api, Call, segment};
+use crate::refusal;
 
 /// An object, as a listing reports it.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -55,7 +56,7 @@ impl Api {
             self.storage_call("deploy", Method::POST, "b")?.query(&[("project", &self.project)]);
         match self.call(create.json(&body)?).await {
             // Another deployment has made it meanwhile, or it is out of reach.
-            Err(error) if error::is_already_there(&error) => {
+            Err(error) if refusal::is_already_there(&error) => {
                 self.call(get()?).await.map(|_| ()).map_err(|_| {
                     error.with_hint(format!(
                         "bucket names are shared by everybody, and {bucket:?} is somebody else's: name one of your own"

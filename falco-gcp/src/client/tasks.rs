@@ -8,7 +8,8 @@ use serde::Deserialize;
 use serde_json::{Map, json};
 
 use super::functions::paged;
-use super::{Api, Call, error, segment};
+use super::{Api, Call, segment};
+use crate::refusal;
 
 /// One call that a queue shall make.
 pub(crate) struct Task<'a> {
@@ -66,7 +67,7 @@ impl Api {
         let path = format!("{}/queues", self.parent());
         let created = self.call(self.tasks_call("deploy", Method::POST, &path)?.json(&body)?).await;
         match created {
-            Err(error) if error::is_already_there(&error) => Ok(false),
+            Err(error) if refusal::is_already_there(&error) => Ok(false),
             Err(error) if error.kind() == ErrorKind::Other => Err(error.with_hint(format!(
                 "a queue's name is blocked for days after it was deleted: name another one instead of {queue:?}"
             ))),

@@ -6,7 +6,7 @@ use falco_core::{Error, ErrorKind, Result};
 use falco_http::ClientConfig;
 
 use super::{
-    Access, Credentials, Endpoints, GcpConfig, Polling, Service, Submission, check_segment,
+    Access, Credentials, Endpoints, GcpConfig, GcpWaits, Service, Submission, check_segment,
     environment, invalid,
 };
 use crate::price::PriceTable;
@@ -29,7 +29,7 @@ pub struct GcpConfigBuilder {
     submission: Submission,
     max_instances: u32,
     prices: PriceTable,
-    polling: Polling,
+    waits: GcpWaits,
     http: ClientConfig,
 }
 
@@ -49,7 +49,7 @@ impl GcpConfigBuilder {
             submission: Submission::default(),
             max_instances: 100,
             prices: PriceTable::default(),
-            polling: Polling::default(),
+            waits: GcpWaits::default(),
             http: ClientConfig::new(concat!("falco-gcp/", env!("CARGO_PKG_VERSION"))),
         }
     }
@@ -130,9 +130,9 @@ impl GcpConfigBuilder {
         self
     }
 
-    /// How patiently deployments and results are awaited.
-    pub fn polling(mut self, polling: Polling) -> Self {
-        self.polling = polling;
+    /// How long deployments and results are waited for.
+    pub fn waits(mut self, waits: GcpWaits) -> Self {
+        self.waits = waits;
         self
     }
 
@@ -155,7 +155,7 @@ impl GcpConfigBuilder {
         }
         let credentials = self.credentials.ok_or_else(|| {
             Error::new(ErrorKind::Unauthorized, "no credentials are set")
-                .with_platform(crate::NAME)
+                .with_platform(crate::PLATFORM)
                 .with_operation("configure")
                 .with_hint("set them, or use build_with_env, which finds what Google's tools find")
         })?;
@@ -185,7 +185,7 @@ impl GcpConfigBuilder {
             submission: self.submission,
             max_instances: self.max_instances,
             prices: self.prices,
-            polling: self.polling,
+            waits: self.waits,
             http: self.http,
         })
     }
@@ -260,8 +260,8 @@ mod tests {
     fn a_wrong_or_missing_setting_is_named() {
         for (builder, word) in [
             (GcpConfig::builder(), "no credentials are set"),
-            (user().project("a/b"), "no project"),
-            (user().location(""), "no location"),
+            (user().project("a/b"), "invalid project"),
+            (user().location(""), "invalid location"),
             (user().max_instances(0), "max_instances"),
             (user().endpoint_for_all("nonsense"), "endpoint"),
             (user().endpoint(Service::CloudTasks, "ftp://x"), "CloudTasks"),

@@ -5,8 +5,8 @@ mod builder;
 mod credentials;
 mod endpoints;
 mod environment;
-mod polling;
 mod submission;
+mod waits;
 
 use falco_core::{Error, Result};
 use falco_http::ClientConfig;
@@ -16,8 +16,8 @@ pub use builder::GcpConfigBuilder;
 pub use credentials::{AuthorizedUser, Credentials, ServiceAccountKey};
 pub(crate) use endpoints::Endpoints;
 pub use endpoints::Service;
-pub use polling::Polling;
 pub use submission::{CloudTasks, Submission};
+pub use waits::GcpWaits;
 
 use crate::price::PriceTable;
 
@@ -62,7 +62,7 @@ pub struct GcpConfig {
     pub(crate) submission: Submission,
     pub(crate) max_instances: u32,
     pub(crate) prices: PriceTable,
-    pub(crate) polling: Polling,
+    pub(crate) waits: GcpWaits,
     pub(crate) http: ClientConfig,
 }
 
@@ -107,11 +107,13 @@ pub(crate) fn check_segment(setting: &str, value: &str) -> Result<()> {
         || !value.chars().all(plain)
         || value.contains("..")
     {
-        return Err(invalid(format!("invalid {setting} {value:?}")));
+        return Err(invalid(format!(
+            "invalid {setting} {value:?}: use letters, digits, '-', '_', '.' or ':'"
+        )));
     }
     Ok(())
 }
 
 fn invalid(message: String) -> Error {
-    Error::invalid_input(message).with_platform(crate::NAME).with_operation("configure")
+    Error::invalid_input(message).with_platform(crate::PLATFORM).with_operation("configure")
 }

@@ -38,7 +38,9 @@ impl Submission {
         if let Some(bucket) = &tasks.bucket {
             let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c);
             if !(3..=222).contains(&bucket.len()) || !bucket.chars().all(plain) {
-                return Err(invalid(format!("invalid bucket name {bucket:?}")));
+                return Err(invalid(format!(
+                    "invalid bucket name {bucket:?}: use 3 to 222 lower-case letters, digits, '-', '_' or '.'"
+                )));
             }
         }
         Ok(())
@@ -89,7 +91,7 @@ impl CloudTasks {
     }
 
     /// Lets the queue call functions as the service account `email`, instead of the one that submits.
-    pub fn calling_as(mut self, email: impl Into<String>) -> Self {
+    pub fn with_caller(mut self, email: impl Into<String>) -> Self {
         self.caller = Some(email.into());
         self
     }

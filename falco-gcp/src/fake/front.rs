@@ -7,14 +7,14 @@ use falco_core::Payload;
 use serde_json::{Value, json};
 
 use super::reply::{self, Reply};
-use super::server::Seen;
+use super::request::RecordedRequest;
 use super::world::World;
 use super::{instance, run, tokens};
 
 const MAX_BODY: usize = 32 << 20;
 
 /// A call of `/run/FUNCTION`.
-pub(super) async fn serve(world: &Arc<World>, seen: &Seen) -> Reply {
+pub(super) async fn serve(world: &Arc<World>, seen: &RecordedRequest) -> Reply {
     if seen.body.len() > MAX_BODY {
         return reply::html(413, "Request Entity Too Large");
     }
@@ -56,7 +56,7 @@ pub(super) async fn serve(world: &Arc<World>, seen: &Seen) -> Reply {
 /// What a handler would answer, without a process.
 fn stubbed(
     world: &World,
-    seen: &Seen,
+    seen: &RecordedRequest,
     json: &Value,
     stub: &(dyn Fn(&Payload) -> Payload + Send + Sync),
 ) -> Reply {

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::instance::Instances;
 use super::reply::{self, Reply};
-use super::server::Seen;
+use super::request::RecordedRequest;
 use super::world::{Function, Operation, State, Then, World};
 use super::{LOCATION, PROJECT};
 
@@ -35,7 +35,12 @@ fn parent() -> String {
     format!("projects/{PROJECT}/locations/{LOCATION}")
 }
 
-pub(super) fn serve(world: &Arc<World>, seen: &Seen, kind: &str, rest: &[&str]) -> Reply {
+pub(super) fn serve(
+    world: &Arc<World>,
+    seen: &RecordedRequest,
+    kind: &str,
+    rest: &[&str],
+) -> Reply {
     match (&*seen.method, kind, rest) {
         ("POST", "functions:generateUploadUrl", []) => {
             let object = format!("{}.zip", world.state().next());
@@ -59,7 +64,7 @@ pub(super) fn serve(world: &Arc<World>, seen: &Seen, kind: &str, rest: &[&str]) 
 }
 
 /// The signed upload: a token or another type breaks the signature.
-pub(super) fn upload(world: &World, seen: &Seen) -> Reply {
+pub(super) fn upload(world: &World, seen: &RecordedRequest) -> Reply {
     let is_signed = seen.query("X-Goog-Signature") == Some("marked-signature")
         && seen.header("content-type") == Some("application/zip")
         && !seen.headers.contains_key("authorization")
@@ -95,7 +100,7 @@ fn refusal(body: &Value) -> Option<Reply> {
     Some(invalid(&format!("Invalid JSON payload received. Unknown name \"{unknown}\"")))
 }
 
-fn create(world: &Arc<World>, seen: &Seen) -> Reply {
+fn create(world: &Arc<World>, seen: &RecordedRequest) -> Reply {
     let Some(id) = seen.query("functionId").map(str::to_owned) else {
         return invalid("functionId is missing");
     };
@@ -126,7 +131,7 @@ fn create(world: &Arc<World>, seen: &Seen) -> Reply {
     operation(&mut state, world, id, "create")
 }
 
-fn patch(world: &Arc<World>, seen: &Seen, id: &str) -> Reply {
+fn patch(world: &Arc<World>, seen: &RecordedRequest, id: &str) -> Reply {
     let body = seen.json();
     if let Some(refusal) = refusal(&body) {
         return refusal;
@@ -296,7 +301,7 @@ fn busy() -> Reply {
     reply::error(409, "ABORTED", "unable to queue the operation")
 }
 
-fn list(world: &World, seen: &Seen) -> Reply {
+fn list(world: &World, seen: &RecordedRequest) -> Reply {
     let state = world.state();
     let size: usize = seen.query("pageSize").and_then(|n| n.parse().ok()).unwrap_or(1000).min(2);
     let from: usize = seen.query("pageToken").and_then(|n| n.parse().ok()).unwrap_or(0);

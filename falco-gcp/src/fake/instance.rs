@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 use super::framework::{self, Ready};
 use super::logging;
 use super::reply::{self, Reply};
-use super::server::Seen;
+use super::request::RecordedRequest;
 use super::world::World;
 
 /// How long a call waits for a free instance.
@@ -99,7 +99,7 @@ pub(super) async fn call(
     function: &Value,
     zip: &[u8],
     instances: &Instances,
-    seen: &Seen,
+    seen: &RecordedRequest,
 ) -> Reply {
     let Ok(Ok(_slot)) = tokio::time::timeout(QUEUE, instances.slots.acquire()).await else {
         return reply::with(429, "text/plain", "Rate exceeded.");

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::LOCATION;
 use super::reply::{self, Reply};
-use super::server::Seen;
+use super::request::RecordedRequest;
 use super::world::World;
 
 /// A line that a function's process wrote to stdout, as an entry.
@@ -37,7 +37,7 @@ pub(super) fn store(world: &World, service: &str, line: &str) {
 }
 
 /// `POST /v2/entries:list`, as far as filters are conjunctions of comparisons.
-pub(super) fn list(world: &World, seen: &Seen) -> Reply {
+pub(super) fn list(world: &World, seen: &RecordedRequest) -> Reply {
     let body = seen.json();
     if body["resourceNames"].as_array().is_none_or(Vec::is_empty) {
         return reply::error(400, "INVALID_ARGUMENT", "resourceNames must be set");

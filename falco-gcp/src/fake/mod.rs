@@ -46,6 +46,7 @@ mod functions;
 mod instance;
 mod logging;
 mod reply;
+mod request;
 mod run;
 mod server;
 mod storage;
@@ -61,9 +62,9 @@ use std::time::Duration;
 use falco_core::Payload;
 
 pub use fault::Fault;
-pub use server::Seen;
+pub use request::RecordedRequest;
 
-use crate::config::{Credentials, GcpConfig, GcpConfigBuilder, Polling};
+use crate::config::{Credentials, GcpConfig, GcpConfigBuilder, GcpWaits};
 use server::Server;
 use world::World;
 
@@ -108,7 +109,7 @@ impl FakeGcp {
             .credentials(Credentials::from_json(&self.key()).unwrap())
             .location(LOCATION)
             .endpoint_for_all(self.url())
-            .polling(Polling::every(Duration::from_millis(10)))
+            .waits(GcpWaits::every(Duration::from_millis(10)))
             .http(falco_http::ClientConfig::new("falco-gcp/test").with_plain_http_only(true))
     }
 
@@ -209,12 +210,12 @@ impl FakeGcp {
     }
 
     /// All requests so far, in the order of their arrival.
-    pub fn requests(&self) -> Vec<Seen> {
+    pub fn requests(&self) -> Vec<RecordedRequest> {
         self.world.seen.lock().unwrap().clone()
     }
 
     /// The requests whose method and path contain `part`, such as `"POST /v2/"`.
-    pub fn requests_to(&self, part: &str) -> Vec<Seen> {
+    pub fn requests_to(&self, part: &str) -> Vec<RecordedRequest> {
         self.requests().into_iter().filter(|seen| seen.line().contains(part)).collect()
     }
 

@@ -3,10 +3,10 @@
 use serde_json::json;
 
 use super::reply::{self, Reply};
-use super::server::Seen;
+use super::request::RecordedRequest;
 use super::world::World;
 
-pub(super) fn serve(world: &World, seen: &Seen, rest: &[&str]) -> Reply {
+pub(super) fn serve(world: &World, seen: &RecordedRequest, rest: &[&str]) -> Reply {
     let [call] = rest else { return reply::html(404, "Not Found") };
     let Some((service, verb)) = call.split_once(':') else { return reply::html(404, "Not Found") };
     let mut state = world.state();

@@ -7,11 +7,12 @@ use std::thread::JoinHandle;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::{HeaderMap, Request};
+use axum::http::Request;
 use tokio::sync::oneshot;
 
 use super::fault::Kind;
 use super::reply::{self, Reply};
+use super::request::RecordedRequest;
 use super::world::World;
 use super::{front, functions, logging, run, storage, tasks, tokens};
 
@@ -19,59 +20,6 @@ use super::{front, functions, logging, run, storage, tasks, tokens};
 const MAX_REQUEST: usize = 64 << 20;
 /// Longer bodies are remembered by their beginning.
 const MAX_REMEMBERED: usize = 1 << 20;
-
-/// A request that the fake has seen.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Seen {
-    pub method: String,
-    /// As it was sent, still encoded.
-    pub path: String,
-    /// Decoded.
-    pub query: Vec<(String, String)>,
-    pub headers: HeaderMap,
-    pub body: bytes::Bytes,
-}
-
-impl Seen {
-    /// Method and path.
-    pub fn line(&self) -> String {
-        format!("{} {}", self.method, self.path)
-    }
-
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name)?.to_str().ok()
-    }
-
-    pub fn query(&self, name: &str) -> Option<&str> {
-        self.query.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
-    }
-
-    /// The body as JSON.
-    ///
-    /// # Panics
-    ///
-    /// When it is none.
-    pub fn json(&self) -> serde_json::Value {
-        serde_json::from_slice(&self.body).unwrap()
-    }
-
-    /// The segments of the path, decoded.
-    pub(super) fn segments(&self) -> Vec<String> {
-        self.path.trim_matches('/').split('/').map(decoded).collect()
-    }
-
-    pub(super) fn bearer(&self) -> Option<&str> {
-        self.header("authorization")?.strip_prefix("Bearer ")
-    }
-}
-
-pub(super) fn decoded(text: &str) -> String {
-    let url = reqwest::Url::parse(&format!("http://x/?{text}")).unwrap();
-    let plus = text.replace('+', "%2B");
-    let url = reqwest::Url::parse(&format!("http://x/?a={plus}")).unwrap_or(url);
-    url.query_pairs().next().map(|(_, value)| value.into_owned()).unwrap_or_default()
-}
 
 #[derive(Debug)]
 pub(super) struct Server {
@@ -123,7 +71,7 @@ async fn serve(State(world): State<Arc<World>>, request: Request<Body>) -> Reply
     let Ok(body) = axum::body::to_bytes(body, MAX_REQUEST).await else {
         return reply::html(413, "Request Entity Too Large");
     };
-    let seen = Seen {
+    let seen = RecordedRequest {
         method: parts.method.to_string(),
         path: parts.uri.path().to_owned(),
         query: pairs(parts.uri.query().unwrap_or_default()),
@@ -178,7 +126,7 @@ fn pairs(query: &str) -> Vec<(String, String)> {
     url.query_pairs().map(|(name, value)| (name.into_owned(), value.into_owned())).collect()
 }
 
-async fn dispatch(world: &Arc<World>, seen: Seen) -> Reply {
+async fn dispatch(world: &Arc<World>, seen: RecordedRequest) -> Reply {
     // A front end's rule, which clients forget.
     if matches!(&*seen.method, "POST" | "PUT" | "PATCH")
         && !seen.headers.contains_key("content-length")

@@ -9,14 +9,14 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::reply::{self, Reply};
-use super::server::Seen;
+use super::request::RecordedRequest;
 use super::world::{Queue, World};
 use super::{front, tokens};
 
 /// A task is at most so long.
 const MAX_TASK: usize = 100 * 1024;
 
-pub(super) fn serve(world: &Arc<World>, seen: &Seen, rest: &[&str]) -> Reply {
+pub(super) fn serve(world: &Arc<World>, seen: &RecordedRequest, rest: &[&str]) -> Reply {
     match (&*seen.method, rest) {
         ("POST", []) => {
             let body = seen.json();
@@ -53,7 +53,7 @@ pub(super) fn serve(world: &Arc<World>, seen: &Seen, rest: &[&str]) -> Reply {
     }
 }
 
-fn create(world: &Arc<World>, seen: &Seen, queue: &str) -> Reply {
+fn create(world: &Arc<World>, seen: &RecordedRequest, queue: &str) -> Reply {
     if seen.body.len() > MAX_TASK {
         return reply::error(400, "INVALID_ARGUMENT", "Task size too large");
     }
@@ -120,7 +120,13 @@ async fn call(world: &Arc<World>, task: &Value, attempt: u32) -> Option<u16> {
     }
     let body = STANDARD.decode(request["body"].as_str()?).ok()?;
     headers.insert("content-length", body.len().into());
-    let seen = Seen { method: "POST".into(), path, query: Vec::new(), headers, body: body.into() };
+    let seen = RecordedRequest {
+        method: "POST".into(),
+        path,
+        query: Vec::new(),
+        headers,
+        body: body.into(),
+    };
     let seconds = task["dispatchDeadline"].as_str()?.strip_suffix('s')?.parse().ok()?;
     let deadline = Duration::from_secs(seconds);
     let answer = async {

@@ -10,7 +10,7 @@ use rustls_pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
 
 use super::reply::{self, Reply};
-use super::server::Seen;
+use super::request::RecordedRequest;
 use super::world::{Issued, World};
 use super::{ACCOUNT, LOCATION, PROJECT, RUNTIME_ACCOUNT};
 
@@ -18,7 +18,7 @@ const LIFETIME: Duration = Duration::from_secs(3600);
 const PUBLIC_KEY: &str = include_str!("public_key.pem");
 
 /// `POST /token`: an assertion of the key, or a refresh token.
-pub(super) fn grant(world: &World, seen: &Seen) -> Reply {
+pub(super) fn grant(world: &World, seen: &RecordedRequest) -> Reply {
     let body = String::from_utf8_lossy(&seen.body);
     let form = reqwest::Url::parse(&format!("http://x/?{body}")).unwrap();
     let field = |name: &str| {
@@ -88,7 +88,7 @@ fn answer(world: &World, claims: &Value) -> Result<Reply, &'static str> {
     })
 }
 
-pub(super) fn metadata(world: &World, seen: &Seen) -> Reply {
+pub(super) fn metadata(world: &World, seen: &RecordedRequest) -> Reply {
     if seen.header("metadata-flavor") != Some("Google") {
         return reply::html(403, "Forbidden");
     }
@@ -111,7 +111,7 @@ pub(super) fn metadata(world: &World, seen: &Seen) -> Reply {
     reply
 }
 
-pub(super) fn impersonate(world: &World, seen: &Seen, call: &str) -> Reply {
+pub(super) fn impersonate(world: &World, seen: &RecordedRequest, call: &str) -> Reply {
     let Some((email, method)) = call.split_once(':') else { return reply::html(404, "Not Found") };
     let body = seen.json();
     match (method, body["audience"].as_str()) {
@@ -129,7 +129,7 @@ pub(super) fn impersonate(world: &World, seen: &Seen, call: &str) -> Reply {
 }
 
 /// Whose access token a request carries.
-pub(super) fn caller(world: &World, seen: &Seen) -> Option<String> {
+pub(super) fn caller(world: &World, seen: &RecordedRequest) -> Option<String> {
     let issued = world.state().use_token(seen.bearer()?)?;
     issued.audience.is_none().then_some(issued.email)
 }

@@ -11,14 +11,14 @@ use serde_json::Value;
 
 use super::fault::Fault;
 use super::instance::Instances;
-use super::server::Seen;
+use super::request::RecordedRequest;
 
 pub(super) type Stub = Arc<dyn Fn(&Payload) -> Payload + Send + Sync>;
 
 #[derive(Default)]
 pub(super) struct World {
     pub(super) state: Mutex<State>,
-    pub(super) seen: Mutex<Vec<Seen>>,
+    pub(super) seen: Mutex<Vec<RecordedRequest>>,
     pub(super) remembers_nothing: AtomicBool,
     pub(super) faults: Mutex<Vec<Fault>>,
     pub(super) strikes: AtomicU64,

@@ -8,8 +8,8 @@ use tokio::time::{Instant, sleep};
 
 use super::describe::attribute;
 use super::{Inner, invoke};
-use crate::client::error;
 use crate::config::Access;
+use crate::refusal;
 
 /// What a shim answers to a probe.
 #[derive(Deserialize)]
@@ -34,8 +34,8 @@ impl Inner {
         let service = Self::checked_name(service, "Run service")?;
         self.api.grant_invoker(self.id_of(deployment), service, members).await?;
 
-        let until = Instant::now() + self.polling.grant;
-        let mut wait = self.polling.first;
+        let until = Instant::now() + self.waits.grant;
+        let mut wait = self.waits.first;
         let mut storage_failures = 0;
         loop {
             let told = match self.probe(deployment).await {
@@ -61,7 +61,7 @@ impl Inner {
                 ));
             }
             sleep(wait).await;
-            wait = self.polling.next(wait);
+            wait = self.waits.next(wait);
         }
     }
 
@@ -74,7 +74,7 @@ impl Inner {
             .request(Method::POST, uri)
             .header("X-Falco-Probe", "1")
             .header(CONTENT_TYPE, "application/json")
-            .timeout(self.polling.grant.max(invoke::MARGIN))
+            .timeout(self.waits.grant.max(invoke::MARGIN))
             .body("{}");
         let request = match &token {
             Some((_, token)) => request.header(AUTHORIZATION, token.bearer()?),
@@ -90,7 +90,7 @@ impl Inner {
             Some(probe) => Ok(probe),
             None => {
                 let secret = token.as_ref().map_or("", |(_, token)| token.expose());
-                let text = error::shown(&reply.body, &[secret]);
+                let text = refusal::shown(&reply.body, &[secret]);
                 Err(Error::new(ErrorKind::Protocol, format!("HTTP {}: {text}", reply.status)))
             }
         }

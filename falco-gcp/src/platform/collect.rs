@@ -35,7 +35,7 @@ impl Inner {
         let id = self.id_of(deployment);
         self.delete_leftovers(shared, id).await;
         if pending.is_empty() {
-            return Ok(Collected::new(Vec::new(), Vec::new(), self.polling.results));
+            return Ok(Collected::new(Vec::new(), Vec::new(), self.waits.results));
         }
         let wanted: HashSet<&str> = pending.iter().map(|pending| pending.id.as_str()).collect();
         let results = format!("{}results/", prefix(id));
@@ -50,7 +50,7 @@ impl Inner {
         let mut reads = stream::iter(stored)
             .map(|activation| self.read(shared, deployment, activation))
             .buffer_unordered(PARALLEL);
-        let mut collected = Collected::new(Vec::new(), Vec::new(), self.polling.results);
+        let mut collected = Collected::new(Vec::new(), Vec::new(), self.waits.results);
         let mut failure = None;
         while let Some(read) = reads.next().await {
             match read {

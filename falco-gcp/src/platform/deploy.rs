@@ -5,9 +5,10 @@ use serde_json::{Map, Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::{Inner, names, sizes};
-use crate::client::{Function, StorageSource, error};
+use crate::client::{Function, StorageSource};
 use crate::config::Access;
 use crate::package;
+use crate::refusal;
 
 /// Names of environment variables that Google keeps for itself, and those of the shim.
 const RESERVED: [&str; 9] = [
@@ -112,7 +113,7 @@ impl Inner {
         };
         match ended {
             // In the reply or in the operation, also after a create whose reply was lost.
-            Err(error) if error::is_already_there(&error) => self.update(id, body, secrets).await,
+            Err(error) if refusal::is_already_there(&error) => self.update(id, body, secrets).await,
             Err(error) if is_refusal_of_code(&error) => {
                 // What has failed to be created stays behind otherwise, and nobody ever asks for it.
                 self.discard(id).await;
@@ -155,8 +156,8 @@ impl Inner {
 
     /// The function once it is active and has its URL.
     async fn active(&self, id: &str) -> Result<Function> {
-        let until = Instant::now() + self.polling.operation;
-        let mut wait = self.polling.first;
+        let until = Instant::now() + self.waits.operation;
+        let mut wait = self.waits.first;
         loop {
             match self.api.get_function("deploy", id).await {
                 Ok(function)
@@ -182,7 +183,7 @@ impl Inner {
                 Ok(_) | Err(_) => {}
             }
             sleep(wait).await;
-            wait = self.polling.next(wait);
+            wait = self.waits.next(wait);
         }
     }
 

@@ -3,9 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use falco_core::{
-    Activation, Deployment, Error, ErrorKind, FunctionError, FunctionErrorKind, Invocation, Result,
-};
+use falco_core::{Activation, Deployment, Invocation, Result};
 use falco_http::Reply;
 use reqwest::Method;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
@@ -13,8 +11,8 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
 use super::describe::attribute;
 use super::record::{self, Record};
 use super::{Inner, MAX_BODY, names, sizes};
-use crate::client::error;
 use crate::config::Access;
+use crate::refusal::{self, Refusal};
 use crate::token::Token;
 
 /// How much longer than the function may run its answer is waited for: a cold start, and the way back.
@@ -94,7 +92,7 @@ impl Inner {
         Ok(Some((audience.to_owned(), token)))
     }
 
-    /// What an answer means that is not a record of the shim's: the function's failure or the platform's.
+    /// The function's failure or the platform's, for an answer that is not a record.
     fn other(
         &self,
         deployment: &Deployment,
@@ -102,59 +100,16 @@ impl Inner {
         reply: &Reply,
         secret: &str,
     ) -> Result<Activation> {
-        let text = error::shown(&reply.body, &[secret]);
-        let failed = |kind, message: String| {
-            let mut activation = Activation::failed(id, FunctionError::new(kind, message));
-            activation.region = Some(self.api.location.clone());
-            activation.request_id = Some(id.to_owned());
-            Ok(activation)
-        };
-        let status = reply.status.as_u16();
-        let refused = |kind, message: &str| {
-            let error = Error::new(kind, format!("{message} (HTTP {status}: {text})"));
-            match reply.retry_after() {
-                Some(wait) => error.with_retry_after(wait),
-                None => error,
+        let timeout = deployment.scaling.timeout.unwrap_or(sizes::DEFAULT_TIMEOUT);
+        match refusal::of_call(reply, record::BEGINNING, timeout, secret) {
+            Refusal::Platform(error) => Err(error),
+            Refusal::Function(error) => {
+                let mut activation = Activation::failed(id, error);
+                activation.region = Some(self.api.location.clone());
+                activation.request_id = Some(id.to_owned());
+                Ok(activation)
             }
-        };
-        Err(match status {
-            // It broke off, or changed on its way: the next one will be whole.
-            200 if reply.body.starts_with(record::BEGINNING) => {
-                refused(ErrorKind::Protocol, "the function's answer is damaged").with_retryable(true)
-            }
-            401 => refused(ErrorKind::Unauthorized, "the ID token was refused twice"),
-            403 => refused(ErrorKind::Forbidden, "the caller is not let in").with_hint(
-                "grant it roles/run.invoker on the function's Run service; a grant takes a while to act",
-            ),
-            404 => refused(ErrorKind::NotFound, "there is no function at its URL").with_hint(
-                "it was deleted, or its ingress settings keep calls from here out",
-            ),
-            413 => refused(ErrorKind::PayloadTooLarge, "the argument is over the limit"),
-            429 => refused(ErrorKind::Throttled, "no instance is free")
-                .with_hint("raise max_instances, or lower the concurrency"),
-            // So it is reported when scaling out fails; the function did not start.
-            500 if text.contains("no available instance") => {
-                refused(ErrorKind::Throttled, "no instance is free")
-            }
-            // The framework's mark: the handler itself raised.
-            500 if reply.headers.contains_key("x-google-status") => {
-                return failed(FunctionErrorKind::Crashed, text);
-            }
-            504 if text.contains("upstream request timeout") => {
-                let timeout = deployment.scaling.timeout.unwrap_or(sizes::DEFAULT_TIMEOUT);
-                let message = format!("it ran longer than {timeout:?}, and may still be running");
-                return failed(FunctionErrorKind::Timeout, message);
-            }
-            408 | 504 => refused(ErrorKind::Timeout, "no answer in time"),
-            500..=599 => refused(
-                ErrorKind::Unavailable,
-                "the instance failed: it did not start, ended, or ran out of memory",
-            )
-            .with_may_have_run(true),
-            411 => refused(ErrorKind::Protocol, "the request came without a length").with_may_have_run(false),
-            _ => refused(ErrorKind::Protocol, "unexpected response: the URL is not served by a Falco function")
-                .with_hint("what answers there was not deployed by Falco; deploy the function again"),
-        })
+        }
     }
 }
 

@@ -21,12 +21,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use falco_core::{
     Activation, ActivationId, ActivationLog, AsyncPlatform, Capabilities, Collected, Deployable,
-    Deployment, Error, ErrorKind, Invocation, Pending, Platform, Release, Result, Scaling,
+    Deployment, Error, ErrorKind, Invocation, Operation, Pending, Platform, Release, Result,
+    Scaling,
 };
 use falco_http::Client;
 
-use crate::client::{Api, Http};
-use crate::config::{Access, GcpConfig, Polling, Submission, check_segment};
+use crate::client::Api;
+use crate::config::{Access, GcpConfig, GcpWaits, Submission, check_segment};
+use crate::http::Http;
 use crate::price::PriceTable;
 use crate::token::{self, Metadata, TokenCache};
 use leftovers::Leftovers;
@@ -42,10 +44,10 @@ const MAX_BODY: u64 = 32 << 20;
 ///
 /// ```no_run
 /// use falco_core::{Deployable, Invocation, Payload, Platform};
-/// use falco_gcp::{GcpConfig, GcpFunctions};
+/// use falco_gcp::GcpFunctions;
 ///
 /// # async fn example() -> falco_core::Result<()> {
-/// let platform = GcpFunctions::connect(GcpConfig::from_env()?).await?;
+/// let platform = GcpFunctions::from_env().await?;
 /// let source = "def main(args):\n    return {'greeting': 'Hello ' + args['name']}\n";
 /// let hello = Deployable::from_source("hello", "python:3".parse()?, source);
 /// let deployment = platform.deploy(&hello).await?;
@@ -66,7 +68,7 @@ struct Inner {
     service_account: Option<String>,
     max_instances: u32,
     prices: PriceTable,
-    polling: Polling,
+    waits: GcpWaits,
     runtimes: Runtimes,
     capabilities: Capabilities,
     shared: Option<Shared>,
@@ -74,15 +76,24 @@ struct Inner {
 }
 
 impl GcpFunctions {
+    /// Connects with what Google's own tools use; see [`GcpConfig::from_env`].
+    ///
+    /// # Errors
+    ///
+    /// As [`GcpConfig::from_env`] and [`connect`](Self::connect).
+    pub async fn from_env() -> Result<Self> {
+        Self::connect(GcpConfig::from_env()?).await
+    }
+
     /// Connects: finds out project and location where the configuration leaves them to the metadata server, and which
     /// runtimes can be deployed there.
     ///
     /// # Errors
     ///
     /// `InvalidInput` that names a setting which is missing or wrong; `Unauthorized` when the credentials are refused;
-    /// else as Google answers.
+    /// `Unavailable`, `Timeout` or `Throttled` as Google answers.
     pub async fn connect(config: GcpConfig) -> Result<Self> {
-        let blame = |e: Error| e.with_platform(crate::NAME).with_operation("connect");
+        let blame = |e: Error| e.with_platform(crate::PLATFORM).with_operation("connect");
         let endpoints = &config.endpoints;
         let is_plain =
             [&endpoints.functions, &endpoints.run, &endpoints.storage, &endpoints.metadata]
@@ -121,7 +132,7 @@ impl GcpFunctions {
             service_account: config.service_account,
             max_instances: config.max_instances,
             prices: config.prices,
-            polling: config.polling,
+            waits: config.waits,
             runtimes,
             capabilities,
             shared,
@@ -144,9 +155,9 @@ impl GcpFunctions {
 async fn place(config: &GcpConfig, http: &Http) -> Result<(String, String)> {
     let missing = |setting: &str, variables: &str| {
         Error::invalid_input(format!("no {setting} is set"))
-            .with_platform(crate::NAME)
+            .with_platform(crate::PLATFORM)
             .with_operation("connect")
-            .with_hint(format!("set --{setting}, {variables}, or GcpConfigBuilder::{setting}"))
+            .with_hint(format!("set {variables}, or GcpConfigBuilder::{setting}"))
     };
     let metadata = config
         .credentials
@@ -167,7 +178,7 @@ async fn place(config: &GcpConfig, http: &Http) -> Result<(String, String)> {
         check_segment(setting, value).map_err(|_| {
             let message = format!("the metadata server returned an invalid {setting}");
             Error::new(ErrorKind::Protocol, message)
-                .with_platform(crate::NAME)
+                .with_platform(crate::PLATFORM)
                 .with_operation("connect")
                 .with_may_have_run(false)
                 .with_hint("check GCE_METADATA_HOST")
@@ -183,14 +194,14 @@ impl Inner {
     }
 
     fn blame(operation: &'static str, function: &str, error: Error) -> Error {
-        error.with_platform(crate::NAME).with_operation(operation).with_function(function)
+        error.at(Operation::new(crate::PLATFORM, operation).on(function))
     }
 
     /// What submission needs, or that it is not configured.
     fn shared(&self, operation: &'static str) -> Result<&Shared> {
         self.shared.as_ref().ok_or_else(|| {
             Error::unsupported("submission is not configured")
-                .with_platform(crate::NAME)
+                .with_platform(crate::PLATFORM)
                 .with_operation(operation)
                 .with_hint(
                     "set GcpConfigBuilder::submission to Cloud Tasks, wrap the platform in falco_layers::Held, or use an \
@@ -215,7 +226,7 @@ impl Inner {
 #[async_trait]
 impl Platform for GcpFunctions {
     fn name(&self) -> &str {
-        crate::NAME
+        crate::PLATFORM
     }
 
     fn capabilities(&self) -> Capabilities {

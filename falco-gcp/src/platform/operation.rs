@@ -4,7 +4,8 @@ use falco_core::{Error, ErrorKind, Result};
 use tokio::time::{Instant, sleep};
 
 use super::Inner;
-use crate::client::{Operation, error};
+use crate::client::LongRunning;
+use crate::refusal;
 
 impl Inner {
     /// Waits until an operation has ended.
@@ -14,16 +15,16 @@ impl Inner {
         &self,
         operation: &'static str,
         id: &str,
-        mut running: Operation,
+        mut running: LongRunning,
         secrets: &[&str],
     ) -> Result<()> {
-        let until = Instant::now() + self.polling.operation;
-        let mut wait = self.polling.first;
+        let until = Instant::now() + self.waits.operation;
+        let mut wait = self.waits.first;
         loop {
             if running.done {
                 return match &running.error {
                     Some(status) => {
-                        let error = error::of_operation(status, secrets);
+                        let error = refusal::of_operation(status, secrets);
                         Err(Self::blame(operation, id, error))
                     }
                     None => Ok(()),
@@ -32,7 +33,7 @@ impl Inner {
             let name = Self::checked_name(&running.name, "operation")
                 .map_err(|e| Self::blame(operation, id, e))?;
             if Instant::now() + wait > until {
-                let waited = self.polling.operation;
+                let waited = self.waits.operation;
                 let error =
                     Error::new(ErrorKind::Timeout, format!("{name} has not ended in {waited:?}"))
                         .with_may_have_run(false)
@@ -40,9 +41,9 @@ impl Inner {
                 return Err(Self::blame(operation, id, error));
             }
             sleep(wait).await;
-            wait = self.polling.next(wait);
+            wait = self.waits.next(wait);
             match self.api.get_operation(operation, id, name).await {
-                Ok(seen) => running = Operation { name: running.name, ..seen },
+                Ok(seen) => running = LongRunning { name: running.name, ..seen },
                 Err(error) if error.is_retryable() => {
                     tracing::debug!(%error, "the operation could not be looked at");
                     wait = wait.max(error.retry_after().unwrap_or_default());
@@ -57,8 +58,8 @@ impl Inner {
     where
         R: Future<Output = Result<T>>,
     {
-        let until = Instant::now() + self.polling.operation;
-        let mut wait = self.polling.first;
+        let until = Instant::now() + self.waits.operation;
+        let mut wait = self.waits.first;
         loop {
             match start().await {
                 Err(error)
@@ -68,7 +69,7 @@ impl Inner {
                 {
                     tracing::debug!(%error, "another operation on the function is running");
                     sleep(wait).await;
-                    wait = self.polling.next(wait);
+                    wait = self.waits.next(wait);
                 }
                 other => return other,
             }

@@ -53,7 +53,7 @@ impl Inner {
                 Ok(_) => return,
                 Err(error) if error.is_retryable() => {
                     tracing::debug!(%error, "results of the removed function may be left");
-                    tokio::time::sleep(self.polling.first).await;
+                    tokio::time::sleep(self.waits.first).await;
                 }
                 Err(error) => {
                     tracing::warn!(bucket, %error, "results of the removed function may be left");

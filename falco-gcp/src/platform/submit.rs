@@ -11,8 +11,9 @@ use tokio::time::{Instant, sleep};
 use super::describe::attribute;
 use super::leftovers::{Leftover, Leftovers};
 use super::{Inner, invoke, names, sizes};
-use crate::client::{Task, error};
+use crate::client::Task;
 use crate::config::{Access, CloudTasks, Endpoints};
+use crate::refusal;
 
 /// Longest argument in a task, in bytes: a task may have 100 KB, its argument is in base64, and names and headers need
 /// some too. Longer ones go through the bucket.
@@ -219,11 +220,11 @@ impl Inner {
         task: &Task<'_>,
         invocation: &Invocation,
     ) -> Result<()> {
-        let mut wait = self.polling.first;
+        let mut wait = self.waits.first;
         let mut in_doubt = false;
         loop {
             match self.api.create_task(&shared.queue, task).await {
-                Err(error) if error::is_already_there(&error) => return Ok(()),
+                Err(error) if refusal::is_already_there(&error) => return Ok(()),
                 Err(error) if error.may_have_run() && !in_doubt => in_doubt = true,
                 Err(error)
                     if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Other)
@@ -236,7 +237,7 @@ impl Inner {
                         wait,
                     });
                     sleep(wait).await;
-                    wait = self.polling.next(wait);
+                    wait = self.waits.next(wait);
                 }
                 Err(error) => {
                     let in_doubt = in_doubt || error.may_have_run();

@@ -10,10 +10,11 @@ use reqwest::header::AUTHORIZATION;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::reply::{self, from_jwt};
+use super::reply::from_jwt;
 use super::{SCOPE, Token, TokenCache, TokenSource, refused};
-use crate::client::Http;
 use crate::config::check_segment;
+use crate::http::Http;
+use crate::refusal;
 
 #[derive(Debug)]
 pub(super) struct ImpersonatedSource {
@@ -79,7 +80,7 @@ impl ImpersonatedSource {
                 continue;
             }
             if !reply.status.is_success() {
-                let error = reply::refusal(&reply, &[token.expose()]);
+                let error = refusal::of_token_endpoint(&reply, &[token.expose()]);
                 return Err(if error.kind() == ErrorKind::Forbidden {
                     error.with_hint(format!(
                         "grant the caller roles/iam.serviceAccountTokenCreator on {}",

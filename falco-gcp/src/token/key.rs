@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use super::signer::{BadKey, Signer};
 use super::{SCOPE, Token, TokenSource, refused, reply};
-use crate::client::Http;
 use crate::config::ServiceAccountKey;
+use crate::http::Http;
 
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 
@@ -44,7 +44,7 @@ impl KeySource {
                 BadKey::NoRsa => "is not an RSA key of 2048 bits or more",
             };
             Error::invalid_input(format!("the private key of {} {what}", key.client_email))
-                .with_platform(crate::NAME)
+                .with_platform(crate::PLATFORM)
                 .with_hint("use the JSON key file as Google made it")
         })?;
         Ok(Self { key, signer, http })

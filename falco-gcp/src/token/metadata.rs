@@ -6,7 +6,8 @@ use reqwest::Url;
 
 use super::reply::{self, from_jwt};
 use super::{SCOPE, Token, TokenSource, refused};
-use crate::client::Http;
+use crate::http::Http;
+use crate::refusal;
 
 const ACCOUNT: &str = "computeMetadata/v1/instance/service-accounts/default/";
 
@@ -62,7 +63,7 @@ impl Metadata {
             }
             return Ok(reply.body);
         }
-        Err(reply::refusal(&reply, &[]))
+        Err(refusal::of_token_endpoint(&reply, &[]))
     }
 
     async fn text(&self, path: &str, query: &[(&str, &str)]) -> Result<String> {

@@ -20,8 +20,8 @@ use reqwest::header::HeaderValue;
 pub(crate) use cache::TokenCache;
 pub(crate) use metadata::Metadata;
 
-use crate::client::Http;
 use crate::config::{Credentials, Endpoints};
+use crate::http::Http;
 
 /// What every token of Falco's is good for.
 const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
@@ -152,7 +152,7 @@ pub(crate) fn source(
 /// An error about credentials: no function has run, whatever went wrong.
 fn refused(kind: ErrorKind, message: impl Into<String>) -> Error {
     Error::new(kind, message)
-        .with_platform(crate::NAME)
+        .with_platform(crate::PLATFORM)
         .with_operation("authenticate")
         .with_may_have_run(false)
 }

@@ -4,12 +4,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use falco_core::{Error, ErrorKind, Result};
+use falco_core::{ErrorKind, Result};
 use reqwest::RequestBuilder;
 use serde::Deserialize;
 
 use super::{Token, refused};
-use crate::client::{Http, error};
+use crate::http::Http;
+use crate::refusal;
 
 #[derive(Deserialize)]
 pub(super) struct Reply {
@@ -22,7 +23,7 @@ pub(super) struct Reply {
 pub(super) async fn read(http: &Http, request: RequestBuilder, secrets: &[&str]) -> Result<Reply> {
     let reply = http.send(request, "authenticate").await.map_err(|e| e.with_may_have_run(false))?;
     if !reply.status.is_success() {
-        return Err(refusal(&reply, secrets));
+        return Err(refusal::of_token_endpoint(&reply, secrets));
     }
     parse(&reply.body)
 }
@@ -71,47 +72,6 @@ pub(super) fn from_jwt(jwt: &str) -> Result<Token> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let left = Duration::from_secs(exp.min(1 << 40)).saturating_sub(now);
     Ok(Token::new(jwt, left.min(Duration::from_secs(12 * 3600))))
-}
-
-/// Why a token endpoint refused, in OAuth's shape or in that of Google's APIs.
-pub(super) fn refusal(reply: &falco_http::Reply, secrets: &[&str]) -> Error {
-    #[derive(Deserialize)]
-    struct OAuth {
-        error: String,
-        #[serde(default)]
-        error_description: String,
-    }
-    let status = reply.status.as_u16();
-    let kind = match status {
-        400 | 401 => ErrorKind::Unauthorized,
-        403 => ErrorKind::Forbidden,
-        404 => ErrorKind::NotFound,
-        408 | 504 => ErrorKind::Timeout,
-        429 => ErrorKind::Throttled,
-        500..=599 => ErrorKind::Unavailable,
-        _ => ErrorKind::Protocol,
-    };
-    let told = match serde_json::from_slice::<OAuth>(&reply.body) {
-        Ok(OAuth { error, error_description }) if error_description.is_empty() => error,
-        Ok(OAuth { error, error_description }) => format!("{error}: {error_description}"),
-        Err(_) => error::told(&reply.body, secrets),
-    };
-    let told = error::shown(told.as_bytes(), secrets);
-    let error = refused(kind, format!("no token was granted (HTTP {status}): {told}"));
-    let error = match reply.retry_after() {
-        Some(wait) => error.with_retry_after(wait),
-        None => error,
-    };
-    if told.contains("short-lived token") {
-        return error.with_hint("set this machine's clock: the assertion's times are not Google's");
-    }
-    match kind {
-        ErrorKind::Unauthorized => error.with_hint(
-            "check the credentials that GOOGLE_APPLICATION_CREDENTIALS or gcloud names: the key may have been \
-             deleted, the login may have expired",
-        ),
-        _ => error,
-    }
 }
 
 #[cfg(test)]

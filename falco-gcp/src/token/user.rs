@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use falco_core::{Error, ErrorKind, Result};
 
 use super::{Token, TokenSource, refused, reply};
-use crate::client::Http;
 use crate::config::AuthorizedUser;
+use crate::http::Http;
 
 #[derive(Debug)]
 pub(super) struct UserSource {

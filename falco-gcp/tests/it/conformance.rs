@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use falco_core::{AsyncPlatform, RuntimeName, async_trait};
 use falco_gcp::fake::{self, FakeGcp};
-use falco_gcp::{CloudTasks, GcpConfigBuilder, GcpFunctions, Polling, Submission};
+use falco_gcp::{CloudTasks, GcpConfigBuilder, GcpFunctions, GcpWaits, Submission};
 use falco_testkit::conformance::{Fault, Harness, Skip};
 
 struct Google {
@@ -101,9 +101,9 @@ mod tasks {
         async fn start() -> Self {
             let tasks = |config: GcpConfigBuilder| {
                 // Listing a thousand results every few milliseconds would keep a slow machine from making them.
-                let mut polling = Polling::every(Duration::from_millis(10));
-                polling.results = Duration::from_millis(200);
-                config.polling(polling).submission(Submission::CloudTasks(CloudTasks::default()))
+                let mut waits = GcpWaits::every(Duration::from_millis(10));
+                waits.results = Duration::from_millis(200);
+                config.waits(waits).submission(Submission::CloudTasks(CloudTasks::default()))
             };
             Self(Google::start(tasks).await)
         }

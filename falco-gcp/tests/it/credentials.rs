@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use falco_core::{AsyncPlatform, ErrorKind, Platform};
 use falco_gcp::fake::{FakeGcp, Fault, LOCATION, PROJECT};
-use falco_gcp::{Access, Credentials, GcpConfig, GcpConfigBuilder, GcpFunctions, Polling};
+use falco_gcp::{Access, Credentials, GcpConfig, GcpConfigBuilder, GcpFunctions, GcpWaits};
 use serde_json::json;
 
 use crate::submission::collected;
@@ -13,8 +13,8 @@ use crate::support::{ECHO, connect, echoing, invocation, python, with_tasks};
 /// A configuration as a program on this machine would read it.
 fn from_vars(fake: &FakeGcp, more: &[(&str, &str)]) -> falco_core::Result<GcpConfig> {
     let known = fake.environment();
-    let polling = Polling::every(Duration::from_millis(5));
-    GcpConfig::builder().polling(polling).build_with(&|name| {
+    let waits = GcpWaits::every(Duration::from_millis(5));
+    GcpConfig::builder().waits(waits).build_with(&|name| {
         let more =
             more.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
         more.or_else(|| {

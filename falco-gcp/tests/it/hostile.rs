@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use falco_core::{AsyncPlatform, Error, Platform};
 use falco_gcp::fake::{FakeGcp, Fault};
-use falco_gcp::{Credentials, GcpFunctions, Polling};
+use falco_gcp::{Credentials, GcpFunctions, GcpWaits};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
@@ -219,9 +219,9 @@ fn hostile_token_endpoints() {
 fn whole_life_with(part: &'static str, reply: Value) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let fake = echoing();
-    let mut polling = Polling::every(Duration::from_millis(1));
-    (polling.operation, polling.grant) = (Duration::from_millis(20), Duration::from_millis(20));
-    let config = with_tasks(fake.config()).polling(polling);
+    let mut waits = GcpWaits::every(Duration::from_millis(1));
+    (waits.operation, waits.grant) = (Duration::from_millis(20), Duration::from_millis(20));
+    let config = with_tasks(fake.config()).waits(waits);
     let any_bytes = proptest::collection::vec(any::<u8>(), 0..200);
     let strategy = (prop_oneof![3 => mutated(reply), 1 => any_bytes], 0..4usize);
     let mut runner =

@@ -62,7 +62,7 @@ async fn an_argument_at_the_limit_arrives_by_call_and_by_queue_and_one_over_it_i
             assert_eq!(error.kind(), ErrorKind::PayloadTooLarge);
             assert!(!error.may_have_run() && !error.is_retryable(), "{error:?}");
         }
-        let calls = |seen: &&falco_gcp::fake::Seen| {
+        let calls = |seen: &&falco_gcp::fake::RecordedRequest| {
             seen.line().starts_with(UPLOADS) || seen.path.contains("/run/")
         };
         assert_eq!(fake.requests()[sent..].iter().find(calls).map(|seen| seen.line()), None);

@@ -13,6 +13,7 @@ mod large;
 mod requests;
 mod secrets;
 mod shims;
+mod starts;
 mod stopped;
 mod submission;
 mod support;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use falco_core::{AsyncPlatform, Platform, Release, Scaling};
-use falco_gcp::fake::{ACCOUNT, FakeGcp, Seen};
+use falco_gcp::fake::{ACCOUNT, FakeGcp, RecordedRequest};
 use falco_gcp::{CloudTasks, Submission};
 use serde_json::{Value, json};
 
@@ -77,7 +77,7 @@ fn matches(pattern: &str, path: &str) -> bool {
     }
 }
 
-fn has_form(seen: &Seen, (method, pattern, query, by, body): &Form) -> bool {
+fn has_form(seen: &RecordedRequest, (method, pattern, query, by, body): &Form) -> bool {
     let names: Vec<&str> = seen.query.iter().map(|(name, _)| name.as_str()).collect();
     if seen.method != *method || !matches(pattern, &seen.path) || names != *query {
         return false;
@@ -176,7 +176,7 @@ async fn a_queue_and_a_bucket_of_the_users_are_used_and_never_made_or_deleted() 
     let tasks = CloudTasks::default()
         .with_queue("theirs")
         .with_bucket("theirs")
-        .calling_as("robot@p.iam.gserviceaccount.com");
+        .with_caller("robot@p.iam.gserviceaccount.com");
     let platform = connect(fake.config().submission(Submission::CloudTasks(tasks))).await;
     let deployment = platform.deploy(&python("echo", ECHO)).await.unwrap();
     let members =

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use falco_core::{Platform, Result};
 use falco_gcp::fake::{FakeGcp, Fault};
-use falco_gcp::{GcpFunctions, Polling};
+use falco_gcp::{GcpFunctions, GcpWaits};
 
 use crate::support::{ECHO, connect, echoing, python, with_tasks};
 
@@ -30,7 +30,7 @@ async fn within<T>(polls: usize, future: impl Future<Output = T>) -> Option<T> {
 }
 
 async fn platform(fake: &FakeGcp) -> GcpFunctions {
-    connect(with_tasks(fake.config()).polling(Polling::every(Duration::from_millis(1)))).await
+    connect(with_tasks(fake.config()).waits(GcpWaits::every(Duration::from_millis(1)))).await
 }
 
 /// What `cleanup` does. A request of a dropped future may still be on its way: it is found the next time.

@@ -1,7 +1,11 @@
-//! What Google's refusals mean: the one mapping of replies to errors.
+//! What Google's refusals mean: the one mapping of replies to errors, of APIs here, of functions in [`call`], of token
+//! endpoints in [`token`].
 //!
 //! There are five shapes of them: JSON of the APIs, JSON of Storage (without `status`), XML of signed URLs, JSON of the
-//! token endpoint (see [`crate::token`]), and the HTML or text of front ends. All are read leniently.
+//! token endpoint, and the HTML or text of front ends. All are read leniently.
+
+mod call;
+mod token;
 
 use std::time::Duration;
 
@@ -9,6 +13,9 @@ use falco_core::{Error, ErrorKind};
 use falco_http::{Reply, excerpt, redact};
 use serde::Deserialize;
 use serde_json::Value;
+
+pub(crate) use call::{Refusal, of_call};
+pub(crate) use token::of_token_endpoint;
 
 /// How much of a foreign text is looked at, in bytes.
 const MAX_READ: usize = 64 << 10;
@@ -38,6 +45,22 @@ pub(crate) fn shown(text: &[u8], secrets: &[&str]) -> String {
     excerpt(text.as_bytes())
 }
 
+/// What a status means where the reply says nothing else.
+fn kind_of(status: u16) -> ErrorKind {
+    match status {
+        400 | 411 | 422 => ErrorKind::InvalidInput,
+        401 => ErrorKind::Unauthorized,
+        403 => ErrorKind::Forbidden,
+        404 | 410 => ErrorKind::NotFound,
+        409 | 412 => ErrorKind::Conflict,
+        413 => ErrorKind::PayloadTooLarge,
+        429 => ErrorKind::Throttled,
+        408 | 504 => ErrorKind::Timeout,
+        500..=599 => ErrorKind::Unavailable,
+        _ => ErrorKind::Protocol,
+    }
+}
+
 /// The error that a reply of an API is. Values of `secrets` that it quotes are not shown.
 pub(crate) fn of_reply(reply: &Reply, secrets: &[&str]) -> Error {
     let http = reply.status.as_u16();
@@ -45,19 +68,10 @@ pub(crate) fn of_reply(reply: &Reply, secrets: &[&str]) -> Error {
     let reason = status.as_ref().and_then(Status::reason).unwrap_or_default();
     let kind = match (http, status.as_ref().map_or("", |status| &*status.status)) {
         (400, "FAILED_PRECONDITION") => ErrorKind::Other,
-        (400 | 411 | 422, _) => ErrorKind::InvalidInput,
-        (401, _) => ErrorKind::Unauthorized,
         (403, _) if reason.to_ascii_lowercase().contains("ratelimitexceeded") => {
             ErrorKind::Throttled
         }
-        (403, _) => ErrorKind::Forbidden,
-        (404 | 410, _) => ErrorKind::NotFound,
-        (409 | 412, _) => ErrorKind::Conflict,
-        (413, _) => ErrorKind::PayloadTooLarge,
-        (429, _) => ErrorKind::Throttled,
-        (408 | 504, _) => ErrorKind::Timeout,
-        (500..=599, _) => ErrorKind::Unavailable,
-        _ => ErrorKind::Protocol,
+        _ => kind_of(http),
     };
     let told = match &status {
         Some(status) => status.words(secrets),

@@ -1,11 +1,21 @@
-//! How patiently Falco waits.
+//! How long Falco waits for what.
 
 use std::time::Duration;
 
-/// How patiently Falco waits for Google's long-running operations, for grants, and for results.
+/// How long Falco waits for Google's long-running operations, for grants, and for results.
+///
+/// # Examples
+///
+/// ```
+/// use falco_gcp::GcpWaits;
+/// use std::time::Duration;
+///
+/// let waits = GcpWaits::default().with_results(Duration::from_millis(200));
+/// assert_eq!(waits.operation, Duration::from_secs(25 * 60));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Polling {
+pub struct GcpWaits {
     /// The first wait between two looks; 1.5 seconds unless set.
     pub first: Duration,
     /// The longest wait between two looks, which grow by half each time; 10 seconds unless set.
@@ -18,7 +28,7 @@ pub struct Polling {
     pub results: Duration,
 }
 
-impl Default for Polling {
+impl Default for GcpWaits {
     fn default() -> Self {
         Self {
             first: Duration::from_millis(1_500),
@@ -30,10 +40,38 @@ impl Default for Polling {
     }
 }
 
-impl Polling {
+impl GcpWaits {
     /// Every wait, and none longer, as `wait`: for servers that answer at once.
     pub fn every(wait: Duration) -> Self {
         Self { first: wait, longest: wait, results: wait, ..Self::default() }
+    }
+
+    /// Sets the first and the longest wait between two looks.
+    #[must_use]
+    pub fn with_looks(mut self, first: Duration, longest: Duration) -> Self {
+        (self.first, self.longest) = (first, longest);
+        self
+    }
+
+    /// Sets how long a function may take to be deployed, changed or deleted.
+    #[must_use]
+    pub fn with_operation(mut self, operation: Duration) -> Self {
+        self.operation = operation;
+        self
+    }
+
+    /// Sets how long a grant of access may take to act.
+    #[must_use]
+    pub fn with_grant(mut self, grant: Duration) -> Self {
+        self.grant = grant;
+        self
+    }
+
+    /// Sets the wait between two looks for results.
+    #[must_use]
+    pub fn with_results(mut self, results: Duration) -> Self {
+        self.results = results;
+        self
     }
 
     /// The wait after one of `wait`.
