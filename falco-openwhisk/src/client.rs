@@ -12,9 +12,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 
+use crate::call::Call;
 use crate::config::OpenWhiskConfig;
 use crate::name::QualifiedName;
-use crate::operation::Operation;
 use crate::refusal::refusal;
 use crate::wire::object;
 
@@ -92,14 +92,14 @@ impl Api {
     /// Sends a request and reads at most `limit` bytes of the answer. Any status is `Ok`.
     pub(crate) async fn send(
         &self,
-        operation: &Operation<'_>,
+        call: &Call<'_>,
         request: RequestBuilder,
         limit: u64,
     ) -> Result<Reply> {
-        let reply = self.client.send(request, limit).await.map_err(|e| operation.apply(e))?;
+        let reply = self.client.send(request, limit).await.map_err(|e| call.apply(e))?;
         tracing::trace!(
-            operation = operation.name,
-            function = operation.function,
+            operation = call.operation.name(),
+            function = call.operation.function(),
             status = reply.status.as_u16(),
             bytes = reply.body.len(),
             "answered"
@@ -110,33 +110,33 @@ impl Api {
     /// As [`send`](Self::send), where anything but 2xx is an error.
     pub(crate) async fn expect_success(
         &self,
-        operation: &Operation<'_>,
+        call: &Call<'_>,
         request: RequestBuilder,
         limit: u64,
     ) -> Result<Reply> {
-        let reply = self.send(operation, request, limit).await?;
-        if reply.status.is_success() { Ok(reply) } else { Err(self.refusal(operation, &reply)) }
+        let reply = self.send(call, request, limit).await?;
+        if reply.status.is_success() { Ok(reply) } else { Err(self.refusal(call, &reply)) }
     }
 
-    /// What a reply means that is not what the operation hopes for.
-    pub(crate) fn refusal(&self, operation: &Operation<'_>, reply: &Reply) -> Error {
+    /// What a reply means that is not what the call hopes for.
+    pub(crate) fn refusal(&self, call: &Call<'_>, reply: &Reply) -> Error {
         let own = self.secrets.iter().map(Secret::expose);
-        let secrets: Vec<&str> = own.chain(operation.secrets.iter().copied()).collect();
-        refusal(&Operation { secrets: &secrets, ..*operation }, reply)
+        let secrets: Vec<&str> = own.chain(call.secrets.iter().copied()).collect();
+        refusal(&Call { secrets: &secrets, ..*call }, reply)
     }
 
     /// As [`expect_success`](Self::expect_success), where the thing may not be there.
     pub(crate) async fn find(
         &self,
-        operation: &Operation<'_>,
+        call: &Call<'_>,
         request: RequestBuilder,
         limit: u64,
     ) -> Result<Option<Reply>> {
-        let reply = self.send(operation, request, limit).await?;
+        let reply = self.send(call, request, limit).await?;
         if reply.status.is_success() {
             return Ok(Some(reply));
         }
-        let error = self.refusal(operation, &reply);
+        let error = self.refusal(call, &reply);
         if error.kind() == ErrorKind::NotFound { Ok(None) } else { Err(error) }
     }
 }
@@ -156,20 +156,17 @@ pub(crate) fn with_json(request: RequestBuilder, json: Bytes) -> RequestBuilder 
 }
 
 /// The object that a reply's body is.
-pub(crate) fn parse<'a, T: serde::Deserialize<'a>>(
-    operation: &Operation<'_>,
-    reply: &'a Reply,
-) -> Result<T> {
-    let body = reply.whole_body().map_err(|e| operation.apply(e))?;
-    object(body).map_err(|e| operation.apply(reply.unexpected().with_source(&e)))
+pub(crate) fn parse<'a, T: serde::Deserialize<'a>>(call: &Call<'_>, reply: &'a Reply) -> Result<T> {
+    let body = reply.whole_body().map_err(|e| call.apply(e))?;
+    object(body).map_err(|e| call.apply(reply.unexpected().with_source(&e)))
 }
 
 /// The list that a reply's body is.
 pub(crate) fn parse_list<'a, T: serde::Deserialize<'a>>(
-    operation: &Operation<'_>,
+    call: &Call<'_>,
     reply: &'a Reply,
 ) -> Result<Vec<T>> {
-    reply.json().map_err(|e| operation.apply(e))
+    reply.json().map_err(|e| call.apply(e))
 }
 
 /// How far the server's clock is ahead of ours, by the reply, to the second: negative when it is behind.

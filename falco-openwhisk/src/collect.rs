@@ -27,8 +27,8 @@ use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use crate::activation::to_activation;
+use crate::call::Call;
 use crate::client::{Api, SMALL, parse, parse_list};
-use crate::operation::Operation;
 use crate::outstanding::{Allowances, Outstanding, Plan, Row, number};
 use crate::schedule::{How, Schedule};
 use crate::walk::{PageRequest, Rows, Walk};
@@ -116,7 +116,7 @@ impl Tracker {
         for pending in pending {
             self.expect(pending);
         }
-        let look = Look { tracker: self, api, operation: Operation::on("collect", name), name };
+        let look = Look { tracker: self, api, call: Call::on("collect", name), name };
         let looked = {
             let _one_at_a_time = self.looking.lock().await;
             look.look(allowances).await
@@ -151,7 +151,7 @@ impl State {
     }
 
     /// Takes in a page of the list; whether it has the record of an activation that was waited for.
-    fn take_page(&mut self, operation: &Operation<'_>, reply: &Reply) -> Result<bool> {
+    fn take_page(&mut self, call: &Call<'_>, reply: &Reply) -> Result<bool> {
         /// Enough of a record to find one's way.
         #[derive(Deserialize)]
         struct Head<'a> {
@@ -159,13 +159,13 @@ impl State {
             id: Cow<'a, str>,
             start: u64,
         }
-        let raw_rows: Vec<&RawValue> = parse_list(operation, reply)?;
+        let raw_rows: Vec<&RawValue> = parse_list(call, reply)?;
         let mut rows = Rows { count: raw_rows.len(), ..Rows::default() };
         let mut news = false;
         for raw in raw_rows {
             let Ok(head) = object::<Head<'_>>(raw.get().as_bytes()) else {
                 tracing::warn!(
-                    function = operation.function,
+                    function = call.operation.function(),
                     "a record of the list makes no sense"
                 );
                 continue;
@@ -179,7 +179,7 @@ impl State {
                 continue;
             }
             let wanted = self.outstanding.wants(&id, raw.get().len());
-            match wanted.then(|| self.deliver(operation, raw.get())) {
+            match wanted.then(|| self.deliver(call, raw.get())) {
                 Some(Ok(age)) => news |= age.is_some(),
                 _ => self.outstanding.pass_over(&row),
             }
@@ -189,14 +189,14 @@ impl State {
     }
 
     /// Takes in a record; the age of its activation, if that was waited for.
-    fn deliver(&mut self, operation: &Operation<'_>, json: &str) -> Result<Option<Duration>> {
+    fn deliver(&mut self, call: &Call<'_>, json: &str) -> Result<Option<Duration>> {
         let record: Record<'_> = object(json.as_bytes()).map_err(|e| {
             Error::new(ErrorKind::Protocol, "the record of an activation makes no sense")
                 .with_source(&e)
         })?;
         let id = ActivationId::new(&*record.id);
         // Whether the function ran is in doubt for the activation, and not for the collecting of it.
-        let doubtful = Operation { runs_code: true, ..*operation };
+        let doubtful = Call { runs_code: true, ..*call };
         let answer = match to_activation(&record) {
             Err(e) if record.response.is_none() => return Err(e),
             answer => answer.map_err(|e| doubtful.apply(e)),
@@ -218,7 +218,7 @@ impl State {
 struct Look<'a> {
     tracker: &'a Tracker,
     api: &'a Api,
-    operation: Operation<'a>,
+    call: Call<'a>,
     /// The action, as the list filters by it.
     name: &'a str,
 }
@@ -262,7 +262,7 @@ impl Look<'_> {
         ];
         query.extend(page.upto.map(|upto| ("upto", upto.to_string())));
         let request = self.api.own(Method::GET, ["activations"]).query(&query);
-        let reply = self.api.expect_success(&self.operation, request, MAX_PAGE_BYTES).await?;
+        let reply = self.api.expect_success(&self.call, request, MAX_PAGE_BYTES).await?;
         let mut state = self.state();
         if matches!(reply.end, BodyEnd::OverLimit(_)) {
             if state.walk.too_large() {
@@ -270,7 +270,7 @@ impl Look<'_> {
             }
             return Ok(false);
         }
-        state.take_page(&self.operation, &reply)
+        state.take_page(&self.call, &reply)
     }
 
     /// Whether the server has more records than were seen: then some have appeared behind those.
@@ -291,8 +291,8 @@ impl Look<'_> {
     async fn count(&self, since: u64) -> Result<u64> {
         let query = [("name", self.name), ("since", &since.to_string()), ("count", "true")];
         let request = self.api.own(Method::GET, ["activations"]).query(&query);
-        let reply = self.api.expect_success(&self.operation, request, SMALL).await?;
-        Ok(parse::<Count>(&self.operation, &reply)?.activations)
+        let reply = self.api.expect_success(&self.call, request, SMALL).await?;
+        Ok(parse::<Count>(&self.call, &reply)?.activations)
     }
 
     /// Asks for activations by their ids. `learns` says whether their ages are those at which they are found.
@@ -321,15 +321,15 @@ impl Look<'_> {
     /// one that does not have the record: the list may.
     async fn ask(&self, id: &ActivationId) -> Result<Option<Duration>> {
         let request = self.api.own(Method::GET, ["activations", id.as_str()]);
-        let reply = match self.api.find(&self.operation, request, MAX_RECORD_BYTES).await {
+        let reply = match self.api.find(&self.call, request, MAX_RECORD_BYTES).await {
             Ok(Some(reply)) => reply,
             Ok(None) => return Ok(None),
             Err(e) if e.kind() == ErrorKind::Unsupported => return Ok(None),
             Err(e) => return Err(e),
         };
-        let text = reply.whole_body().map_err(|e| self.operation.apply(e))?;
+        let text = reply.whole_body().map_err(|e| self.call.apply(e))?;
         let text = String::from_utf8_lossy(text);
-        let delivered = self.state().deliver(&self.operation, &text);
-        delivered.map_err(|e| self.operation.apply(e))
+        let delivered = self.state().deliver(&self.call, &text);
+        delivered.map_err(|e| self.call.apply(e))
     }
 }

@@ -5,21 +5,21 @@ use std::time::Duration;
 use falco_core::{Deployment, Error, Result, RuntimeName, Scaling};
 
 use crate::PLATFORM;
+use crate::call::Call;
 use crate::limits::Limits;
 use crate::name::QualifiedName;
-use crate::operation::Operation;
 use crate::wire::{Action, ActionLimits, Marks, PutLimits, annotation};
 
 /// The annotation by which Falco knows its own actions.
 pub(crate) const MARKS: &str = "falco";
 
 /// The deployment that an action is. Without Falco's marks the runtime is the kind.
-pub(crate) fn deployment(operation: &Operation<'_>, action: &Action<'_>) -> Result<Deployment> {
+pub(crate) fn deployment(call: &Call<'_>, action: &Action<'_>) -> Result<Deployment> {
     let marks: Option<Marks> = annotation(&action.annotations, MARKS);
     let kind: Option<String> = annotation(&action.annotations, "exec");
     let runtime = match &marks {
         Some(marks) => marks.runtime.clone(),
-        None => kind.as_deref().unwrap_or("unknown").parse().map_err(|e| operation.apply(e))?,
+        None => kind.as_deref().unwrap_or("unknown").parse().map_err(|e| call.apply(e))?,
     };
     let (namespace, package) = match action.namespace.split_once('/') {
         Some((namespace, package)) => (namespace, Some(package)),
@@ -48,16 +48,13 @@ pub(crate) fn named(name: &QualifiedName, runtime: RuntimeName) -> Deployment {
 }
 
 /// Where a deployment is.
-pub(crate) fn location(
-    operation: &Operation<'_>,
-    deployment: &Deployment,
-) -> Result<QualifiedName> {
+pub(crate) fn location(call: &Call<'_>, deployment: &Deployment) -> Result<QualifiedName> {
     if deployment.platform != PLATFORM {
         let error =
             Error::invalid_input(format!("this is a deployment on {}", deployment.platform));
-        return Err(operation.apply(error));
+        return Err(call.apply(error));
     }
-    deployment.id.parse().map_err(|e| operation.apply(e))
+    deployment.id.parse().map_err(|e| call.apply(e))
 }
 
 fn scaling(limits: &ActionLimits) -> Scaling {

@@ -9,11 +9,11 @@ use tokio::time::Instant;
 
 use crate::OpenWhisk;
 use crate::activation::{array_result, to_activation};
+use crate::call::Call;
 use crate::client::{parse, with_json};
 use crate::collect::MAX_RECORD_BYTES;
 use crate::deployments::location;
 use crate::limits::{ANSWERED_LATE, DEFAULT_TIMEOUT};
-use crate::operation::Operation;
 use crate::refusal::short;
 use crate::wire::{Accepted, Record, is_activation_id, object};
 
@@ -26,13 +26,13 @@ impl OpenWhisk {
         deployment: &Deployment,
         invocation: &Invocation,
     ) -> Result<Activation> {
-        let operation = Operation::running("invoke", &deployment.name);
-        let reply = self.post(&operation, deployment, invocation, true).await?;
+        let call = Call::running("invoke", &deployment.name);
+        let reply = self.post(&call, deployment, invocation, true).await?;
         let id = activation_id(&reply);
         match reply.status {
             StatusCode::OK | StatusCode::INTERNAL_SERVER_ERROR | StatusCode::BAD_GATEWAY => {
                 if let Some(record) = record_in(&reply, id.as_deref()) {
-                    return self.finish(&operation, &record, &reply);
+                    return self.finish(&call, &record, &reply);
                 }
             }
             _ => {}
@@ -44,51 +44,46 @@ impl OpenWhisk {
             }
             Some(id) => {
                 tracing::debug!(%id, status = reply.status.as_u16(), "the answer has no record; following");
-                self.follow(&operation, deployment, invocation, &id).await
+                self.follow(&call, deployment, invocation, &id).await
             }
-            None if reply.status.is_success() => Err(no_activation(&operation, &reply)),
-            None => Err(self.api().refusal(&operation, &reply)),
+            None if reply.status.is_success() => Err(no_activation(&call, &reply)),
+            None => Err(self.api().refusal(&call, &reply)),
         }
     }
 
     /// Posts an invocation; the answer may be any.
     pub(crate) async fn post(
         &self,
-        operation: &Operation<'_>,
+        call: &Call<'_>,
         deployment: &Deployment,
         invocation: &Invocation,
         blocking: bool,
     ) -> Result<Reply> {
         let payload = invocation.payload();
         let limit = self.inner.server.limits.max_payload();
-        payload.check_argument(Some(limit)).map_err(|e| operation.apply(e))?;
-        let name = location(operation, deployment)?;
+        payload.check_argument(Some(limit)).map_err(|e| call.apply(e))?;
+        let name = location(call, deployment)?;
         let query = [("blocking", blocking), ("result", false)];
         let request = self.api().action(Method::POST, &name).query(&query);
-        self.api().send(operation, with_json(request, payload.to_bytes()), MAX_RECORD_BYTES).await
+        self.api().send(call, with_json(request, payload.to_bytes()), MAX_RECORD_BYTES).await
     }
 
     /// The activation that a blocking call, or a record's request, has answered with.
-    fn finish(
-        &self,
-        operation: &Operation<'_>,
-        record: &Record<'_>,
-        reply: &Reply,
-    ) -> Result<Activation> {
+    fn finish(&self, call: &Call<'_>, record: &Record<'_>, reply: &Reply) -> Result<Activation> {
         let request_id = reply.header("x-request-id").map(short);
         match to_activation(record) {
             Ok(mut activation) => {
                 activation.request_id = request_id;
                 Ok(activation)
             }
-            Err(e) => Err(operation.apply(e)),
+            Err(e) => Err(call.apply(e)),
         }
     }
 
     /// Waits for the record of an activation that the server has accepted and not finished in time.
     async fn follow(
         &self,
-        operation: &Operation<'_>,
+        call: &Call<'_>,
         deployment: &Deployment,
         invocation: &Invocation,
         id: &str,
@@ -106,7 +101,7 @@ impl OpenWhisk {
                 "activation {id} was accepted, and no record of it appeared within {left:?}"
             );
             let error = Error::new(ErrorKind::Lost, message).with_request_id(id);
-            operation.apply(match cause {
+            call.apply(match cause {
                 Some(cause) => error.with_source(&cause),
                 None => error,
             })
@@ -120,11 +115,11 @@ impl OpenWhisk {
             tokio::time::sleep_until(wake).await;
             pause = (pause * 3 / 2).min(self.inner.config.waits.max_poll_interval).max(FIRST_PAUSE);
             let request = self.api().own(Method::GET, ["activations", id]);
-            match self.api().find(operation, request, MAX_RECORD_BYTES).await {
+            match self.api().find(call, request, MAX_RECORD_BYTES).await {
                 Ok(None) => {}
                 Ok(Some(reply)) => {
-                    let record: Record<'_> = parse(operation, &reply)?;
-                    return self.finish(operation, &record, &reply);
+                    let record: Record<'_> = parse(call, &reply)?;
+                    return self.finish(call, &record, &reply);
                 }
                 Err(e) if e.is_retryable() => failure = Some(e),
                 Err(e) => return Err(e.with_may_have_run(true).with_request_id(id)),
@@ -133,10 +128,10 @@ impl OpenWhisk {
     }
 }
 
-/// Success, of which nobody can say what it was: it broke off, or is not an answer of OpenWhisk's.
-pub(crate) fn no_activation(operation: &Operation<'_>, reply: &Reply) -> Error {
+/// A success that does not name its activation: the answer broke off, or is not one of OpenWhisk's.
+pub(crate) fn no_activation(call: &Call<'_>, reply: &Reply) -> Error {
     let error = reply.whole_body().err().unwrap_or_else(|| reply.unexpected());
-    operation.apply(error.with_may_have_run(true))
+    call.apply(error.with_may_have_run(true))
 }
 
 /// The record that a blocking call was answered with. A function that returns an array is answered with the bare array.

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod activation;
+mod call;
 mod client;
 mod collect;
 mod config;
@@ -11,7 +12,6 @@ pub mod fake;
 mod invoke;
 mod limits;
 mod name;
-mod operation;
 mod outstanding;
 mod package;
 mod platform;

@@ -7,8 +7,8 @@ use falco_http::reqwest::Method;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
+use crate::call::Call;
 use crate::client::{Api, SMALL, parse};
-use crate::operation::Operation;
 
 /// The timeout of an action for which nothing else is known.
 pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
@@ -108,7 +108,7 @@ pub(crate) struct Kind {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Server {
     pub(crate) limits: Limits,
-    /// The kinds by family; `None` when the server does not say, as behind some gateways.
+    /// The kinds by family; `None` where the server does not list them, as behind some gateways.
     pub(crate) kinds: Option<BTreeMap<String, Vec<Kind>>>,
 }
 
@@ -119,16 +119,16 @@ struct Description {
 
 impl Server {
     /// Asks the server. A namespace's limits are not there on old servers, and a gateway may hide the manifest: what
-    /// is not there stays unknown. That the key is refused, or that nobody answers, is an error.
+    /// is not there stays unknown. A refused key, or no answer at all, is an error.
     pub(crate) async fn ask(api: &Api) -> Result<Self> {
-        let operation = Operation::new("connect");
-        let limits = match api.find(&operation, api.own(Method::GET, ["limits"]), SMALL).await {
-            Ok(Some(reply)) => parse(&operation, &reply)?,
+        let call = Call::new("connect");
+        let limits = match api.find(&call, api.own(Method::GET, ["limits"]), SMALL).await {
+            Ok(Some(reply)) => parse(&call, &reply)?,
             Ok(None) => Limits::default(),
             Err(e) if e.kind() == ErrorKind::Unsupported => Limits::default(),
             Err(e) => return Err(e),
         };
-        let kinds = match api.send(&operation, api.root(), SMALL).await {
+        let kinds = match api.send(&call, api.root(), SMALL).await {
             Ok(reply) if reply.status.is_success() => {
                 reply.json::<Description>().map(|description| description.runtimes).ok()
             }
@@ -136,7 +136,7 @@ impl Server {
             Err(e) => return Err(e),
         };
         if kinds.is_none() {
-            tracing::debug!("the server does not report which runtimes it has");
+            tracing::debug!("the server does not list its runtimes");
         }
         Ok(Self { limits, kinds })
     }

@@ -129,7 +129,7 @@ fn resolve(runtime: &RuntimeName, server: &Server) -> Result<Kind> {
     })
 }
 
-/// What to ask of a server that does not report what it has: a version that is named in full, or else its default.
+/// The kind to ask for where the server does not list its own: a version that is named in full, or else the default.
 fn unknown_server_kind(family: &str, version: Option<&str>) -> Kind {
     let version = version.filter(|version| version.contains('.') || family != "python");
     let kind = format!("{family}:{}", version.unwrap_or("default"));

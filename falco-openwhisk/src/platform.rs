@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::PLATFORM;
 use crate::activation::{log_line, says_truncated};
+use crate::call::Call;
 use crate::client::{Api, SMALL, clock_ahead, parse, parse_list, was_cut, with_json};
 use crate::collect::{Collector, MAX_RECORD_BYTES};
 use crate::config::OpenWhiskConfig;
@@ -25,7 +26,6 @@ use crate::deployments::{MARKS, action_limits, deployment, location, named};
 use crate::invoke::{activation_id, no_activation};
 use crate::limits::{ANSWERED_LATE, DEFAULT_TIMEOUT, MAX_BODY, Server};
 use crate::name::QualifiedName;
-use crate::operation::Operation;
 use crate::outstanding::Allowances;
 use crate::package::prepare;
 use crate::wire::{
@@ -80,7 +80,7 @@ impl OpenWhisk {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for a configuration of which no client can be made, `Unavailable` when nobody answers,
+    /// `InvalidInput` for a configuration of which no client can be made, `Unavailable` when the server does not answer,
     /// `Unauthorized` for a key that is not known.
     pub async fn connect(config: OpenWhiskConfig) -> Result<Self> {
         let named = |e: Error| e.with_platform(PLATFORM).with_operation("connect");
@@ -103,12 +103,12 @@ impl OpenWhisk {
 
     async fn put(
         &self,
-        operation: &Operation<'_>,
+        call: &Call<'_>,
         name: &QualifiedName,
         body: &PutAction<'_>,
     ) -> Result<Reply> {
         let json = serde_json::to_vec(body).map(Bytes::from).map_err(|e| {
-            operation.apply(Error::invalid_input("the action has no JSON form").with_source(&e))
+            call.apply(Error::invalid_input("the action has no JSON form").with_source(&e))
         })?;
         let size = json.len() as u64;
         // Escapes count here, and not in the limit of code.
@@ -117,27 +117,27 @@ impl OpenWhisk {
             let error = Error::new(ErrorKind::PayloadTooLarge, message).with_hint(
                 "deploy a zip: line breaks and quotes of source text are sent as two characters",
             );
-            return Err(operation.apply(error));
+            return Err(call.apply(error));
         }
         let request = || {
             let request = self.api().action(Method::PUT, name).query(&[("overwrite", "true")]);
             with_json(request, json.clone())
         };
         // The answer echoes the code.
-        self.change(operation, request, SMALL + 2 * size).await
+        self.change(call, request, SMALL + 2 * size).await
     }
 
     /// Sends a change of an action, and again as long as the server refuses it for meeting another.
     async fn change(
         &self,
-        operation: &Operation<'_>,
+        call: &Call<'_>,
         request: impl Fn() -> RequestBuilder,
         limit: u64,
     ) -> Result<Reply> {
         let give_up = Instant::now() + CONFLICTS_FOR;
         let mut pause = FIRST_CONFLICT_PAUSE;
         loop {
-            match self.api().expect_success(operation, request(), limit).await {
+            match self.api().expect_success(call, request(), limit).await {
                 Err(e) if is_lost_race(&e) && Instant::now() < give_up => {
                     sleep(pause.mul_f64(0.5 + fastrand::f64())).await;
                     pause = (pause * 3 / 2).min(MAX_CONFLICT_PAUSE);
@@ -150,14 +150,14 @@ impl OpenWhisk {
     /// The deployment that the answer to a PUT describes; servers may be set up to answer with nothing.
     fn put_answer(
         &self,
-        operation: &Operation<'_>,
+        call: &Call<'_>,
         reply: &Reply,
         otherwise: impl FnOnce() -> Deployment,
     ) -> Result<Deployment> {
         if reply.body.is_empty() || was_cut(reply) {
             return Ok(otherwise());
         }
-        deployment(operation, &parse::<Action<'_>>(operation, reply)?)
+        deployment(call, &parse::<Action<'_>>(call, reply)?)
     }
 
     fn record_clock_skew(&self, reply: &Reply, now: SystemTime) {
@@ -167,19 +167,15 @@ impl OpenWhisk {
         *known = behind.max(*known);
     }
 
-    async fn log(
-        &self,
-        operation: &Operation<'_>,
-        id: &ActivationId,
-    ) -> Result<Option<ActivationLog>> {
+    async fn log(&self, call: &Call<'_>, id: &ActivationId) -> Result<Option<ActivationLog>> {
         if !is_activation_id(id.as_str()) {
             return Ok(None);
         }
         let request = self.api().own(Method::GET, ["activations", id.as_str(), "logs"]);
-        let Some(reply) = self.api().find(operation, request, MAX_RECORD_BYTES).await? else {
+        let Some(reply) = self.api().find(call, request, MAX_RECORD_BYTES).await? else {
             return Ok(None);
         };
-        let logs: Logs<'_> = parse(operation, &reply)?;
+        let logs: Logs<'_> = parse(call, &reply)?;
         let mut lines: Vec<_> = logs.logs.iter().map(|line| log_line(line)).collect();
         let all = lines.len();
         lines.retain(|line| !says_truncated(line));
@@ -204,8 +200,8 @@ impl Platform for OpenWhisk {
 
     async fn deploy(&self, function: &Deployable) -> Result<Deployment> {
         let secrets: Vec<&str> = function.settings.env.iter().map(|(_, value)| value).collect();
-        let operation = Operation { secrets: &secrets, ..Operation::on("deploy", &function.name) };
-        let refused = |e: Error| operation.apply(e);
+        let call = Call { secrets: &secrets, ..Call::on("deploy", &function.name) };
+        let refused = |e: Error| call.apply(e);
         function.validate().map_err(refused)?;
         let server = &self.inner.server;
         let mut limits =
@@ -239,8 +235,8 @@ impl Platform for OpenWhisk {
             }],
         };
         let name: QualifiedName = function.name.parse().map_err(refused)?;
-        let reply = self.put(&operation, &name, &body).await?;
-        self.put_answer(&operation, &reply, || {
+        let reply = self.put(&call, &name, &body).await?;
+        self.put_answer(&call, &reply, || {
             named(&name, function.runtime.clone())
                 .with_scaling(function.settings.scaling.clone())
                 .with_ownership(function.ownership.clone())
@@ -248,24 +244,24 @@ impl Platform for OpenWhisk {
     }
 
     async fn fetch_deployment(&self, name: &str) -> Result<Deployment> {
-        let operation = Operation::on("fetch_deployment", name);
-        let location: QualifiedName = name.parse().map_err(|e| operation.apply(e))?;
+        let call = Call::on("fetch_deployment", name);
+        let location: QualifiedName = name.parse().map_err(|e| call.apply(e))?;
         let request = self.api().action(Method::GET, &location).query(&[("code", "false")]);
-        let reply = self.api().expect_success(&operation, request, 4 * SMALL).await?;
-        deployment(&operation, &parse::<Action<'_>>(&operation, &reply)?)
+        let reply = self.api().expect_success(&call, request, 4 * SMALL).await?;
+        deployment(&call, &parse::<Action<'_>>(&call, &reply)?)
     }
 
     async fn list_deployments(&self) -> Result<Vec<Deployment>> {
-        let operation = Operation::new("list_deployments");
+        let call = Call::new("list_deployments");
         let mut deployments = Vec::new();
         for page in 0.. {
             let query = [("limit", ACTIONS_PER_PAGE), ("skip", page * ACTIONS_PER_PAGE)];
             let request = self.api().own(Method::GET, ["actions"]).query(&query);
-            let reply = self.api().expect_success(&operation, request, 64 * SMALL).await?;
-            let actions: Vec<Action<'_>> = parse_list(&operation, &reply)?;
+            let reply = self.api().expect_success(&call, request, 64 * SMALL).await?;
+            let actions: Vec<Action<'_>> = parse_list(&call, &reply)?;
             for action in &actions {
                 if annotation::<Marks>(&action.annotations, MARKS).is_some() {
-                    deployments.push(deployment(&operation, action)?);
+                    deployments.push(deployment(&call, action)?);
                 }
             }
             if actions.len() < ACTIONS_PER_PAGE {
@@ -279,31 +275,31 @@ impl Platform for OpenWhisk {
     }
 
     async fn scale(&self, deployment: &Deployment, scaling: &Scaling) -> Result<Deployment> {
-        let operation = Operation::on("scale", &deployment.name);
-        let name = location(&operation, deployment)?;
+        let call = Call::on("scale", &deployment.name);
+        let name = location(&call, deployment)?;
         let limits =
-            action_limits(scaling, &self.inner.server.limits).map_err(|e| operation.apply(e))?;
+            action_limits(scaling, &self.inner.server.limits).map_err(|e| call.apply(e))?;
         // Limits alone: what is left out stays, the code included, and `exec` without code is refused.
         let body = PutAction { exec: None, limits, parameters: None, annotations: Vec::new() };
-        let reply = match self.put(&operation, &name, &body).await {
+        let reply = match self.put(&call, &name, &body).await {
             // Without `exec` the server cannot create what is not there.
             Err(e) if e.message().contains("exec undefined") => {
                 let error = Error::new(ErrorKind::NotFound, "there is no such action");
-                return Err(operation.apply(error));
+                return Err(call.apply(error));
             }
             answer => answer?,
         };
-        self.put_answer(&operation, &reply, || {
+        self.put_answer(&call, &reply, || {
             let scaling = deployment.scaling.overridden_by(scaling);
             deployment.clone().with_scaling(scaling)
         })
     }
 
     async fn remove(&self, deployment: &Deployment) -> Result<()> {
-        let operation = Operation::on("remove", &deployment.name);
-        let name = location(&operation, deployment)?;
+        let call = Call::on("remove", &deployment.name);
+        let name = location(&call, deployment)?;
         let request = || self.api().action(Method::DELETE, &name);
-        self.change(&operation, request, SMALL).await?;
+        self.change(&call, request, SMALL).await?;
         self.inner.collector.forget(&deployment.id);
         Ok(())
     }
@@ -316,16 +312,16 @@ impl Platform for OpenWhisk {
 #[async_trait]
 impl AsyncPlatform for OpenWhisk {
     async fn submit(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Pending> {
-        let operation = Operation::running("submit", &deployment.name);
+        let call = Call::running("submit", &deployment.name);
         // It is never closed, so that a place is all that there is to wait for.
         let place = self.inner.submissions.acquire().await;
         let sent_at = SystemTime::now();
-        let reply = self.post(&operation, deployment, invocation, false).await?;
+        let reply = self.post(&call, deployment, invocation, false).await?;
         drop(place);
         if !reply.status.is_success() {
-            return Err(self.api().refusal(&operation, &reply));
+            return Err(self.api().refusal(&call, &reply));
         }
-        let id = activation_id(&reply).ok_or_else(|| no_activation(&operation, &reply))?;
+        let id = activation_id(&reply).ok_or_else(|| no_activation(&call, &reply))?;
         let accepted_at = SystemTime::now();
         self.record_clock_skew(&reply, accepted_at);
         let id = ActivationId::new(id);
@@ -335,8 +331,8 @@ impl AsyncPlatform for OpenWhisk {
     }
 
     async fn collect(&self, deployment: &Deployment, pending: &[Pending]) -> Result<Collected> {
-        let operation = Operation::on("collect", &deployment.name);
-        let name = location(&operation, deployment)?;
+        let call = Call::on("collect", &deployment.name);
+        let name = location(&call, deployment)?;
         let function_timeout = deployment.scaling.timeout.unwrap_or(DEFAULT_TIMEOUT);
         let behind = *self.inner.clock_behind.lock().unwrap_or_else(PoisonError::into_inner);
         let allowances = Allowances {
@@ -359,8 +355,8 @@ impl AsyncPlatform for OpenWhisk {
         deployment: &Deployment,
         activations: &[ActivationId],
     ) -> Result<Vec<ActivationLog>> {
-        let operation = Operation::on("activation_log", &deployment.name);
-        let asked: Vec<_> = activations.iter().map(|id| self.log(&operation, id).boxed()).collect();
+        let call = Call::on("activation_log", &deployment.name);
+        let asked: Vec<_> = activations.iter().map(|id| self.log(&call, id).boxed()).collect();
         let logs: Vec<_> = stream::iter(asked).buffered(LOGS_AT_ONCE).try_collect().await?;
         Ok(logs.into_iter().flatten().collect())
     }

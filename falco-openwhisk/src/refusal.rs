@@ -9,7 +9,7 @@ use falco_http::{Reply, excerpt, redact};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::operation::Operation;
+use crate::call::Call;
 use crate::wire::object;
 
 const MINUTE: u64 = 60;
@@ -32,13 +32,12 @@ struct Body<'a> {
 /// A refusal in the API's own JSON was decided before anything ran, and so were the plain texts of the HTTP layer below
 /// it (contract, 1.7). Everything else comes from something in between, or from a server in trouble: then it is unknown
 /// whether an invocation was taken.
-pub(crate) fn refusal(operation: &Operation<'_>, reply: &Reply) -> Error {
+pub(crate) fn refusal(call: &Call<'_>, reply: &Reply) -> Error {
     let body: Option<Body<'_>> = object(&reply.body).ok();
     let text = body.as_ref().map_or_else(|| excerpt(&reply.body), |body| short(&body.error));
-    let text = redact(&text, operation.secrets.iter().copied());
+    let text = redact(&text, call.secrets.iter().copied());
     let is_from_a_gateway = body.is_none() && is_gateway_error(reply.status, &text);
-    let error =
-        by_status(operation, reply, body.is_some(), &text).with_unreachable(is_from_a_gateway);
+    let error = by_status(call, reply, body.is_some(), &text).with_unreachable(is_from_a_gateway);
     let code = body.and_then(|body| match body.code? {
         Value::String(code) => Some(code),
         Value::Number(code) => Some(code.to_string()),
@@ -49,12 +48,12 @@ pub(crate) fn refusal(operation: &Operation<'_>, reply: &Reply) -> Error {
         Some(id) => error.with_request_id(short(&id)),
         None => error,
     };
-    operation.apply(error)
+    call.apply(error)
 }
 
-fn by_status(operation: &Operation<'_>, reply: &Reply, is_api: bool, text: &str) -> Error {
+fn by_status(call: &Call<'_>, reply: &Reply, is_api: bool, text: &str) -> Error {
     let status = reply.status;
-    let in_doubt = operation.runs_code;
+    let in_doubt = call.runs_code;
     let from_between = || {
         Error::new(ErrorKind::Protocol, format!("{status}, not from OpenWhisk: {text}"))
             .with_may_have_run(false)
@@ -136,12 +135,11 @@ fn until_next_minute(now: SystemTime) -> Duration {
 }
 
 fn redirected(reply: &Reply) -> Error {
-    // Without its query, which may hold what nobody should see.
+    // Without its query, which may hold a secret.
     let target = reply.header("location").unwrap_or("elsewhere");
     let target = target.split(['?', '#']).next().unwrap_or_default();
-    Error::invalid_input(format!("the server redirects to {}", short(target))).with_hint(
-        "set APIHOST to the address that it names; keys are not sent where nobody said so",
-    )
+    Error::invalid_input(format!("the server redirects to {}", short(target)))
+        .with_hint("set APIHOST to the address that it names: keys are sent to no other host")
 }
 
 /// The server's words for a kind that it does not have, or not any more.

@@ -14,7 +14,7 @@ use crate::walk::PAGE;
 pub(crate) const LIST_INTERVAL: Duration = Duration::from_millis(100);
 
 /// No activation is asked for by its id sooner than this after it was submitted or asked for.
-pub(crate) const MIN_ASK: Duration = Duration::from_millis(4);
+pub(crate) const MIN_ASK: Duration = Duration::from_millis(2);
 
 /// No activation is asked for by its id later than this after it was asked for.
 const MAX_ASK: Duration = Duration::from_secs(15);

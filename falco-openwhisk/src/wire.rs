@@ -17,7 +17,7 @@ pub(crate) fn object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> serde_json::Resu
     }
 }
 
-/// A parameter that becomes an environment variable: it is not a part of the arguments.
+/// A parameter that becomes an environment variable: it is not one of the arguments.
 #[derive(Debug, Serialize)]
 pub(crate) struct InitParameter<'a> {
     pub(crate) key: &'a str,
