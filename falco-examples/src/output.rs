@@ -37,6 +37,10 @@ pub fn finish<R: Serialize + Display>(
         Some(result) => print(result)?,
         None => {}
     }
+    if let Some(first) = leftovers.first() {
+        let (platform, run) = (&first.deployment.platform, &report.run);
+        say(format_args!("remove what is left with: cleanup --platform {platform} --run {run}"));
+    }
     Ok(report.error.is_none() && leftovers.is_empty())
 }
 
