@@ -3,6 +3,7 @@
 
 mod congestion;
 mod held;
+mod layer;
 mod retry;
 mod silence;
 mod stack;
@@ -13,6 +14,7 @@ pub use congestion::{
     Adaptive, Aimd, Caps, CongestionControl, Fixed, Gains, Gate, Pace, Permit, Pid,
 };
 pub use held::{Held, HeldPolicy};
+pub use layer::{Intercept, Intercepted, Layer};
 pub use retry::{Retry, RetryBudget, RetryPolicy};
 pub use stack::Stack;
 pub use timeout::{Timeout, TimeoutPolicy};

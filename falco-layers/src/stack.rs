@@ -1,5 +1,6 @@
 //! The sensible stack of layers, in one call.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use falco_core::{AsyncPlatform, Capabilities, Error, Result};
 
 use crate::congestion::{Adaptive, Caps, CongestionControl, Gate};
 use crate::held::{Held, HeldPolicy};
+use crate::layer::Layer;
 use crate::retry::{Retry, RetryPolicy};
 use crate::timeout::{Timeout, TimeoutPolicy};
 use crate::trace::Trace;
@@ -62,7 +64,7 @@ use crate::trace::Trace;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Stack {
     caps: Caps,
     gate: Option<Gate>,
@@ -72,6 +74,7 @@ pub struct Stack {
     outage_pauses: Option<(Duration, Duration)>,
     timeout: TimeoutPolicy,
     held: Option<HeldPolicy>,
+    own: Vec<Arc<dyn Layer>>,
 }
 
 impl Stack {
@@ -150,6 +153,14 @@ impl Stack {
         self
     }
 
+    /// Puts a layer of your own around the platform, inside of all others: it sees each attempt as it is sent. It may be
+    /// called more than once; the first layer is the innermost.
+    #[must_use]
+    pub fn with_layer(mut self, layer: impl Layer) -> Self {
+        self.own.push(Arc::new(layer));
+        self
+    }
+
     /// The gate that [`wrap`](Self::wrap) would make for a platform with these capabilities, to be shared.
     ///
     /// # Errors
@@ -176,6 +187,14 @@ impl Stack {
     /// `InvalidInput` for a rate that is not positive, for no concurrency or held calls at all, and for a cap that the
     /// [given gate](Self::with_gate) does not keep.
     pub fn wrap(&self, platform: impl AsyncPlatform) -> Result<Arc<dyn AsyncPlatform>> {
+        if self.own.is_empty() {
+            return self.around(platform);
+        }
+        let platform: Arc<dyn AsyncPlatform> = Arc::new(platform);
+        self.around(self.own.iter().fold(platform, |inner, layer| layer.layer(inner)))
+    }
+
+    fn around(&self, platform: impl AsyncPlatform) -> Result<Arc<dyn AsyncPlatform>> {
         let innermost = Timeout::new(Trace::new(platform), self.timeout);
         match self.held {
             Some(policy) => self.outer(Held::new(innermost, policy)),
@@ -231,5 +250,17 @@ impl Stack {
             }
             _ => Ok(()),
         }
+    }
+}
+
+impl fmt::Debug for Stack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stack")
+            .field("caps", &self.caps)
+            .field("retry", &self.retry)
+            .field("timeout", &self.timeout)
+            .field("held", &self.held)
+            .field("own_layers", &self.own.len())
+            .finish_non_exhaustive()
     }
 }

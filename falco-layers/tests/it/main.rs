@@ -9,6 +9,7 @@ mod held;
 mod layer;
 mod model;
 mod outages;
+mod own_layer;
 mod providers;
 mod retry;
 mod stack;
