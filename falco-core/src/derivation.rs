@@ -6,7 +6,7 @@ use crate::capabilities::Capabilities;
 use crate::completion::Completion;
 use crate::error::Result;
 use crate::id::StageName;
-use crate::stage::Input;
+use crate::input::Input;
 
 /// How a stage's inputs follow from what its upstream stages completed: the recipe, shared by all runs.
 ///

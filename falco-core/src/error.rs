@@ -332,6 +332,13 @@ impl Error {
     }
 }
 
+impl Operation<'_> {
+    /// An error of this call.
+    pub fn error(self, kind: ErrorKind, message: impl Into<String>) -> Error {
+        Error::new(kind, message).at(self)
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let inner = &*self.0;

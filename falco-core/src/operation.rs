@@ -1,9 +1,6 @@
 //! The call that an error is about.
 
-use crate::error::Error;
-use crate::error_kind::ErrorKind;
-
-/// A call to a platform: what [`Error::at`] adds to an error, in one place for each method of a platform.
+/// A call to a platform: what [`Error::at`](crate::Error::at) adds to an error, in one place for each method of a platform.
 ///
 /// # Examples
 ///
@@ -42,10 +39,5 @@ impl<'a> Operation<'a> {
     /// The function or deployment that it is about.
     pub fn function(&self) -> Option<&'a str> {
         self.function
-    }
-
-    /// An error of this call.
-    pub fn error(self, kind: ErrorKind, message: impl Into<String>) -> Error {
-        Error::new(kind, message).at(self)
     }
 }

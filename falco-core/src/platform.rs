@@ -9,12 +9,13 @@ use crate::activation::{Activation, ActivationLog};
 use crate::capabilities::Capabilities;
 use crate::collected::Collected;
 use crate::deployable::Deployable;
-use crate::deployment::{Deployment, Scaling};
+use crate::deployment::Deployment;
 use crate::error::{Error, Result};
 use crate::id::{ActivationId, InvocationId};
 use crate::invocation::Invocation;
 use crate::monitor::Monitor;
 use crate::pending::{Pending, Release};
+use crate::scaling::Scaling;
 
 /// A FaaS platform: it holds functions and runs them.
 ///

@@ -13,7 +13,8 @@ use serde::Serialize;
 use crate::deployable::Deployable;
 use crate::derivation::Derivation;
 use crate::error::{Error, Result};
-use crate::id::{InvocationId, StageName};
+use crate::id::StageName;
+use crate::input::Input;
 use crate::options::Options;
 use crate::payload::Payload;
 use crate::policy::StagePolicy;
@@ -267,28 +268,6 @@ impl InputFactory {
 impl fmt::Debug for InputFactory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("InputFactory")
-    }
-}
-
-/// One input of a stage: the argument of one invocation.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Input {
-    /// The id of the invocation, unique in its stage.
-    pub id: InvocationId,
-    /// The function's argument.
-    pub payload: Payload,
-}
-
-impl Input {
-    /// An input with an id of the user's choice.
-    pub fn new(id: impl Into<InvocationId>, payload: Payload) -> Self {
-        Self { id: id.into(), payload }
-    }
-
-    /// The input with a sequence number, padded so that ids sort as the numbers do.
-    pub fn numbered(index: usize, payload: Payload) -> Self {
-        Self::new(format!("{index:08}"), payload)
     }
 }
 

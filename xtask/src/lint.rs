@@ -4,7 +4,7 @@ use anyhow::bail;
 
 use crate::metadata::Metadata;
 use crate::shell::{cargo, check, root, step};
-use crate::{dependencies, docs, licences, snippets, typos, wording};
+use crate::{circles, dependencies, docs, licences, public_types, snippets, typos, wording};
 
 /// Checks format, spelling, wording, clippy, documentation, the dependency rule and licences; what takes long of one
 /// crate only, where one is named.
@@ -16,6 +16,8 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     };
     let metadata = Metadata::read()?;
     check("dependency rule", || dependencies::check(&metadata))?;
+    check("circles of modules", || circles::check(&metadata))?;
+    check("types of other crates", || public_types::check(&metadata))?;
     check("licences", || licences::check(&metadata))?;
     check("code in documents", || snippets::check(&root()))?;
     step("format", &mut cargo(&["fmt", "--all", "--check"]))?;

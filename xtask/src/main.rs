@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it is a command line tool")]
 
 mod bench;
+mod circles;
 mod consumers;
 mod dependencies;
 mod docs;
@@ -12,6 +13,7 @@ mod lint;
 mod metadata;
 mod new_platform;
 mod package;
+mod public_types;
 mod runtimes;
 mod shell;
 mod snippets;

@@ -1,0 +1,189 @@
+//! Types of other crates in public signatures: a major version of theirs is one of Falco's, so each crate is a decision.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, bail};
+
+use crate::circles::code;
+use crate::metadata::Metadata;
+
+/// The crates whose types may stand in the public signatures of a library; `docs/versioning.md` says why. Falco's own
+/// crates and the standard library may everywhere.
+const ALLOWED: &[(&str, &[&str])] = &[
+    ("falco", &["serde"]),
+    ("falco-aws", &["aws_credential_types"]),
+    ("falco-core", &["async_trait", "bytes", "futures_core", "serde"]),
+    ("falco-executors", &["futures_core", "serde"]),
+    ("falco-function", &["serde"]),
+    ("falco-http", &["bytes", "reqwest", "serde"]),
+    ("falco-package", &["bytes"]),
+    ("falco-testkit", &["fastrand", "serde_json"]),
+];
+
+/// Checks the libraries that are released, their fakes left out.
+pub(crate) fn check(metadata: &Metadata) -> anyhow::Result<()> {
+    let mut violations = BTreeSet::new();
+    for package in metadata.members().filter(|package| package.is_published) {
+        let dependencies = package.dependencies.iter().filter(|on| !on.is_dev && !on.is_path);
+        let foreign: BTreeSet<String> = dependencies.map(|on| on.name.replace('-', "_")).collect();
+        let allowed = ALLOWED.iter().find(|(name, _)| *name == package.name);
+        let allowed = allowed.map_or(&[][..], |(_, allowed)| allowed);
+        let mut files = Vec::new();
+        rust_files(&package.folder.join("src"), &mut files)?;
+        for text in files {
+            for (of, signature) in foreign_types(&code(&text), &foreign) {
+                if !allowed.contains(&of.as_str()) {
+                    violations.insert(format!("{}: {of} in `{signature}`", package.name));
+                }
+            }
+        }
+    }
+    if violations.is_empty() {
+        return Ok(());
+    }
+    bail!(
+        "types of crates that docs/versioning.md does not allow in public signatures:\n  {}",
+        Vec::from_iter(violations).join("\n  ")
+    );
+}
+
+fn rust_files(folder: &Path, texts: &mut Vec<String>) -> anyhow::Result<()> {
+    if !folder.is_dir() {
+        return Ok(());
+    }
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            if path.file_name().is_none_or(|name| name != "fake" && name != "bin") {
+                rust_files(&path, texts)?;
+            }
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            texts.push(fs::read_to_string(&path).with_context(|| path.display().to_string())?);
+        }
+    }
+    Ok(())
+}
+
+/// The foreign crates in the public items of a file, each with the first line of an item that names it.
+fn foreign_types(code: &str, foreign: &BTreeSet<String>) -> Vec<(String, String)> {
+    let imported = imports(code, foreign);
+    let mut found = Vec::new();
+    for item in public_items(code) {
+        for word in words(&item) {
+            let of = match imported.get(word) {
+                Some(of) => of,
+                None if foreign.contains(word) && names_path(&item, word) => word,
+                None => continue,
+            };
+            found.push((of.to_owned(), item.lines().next().unwrap_or_default().trim().to_owned()));
+        }
+    }
+    found
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty())
+}
+
+fn names_path(item: &str, krate: &str) -> bool {
+    item.contains(&format!("{krate}::")) || item.trim() == format!("pub use {krate};")
+}
+
+/// The types that a file imports from foreign crates.
+fn imports<'a>(code: &'a str, foreign: &BTreeSet<String>) -> BTreeMap<&'a str, &'a str> {
+    let mut imported = BTreeMap::new();
+    for (at, _) in code.match_indices("use ") {
+        if !matches!(code[..at].chars().next_back(), None | Some('\n' | ' ')) {
+            continue;
+        }
+        let statement = code[at + 4..].split(';').next().unwrap_or_default();
+        let mut names = words(statement);
+        if let Some(of) = names.next()
+            && foreign.contains(of)
+        {
+            let types = names.filter(|name| name.starts_with(char::is_uppercase));
+            imported.extend(types.map(|name| (name, of)));
+        }
+    }
+    imported
+}
+
+/// The signatures of public functions, fields and types, re-exports, and whole traits.
+fn public_items(code: &str) -> Vec<String> {
+    let mut items = Vec::new();
+    let mut lines = code.lines().peekable();
+    while let Some(line) = lines.next() {
+        if !line.trim_start().starts_with("pub ") {
+            continue;
+        }
+        let mut item = line.to_owned();
+        if line.starts_with("pub trait ") {
+            while let Some(line) = lines.next_if(|line| *line != "}") {
+                item = item + "\n" + line;
+            }
+            items.push(item);
+            continue;
+        }
+        while !is_whole(&item)
+            && let Some(line) = lines.next()
+        {
+            item = item + "\n" + line;
+        }
+        let hides_its_fields =
+            item.trim_start().starts_with("pub struct") && !item.contains("(pub ");
+        let end = if hides_its_fields { item.find(['{', '(']) } else { item.find('{') };
+        let is_use = item.trim_start().starts_with("pub use");
+        items.push(if is_use { item } else { item[..end.unwrap_or(item.len())].to_owned() });
+    }
+    items
+}
+
+/// Whether the text of an item has come to its body or its end.
+fn is_whole(item: &str) -> bool {
+    let last = item.trim_end();
+    let closed = item.matches('(').count() <= item.matches(')').count();
+    closed && (last.ends_with([';', ',']) || item.contains('{'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_libraries_of_this_workspace_show_allowed_types_only() {
+        check(&Metadata::read().unwrap()).unwrap();
+    }
+
+    fn found(code: &str) -> Vec<String> {
+        let foreign = BTreeSet::from(["backon".to_owned(), "tokio".to_owned()]);
+        foreign_types(code, &foreign).into_iter().map(|(of, _)| of).collect()
+    }
+
+    #[test]
+    fn foreign_types_are_found_in_functions_fields_traits_and_re_exports() {
+        for code in [
+            "pub use backon;\n",
+            "pub use backon::Backoff;\n",
+            "use backon::{Backoff, Other};\npub fn f(\n    of: Backoff,\n) -> u32 {\n}\n",
+            "use backon::Backoff;\npub struct S {\n    pub field: Option<Backoff>,\n}\n",
+            "use backon::Backoff;\npub trait T {\n    fn f(&self) -> Backoff;\n}\n",
+            "pub fn f() -> backon::Backoff {\n}\n",
+        ] {
+            assert!(found(code).contains(&"backon".to_owned()), "{code}");
+        }
+    }
+
+    #[test]
+    fn bodies_private_items_and_names_of_arguments_are_left_alone() {
+        for code in [
+            "use backon::Backoff;\npub fn f() {\n    Backoff::new();\n}\n",
+            "use backon::Backoff;\npub struct S(Backoff);\n",
+            "use backon::Backoff;\npub(crate) fn f(of: Backoff) {\n}\nfn g(of: Backoff) {\n}\n",
+            "use tokio::time;\npub fn f(time: Duration) {\n}\n",
+        ] {
+            assert_eq!(found(code), [""; 0], "{code}");
+        }
+    }
+}
