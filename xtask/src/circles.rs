@@ -12,7 +12,6 @@ use crate::metadata::Metadata;
 const KNOWN: &[(&str, &[&str])] = &[
     // An event borrows the invocation, and an invocation reports events.
     ("falco-core", &["invocation", "monitor"]),
-    ("falco-aws", &["config", "price"]),
     ("falco-aws", &["fake::environment", "fake::process", "fake::world"]),
     ("falco-executors", &["progress::lines", "progress::stage"]),
     ("falco-executors", &["report::table", "report::totals"]),
