@@ -54,6 +54,9 @@ pub struct Deployable {
 /// Names longer than this do not fit every platform once the plan runner has appended the run.
 const MAX_NAME: usize = 63;
 
+/// The variable by which platforms name the entry point to an executable that holds several functions.
+const RESERVED_VARIABLE: &str = "FALCO_FUNCTION";
+
 impl Deployable {
     /// A function out of source text of one module.
     pub fn from_source(
@@ -175,6 +178,11 @@ impl Deployable {
         for (name, value) in self.settings.env.iter() {
             if name.is_empty() || name.contains(['=', '\0']) {
                 return invalid(format!("invalid name of an environment variable: {name:?}"));
+            }
+            if name == RESERVED_VARIABLE {
+                return invalid(format!(
+                    "the environment variable {name:?} is set by platforms; use another name"
+                ));
             }
             if value.contains('\0') {
                 return invalid(format!("the environment variable {name:?} holds a NUL character"));
@@ -323,7 +331,13 @@ mod tests {
 
     #[test]
     fn variables_that_no_process_can_have_are_refused_without_showing_their_values() {
-        for (name, value) in [("", "x"), ("A=B", "x"), ("A\0", "x"), ("KEY", "marked\0secret")] {
+        for (name, value) in [
+            ("", "x"),
+            ("A=B", "x"),
+            ("A\0", "x"),
+            ("KEY", "marked\0secret"),
+            ("FALCO_FUNCTION", "marked"),
+        ] {
             let function = Deployable::from_source("f", python(), "x").with_env(name, value);
             let error = function.validate().unwrap_err().to_string();
             assert!(error.contains(&format!("{name:?}")) && !error.contains("marked"), "{error}");
