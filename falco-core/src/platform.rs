@@ -30,7 +30,7 @@ use crate::scaling::Scaling;
 ///
 /// # For implementers
 ///
-/// - Map the provider's replies to [`Error`](crate::Error) in one function; set kind, operation, function, request
+/// - Map the provider's replies to [`Error`] in one function; set kind, operation, function, request
 ///   id, `retry_after`, and `may_have_run` with care: it decides whether an invocation may be sent again.
 /// - Check the caller's input ([`Deployable::validate`], [`Payload::check_argument`](crate::Payload::check_argument),
 ///   your own limits) before anything is sent.
