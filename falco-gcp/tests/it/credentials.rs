@@ -75,7 +75,7 @@ async fn what_is_no_metadata_server_is_not_believed() {
     let host = other.address().to_string();
     let vars = [("GOOGLE_APPLICATION_CREDENTIALS", ""), ("GCE_METADATA_HOST", &*host)];
     let error = GcpFunctions::connect(from_vars(&fake, &vars).unwrap()).await.unwrap_err();
-    assert!(error.to_string().contains("no metadata server"), "{error}");
+    assert!(error.to_string().contains("not a metadata server"), "{error}");
 }
 
 #[tokio::test]
