@@ -24,6 +24,9 @@ pub use falco_package as package;
 #[cfg(feature = "aws")]
 #[doc(inline)]
 pub use falco_aws as aws;
+#[cfg(feature = "function")]
+#[doc(inline)]
+pub use falco_function as function;
 #[cfg(feature = "gcp")]
 #[doc(inline)]
 pub use falco_gcp as gcp;
@@ -35,6 +38,6 @@ pub use falco_local as local;
 pub use falco_openwhisk as openwhisk;
 
 /// The programs in the README of the repository compile and run.
-#[cfg(all(doctest, feature = "local"))]
+#[cfg(all(doctest, feature = "local", feature = "function"))]
 #[doc = include_str!("../../README.md")]
 pub mod readme {}

@@ -15,6 +15,8 @@ pub use falco_package::Archive;
 
 #[cfg(feature = "aws")]
 pub use falco_aws::{AwsConfig, AwsLambda};
+#[cfg(feature = "function")]
+pub use falco_function::{Executable, Functions, Registered};
 #[cfg(feature = "gcp")]
 pub use falco_gcp::{GcpConfig, GcpFunctions};
 #[cfg(feature = "local")]

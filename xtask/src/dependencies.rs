@@ -16,6 +16,7 @@ const FACADE: &[&str] = &[
     "falco-executors",
     "falco-layers",
     "falco-package",
+    "falco-function",
     "falco-local",
     "falco-openwhisk",
     "falco-aws",
