@@ -15,6 +15,7 @@ mod invoking;
 mod local;
 mod lockstep;
 mod memory;
+mod native;
 mod openwhisk;
 mod registry;
 mod table;

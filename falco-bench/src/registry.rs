@@ -61,4 +61,9 @@ pub(crate) const BENCHMARKS: &[Benchmark] = &[
         about: "what a newcomer compiles first, beside building falco-aws; takes minutes",
         run: first_build::run,
     },
+    Benchmark {
+        name: "native",
+        about: "warm calls of a native function on the fakes of AWS, Google and OpenWhisk",
+        run: crate::native::run,
+    },
 ];

@@ -1,6 +1,7 @@
 //! Runs each example as a user would, and looks at what it prints.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "tests")]
 
+mod aws;
 mod bad_input;
 mod chain;
 mod cleanup;
