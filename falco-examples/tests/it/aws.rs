@@ -12,7 +12,7 @@ use crate::remote::{TEXTS, on_aws, run, top_words};
 async fn counts_right_with_every_executor(fake: &FakeAws) {
     for executor in ["sequential", "parallel", "async"] {
         let mut wordcount = on_aws("wordcount", &fake.url());
-        wordcount.args(["--executor", executor, "--retries", "8", "--reducers", "8", TEXTS]);
+        wordcount.args(["--executor", executor, "--retries", "8", "--reducers", "4", TEXTS]);
         if executor != "sequential" {
             wordcount.args(["--concurrency", "8"]);
         }
