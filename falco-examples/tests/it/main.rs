@@ -7,6 +7,7 @@ mod chain;
 mod cleanup;
 mod faults;
 mod flaky;
+mod gcp;
 mod hello;
 mod layers;
 mod montecarlo;

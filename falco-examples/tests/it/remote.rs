@@ -35,7 +35,7 @@ pub(crate) fn on_aws(program: &str, url: &str) -> Command {
     command
 }
 
-fn on_gcp(program: &str, fake: &FakeGcp) -> Command {
+pub(crate) fn on_gcp(program: &str, fake: &FakeGcp) -> Command {
     let mut command = command(program);
     command.envs(fake.environment()).args(["--platform", "gcp"]);
     command
