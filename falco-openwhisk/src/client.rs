@@ -1,19 +1,19 @@
 //! Requests to the API.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use falco_core::{Error, ErrorKind, Result};
 use falco_http::reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use falco_http::reqwest::{Method, RequestBuilder, Url};
+use falco_http::reqwest::{Method, RequestBuilder, StatusCode, Url};
 use falco_http::{BodyEnd, Client, Reply, Secret};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 
 use crate::call::Call;
 use crate::config::OpenWhiskConfig;
+use crate::key::Key;
 use crate::name::QualifiedName;
 use crate::refusal::refusal;
 use crate::wire::object;
@@ -28,24 +28,17 @@ pub(crate) struct Api {
     host: Url,
     api_version: String,
     namespace: String,
-    authorization: HeaderValue,
-    /// The key in each form in which something may echo it.
-    secrets: Vec<Secret>,
+    key: Arc<Key>,
 }
 
 impl Api {
     pub(crate) fn new(config: &OpenWhiskConfig) -> Result<Self> {
-        let basic = Secret::from(BASE64.encode(config.auth.expose()));
-        let authorization = basic.to_header("Basic ")?;
-        let key = config.auth.expose().split_once(':').map(|(_, key)| Secret::from(key));
-        let secrets = [basic].into_iter().chain(key).collect();
         Ok(Self {
             client: config.client()?,
             host: config.host.clone(),
             api_version: config.api_version.clone(),
             namespace: config.namespace.clone(),
-            authorization,
-            secrets,
+            key: Arc::new(Key::new(config.auth.clone(), config.auth_file.clone())?),
         })
     }
 
@@ -77,7 +70,7 @@ impl Api {
     ) -> RequestBuilder {
         let api = ["api", &self.api_version, "namespaces", namespace];
         let url = self.url(api.into_iter().chain(resource));
-        self.client.request(method, url).header(AUTHORIZATION, self.authorization.clone())
+        self.client.request(method, url).header(AUTHORIZATION, self.key.authorization())
     }
 
     fn url<'a>(&self, segments: impl IntoIterator<Item = &'a str>) -> Url {
@@ -104,6 +97,9 @@ impl Api {
             bytes = reply.body.len(),
             "answered"
         );
+        if reply.status == StatusCode::UNAUTHORIZED {
+            self.key.read_again();
+        }
         Ok(reply)
     }
 
@@ -120,7 +116,8 @@ impl Api {
 
     /// What a reply means that is not what the call hopes for.
     pub(crate) fn refusal(&self, call: &Call<'_>, reply: &Reply) -> Error {
-        let own = self.secrets.iter().map(Secret::expose);
+        let own = self.key.secrets();
+        let own = own.iter().map(Secret::expose);
         let secrets: Vec<&str> = own.chain(call.secrets.iter().copied()).collect();
         refusal(&Call { secrets: &secrets, ..*call }, reply)
     }

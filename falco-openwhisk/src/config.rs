@@ -1,5 +1,7 @@
 //! Where OpenWhisk is, and how it is spoken to.
 
+use std::path::{Path, PathBuf};
+
 use falco_core::{Error, Result};
 use falco_http::reqwest::Url;
 use falco_http::{Client, ClientConfig, Secret};
@@ -40,6 +42,8 @@ pub struct OpenWhiskConfig {
     pub(crate) host: Url,
     pub(crate) api_version: String,
     pub(crate) auth: Secret,
+    /// The file that the key came from, if it came from one.
+    pub(crate) auth_file: Option<PathBuf>,
     pub(crate) namespace: String,
     pub(crate) log_limit_mib: Option<u32>,
     pub(crate) plain_code: bool,
@@ -55,6 +59,8 @@ impl OpenWhiskConfig {
 
     /// What the `wsk` command line uses: `WHISK_APIHOST`, `WHISK_AUTH` and `WHISK_APIVERSION`, then the file that
     /// `WSK_CONFIG_FILE` names, or `~/.wskprops`.
+    ///
+    /// A key from the file is read again when the server refuses it: whoever replaces it in mid-run writes the new one there.
     ///
     /// Unlike `wsk`, it uses the file's `NAMESPACE`. Unlike Go Falco, it verifies TLS.
     ///
@@ -77,6 +83,7 @@ pub struct OpenWhiskConfigBuilder {
     apihost: Option<String>,
     api_version: Option<String>,
     auth: Option<Secret>,
+    auth_file: Option<PathBuf>,
     namespace: Option<String>,
     log_limit_mib: Option<u32>,
     plain_code: bool,
@@ -90,6 +97,7 @@ impl OpenWhiskConfigBuilder {
             apihost: None,
             api_version: None,
             auth: None,
+            auth_file: None,
             namespace: None,
             log_limit_mib: None,
             plain_code: false,
@@ -194,6 +202,7 @@ impl OpenWhiskConfigBuilder {
             host: parse_apihost(apihost)?,
             api_version,
             auth,
+            auth_file: self.auth_file,
             namespace,
             log_limit_mib: self.log_limit_mib,
             plain_code: self.plain_code,
@@ -224,7 +233,11 @@ impl OpenWhiskConfigBuilder {
         };
         let text = |secret: Secret| secret.expose().to_owned();
         self.apihost = self.apihost.or_else(|| setting("WHISK_APIHOST", "APIHOST").map(text));
-        self.auth = self.auth.or_else(|| setting("WHISK_AUTH", "AUTH"));
+        if self.auth.is_none() {
+            self.auth = setting("WHISK_AUTH", "AUTH");
+            let is_in_the_file = var("WHISK_AUTH").is_none_or(|value| value.is_empty());
+            self.auth_file = file.path().filter(|_| is_in_the_file).map(Path::to_owned);
+        }
         self.api_version =
             self.api_version.or_else(|| setting("WHISK_APIVERSION", "APIVERSION").map(text));
         self.namespace = self.namespace.or_else(|| file.get("NAMESPACE").map(text));
@@ -257,7 +270,7 @@ fn parse_apihost(apihost: &str) -> Result<Url> {
 }
 
 /// The server answers any malformed key with a plain 401, so that it is worth looking before.
-fn check_auth(auth: &Secret) -> Result<()> {
+pub(crate) fn check_auth(auth: &Secret) -> Result<()> {
     let well_formed = auth.expose().split_once(':').is_some_and(|(uuid, key)| {
         let plain = |part: &str| {
             !part.is_empty() && part.chars().all(|c| c.is_ascii_graphic() && c != '"' && c != '\'')

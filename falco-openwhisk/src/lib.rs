@@ -10,6 +10,7 @@ mod deployments;
 #[cfg(feature = "fake")]
 pub mod fake;
 mod invoke;
+mod key;
 mod limits;
 mod name;
 mod outstanding;

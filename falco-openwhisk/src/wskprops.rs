@@ -33,7 +33,7 @@ impl WskProps {
         }
     }
 
-    fn read(path: &Path) -> io::Result<Self> {
+    pub(crate) fn read(path: &Path) -> io::Result<Self> {
         let text = std::fs::read_to_string(path)?;
         // Its first key would have another name, and be missing.
         if text.starts_with('\u{feff}') {
@@ -45,6 +45,11 @@ impl WskProps {
 
     pub(crate) fn get(&self, name: &str) -> Option<Secret> {
         self.values.get(name).filter(|value| !value.expose().is_empty()).cloned()
+    }
+
+    /// Where the file is, if it was found.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        Some(&*self.path).filter(|path| !path.as_os_str().is_empty())
     }
 
     /// The client certificate and its key, one after the other, from the files that `CERT` and `KEY` name.

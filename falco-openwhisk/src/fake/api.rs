@@ -17,7 +17,7 @@ use super::answers::{
     Answer, Query, below_the_api, decode, decode_pairs, json_answer, no_route, refuse,
 };
 use super::invocation::invoke;
-use super::{FAKE_AUTH, FakeRequest, FakeSettings, Shared, lock};
+use super::{FakeRequest, FakeSettings, Shared, lock};
 
 const MAX_BODY: usize = 50 << 20;
 const MAX_TARGET: usize = 8192;
@@ -101,7 +101,7 @@ async fn serve(shared: Arc<Shared>, request: Request<Body>) -> Answer {
 
 /// Why a request is refused, if it is.
 fn authenticate(headers: &HeaderMap, settings: &FakeSettings) -> Option<&'static str> {
-    let expected = format!("Basic {}", BASE64.encode(FAKE_AUTH));
+    let expected = format!("Basic {}", BASE64.encode(&settings.key));
     match headers.get(header::AUTHORIZATION) {
         Some(given) if settings.knows_the_key && given.as_bytes() == expected.as_bytes() => None,
         Some(_) => Some("The supplied authentication is invalid"),

@@ -72,6 +72,8 @@ pub struct FakeSettings {
     pub function: Option<FakeFunction>,
     /// Whether it knows the key.
     pub knows_the_key: bool,
+    /// The key that it knows; [`FAKE_AUTH`] unless set.
+    pub key: String,
     /// Whether it answers at all.
     pub answers: bool,
     /// Whether requests are kept for [`FakeOpenWhisk::requests`].
@@ -98,6 +100,7 @@ impl Default for FakeSettings {
             containers: 4,
             function: None,
             knows_the_key: true,
+            key: FAKE_AUTH.to_owned(),
             answers: true,
             keeps_requests: true,
             kinds: vec![

@@ -3,9 +3,12 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use falco_core::{Error, ErrorKind};
-use falco_openwhisk::{ClientConfig, OpenWhiskConfig};
+use falco_core::{Error, ErrorKind, Platform};
+use falco_openwhisk::fake::{FAKE_AUTH, FakeOpenWhisk};
+use falco_openwhisk::{ClientConfig, OpenWhisk, OpenWhiskConfig};
 use tempfile::TempDir;
+
+use crate::support::echo;
 
 const KEY: &str = "uuid:marked-key";
 
@@ -103,4 +106,31 @@ fn the_key_is_in_no_debug() {
     );
     let shown = format!("{builder:?} {:?}", builder.clone().build().unwrap());
     assert!(!shown.contains("marked-key"), "{shown}");
+}
+
+#[tokio::test]
+async fn a_key_from_a_file_is_read_again_when_the_server_refuses_it() {
+    let fake = FakeOpenWhisk::start(echo()).await.unwrap();
+    let props = |key: &str| format!("APIHOST={}\nAUTH={key}\n", fake.url());
+    let home = home(&props(FAKE_AUTH));
+    let file = home.path().join(".wskprops");
+    let in_file = [("HOME", text(home.path()))];
+    let in_environment = [("HOME", text(home.path())), ("WHISK_AUTH", FAKE_AUTH)];
+    let platform = OpenWhisk::connect(from(&in_file).unwrap()).await.unwrap();
+    let fixed = OpenWhisk::connect(from(&in_environment).unwrap()).await.unwrap();
+
+    fake.change(|settings| settings.key = KEY.to_owned());
+    for unusable in [FAKE_AUTH, "half-a-ke", ""] {
+        std::fs::write(&file, props(unusable)).unwrap();
+        let error = platform.list_deployments().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unauthorized, "{unusable}: {error}");
+    }
+    std::fs::write(&file, props(KEY)).unwrap();
+    // The refusal makes it read the file.
+    platform.list_deployments().await.unwrap_err();
+    platform.list_deployments().await.unwrap();
+    fixed.list_deployments().await.unwrap_err();
+    let error = fixed.list_deployments().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unauthorized, "a key from the environment stays: {error}");
+    assert!(!format!("{platform:?} {error:?}").contains("marked-key"));
 }
