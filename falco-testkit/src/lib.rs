@@ -12,6 +12,7 @@ mod latency;
 mod log_capture;
 mod outages;
 mod raw_peer;
+mod tcp_proxy;
 
 pub use in_memory::{
     Admission, Arrival, Call, Counters, Fate, Fates, FunctionCall, InMemory, Odds, Operation,
@@ -21,3 +22,4 @@ pub use latency::Latency;
 pub use log_capture::LogCapture;
 pub use outages::{Line, Outages};
 pub use raw_peer::{RawPeer, Script, Step};
+pub use tcp_proxy::TcpProxy;

@@ -8,3 +8,4 @@ mod laws;
 mod mutants;
 mod raw_peer;
 mod simulation;
+mod tcp_proxy;
