@@ -11,6 +11,7 @@ mod gcp;
 mod hello;
 mod layers;
 mod montecarlo;
+mod outages;
 mod printing;
 mod program;
 mod remote;

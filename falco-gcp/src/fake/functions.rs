@@ -45,7 +45,7 @@ pub(super) fn serve(
         ("POST", "functions:generateUploadUrl", []) => {
             let object = format!("{}.zip", world.state().next());
             reply::ok(&json!({
-                "uploadUrl": format!("{}/upload-signed/{object}?X-Goog-Signature=marked-signature", world.url()),
+                "uploadUrl": format!("{}/upload-signed/{object}?X-Goog-Signature=marked-signature", world.front()),
                 "storageSource": {"bucket": "gcf-v2-uploads-1", "object": object},
             }))
         }
@@ -224,7 +224,7 @@ fn operation(state: &mut State, world: &Arc<World>, id: String, verb: &str) -> R
             state.policies.remove(&id);
         })
     } else {
-        let url = world.url().to_owned();
+        let url = world.front().to_owned();
         end["response"] =
             json!({"@type": "type.googleapis.com/google.cloud.functions.v2.Function"});
         Box::new(move |state| activate(state, &id, &url))

@@ -103,12 +103,18 @@ impl FakeGcp {
         self.server.url()
     }
 
+    /// Makes it stand behind `url`, such as a proxy's: it announces functions, uploads and tokens there, and
+    /// [`config`](Self::config) and [`key`](Self::key) lead there. Only the first call counts.
+    pub fn stand_behind(&self, url: impl Into<String>) {
+        let _ = self.world.front.set(url.into());
+    }
+
     /// A configuration with a key that it accepts, and with waits of milliseconds.
     pub fn config(&self) -> GcpConfigBuilder {
         GcpConfig::builder()
             .credentials(Credentials::from_json(&self.key()).unwrap())
             .location(LOCATION)
-            .endpoint_for_all(self.url())
+            .endpoint_for_all(self.world.front())
             .waits(GcpWaits::every(Duration::from_millis(10)))
             .http(falco_http::ClientConfig::new("falco-gcp/test").with_plain_http_only(true))
     }
@@ -121,7 +127,7 @@ impl FakeGcp {
             "private_key_id": "1",
             "private_key": PRIVATE_KEY,
             "client_email": ACCOUNT,
-            "token_uri": format!("{}/token", self.url()),
+            "token_uri": format!("{}/token", self.world.front()),
         })
         .to_string()
     }

@@ -107,7 +107,7 @@ async fn dispatch(world: Arc<World>, queue: String, name: String, task: Value) {
 
 async fn call(world: &Arc<World>, task: &Value, attempt: u32) -> Option<u16> {
     let request = &task["httpRequest"];
-    let path = request["url"].as_str()?.strip_prefix(world.url())?.to_owned();
+    let path = request["url"].as_str()?.strip_prefix(world.front())?.to_owned();
     let mut headers = HeaderMap::new();
     for (name, value) in request["headers"].as_object()? {
         let name = axum::http::HeaderName::try_from(name.as_str()).ok()?;

@@ -75,7 +75,7 @@ fn answer(world: &World, claims: &Value) -> Result<Reply, &'static str> {
     if claims["iss"] != ACCOUNT {
         return Err("Invalid issuer.");
     }
-    if claims["aud"] != format!("{}/token", world.url()) {
+    if claims["aud"] != format!("{}/token", world.front()) {
         return Err("Invalid JWT: the audience is another.");
     }
     if !is_short_lived {

@@ -25,6 +25,8 @@ pub(super) struct World {
     pub(super) stub: Mutex<Option<Stub>>,
     /// Where the server listens; set once.
     pub(super) url: std::sync::OnceLock<String>,
+    /// Where callers reach the server, if something stands before it.
+    pub(super) front: std::sync::OnceLock<String>,
 }
 
 impl World {
@@ -42,6 +44,11 @@ impl World {
 
     pub(super) fn url(&self) -> &str {
         self.url.get().expect("the server has started")
+    }
+
+    /// Where callers reach the server.
+    pub(super) fn front(&self) -> &str {
+        self.front.get().map_or_else(|| self.url(), String::as_str)
     }
 }
 
