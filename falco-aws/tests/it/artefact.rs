@@ -208,9 +208,9 @@ async fn an_executable_that_cannot_start_there_is_refused_before_anything_is_sen
     let mut for_another = real.clone();
     for_another[18..20].copy_from_slice(&243_u16.to_le_bytes());
     for (executable, architecture, words) in [
-        (real.clone(), other, format!("made for {}", here.as_str())),
-        (for_another, here, "made for machine 243".into()),
-        (real[..10].to_vec(), here, "cut off".into()),
+        (real.clone(), other, format!("built for {}", here.as_str())),
+        (for_another, here, "built for machine 243".into()),
+        (real[..10].to_vec(), here, "headers cannot be read".into()),
         (b"MZ\x90\0 a program for Windows".to_vec(), here, "not an executable".into()),
         (b"\xcf\xfa\xed\xfe a program for macOS".to_vec(), here, "not an executable".into()),
         (b"def main(args): return args\n".to_vec(), here, "not an executable".into()),
