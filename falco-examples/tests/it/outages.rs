@@ -59,7 +59,8 @@ impl Monitor for Watch {
     fn event(&self, event: &Event<'_>) -> Verdict {
         match event {
             Event::Completed { .. } => {
-                if self.done.fetch_add(1, Ordering::Relaxed) + 1 == INVOCATIONS / 3 {
+                let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
+                if done == INVOCATIONS / 3 {
                     self.third.notify_one();
                 }
             }
