@@ -26,13 +26,19 @@ pub(super) fn check(path: &Path, beginning: &[u8]) -> io::Result<()> {
     let found = KNOWN.iter().find(|(bytes, _, _)| beginning.starts_with(bytes));
     let (what, hint) = match found {
         Some((_, what, hint)) => (*what, *hint),
-        None if beginning.contains(&0) => {
-            ("not plain text: it holds zero bytes", "convert it to UTF-8 if it is in UTF-16")
+        None if is_wide(beginning) => {
+            ("in UTF-16, as its zero bytes show", "convert it with iconv -f UTF-16LE -t UTF-8")
         }
         None => return Ok(()),
     };
     let message = format!("{} is {what}; {hint} first", path.display());
     Err(io::Error::new(io::ErrorKind::InvalidData, message))
+}
+
+/// Whether letters seem to take two bytes each, one of them zero. A few zero bytes are only separators.
+fn is_wide(beginning: &[u8]) -> bool {
+    let zeros = beginning.iter().filter(|byte| **byte == 0).count();
+    zeros > 0 && zeros * 4 >= beginning.len()
 }
 
 #[cfg(test)]
@@ -58,9 +64,13 @@ mod tests {
 
     #[test]
     fn texts_of_any_encoding_with_ascii_in_it_pass() {
-        for beginning in
-            [&b""[..], b"plain", "\u{feff}UTF-8 mit Umlauten: ä".as_bytes(), b"caf\xe9"]
-        {
+        for beginning in [
+            &b""[..],
+            b"plain",
+            b"tick\x00tock",
+            "\u{feff}UTF-8 mit Umlauten: ä".as_bytes(),
+            b"caf\xe9",
+        ] {
             check(Path::new("/a/text"), beginning).unwrap();
         }
     }
