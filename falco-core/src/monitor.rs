@@ -247,6 +247,8 @@ pub enum WaitReason {
     Limit,
     /// The pause before another attempt.
     BackOff,
+    /// A worker: all those that the platform may have are busy.
+    Queue,
     /// The platform cannot be reached.
     Outage,
     /// The platform demands it: it has [suggested the wait](Error::retry_after), or is not ready yet.

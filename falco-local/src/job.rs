@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use falco_core::{Activation, ActivationId, Error, Payload, Result};
+use falco_core::{Activation, ActivationId, Error, Event, Invocation, Payload, Result, WaitReason};
 use tokio::sync::oneshot;
 
 use crate::submissions::Submissions;
@@ -16,6 +16,8 @@ pub(crate) struct Job {
     pub(crate) payload: Payload,
     pub(crate) queued_at: Instant,
     pub(crate) reply: Reply,
+    /// The invocation whose wait for a worker was reported, and whose start is to be reported.
+    pub(crate) held: Option<Invocation>,
 }
 
 /// Who waits for the activation.
@@ -28,6 +30,20 @@ pub(crate) enum Reply {
 }
 
 impl Job {
+    /// Reports that all workers are busy.
+    pub(crate) fn hold(&mut self, invocation: &Invocation) {
+        invocation.report(&Event::Held { invocation, reason: WaitReason::Queue });
+        self.held = Some(invocation.clone());
+    }
+
+    /// Reports that a worker has taken the job, if it had to wait for one.
+    pub(crate) fn begin(&mut self) {
+        if let Some(invocation) = self.held.take() {
+            let (reason, wait) = (WaitReason::Queue, self.queued_at.elapsed());
+            invocation.report(&Event::Waiting { invocation: &invocation, reason, wait });
+        }
+    }
+
     /// Whether nobody wants the result any more: the future was dropped, or the submission abandoned.
     pub(crate) fn is_unwanted(&self) -> bool {
         match &self.reply {

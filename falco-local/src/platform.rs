@@ -167,7 +167,7 @@ fn about(error: Error, operation: &'static str, function: &str) -> Error {
 }
 
 fn job(id: ActivationId, invocation: &Invocation, reply: Reply) -> Job {
-    Job { id, payload: invocation.payload().clone(), queued_at: Instant::now(), reply }
+    Job { id, payload: invocation.payload().clone(), queued_at: Instant::now(), reply, held: None }
 }
 
 #[async_trait]
@@ -245,7 +245,7 @@ impl Platform for LocalPlatform {
     async fn invoke(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Activation> {
         let (pool, id) = self.admit("invoke", deployment, invocation).await?;
         let (caller, answer) = oneshot::channel();
-        pool.submit(job(id, invocation, Reply::Caller(caller)));
+        pool.submit(job(id, invocation, Reply::Caller(caller)), invocation);
         let result = answer.await.unwrap_or_else(|_| {
             Err(Error::new(ErrorKind::Panicked, "the worker's thread failed")
                 .with_may_have_run(true))
@@ -261,7 +261,7 @@ impl AsyncPlatform for LocalPlatform {
         let abandoned = self.0.submissions.start(id.clone());
         let all = self.0.submissions.clone();
         let pending = Pending::new(id.clone(), SystemTime::now());
-        pool.submit(job(id, invocation, Reply::Submission { all, abandoned }));
+        pool.submit(job(id, invocation, Reply::Submission { all, abandoned }), invocation);
         Ok(pending)
     }
 

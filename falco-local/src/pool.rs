@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use falco_core::{Activation, Error, ErrorKind, Result};
+use falco_core::{Activation, Error, ErrorKind, Invocation, Result};
 use rustix::process::Pid;
 
 use crate::config::LocalConfig;
@@ -110,7 +110,11 @@ impl Pool {
     }
 
     /// Queues a job for the next worker that is free.
-    pub(crate) fn submit(self: &Arc<Self>, job: Job) {
+    pub(crate) fn submit(self: &Arc<Self>, mut job: Job, invocation: &Invocation) {
+        // Reported before a worker can take it: its start is reported after that.
+        if invocation.is_monitored() && self.is_busy() {
+            job.hold(invocation);
+        }
         let mut state = self.lock();
         if state.phase == Phase::Closed {
             drop(state);
@@ -130,6 +134,12 @@ impl Pool {
                 job.answer(Err(error));
             }
         }
+    }
+
+    /// Whether all workers that are allowed are there, and have as much to do as they can.
+    fn is_busy(&self) -> bool {
+        let state = self.lock();
+        state.queue.len() >= state.idle && state.workers.len() >= state.limits.max_workers
     }
 
     /// Starts a thread for one more worker. `early` ones start their process before there is a job.
@@ -170,12 +180,14 @@ impl Pool {
         if let Some((job, result)) = done {
             job.answer(result);
         }
-        match job {
-            Some(job) => Some((job, limits)),
+        let (mut job, limits) = match job {
+            Some(job) => (job, limits),
             // A worker without a process has no reason to wait.
-            None if !is_warm => None,
-            None => self.wait_for_job(),
-        }
+            None if !is_warm => return None,
+            None => self.wait_for_job()?,
+        };
+        job.begin();
+        Some((job, limits))
     }
 
     fn wait_for_job(&self) -> Option<(Job, Limits)> {

@@ -185,6 +185,7 @@ impl StageProgress {
         for (reason, words) in [
             (WaitReason::Limit, "wait for the rate or concurrency limit"),
             (WaitReason::BackOff, "pause before another attempt"),
+            (WaitReason::Queue, "wait for a free worker"),
             (WaitReason::Outage, "wait for a platform that cannot be reached"),
             (WaitReason::Platform, "wait as the platform demands"),
         ] {

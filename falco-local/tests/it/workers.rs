@@ -1,9 +1,10 @@
 //! How many workers there are, and what they see.
 
 use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use falco_core::{ErrorKind, Platform, Scaling};
+use falco_core::{ErrorKind, Event, Monitor, Platform, Scaling, Verdict, WaitReason};
 use falco_package::Archive;
 use futures_util::future::join_all;
 
@@ -286,4 +287,36 @@ async fn the_files_of_a_function_are_read_only() {
     assert_eq!(local.result(&function, "{}").await, r#"{"modes":"555 555 "}"#);
     local.platform.remove(&function).await.unwrap();
     assert_eq!(std::fs::read_dir(local.path("deployments")).unwrap().count(), 0);
+}
+
+/// The invocations that began and ended to wait for a worker, in order.
+#[derive(Debug, Default)]
+struct Waits(Mutex<Vec<&'static str>>);
+
+impl Monitor for Waits {
+    fn event(&self, event: &Event<'_>) -> Verdict {
+        let what = match event {
+            Event::Held { reason: WaitReason::Queue, .. } => "waits",
+            Event::Waiting { reason: WaitReason::Queue, .. } => "begins",
+            _ => return Verdict::Continue,
+        };
+        self.0.lock().unwrap().push(what);
+        Verdict::Continue
+    }
+}
+
+#[tokio::test]
+async fn calls_that_wait_for_a_busy_worker_say_so_and_say_when_they_begin() {
+    let local = Local::with(|config| config.with_max_workers(1));
+    let function = local.deploy(&native("sleep 0.05; echo '{}' >&3")).await;
+    let waits = Arc::new(Waits::default());
+    let invocations: Vec<_> =
+        (0..3).map(|_| invocation("{}").with_monitor(waits.clone())).collect();
+    let calls = invocations.iter().map(|invocation| local.platform.invoke(&function, invocation));
+    assert!(join_all(calls).await.into_iter().all(|done| done.unwrap().is_success()));
+    assert_eq!(*waits.0.lock().unwrap(), ["waits", "waits", "begins", "begins"]);
+
+    let alone = invocation("{}").with_monitor(waits.clone());
+    local.platform.invoke(&function, &alone).await.unwrap();
+    assert_eq!(waits.0.lock().unwrap().len(), 4, "a free worker needs no wait");
 }
