@@ -68,6 +68,14 @@ impl TcpProxy {
     }
 }
 
+impl TcpProxy {
+    /// Ends it. When this returns, connections to it are refused.
+    pub async fn end(mut self) {
+        self.serving.abort();
+        let _ = (&mut self.serving).await;
+    }
+}
+
 impl Drop for TcpProxy {
     fn drop(&mut self) {
         self.serving.abort();

@@ -8,7 +8,7 @@ use falco_aws::fake::{FAKE_SECRET, FakeAws, FakeSettings};
 use falco_aws::{AwsLambda, AwsWaits};
 use falco_core::{AsyncPlatform, RuntimeName};
 use falco_testkit::conformance::{Fault, Harness, Skip};
-use falco_testkit::conformance_tests;
+use falco_testkit::{TcpProxy, conformance_tests};
 
 struct Fake {
     fake: FakeAws,
@@ -17,9 +17,10 @@ struct Fake {
 
 const TOKEN: &str = "marked-session-token";
 
-async fn connect(fake: &FakeAws) -> Arc<AwsLambda> {
+async fn connect(fake: &FakeAws, url: String) -> Arc<AwsLambda> {
     let config = fake
         .config()
+        .endpoint_for_all(url)
         .static_credentials(falco_aws::fake::FAKE_ACCESS_KEY, FAKE_SECRET, Some(TOKEN.into()))
         .waits(
             AwsWaits::default()
@@ -33,7 +34,7 @@ async fn connect(fake: &FakeAws) -> Arc<AwsLambda> {
 impl Harness for Fake {
     async fn start() -> Self {
         let fake = FakeAws::with(FakeSettings::default()).await;
-        let platform = connect(&fake).await;
+        let platform = connect(&fake, fake.url()).await;
         Self { fake, platform }
     }
 
@@ -58,7 +59,13 @@ impl Harness for Fake {
 
     async fn provoke(&self, fault: Fault) -> Result<Arc<dyn AsyncPlatform>, Skip> {
         self.fake.change(|settings| settings.is_revoked = false);
-        let platform = connect(&self.fake).await;
+        if fault == Fault::Unreachable {
+            let proxy = TcpProxy::start(self.fake.url()).await.unwrap();
+            let platform = connect(&self.fake, proxy.url()).await;
+            proxy.end().await;
+            return Ok(platform);
+        }
+        let platform = connect(&self.fake, self.fake.url()).await;
         match fault {
             Fault::Unauthorized => self.fake.change(|settings| settings.is_revoked = true),
             Fault::Throttled => self.fake.change(|settings| settings.throttles = true),

@@ -7,19 +7,23 @@ use falco_core::{AsyncPlatform, RuntimeName, async_trait};
 use falco_gcp::fake::{self, FakeGcp};
 use falco_gcp::{CloudTasks, GcpConfigBuilder, GcpFunctions, GcpWaits, Submission};
 use falco_testkit::conformance::{Fault, Harness, Skip};
+use falco_testkit::{Line, TcpProxy};
 
 struct Google {
     fake: FakeGcp,
     platform: Arc<GcpFunctions>,
+    proxy: TcpProxy,
 }
 
 impl Google {
     async fn start(configure: fn(GcpConfigBuilder) -> GcpConfigBuilder) -> Self {
         let fake = FakeGcp::start();
+        let proxy = TcpProxy::start(fake.url()).await.unwrap();
+        fake.stand_behind(proxy.url());
         let platform = Arc::new(
             GcpFunctions::connect(configure(fake.config()).build().unwrap()).await.unwrap(),
         );
-        Self { fake, platform }
+        Self { fake, platform, proxy }
     }
 
     /// The first platform sees the fault as well: every case needs it no longer.
@@ -38,6 +42,7 @@ impl Google {
                     fake::Fault::answer("/tasks", 429, refusal).with_header("retry-after", "3"),
                 );
             }
+            Fault::Unreachable => self.proxy.set(Line::Cut),
             Fault::Silent => self.fake.inject(fake::Fault::silence(" /")),
             Fault::Duplicates => self.fake.list_twice(),
             Fault::Gone => {

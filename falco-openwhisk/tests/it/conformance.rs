@@ -6,7 +6,7 @@ use falco_core::{AsyncPlatform, RuntimeName, async_trait};
 use falco_openwhisk::OpenWhisk;
 use falco_openwhisk::fake::{FAKE_AUTH, FakeOpenWhisk, FakeSettings};
 use falco_testkit::conformance::{Fault, Harness, Skip};
-use falco_testkit::{conformance_tests, shim_tests};
+use falco_testkit::{TcpProxy, conformance_tests, shim_tests};
 
 struct OverTheFake {
     fake: FakeOpenWhisk,
@@ -40,6 +40,13 @@ impl Harness for OverTheFake {
         match fault {
             Fault::Gone => {
                 Err(Skip::new("OpenWhisk says of lost records what it says of late ones"))
+            }
+            Fault::Unreachable => {
+                let proxy = TcpProxy::start(self.fake.url()).await.unwrap();
+                let config = self.fake.config().apihost(proxy.url()).build().unwrap();
+                let platform = Arc::new(OpenWhisk::connect(config).await.unwrap());
+                proxy.end().await;
+                Ok(platform)
             }
             _ => Ok(self.platform.clone()),
         }

@@ -260,6 +260,9 @@ macro_rules! __conformance_cases {
             secrets_appear_nowhere:
                 "No secret of configuration or environment is in Debug, errors or stored deployments: these \
                  travel further than secrets may."
+            a_provider_that_cannot_be_reached_is_unreachable:
+                "When connections are refused, every operation ends as Unavailable and unreachable, and an invocation \
+                 certainly did not run: layers wait until the provider is back, and then send it."
             a_peer_that_never_answers_can_be_left:
                 "A provider that hangs blocks nothing: the call can be dropped, and an error that the platform makes \
                  of it says that the function may have run."

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use falco_core::ErrorKind;
 use serde_json::json;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::harness::{Fault, Verdict};
 use super::run::MARKED_SECRET;
@@ -93,6 +93,32 @@ pub(super) async fn secrets_appear_nowhere(subject: &Subject) -> Verdict {
         for secret in &secrets {
             assert!(!text.contains(secret.as_str()), "{secret} is shown: {text}");
         }
+    }
+    Ok(())
+}
+
+pub(super) async fn a_provider_that_cannot_be_reached_is_unreachable(subject: &Subject) -> Verdict {
+    let deployment = subject.deployed().await?;
+    let function = subject.function()?;
+    let platform = subject.provoke(Fault::Unreachable).await?;
+    let invocation = subject.invocation(json!({"do": "nothing"}));
+    let away = &[ErrorKind::Unavailable];
+    // A client may find out only now that its connections are cut.
+    let _ = platform.fetch_deployment(&deployment.name).await;
+    sleep(Duration::from_millis(100)).await;
+    let mut errors = vec![
+        refused_as("deploy", platform.deploy(&function).await, away),
+        refused_as("fetch", platform.fetch_deployment(&deployment.name).await, away),
+        refused_as("list", platform.list_deployments().await, away),
+        refused_as("invoke", platform.invoke(&deployment, &invocation).await, away),
+        refused_as("remove", platform.remove(&deployment).await, away),
+    ];
+    if subject.capabilities.submit {
+        let submitted = platform.submit(&deployment, &invocation).await;
+        errors.push(refused_as("submit", submitted, away));
+    }
+    for error in errors {
+        assert!(error.is_unreachable() && !error.may_have_run(), "{error:?}");
     }
     Ok(())
 }

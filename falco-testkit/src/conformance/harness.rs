@@ -62,6 +62,8 @@ pub enum Fault {
     Throttled,
     /// The provider accepts connections and never answers.
     Silent,
+    /// Nobody accepts connections to the provider; those that were open are cut.
+    Unreachable,
     /// The provider accepts submissions, and knows at once that they will never answer: a dead-letter queue, a
     /// record that says so.
     Gone,
@@ -75,6 +77,7 @@ impl fmt::Display for Fault {
             Self::Unauthorized => "wrong credentials",
             Self::Throttled => "throttling",
             Self::Silent => "silence of the provider",
+            Self::Unreachable => "a provider that cannot be reached",
             Self::Gone => "activations that are gone",
             Self::Duplicates => "results reported twice",
         })

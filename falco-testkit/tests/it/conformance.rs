@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use falco_core::{AsyncPlatform, Capabilities, Error, RuntimeName, async_trait};
+use falco_core::{AsyncPlatform, Capabilities, Error, ErrorKind, RuntimeName, async_trait};
 use falco_testkit::conformance::{Fault, Harness, Skip};
 use falco_testkit::fixture::Fixture;
 use falco_testkit::{Fate, Fates, FunctionCall, InMemory, Settings, conformance_tests};
@@ -56,6 +56,11 @@ impl Harness for Memory {
             Fault::Unauthorized => settings.unauthorized = true,
             Fault::Throttled => settings.fates = of_invocations(Fate::throttle(None)),
             Fault::Silent => settings.fates = Fates::by(|_| Fate::Hang),
+            Fault::Unreachable => {
+                let error = Error::new(ErrorKind::Unavailable, "connection refused");
+                let fate = Fate::Refuse(error.with_unreachable(true));
+                settings.fates = Fates::by(move |_| fate.clone());
+            }
             Fault::Gone => settings.fates = of_invocations(Fate::Vanish),
             Fault::Duplicates => settings.duplicates = 1.0,
             other => panic!("teach the test {other:?}"),

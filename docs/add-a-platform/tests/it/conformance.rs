@@ -111,6 +111,9 @@ mod held {
             if fault == Fault::Duplicates {
                 return Ok(self.platform());
             }
+            if fault == Fault::Unreachable {
+                return Err(Skip::new("the fake stays reachable"));
+            }
             let impatient = self.gateway.impatient().await;
             self.gateway.fake.misbehave(Some(fault));
             let refuses = matches!(fault, Fault::Unauthorized | Fault::Throttled);

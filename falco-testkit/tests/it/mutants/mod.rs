@@ -71,6 +71,7 @@ const CAUGHT: &[(&str, Mutation)] = &[
     ("wrong_credentials_are_unauthorized", Mutation::TakesARefusalForAFault),
     ("an_error_says_where_it_comes_from", Mutation::TellsNoOperation),
     ("secrets_appear_nowhere", Mutation::TellsASecret),
+    ("a_provider_that_cannot_be_reached_is_unreachable", Mutation::TakesAnOutageForAFault),
     ("a_peer_that_never_answers_can_be_left", Mutation::SaysThatNothingRan),
 ];
 

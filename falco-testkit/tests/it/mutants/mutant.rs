@@ -56,6 +56,7 @@ impl Mutant {
             (Mutation::TakesARefusalForAFault, ErrorKind::Unauthorized) => {
                 Error::new(ErrorKind::Unavailable, "401").with_hint("try again")
             }
+            (Mutation::TakesAnOutageForAFault, _) => error.with_unreachable(false),
             (Mutation::ListsNoRuntimes, ErrorKind::Unsupported) => {
                 Error::unsupported("there is no such runtime")
             }

@@ -70,5 +70,6 @@ pub(super) enum Mutation {
     TakesARefusalForAFault,
     TellsNoOperation,
     TellsASecret,
+    TakesAnOutageForAFault,
     SaysThatNothingRan,
 }
