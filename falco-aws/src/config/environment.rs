@@ -4,14 +4,13 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::PathBuf;
 
-use aws_config::{BehaviorVersion, ConfigLoader, SdkConfig};
+use aws_config::SdkConfig;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
-use aws_runtime::env_config::file::{EnvConfigFileKind, EnvConfigFiles};
-use aws_types::region::Region;
 use aws_types::service_config::ServiceConfigKey;
 use falco_core::{Error, Result};
 
+use super::shared::SharedSettings;
 use super::{AwsConfigBuilder, Service};
 
 /// A look-up of variables: the process's environment, or a test's.
@@ -25,14 +24,16 @@ pub(super) async fn fill(
     // An empty variable counts as none, as with AWS's own tools.
     let get = |name: &str| variables(name).filter(|value| !value.trim().is_empty());
     check_files(&get)?;
-    let shared = load_shared(&builder, &get).await;
+    let settings = SharedSettings::new(&builder, &get);
+    let shared = settings.load().await;
     if builder.region.is_none() {
         builder.region = shared.region().map(|region| region.as_ref().to_owned());
     }
     if builder.credentials.is_none() {
         // As `--profile` does with AWS's own tool, a profile that was named in code goes before the variables.
         let variables = if builder.profile.is_none() { from_variables(&get) } else { None };
-        builder.credentials = variables.or_else(|| shared.credentials_provider());
+        let chain = || shared.credentials_provider().map(|_| settings.into_provider());
+        builder.credentials = variables.or_else(chain);
     }
     if builder.endpoint.is_none() && !is_true(get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS")) {
         for service in Service::ALL {
@@ -73,37 +74,6 @@ fn check_files(get: &(dyn Fn(&str) -> Option<String> + Send + Sync)) -> Result<(
         }
     }
     Ok(())
-}
-
-/// Reads the shared files and sets up the credential chain. The chain itself is asked at the first request only.
-async fn load_shared(
-    builder: &AwsConfigBuilder,
-    get: &(dyn Fn(&str) -> Option<String> + Send + Sync),
-) -> SdkConfig {
-    let mut loader: ConfigLoader = aws_config::defaults(BehaviorVersion::latest());
-    let region =
-        builder.region.clone().or_else(|| get("AWS_REGION")).or_else(|| get("AWS_DEFAULT_REGION"));
-    if let Some(region) = region {
-        loader = loader.region(Region::new(region));
-    }
-    if let Some(profile) = builder.profile.clone().or_else(|| get("AWS_PROFILE")) {
-        loader = loader.profile_name(profile);
-    }
-    let config = get("AWS_CONFIG_FILE");
-    let credentials = get("AWS_SHARED_CREDENTIALS_FILE");
-    if config.is_some() || credentials.is_some() {
-        let mut files = EnvConfigFiles::builder();
-        files = match config {
-            Some(path) => files.with_file(EnvConfigFileKind::Config, path),
-            None => files.include_default_config_file(true),
-        };
-        files = match credentials {
-            Some(path) => files.with_file(EnvConfigFileKind::Credentials, path),
-            None => files.include_default_credentials_file(true),
-        };
-        loader = loader.profile_files(files.build());
-    }
-    loader.load().await
 }
 
 fn from_variables(get: &dyn Fn(&str) -> Option<String>) -> Option<SharedCredentialsProvider> {

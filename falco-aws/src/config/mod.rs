@@ -5,6 +5,7 @@ mod environment;
 mod limits;
 mod partition;
 mod service;
+mod shared;
 mod waits;
 
 use std::collections::BTreeMap;
