@@ -1,7 +1,7 @@
 //! Credentials as they are configured, before any token is asked for.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use falco_core::{Error, Result};
@@ -34,6 +34,13 @@ pub enum Credentials {
         /// The accounts in between, if any, from `source` to `email`.
         delegates: Vec<String>,
     },
+    /// Credentials that were read from a file, and are read again when Google refuses them: somebody may have renewed them.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Its content when it was read.
+        content: Box<Self>,
+    },
     /// Tokens from another library.
     Source(Arc<dyn TokenSource>),
 }
@@ -52,8 +59,10 @@ impl Credentials {
             invalid(format!("the credentials file {} cannot be read", path.display()))
                 .with_source(&e)
         })?;
-        Self::from_json(&text)
-            .map_err(|error| error.context(format_args!("the credentials file {}", path.display())))
+        let content = Self::from_json(&text).map_err(|error| {
+            error.context(format_args!("the credentials file {}", path.display()))
+        })?;
+        Ok(Self::File { path: path.to_owned(), content: Box::new(content) })
     }
 
     /// As [`from_file`](Self::from_file), from the file's text.
@@ -105,6 +114,7 @@ impl Credentials {
         match self {
             Self::Metadata => true,
             Self::Impersonated { source, .. } => source.are_the_metadata_servers(),
+            Self::File { content, .. } => content.are_the_metadata_servers(),
             _ => false,
         }
     }
@@ -113,6 +123,7 @@ impl Credentials {
         match self {
             Self::ServiceAccountKey(key) => key.project_id.as_deref(),
             Self::Impersonated { source, .. } => source.project(),
+            Self::File { content, .. } => content.project(),
             _ => None,
         }
     }
@@ -121,6 +132,7 @@ impl Credentials {
         match self {
             Self::AuthorizedUser(user) => user.quota_project_id.as_deref(),
             Self::Impersonated { source, .. } => source.quota_project(),
+            Self::File { content, .. } => content.quota_project(),
             _ => None,
         }
     }

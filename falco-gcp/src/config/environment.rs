@@ -98,7 +98,8 @@ mod tests {
         assert!(matches!(read_vars(&[config_dir]).unwrap().credentials, Credentials::Metadata));
         std::fs::write(dir.path().join("application_default_credentials.json"), KEY).unwrap();
         let found = read_vars(&[config_dir]).unwrap();
-        assert!(matches!(found.credentials, Credentials::ServiceAccountKey(_)));
+        let Credentials::File { content, .. } = found.credentials else { panic!("not of a file") };
+        assert!(matches!(*content, Credentials::ServiceAccountKey(_)));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Tokens: access tokens for Google's APIs, ID tokens for private functions.
 
 mod cache;
+mod file;
 mod impersonation;
 mod key;
 mod metadata;
@@ -144,6 +145,10 @@ pub(crate) fn source(
                 endpoints.iam_credentials.clone(),
                 http.clone(),
             )?)
+        }
+        Credentials::File { path, content } => {
+            let content = source(content, endpoints, http)?;
+            Arc::new(file::FileSource::new(path.clone(), content, endpoints.clone(), http.clone()))
         }
         Credentials::Source(source) => Arc::clone(source),
     })

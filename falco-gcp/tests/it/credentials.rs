@@ -201,3 +201,22 @@ async fn tokens_that_expire_in_every_place_are_replaced_and_nobody_notices() {
         assert_eq!(fake.leftovers(), Vec::<String>::new());
     }
 }
+
+#[tokio::test]
+async fn a_key_file_that_somebody_renews_is_read_again_when_the_old_key_is_refused() {
+    let fake = echoing();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("key.json");
+    let good = fake.key();
+    let mut revoked: serde_json::Value = serde_json::from_str(&good).unwrap();
+    revoked["client_email"] = json!("revoked@falco-fake-project.iam.gserviceaccount.com");
+    std::fs::write(&file, revoked.to_string()).unwrap();
+
+    let path = file.to_str().unwrap();
+    let config = from_vars(&fake, &[("GOOGLE_APPLICATION_CREDENTIALS", path)]).unwrap();
+    let error = GcpFunctions::connect(config.clone()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unauthorized, "{error}");
+
+    std::fs::write(&file, good).unwrap();
+    deploys_and_invokes(config).await;
+}
