@@ -60,7 +60,7 @@ impl OpenWhiskConfig {
     /// What the `wsk` command line uses: `WHISK_APIHOST`, `WHISK_AUTH` and `WHISK_APIVERSION`, then the file that
     /// `WSK_CONFIG_FILE` names, or `~/.wskprops`.
     ///
-    /// A key from the file is read again when the server refuses it: whoever replaces it in mid-run writes the new one there.
+    /// The file is read again when the server refuses the key, so that a key that is replaced in mid-run is found.
     ///
     /// Unlike `wsk`, it uses the file's `NAMESPACE`. Unlike Go Falco, it verifies TLS.
     ///
