@@ -1,4 +1,5 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
 
 mod directories;
+mod static_executables;
 mod zips;
