@@ -11,11 +11,6 @@ pub use arguments::{Common, Executor, count};
 pub use launch::Launch;
 pub use output::{exit_code, finish, print, say};
 
-/// The program in the README of the repository compiles.
-#[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
-pub mod readme {}
-
 /// The program in the guide to functions in Rust compiles.
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/functions-in-rust.md")]
