@@ -39,7 +39,7 @@ const RESERVED: [&str; 11] = [
     "FALCO_VERSION",
 ];
 
-/// What the gateway has to know of a function, checked; and the version that will answer.
+/// A function as the gateway takes it, checked, and the version that will answer.
 pub(crate) fn package(function: &Deployable, image: &str) -> Result<(FunctionDeployment, String)> {
     check(function)?;
     let archive = Archive::from_code(&function.code, "__main__.py")?;

@@ -1,6 +1,6 @@
 //! Limits that the service does not report, and that have changed before.
 
-/// What AWS allows, where no request reports it. They have been raised before, so they are settings.
+/// Limits of AWS that no request reports. AWS has raised some before, so they are settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Longest argument of an invocation that is waited for, in bytes: 6 MiB.

@@ -26,7 +26,7 @@ pub struct AwsWaits {
     pub role_timeout: Duration,
     /// Until a request other than an invocation has to be answered: 60 s.
     pub request_timeout: Duration,
-    /// What an invocation may take beyond the function's own timeout, for a cold start and queueing: 60 s.
+    /// The time that an invocation may take beyond the function's own timeout, for a cold start and queueing: 60 s.
     pub invoke_margin: Duration,
     /// How long one poll of the result queue stays open: 1 s, at most 20 s.
     pub queue_poll: Duration,

@@ -26,7 +26,7 @@ pub(super) struct Ran {
     pub(super) stream: String,
 }
 
-/// What became of an event.
+/// The outcome of an event.
 #[derive(Debug)]
 pub(super) enum Fate {
     /// The function has answered, and the environment can run another event.

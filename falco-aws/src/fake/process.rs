@@ -18,7 +18,7 @@ const PYTHON_RUNTIME: &str = include_str!("python_runtime.py");
 /// Stands in for Lambda's runtime of Node.js where `aws-lambda-ric` is not installed.
 const NODE_RUNTIME: &str = include_str!("node_runtime.cjs");
 
-/// What starting may take.
+/// The longest time that a start may take.
 pub(super) const LONGEST_START: Duration = Duration::from_secs(30);
 
 /// Held while an executable is written, and while a process is forked: a child holds all that is open until it has
