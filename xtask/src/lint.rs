@@ -6,24 +6,99 @@ use crate::metadata::Metadata;
 use crate::shell::{cargo, check, root, step};
 use crate::{circles, dependencies, docs, licences, public_types, snippets, typos, wording};
 
+/// The stages that failed, each with what mends it.
+#[derive(Default)]
+struct Failures(Vec<(&'static str, &'static str)>);
+
+impl Failures {
+    /// Notes a failed stage and prints its reason; the stages after it run anyway.
+    fn note(&mut self, stage: &'static str, mended_by: &'static str, outcome: anyhow::Result<()>) {
+        if let Err(error) = outcome {
+            println!("{error:#}");
+            self.0.push((stage, mended_by));
+        }
+    }
+
+    fn into_result(self) -> anyhow::Result<()> {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        let lines: Vec<String> =
+            self.0.iter().map(|(stage, mended_by)| format!("  {stage}: {mended_by}")).collect();
+        bail!("{} of the stages failed:\n{}", self.0.len(), lines.join("\n"));
+    }
+}
+
 /// Checks format, spelling, wording, clippy, documentation, the dependency rule and licences; what takes long of one
-/// crate only, where one is named.
+/// crate only, where one is named, and not at all with `--quick`. Every stage runs, whatever failed before it.
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     let selection = match arguments {
-        [] => vec!["--workspace"],
-        [flag, package] if flag == "--package" || flag == "-p" => vec!["--package", package],
-        _ => bail!("usage: cargo xtask lint [--package CRATE]"),
+        [] => Some(vec!["--workspace"]),
+        [flag] if flag == "--quick" => None,
+        [flag, package] if flag == "--package" || flag == "-p" => Some(vec!["--package", package]),
+        _ => bail!("usage: cargo xtask lint [--package CRATE | --quick]"),
     };
+    let mut failures = Failures::default();
+    quick(&mut failures)?;
+    if let Some(selection) = selection {
+        slow(&mut failures, &selection);
+    }
+    failures.into_result()
+}
+
+/// The stages that take a few seconds in all.
+fn quick(failures: &mut Failures) -> anyhow::Result<()> {
     let metadata = Metadata::read()?;
-    check("dependency rule", || dependencies::check(&metadata))?;
-    check("circles of modules", || circles::check(&metadata))?;
-    check("types of other crates", || public_types::check(&metadata))?;
-    check("licences", || licences::check(&metadata))?;
-    check("code in documents", || snippets::check(&root()))?;
-    step("format", &mut cargo(&["fmt", "--all", "--check"]))?;
-    check("wording", || wording::check(&root()))?;
-    typos::check()?;
+    failures.note(
+        "dependency rule",
+        "drop the dependency, or change the table in xtask/src/dependencies.rs and docs/architecture.md",
+        check("dependency rule", || dependencies::check(&metadata)),
+    );
+    failures.note(
+        "circles of modules",
+        "move what both modules need into a file of its own",
+        check("circles of modules", || circles::check(&metadata)),
+    );
+    failures.note(
+        "types of other crates",
+        "keep the type out of the public signature, or add it to the list in xtask/src/public_types.rs",
+        check("types of other crates", || public_types::check(&metadata)),
+    );
+    failures.note(
+        "licences",
+        "choose another crate, or add the licence to the list in xtask/src/licences.rs",
+        check("licences", || licences::check(&metadata)),
+    );
+    failures.note(
+        "code in documents",
+        "copy the block from the file that it is taken from",
+        check("code in documents", || snippets::check(&root())),
+    );
+    failures.note(
+        "format",
+        "run `cargo fmt --all`",
+        step("format", &mut cargo(&["fmt", "--all", "--check"])),
+    );
+    failures.note(
+        "wording",
+        "write what the rule proposes, or mend the rule in xtask/wording.txt",
+        check("wording", || wording::check(&root())),
+    );
+    failures.note(
+        "spelling",
+        "correct the word, or add it to _typos.toml where it is right",
+        typos::check(),
+    );
+    Ok(())
+}
+
+/// The stages that compile.
+fn slow(failures: &mut Failures, selection: &[&str]) {
     let mut clippy = cargo(&["clippy", "--all-targets", "--quiet"]);
-    step("clippy", clippy.args(&selection).args(["--", "-D", "warnings"]))?;
-    docs::build(&selection)
+    failures.note(
+        "clippy",
+        "see the messages above; `cargo clippy --fix` mends some",
+        step("clippy", clippy.args(selection).args(["--", "-D", "warnings"])),
+    );
+    failures.note("documentation", "see the messages above", docs::build(selection));
 }

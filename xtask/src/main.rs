@@ -40,7 +40,7 @@ const TASKS: &[Task] = &[
     },
     Task {
         name: "lint",
-        about: "check format, spelling, wording, clippy, docs, who depends on whom, licences; [--package CRATE]",
+        about: "check format, spelling, wording, clippy, docs, who depends on whom, licences; [--package CRATE | --quick]",
         run: lint::run,
     },
     Task {
