@@ -19,6 +19,7 @@ mod shell;
 mod snippets;
 mod template;
 mod test;
+mod test_programs;
 mod typos;
 mod wording;
 

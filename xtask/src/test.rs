@@ -2,6 +2,7 @@
 
 use crate::runtimes;
 use crate::shell::{cargo, no_arguments, step, version};
+use crate::test_programs;
 
 /// The interpreters that tests of functions need, and what is skipped without them.
 const TOOLS: [(&str, &str); 2] =
@@ -19,8 +20,9 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
         .collect();
     println!("tools: {}", tools.join("; "));
     let runtimes = runtimes::install()?;
-    // All of them, whatever fails: a gate that stops at the first failure has to be run once for each. Without a choice of
-    // targets, so that examples are built as programs, which tests start; `--examples` would build tests of them.
-    let mut tests = cargo(&["test", "--workspace", "--no-fail-fast"]);
-    step("tests", tests.env(runtimes::VARIABLE, &runtimes))
+    // Both, whatever fails: a gate that stops at the first failure has to be run once for each.
+    let programs = test_programs::run(&runtimes);
+    let mut doc_tests = cargo(&["test", "--workspace", "--doc", "--no-fail-fast"]);
+    let documents = step("doc tests", doc_tests.env(runtimes::VARIABLE, &runtimes));
+    programs.and(documents)
 }

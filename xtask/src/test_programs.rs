@@ -1,0 +1,149 @@
+//! The test programs of the workspace, several at once.
+//!
+//! `cargo test` runs them one after the other. Most of their time is spent waiting (for functions, timeouts and outages),
+//! so side by side they take half as long. cargo-nextest does this too, and would first have to be compiled on a machine
+//! that has only Rust.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::Mutex;
+use std::time::Instant;
+
+use anyhow::{Context, bail, ensure};
+use serde_json::Value;
+
+use crate::runtimes;
+use crate::shell::{cargo, check};
+
+/// One test program, as cargo built it.
+#[derive(Debug)]
+struct Program {
+    /// The crate and the target, such as `falco-core tests/it/main.rs`.
+    name: String,
+    executable: PathBuf,
+    /// The crate's folder, in which cargo runs its tests.
+    folder: PathBuf,
+    /// The executable's size in bytes.
+    size: u64,
+}
+
+/// Builds all test programs and runs them.
+pub(crate) fn run(runtimes: &Path) -> anyhow::Result<()> {
+    let mut programs = Vec::new();
+    check("build of the tests", || {
+        programs = build()?;
+        Ok(())
+    })?;
+    // The largest are those of crates that stand on all others, whose tests take longest: they begin first.
+    programs.sort_by_key(|program| program.size);
+    check("tests", || run_all(programs, runtimes))
+}
+
+/// Builds what plain `cargo test` would run: also the examples, which tests start.
+fn build() -> anyhow::Result<Vec<Program>> {
+    let mut build =
+        cargo(&["test", "--workspace", "--no-run", "--message-format=json-render-diagnostics"]);
+    let output = build.stderr(Stdio::inherit()).output().context("cargo does not start")?;
+    ensure!(output.status.success(), "the tests do not build");
+    let messages = String::from_utf8(output.stdout).context("cargo's messages")?;
+    messages.lines().filter_map(program).collect()
+}
+
+/// The test program that a message of cargo announces, if it does.
+fn program(message: &str) -> Option<anyhow::Result<Program>> {
+    let message: Value = serde_json::from_str(message).ok()?;
+    if message["reason"] != "compiler-artifact" || message["profile"]["test"] != true {
+        return None;
+    }
+    let executable = PathBuf::from(message["executable"].as_str()?);
+    Some(describe(&message, executable))
+}
+
+fn describe(message: &Value, executable: PathBuf) -> anyhow::Result<Program> {
+    let manifest = message["manifest_path"].as_str().context("no manifest_path")?;
+    let folder = Path::new(manifest).parent().context("a manifest without folder")?.to_owned();
+    let source = message["target"]["src_path"].as_str().context("no src_path")?;
+    let source = Path::new(source).strip_prefix(&folder).unwrap_or(Path::new(source));
+    let package = folder.file_name().unwrap_or_default().to_string_lossy();
+    let size = executable.metadata().with_context(|| executable.display().to_string())?.len();
+    Ok(Program { name: format!("{package} {}", source.display()), executable, folder, size })
+}
+
+/// Runs all, as many at once as there are processors, and names those that failed.
+fn run_all(programs: Vec<Program>, runtimes: &Path) -> anyhow::Result<()> {
+    let at_once = std::thread::available_parallelism().map_or(2, usize::from).max(2);
+    let (waiting, failed) = (Mutex::new(programs), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..at_once {
+            scope.spawn(|| {
+                while let Some(program) = take(&waiting) {
+                    if let Err(error) = run_one(&program, runtimes) {
+                        lock(&failed).push(format!("{}: {error:#}", program.name));
+                    }
+                }
+            });
+        }
+    });
+    let failed = failed.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    if failed.is_empty() {
+        return Ok(());
+    }
+    bail!("{} test programs failed:\n  {}", failed.len(), failed.join("\n  "));
+}
+
+fn run_one(program: &Program, runtimes: &Path) -> anyhow::Result<()> {
+    let start = Instant::now();
+    let output = Command::new(&program.executable)
+        .current_dir(&program.folder)
+        .env("CARGO_MANIFEST_DIR", &program.folder)
+        .env(runtimes::VARIABLE, runtimes)
+        .stdin(Stdio::null())
+        .output()
+        .context("it does not start")?;
+    print(program, &output, start.elapsed().as_secs_f64());
+    ensure!(output.status.success(), "{}", output.status);
+    Ok(())
+}
+
+/// Prints what a program printed, in one piece.
+fn print(program: &Program, output: &Output, seconds: f64) {
+    let (out, err) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    println!("     Ran {} in {seconds:.1} s\n{out}{err}", program.name);
+}
+
+fn take(waiting: &Mutex<Vec<Program>>) -> Option<Program> {
+    lock(waiting).pop()
+}
+
+/// A panic of another thread leaves these lists whole.
+fn lock<T>(list: &Mutex<Vec<T>>) -> std::sync::MutexGuard<'_, Vec<T>> {
+    list.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_test_program_is_told_from_what_else_cargo_builds() {
+        let own = std::env::current_exe().unwrap();
+        let artefact = |test: bool, executable: Value| {
+            serde_json::json!({
+                "reason": "compiler-artifact",
+                "profile": { "test": test },
+                "executable": executable,
+                "manifest_path": "/work/falco-core/Cargo.toml",
+                "target": { "src_path": "/work/falco-core/tests/it/main.rs" },
+            })
+            .to_string()
+        };
+        let own = Value::from(own.to_str().unwrap());
+        let found = program(&artefact(true, own.clone())).unwrap().unwrap();
+        assert_eq!(found.name, "falco-core tests/it/main.rs");
+        assert_eq!(found.folder, Path::new("/work/falco-core"));
+        assert!(program(&artefact(false, own)).is_none(), "a program that tests start");
+        assert!(program(&artefact(true, Value::Null)).is_none(), "a library");
+        assert!(program("warning: not JSON").is_none());
+    }
+}
