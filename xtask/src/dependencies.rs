@@ -4,8 +4,8 @@ use anyhow::bail;
 
 use crate::metadata::{Dependency, Metadata, Package};
 
-/// Crates that may depend on whatever they like: nobody depends on them.
-const FREE: [&str; 2] = ["falco-examples", "falco-bench"];
+/// Crates of programs, which may depend on whatever they like: no library depends on them.
+const FREE: [&str; 3] = ["falco-cli", "falco-examples", "falco-bench"];
 
 /// What a platform may stand on. Every crate that is not listed in [`allowed`] is taken for a platform.
 const PLATFORM: &[&str] = &["falco-core", "falco-package", "falco-http"];

@@ -9,8 +9,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
+use falco_cli::{Launch, RunFlags, exit_code, finish};
 use falco_core::{Deployable, Deployment, Input, InvocationId, Payload, Result};
-use falco_examples::{Common, Launch, exit_code, finish};
 use falco_executors::{Session, StageReport, StageSpec};
 use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
@@ -25,7 +25,7 @@ struct Arguments {
     numbers: u32,
 
     #[command(flatten)]
-    common: Common,
+    flags: RunFlags,
 }
 
 #[tokio::main]
@@ -33,17 +33,17 @@ async fn main() -> ExitCode {
     exit_code(add_powers(Arguments::parse()).await)
 }
 
-async fn add_powers(Arguments { common, numbers }: Arguments) -> anyhow::Result<bool> {
-    let launch = Launch::connect(&common).await?;
+async fn add_powers(Arguments { flags, numbers }: Arguments) -> anyhow::Result<bool> {
+    let launch = Launch::connect(&flags).await?;
     let mut chain =
         Chain { session: Session::start(launch.options())?, launch: &launch, reports: Vec::new() };
-    let functions = Functions::new(&common)?;
+    let functions = Functions::new(&flags)?;
     let outcome = chain.run(&functions, numbers).await;
     // Whatever came of it, nothing stays behind.
-    let leftovers = if common.keep { Vec::new() } else { chain.session.remove_all().await };
+    let leftovers = if flags.function.keep { Vec::new() } else { chain.session.remove_all().await };
     let sums = outcome?;
     let report = chain.session.report(chain.reports);
-    finish(&common, &report, &leftovers, || {
+    finish(&flags.output, &report, &leftovers, || {
         sums.values().map(Payload::parse).collect::<Result<_>>().map(Sums)
     })
 }
@@ -56,19 +56,19 @@ struct Functions {
 }
 
 impl Functions {
-    fn new(common: &Common) -> Result<Self> {
+    fn new(flags: &RunFlags) -> Result<Self> {
         Ok(Self {
-            square: common.function(
+            square: flags.function.deployable(
                 "chain-square",
                 "python:3",
                 include_str!("../../functions/chain_square.py"),
             )?,
-            cube: common.function(
+            cube: flags.function.deployable(
                 "chain-cube",
                 "python:3",
                 include_str!("../../functions/chain_cube.py"),
             )?,
-            join: common.function(
+            join: flags.function.deployable(
                 "chain-join",
                 "python:3",
                 include_str!("../../functions/chain_join.py"),

@@ -5,8 +5,8 @@ use std::fmt;
 use std::process::ExitCode;
 
 use clap::Parser;
+use falco_cli::{Launch, RunFlags, exit_code, finish};
 use falco_core::{Deployable, Driver, ExecutionPlan, Payload, Result, Stage};
-use falco_examples::{Common, Launch, exit_code, finish};
 use serde::{Deserialize, Serialize};
 
 /// Greets everybody who is named.
@@ -18,7 +18,7 @@ struct Arguments {
     names: Vec<String>,
 
     #[command(flatten)]
-    common: Common,
+    flags: RunFlags,
 }
 
 #[derive(Debug)]
@@ -46,12 +46,12 @@ async fn main() -> ExitCode {
     exit_code(greet(Arguments::parse()).await)
 }
 
-async fn greet(Arguments { common, names }: Arguments) -> anyhow::Result<bool> {
+async fn greet(Arguments { flags, names }: Arguments) -> anyhow::Result<bool> {
     let source = include_str!("../../functions/hello.py");
-    let function = common.function("hello", "python:3", source)?;
-    let launch = Launch::connect(&common).await?;
+    let function = flags.function.deployable("hello", "python:3", source)?;
+    let launch = Launch::connect(&flags).await?;
     let outcome = launch.run(&Hello { function, names }).await?;
-    finish(&common, &outcome.report, &outcome.leftovers, || {
+    finish(&flags.output, &outcome.report, &outcome.leftovers, || {
         outcome.results_as("greet").map(Greetings)
     })
 }

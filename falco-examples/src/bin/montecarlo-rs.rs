@@ -6,7 +6,8 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::process::ExitCode;
 
 use clap::Parser;
-use falco_examples::{Common, Launch, count, exit_code, finish};
+use falco_cli::flags::count;
+use falco_cli::{Launch, RunFlags, exit_code, finish};
 use falco_executors::{List, Pipeline};
 use falco_function::{Executable, Functions, Registered};
 use serde::{Deserialize, Serialize};
@@ -28,7 +29,7 @@ struct Arguments {
     seed: u32,
 
     #[command(flatten)]
-    common: Common,
+    flags: RunFlags,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -84,12 +85,12 @@ async fn estimate(
     throw: &Registered<Throw, Darts>,
     sum: &Registered<List<Darts>, Estimate>,
 ) -> anyhow::Result<bool> {
-    let Arguments { common, invocations, samples, seed } = arguments;
+    let Arguments { flags, invocations, samples, seed } = arguments;
     let program = Executable::current()?;
-    let throw = program.function(throw)?.with_scaling(common.scaling()).idempotent();
-    let sum = program.function(sum)?.with_scaling(common.scaling()).idempotent();
+    let throw = program.function(throw)?.with_scaling(flags.function.scaling()).idempotent();
+    let sum = program.function(sum)?.with_scaling(flags.function.scaling()).idempotent();
 
-    let launch = Launch::connect(&common).await?;
+    let launch = Launch::connect(&flags).await?;
     let mut pipeline = Pipeline::new("montecarlo-rs");
     let darts = pipeline.inputs_by("throw", &throw, invocations.get(), move |index| {
         let seed = u64::from(seed).wrapping_add((index as u64) << 32);
@@ -97,7 +98,7 @@ async fn estimate(
     });
     let estimate = pipeline.fan_in("sum", &darts, &sum);
     let outcome = launch.run(&pipeline).await?;
-    finish(&common, &outcome.report, &outcome.leftovers, || {
+    finish(&flags.output, &outcome.report, &outcome.leftovers, || {
         let mut estimates = outcome.results_of(&estimate)?;
         estimates.pop().ok_or_else(|| falco_core::Error::invalid_input("the sum has no result"))
     })

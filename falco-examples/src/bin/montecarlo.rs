@@ -7,8 +7,9 @@ use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 
 use clap::Parser;
+use falco_cli::flags::count;
+use falco_cli::{Launch, RunFlags, exit_code, finish};
 use falco_core::{Completion, Deployable, Driver, ExecutionPlan, Payload, Result, Stage, Verdict};
-use falco_examples::{Common, Launch, count, exit_code, finish};
 use falco_executors::KeepResults;
 use serde::{Deserialize, Serialize};
 
@@ -29,7 +30,7 @@ struct Arguments {
     seed: u32,
 
     #[command(flatten)]
-    common: Common,
+    flags: RunFlags,
 }
 
 #[derive(Debug)]
@@ -80,15 +81,15 @@ async fn main() -> ExitCode {
 }
 
 async fn estimate(arguments: Arguments) -> anyhow::Result<bool> {
-    let Arguments { common, invocations, samples, seed } = arguments;
+    let Arguments { flags, invocations, samples, seed } = arguments;
     let source = include_str!("../../functions/montecarlo.js");
-    let function = common.function("montecarlo", "nodejs", source)?;
+    let function = flags.function.deployable("montecarlo", "nodejs", source)?;
     let darts = Mutex::default();
     let driver = MonteCarlo { function, invocations, samples, seed, darts };
-    let launch = Launch::connect(&common).await?.with_kept_results(KeepResults::Nothing);
+    let launch = Launch::connect(&flags).await?.with_kept_results(KeepResults::Nothing);
     let outcome = launch.run(&driver).await?;
     let darts = *driver.darts.lock().unwrap_or_else(PoisonError::into_inner);
-    finish(&common, &outcome.report, &outcome.leftovers, || Ok(Estimate::of(darts)))
+    finish(&flags.output, &outcome.report, &outcome.leftovers, || Ok(Estimate::of(darts)))
 }
 
 #[derive(Serialize)]

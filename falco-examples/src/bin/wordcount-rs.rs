@@ -7,8 +7,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use falco_cli::flags::count;
+use falco_cli::{Launch, RunFlags, exit_code, finish};
 use falco_examples::text::{MostFrequent, default_texts, find_texts, read_chunks};
-use falco_examples::{Common, Launch, count, exit_code, finish};
 use falco_executors::{Pairs, Partition, Pipeline};
 use falco_function::{Executable, Functions, Registered};
 use serde::{Deserialize, Serialize};
@@ -31,7 +32,7 @@ struct Arguments {
     top: usize,
 
     #[command(flatten)]
-    common: Common,
+    flags: RunFlags,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -81,16 +82,16 @@ async fn count_words(
     map: &Registered<Text, Pairs<u64>>,
     reduce: &Registered<Partition<u64>, Totals>,
 ) -> anyhow::Result<bool> {
-    let Arguments { common, mut paths, reducers, top } = arguments;
+    let Arguments { flags, mut paths, reducers, top } = arguments;
     if paths.is_empty() {
         paths.push(default_texts());
     }
     let files = find_texts(&paths)?;
     let program = Executable::current()?;
-    let map = program.function(map)?.with_scaling(common.scaling()).idempotent();
-    let reduce = program.function(reduce)?.with_scaling(common.scaling()).idempotent();
+    let map = program.function(map)?.with_scaling(flags.function.scaling()).idempotent();
+    let reduce = program.function(reduce)?.with_scaling(flags.function.scaling()).idempotent();
 
-    let launch = Launch::connect(&common).await?;
+    let launch = Launch::connect(&flags).await?;
     let mut pipeline = Pipeline::new("wordcount-rs");
     let chunk = launch.chunk_size();
     let counts = pipeline.inputs_from("map", &map, move || {
@@ -98,7 +99,7 @@ async fn count_words(
     });
     let totals = pipeline.shuffle("reduce", &counts, reducers.get(), &reduce)?;
     let outcome = launch.run(&pipeline).await?;
-    finish(&common, &outcome.report, &outcome.leftovers, || {
+    finish(&flags.output, &outcome.report, &outcome.leftovers, || {
         let totals = outcome.results_of(&totals)?;
         Ok(MostFrequent::of(totals.into_iter().flat_map(|totals| totals.counts), top))
     })

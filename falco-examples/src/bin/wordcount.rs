@@ -7,9 +7,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use falco_cli::flags::count;
+use falco_cli::{Launch, RunFlags, exit_code, finish};
 use falco_core::{Deployable, Driver, ExecutionPlan, Input, Payload, Result, Stage};
 use falco_examples::text::{MostFrequent, default_texts, find_texts, read_chunks};
-use falco_examples::{Common, Launch, count, exit_code, finish};
 use falco_executors::Shuffle;
 use futures_util::stream;
 use serde::Deserialize;
@@ -33,7 +34,7 @@ struct Arguments {
     top: usize,
 
     #[command(flatten)]
-    common: Common,
+    flags: RunFlags,
 }
 
 #[derive(Debug)]
@@ -67,25 +68,25 @@ async fn main() -> ExitCode {
 }
 
 async fn count_words(arguments: Arguments) -> anyhow::Result<bool> {
-    let Arguments { common, mut paths, reducers, top } = arguments;
+    let Arguments { flags, mut paths, reducers, top } = arguments;
     if paths.is_empty() {
         paths.push(default_texts());
     }
     let files = find_texts(&paths)?;
-    let map = common.function(
+    let map = flags.function.deployable(
         "wordcount-map",
         "python:3",
         include_str!("../../functions/wordcount_map.py"),
     )?;
-    let reduce = common.function(
+    let reduce = flags.function.deployable(
         "wordcount-reduce",
         "python:3",
         include_str!("../../functions/wordcount_reduce.py"),
     )?;
-    let launch = Launch::connect(&common).await?;
+    let launch = Launch::connect(&flags).await?;
     let chunk = launch.chunk_size();
     let outcome = launch.run(&WordCount { files, chunk, map, reduce, reducers }).await?;
-    finish(&common, &outcome.report, &outcome.leftovers, || {
+    finish(&flags.output, &outcome.report, &outcome.leftovers, || {
         let partitions: Vec<Partition> = outcome.results_as("reduce")?;
         let counts = partitions.into_iter().flat_map(|partition| partition.counts);
         Ok(MostFrequent::of(counts, top))

@@ -9,7 +9,7 @@ use clap::Args;
 )]
 #[derive(Debug, Args)]
 #[command(next_help_heading = "AWS (else AWS_REGION, AWS_PROFILE, .. and ~/.aws)")]
-pub(super) struct AwsArguments {
+pub(super) struct AwsFlags {
     /// The region.
     #[arg(long, value_name = "NAME")]
     region: Option<String>,
@@ -24,7 +24,7 @@ pub(super) struct AwsArguments {
 }
 
 #[cfg(feature = "aws")]
-impl AwsArguments {
+impl AwsFlags {
     pub(super) async fn connect(
         &self,
     ) -> anyhow::Result<std::sync::Arc<dyn falco_core::AsyncPlatform>> {

@@ -1,4 +1,4 @@
-//! What an example prints: the result on stdout, everything else on stderr.
+//! What a program prints: the result on stdout, everything else on stderr.
 
 use std::fmt::Display;
 use std::io::{self, BufWriter, ErrorKind, Write};
@@ -9,29 +9,29 @@ use falco_executors::{Leftover, RunReport};
 use serde::Serialize;
 use serde_json::json;
 
-use crate::arguments::Common;
+use crate::flags::OutputFlags;
 
 /// Prints report and result, and says whether everything succeeded. `result` is asked only if every stage did. What
 /// could not be removed stands on stderr already, as [`stop_signals`](falco_executors::stop_signals) says it.
 ///
 /// # Errors
 ///
-/// When the results are not of the shape that the example expects, or cannot be written.
+/// When the results are not of the shape that the program expects, or cannot be written.
 pub fn finish<R: Serialize + Display>(
-    common: &Common,
+    flags: &OutputFlags,
     report: &RunReport,
     leftovers: &[Leftover],
     result: impl FnOnce() -> falco_core::Result<R>,
 ) -> anyhow::Result<bool> {
     match &report.error {
         // It ends with the error, if there is one.
-        _ if !common.quiet => say(report),
+        _ if !flags.quiet => say(report),
         Some(error) => say(error),
         None => {}
     }
     let result = if report.error.is_none() { Some(result()?) } else { None };
     match &result {
-        _ if common.json => {
+        _ if flags.json => {
             print(format_args!("{}\n", json!({"result": result, "report": report})))?
         }
         Some(result) => print(result)?,
@@ -39,7 +39,9 @@ pub fn finish<R: Serialize + Display>(
     }
     if let Some(first) = leftovers.first() {
         let (platform, run) = (&first.deployment.platform, &report.run);
-        say(format_args!("remove what is left with: cleanup --platform {platform} --run {run}"));
+        say(format_args!(
+            "remove what is left with: falco cleanup --platform {platform} --run {run}"
+        ));
     }
     Ok(report.error.is_none() && leftovers.is_empty())
 }

@@ -11,7 +11,7 @@ use clap::Args;
 #[command(
     next_help_heading = "Google Cloud (else Application Default Credentials, GOOGLE_CLOUD_PROJECT, ..)"
 )]
-pub(super) struct GcpArguments {
+pub(super) struct GcpFlags {
     /// The project.
     #[arg(long, value_name = "ID")]
     project: Option<String>,
@@ -26,7 +26,7 @@ pub(super) struct GcpArguments {
 }
 
 #[cfg(feature = "gcp")]
-impl GcpArguments {
+impl GcpFlags {
     pub(super) async fn connect(
         &self,
     ) -> anyhow::Result<std::sync::Arc<dyn falco_core::AsyncPlatform>> {

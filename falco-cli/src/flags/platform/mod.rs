@@ -1,4 +1,4 @@
-//! The platforms that an example can run on: one file each.
+//! The platforms that a program can run on: one file each.
 
 mod aws;
 mod gcp;
@@ -13,22 +13,22 @@ use falco_core::AsyncPlatform;
 
 /// Where to run, and what each platform needs to know.
 #[derive(Debug, Args)]
-pub struct PlatformArguments {
+pub struct PlatformFlags {
     /// The platform.
     #[arg(long, value_enum, default_value_t = PlatformName::Local)]
     pub platform: PlatformName,
 
     #[command(flatten)]
-    openwhisk: openwhisk::OpenWhiskArguments,
+    openwhisk: openwhisk::OpenWhiskFlags,
 
     #[command(flatten)]
-    aws: aws::AwsArguments,
+    aws: aws::AwsFlags,
 
     #[command(flatten)]
-    gcp: gcp::GcpArguments,
+    gcp: gcp::GcpFlags,
 }
 
-/// A platform that an example can run on.
+/// A platform that a program can run on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum PlatformName {
     /// This machine.
@@ -41,7 +41,7 @@ pub enum PlatformName {
     Gcp,
 }
 
-impl PlatformArguments {
+impl PlatformFlags {
     /// Connects to the platform, without layers.
     ///
     /// # Errors
@@ -70,6 +70,7 @@ fn not_built(platform: PlatformName) -> anyhow::Error {
     let name = value.as_ref().map_or("", |value| value.get_name());
     anyhow::anyhow!(
         "this program was built without the platform {name:?}: build it with the feature of that name, such as \
+         cargo install --path falco-cli --features {name}, or \
          cargo run --release -p falco-examples --features {name} --bin hello -- --platform {name}"
     )
 }

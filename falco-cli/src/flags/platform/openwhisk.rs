@@ -23,7 +23,7 @@ impl From<&str> for Secret {
 )]
 #[derive(Debug, Args)]
 #[command(next_help_heading = "OpenWhisk (else WHISK_APIHOST, WHISK_AUTH, ~/.wskprops)")]
-pub(super) struct OpenWhiskArguments {
+pub(super) struct OpenWhiskFlags {
     /// The API host, with or without a scheme.
     #[arg(long, alias = "host", value_name = "HOST")]
     apihost: Option<String>,
@@ -42,7 +42,7 @@ pub(super) struct OpenWhiskArguments {
 }
 
 #[cfg(feature = "openwhisk")]
-impl OpenWhiskArguments {
+impl OpenWhiskFlags {
     pub(super) async fn connect(
         &self,
     ) -> anyhow::Result<std::sync::Arc<dyn falco_core::AsyncPlatform>> {
@@ -50,7 +50,7 @@ impl OpenWhiskArguments {
 
         let mut config = OpenWhiskConfig::builder();
         if self.insecure {
-            let http = ClientConfig::new(concat!("falco-examples/", env!("CARGO_PKG_VERSION")));
+            let http = ClientConfig::new(concat!("falco-cli/", env!("CARGO_PKG_VERSION")));
             config = config.http(http.with_insecure(true));
         }
         if let Some(apihost) = &self.apihost {

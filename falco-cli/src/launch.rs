@@ -11,7 +11,7 @@ use falco_executors::{
 };
 use falco_layers::{HeldPolicy, RetryPolicy, Stack, TimeoutPolicy};
 
-use crate::arguments::{Common, Executor};
+use crate::flags::{ExecutionFlags, Executor, RunFlags};
 
 /// Chunks are no longer than this, so that a small file still spreads over many workers.
 const LARGEST_CHUNK: usize = 256 * 1024;
@@ -19,7 +19,7 @@ const LARGEST_CHUNK: usize = 256 * 1024;
 /// A platform with its layers and a strategy, as the command line names them.
 #[derive(Debug)]
 pub struct Launch<'a> {
-    common: &'a Common,
+    flags: &'a RunFlags,
     platform: Arc<dyn AsyncPlatform>,
     strategy: Arc<dyn ExecutionStrategy>,
     keep: KeepResults,
@@ -31,11 +31,15 @@ impl<'a> Launch<'a> {
     /// # Errors
     ///
     /// When a setting is missing or wrong, or the platform does not answer.
-    pub async fn connect(common: &'a Common) -> anyhow::Result<Self> {
-        let platform = common.platform.connect().await?;
-        let platform = if common.no_layers { platform } else { in_layers(common, platform)? };
-        let strategy = strategy(common)?;
-        Ok(Self { common, platform, strategy, keep: KeepResults::default() })
+    pub async fn connect(flags: &'a RunFlags) -> anyhow::Result<Self> {
+        let platform = flags.platform.connect().await?;
+        let platform = if flags.execution.no_layers {
+            platform
+        } else {
+            in_layers(&flags.execution, platform)?
+        };
+        let strategy = strategy(&flags.execution)?;
+        Ok(Self { flags, platform, strategy, keep: KeepResults::default() })
     }
 
     /// What the platform can do.
@@ -70,10 +74,14 @@ impl<'a> Launch<'a> {
     pub fn options(&self) -> RunOptions {
         let options = RunOptions::new(self.platform.clone(), self.strategy.clone())
             .with_stop(stop_signals())
-            .with_outage_patience(self.common.outage_patience)
-            .with_kept_deployments(self.common.keep)
+            .with_outage_patience(self.flags.execution.outage_patience)
+            .with_kept_deployments(self.flags.function.keep)
             .with_kept_results(self.keep.clone());
-        if self.common.quiet { options } else { options.with_monitor(Arc::new(Progress::stderr())) }
+        if self.flags.output.quiet {
+            options
+        } else {
+            options.with_monitor(Arc::new(Progress::stderr()))
+        }
     }
 
     /// Runs a driver to its end.
@@ -88,17 +96,17 @@ impl<'a> Launch<'a> {
 
 /// The default stack. Where the platform cannot submit, calls that are held open do it.
 fn in_layers(
-    common: &Common,
+    flags: &ExecutionFlags,
     platform: Arc<dyn AsyncPlatform>,
 ) -> falco_core::Result<Arc<dyn AsyncPlatform>> {
     let mut stack = Stack::new()
-        .with_retry(RetryPolicy::with_retries(common.retries))
-        .with_outage_patience(common.outage_patience)
-        .with_timeout(timeouts(common));
-    if let Some(rate) = common.max_rate {
+        .with_retry(RetryPolicy::with_retries(flags.retries))
+        .with_outage_patience(flags.outage_patience)
+        .with_timeout(timeouts(flags));
+    if let Some(rate) = flags.max_rate {
         stack = stack.with_max_rate(rate);
     }
-    if common.executor == Executor::Async && !platform.capabilities().submit {
+    if flags.executor == Executor::Async && !platform.capabilities().submit {
         stack = stack.with_held(HeldPolicy::default());
     }
     stack.wrap(platform)
@@ -107,30 +115,30 @@ fn in_layers(
 /// Platforms may hold a status query open for a second, however short the attempts are.
 const SHORTEST_CALL: Duration = Duration::from_secs(3);
 
-fn timeouts(common: &Common) -> TimeoutPolicy {
+fn timeouts(flags: &ExecutionFlags) -> TimeoutPolicy {
     let default = TimeoutPolicy::default();
-    default.with_invoke(common.attempt_timeout).with_call(
-        common.attempt_timeout.map_or(default.call, |timeout| timeout.max(SHORTEST_CALL)),
-    )
+    default
+        .with_invoke(flags.attempt_timeout)
+        .with_call(flags.attempt_timeout.map_or(default.call, |timeout| timeout.max(SHORTEST_CALL)))
 }
 
 /// How long a submitted attempt is waited for.
-fn patience(common: &Common) -> Patience {
-    let default = Patience::default().with_outage(common.outage_patience);
-    match common.attempt_timeout {
+fn patience(flags: &ExecutionFlags) -> Patience {
+    let default = Patience::default().with_outage(flags.outage_patience);
+    match flags.attempt_timeout {
         Some(timeout) => default.with_function_timeout(timeout).with_margin(Duration::ZERO),
         None => default,
     }
 }
 
-fn strategy(common: &Common) -> falco_core::Result<Arc<dyn ExecutionStrategy>> {
-    let repeats = RepeatPolicy::exponential(common.retries, Duration::from_secs(1));
+fn strategy(flags: &ExecutionFlags) -> falco_core::Result<Arc<dyn ExecutionStrategy>> {
+    let repeats = RepeatPolicy::exponential(flags.retries, Duration::from_secs(1));
     let mut options = ExecutionOptions::default().with_repeat_lost(repeats);
-    if let Some(factor) = common.speculate {
+    if let Some(factor) = flags.speculate {
         options = options.with_speculation(Speculation::slower_than(factor)?);
     }
-    let concurrency = common.concurrency.map(NonZeroUsize::get);
-    Ok(match (common.executor, concurrency) {
+    let concurrency = flags.concurrency.map(NonZeroUsize::get);
+    Ok(match (flags.executor, concurrency) {
         (Executor::Sequential, _) => Arc::new(SequentialExecutor::new().with_options(options)),
         (Executor::Parallel, Some(calls)) => {
             Arc::new(ParallelExecutor::with_concurrency(calls)?.with_options(options))
@@ -141,7 +149,7 @@ fn strategy(common: &Common) -> falco_core::Result<Arc<dyn ExecutionStrategy>> {
                 Some(window) => AsyncExecutor::with_window(window)?,
                 None => AsyncExecutor::new(),
             };
-            Arc::new(executor.with_options(options).with_patience(patience(common)))
+            Arc::new(executor.with_options(options).with_patience(patience(flags)))
         }
     })
 }

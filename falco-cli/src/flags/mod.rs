@@ -1,0 +1,39 @@
+//! The command line flags that all programs on Falco share: one file for each group.
+//!
+//! A group is a struct that derives [`clap::Args`], in a file of its own, and a field of [`RunFlags`]. What it does to a run
+//! stands in methods of the group, which [`Launch`](crate::Launch) calls: `connect` for whatever has to be refused before
+//! anything is deployed and for layers, `options` for monitors and settings of the run, and `finish` for what is said at its end.
+
+mod execution;
+mod function;
+mod output;
+mod platform;
+mod values;
+
+use clap::Args;
+
+pub use execution::{ExecutionFlags, Executor};
+pub use function::FunctionFlags;
+pub use output::OutputFlags;
+pub use platform::{PlatformFlags, PlatformName};
+pub use values::{count, duration, positive};
+
+/// Where a program runs its functions, and how.
+#[derive(Debug, Args)]
+pub struct RunFlags {
+    /// Where to run, and what that platform needs.
+    #[command(flatten)]
+    pub platform: PlatformFlags,
+
+    /// How invocations are driven.
+    #[command(flatten)]
+    pub execution: ExecutionFlags,
+
+    /// How functions are deployed.
+    #[command(flatten)]
+    pub function: FunctionFlags,
+
+    /// What is printed.
+    #[command(flatten)]
+    pub output: OutputFlags,
+}
