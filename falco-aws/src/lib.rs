@@ -4,8 +4,6 @@
 mod architecture;
 mod client;
 mod config;
-#[cfg(feature = "fake")]
-pub mod fake;
 mod package;
 mod platform;
 mod price;

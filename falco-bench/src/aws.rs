@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use falco_aws::AwsLambda;
-use falco_aws::fake::{FakeAws, FakeRequest, FakeSettings};
 use falco_core::{Deployable, Deployment, Invocation, Payload, Platform};
+use falco_fakes::aws::{FakeAws, FakeRequest, FakeSettings};
 use serde_json::Value;
 
 use crate::figure::{Figure, Goal};

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use falco_core::{Deployable, Deployment, Invocation, Payload, Platform};
+use falco_fakes::gcp::{FakeGcp, RecordedRequest};
 use falco_gcp::GcpFunctions;
-use falco_gcp::fake::{FakeGcp, RecordedRequest};
 
 use crate::figure::{Figure, Goal};
 use crate::invoking;

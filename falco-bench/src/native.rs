@@ -5,12 +5,12 @@ use std::time::Instant;
 
 use anyhow::{Context, ensure};
 use falco_aws::AwsLambda;
-use falco_aws::fake::FakeAws;
 use falco_core::{AsyncPlatform, Deployable, Invocation, Payload};
+use falco_fakes::aws::FakeAws;
+use falco_fakes::gcp::FakeGcp;
+use falco_fakes::openwhisk::FakeOpenWhisk;
 use falco_gcp::GcpFunctions;
-use falco_gcp::fake::FakeGcp;
 use falco_openwhisk::OpenWhisk;
-use falco_openwhisk::fake::FakeOpenWhisk;
 use serde_json::{Value, json};
 
 use crate::figure::{Figure, Goal};
@@ -63,7 +63,7 @@ async fn gcp() -> anyhow::Result<[f64; 2]> {
 }
 
 async fn openwhisk() -> anyhow::Result<[f64; 2]> {
-    let settings = |function| falco_openwhisk::fake::FakeSettings {
+    let settings = |function| falco_fakes::openwhisk::FakeSettings {
         function,
         invocations_per_minute: u32::MAX,
         ..Default::default()

@@ -10,8 +10,8 @@ use falco_core::{
     Platform, Release, Target,
 };
 use falco_executors::{AsyncExecutor, ParallelExecutor};
+use falco_fakes::openwhisk::{FAKE_AUTH, FakeOpenWhisk, FakeSettings};
 use falco_openwhisk::OpenWhisk;
-use falco_openwhisk::fake::{FAKE_AUTH, FakeOpenWhisk, FakeSettings};
 use futures_util::{StreamExt, stream};
 use serde_json::Value;
 

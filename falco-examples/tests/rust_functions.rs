@@ -13,14 +13,14 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use falco_aws::AwsLambda;
-use falco_aws::fake::FakeAws;
 use falco_core::{AsyncPlatform, Deployable, FunctionErrorKind, Invocation, Payload};
+use falco_fakes::aws::FakeAws;
+use falco_fakes::gcp::FakeGcp;
+use falco_fakes::openwhisk::{FakeOpenWhisk, FakeSettings};
 use falco_function::{Executable, Functions, Registered};
 use falco_gcp::GcpFunctions;
-use falco_gcp::fake::FakeGcp;
 use falco_local::{LocalConfig, LocalPlatform};
 use falco_openwhisk::OpenWhisk;
-use falco_openwhisk::fake::{FakeOpenWhisk, FakeSettings};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 

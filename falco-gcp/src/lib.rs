@@ -10,9 +10,6 @@ mod price;
 mod refusal;
 mod token;
 
-#[cfg(feature = "fake")]
-pub mod fake;
-
 pub use config::{
     Access, AuthorizedUser, CloudTasks, Credentials, GcpConfig, GcpConfigBuilder, GcpWaits,
     Service, ServiceAccountKey, Submission,

@@ -7,8 +7,6 @@ mod client;
 mod collect;
 mod config;
 mod deployments;
-#[cfg(feature = "fake")]
-pub mod fake;
 mod invoke;
 mod key;
 mod limits;

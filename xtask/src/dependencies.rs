@@ -23,8 +23,12 @@ const FACADE: &[&str] = &[
     "falco-gcp",
 ];
 
+/// What the fakes stand on: the configurations that they hand out are those of the platforms.
+const FAKES: &[&str] =
+    &["falco-core", "falco-package", "falco-http", "falco-openwhisk", "falco-aws", "falco-gcp"];
+
 /// What tests of any crate but core may use.
-const IN_TESTS: [&str; 3] = ["falco-testkit", "falco-executors", "falco-layers"];
+const IN_TESTS: [&str; 4] = ["falco-testkit", "falco-fakes", "falco-executors", "falco-layers"];
 
 fn allowed(name: &str) -> &'static [&'static str] {
     match name {
@@ -34,6 +38,7 @@ fn allowed(name: &str) -> &'static [&'static str] {
         }
         "falco-function" => &["falco-core", "falco-executors", "falco-package"],
         "falco" => FACADE,
+        "falco-fakes" => FAKES,
         _ => PLATFORM,
     }
 }
@@ -97,7 +102,9 @@ mod tests {
     #[test]
     fn a_platform_stands_on_core_package_and_http_only() {
         assert!(violations_of(&package("falco-fission", "falco-http", false, "^0.1.0")).is_empty());
-        for forbidden in ["falco-executors", "falco-layers", "falco-aws", "falco-testkit"] {
+        for forbidden in
+            ["falco-executors", "falco-layers", "falco-aws", "falco-testkit", "falco-fakes"]
+        {
             let found = violations_of(&package("falco-fission", forbidden, false, "^0.1.0"));
             assert_eq!(found.len(), 1, "{forbidden}");
         }

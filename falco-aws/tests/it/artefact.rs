@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use falco_aws::fake::FakeAws;
 use falco_aws::{Architecture, AwsLambda};
 use falco_core::{
     Activation, AsyncPlatform, Deployable, Deployment, ErrorKind, FunctionErrorKind, Platform,
     Scaling,
 };
+use falco_fakes::aws::FakeAws;
 use falco_package::Archive;
 use serde_json::{Value, json};
 

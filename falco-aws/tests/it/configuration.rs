@@ -1,8 +1,8 @@
 //! Where the configuration comes from, by the precedence of AWS's own tools.
 
 use falco_aws::AwsLambda;
-use falco_aws::fake::{FAKE_ACCESS_KEY, FAKE_SECRET, FakeAws};
 use falco_core::{ErrorKind, Platform};
+use falco_fakes::aws::{FAKE_ACCESS_KEY, FAKE_SECRET, FakeAws};
 
 use crate::environment::Environment;
 
@@ -120,7 +120,7 @@ async fn a_role_that_was_given_by_name_is_looked_for_in_the_callers_account() {
 
 #[tokio::test]
 async fn long_code_goes_through_the_bucket_and_leaves_nothing_there() {
-    let settings = falco_aws::fake::FakeSettings { direct_upload: 500, ..Default::default() };
+    let settings = falco_fakes::aws::FakeSettings { direct_upload: 500, ..Default::default() };
     let fake = FakeAws::with(settings).await;
     let limits = falco_aws::Limits { direct_upload: 500, ..Default::default() };
     let without = AwsLambda::connect(fake.config().limits(limits.clone()).build().unwrap()).await;

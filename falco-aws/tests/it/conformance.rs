@@ -4,9 +4,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use falco_aws::fake::{FAKE_SECRET, FakeAws, FakeSettings};
 use falco_aws::{AwsLambda, AwsWaits};
 use falco_core::{AsyncPlatform, RuntimeName};
+use falco_fakes::aws::{FAKE_SECRET, FakeAws, FakeSettings};
 use falco_testkit::conformance::{Fault, Harness, Skip};
 use falco_testkit::{TcpProxy, conformance_tests};
 
@@ -21,7 +21,7 @@ async fn connect(fake: &FakeAws, url: String) -> Arc<AwsLambda> {
     let config = fake
         .config()
         .endpoint_for_all(url)
-        .static_credentials(falco_aws::fake::FAKE_ACCESS_KEY, FAKE_SECRET, Some(TOKEN.into()))
+        .static_credentials(falco_fakes::aws::FAKE_ACCESS_KEY, FAKE_SECRET, Some(TOKEN.into()))
         .waits(
             AwsWaits::default()
                 .with_state_interval(Duration::from_millis(2))

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use falco_aws::fake::{FakeAws, FakeBill};
 use falco_aws::{Architecture, AwsLambda, PriceTable};
 use falco_core::{
     Deployable, Driver, ExecutionPlan, FunctionErrorKind, Payload, Platform, Scaling, Stage,
@@ -12,6 +11,7 @@ use falco_core::{
 use falco_executors::{
     AsyncExecutor, DriverExt, ExecutionOptions, OnFailure, ParallelExecutor, RunOptions, RunOutcome,
 };
+use falco_fakes::aws::{FakeAws, FakeBill};
 use serde_json::json;
 
 use crate::support::{Aws, collect, echo, echoing, invocation, submit};

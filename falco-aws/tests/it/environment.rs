@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io::Write as _;
 
 use falco_aws::AwsConfig;
-use falco_aws::fake::{FAKE_ACCESS_KEY, FAKE_SECRET};
+use falco_fakes::aws::{FAKE_ACCESS_KEY, FAKE_SECRET};
 use falco_http::ClientConfig;
 use tempfile::TempDir;
 

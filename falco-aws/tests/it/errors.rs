@@ -1,12 +1,12 @@
 //! Every code that the contract names, of every service: what it becomes, whatever its body looks like.
 
-use falco_aws::fake::{FakeAws, FakeReply, FakeSettings};
 use falco_aws::{AwsLambda, Limits};
 use falco_core::ErrorKind::{
     self, Conflict, Forbidden, InvalidInput, NotFound, Other, PayloadTooLarge, Throttled, Timeout,
     Unauthorized, Unavailable,
 };
 use falco_core::{AsyncPlatform, Error, Pending, Platform, Result};
+use falco_fakes::aws::{FakeAws, FakeReply, FakeSettings};
 use serde_json::json;
 
 use crate::support::{Aws, echo, echoing, invocation};

@@ -4,13 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use falco_aws::fake::{FAKE_ACCESS_KEY, FAKE_SECRET, FakeReply, FakeSettings};
 use falco_aws::{AwsConfig, AwsLambda, AwsWaits, Service};
 use falco_core::{
     AsyncPlatform, Deployment, Error, ErrorKind, Invocation, Outcome, Payload, Platform, Scaling,
 };
 use falco_core::{ExecutionStrategy, Target};
 use falco_executors::{AsyncExecutor, ExecutionOptions, OnFailure, ParallelExecutor};
+use falco_fakes::aws::{FAKE_ACCESS_KEY, FAKE_SECRET, FakeReply, FakeSettings};
 use falco_http::ClientConfig;
 use falco_testkit::{RawPeer, Script};
 use futures_util::{StreamExt, stream};

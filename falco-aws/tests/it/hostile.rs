@@ -3,11 +3,11 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use falco_aws::fake::{FakeAws, FakeReply, FakeSettings};
 use falco_aws::{AwsLambda, AwsWaits};
 use falco_core::{
     ActivationId, AsyncPlatform, Deployable, ErrorKind, Pending, Platform, Release, Result, Scaling,
 };
+use falco_fakes::aws::{FakeAws, FakeReply, FakeSettings};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;

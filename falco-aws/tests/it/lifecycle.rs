@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use falco_aws::AwsLambda;
-use falco_aws::fake::{FakeAws, FakeReply, FakeSettings};
 use falco_core::{ErrorKind, Platform, Scaling};
+use falco_fakes::aws::{FakeAws, FakeReply, FakeSettings};
 use serde_json::json;
 
 use crate::environment::Environment;

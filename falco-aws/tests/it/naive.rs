@@ -2,11 +2,11 @@
 
 use std::time::{Duration, SystemTime};
 
-use falco_aws::fake::{FakeAws, FakeReply, FakeSettings};
 use falco_aws::{AwsConfig, AwsLambda, AwsWaits, Service};
 use falco_core::{
     AsyncPlatform, Deployable, ErrorKind, FunctionErrorKind, Pending, Platform, Release, Scaling,
 };
+use falco_fakes::aws::{FakeAws, FakeReply, FakeSettings};
 use falco_package::Archive;
 use serde_json::json;
 

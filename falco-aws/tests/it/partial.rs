@@ -3,8 +3,8 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use falco_aws::fake::FakeSettings;
 use falco_core::{AsyncPlatform, Deployable, Deployment, ErrorKind, Platform, Scaling};
+use falco_fakes::aws::FakeSettings;
 use serde_json::json;
 
 use crate::support::{Aws, RUN, echo, echoing, invocation, ownership};
@@ -54,7 +54,7 @@ where
 }
 
 async fn bucketed() -> Aws {
-    let fake = falco_aws::fake::FakeAws::with(echoing()).await;
+    let fake = falco_fakes::aws::FakeAws::with(echoing()).await;
     let limits = falco_aws::Limits { direct_upload: 1000, ..Default::default() };
     let config = fake.config().bucket("uploads").limits(limits).build().unwrap();
     let platform = falco_aws::AwsLambda::connect(config).await.unwrap();

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::SystemTime;
 
-use falco_aws::fake::{FakeAws, FakeReply, FakeRequest};
 use falco_aws::{AwsLambda, Limits};
 use falco_core::{AsyncPlatform, Deployable, Platform, Release, Scaling};
+use falco_fakes::aws::{FakeAws, FakeReply, FakeRequest};
 use serde_json::{Value, json};
 
 use crate::support::{Aws, collect, echo, echoing, invocation, ownership, submit};

@@ -1,8 +1,8 @@
 //! Marked secrets, in every place where they could be told.
 
 use falco_aws::AwsConfig;
-use falco_aws::fake::{FAKE_SECRET, FakeReply};
 use falco_core::{AsyncPlatform, Platform, Release};
+use falco_fakes::aws::{FAKE_SECRET, FakeReply};
 use falco_testkit::LogCapture;
 use serde_json::json;
 

@@ -1,8 +1,8 @@
 //! Profiles of IAM Identity Center, with the feature and without.
 
 use falco_aws::AwsLambda;
-use falco_aws::fake::FakeAws;
 use falco_core::{Error, ErrorKind};
+use falco_fakes::aws::FakeAws;
 
 use crate::environment::Environment;
 
@@ -32,9 +32,9 @@ async fn a_profile_of_sso_that_cannot_be_used_says_what_to_do() {
 mod with_the_feature {
     use std::process::Command;
 
-    use falco_aws::fake::{FAKE_ACCESS_KEY, FAKE_SECRET};
     use falco_aws::{AwsConfig, AwsLambda};
     use falco_core::Platform;
+    use falco_fakes::aws::{FAKE_ACCESS_KEY, FAKE_SECRET};
     use falco_http::ClientConfig;
     use serde_json::json;
     use wiremock::matchers::{header, method, path, query_param};

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use falco_aws::AwsLambda;
-use falco_aws::fake::{FakeAws, FakeSettings};
 use falco_core::{
     Activation, AsyncPlatform, Deployable, Deployment, Invocation, Ownership, Payload, Pending,
     Platform,
 };
+use falco_fakes::aws::{FakeAws, FakeSettings};
 use serde_json::Value;
 
 pub const ECHO: &str = "def main(args):\n    return args\n";

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use falco_aws::fake::{FakeAws, FakeReply, FakeSettings};
+use falco_fakes::aws::{FakeAws, FakeReply, FakeSettings};
 use falco_testkit::runtimes;
 
 use crate::remote::{TEXTS, on_aws, run, top_words};
@@ -35,7 +35,7 @@ async fn wordcount_counts_right_under_awslambdaric_when_answers_are_lost_and_lea
     }
     let seen = AtomicUsize::new(0);
     // What was asked for has happened: the function has run, the event is queued, the record has been given out.
-    let spoiler = move |request: &falco_aws::fake::FakeRequest, reply: FakeReply| {
+    let spoiler = move |request: &falco_fakes::aws::FakeRequest, reply: FakeReply| {
         if !["Invoke", "ReceiveMessage", "DeleteMessageBatch"].contains(&request.operation.as_str())
         {
             return reply;

@@ -5,8 +5,8 @@
 use std::process::Command;
 use std::time::Duration;
 
-use falco_aws::fake::FakeAws;
-use falco_openwhisk::fake::{FakeOpenWhisk, FakeSettings};
+use falco_fakes::aws::FakeAws;
+use falco_fakes::openwhisk::{FakeOpenWhisk, FakeSettings};
 use falco_testkit::Script;
 
 use crate::flaky::{Fault, Faults, FlakyProxy, broken_peer};
@@ -182,11 +182,11 @@ async fn wordcount_counts_right_on_an_aws_whose_submissions_and_questions_meet_e
     if !has("python3") {
         return;
     }
-    let settings = falco_aws::fake::FakeSettings {
+    let settings = falco_fakes::aws::FakeSettings {
         records_come_twice: true,
         records_come_early: true,
         loses_every: Some(20),
-        ..falco_aws::fake::FakeSettings::default()
+        ..falco_fakes::aws::FakeSettings::default()
     };
     let fake = FakeAws::with(settings).await;
     let submits = spoilt_invocations(|request| request.contains("/invocations "), aws_refusals());

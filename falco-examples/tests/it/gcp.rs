@@ -1,6 +1,6 @@
 //! `wordcount` on the fake of Google Cloud, whose functions run under Google's own Functions Framework.
 
-use falco_gcp::fake::{FakeGcp, Fault};
+use falco_fakes::gcp::{FakeGcp, Fault};
 use falco_testkit::runtimes;
 
 use crate::remote::{TEXTS, on_gcp, run, top_words};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use falco_openwhisk::fake::{FakeAnswer, FakeOpenWhisk, FakeSettings};
+use falco_fakes::openwhisk::{FakeAnswer, FakeOpenWhisk, FakeSettings};
 use falco_testkit::Script;
 use serde_json::Value;
 use tokio::time::Instant;

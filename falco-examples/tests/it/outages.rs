@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use falco_aws::AwsWaits;
-use falco_aws::fake::{FAKE_ACCESS_KEY, FAKE_SECRET, FakeAws};
 use falco_core::{
     AsyncPlatform, Deployable, Driver, Event, ExecutionPlan, ExecutionStrategy, Monitor, Payload,
     Result, Stage, Verdict,
@@ -13,9 +12,10 @@ use falco_core::{
 use falco_executors::{
     AsyncExecutor, DriverExt, ParallelExecutor, RunOptions, RunOutcome, SequentialExecutor,
 };
-use falco_gcp::fake::FakeGcp;
+use falco_fakes::aws::{FAKE_ACCESS_KEY, FAKE_SECRET, FakeAws};
+use falco_fakes::gcp::FakeGcp;
+use falco_fakes::openwhisk::{FAKE_AUTH, FakeOpenWhisk, FakeSettings};
 use falco_layers::{RetryPolicy, Stack};
-use falco_openwhisk::fake::{FAKE_AUTH, FakeOpenWhisk, FakeSettings};
 use falco_testkit::{Line, TcpProxy};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};

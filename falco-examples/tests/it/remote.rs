@@ -4,9 +4,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use falco_aws::fake::{FAKE_ACCESS_KEY, FAKE_SECRET, FakeAws};
-use falco_gcp::fake::{FakeGcp, Fault};
-use falco_openwhisk::fake::{FAKE_AUTH, FakeOpenWhisk, FakeSettings};
+use falco_fakes::aws::{FAKE_ACCESS_KEY, FAKE_SECRET, FakeAws};
+use falco_fakes::gcp::{FakeGcp, Fault};
+use falco_fakes::openwhisk::{FAKE_AUTH, FakeOpenWhisk, FakeSettings};
 
 use crate::program::{Printed, command, has};
 use crate::wordcount::expected;

@@ -64,7 +64,7 @@ impl fmt::Debug for Signer {
 mod tests {
     use super::*;
 
-    const PEM: &str = include_str!("../fake/private_key.pem");
+    const PEM: &str = include_str!("testdata/private_key.pem");
 
     #[test]
     fn a_jwt_is_what_openssl_signs() {

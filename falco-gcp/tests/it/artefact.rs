@@ -6,8 +6,8 @@ use falco_core::{
     Activation, AsyncPlatform, Deployable, Deployment, FunctionErrorKind, LogStream, Platform,
     Scaling,
 };
+use falco_fakes::gcp::FakeGcp;
 use falco_gcp::GcpFunctions;
-use falco_gcp::fake::FakeGcp;
 use falco_package::Archive;
 use serde_json::{Value, json};
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use falco_core::{Deployable, Platform, Scaling};
-use falco_gcp::fake::FakeGcp;
+use falco_fakes::gcp::FakeGcp;
 use falco_package::Archive;
 use futures_util::future::join_all;
 use serde_json::{Value, json};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use falco_core::{AsyncPlatform, RuntimeName, async_trait};
-use falco_gcp::fake::{self, FakeGcp};
+use falco_fakes::gcp::{self as fake, FakeGcp};
 use falco_gcp::{CloudTasks, GcpConfigBuilder, GcpFunctions, GcpWaits, Submission};
 use falco_testkit::conformance::{Fault, Harness, Skip};
 use falco_testkit::{Line, TcpProxy};
@@ -55,7 +55,7 @@ impl Google {
 }
 
 fn secrets() -> Vec<String> {
-    let key = include_str!("../../src/fake/private_key.pem");
+    let key = fake::PRIVATE_KEY;
     let line = key.lines().nth(3).unwrap().to_owned();
     let marked = ["marked-access-token", "marked-id-token", "marked-signature"];
     marked.into_iter().map(str::to_owned).chain([line]).collect()

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use falco_core::{AsyncPlatform, ErrorKind, Platform};
-use falco_gcp::fake::{FakeGcp, Fault, LOCATION, PROJECT};
+use falco_fakes::gcp::{FakeGcp, Fault, LOCATION, PROJECT};
 use falco_gcp::{Access, Credentials, GcpConfig, GcpConfigBuilder, GcpFunctions, GcpWaits};
 use serde_json::json;
 

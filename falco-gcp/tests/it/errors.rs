@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use falco_core::{AsyncPlatform, Error, ErrorKind, Platform};
+use falco_fakes::gcp::{FakeGcp, Fault};
 use falco_gcp::GcpFunctions;
-use falco_gcp::fake::{FakeGcp, Fault};
 use serde_json::{Value, json};
 
 use crate::support::{ECHO, connect, deployed, echoing, invocation, python, with_tasks};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use falco_core::{AsyncPlatform, Error, Platform};
-use falco_gcp::fake::{FakeGcp, Fault};
+use falco_fakes::gcp::{FakeGcp, Fault};
 use falco_gcp::{Credentials, GcpFunctions, GcpWaits};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};

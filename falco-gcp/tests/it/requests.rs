@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use falco_core::{AsyncPlatform, Platform, Release, Scaling};
-use falco_gcp::fake::{ACCOUNT, FakeGcp, RecordedRequest};
+use falco_fakes::gcp::{ACCOUNT, FakeGcp, RecordedRequest};
 use falco_gcp::{CloudTasks, Submission};
 use serde_json::{Value, json};
 

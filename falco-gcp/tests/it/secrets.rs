@@ -1,7 +1,7 @@
 //! No secret is in a log at the finest level, in an error, or in `Debug`.
 
 use falco_core::{AsyncPlatform, Platform};
-use falco_gcp::fake::Fault;
+use falco_fakes::gcp::Fault;
 use falco_testkit::LogCapture;
 use serde_json::json;
 
@@ -37,7 +37,7 @@ async fn a_whole_life_with_faults_shows_no_secret() {
     platform.remove(&deployment).await.unwrap();
     let logged = log.text();
     assert!(!logged.is_empty(), "something was logged");
-    let key = include_str!("../../src/fake/private_key.pem");
+    let key = falco_fakes::gcp::PRIVATE_KEY;
     let secrets = [
         "marked-env-value",
         "marked-access-token",

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use falco_core::{AsyncPlatform, RuntimeName, async_trait};
+use falco_fakes::gcp::FakeGcp;
 use falco_gcp::GcpFunctions;
-use falco_gcp::fake::FakeGcp;
 use falco_testkit::conformance::{Fault, Harness, Skip};
 use falco_testkit::runtimes;
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use falco_core::{Activation, Deployable, FunctionErrorKind, Platform, Scaling};
-use falco_gcp::fake::FakeGcp;
+use falco_fakes::gcp::FakeGcp;
 use falco_package::Archive;
 use serde_json::json;
 

@@ -5,7 +5,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use falco_core::{Platform, Result};
-use falco_gcp::fake::{FakeGcp, Fault};
+use falco_fakes::gcp::{FakeGcp, Fault};
 use falco_gcp::{GcpFunctions, GcpWaits};
 
 use crate::support::{ECHO, connect, echoing, python, with_tasks};

@@ -1,7 +1,7 @@
 //! What many tests need.
 
 use falco_core::{Deployable, Deployment, Invocation, Payload, Platform};
-use falco_gcp::fake::FakeGcp;
+use falco_fakes::gcp::FakeGcp;
 use falco_gcp::{CloudTasks, GcpConfigBuilder, GcpFunctions, Submission};
 use serde_json::Value;
 

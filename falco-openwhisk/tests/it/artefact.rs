@@ -3,7 +3,7 @@
 use falco_core::{
     Activation, AsyncPlatform, Deployable, FunctionErrorKind, LogStream, Platform, Result,
 };
-use falco_openwhisk::fake::FakeSettings;
+use falco_fakes::openwhisk::FakeSettings;
 use falco_package::Archive;
 use serde_json::{Value, json};
 

@@ -9,8 +9,8 @@ use falco_core::{
     Platform, Release, Target,
 };
 use falco_executors::AsyncExecutor;
+use falco_fakes::openwhisk::{FakeOpenWhisk, FakeRequest, FakeSettings};
 use falco_openwhisk::OpenWhisk;
-use falco_openwhisk::fake::{FakeOpenWhisk, FakeRequest, FakeSettings};
 use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout};

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use falco_core::{Error, ErrorKind, Platform};
-use falco_openwhisk::fake::{FAKE_AUTH, FakeOpenWhisk};
+use falco_fakes::openwhisk::{FAKE_AUTH, FakeOpenWhisk};
 use falco_openwhisk::{ClientConfig, OpenWhisk, OpenWhiskConfig};
 use tempfile::TempDir;
 

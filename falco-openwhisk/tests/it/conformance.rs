@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use falco_core::{AsyncPlatform, RuntimeName, async_trait};
+use falco_fakes::openwhisk::{FAKE_AUTH, FakeOpenWhisk, FakeSettings};
 use falco_openwhisk::OpenWhisk;
-use falco_openwhisk::fake::{FAKE_AUTH, FakeOpenWhisk, FakeSettings};
 use falco_testkit::conformance::{Fault, Harness, Skip};
 use falco_testkit::{TcpProxy, conformance_tests, shim_tests};
 

@@ -9,7 +9,7 @@ use falco_core::{
     Platform, Target,
 };
 use falco_executors::{ExecutionOptions, OnFailure, ParallelExecutor};
-use falco_openwhisk::fake::{FakeAnswer, FakeSettings};
+use falco_fakes::openwhisk::{FakeAnswer, FakeSettings};
 use falco_openwhisk::{ClientConfig, OpenWhisk};
 use falco_testkit::{RawPeer, Script, Step};
 use futures_util::future::join_all;

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use falco_core::{AsyncPlatform, Error, ErrorKind, FunctionErrorKind, Platform, Scaling};
-use falco_openwhisk::fake::{FakeOpenWhisk, FakeSettings};
+use falco_fakes::openwhisk::{FakeOpenWhisk, FakeSettings};
 use falco_openwhisk::{OpenWhisk, OpenWhiskWaits};
 use serde_json::{Value, json};
 use tokio::time::Instant;

@@ -5,7 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use falco_core::{AsyncPlatform, Deployable, ErrorKind, Ownership, Platform, RateLimit, Scaling};
-use falco_openwhisk::fake::{FakeOpenWhisk, FakeRequest, FakeSettings};
+use falco_fakes::openwhisk::{FakeOpenWhisk, FakeRequest, FakeSettings};
 use falco_package::Archive;
 use serde_json::{Value, json};
 use wiremock::matchers::{method, path, query_param};

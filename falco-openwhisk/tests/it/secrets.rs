@@ -29,7 +29,7 @@ async fn neither_key_nor_environment_is_seen_at_any_log_level() {
     );
     let log = log.text();
     assert!(log.contains("answered"), "nothing was logged: {log}");
-    let (_, key) = falco_openwhisk::fake::FAKE_AUTH.split_once(':').unwrap();
+    let (_, key) = falco_fakes::openwhisk::FAKE_AUTH.split_once(':').unwrap();
     let encoded = "MjNiYzQ2YjEtNzFmNi00ZWQ1LThjNTQ";
     for secret in [key, encoded, VALUE] {
         assert!(!shown.contains(secret), "{shown}");

@@ -1,7 +1,7 @@
 //! What the tests share.
 
 use falco_core::{Deployable, Deployment, Invocation, Payload};
-use falco_openwhisk::fake::{FAKE_AUTH, FakeOpenWhisk, FakeSettings};
+use falco_fakes::openwhisk::{FAKE_AUTH, FakeOpenWhisk, FakeSettings};
 use falco_openwhisk::{OpenWhisk, OpenWhiskConfig, OpenWhiskConfigBuilder};
 use serde_json::Value;
 use wiremock::matchers::{method, path};

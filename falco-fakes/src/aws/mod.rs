@@ -1,6 +1,6 @@
 //! A fake AWS on loopback, with real functions behind it, for tests.
 //!
-//! It is there with the feature `fake`, for this crate's tests and for those of programs that use it. It speaks the
+//! It speaks the
 //! APIs of Lambda, SQS, IAM, STS, CloudWatch Logs and S3 that Falco uses, checks the signature of each request, keeps
 //! functions pending and roles unknown for as long as set, and starts Python, Node and native functions as Lambda
 //! does: unpacked, with a Runtime API to take events from.
@@ -9,7 +9,7 @@
 //!
 //! ```
 //! use falco_aws::AwsLambda;
-//! use falco_aws::fake::FakeAws;
+//! use falco_fakes::FakeAws;
 //! use falco_core::Platform;
 //!
 //! # #[tokio::main(flavor = "current_thread")]
@@ -42,13 +42,13 @@ use std::time::Duration;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::Response;
+use falco_aws::{AwsConfig, AwsConfigBuilder, AwsWaits};
 use falco_http::ClientConfig;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinHandle;
 
-use crate::{AwsConfig, AwsConfigBuilder, AwsWaits};
 pub use exchange::{FakeReply, FakeRequest};
 use world::{REGION, World};
 
@@ -239,13 +239,13 @@ impl FakeAws {
             .static_credentials(FAKE_ACCESS_KEY, FAKE_SECRET, Some("fake-session-token".into()))
             .endpoint_for_all(self.url())
             .http(ClientConfig::new("falco-aws/fake").with_plain_http_only(true))
-            .waits(AwsWaits {
-                state_interval: Duration::from_millis(5),
-                state_timeout: Duration::from_secs(20),
-                role_interval: Duration::from_millis(5),
-                role_timeout: Duration::from_secs(20),
-                ..AwsWaits::default()
-            })
+            .waits(
+                AwsWaits::default()
+                    .with_state_interval(Duration::from_millis(5))
+                    .with_state_timeout(Duration::from_secs(20))
+                    .with_role_interval(Duration::from_millis(5))
+                    .with_role_timeout(Duration::from_secs(20)),
+            )
     }
 
     /// Changes how it behaves from now on.

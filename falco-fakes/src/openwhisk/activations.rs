@@ -8,7 +8,6 @@ use super::answers::{
 };
 use super::world::{Listing, Record};
 use super::{Shared, lock};
-use crate::wire::is_activation_id;
 
 pub(super) fn list_activations(shared: &Shared, query: &Query) -> Answer {
     let (limit, skip) = match page(query, "activations") {
@@ -58,6 +57,11 @@ fn brief(record: &Record) -> Value {
     json!({"activationId": record.activation_id, "namespace": record.namespace, "name": record.name,
            "version": record.version, "publish": record.publish, "start": record.start, "end": record.end,
            "duration": record.duration, "annotations": record.annotations, "statusCode": code})
+}
+
+/// Whether it has the form of an activation's id, 32 of `0-9a-f`.
+fn is_activation_id(id: &str) -> bool {
+    id.len() == 32 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 pub(super) fn activation(shared: &Shared, id: &str, part: Option<&str>) -> Answer {

@@ -49,8 +49,8 @@ impl RecordedRequest {
 }
 
 pub(super) fn decoded(text: &str) -> String {
-    let url = reqwest::Url::parse(&format!("http://x/?{text}")).unwrap();
+    let url = falco_http::reqwest::Url::parse(&format!("http://x/?{text}")).unwrap();
     let plus = text.replace('+', "%2B");
-    let url = reqwest::Url::parse(&format!("http://x/?a={plus}")).unwrap_or(url);
+    let url = falco_http::reqwest::Url::parse(&format!("http://x/?a={plus}")).unwrap_or(url);
     url.query_pairs().next().map(|(_, value)| value.into_owned()).unwrap_or_default()
 }

@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::body::Body;
+use falco_http::reqwest::{Method, Url};
+use falco_http::{Client, ClientConfig};
 use falco_package::Archive;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -37,7 +39,7 @@ pub(super) struct Instances {
     concurrency: usize,
     /// Calls that come while an instance starts share it, if they may.
     starting: tokio::sync::Mutex<()>,
-    client: reqwest::Client,
+    client: Client,
 }
 
 impl Instances {
@@ -69,11 +71,13 @@ impl Instances {
     }
 }
 
-fn http_client() -> reqwest::Client {
-    let builder = reqwest::Client::builder();
-    #[cfg(feature = "rustls")]
-    let builder = builder.tls_certs_only([]);
-    builder.build().unwrap()
+/// A client that waits for as long as functions may run.
+fn http_client() -> Client {
+    ClientConfig::new("falco-fakes")
+        .with_plain_http_only(true)
+        .with_read_timeout(Duration::from_secs(3600))
+        .build()
+        .unwrap()
 }
 
 #[derive(Debug)]
@@ -107,8 +111,9 @@ pub(super) async fn call(
     let Some(instance) = free_or_new(world, id, function, zip, instances).await else {
         return reply::with(503, "text/plain", "The service failed to start.");
     };
-    let url = format!("http://{}/", instance.address);
-    let request = instances.client.post(url).headers(seen.headers.clone()).body(seen.body.clone());
+    let url = Url::parse(&format!("http://{}/", instance.address)).unwrap();
+    let request = instances.client.request(Method::POST, url);
+    let request = request.headers(seen.headers.clone()).body(seen.body.clone());
     let Ok(answer) = request.send().await else {
         instances.end(&instance);
         return reply::with(

@@ -1,6 +1,6 @@
 //! A fake OpenWhisk for tests: the API over loopback HTTP, with real functions behind it.
 //!
-//! It is there with the feature `fake`, for this crate's tests and for those of programs that use it. It holds actions,
+//! It holds actions,
 //! limits and throttles as OpenWhisk does, runs Python, Node and native functions as its runtimes do, and stores their
 //! records late, twice or never, as its settings say.
 
@@ -22,12 +22,12 @@ use std::time::Duration;
 
 use axum::http::{HeaderMap, Method};
 use bytes::Bytes;
+use falco_openwhisk::{OpenWhiskConfig, OpenWhiskConfigBuilder};
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::{OpenWhiskConfig, OpenWhiskConfigBuilder};
 use world::World;
 
 /// The key that a fake takes: the one that every server for developers comes with.

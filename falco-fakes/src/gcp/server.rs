@@ -122,7 +122,7 @@ async fn serve(State(world): State<Arc<World>>, request: Request<Body>) -> Reply
 }
 
 fn pairs(query: &str) -> Vec<(String, String)> {
-    let url = reqwest::Url::parse(&format!("http://x/?{query}")).unwrap();
+    let url = falco_http::reqwest::Url::parse(&format!("http://x/?{query}")).unwrap();
     url.query_pairs().map(|(name, value)| (name.into_owned(), value.into_owned())).collect()
 }
 

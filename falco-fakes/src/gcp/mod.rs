@@ -1,6 +1,4 @@
-//! A stateful fake of every service that this crate uses, on a loopback port. It runs real functions.
-//!
-//! Feature `fake`; for the tests of this crate and of what stands on it, such as examples, never for production.
+//! A stateful fake of every service of Google Cloud that `falco-gcp` uses, on a loopback port. It runs real functions.
 //!
 //! It demands what Google demands: access tokens for the APIs and ID tokens for functions, lengths of bodies, update
 //! masks, invoker grants on the Run service. Deployed artefacts are unpacked and started as Google starts them, by its
@@ -13,7 +11,8 @@
 //!
 //! ```
 //! use falco_core::{Deployable, Invocation, Payload, Platform};
-//! use falco_gcp::{GcpFunctions, fake::FakeGcp};
+//! use falco_fakes::FakeGcp;
+//! use falco_gcp::GcpFunctions;
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> falco_core::Result<()> {
@@ -60,23 +59,25 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use falco_core::Payload;
+use falco_gcp::{Credentials, GcpConfig, GcpConfigBuilder, GcpWaits};
 
 pub use fault::Fault;
 pub use request::RecordedRequest;
 
-use crate::config::{Credentials, GcpConfig, GcpConfigBuilder, GcpWaits};
 use server::Server;
 use world::World;
 
-/// The project and the location that the fake is.
+/// The project of the fake.
 pub const PROJECT: &str = "fake-project";
+/// The location of the fake.
 pub const LOCATION: &str = "us-central1";
 /// The service account whose key the fake accepts.
 pub const ACCOUNT: &str = "falco@fake-project.iam.gserviceaccount.com";
 /// The service account that functions run as.
 const RUNTIME_ACCOUNT: &str = "1-compute@developer.gserviceaccount.com";
 
-const PRIVATE_KEY: &str = include_str!("private_key.pem");
+/// The private key of [`ACCOUNT`], in PEM.
+pub const PRIVATE_KEY: &str = include_str!("private_key.pem");
 
 /// A fake of Google Cloud. Dropped, it ends with every process that it has started.
 #[derive(Debug)]

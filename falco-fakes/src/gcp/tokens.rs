@@ -20,7 +20,7 @@ const PUBLIC_KEY: &str = include_str!("public_key.pem");
 /// `POST /token`: an assertion of the key, or a refresh token.
 pub(super) fn grant(world: &World, seen: &RecordedRequest) -> Reply {
     let body = String::from_utf8_lossy(&seen.body);
-    let form = reqwest::Url::parse(&format!("http://x/?{body}")).unwrap();
+    let form = falco_http::reqwest::Url::parse(&format!("http://x/?{body}")).unwrap();
     let field = |name: &str| {
         form.query_pairs().find(|(known, _)| known == name).map(|(_, value)| value.into_owned())
     };

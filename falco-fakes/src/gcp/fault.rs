@@ -5,7 +5,7 @@
 /// # Examples
 ///
 /// ```
-/// use falco_gcp::fake::{FakeGcp, Fault};
+/// use falco_fakes::gcp::{FakeGcp, Fault};
 ///
 /// let fake = FakeGcp::start();
 /// // Three per cent of all invocations find no instance.

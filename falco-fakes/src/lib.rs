@@ -1,0 +1,16 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+#[cfg(feature = "aws")]
+pub mod aws;
+#[cfg(feature = "gcp")]
+pub mod gcp;
+#[cfg(feature = "openwhisk")]
+pub mod openwhisk;
+
+#[cfg(feature = "aws")]
+pub use aws::FakeAws;
+#[cfg(feature = "gcp")]
+pub use gcp::FakeGcp;
+#[cfg(feature = "openwhisk")]
+pub use openwhisk::FakeOpenWhisk;
