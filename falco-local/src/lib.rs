@@ -2,14 +2,11 @@
 #![forbid(unsafe_code)]
 
 mod abandonment;
-mod answer;
 mod config;
 mod descriptors;
 mod functions;
 mod guardian;
 mod interpreter;
-mod job;
-mod log;
 mod memory;
 mod package;
 mod platform;
@@ -17,7 +14,6 @@ mod pool;
 mod process;
 mod scratch;
 mod state;
-mod submissions;
 mod tree;
 mod worker;
 

@@ -3,13 +3,14 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use falco_core::{
     Activation, ActivationId, ActivationLog, AsyncPlatform, Capabilities, Collected, Deployable,
     Deployment, Error, ErrorKind, Invocation, Pending, Platform, Release, Result, Scaling,
     async_trait,
 };
+use falco_workers::{Found, Job, Logs, Reply, Submissions};
 use tokio::sync::oneshot;
 
 use crate::abandonment::abandonment;
@@ -18,12 +19,10 @@ use crate::descriptors;
 use crate::functions::Functions;
 use crate::guardian::Guardian;
 use crate::interpreter;
-use crate::job::{Job, Reply};
-use crate::log::Logs;
+
 use crate::pool::{Pool, Shared};
 use crate::scratch::Scratch;
 use crate::state::State;
-use crate::submissions::{Found, Submissions};
 
 pub(crate) const NAME: &str = "local";
 
@@ -166,10 +165,6 @@ fn about(error: Error, operation: &'static str, function: &str) -> Error {
     if function.is_empty() { error } else { error.with_function(function) }
 }
 
-fn job(id: ActivationId, invocation: &Invocation, reply: Reply) -> Job {
-    Job { id, payload: invocation.payload().clone(), queued_at: Instant::now(), reply, held: None }
-}
-
 #[async_trait]
 impl Platform for LocalPlatform {
     fn name(&self) -> &str {
@@ -245,7 +240,7 @@ impl Platform for LocalPlatform {
     async fn invoke(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Activation> {
         let (pool, id) = self.admit("invoke", deployment, invocation).await?;
         let (caller, answer) = oneshot::channel();
-        pool.submit(job(id, invocation, Reply::Caller(caller)), invocation);
+        pool.submit(Job::new(id, invocation, Reply::Caller(caller)), invocation);
         let result = answer.await.unwrap_or_else(|_| {
             Err(Error::new(ErrorKind::Panicked, "the worker's thread failed")
                 .with_may_have_run(true))
@@ -261,7 +256,7 @@ impl AsyncPlatform for LocalPlatform {
         let abandoned = self.0.submissions.start(id.clone());
         let all = self.0.submissions.clone();
         let pending = Pending::new(id.clone(), SystemTime::now());
-        pool.submit(job(id, invocation, Reply::Submission { all, abandoned }), invocation);
+        pool.submit(Job::new(id, invocation, Reply::Submission { all, abandoned }), invocation);
         Ok(pending)
     }
 

@@ -6,12 +6,12 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use falco_core::{Activation, Error, ErrorKind, Invocation, Result};
+use falco_workers::{Job, Logs};
 use rustix::process::Pid;
 
 use crate::config::LocalConfig;
 use crate::guardian::Guardian;
-use crate::job::Job;
-use crate::log::Logs;
+
 use crate::package::Function;
 use crate::process::kill_group;
 use crate::scratch::Scratch;

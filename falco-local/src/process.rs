@@ -13,10 +13,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use command_fds::{CommandFdExt, FdMapping};
 use falco_core::LogStream;
+use falco_workers::Capture;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
-
-use crate::log::Capture;
 
 /// How often a running activation is looked at: is it wanted still, how much memory does it hold.
 const TICK: Duration = Duration::from_millis(25);

@@ -8,15 +8,14 @@ use bytes::Bytes;
 use falco_core::{Activation, Error, ErrorKind, FunctionError, FunctionErrorKind, Payload, Result};
 use falco_package::native;
 use falco_package::shim::Answer;
+use falco_workers::{Capture, Job, answer};
 use rustix::io::Errno;
 use rustix::process::Pid;
 
-use crate::answer;
 use crate::config::TIMEOUT;
 use crate::descriptors;
 use crate::interpreter::Interpreter;
-use crate::job::Job;
-use crate::log::Capture;
+
 use crate::memory;
 use crate::pool::{Limits, Pool, removed};
 use crate::process::{Ending, Process, status_number};

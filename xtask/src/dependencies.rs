@@ -8,7 +8,7 @@ use crate::metadata::{Dependency, Metadata, Package};
 const FREE: [&str; 3] = ["falco-cli", "falco-examples", "falco-bench"];
 
 /// What a platform may stand on. Every crate that is not listed in [`allowed`] is taken for a platform.
-const PLATFORM: &[&str] = &["falco-core", "falco-package", "falco-http"];
+const PLATFORM: &[&str] = &["falco-core", "falco-package", "falco-http", "falco-workers"];
 
 /// What the facade gathers: everything that a user of one crate needs.
 const FACADE: &[&str] = &[
@@ -33,9 +33,8 @@ const IN_TESTS: [&str; 4] = ["falco-testkit", "falco-fakes", "falco-executors", 
 fn allowed(name: &str) -> &'static [&'static str] {
     match name {
         "falco-core" | "xtask" => &[],
-        "falco-executors" | "falco-layers" | "falco-package" | "falco-http" | "falco-testkit" => {
-            &["falco-core"]
-        }
+        "falco-executors" | "falco-layers" | "falco-package" | "falco-workers" | "falco-http"
+        | "falco-testkit" => &["falco-core"],
         "falco-function" => &["falco-core", "falco-executors", "falco-package"],
         "falco" => FACADE,
         "falco-fakes" => FAKES,

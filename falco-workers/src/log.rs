@@ -12,7 +12,7 @@ const TAIL: usize = 4096;
 
 /// The log of one activation while it is written. A million short lines are one buffer, not a million strings.
 #[derive(Debug)]
-pub(crate) struct Capture {
+pub struct Capture {
     limit: usize,
     text: Vec<u8>,
     lines: Vec<Line>,
@@ -28,7 +28,8 @@ struct Line {
 }
 
 impl Capture {
-    pub(crate) fn new(limit: u64) -> Self {
+    /// An empty log that takes up to `limit` bytes.
+    pub fn new(limit: u64) -> Self {
         Self {
             limit: usize::try_from(limit).unwrap_or(usize::MAX),
             text: Vec::new(),
@@ -39,7 +40,7 @@ impl Capture {
     }
 
     /// Takes in what was read from a stream.
-    pub(crate) fn push(&mut self, stream: LogStream, bytes: &[u8]) {
+    pub fn push(&mut self, stream: LogStream, bytes: &[u8]) {
         let at = SystemTime::now();
         let mut rest = bytes;
         while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
@@ -71,7 +72,7 @@ impl Capture {
     }
 
     /// Ends lines that have no line break; nothing when nothing was printed.
-    pub(crate) fn finish(mut self) -> Option<Captured> {
+    pub fn finish(mut self) -> Option<Captured> {
         let at = SystemTime::now();
         for stream in [LogStream::Stdout, LogStream::Stderr] {
             let unfinished = &mut self.unfinished[index(stream)];
@@ -87,7 +88,7 @@ impl Capture {
     }
 
     /// The end of what was written to stderr.
-    pub(crate) fn stderr_tail(&self) -> String {
+    pub fn stderr_tail(&self) -> String {
         let mut tail: Vec<&[u8]> = Vec::new();
         let unfinished = &self.unfinished[index(LogStream::Stderr)];
         let mut length = unfinished.len();
@@ -126,7 +127,7 @@ fn ranges(lines: &[Line]) -> impl DoubleEndedIterator<Item = (&Line, Range<usize
 
 /// The whole log of one activation.
 #[derive(Debug)]
-pub(crate) struct Captured {
+pub struct Captured {
     text: Vec<u8>,
     lines: Vec<Line>,
     truncated: bool,
@@ -149,7 +150,7 @@ impl Captured {
 
 /// The logs of the last activations that printed anything.
 #[derive(Debug)]
-pub(crate) struct Logs {
+pub struct Logs {
     limit: u64,
     kept: Mutex<Kept>,
 }
@@ -163,7 +164,8 @@ struct Kept {
 }
 
 impl Logs {
-    pub(crate) fn new(limit: u64) -> Self {
+    /// Keeps up to `limit` bytes; the oldest logs go first.
+    pub fn new(limit: u64) -> Self {
         Self { limit, kept: Mutex::default() }
     }
 
@@ -171,7 +173,8 @@ impl Logs {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn keep(&self, id: ActivationId, log: Captured) {
+    /// Takes in the log of an activation that has ended.
+    pub fn keep(&self, id: ActivationId, log: Captured) {
         let mut kept = self.lock();
         kept.size += log.size();
         kept.oldest_first.push_back(id.clone());
@@ -188,7 +191,7 @@ impl Logs {
 
     /// The log of an activation that has ended. One without a log printed nothing, unless logs were dropped: then
     /// nobody can say.
-    pub(crate) fn get(&self, id: &ActivationId) -> Option<ActivationLog> {
+    pub fn get(&self, id: &ActivationId) -> Option<ActivationLog> {
         let kept = self.lock();
         match kept.logs.get(id) {
             Some(log) => Some(log.to_log(id.clone())),

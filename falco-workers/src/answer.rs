@@ -1,4 +1,4 @@
-//! The lines between Falco and a worker: what is asked, and what an answer means.
+//! The request of a native executable, and the errors of a worker that did not answer.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -8,12 +8,12 @@ use crate::job::Job;
 use crate::log::Capture;
 
 /// The error of a function whose result is unusable.
-pub(crate) fn bad_result(message: String) -> FunctionError {
+pub fn bad_result(message: String) -> FunctionError {
     FunctionError::new(FunctionErrorKind::BadResult, message)
 }
 
 /// The error of a process that has ended unasked.
-pub(crate) fn crash(status: Option<i32>, log: &Capture) -> FunctionError {
+pub fn crash(status: Option<i32>, log: &Capture) -> FunctionError {
     let trace = log.stderr_tail();
     // Node.js ends itself when its heap is full.
     let kind = if trace.contains("JavaScript heap out of memory") {
@@ -33,7 +33,7 @@ pub(crate) fn crash(status: Option<i32>, log: &Capture) -> FunctionError {
 }
 
 /// The beginning of an ActionLoop request, up to the arguments (contract 6.4 and 6.6b).
-pub(crate) fn envelope(job: &Job, name: &str, deadline: Instant) -> String {
+pub fn envelope(job: &Job, name: &str, deadline: Instant) -> String {
     let left = deadline.saturating_duration_since(Instant::now());
     let deadline = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO) + left;
     // Names and ids hold letters, digits, '-' and '_' only: there is nothing to escape.

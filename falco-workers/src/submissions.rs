@@ -8,7 +8,7 @@ use falco_core::{Activation, ActivationId, Error, Pending, Release, Result};
 
 /// Results wait here from the end of an activation until its release.
 #[derive(Debug, Default)]
-pub(crate) struct Submissions(Mutex<HashMap<ActivationId, Submission>>);
+pub struct Submissions(Mutex<HashMap<ActivationId, Submission>>);
 
 #[derive(Debug)]
 enum Submission {
@@ -22,11 +22,13 @@ enum Submission {
 
 /// What there is to say of the activations that were asked for; those that still run are left out.
 #[derive(Debug, Default)]
-pub(crate) struct Found {
-    pub(crate) finished: Vec<Activation>,
-    pub(crate) failed: Vec<(ActivationId, Error)>,
+pub struct Found {
+    /// Those that have ended.
+    pub finished: Vec<Activation>,
+    /// Those that the platform failed, and how.
+    pub failed: Vec<(ActivationId, Error)>,
     /// Not here: released, removed, or another driver's.
-    pub(crate) missing: Vec<ActivationId>,
+    pub missing: Vec<ActivationId>,
 }
 
 impl Submissions {
@@ -35,13 +37,14 @@ impl Submissions {
     }
 
     /// Takes in an activation, and gives the flag by which it can be stopped.
-    pub(crate) fn start(&self, id: ActivationId) -> Arc<AtomicBool> {
+    pub fn start(&self, id: ActivationId) -> Arc<AtomicBool> {
         let abandoned = Arc::new(AtomicBool::new(false));
         self.lock().insert(id, Submission::Running { abandoned: abandoned.clone() });
         abandoned
     }
 
-    pub(crate) fn finish(&self, id: &ActivationId, result: Result<Activation>) {
+    /// Notes the result of an activation, unless it was released meanwhile.
+    pub fn finish(&self, id: &ActivationId, result: Result<Activation>) {
         if let Some(submission) = self.lock().get_mut(id) {
             *submission = match result {
                 Ok(activation) => Submission::Finished(Box::new(activation)),
@@ -51,16 +54,17 @@ impl Submissions {
     }
 
     /// Drops an activation that will never end: `collect` reports it as gone.
-    pub(crate) fn forget(&self, id: &ActivationId) {
+    pub fn forget(&self, id: &ActivationId) {
         self.lock().remove(id);
     }
 
-    pub(crate) fn is_running(&self, id: &ActivationId) -> bool {
+    /// Whether the activation was taken in and has not ended.
+    pub fn is_running(&self, id: &ActivationId) -> bool {
         matches!(self.lock().get(id), Some(Submission::Running { .. }))
     }
 
     /// The state of `pending`.
-    pub(crate) fn collect(&self, pending: &[Pending]) -> Found {
+    pub fn collect(&self, pending: &[Pending]) -> Found {
         let mut found = Found::default();
         let submissions = self.lock();
         for Pending { id, .. } in pending {
@@ -76,7 +80,8 @@ impl Submissions {
         found
     }
 
-    pub(crate) fn release(&self, ids: &[ActivationId], release: Release) {
+    /// Drops results. What still runs and is abandoned is stopped by its flag.
+    pub fn release(&self, ids: &[ActivationId], release: Release) {
         let mut submissions = self.lock();
         for id in ids {
             match submissions.remove(id) {
