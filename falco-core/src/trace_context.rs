@@ -46,6 +46,20 @@ impl TraceContext {
         Self::new(&invocation, &[run, stage, id, &attempt])
     }
 
+    /// The span of a call within an attempt that the provider did not accept, so that its function never saw ids.
+    pub fn of_call(
+        run: &RunId,
+        stage: &StageName,
+        id: &InvocationId,
+        attempt: u32,
+        call: u32,
+    ) -> Self {
+        let invocation = [run.as_str(), stage.as_str(), id.as_str()];
+        let (attempt, call) = (attempt.to_string(), call.to_string());
+        let [run, stage, id] = invocation;
+        Self::new(&invocation, &[run, stage, id, &attempt, &call])
+    }
+
     fn new(trace: &[&str], span: &[&str]) -> Self {
         // Zero is not a valid id.
         Self { trace_id: hash(trace).max(1), span_id: (hash(span) as u64).max(1) }
@@ -131,6 +145,13 @@ mod tests {
     fn where_one_part_ends_and_the_next_begins_makes_a_difference() {
         let shifted = TraceContext::of_attempt(&"runs".into(), &"tage".into(), &"1".into(), 1);
         assert_ne!(of("1", 1).trace_id(), shifted.trace_id());
+    }
+
+    #[test]
+    fn a_call_that_was_refused_has_a_span_of_its_own_in_the_same_trace() {
+        let refused = TraceContext::of_call(&"run".into(), &"stage".into(), &"1".into(), 1, 1);
+        assert_eq!(refused.trace_id(), of("1", 1).trace_id());
+        assert_ne!(refused.span_id(), of("1", 1).span_id());
     }
 
     #[test]

@@ -36,6 +36,7 @@ fn allowed(name: &str) -> &'static [&'static str] {
         "falco-executors" | "falco-layers" | "falco-package" | "falco-workers" | "falco-http"
         | "falco-testkit" => &["falco-core"],
         "falco-function" => &["falco-core", "falco-executors", "falco-package"],
+        "falco-trace" => &["falco-core"],
         "falco" => FACADE,
         "falco-fakes" => FAKES,
         _ => PLATFORM,

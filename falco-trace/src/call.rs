@@ -1,0 +1,432 @@
+//! The line of an attempt.
+
+use std::borrow::Cow;
+
+use falco_core::{
+    Activation, AttemptReason, Error, FunctionError, InvocationId, RunId, TraceContext,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::units::{Micros, Picodollars};
+
+/// How much of an error's message is kept, in bytes.
+const MESSAGE_BYTES: usize = 500;
+/// How much of a traceback is kept; the end says most.
+const TRACE_BYTES: usize = 4_000;
+
+/// An attempt that has ended. Times count from the start of the run, by the driver's clock unless named. What is not
+/// known is `None`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Call<'a> {
+    /// The stage.
+    #[serde(rename = "s")]
+    pub stage: Cow<'a, str>,
+    /// The invocation.
+    #[serde(rename = "i")]
+    pub invocation: Cow<'a, str>,
+    /// The number of the attempt, from 1.
+    #[serde(rename = "n", default = "one", skip_serializing_if = "is_one")]
+    pub attempt: u32,
+    /// The number of the call within the attempt, from 1: a layer that repeats a refused call keeps the attempt.
+    #[serde(rename = "k", default = "one", skip_serializing_if = "is_one")]
+    pub call: u32,
+    /// Why it was made; none for the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<Why>,
+    /// When the invocation was taken in.
+    #[serde(default)]
+    pub at: Micros,
+    /// When this attempt was begun, if that was later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begun: Option<Micros>,
+    /// When it was sent, after it has waited for rate and window, if that was later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent: Option<Micros>,
+    /// When the provider accepted it, if it was submitted.
+    #[serde(rename = "acc", default, skip_serializing_if = "Option::is_none")]
+    pub accepted: Option<Micros>,
+    /// When the answer or the failure came.
+    pub done: Micros,
+    /// What came of it.
+    #[serde(rename = "o")]
+    pub outcome: CallOutcome,
+    /// Why it failed.
+    #[serde(rename = "err", default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<CallError>,
+    /// The activation.
+    #[serde(rename = "id", default, skip_serializing_if = "Option::is_none")]
+    pub activation: Option<Cow<'a, str>>,
+    /// The provider's id of the request.
+    #[serde(rename = "rid", default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<Cow<'a, str>>,
+    /// When the function began, initialisation included, by the provider's clock.
+    #[serde(rename = "start", default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<Micros>,
+    /// When it ended, by the provider's clock.
+    #[serde(rename = "stop", default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<Micros>,
+    /// When its instance was started, by the provider's clock.
+    #[serde(rename = "boot", default, skip_serializing_if = "Option::is_none")]
+    pub booted: Option<Micros>,
+    /// How long the provider kept it waiting.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<Micros>,
+    /// How long its instance took to start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init: Option<Micros>,
+    /// How long the function ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ran: Option<Micros>,
+    /// The time that is charged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub billed: Option<Micros>,
+    /// Whether an instance was started for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cold: Option<bool>,
+    /// The instance.
+    #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<Cow<'a, str>>,
+    /// The host of the instance.
+    #[serde(rename = "h", default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<Cow<'a, str>>,
+    /// The region.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<Cow<'a, str>>,
+    /// The version of the function's code.
+    #[serde(rename = "cv", default, skip_serializing_if = "Option::is_none")]
+    pub code_version: Option<Cow<'a, str>>,
+    /// The runtime as the function's side reports it.
+    #[serde(rename = "rt", default, skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<Cow<'a, str>>,
+    /// Memory granted, in MiB.
+    #[serde(rename = "mem", default, skip_serializing_if = "Option::is_none")]
+    pub memory_mib: Option<u32>,
+    /// Peak memory used, in bytes.
+    #[serde(rename = "used", default, skip_serializing_if = "Option::is_none")]
+    pub memory_used: Option<u64>,
+    /// What this attempt cost.
+    #[serde(rename = "usd", default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<Picodollars>,
+    /// Whether the charged time, and so the cost, is an estimate.
+    #[serde(rename = "est", default, skip_serializing_if = "std::ops::Not::not")]
+    pub estimated: bool,
+    /// Whether it settled the invocation.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub last: bool,
+    /// What all attempts of the invocation cost; on the attempt that settled it, if it had several.
+    #[serde(rename = "usd_all", default, skip_serializing_if = "Option::is_none")]
+    pub cost_of_all: Option<Picodollars>,
+}
+
+/// Why an attempt was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Why {
+    /// The call before failed.
+    Failed,
+    /// The function failed before.
+    Function,
+    /// The activation before was lost.
+    Lost,
+    /// The attempt before was slow.
+    Copy,
+}
+
+impl Why {
+    pub(crate) fn of(reason: AttemptReason) -> Option<Self> {
+        match reason {
+            AttemptReason::First => None,
+            AttemptReason::FunctionFailed => Some(Self::Function),
+            AttemptReason::Lost => Some(Self::Lost),
+            AttemptReason::Straggler => Some(Self::Copy),
+            _ => Some(Self::Failed),
+        }
+    }
+
+    /// The reason in lower-case words.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Failed => "call failed",
+            Self::Function => "function failed",
+            Self::Lost => "lost",
+            Self::Copy => "straggler",
+        }
+    }
+}
+
+/// What came of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum CallOutcome {
+    /// The function returned a result.
+    Ok,
+    /// The function failed.
+    Function,
+    /// The platform did not run it.
+    Platform,
+    /// Nobody can know whether it ran.
+    Unknown,
+    /// The run stopped it.
+    Cancelled,
+    /// The stage's deadline passed.
+    Deadline,
+    /// Another attempt answered first, and this one was given up.
+    Abandoned,
+}
+
+impl CallOutcome {
+    /// All outcomes.
+    pub const ALL: [Self; 7] = [
+        Self::Ok,
+        Self::Function,
+        Self::Platform,
+        Self::Unknown,
+        Self::Cancelled,
+        Self::Deadline,
+        Self::Abandoned,
+    ];
+
+    /// The outcome in lower-case words, as reports have them.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "succeeded",
+            Self::Function => "function failed",
+            Self::Platform => "platform failed",
+            Self::Unknown => "unknown",
+            Self::Cancelled => "cancelled",
+            Self::Deadline => "deadline exceeded",
+            Self::Abandoned => "abandoned",
+        }
+    }
+
+    /// Whether somebody should look at it: the function or the platform failed, or nobody knows.
+    pub fn is_failure(self) -> bool {
+        matches!(self, Self::Function | Self::Platform | Self::Unknown | Self::Deadline)
+    }
+
+    pub(crate) fn of(outcome: &falco_core::Outcome) -> Self {
+        match outcome {
+            falco_core::Outcome::Succeeded(_) => Self::Ok,
+            falco_core::Outcome::FunctionFailed(_) => Self::Function,
+            falco_core::Outcome::PlatformFailed(_) => Self::Platform,
+            falco_core::Outcome::Cancelled => Self::Cancelled,
+            falco_core::Outcome::DeadlineExceeded => Self::Deadline,
+            // An outcome that this crate does not know yet is not a success.
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// Why an attempt failed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct CallError {
+    /// The category, in lower-case words.
+    pub kind: String,
+    /// The class of the exception.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    pub error_type: Option<String>,
+    /// The beginning of the message.
+    #[serde(rename = "msg", skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// The exit status of a process that died.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<i32>,
+    /// The end of the traceback; of the first failures of a run only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
+}
+
+impl CallError {
+    /// What a function reports.
+    pub fn of_function(error: &FunctionError) -> Self {
+        Self {
+            kind: error.kind.to_string(),
+            error_type: error.error_type.clone(),
+            message: beginning(&error.message, MESSAGE_BYTES),
+            status: error.exit_status,
+            trace: error.trace.as_deref().map(|trace| end(trace, TRACE_BYTES)),
+        }
+    }
+
+    /// What a call reports.
+    pub fn of_call(error: &Error) -> Self {
+        Self {
+            kind: error.kind().as_str().to_owned(),
+            message: beginning(&error.to_string(), MESSAGE_BYTES),
+            trace: error.trace().map(|trace| end(trace, TRACE_BYTES)),
+            ..Self::default()
+        }
+    }
+
+    /// Leaves out what may hold data of the user's.
+    pub(crate) fn without_texts(mut self) -> Self {
+        self.message = String::new();
+        self.trace = None;
+        self
+    }
+}
+
+impl<'a> Call<'a> {
+    /// An attempt of which nothing else is known.
+    pub fn new(
+        stage: impl Into<Cow<'a, str>>,
+        invocation: impl Into<Cow<'a, str>>,
+        at: Micros,
+        done: Micros,
+        outcome: CallOutcome,
+    ) -> Self {
+        Self {
+            stage: stage.into(),
+            invocation: invocation.into(),
+            attempt: 1,
+            call: 1,
+            why: None,
+            at,
+            begun: None,
+            sent: None,
+            accepted: None,
+            done,
+            outcome,
+            error: None,
+            activation: None,
+            request: None,
+            started: None,
+            stopped: None,
+            booted: None,
+            queue: None,
+            init: None,
+            ran: None,
+            billed: None,
+            cold: None,
+            container: None,
+            host: None,
+            region: None,
+            code_version: None,
+            runtime: None,
+            memory_mib: None,
+            memory_used: None,
+            cost: None,
+            estimated: false,
+            last: false,
+            cost_of_all: None,
+        }
+    }
+
+    /// Adds what the provider reports; `start` is the start of the run.
+    pub(crate) fn describe(&mut self, activation: &'a Activation, start: std::time::SystemTime) {
+        let text = |text: &'a Option<String>| text.as_deref().map(Cow::Borrowed);
+        let time = |time: Option<_>| time.map(|time| Micros::between(start, time));
+        let attribute =
+            |name: &str| activation.attributes.get(name).map(|value| Cow::Borrowed(value.as_str()));
+        self.activation = Some(Cow::Borrowed(activation.id.as_str()));
+        self.request = text(&activation.request_id);
+        self.started = time(activation.started_at);
+        self.stopped = time(activation.ended_at);
+        self.booted = time(activation.booted_at);
+        self.queue = activation.wait.map(Micros::from);
+        self.init = activation.init.map(Micros::from);
+        self.ran = activation.execution.map(Micros::from);
+        self.billed = activation.billed.map(Micros::from);
+        self.cold = activation.cold_start;
+        self.container = text(&activation.container);
+        self.host = text(&activation.host);
+        self.region = text(&activation.region);
+        self.code_version = text(&activation.code_version);
+        self.runtime = attribute("runtime");
+        self.memory_mib = activation.memory_mib;
+        self.memory_used = activation.memory_used_bytes;
+        self.cost = activation.cost.map(Picodollars::from);
+        self.estimated = attribute("billed").is_some_and(|billed| billed == "estimated");
+    }
+
+    /// When this attempt was begun.
+    pub fn begun_at(&self) -> Micros {
+        self.begun.unwrap_or(self.at)
+    }
+
+    /// When it was sent.
+    pub fn sent_at(&self) -> Micros {
+        self.sent.unwrap_or_else(|| self.begun_at())
+    }
+
+    /// The ids under which it appears in other tools. What the provider accepted has those that the function was
+    /// given; a call that failed before has its own.
+    pub fn trace_context(&self, run: &str) -> TraceContext {
+        let (run, stage) = (RunId::from(run), falco_core::StageName::from(&*self.stage));
+        let id = InvocationId::from(&*self.invocation);
+        if self.activation.is_some() || self.accepted.is_some() {
+            return TraceContext::of_attempt(&run, &stage, &id, self.attempt);
+        }
+        TraceContext::of_call(&run, &stage, &id, self.attempt, self.call)
+    }
+
+    /// The attempt with texts of its own.
+    pub fn into_owned(self) -> Call<'static> {
+        fn own(text: Option<Cow<'_, str>>) -> Option<Cow<'static, str>> {
+            text.map(|text| Cow::Owned(text.into_owned()))
+        }
+        Call {
+            stage: Cow::Owned(self.stage.into_owned()),
+            invocation: Cow::Owned(self.invocation.into_owned()),
+            attempt: self.attempt,
+            call: self.call,
+            why: self.why,
+            at: self.at,
+            begun: self.begun,
+            sent: self.sent,
+            accepted: self.accepted,
+            done: self.done,
+            outcome: self.outcome,
+            error: self.error,
+            started: self.started,
+            stopped: self.stopped,
+            booted: self.booted,
+            queue: self.queue,
+            init: self.init,
+            ran: self.ran,
+            billed: self.billed,
+            cold: self.cold,
+            memory_mib: self.memory_mib,
+            memory_used: self.memory_used,
+            cost: self.cost,
+            estimated: self.estimated,
+            last: self.last,
+            cost_of_all: self.cost_of_all,
+            activation: own(self.activation),
+            request: own(self.request),
+            container: own(self.container),
+            host: own(self.host),
+            region: own(self.region),
+            code_version: own(self.code_version),
+            runtime: own(self.runtime),
+        }
+    }
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn is_one(number: &u32) -> bool {
+    *number == 1
+}
+
+fn beginning(text: &str, bytes: usize) -> String {
+    match text.len() <= bytes {
+        true => text.to_owned(),
+        false => format!("{}…", &text[..text.floor_char_boundary(bytes)]),
+    }
+}
+
+/// The end of a text.
+pub(crate) fn end(text: &str, bytes: usize) -> String {
+    match text.len().checked_sub(bytes) {
+        None | Some(0) => text.to_owned(),
+        Some(cut) => format!("…{}", &text[text.ceil_char_boundary(cut)..]),
+    }
+}

@@ -1,0 +1,24 @@
+//! What else records are handed to.
+
+use std::fmt::Debug;
+
+use crate::record::Record;
+
+/// Takes the records of a run as they come.
+///
+/// # For implementers
+///
+/// It is called from the tasks that drive the run, several at once: put what takes long into a bounded queue, and count
+/// what does not fit.
+pub trait Sink: Debug + Send + Sync {
+    /// Takes a record.
+    fn take(&self, record: &Record<'_>);
+
+    /// Waits until everything that was taken is on its way. The run has ended.
+    fn finish(&self) {}
+
+    /// How many records could not be handed on so far.
+    fn dropped(&self) -> u64 {
+        0
+    }
+}

@@ -1,0 +1,239 @@
+//! The aggregates of a run, in memory that does not grow with its invocations.
+
+mod distribution;
+mod failures;
+mod heat;
+mod series;
+mod stage;
+
+use std::collections::VecDeque;
+
+pub use self::distribution::{Distribution, Percentiles};
+pub use self::failures::FailedCall;
+pub use self::heat::{Class, HEAT_COLUMNS, HEAT_ROWS, HeatMap};
+pub use self::series::{SERIES_POINTS, Series};
+pub use self::stage::{Counts, StageState, StageView};
+use crate::call::{Call, CallOutcome};
+use crate::record::{FunctionRecord, GateRecord, NoteRecord, Record, RunRecord};
+use crate::units::Micros;
+
+/// How many of the slowest invocations are kept.
+const SLOWEST: usize = 50;
+/// How many of the latest calls are kept.
+const RECENT: usize = 2_000;
+/// How many samples of what was in flight are kept: one of two is dropped when there are more.
+const GATES: usize = 1_200;
+/// How many remarks are kept.
+const NOTES: usize = 100;
+
+/// The numbers of a run, over all its invocations: filled by the lines of a [trace file](crate::read_file), or by a
+/// [`Recorder`](crate::Recorder) while the run goes on. Both ways lead to the same numbers.
+///
+/// # Examples
+///
+/// ```
+/// use falco_trace::{Call, CallOutcome, Micros, Record, RunView};
+///
+/// let mut view = RunView::default();
+/// let mut call = Call::new("map", "1", Micros(0), Micros(12_000), CallOutcome::Ok);
+/// call.last = true;
+/// view.apply(&Record::Call(Box::new(call)));
+/// assert_eq!(view.stages[0].counts.succeeded(), 1);
+/// ```
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct RunView {
+    /// The run.
+    pub run: RunRecord,
+    /// Its stages, in the order of the plan.
+    pub stages: Vec<StageView>,
+    /// The functions that were deployed.
+    pub functions: Vec<FunctionRecord>,
+    /// The functions that could not be removed.
+    pub leftovers: Vec<FunctionRecord>,
+    /// The latest time that a record has named.
+    pub now: Micros,
+    /// When the run ended.
+    pub ended: Option<Micros>,
+    /// Why it did not succeed.
+    pub error: Option<String>,
+    /// What was in flight and allowed, as sampled.
+    pub gates: Vec<GateRecord>,
+    /// Samples between two that are kept.
+    gate_step: u64,
+    gates_seen: u64,
+    /// The slowest invocations, slowest first.
+    pub slowest: Vec<Call<'static>>,
+    /// The latest calls, oldest first.
+    pub recent: VecDeque<RecentCall>,
+    /// Remarks of the recorder, the first 100.
+    pub notes: Vec<NoteRecord>,
+    /// Calls so far: the number of the next one.
+    pub calls: u64,
+}
+
+/// A call that has just ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RecentCall {
+    /// Its number, from 0.
+    pub number: u64,
+    /// The index of its stage.
+    pub stage: usize,
+    /// When it was sent.
+    pub sent: Micros,
+    /// When it ended.
+    pub done: Micros,
+    /// What came of it.
+    pub outcome: CallOutcome,
+    /// Whether an instance was started for it.
+    pub cold: bool,
+}
+
+impl RunView {
+    /// Adds a record.
+    pub fn apply(&mut self, record: &Record<'_>) {
+        match record {
+            Record::Run(run) => self.begin(run),
+            Record::Deployed(function) => {
+                self.see(function.t);
+                self.functions.push(function.clone());
+            }
+            Record::Removed(function) => self.see(function.t),
+            Record::Leftover(function) => {
+                self.see(function.t);
+                self.leftovers.push(function.clone());
+            }
+            Record::Stage(stage) => {
+                self.see(stage.t);
+                let begun = self.stage_mut(&stage.s);
+                begun.started = Some(stage.t);
+                begun.function.clone_from(&stage.name);
+            }
+            Record::Sized(stage) => {
+                self.see(stage.t);
+                self.stage_mut(&stage.s).sized = stage.n;
+            }
+            Record::Skipped(stage) => {
+                self.see(stage.t);
+                self.stage_mut(&stage.s).skipped += stage.n.unwrap_or_default();
+            }
+            Record::End(end) => {
+                self.see(end.t);
+                match &end.s {
+                    Some(stage) => self.stage_mut(stage).end(end),
+                    None => (self.ended, self.error) = (Some(end.t), end.error.clone()),
+                }
+            }
+            Record::Call(call) => self.call(call),
+            Record::Settled(settled) => {
+                self.see(settled.t);
+                self.stage_mut(&settled.s).settled(settled);
+            }
+            Record::Gate(gate) => self.gate(gate),
+            Record::Log(log) => {
+                if let Some(stage) = self.stages.iter_mut().find(|stage| stage.name == log.s) {
+                    stage.log(log);
+                }
+            }
+            Record::Note(note) => {
+                self.see(note.t);
+                if self.notes.len() < NOTES {
+                    self.notes.push(note.clone());
+                }
+            }
+        }
+    }
+
+    /// The stage of this name.
+    pub fn stage(&self, name: &str) -> Option<&StageView> {
+        self.stages.iter().find(|stage| stage.name == name)
+    }
+
+    /// Whether the run has ended.
+    pub fn is_over(&self) -> bool {
+        self.ended.is_some()
+    }
+
+    fn begin(&mut self, run: &RunRecord) {
+        // Each segment of a file begins with the same run.
+        if self.run == *run {
+            return;
+        }
+        *self = Self { run: run.clone(), ..Self::default() };
+        self.stages = run
+            .plan
+            .iter()
+            .map(|stage| StageView::new(stage.stage.clone(), stage.after.clone()))
+            .collect();
+    }
+
+    fn call(&mut self, call: &Call<'_>) {
+        self.see(call.done);
+        let stage = self.stage_index(&call.stage);
+        self.stages[stage].call(call);
+        let recent = RecentCall {
+            number: self.calls,
+            stage,
+            sent: call.sent_at(),
+            done: call.done,
+            outcome: call.outcome,
+            cold: call.cold == Some(true),
+        };
+        self.calls += 1;
+        if self.recent.len() == RECENT {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(recent);
+        if call.last {
+            self.rank(call);
+        }
+    }
+
+    fn rank(&mut self, call: &Call<'_>) {
+        let took = |call: &Call<'_>| call.done.since(call.at);
+        let is_full = self.slowest.len() == SLOWEST;
+        if is_full && self.slowest.last().is_some_and(|fastest| took(fastest) >= took(call)) {
+            return;
+        }
+        let place = self.slowest.partition_point(|slower| took(slower) >= took(call));
+        self.slowest.insert(place, call.clone().into_owned());
+        self.slowest.truncate(SLOWEST);
+    }
+
+    fn gate(&mut self, gate: &GateRecord) {
+        self.see(gate.t);
+        let step = self.gate_step.max(1);
+        if self.gates_seen.is_multiple_of(step) {
+            if self.gates.len() == GATES {
+                let mut index = 0;
+                self.gates.retain(|_| {
+                    index += 1;
+                    index % 2 == 1
+                });
+                self.gate_step = step * 2;
+            }
+            self.gates.push(*gate);
+        }
+        self.gates_seen += 1;
+    }
+
+    fn see(&mut self, time: Micros) {
+        self.now = self.now.max(time);
+    }
+
+    fn stage_index(&mut self, name: &str) -> usize {
+        match self.stages.iter().position(|stage| stage.name == name) {
+            Some(index) => index,
+            None => {
+                self.stages.push(StageView::new(name.to_owned(), Vec::new()));
+                self.stages.len() - 1
+            }
+        }
+    }
+
+    fn stage_mut(&mut self, name: &str) -> &mut StageView {
+        let index = self.stage_index(name);
+        &mut self.stages[index]
+    }
+}

@@ -1,0 +1,108 @@
+//! Files as a user names them.
+
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+
+use falco_core::ErrorKind;
+use falco_trace::{Follower, Record, Recorder, RunView, TraceFile, read_file};
+
+use super::support::{replayed, run};
+
+#[tokio::test(start_paused = true)]
+async fn a_trace_in_segments_is_read_as_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("t.jsonl");
+    let file = TraceFile::new(&path).with_segments(20_000);
+    let recorder = Arc::new(Recorder::new().with_file(file).unwrap());
+    let _ = run(&recorder, 3, false, 150).await;
+    assert!(folder.path().join("t.jsonl.1").exists());
+    let (view, _) = replayed(&path);
+    assert_eq!(view, recorder.view());
+    let second = std::fs::read_to_string(folder.path().join("t.jsonl.1")).unwrap();
+    assert!(second.starts_with(r#"{"e":"run","v":1,"run":"run-1""#), "{second:.60}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_file_is_its_owners_and_holds_no_payload() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("t.jsonl");
+    let file = TraceFile::new(&path).without_errors();
+    let recorder = Arc::new(Recorder::new().with_file(file).unwrap());
+    let _ = run(&recorder, 5, true, 40).await;
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(text.contains(r#""err":{"kind":"#) && !text.contains(r#""msg""#));
+    assert!(
+        !text.contains(r#""n\":"#) && !text.contains(r#"{"n":0}"#),
+        "a payload is in the trace"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_disk_costs_the_trace_and_not_the_run() {
+    let recorder = Recorder::new().with_file(TraceFile::new("/dev/full")).unwrap();
+    let recorder = Arc::new(recorder);
+    let outcome = run(&recorder, 5, false, 40).await;
+    assert!(outcome.report.stages.iter().all(|stage| stage.invocations.entered() > 0));
+    let view = recorder.view();
+    assert_eq!(view.notes.len(), 1);
+    assert!(view.notes[0].text.contains("No space left on device"), "{}", view.notes[0].text);
+    assert!(view.stages[0].counts.ended() == 40);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_trace_that_is_required_stops_the_run_on_a_full_disk() {
+    let file = TraceFile::new("/dev/full").with_required();
+    let recorder = Arc::new(Recorder::new().with_file(file).unwrap());
+    let outcome = run(&recorder, 5, false, 400).await;
+    let error = outcome.report.error.expect("it was stopped").to_string();
+    assert!(error.contains("the monitor Recorder stopped the run"), "{error}");
+}
+
+#[test]
+fn what_is_not_a_trace_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("t.jsonl");
+    let read = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        read_file(&path, |_| {})
+    };
+    assert_eq!(read("hello\n").unwrap_err().kind(), ErrorKind::InvalidInput);
+    let later = read("{\"e\":\"run\",\"v\":2,\"run\":\"r\"}\n").unwrap_err();
+    assert_eq!(later.kind(), ErrorKind::Unsupported);
+    assert!(later.to_string().contains("version 2"), "{later}");
+    let end = read("{\"e\":\"run\",\"v\":1,\"run\":\"r\",\"new\":1}\n{\"e\":\"new\"}\n").unwrap();
+    assert_eq!((end.records, end.skipped), (1, 1));
+    let missing = read_file(folder.path().join("none"), |_| {}).unwrap_err();
+    assert_eq!(missing.kind(), ErrorKind::NotFound);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_growing_file_is_followed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, copy) = (folder.path().join("t.jsonl"), folder.path().join("copy.jsonl"));
+    let recorder = Arc::new(Recorder::new().with_file(TraceFile::new(&path)).unwrap());
+    let _ = run(&recorder, 11, false, 60).await;
+    let whole = std::fs::read(&path).unwrap();
+    let (mut follower, mut view) = (Follower::new(&copy), RunView::default());
+    for part in 1..=7 {
+        std::fs::write(&copy, &whole[..whole.len() * part / 7]).unwrap();
+        follower.read_more(|record| view.apply(&record)).unwrap();
+    }
+    assert_eq!(view, recorder.view());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_compressed_trace_of_a_killed_process_reads_to_the_last_flush() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("t.jsonl.gz");
+    let recorder = Arc::new(Recorder::new().with_file(TraceFile::new(&path)).unwrap());
+    let _ = run(&recorder, 13, false, 60).await;
+    let whole = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &whole[..whole.len() - 200]).unwrap();
+    let (view, end) = replayed(&path);
+    assert!(end.is_cut && end.records > 10 && !view.is_over());
+    let mut kinds = 0;
+    read_file(&path, |record| kinds += u32::from(matches!(record, Record::Call(_)))).unwrap();
+    assert!(kinds > 5);
+}
