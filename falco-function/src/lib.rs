@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+mod context;
 #[cfg(feature = "driver")]
 mod driver;
 mod failure;
@@ -10,6 +11,7 @@ mod registered;
 mod serve;
 mod worker;
 
+pub use context::Context;
 #[cfg(feature = "driver")]
 pub use driver::{Build, Executable, InProcess};
 pub use functions::Functions;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::context::Context;
 use crate::failure::{BAD_ARGUMENT, Failure};
 use crate::output;
 
@@ -58,7 +59,8 @@ impl Worker {
     }
 
     /// Calls the function with an argument's JSON text.
-    pub(crate) fn call(&mut self, argument: &[u8]) -> Result<Vec<u8>, Failure> {
+    pub(crate) fn call(&mut self, argument: &[u8], context: Context) -> Result<Vec<u8>, Failure> {
+        let _now = context.enter();
         let mut call = match self.call.take() {
             Some(call) => call,
             None => started(&self.start)?,
@@ -110,7 +112,8 @@ mod tests {
         record_panics();
         let starts = Arc::new(AtomicU32::new(0));
         let mut worker = Worker::start(counting(starts.clone())).ok().unwrap();
-        let mut call = |n: u32| worker.call(format!("{{\"n\":{n}}}").as_bytes());
+        let mut call =
+            |n: u32| worker.call(format!("{{\"n\":{n}}}").as_bytes(), Context::default());
         assert_eq!(call(1).unwrap(), br#"{"calls":1}"#);
         assert_eq!(call(2).unwrap(), br#"{"calls":2}"#);
         let panic = call(13).unwrap_err();
@@ -124,7 +127,7 @@ mod tests {
     #[test]
     fn an_argument_that_does_not_fit_names_the_type_and_the_reason() {
         let mut worker = Worker::start(counting(Arc::default())).ok().unwrap();
-        let failure = worker.call(br#"{"n":"x"}"#).unwrap_err();
+        let failure = worker.call(br#"{"n":"x"}"#, Context::default()).unwrap_err();
         assert_eq!(failure.name, BAD_ARGUMENT);
         assert!(failure.message.starts_with("the argument does not fit Number: invalid type"));
     }

@@ -15,6 +15,7 @@ mod process;
 mod scratch;
 mod state;
 mod tree;
+mod watch;
 mod worker;
 
 pub use config::LocalConfig;

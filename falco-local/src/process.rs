@@ -8,7 +8,7 @@ use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use command_fds::{CommandFdExt, FdMapping};
@@ -76,6 +76,7 @@ pub(crate) struct Process {
     line: Vec<u8>,
     chunk: Box<[u8]>,
     spent: bool,
+    booted_at: SystemTime,
 }
 
 impl Process {
@@ -123,12 +124,18 @@ impl Process {
             line: Vec::new(),
             chunk: vec![0; CHUNK].into(),
             spent: false,
+            booted_at: SystemTime::now(),
         })
     }
 
     /// The process group, which is also the process id of its first process.
     pub(crate) fn group(&self) -> Pid {
         self.group
+    }
+
+    /// When it was started.
+    pub(crate) fn booted_at(&self) -> SystemTime {
+        self.booted_at
     }
 
     /// Whether it can take another request.

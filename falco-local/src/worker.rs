@@ -6,22 +6,18 @@ use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use falco_core::{Activation, Error, ErrorKind, FunctionError, FunctionErrorKind, Payload, Result};
-use falco_package::native;
+use falco_package::native::{self, Started};
 use falco_package::shim::Answer;
 use falco_workers::{Capture, Job, answer};
 use rustix::io::Errno;
-use rustix::process::Pid;
 
 use crate::config::TIMEOUT;
 use crate::descriptors;
 use crate::interpreter::Interpreter;
-
-use crate::memory;
 use crate::pool::{Limits, Pool, removed};
 use crate::process::{Ending, Process, status_number};
 use crate::scratch::Directory;
-
-const MIB: u64 = 1024 * 1024;
+use crate::watch::{Container, Watch};
 
 /// How much longer than the result the line of a shim may be, in bytes.
 const AROUND_RESULT: usize = 64;
@@ -32,9 +28,6 @@ const NOT_STARTED: [i32; 2] = [126, 127];
 /// Longest line that a shim may send while it starts, in bytes: it may hold a traceback.
 const MAX_START_LINE: usize = 1024 * 1024;
 
-/// Without a memory limit, the memory is only recorded, and looked at less often.
-const LOOKS_PER_SAMPLE: u32 = 8;
-
 /// A worker of a pool. Dropped, its process is gone.
 #[derive(Debug)]
 pub(crate) struct Worker {
@@ -43,6 +36,8 @@ pub(crate) struct Worker {
     process: Option<Process>,
     /// The process's own, unless the deployment names another.
     scratch: Option<Directory>,
+    /// What the process runs under, until an activation has reported it.
+    runtime: Option<String>,
 }
 
 /// How a start failed: by the platform's fault, or by the function's.
@@ -72,7 +67,7 @@ impl From<Error> for Failed {
 
 impl Worker {
     pub(crate) fn new(pool: Arc<Pool>, id: u64) -> Self {
-        Self { pool, id, process: None, scratch: None }
+        Self { pool, id, process: None, scratch: None, runtime: None }
     }
 
     /// Runs jobs until the pool has none for it.
@@ -81,7 +76,7 @@ impl Worker {
             let mut log = Capture::new(0);
             let limits = self.pool.limits();
             // Whatever is wrong, the first job meets it again and reports it.
-            let _ = self.start(&limits, &mut log, &mut Watch::new(None, &limits));
+            let _ = self.start(&limits, &mut log, &mut Watch::new(None, limits.memory_mib));
         }
         let mut done = None;
         while let Some((mut job, limits)) = self.pool.next(done.take(), self.process.is_some()) {
@@ -114,7 +109,7 @@ impl Worker {
         let begun = Instant::now();
         let started_at = SystemTime::now();
         let mut log = Capture::new(self.pool.shared.config.max_log);
-        let mut watch = Watch::new(Some(job), limits);
+        let mut watch = Watch::new(Some(job), limits.memory_mib);
         let mut init = None;
         let mut execution = None;
         self.stop_if_unasked();
@@ -150,7 +145,11 @@ impl Worker {
         activation.cold_start = Some(init.is_some());
         activation.memory_mib = limits.memory_mib;
         activation.memory_used_bytes = (watch.peak > 0).then_some(watch.peak);
-        activation.container = watch.container.map(|group| group.to_string());
+        activation.container = watch.container.map(|container| container.to_string());
+        activation.booted_at = watch.container.map(|container| container.booted_at);
+        if let Some(runtime) = self.runtime.take() {
+            activation.attributes.insert("runtime".into(), runtime);
+        }
         activation.host.clone_from(&self.pool.shared.host);
         activation.code_version = Some(self.pool.function.version.clone());
         if let Some(log) = log.finish() {
@@ -176,7 +175,8 @@ impl Worker {
         let process = Process::start(command, requests)
             .map_err(|error| Failed::Platform(not_started(&pool, &error)))?;
         let group = process.group();
-        watch.container = Some(group.as_raw_pid());
+        watch.container = Some(Container::of(&process));
+        self.runtime = None;
         descriptors::restore(group);
         let is_wanted = pool.attach(self.id, group);
         let root = pool.shared.scratch.root();
@@ -202,16 +202,22 @@ impl Worker {
         let ending =
             process.exchange(&[b"start"], MAX_START_LINE, deadline, log, |group| watch.look(group));
         match ending {
-            Ending::Answered(line) => self.acknowledged(&line).map_err(|error| {
-                self.stop();
-                Failed::Function(error)
-            }),
+            Ending::Answered(line) => match self.acknowledged(&line) {
+                Ok(started) => {
+                    self.runtime = started.runtime;
+                    Ok(())
+                }
+                Err(error) => {
+                    self.stop();
+                    Err(Failed::Function(error))
+                }
+            },
             ending => Err(self.start_failure(&ending, log, watch)),
         }
     }
 
     /// What the first line of a worker says of its start.
-    fn acknowledged(&self, line: &Bytes) -> Result<(), FunctionError> {
+    fn acknowledged(&self, line: &Bytes) -> Result<Started, FunctionError> {
         if self.pool.function.interpreter != Interpreter::Native
             && let Some(Answer { outcome: Err(error), .. }) = Answer::from_line(line)
         {
@@ -252,7 +258,7 @@ impl Worker {
         watch: &mut Watch<'_>,
     ) -> Ending {
         let Some(process) = &mut self.process else { return Ending::NotDelivered };
-        watch.container = Some(process.group().as_raw_pid());
+        watch.container = Some(Container::of(process));
         let limit = usize::try_from(self.pool.shared.config.max_result).unwrap_or(usize::MAX);
         let payload = job.payload.as_str().as_bytes();
         let look = |group| watch.look(group);
@@ -261,7 +267,8 @@ impl Worker {
             let request = [envelope.as_bytes(), payload, b"}"];
             return process.exchange(&request, limit, deadline, log, look);
         }
-        let request = [&b"{\"value\":"[..], payload, b"}"];
+        let envelope = format!("{{\"env\":{{\"TRACEPARENT\":\"{}\"}},\"value\":", job.trace);
+        let request = [envelope.as_bytes(), payload, b"}"];
         process.exchange(&request, limit.saturating_add(AROUND_RESULT), deadline, log, look)
     }
 
@@ -360,53 +367,6 @@ impl Drop for Worker {
     fn drop(&mut self) {
         self.stop();
         self.pool.leave(self.id);
-    }
-}
-
-/// Looks after a running activation.
-struct Watch<'a> {
-    job: Option<&'a Job>,
-    memory_mib: Option<u32>,
-    looks: u32,
-    peak: u64,
-    over: Option<u64>,
-    container: Option<i32>,
-}
-
-impl<'a> Watch<'a> {
-    fn new(job: Option<&'a Job>, limits: &Limits) -> Self {
-        Self { job, memory_mib: limits.memory_mib, looks: 0, peak: 0, over: None, container: None }
-    }
-
-    /// Whether the activation may go on.
-    fn look(&mut self, group: Pid) -> bool {
-        if self.job.is_some_and(Job::is_unwanted) {
-            return false;
-        }
-        let is_due = self.memory_mib.is_some() || self.looks.is_multiple_of(LOOKS_PER_SAMPLE);
-        self.looks = self.looks.wrapping_add(1);
-        if !is_due {
-            return true;
-        }
-        let pid = group.as_raw_pid();
-        let mut held = memory::resident(pid);
-        let limit = self.memory_mib.map(|mib| u64::from(mib) * MIB);
-        if limit.is_some_and(|limit| held > limit) {
-            // Forked children share most of their pages with their parent: a closer look before it is ended.
-            held = memory::proportional(pid);
-            self.over = limit.filter(|limit| held > *limit).map(|_| held);
-        }
-        self.peak = self.peak.max(held);
-        self.over.is_none()
-    }
-
-    fn out_of_memory(&self) -> Option<FunctionError> {
-        let held = self.over?.div_ceil(MIB);
-        let granted = self.memory_mib?;
-        Some(FunctionError::new(
-            FunctionErrorKind::OutOfMemory,
-            format!("it held {held} MiB, and {granted} MiB are granted by memory_mib"),
-        ))
     }
 }
 

@@ -27,15 +27,79 @@ pub(crate) fn to_activation(record: &Record<'_>) -> Result<Activation> {
     if response.status == "whisk internal error" || is_refused_late(record, &text) {
         return Err(platform_failure(record, &text));
     }
+    let ran = Ran::find(record, response.result);
     let outcome = match (&*response.status, response.success) {
-        ("success", true) => result_of(response.result),
+        ("success", true) => {
+            result_of(ran.as_ref().and_then(|(_, result)| *result).or(response.result))
+        }
         ("application error", _) => Err(application_error(record, response.result, &text)),
         _ => {
             let timed_out = annotation(&record.annotations, "timeout").unwrap_or(false);
             Err(developer_error(&text, timed_out))
         }
     };
-    Ok(describe(record, Activation::new(&*record.id, outcome)))
+    let mut activation = describe(record, Activation::new(&*record.id, outcome));
+    if let Some((ran, _)) = ran {
+        ran.describe(&mut activation);
+    }
+    Ok(activation)
+}
+
+/// What Falco's shim says of where a function ran: the server does not.
+#[derive(Deserialize)]
+struct Ran {
+    #[serde(rename = "c")]
+    container: String,
+    #[serde(rename = "boot")]
+    booted_ms: u64,
+    #[serde(rename = "rt")]
+    runtime: String,
+}
+
+impl Ran {
+    /// What the shim says, and the function's own result, around which it says so.
+    fn find<'a>(
+        record: &Record<'_>,
+        result: Option<&'a RawValue>,
+    ) -> Option<(Self, Option<&'a RawValue>)> {
+        #[derive(Deserialize)]
+        struct Success<'a> {
+            #[serde(rename = "falco:ran")]
+            ran: Ran,
+            #[serde(borrow)]
+            result: &'a RawValue,
+        }
+        #[derive(Deserialize)]
+        struct Failure {
+            error: Error,
+        }
+        #[derive(Deserialize)]
+        struct Error {
+            ran: Ran,
+        }
+
+        let result = result?.get();
+        if !has_shim(record) || !result.contains("\"boot\"") {
+            return None;
+        }
+        if let Ok(Success { ran, result }) = object(result.as_bytes()) {
+            return Some((ran, Some(result)));
+        }
+        let failure: Failure = object(result.as_bytes()).ok()?;
+        Some((failure.error.ran, None))
+    }
+
+    fn describe(self, activation: &mut Activation) {
+        activation.booted_at = UNIX_EPOCH.checked_add(Duration::from_millis(self.booted_ms));
+        activation.container = Some(short(&self.container));
+        activation.attributes.insert("runtime".into(), short(&self.runtime));
+    }
+}
+
+/// Whether functions of this kind run behind one of Falco's shims, unless they are plain.
+fn has_shim(record: &Record<'_>) -> bool {
+    let kind: String = annotation(&record.annotations, "kind").unwrap_or_default();
+    kind.starts_with("python") || kind.starts_with("nodejs")
 }
 
 /// An activation of which nothing is known but its result, which is an array.
@@ -96,9 +160,7 @@ fn application_error(record: &Record<'_>, result: Option<&RawValue>, text: &str)
         return FunctionError::new(FunctionErrorKind::BadResult, short(text));
     }
     // Falco's shim says more than a function that answers for itself.
-    let kind: String = annotation(&record.annotations, "kind").unwrap_or_default();
-    let has_shim = kind.starts_with("python") || kind.starts_with("nodejs");
-    let said = error_of(result).filter(|error| has_shim && error.get().starts_with('{'));
+    let said = error_of(result).filter(|error| has_shim(record) && error.get().starts_with('{'));
     if let Some(error) = said.and_then(|error| shim::failure(error.get().as_bytes())) {
         return error;
     }

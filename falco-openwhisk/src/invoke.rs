@@ -64,7 +64,10 @@ impl OpenWhisk {
         payload.check_argument(Some(limit)).map_err(|e| call.apply(e))?;
         let name = location(call, deployment)?;
         let query = [("blocking", blocking), ("result", false)];
+        // The runtimes hand it on as `__OW_TRANSACTION_ID`, unless an edge has replaced it.
+        let trace = invocation.trace_context().to_string();
         let request = self.api().action(Method::POST, &name).query(&query);
+        let request = request.header("x-request-id", trace);
         self.api().send(call, with_json(request, payload.to_bytes()), MAX_RECORD_BYTES).await
     }
 

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import time
 
 import falco_shim
 
@@ -47,14 +48,21 @@ for log in (sys.stdout, sys.stderr):
         pass  # The function has put a stream of its own there.
 
 
+booted = time.time() - falco_shim.process_age()
+ran = {"c": "%s@%d" % (os.uname().nodename, booted * 1000), "boot": int(booted * 1000), "rt": falco_shim.runtime()}
+# A longer result is left as it is: with what Falco puts around it, it might be over the server's limit.
+LONGEST_WRAPPED = 1000000
+
+
 def main(args):
     sys.modules[__name__] = users
-    answer = function.call(args)
+    answer = function.call(args, falco_shim.traced(os.environ.get("__OW_TRANSACTION_ID")))
     try:
         end_lines()
     except Exception:
         pass  # The log is closed.
     if answer.error is not None:
-        return {"error": answer.error}
+        return {"error": dict(answer.error, ran=ran)}
     # The runtime writes it again, and takes plain values only.
-    return json.loads(answer.json)
+    result = json.loads(answer.json)
+    return result if len(answer.json) > LONGEST_WRAPPED else {"falco:ran": ran, "result": result}

@@ -155,8 +155,16 @@ pub fn outcome(line: Bytes) -> Result<Payload, FunctionError> {
     Err(bad(format!("the result has to be a JSON object, and it is {result:?}")))
 }
 
+/// What a process says of its start, once it can take calls.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Started {
+    /// System and language with their versions, such as `Linux 6.1 python 3.12.4`; executables do not say it.
+    pub runtime: Option<String>,
+}
+
 /// Reads the first line of an executable that was asked to acknowledge its start: `{"ok":true}`, or the key `error` as
-/// in [`outcome`].
+/// in [`outcome`]. A shim of Falco's adds what it runs under.
 ///
 /// # Errors
 ///
@@ -168,21 +176,26 @@ pub fn outcome(line: Bytes) -> Result<Payload, FunctionError> {
 /// use falco_package::native;
 ///
 /// assert!(native::acknowledged(br#"{"ok":true}"#).is_ok());
+/// let started = native::acknowledged(br#"{"ok":true,"ms":9.5,"runtime":"Linux 6.1 python 3.12.4"}"#)?;
+/// assert_eq!(started.runtime.as_deref(), Some("Linux 6.1 python 3.12.4"));
+///
 /// let error = native::acknowledged(br#"{"error":"no model"}"#).unwrap_err();
 /// assert_eq!(error.message, "no model");
+/// # Ok::<(), falco_core::FunctionError>(())
 /// ```
-pub fn acknowledged(line: &[u8]) -> Result<(), FunctionError> {
+pub fn acknowledged(line: &[u8]) -> Result<Started, FunctionError> {
     #[derive(Deserialize)]
     struct Acknowledgement {
         ok: bool,
+        runtime: Option<String>,
     }
 
     if let Ok(Some(failed)) = Failed::read(line) {
         return Err(failed.into_error(FunctionErrorKind::Initialization));
     }
     let is_object = line.trim_ascii_start().starts_with(b"{");
-    if is_object && serde_json::from_slice::<Acknowledgement>(line).is_ok_and(|line| line.ok) {
-        return Ok(());
+    if is_object && let Ok(Acknowledgement { ok: true, runtime }) = serde_json::from_slice(line) {
+        return Ok(Started { runtime });
     }
     const SHOWN: usize = 200;
     let shown = String::from_utf8_lossy(&line[..line.len().min(SHOWN)]).into_owned();

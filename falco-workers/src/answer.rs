@@ -39,8 +39,9 @@ pub fn envelope(job: &Job, name: &str, deadline: Instant) -> String {
     // Names and ids hold letters, digits, '-' and '_' only: there is nothing to escape.
     format!(
         "{{\"activation_id\":\"{}\",\"action_name\":\"/_/{name}\",\"namespace\":\"_\",\
-         \"deadline\":\"{}\",\"value\":",
+         \"deadline\":\"{}\",\"traceparent\":\"{}\",\"value\":",
         job.id,
-        deadline.as_millis()
+        deadline.as_millis(),
+        job.trace
     )
 }

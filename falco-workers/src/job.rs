@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use falco_core::{Activation, ActivationId, Error, Event, Invocation, Payload, Result, WaitReason};
+use falco_core::{
+    Activation, ActivationId, Error, Event, Invocation, Payload, Result, TraceContext, WaitReason,
+};
 use tokio::sync::oneshot;
 
 use crate::submissions::Submissions;
@@ -16,6 +18,8 @@ pub struct Job {
     pub id: ActivationId,
     /// The argument.
     pub payload: Payload,
+    /// The ids under which traces show it.
+    pub trace: TraceContext,
     /// When it was queued.
     pub queued_at: Instant,
     /// Who waits for it.
@@ -41,8 +45,8 @@ pub enum Reply {
 impl Job {
     /// A job that is queued now.
     pub fn new(id: ActivationId, invocation: &Invocation, reply: Reply) -> Self {
-        let payload = invocation.payload().clone();
-        Self { id, payload, queued_at: Instant::now(), reply, held: None }
+        let (payload, trace) = (invocation.payload().clone(), invocation.trace_context());
+        Self { id, payload, trace, queued_at: Instant::now(), reply, held: None }
     }
 
     /// Reports that all workers are busy.

@@ -332,18 +332,23 @@ impl Client {
         Ok(self.send(&request).await?.json::<Answer>()?.limit)
     }
 
-    /// Runs a function and waits for its result, `timeout` at most.
+    /// Runs a function and waits for its result, `timeout` at most. `trace` is the value of a `traceparent` header.
     pub(crate) async fn invoke(
         &self,
         name: &str,
         event: Bytes,
+        trace: &str,
         timeout: Duration,
         result_limit: u64,
     ) -> Result<InvokeReply, RequestError> {
+        let context = json!({"custom": {"traceparent": trace}}).to_string();
         let mut request = call("Invoke", Method::POST, path("2015-03-31", name, "/invocations"))
             .header("content-type", JSON)
             .header("x-amz-invocation-type", HeaderValue::from_static("RequestResponse"))
             .header("x-amz-log-type", HeaderValue::from_static("Tail"));
+        if let Ok(context) = HeaderValue::try_from(STANDARD.encode(context)) {
+            request = request.header("x-amz-client-context", context);
+        }
         request.body = event;
         request.timeout = Some(timeout);
         request.reply_limit = result_limit;

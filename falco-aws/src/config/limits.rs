@@ -5,7 +5,7 @@
 pub struct Limits {
     /// Longest argument of an invocation that is waited for, in bytes: 6 MiB.
     pub payload: u64,
-    /// Longest result, in bytes: 100 more than that, of which the shims need some for what they measure.
+    /// Longest result, in bytes: 100 more than that. The shims need 256 of them for what they measure.
     pub result: u64,
     /// Longest argument of a submitted invocation, in bytes.
     ///

@@ -6,12 +6,16 @@
 # Starting a program costs a millisecond or two. So a short event and a short result pass through bash alone, which
 # speaks HTTP by /dev/tcp. Each request has a connection of its own: bash cannot set TCP_NODELAY, and on a connection
 # that has been used Nagle's algorithm holds a request back for 40 ms.
-set -u
+set -uf
 
-# The longest event and the longest start of a result that bash handles itself, in bytes: it reads an event in blocks,
-# and a line byte by byte.
-readonly SHORT_EVENT=8192 SHORT_RESULT=1024
+# The longest reply with an event and the longest start of a result that bash handles itself, in bytes: it reads a reply in
+# blocks, and a line byte by byte.
+readonly SHORT_REPLY=8192 SHORT_RESULT=1024
 
+# The start of an event that Falco has submitted. Each `?` is a character of its trace context.
+readonly SUBMITTED='{"falco:tp":"???????????????????????????????????????????????????????","falco:args":'
+
+booted=$((${EPOCHREALTIME/./} / 1000))
 host=${AWS_LAMBDA_RUNTIME_API%:*}
 port=${AWS_LAMBDA_RUNTIME_API##*:}
 api=/2018-06-01/runtime
@@ -43,16 +47,23 @@ request() { # METHOD PATH HEADERS BODY
   printf '%s' "$1 $api/$2 HTTP/1.1"$'\r\n'"Host: $host:$port"$'\r\nConnection: close\r\n'"$3"$'\r\n'"$4" >&7
 }
 
-# Reads the head of a reply.
+# Reads a reply: its head, and the start of its body. The API closes the connection behind a reply, so that one that is
+# short is read in blocks to its end; line by line, bash reads byte by byte.
 reply() {
   local line name value
-  status= length= is_chunked= request_id= deadline=
-  IFS= read -r line <&7 || exit 1
+  status= length= is_chunked= request_id= deadline= trace=
+  IFS= read -r -N "$SHORT_REPLY" -u 7 body
+  case $body in
+    *$'\r\n\r\n'*) ;;
+    *) exit 1 ;;
+  esac
+  line=${body%%$'\r\n\r\n'*}
+  body=${body:${#line}+4}
   status=${line#* }
   status=${status%% *}
-  while IFS= read -r line <&7; do
-    line=${line%$'\r'}
-    [ -n "$line" ] || return 0
+  # Without quotes, so that it is split into its lines.
+  local IFS=$'\r\n'
+  for line in $line; do
     name=${line%%:*}
     value=${line#*:}
     value=${value#"${value%%[! ]*}"}
@@ -61,32 +72,28 @@ reply() {
       transfer-encoding) is_chunked=1 ;;
       lambda-runtime-aws-request-id) request_id=$value ;;
       lambda-runtime-deadline-ms) deadline=$value ;;
+      lambda-runtime-client-context) trace=$value ;;
     esac
   done
-  exit 1
+  [ -z "$is_chunked" ] || join_chunks
+  length=${length:-${#body}}
 }
 
-# Reads the body of a reply.
-body() {
-  local size part
+# Puts a body that came in chunks together.
+join_chunks() {
+  local chunks=$body size
+  chunks+=$(cat <&7)
   body=
-  if [ -n "$is_chunked" ]; then
-    while IFS= read -r size <&7 && size=$((16#${size%%[!0-9a-fA-F]*})) && [ "$size" -gt 0 ]; do
-      IFS= read -r -N "$size" part <&7
-      body+=$part
-      IFS= read -r part <&7
-    done
-  elif [ -z "$length" ]; then
-    body=$(cat <&7)
-  elif [ "$length" -gt 0 ]; then
-    IFS= read -r -N "$length" body <&7
-  fi
+  while size=${chunks%%$'\r\n'*} && chunks=${chunks:${#size}+2} && size=$((16#${size%%[!0-9a-fA-F]*})) && [ "$size" -gt 0 ]; do
+    body+=${chunks:0:size}
+    chunks=${chunks:size+2}
+  done
+  length=${#body}
 }
 
 # Ends a request that was a POST: reads the whole reply, since closing earlier would reset the connection.
 finish() {
   reply
-  body
   exec 7>&-
 }
 
@@ -113,6 +120,25 @@ leave() {
     kill -s "$((status - 128))" $$
   fi
   exit "$status"
+}
+
+# Sets `trace` for an event that begins like this. Falco puts the trace context around an event that it submits: that is
+# taken off `body`, and `end` is what has to go behind it. For one that it waits for, it is in the client's context.
+open() { # START-OF-EVENT
+  local before='*"traceparent"*:*"'
+  if [[ $1 == "${SUBMITTED%%\?*}"*"${SUBMITTED##*\?}" ]]; then
+    trace=${1#"${SUBMITTED%%\?*}"}
+    trace=${trace%"${SUBMITTED##*\?}"}
+    body=${body:${#SUBMITTED}}
+    end='}'
+  else
+    case $trace in
+      $before*) trace=${trace#$before} trace=${trace%%\"*} ;;
+      *) trace= ;;
+    esac
+  fi
+  # It becomes part of a line of JSON.
+  [ -z "${trace//[0-9a-f-]/}" ] || trace=
 }
 
 start() {
@@ -142,11 +168,18 @@ start() {
 
 # Hands the event of the reply that is being read to the executable, as one line.
 deliver() {
-  local rest=",\"activation_id\":\"$id\",\"action_name\":\"${AWS_LAMBDA_FUNCTION_NAME-}\",\"deadline\":\"$deadline\"}"
-  if [ -n "$length" ] && [ "$length" -gt "$SHORT_EVENT" ]; then
-    { printf '{"value":'; head -c "$length" <&7 | tr '\r\n' '  '; printf '%s\n' "$rest"; } >&5 2>/dev/null
+  local rest="\"activation_id\":\"$id\",\"action_name\":\"${AWS_LAMBDA_FUNCTION_NAME-}\",\"deadline\":\"$deadline\"}"
+  local unread=$((length - ${#body})) end=
+  open "${body:0:${#SUBMITTED}}"
+  rest=",${trace:+\"traceparent\":\"$trace\",}$rest"
+  if [ "$unread" -gt 0 ]; then
+    {
+      printf '{"value":'
+      { printf '%s' "$body"; head -c "$((unread - ${#end}))" <&7; } | tr '\r\n' '  '
+      printf '%s\n' "$rest"
+    } >&5 2>/dev/null
   else
-    body
+    body=${body%"$end"}
     body=${body//[$'\r\n']/ }
     [ -n "$body" ] || body={}
     printf '%s\n' "{\"value\":$body$rest" >&5 2>/dev/null
@@ -166,7 +199,8 @@ answer() {
     [ "$lines" -eq 1 ] || leave
   fi
   elapsed "$began"
-  printf -v start '{"falco:ran":{"ms":%d.%03d' $((us / 1000)) $((us % 1000))
+  printf -v start '{"falco:ran":{"ms":%d.%03d,"t":%d,"boot":%d,"c":"%s"' $((us / 1000)) $((us % 1000)) \
+    $((began / 1000)) "$booted" "${AWS_LAMBDA_LOG_STREAM_NAME-}"
   [ -z "$init" ] || printf -v start '%s,"init_ms":%d.%03d' "$start" $((init / 1000)) $((init % 1000))
   start+='},"result":'
   init=

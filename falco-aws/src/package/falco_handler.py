@@ -22,24 +22,37 @@ ENTRY_POINT = os.environ["_HANDLER"].rsplit(".", 1)[1]
 TYPES = {"initialization": "FalcoInitialization", "raised": "FalcoRaised", "bad_result": "FalcoBadResult"}
 
 
-def since_process_start():
-    with open("/proc/self/stat") as stat:
-        ticks = int(stat.read().rsplit(")", 1)[1].split()[19])
-    return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+def milliseconds_since_epoch():
+    return int(time.time() * 1000)
 
 
 # While Lambda initialises the environment: the time is charged there, and only once.
 function = falco_shim.load(os.path.join(HERE, "function"), ENTRY_POINT)
-init_ms = round(since_process_start() * 1000, 3)
+init_ms = round(falco_shim.process_age() * 1000, 3)
 
 
-def measured(answer):
-    # Lambda reports to the caller of an event neither how long it ran nor what it costs.
+booted = milliseconds_since_epoch() - int(init_ms)
+STREAM = os.environ.get("AWS_LAMBDA_LOG_STREAM_NAME", "")
+
+
+def measured(answer, began):
+    # Lambda reports to the caller of an event neither how long it ran, nor where, nor what it costs.
     global init_ms
-    ran = {"ms": round(answer.ms, 3)}
+    ran = {"ms": round(answer.ms, 3), "t": began, "boot": booted, "c": STREAM}
     if init_ms is not None:
         ran["init_ms"], init_ms = init_ms, None
+        ran["rt"] = falco_shim.runtime()
     return ran
+
+
+def opened(event, context):
+    """The argument, and the environment of the call. Falco puts a trace context around an event that it submits."""
+    if isinstance(event, dict) and event.keys() == {"falco:tp", "falco:args"}:
+        event, trace = event["falco:args"], event["falco:tp"]
+    else:
+        custom = getattr(getattr(context, "client_context", None), "custom", None)
+        trace = custom.get("traceparent") if isinstance(custom, dict) else None
+    return event, falco_shim.traced(trace)
 
 
 def failure(error, ran):
@@ -51,8 +64,10 @@ def failure(error, ran):
 
 
 def handler(event, context):
-    answer = function.call(event)
-    ran = measured(answer)
+    event, environment = opened(event, context)
+    began = milliseconds_since_epoch()
+    answer = function.call(event, environment)
+    ran = measured(answer, began)
     if answer.error is not None:
         raise failure(answer.error, ran) from None
     text = answer.json.decode()

@@ -55,7 +55,7 @@ fn function_error(body: &[u8], is_native: bool) -> (FunctionError, Option<Measur
     let text = |name: &str| fields.get(name).and_then(Value::as_str);
     let error_type = text("errorType").unwrap_or_default();
     let (message, measured) = Measured::split_message(text("errorMessage").unwrap_or_default());
-    let told = measured.and_then(|measured| measured.kind);
+    let told = measured.as_ref().and_then(|measured| measured.kind);
     let mut error = FunctionError::new(told.unwrap_or_else(|| kind(error_type, message)), message);
     // The bootstrap passes on the line with which an executable refuses to start.
     if is_native

@@ -60,7 +60,10 @@ impl AwsLambda {
             } else {
                 let (mut activation, measured) =
                     record.into_activation(id, deployment, &self.config.region);
-                self.add_measured(&mut activation, measured, deployment);
+                if let Some(measured) = &measured {
+                    measured.add_instance(&mut activation);
+                }
+                self.add_measured(&mut activation, measured.as_ref(), deployment);
                 finished.push(activation);
             }
         }

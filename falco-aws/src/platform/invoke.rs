@@ -46,7 +46,8 @@ impl AwsLambda {
         let timeout = run + self.config.waits.invoke_margin;
         let limit = self.config.limits.result + SLACK;
         let event = invocation.payload().to_bytes();
-        self.client.invoke(&deployment.name, event, timeout, limit).await
+        let trace = invocation.trace_context().to_string();
+        self.client.invoke(&deployment.name, event, &trace, timeout, limit).await
     }
 
     fn activation_of(&self, deployment: &Deployment, reply: &InvokeReply) -> Result<Activation> {
@@ -65,9 +66,12 @@ impl AwsLambda {
         activation.request_id = Some(id.to_owned());
         activation.region = Some(self.config.region.clone());
         activation.code_version = reply.version().map(str::to_owned);
+        if let Some(measured) = &measured {
+            measured.add_instance(&mut activation);
+        }
         match reply.log_tail().as_deref().and_then(Report::find) {
             Some(report) => self.add_report(&mut activation, &report, deployment),
-            None => self.add_measured(&mut activation, measured, deployment),
+            None => self.add_measured(&mut activation, measured.as_ref(), deployment),
         }
         Ok(activation)
     }

@@ -3,7 +3,7 @@
 //! For a submitted event, Lambda reports how it ended and not how long it ran: that stands in the log, seconds later.
 //! So the shims measure it, and send it along: around a result, or at the end of an error's message.
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use falco_core::{Activation, Deployment, FunctionErrorKind};
@@ -13,11 +13,22 @@ use serde_json::value::RawValue;
 use super::AwsLambda;
 
 /// What a handler reports of a run: times in milliseconds, and how a run failed.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 pub(super) struct Measured {
     ms: f64,
     /// From the start of the process until it could take events; reported by its first run only.
     init_ms: Option<f64>,
+    /// When the run began, by the clock of its instance, in milliseconds since the epoch.
+    #[serde(rename = "t")]
+    started: Option<f64>,
+    /// When the instance was started, likewise.
+    boot: Option<f64>,
+    /// The instance: the stream that it logs to.
+    #[serde(rename = "c")]
+    container: Option<String>,
+    /// What the function runs under; reported by its first run only.
+    #[serde(rename = "rt")]
+    runtime: Option<String>,
     /// How the run failed, by the shim's judgement.
     pub(super) kind: Option<FunctionErrorKind>,
 }
@@ -58,12 +69,31 @@ impl Measured {
         }
     }
 
-    fn execution(self) -> Option<Duration> {
+    fn execution(&self) -> Option<Duration> {
         milliseconds(self.ms)
     }
 
-    fn init(self) -> Option<Duration> {
+    fn init(&self) -> Option<Duration> {
         self.init_ms.and_then(milliseconds)
+    }
+
+    /// Adds when and where it ran, which Lambda itself never reports.
+    pub(super) fn add_instance(&self, activation: &mut Activation) {
+        let time = |ms: Option<f64>| UNIX_EPOCH.checked_add(ms.and_then(milliseconds)?);
+        activation.booted_at = time(self.boot);
+        activation.started_at = time(self.started);
+        let ran = activation.started_at.zip(self.execution());
+        activation.ended_at =
+            ran.and_then(|(started, ran)| started.checked_add(ran)).or(activation.ended_at);
+        // Initialisation is part of it.
+        activation.started_at = activation
+            .started_at
+            .and_then(|started| started.checked_sub(self.init().unwrap_or_default()))
+            .max(activation.booted_at);
+        activation.container = self.container.clone().filter(|name| !name.is_empty());
+        if let Some(runtime) = &self.runtime {
+            activation.attributes.insert("runtime".into(), runtime.clone());
+        }
     }
 }
 
@@ -73,7 +103,7 @@ impl AwsLambda {
     pub(super) fn add_measured(
         &self,
         activation: &mut Activation,
-        measured: Option<Measured>,
+        measured: Option<&Measured>,
         deployment: &Deployment,
     ) {
         activation.memory_mib = deployment.scaling.memory_mib;
@@ -153,7 +183,7 @@ mod tests {
     fn a_message_ends_before_what_was_measured() {
         let (own, measured) = Measured::split_message(r#"a [falco:ran b] [falco:ran {"ms":2}]"#);
         assert_eq!(own, "a [falco:ran b]");
-        assert_eq!(measured, Some(Measured { ms: 2.0, init_ms: None, kind: None }));
+        assert_eq!(measured, Some(Measured { ms: 2.0, ..Measured::default() }));
     }
 
     #[test]
@@ -169,7 +199,7 @@ mod tests {
 
         #[test]
         fn absurd_measurements_are_survived(ms in any::<f64>(), init in proptest::option::of(any::<f64>())) {
-            let measured = Measured { ms, init_ms: init, kind: None };
+            let measured = Measured { ms, init_ms: init, ..Measured::default() };
             let _ = measured.execution().map(whole_milliseconds);
             let _ = measured.init();
         }

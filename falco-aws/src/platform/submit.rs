@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use bytes::Bytes;
 use falco_core::{Deployment, Error, ErrorKind, Invocation, Pending, Result};
 
 use super::AwsLambda;
@@ -13,6 +14,16 @@ use crate::client::{EventInvokeConfig, RequestError};
 
 /// Lambda does not repeat what fails: executors do, by their own policy, and distinguish a new attempt from an old one.
 const RETRIES: u32 = 0;
+
+/// The event of an invocation: its argument, with its trace context around it unless that makes it too long. The shims
+/// take it off again; there is no other way, since Lambda passes on no header of an event.
+fn with_trace(invocation: &Invocation, limit: u64) -> Bytes {
+    let argument = invocation.payload().as_str();
+    let trace = invocation.trace_context();
+    // The bootstrap of executables relies on this very form.
+    let event = format!(r#"{{"falco:tp":"{trace}","falco:args":{argument}}}"#);
+    if event.len() as u64 > limit { invocation.payload().to_bytes() } else { event.into() }
+}
 
 impl AwsLambda {
     pub(super) async fn submit_event(
@@ -26,7 +37,8 @@ impl AwsLambda {
             .map_err(|e| e.with_platform(crate::NAME))?;
         let queue = self.result_queue(deployment).await?;
         let name = &deployment.name;
-        let event = || self.client.invoke_event(name, invocation.payload().to_bytes());
+        let body = with_trace(invocation, self.config.limits.submit_payload);
+        let event = || self.client.invoke_event(name, body.clone());
         let id = match event().await {
             Err(failure) if failure.is_busy() => {
                 let waiting = tokio::time::Instant::now();

@@ -15,6 +15,14 @@ use tokio::time::{Instant, timeout};
 use super::process::{self, Blueprint, LONGEST_START};
 use super::runtime_api::{self, Answer, Event};
 
+/// What a function is called with.
+#[derive(Clone, Debug)]
+pub(super) struct Argument {
+    pub(super) body: bytes::Bytes,
+    /// The client's context, as JSON; only of a caller that waits.
+    pub(super) client: Option<String>,
+}
+
 /// How an invocation ended, and what Lambda reports of it.
 #[derive(Debug)]
 pub(super) struct Ran {
@@ -36,6 +44,9 @@ pub(super) enum Fate {
     /// The environment has ended before it took the event: its start failed, or it ended while it was idle.
     NotTaken(Ran),
 }
+
+/// What the fake keeps of the log of one invocation, in bytes; Lambda itself keeps everything.
+const LONGEST_LOG: u64 = 4 << 20;
 
 /// One instance. Dropped, its processes are ended.
 #[derive(Debug)]
@@ -81,9 +92,11 @@ impl Environment {
     }
 
     /// Runs one event.
-    pub(super) async fn run(&mut self, id: &str, body: bytes::Bytes) -> Fate {
+    pub(super) async fn run(&mut self, id: &str, argument: Argument) -> Fate {
         let (taken, is_taken) = oneshot::channel();
-        let event = Event { id: id.to_owned(), body, deadline_ms: deadline(self.timeout), taken };
+        let (id_of_event, deadline_ms) = (id.to_owned(), deadline(self.timeout));
+        let Argument { body, client } = argument;
+        let event = Event { id: id_of_event, body, client, deadline_ms, taken };
         let _ = self.events.send(event).await;
         // The time that starting takes is not the function's.
         let began = match self.wait_until_taken(id, is_taken).await {
@@ -156,9 +169,10 @@ impl Environment {
         let mut bytes = Vec::new();
         if let Ok(mut file) = std::fs::File::open(&self.log)
             && file.seek(SeekFrom::Start(self.log_read)).is_ok()
-            && let Ok(read) = file.read_to_end(&mut bytes)
+            && file.by_ref().take(LONGEST_LOG).read_to_end(&mut bytes).is_ok()
+            && let Ok(end) = file.seek(SeekFrom::End(0))
         {
-            self.log_read += read as u64;
+            self.log_read = end;
         }
         String::from_utf8_lossy(&bytes).into_owned()
     }

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::environment::{Environment, Fate, Ran};
+use super::environment::{Argument, Environment, Fate, Ran};
 use super::exchange::{FakeReply, FakeRequest};
 use super::lambda::busy;
 use super::{FakeBill, Shared, lock};
@@ -48,7 +48,9 @@ pub(super) async fn handle(shared: &Arc<Shared>, request: &FakeRequest) -> FakeR
         accept(shared, log, id.clone(), request.body.clone()).await;
         return FakeReply::new(202, "").with_header("x-amzn-RequestId", &id);
     }
-    let ran = run(shared, &name, &id, request.body.clone()).await;
+    let client = STANDARD.decode(request.header("x-amz-client-context")).unwrap_or_default();
+    let client = String::from_utf8(client).ok().filter(|text| !text.is_empty());
+    let ran = run(shared, &name, &id, Argument { body: request.body.clone(), client }).await;
     let report = report(shared, &log, &id, &ran);
     let tail = format!(
         "START RequestId: {id} Version: $LATEST\n{}END RequestId: {id}\n{report}\n",
@@ -79,7 +81,8 @@ async fn accept(shared: &Arc<Shared>, log: Log, id: String, body: Bytes) {
         return drop_event(shared, &name, &id);
     }
     let task = tokio::spawn(async move {
-        let ran = run(&shared_for_run, &name, &id, body.clone()).await;
+        let argument = Argument { body: body.clone(), client: None };
+        let ran = run(&shared_for_run, &name, &id, argument).await;
         report(&shared_for_run, &log, &id, &ran);
         deliver(&shared_for_run, &name, &id, &body, &ran);
     });
@@ -99,14 +102,14 @@ fn drop_event(shared: &Shared, name: &str, id: &str) {
     shared.arrival.notify_waiters();
 }
 
-async fn run(shared: &Arc<Shared>, name: &str, id: &str, body: Bytes) -> Ran {
+async fn run(shared: &Arc<Shared>, name: &str, id: &str, argument: Argument) -> Ran {
     lock(&shared.world).running += 1;
-    let ran = execute(shared, name, id, body).await;
+    let ran = execute(shared, name, id, argument).await;
     lock(&shared.world).running -= 1;
     ran
 }
 
-async fn execute(shared: &Arc<Shared>, name: &str, id: &str, body: Bytes) -> Ran {
+async fn execute(shared: &Arc<Shared>, name: &str, id: &str, argument: Argument) -> Ran {
     let failed = |message: &str| Ran {
         body: json!({"errorType": "Runtime.InvalidEntrypoint", "errorMessage": message})
             .to_string()
@@ -119,7 +122,7 @@ async fn execute(shared: &Arc<Shared>, name: &str, id: &str, body: Bytes) -> Ran
     };
     let closure = lock(&shared.world).settings.function.clone();
     if let Some(function) = closure {
-        let argument = serde_json::from_slice(&body).unwrap_or(Value::Null);
+        let argument = serde_json::from_slice(&argument.body).unwrap_or(Value::Null);
         let body = function(&argument).to_string().into();
         return Ran { body, failed: false, ..failed("") };
     }
@@ -143,7 +146,7 @@ async fn execute(shared: &Arc<Shared>, name: &str, id: &str, body: Bytes) -> Ran
                 }
             }
         };
-        match environment.run(id, body.clone()).await {
+        match environment.run(id, argument.clone()).await {
             Fate::Answered(ran) => {
                 let mut world = lock(&shared.world);
                 if let Some(function) = world.functions.get_mut(name)

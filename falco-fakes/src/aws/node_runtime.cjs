@@ -45,7 +45,9 @@ async function start() {
     const event = await call('GET', '/invocation/next');
     current = event.headers['lambda-runtime-aws-request-id'];
     try {
-      const result = await handler(JSON.parse(event.body), { awsRequestId: current });
+      const client = event.headers['lambda-runtime-client-context'];
+      const context = { awsRequestId: current, clientContext: client && JSON.parse(client) };
+      const result = await handler(JSON.parse(event.body), context);
       const reply = await call('POST', `/invocation/${current}/response`, JSON.stringify(result));
       if (reply.status === 413) {
         await call('POST', `/invocation/${current}/error`, '{"errorType":"Function.ResponseSizeTooLarge"}');

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import traceback
+import types
 
 BASE = "/2018-06-01/runtime"
 api = http.client.HTTPConnection(os.environ["AWS_LAMBDA_RUNTIME_API"])
@@ -30,6 +31,8 @@ class Context:
     def __init__(self, headers):
         self.aws_request_id = headers["Lambda-Runtime-Aws-Request-Id"]
         self.function_name = os.environ["AWS_LAMBDA_FUNCTION_NAME"]
+        client = headers["Lambda-Runtime-Client-Context"]
+        self.client_context = client and types.SimpleNamespace(**json.loads(client))
 
 
 sys.path.insert(0, os.environ["LAMBDA_TASK_ROOT"])

@@ -21,6 +21,8 @@ const LONGEST_RESULT: usize = 6_291_556;
 pub(super) struct Event {
     pub(super) id: String,
     pub(super) body: Bytes,
+    /// The client's context, as JSON; only of a caller that waits.
+    pub(super) client: Option<String>,
     pub(super) deadline_ms: u128,
     /// Sent when the process takes it, before the function can know.
     pub(super) taken: oneshot::Sender<Instant>,
@@ -120,8 +122,12 @@ impl RuntimeApi {
                 "Lambda-Runtime-Invoked-Function-Arn",
                 "arn:aws:lambda:eu-central-1:123456789012:function:f",
             )
-            .header("Content-Type", "application/json")
-            .body(Body::from(event.body));
+            .header("Content-Type", "application/json");
+        let reply = match event.client {
+            Some(client) => reply.header("Lambda-Runtime-Client-Context", client),
+            None => reply,
+        };
+        let reply = reply.body(Body::from(event.body));
         reply.unwrap_or_else(|_| refused(StatusCode::INTERNAL_SERVER_ERROR, "InvalidHeader"))
     }
 

@@ -75,6 +75,8 @@ impl Instances {
 fn http_client() -> Client {
     ClientConfig::new("falco-fakes")
         .with_plain_http_only(true)
+        // An instance may close a connection that is idle in the moment in which it is used again.
+        .with_pool_idle_timeout(Duration::from_millis(500))
         .with_read_timeout(Duration::from_secs(3600))
         .build()
         .unwrap()

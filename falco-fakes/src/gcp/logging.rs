@@ -49,15 +49,16 @@ pub(super) fn list(world: &World, seen: &RecordedRequest) -> Reply {
         .iter()
         .filter(|entry| filter.split(" AND ").all(|term| passes(entry, term)))
         .collect();
-    // Pages of seven, and an empty one in front, as it may be.
+    // An empty page in front, as it may be, a short one, and long ones.
     let Some(from) = body["pageToken"].as_str() else {
         return reply::ok(&json!({"nextPageToken": "0"}));
     };
     let from: usize = from.parse().unwrap();
-    let page: Vec<_> = hits.iter().skip(from).take(7).collect();
+    let next = if from == 0 { 7 } else { from + 1000 };
+    let page: Vec<_> = hits.iter().take(next).skip(from).collect();
     let mut reply = json!({"entries": page});
-    if from + 7 < hits.len() {
-        reply["nextPageToken"] = json!((from + 7).to_string());
+    if next < hits.len() {
+        reply["nextPageToken"] = json!(next.to_string());
     }
     reply::ok(&reply)
 }

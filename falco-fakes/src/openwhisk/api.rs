@@ -79,7 +79,11 @@ async fn serve(shared: Arc<Shared>, request: Request<Body>) -> Answer {
                     Method::PUT => put(&shared, name, &query, &body).await,
                     Method::GET => get(&shared, &name.join("/"), &query),
                     Method::DELETE => delete(&shared, &name.join("/")).await,
-                    Method::POST => invoke(shared, &name.join("/"), &query, body).await,
+                    Method::POST => {
+                        let transaction = parts.headers.get("x-request-id");
+                        let transaction = transaction.and_then(|id| id.to_str().ok());
+                        invoke(shared, &name.join("/"), &query, body, transaction).await
+                    }
                     _ => no_route(),
                 },
                 ["activations", which @ ..] => {

@@ -54,6 +54,12 @@ pub(super) struct Containers {
     interpreters: [OnceCell<OsString>; 2],
 }
 
+/// The ids under which an action is called.
+pub(super) struct Call {
+    pub(super) id: String,
+    pub(super) transaction: String,
+}
+
 /// What one activation came to.
 pub(super) struct Ran {
     pub(super) outcome: Outcome,
@@ -82,7 +88,8 @@ impl Containers {
     }
 
     /// Runs an activation, in a warm container or in a new one.
-    pub(super) async fn run(&self, action: &Action, id: &str, arguments: &RawValue) -> Ran {
+    pub(super) async fn run(&self, action: &Action, call: &Call, arguments: &RawValue) -> Ran {
+        let id = &call.id;
         let received = Instant::now();
         let _place = self.room.acquire().await;
         let key = format!("{}@{}@{}", action.full_name(), action.version(), action.updated);
@@ -111,7 +118,7 @@ impl Containers {
         };
         let begun = Instant::now();
         let outcome =
-            match tokio::time::timeout(limit, container.answer(action, id, arguments)).await {
+            match tokio::time::timeout(limit, container.answer(action, call, arguments)).await {
                 Ok(outcome) => outcome,
                 Err(_) => Outcome::timeout(action.timeout_ms, ""),
             };
@@ -246,11 +253,11 @@ impl Container {
         String::from_utf8_lossy(&line).trim_end_matches('\n').to_owned()
     }
 
-    async fn answer(&mut self, action: &Action, id: &str, arguments: &RawValue) -> Outcome {
+    async fn answer(&mut self, action: &Action, call: &Call, arguments: &RawValue) -> Outcome {
         let deadline = super::world::now_millis() + action.timeout_ms;
-        let request = json!({"namespace": "guest", "activation_id": id,
+        let request = json!({"namespace": "guest", "activation_id": call.id,
             "action_name": format!("/guest/{}", action.full_name()), "action_version": action.version(),
-            "transaction_id": id, "deadline": deadline.to_string()});
+            "transaction_id": call.transaction, "deadline": deadline.to_string()});
         let rest = request.to_string().split_off(1);
         let request = format!("{{\"value\":{},{rest}\n", arguments.get());
         let sent = self.stdin.write_all(request.as_bytes()).await;

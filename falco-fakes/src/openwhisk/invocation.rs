@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::answers::{Answer, Query, json_answer, malformed, not_found, refuse, scripted, with_id};
-use super::container::Ran;
+use super::container::{Call, Ran};
 use super::outcome::{Outcome, to_raw};
 use super::reprint::{fields, reprint};
 use super::world::{Action, Record, Response, Stored, now_millis};
@@ -18,7 +18,13 @@ use super::{Shared, lock};
 
 const MAX_PAYLOAD: usize = 1 << 20;
 
-pub(super) async fn invoke(shared: Arc<Shared>, name: &str, query: &Query, body: Bytes) -> Answer {
+pub(super) async fn invoke(
+    shared: Arc<Shared>,
+    name: &str,
+    query: &Query,
+    body: Bytes,
+    transaction: Option<&str>,
+) -> Answer {
     if let Some(answer) = lock(&shared.invocation_answers).pop_front() {
         return scripted(answer);
     }
@@ -53,7 +59,9 @@ pub(super) async fn invoke(shared: Arc<Shared>, name: &str, query: &Query, body:
     let id = format!("{number:032x}");
     let is = |key: &str| query.get(key).map(String::as_str) == Some("true");
     let (blocking, only_result) = (is("blocking"), is("result"));
-    let running = tokio::spawn(run(shared.clone(), place, action, number, id.clone(), arguments));
+    let transaction = transaction.unwrap_or(&id).to_owned();
+    let call = Call { id: id.clone(), transaction };
+    let running = tokio::spawn(run(shared.clone(), place, action, number, call, arguments));
     if blocking && let Ok(Ok(record)) = tokio::time::timeout(settings.blocking_wait, running).await
     {
         let status = match record.response.status {
@@ -111,7 +119,7 @@ async fn run(
     _place: Place,
     action: Action,
     number: u64,
-    id: String,
+    call: Call,
     arguments: Box<RawValue>,
 ) -> Record {
     let received = now_millis();
@@ -132,12 +140,12 @@ async fn run(
             let outcome = Outcome::of_line(&function(&arguments).to_string());
             Ran { outcome, init: None, run, waited: Duration::ZERO, logs: Vec::new() }
         }
-        None => shared.containers.run(&action, &id, &arguments).await,
+        None => shared.containers.run(&action, &call, &arguments).await,
     };
     if ran.outcome.connection_broke {
         tokio::time::sleep(settings.broken_lag).await;
     }
-    let mut record = record(&action, &id, received, ran);
+    let mut record = record(&action, &call.id, received, ran);
     if !starts {
         // Of what was never started there is no wait and no timeout.
         record.annotations.truncate(2);
@@ -148,7 +156,7 @@ async fn run(
         let in_list_from = by_id_from + settings.list_lag;
         let stored =
             Stored { name: action.full_name(), record: record.clone(), by_id_from, in_list_from };
-        lock(&shared.world).store(number, id, start, stored);
+        lock(&shared.world).store(number, call.id, start, stored);
     }
     // Blocking callers get no logs.
     record.logs.clear();

@@ -15,6 +15,7 @@ use falco_core::{
 };
 
 use self::pool::Pool;
+use crate::context::Context;
 use crate::failure::{BAD_RESULT, Failure, INITIALIZATION};
 use crate::functions::Functions;
 use crate::worker::record_panics;
@@ -135,13 +136,17 @@ impl Platform for InProcess {
         let pool = self.find(&deployment.name, "invoke")?.pool;
         invocation.payload().check_argument(None).map_err(at)?;
         let started_at = SystemTime::now();
-        let answer = pool.call(invocation.payload().as_str().to_owned()).await.map_err(at)?;
+        let number = self.activations.fetch_add(1, Relaxed);
+        let id = format!("{}-{number}", deployment.name);
+        let trace = invocation.trace_context().to_string();
+        let context = Context::new(Some(id.clone()), Some(trace), None);
+        let argument = invocation.payload().as_str().to_owned();
+        let answer = pool.call(argument, context).await.map_err(at)?;
         let outcome = match answer.result {
             Ok(json) => Ok(Payload::from_bytes(json).map_err(at)?),
             Err(failure) => Err(function_error(failure)),
         };
-        let number = self.activations.fetch_add(1, Relaxed);
-        let mut activation = Activation::new(format!("{}-{number}", deployment.name), outcome);
+        let mut activation = Activation::new(id, outcome);
         activation.started_at = Some(started_at);
         activation.ended_at = Some(SystemTime::now());
         activation.execution = Some(answer.ran);

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{End, flush_logs};
+use crate::context::Context;
 use crate::failure::Failure;
 use crate::worker::{Start, Worker};
 
@@ -64,8 +65,10 @@ impl<R: BufRead, W: Write> Channel<R, W> {
                 Ok(_) => {}
                 Err(error) => return End::Broken(format!("cannot read requests: {error}")),
             }
-            let answer = match argument(&line) {
-                Ok(argument) => worker.call(argument).unwrap_or_else(|failure| failure.to_json()),
+            let answer = match opened(&line) {
+                Ok((argument, context)) => {
+                    worker.call(argument, context).unwrap_or_else(|failure| failure.to_json())
+                }
                 Err(failure) => failure.to_json(),
             };
             flush_logs();
@@ -83,18 +86,25 @@ impl<R: BufRead, W: Write> Channel<R, W> {
     }
 }
 
-/// The argument in a request's envelope.
-fn argument(line: &[u8]) -> Result<&[u8], Failure> {
+/// The argument in a request's envelope, and what else that says of the call.
+fn opened(line: &[u8]) -> Result<(&[u8], Context), Failure> {
     #[derive(Deserialize)]
     struct Envelope<'a> {
         #[serde(borrow)]
         value: Option<&'a RawValue>,
+        activation_id: Option<String>,
+        traceparent: Option<String>,
+        /// Where OpenWhisk passes the trace context on, if nobody on the way has replaced it.
+        transaction_id: Option<String>,
+        deadline: Option<String>,
     }
-    match serde_json::from_slice(line) {
-        Ok(Envelope { value: Some(value) }) => Ok(value.get().as_bytes()),
-        Ok(Envelope { value: None }) => Ok(b"{}"),
-        Err(error) => Err(Failure::new("BadRequest", format!("the request is not valid: {error}"))),
-    }
+    let envelope: Envelope<'_> = serde_json::from_slice(line).map_err(|error| {
+        Failure::new("BadRequest", format!("the request is not valid: {error}"))
+    })?;
+    let deadline = envelope.deadline.and_then(|text| text.parse().ok());
+    let trace = envelope.traceparent.or(envelope.transaction_id);
+    let argument = envelope.value.map_or(&b"{}"[..], |value| value.get().as_bytes());
+    Ok((argument, Context::new(envelope.activation_id, trace, deadline)))
 }
 
 #[cfg(test)]

@@ -1,13 +1,14 @@
 //! AWS Lambda's Runtime API: the executable is the `bootstrap` and asks for events by HTTP.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use ureq::http::Response;
 use ureq::{Agent, Body};
 
 use super::{End, flush_logs};
+use crate::context::Context;
 use crate::failure::Failure;
 use crate::worker::{Start, Worker};
 
@@ -22,7 +23,8 @@ const TOO_LARGE: u16 = 413;
 
 /// Serves events until the environment is ended.
 pub(super) fn serve(address: &str, start: Result<Start, Failure>) -> End {
-    let began = Instant::now();
+    let (booted, began) = (SystemTime::now(), Instant::now());
+    let container = std::env::var("AWS_LAMBDA_LOG_STREAM_NAME").unwrap_or_default();
     let api = Api::new(address);
     let mut worker = match start.and_then(Worker::start) {
         Ok(worker) => worker,
@@ -39,11 +41,17 @@ pub(super) fn serve(address: &str, start: Result<Start, Failure>) -> End {
             Ok(event) => event,
             Err(error) => return End::Broken(error),
         };
-        let began = Instant::now();
-        let result = worker.call(&event.argument).unwrap_or_else(|failure| failure.to_json());
+        let (argument, context) = event.open();
+        let (started, began) = (SystemTime::now(), Instant::now());
+        let result = worker.call(argument, context).unwrap_or_else(|failure| failure.to_json());
         flush_logs();
-        let measured =
-            Measured { ms: milliseconds(began.elapsed()), init_ms: init.take().map(milliseconds) };
+        let measured = Measured {
+            ms: milliseconds(began.elapsed()),
+            started: since_epoch(started),
+            booted: since_epoch(booted),
+            container: &container,
+            init_ms: init.take().map(milliseconds),
+        };
         if let Err(reason) = api.respond(&event.id, measured, &result) {
             return End::Broken(reason);
         }
@@ -59,13 +67,59 @@ struct Api {
 /// An event to answer.
 struct Event {
     id: String,
-    argument: Vec<u8>,
+    body: Vec<u8>,
+    /// When Lambda will end it, in milliseconds since the epoch.
+    deadline: Option<u64>,
+    /// The context of the client that waits for it: JSON.
+    client: Option<String>,
 }
 
-/// The times that Lambda does not report to the one who submitted an event.
+impl Event {
+    /// The argument, and what is known of the call. Falco puts the trace context around an event that it submits, and
+    /// into the client's context of one that it waits for.
+    fn open(&self) -> (&[u8], Context) {
+        #[derive(Deserialize)]
+        struct Submitted<'a> {
+            #[serde(rename = "falco:tp")]
+            trace: String,
+            #[serde(rename = "falco:args", borrow)]
+            argument: &'a RawValue,
+        }
+        #[derive(Deserialize)]
+        struct Client {
+            custom: Custom,
+        }
+        #[derive(Deserialize)]
+        struct Custom {
+            traceparent: Option<String>,
+        }
+
+        let submitted = self.body.starts_with(b"{\"falco:tp\":").then_some(&self.body);
+        let submitted =
+            submitted.and_then(|body| serde_json::from_slice::<Submitted<'_>>(body).ok());
+        let (argument, trace) = match submitted {
+            Some(Submitted { trace, argument }) => (argument.get().as_bytes(), Some(trace)),
+            None => {
+                let client =
+                    self.client.as_deref().and_then(|text| serde_json::from_str(text).ok());
+                let trace = client.and_then(|Client { custom }| custom.traceparent);
+                (self.body.as_slice(), trace)
+            }
+        };
+        (argument, Context::new(Some(self.id.clone()), trace, self.deadline))
+    }
+}
+
+/// What Lambda does not report to the one who submitted an event: times, and where it ran.
 #[derive(Serialize)]
-struct Measured {
+struct Measured<'a> {
     ms: f64,
+    #[serde(rename = "t")]
+    started: u64,
+    #[serde(rename = "boot")]
+    booted: u64,
+    #[serde(rename = "c")]
+    container: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     init_ms: Option<f64>,
 }
@@ -73,7 +127,7 @@ struct Measured {
 #[derive(Serialize)]
 struct Answer<'a> {
     #[serde(rename = "falco:ran")]
-    measured: Measured,
+    measured: Measured<'a>,
     result: &'a RawValue,
 }
 
@@ -105,16 +159,18 @@ impl Api {
         if response.status() != 200 {
             return Err(format!("cannot take the next event: status {}", response.status()));
         }
-        let id =
-            response.headers().get("Lambda-Runtime-Aws-Request-Id").and_then(|id| id.to_str().ok());
-        let id = id.ok_or("the next event has no request id")?.to_owned();
-        let argument =
+        let header = |name| response.headers().get(name)?.to_str().ok().map(str::to_owned);
+        let id = header("Lambda-Runtime-Aws-Request-Id");
+        let id = id.ok_or("the next event has no request id")?;
+        let deadline = header("Lambda-Runtime-Deadline-Ms").and_then(|text| text.parse().ok());
+        let client = header("Lambda-Runtime-Client-Context");
+        let body =
             response.body_mut().with_config().limit(MAX_EVENT).read_to_vec().map_err(failed)?;
-        let argument = if argument.is_empty() { b"{}".to_vec() } else { argument };
-        Ok(Event { id, argument })
+        let body = if body.is_empty() { b"{}".to_vec() } else { body };
+        Ok(Event { id, body, deadline, client })
     }
 
-    fn respond(&self, id: &str, measured: Measured, result: &[u8]) -> Result<(), String> {
+    fn respond(&self, id: &str, measured: Measured<'_>, result: &[u8]) -> Result<(), String> {
         // Results are made by serde_json, in this program.
         let result: &RawValue = serde_json::from_slice(result)
             .map_err(|error| format!("the result is not valid JSON: {error}"))?;
@@ -157,6 +213,11 @@ impl Api {
 fn drained(mut response: Response<Body>) {
     // A connection that breaks here is found out by the next request.
     let _ = response.body_mut().read_to_vec();
+}
+
+fn since_epoch(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or_default()
 }
 
 fn milliseconds(time: Duration) -> f64 {

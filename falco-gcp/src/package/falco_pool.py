@@ -22,6 +22,8 @@ import time
 # The answer's line may be as long as the longest result, and a little more for its envelope.
 MAX_LINE = 33 * 1024 * 1024
 MAX_LOG_LINE = 64 * 1024
+# The log of one call, in bytes: Cloud Logging charges for each, and hands out 1,000 lines a second at most.
+MAX_LOG = 1024 * 1024
 # What a pipe holds at most.
 PIPE = 1 << 16
 TAIL = 4096
@@ -87,7 +89,10 @@ class Native:
         return [sys.executable, "-I", "-S", "-c", ON_DESCRIPTOR_3, str(descriptor), self.path]
 
     def message(self, body, activation, trace):
-        return b'{"value":' + body + b',"activation_id":' + json.dumps(activation).encode("ascii") + b"}\n"
+        about = {"activation_id": activation}
+        if trace:
+            about["traceparent"] = trace
+        return b'{"value":' + body + b"," + json.dumps(about).encode("ascii")[1:] + b"\n"
 
 
 class Shim:
@@ -128,7 +133,8 @@ class Pool:
     def run(self, body, activation, trace, seconds, about):
         """Who has answered, and the line of the answer.
 
-        `about` gets whether the process is new, how long its start took, and how long this call waited for that.
+        `about` gets whether the process is new, how long its start took, how long this call waited for that, and what
+        the function runs under.
         """
         while True:
             child = self.take() or self.child()
@@ -163,7 +169,7 @@ class Child:
     def __init__(self, program, cwd, log_line):
         self.program, self.log_line = program, log_line
         self.activation, self.tail, self.calls, self.is_ready = None, b"", 0, not program.acknowledges
-        self.is_broken = False
+        self.is_broken, self.log_left = False, MAX_LOG
         self.pending = bytearray()
         self.answers, theirs = os.pipe()
         try:
@@ -210,12 +216,13 @@ class Child:
         begin = time.monotonic()
         last = None if seconds is None else begin + seconds + START
         self.drain_logs()
-        self.activation, self.tail = activation, b""
+        self.activation, self.tail, self.log_left = activation, b"", MAX_LOG
         if not self.is_ready:
             limit = None if seconds is None else max(seconds, START)
             line = self.exchange(b"", None if limit is None else begin + limit, limit)
             waited = (time.monotonic() - begin) * 1000.0
-            about["init_ms"], about["ready_ms"] = start_of(line, waited), waited
+            about["ready_ms"] = waited
+            about["init_ms"], about["runtime"] = start_of(line, waited)
             if about["init_ms"] is None:
                 self.finish()
                 self.is_broken = True
@@ -238,7 +245,8 @@ class Child:
         while end < 0:
             wait = None if deadline is None else max(0.0, deadline - time.monotonic())
             events = self.selector.select(wait)
-            if not events and wait == 0.0:
+            # Also while it prints without end.
+            if wait == 0.0 and not any(key.fileobj == self.answers for key, _ in events):
                 raise self.late(seconds)
             for key, _ in events:
                 if key.fileobj is self.process.stdin:
@@ -291,6 +299,13 @@ class Child:
         entry = self.logs[stream]
         if entry[0] == "stderr":
             self.tail = (self.tail + chunk)[-TAIL:]
+        if self.log_left <= 0:
+            return len(chunk)
+        self.log_left -= len(chunk)
+        if self.log_left <= 0:
+            self.flush(entry)
+            self.log_line(self.activation, "stderr", "falco: the log is cut here, after %d bytes" % MAX_LOG)
+            return len(chunk)
         *lines, entry[1] = (entry[1] + chunk).split(b"\n")
         for line in lines:
             self.log_line(self.activation, entry[0], line.decode("utf-8", "replace"))
@@ -349,9 +364,10 @@ class Child:
 
 
 def start_of(line, waited):
-    """How long the start took, in milliseconds, or None for one that failed. Native functions do not say."""
+    """How long the start took, in milliseconds, or None for one that failed; and what the function runs under. Native
+    functions say neither."""
     try:
         about = json.loads(line)
-        return float(about.get("ms", waited)) if about["ok"] is True else None
+        return (float(about.get("ms", waited)), about.get("runtime")) if about["ok"] is True else (None, None)
     except (ValueError, KeyError, TypeError, AttributeError):
-        return None
+        return None, None

@@ -12,11 +12,14 @@ const path = require('node:path');
 
 const FUNCTION = path.join(__dirname, 'function');
 const INSTANCE = crypto.randomUUID().replaceAll('-', '');
+const BOOTED_MS = Math.floor(performance.timeOrigin);
 const MAX_RESULT = 32 * 1024 * 1024;
 // What the shim writes around a result.
 const MAX_ENVELOPE = 64;
 const TAIL = 4096;
 const MAX_LOG_LINE = 64 * 1024;
+// The log of one call, in bytes: Cloud Logging charges for each, and hands out 1,000 lines a second at most.
+const MAX_LOG = 1024 * 1024;
 // How much longer than the function may run a call may take, for the start of its process: a little less than Google
 // waits, which ends an instance without a word.
 const START = 25;
@@ -57,6 +60,7 @@ class Child {
     this.isReady = false;
     this.chunks = [];
     this.tail = '';
+    this.logLeft = MAX_LOG;
     this.waiting = null;
     this.lines = [];
     this.process.stdio[4].on('error', () => {}); // that it has ended is noticed elsewhere
@@ -81,6 +85,13 @@ class Child {
     };
     this.process[name].setEncoding('utf8').on('data', (text) => {
       if (name === 'stderr') this.tail = (this.tail + text).slice(-TAIL);
+      if (this.logLeft <= 0) return;
+      this.logLeft -= text.length;
+      if (this.logLeft <= 0) {
+        flush();
+        logLine(this.activation, 'stderr', `falco: the log is cut here, after ${MAX_LOG} bytes`);
+        return;
+      }
       const lines = (rest + text).split('\n');
       rest = lines.pop();
       for (const line of lines) logLine(this.activation, name, line);
@@ -143,6 +154,7 @@ class Child {
     const begin = Date.now();
     this.activation = activation;
     this.tail = '';
+    this.logLeft = MAX_LOG;
     if (!this.isReady) {
       const limit = Math.max(seconds, START);
       const message = `the function did not start within ${limit} seconds`;
@@ -155,6 +167,7 @@ class Child {
       }
       this.isReady = true;
       about.init_ms = started.ms;
+      about.runtime = started.runtime;
     }
     this.process.stdio[4].write(Buffer.concat([
       Buffer.from('{"value":'),
@@ -216,7 +229,7 @@ async function run(body, activation, trace, seconds, about) {
 // Runs the function and describes the run: a JSON object on one line, then the function's answer as it came.
 async function record(req, activation, isStored = false) {
   const seconds = Number(req.get('X-Falco-Timeout') ?? 0);
-  const head = { falco: 1, id: activation, instance: INSTANCE, revision: process.env.K_REVISION };
+  const head = { falco: 1, id: activation, instance: INSTANCE, boot_ms: BOOTED_MS, revision: process.env.K_REVISION };
   if (isStored) head.stored_argument = true;
   const about = { cold: true, init_ms: undefined, waited_ms: 0 };
   const started = Date.now();
@@ -237,6 +250,7 @@ async function record(req, activation, isStored = false) {
   }
   head.cold = about.cold;
   head.init_ms = about.init_ms;
+  head.runtime = about.runtime;
   head.execution_ms = Number(process.hrtime.bigint() - begin) / 1e6 - about.waited_ms;
   head.started_ms = started + about.waited_ms - (about.init_ms ?? 0);
   head.memory_kib = peakMemory();

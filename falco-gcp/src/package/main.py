@@ -23,6 +23,7 @@ from falco_pool import Failure, Native, Pool, Shim  # noqa: E402
 
 FUNCTION = os.path.join(HERE, "function")
 INSTANCE = uuid.uuid4().hex
+BOOTED_MS = round(time.time() * 1000.0)
 MAX_RESULT = 32 * 1024 * 1024
 # What the shim writes around a result.
 MAX_ENVELOPE = 64
@@ -62,6 +63,7 @@ def record(headers, activation, body, is_stored=False):
     seconds = headers.get("X-Falco-Timeout")
     seconds = float(seconds) if seconds else None
     record = {"falco": 1, "id": activation, "instance": INSTANCE, "revision": os.environ.get("K_REVISION")}
+    record["boot_ms"] = BOOTED_MS
     if is_stored:
         record["stored_argument"] = True
     about = {"cold": True, "init_ms": None, "ready_ms": 0.0}
@@ -83,6 +85,8 @@ def record(headers, activation, body, is_stored=False):
     record["execution_ms"] = round(execution_ms, 3)
     if init_ms:
         record["init_ms"] = init_ms
+    if about.get("runtime"):
+        record["runtime"] = about["runtime"]
     record["memory_kib"] = peak_memory()
     return json.dumps(record, ensure_ascii=False).encode("utf-8", "replace") + b"\n" + answer
 

@@ -119,13 +119,12 @@ pub(super) fn headers(
     invocation: &Invocation,
     id: &str,
 ) -> [(&'static str, String); 4] {
-    let span = fastrand::u64(1..);
     let timeout = deployment.scaling.timeout.unwrap_or(sizes::DEFAULT_TIMEOUT);
     [
         ("X-Falco-Timeout", timeout.as_secs_f64().to_string()),
         ("X-Falco-Activation", id.to_owned()),
         ("X-Falco-Invocation", identity(invocation)),
-        ("traceparent", format!("00-{id}-{span:016x}-01")),
+        ("traceparent", invocation.trace_context().to_string()),
     ]
 }
 

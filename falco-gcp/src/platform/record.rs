@@ -34,6 +34,10 @@ pub(super) struct Record {
     started_ms: Option<f64>,
     execution_ms: Option<f64>,
     instance: Option<String>,
+    /// When the instance was started.
+    boot_ms: Option<f64>,
+    /// What the function runs under; reported by the first call of a process.
+    runtime: Option<String>,
     revision: Option<String>,
     memory_kib: Option<u64>,
     /// Whether the argument was read from the bucket, where it is not needed any more.
@@ -110,11 +114,15 @@ impl Inner {
         mut record: Record,
     ) -> Activation {
         let (instance, revision) = (record.instance.take(), record.revision.take());
+        let since_epoch = |ms| milliseconds(ms).and_then(|since| UNIX_EPOCH.checked_add(since));
         let mut activation = Activation::new(id, Ok(Payload::empty()));
         activation.execution = milliseconds(record.execution_ms);
         activation.init = milliseconds(record.init_ms);
-        activation.started_at =
-            milliseconds(record.started_ms).and_then(|since| UNIX_EPOCH.checked_add(since));
+        activation.started_at = since_epoch(record.started_ms);
+        activation.booted_at = since_epoch(record.boot_ms);
+        if let Some(runtime) = record.runtime.take() {
+            activation.attributes.insert("runtime".into(), runtime);
+        }
         let whole =
             activation.execution.map(|run| run.saturating_add(activation.init.unwrap_or_default()));
         activation.ended_at =

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use falco_core::{Deployable, ErrorKind, FunctionErrorKind, Platform, Scaling};
 
-use crate::support::{Local, eventually, has, invocation, native, node, python, runs};
+use crate::support::{Local, eventually, has, invocation, native, node, pid_of, python, runs};
 
 fn timeout(millis: u64) -> Scaling {
     Scaling::default().with_timeout(Duration::from_millis(millis))
@@ -59,13 +59,13 @@ echo '{{}}' >&3"
         }
         let function = local.deploy(&function.with_scaling(timeout(500))).await;
         let hung = local.invoke(&function, r#"{"hang":1}"#).await;
-        let error = hung.outcome.unwrap_err();
+        let error = hung.outcome.clone().unwrap_err();
         assert_eq!(error.kind, FunctionErrorKind::Timeout, "{program}: {error}");
         assert!(error.message.contains("500ms"), "{error}");
         assert!(hung.execution.unwrap() >= Duration::from_millis(500));
         let child = std::fs::read_to_string(&children).unwrap();
         eventually("the child's end", || (!runs(child.trim())).then_some(())).await;
-        assert!(!runs(&hung.container.unwrap()));
+        assert!(!runs(&pid_of(&hung)));
         let next = local.invoke(&function, "{}").await;
         assert!(next.is_success() && next.cold_start == Some(true), "{program}: {next:?}");
     }

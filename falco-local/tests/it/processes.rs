@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use falco_core::{AsyncPlatform, Deployable, Platform};
 use falco_local::{LocalConfig, LocalPlatform};
 
-use crate::support::{Local, eventually, has, invocation, native, node, python, runs};
+use crate::support::{Local, eventually, has, invocation, native, node, pid_of, python, runs};
 
 const ROLE: &str = "FALCO_TEST_DRIVER_DIRECTORY";
 
@@ -187,7 +187,7 @@ fn children(pid: u32) -> Vec<String> {
 async fn no_worker_holds_the_pipe_of_a_guardian() {
     let local = Local::new();
     let function = local.deploy(&native("echo '{}' >&3")).await;
-    let worker = local.invoke(&function, "{}").await.container.unwrap();
+    let worker = pid_of(&local.invoke(&function, "{}").await);
     let is_guardian = |pid: &String| {
         let command = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         command.contains("falco-guardian")

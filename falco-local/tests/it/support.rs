@@ -112,6 +112,12 @@ pub(crate) async fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T
     }
 }
 
+/// The id of the process that ran an activation.
+pub(crate) fn pid_of(activation: &Activation) -> String {
+    let container = activation.container.as_deref().unwrap();
+    container.split_once('@').unwrap().0.to_owned()
+}
+
 /// Whether a process runs. A zombie does not: in a container, nobody may wait for it.
 pub(crate) fn runs(pid: &str) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();

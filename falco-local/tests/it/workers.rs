@@ -8,7 +8,7 @@ use falco_core::{ErrorKind, Event, Monitor, Platform, Scaling, Verdict, WaitReas
 use falco_package::Archive;
 use futures_util::future::join_all;
 
-use crate::support::{Local, eventually, has, invocation, native, node, python, runs};
+use crate::support::{Local, eventually, has, invocation, native, node, pid_of, python, runs};
 
 /// Answers once `n` of these run at the same time.
 fn meeting(local: &Local, n: usize) -> falco_core::Deployable {
@@ -76,7 +76,7 @@ async fn a_size_that_this_platform_lacks_is_unsupported() {
 async fn an_idle_worker_is_stopped_and_the_next_call_starts_another() {
     let local = Local::with(|config| config.with_idle_timeout(Duration::from_millis(50)));
     let function = local.deploy(&native("echo '{}' >&3")).await;
-    let first = local.invoke(&function, "{}").await.container.unwrap();
+    let first = pid_of(&local.invoke(&function, "{}").await);
     eventually("the idle worker's end", || (!runs(&first)).then_some(())).await;
     assert_eq!(local.invoke(&function, "{}").await.cold_start, Some(true));
 }
@@ -100,7 +100,7 @@ async fn workers_that_are_to_be_kept_start_early_and_stay() {
     .await;
     tokio::time::sleep(Duration::from_millis(200)).await;
     let activation = local.invoke(&function, "{}").await;
-    assert_eq!((activation.cold_start, activation.container), (Some(false), Some(pid)));
+    assert_eq!((activation.cold_start, pid_of(&activation)), (Some(false), pid));
 }
 
 #[tokio::test]

@@ -57,6 +57,7 @@ impl Harness for OverTheFake {
             "shim_node_never" => {
                 "the runtime's server keeps the event loop alive until the timeout"
             }
+            "shim_native_instance" => "the server does not say where an executable runs",
             "shim_native_string" => "the proxy does not say what the result was",
             "shim_native_half_value" | "shim_native_half_key" | "shim_native_error_half" => {
                 "the server replaces halves of surrogate pairs by question marks"

@@ -80,9 +80,11 @@ class Function:
         return Answer(result if error is None else None, text, error, ms)
 
     def set_environment(self, environment):
-        for name in self.variables:
-            os.environ.pop(name, None)
-        self.variables = tuple(environment)
+        names = tuple(environment)
+        if names != self.variables:
+            for name in self.variables:
+                os.environ.pop(name, None)
+            self.variables = names
         os.environ.update(environment)
 
     def wait_for(self, awaitable):
@@ -291,6 +293,27 @@ def reopen(descriptor):
         pass
 
 
+def runtime():
+    """What the function runs under, such as `Linux 6.1 python 3.12.4`."""
+    system = os.uname()
+    release = ".".join(system.release.split(".")[:2])
+    return "%s %s python %d.%d.%d" % ((system.sysname, release) + sys.version_info[:3])
+
+
+def process_age():
+    """How long ago this process was started, in seconds."""
+    with open("/proc/self/stat") as stat:
+        ticks = int(stat.read().rsplit(")", 1)[1].split()[19])
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+
+
+def traced(context):
+    """The environment of a call with this W3C trace context; None where the platform has handed on something else."""
+    if isinstance(context, str) and len(context) == 55 and not context.strip("0123456789abcdef-"):
+        return {"TRACEPARENT": context}
+    return None
+
+
 def load(directory, entry_point):
     """Loads the function `entry_point` of `main__.py` in `directory`. It never raises: see `Function.error`."""
     prepare_logs()
@@ -332,7 +355,7 @@ def serve(directory, entry_point, requests, answers):
     if function.error is not None:
         send(Answer(error=function.error, ms=function.ms).line())
         return 1
-    send(b'{"ok":true,"ms":%.3f}' % function.ms)
+    send(b'{"ok":true,"ms":%.3f,"runtime":"%b"}' % (function.ms, runtime().encode()))
     for line in iter(readline, b""):
         try:
             request = decode(line.decode().strip())[0]

@@ -71,6 +71,13 @@ const cases = {
     }
     return {};
   },
+  print_endlessly: () => {
+    for (;;) {
+      console.log('line '.repeat(20));
+      console.error('line '.repeat(20));
+    }
+  },
+  trace: () => ({ trace: process.env.TRACEPARENT ?? null }),
   print_closed: () => {
     fs.closeSync(1);
     fs.closeSync(2);

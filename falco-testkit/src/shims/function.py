@@ -172,6 +172,16 @@ def print_much(args):
     return {}
 
 
+def print_endlessly(args):
+    while True:
+        print("line " * 20)
+        print("line " * 20, file=sys.stderr)
+
+
+def trace(args):
+    return {"trace": os.environ.get("TRACEPARENT")}
+
+
 def print_half(args):
     print(HALF, "ä")
     return {}

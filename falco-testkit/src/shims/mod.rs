@@ -7,6 +7,10 @@
 //! [`Harness::exempt`](crate::conformance::Harness::exempt): it is asked for names such as `shim_python_nan`
 //! and `shim_python_at_once`.
 //!
+//! Two cases are not in the table: `instance`, for which the platform has to report the instance that ran a call, and
+//! `trace`, in which the function has to see the trace context of each attempt: in the environment variable `TRACEPARENT`;
+//! an executable, in its request.
+//!
 //! A section makes all of its calls, and fails with the list of all wrong outcomes. After each call it makes an innocent one:
 //! what a function does to its process must not show in the next call.
 
@@ -41,6 +45,8 @@ pub enum Section {
     Sources,
     /// 1, 2, 16 and 64 calls at once: each gets its own answer.
     AtOnce,
+    /// A call prints until its timeout ends it: that is its outcome, its log is bounded, and the next call works.
+    Endless,
     /// The process dies between two calls: the second was never delivered to it, and gets a fresh one.
     Idle,
 }
@@ -158,13 +164,16 @@ macro_rules! shim_tests {
             shim_python_sources: "python" Sources,
             shim_python_at_once: "python" AtOnce,
             shim_python_idle: "python" Idle,
+            shim_python_endless: "python" Endless,
             shim_node_calls: "nodejs" Calls,
             shim_node_sources: "nodejs" Sources,
             shim_node_at_once: "nodejs" AtOnce,
             shim_node_idle: "nodejs" Idle,
+            shim_node_endless: "nodejs" Endless,
             shim_native_calls: "native" Calls,
             shim_native_at_once: "native" AtOnce,
             shim_native_idle: "native" Idle,
+            shim_native_endless: "native" Endless,
         }
     };
     ($harness:ty; $($name:ident: $family:literal $section:ident,)*) => {

@@ -25,7 +25,8 @@ ANSWERS = {
 }
 
 for line in sys.stdin.buffer:
-    args = json.loads(line)["value"]
+    envelope = json.loads(line)
+    args = envelope["value"]
     name = args["case"]
     answer = ANSWERS.get(name, "{}")
     if name == "separators":
@@ -35,6 +36,13 @@ for line in sys.stdin.buffer:
     elif name == "slow":
         time.sleep(0.02)
         answer = '{"n":%d}' % args["n"]
+    elif name == "trace":
+        # Where OpenWhisk passes it on.
+        answer = json.dumps({"trace": envelope.get("traceparent") or envelope.get("transaction_id")})
+    elif name == "print_endlessly":
+        while True:
+            print("line " * 20, flush=True)
+            print("line " * 20, file=sys.stderr, flush=True)
     elif name == "exit_at_once":
         os._exit(3)
     elif name == "die_later":

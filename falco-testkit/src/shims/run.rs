@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use falco_core::{
-    AsyncPlatform, Deployable, Deployment, FunctionError, FunctionErrorKind, Invocation, Payload,
+    Activation, AsyncPlatform, Deployable, Deployment, FunctionError, FunctionErrorKind,
+    Invocation, Payload, Scaling,
 };
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -21,6 +22,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long a process that dies while it is idle is given for that.
 const DEATH: Duration = Duration::from_millis(1500);
+
+/// The timeout of a function that prints until then.
+const PRINTING: Duration = Duration::from_secs(2);
+
+/// The longest log that such a call may leave, in bytes.
+const LONGEST_LOG: usize = 32 << 20;
 
 /// Room for what a provider puts around a result.
 const MARGIN: u64 = 64 * 1024;
@@ -56,6 +63,12 @@ pub async fn check<H: Harness>(family: &str, section: Section) {
             let wanted = cases().into_iter().filter(|case| case.right(family).is_some());
             for case in wanted.filter(|case| !is_exempt(case.name)) {
                 suite.case(&deployment, &case).await;
+            }
+            if !is_exempt("instance") {
+                suite.instance(&deployment).await;
+            }
+            if !is_exempt("trace") {
+                suite.trace(&deployment).await;
             }
             suite.remove(&deployment).await;
         }
@@ -98,7 +111,15 @@ pub async fn check<H: Harness>(family: &str, section: Section) {
             }
             suite.remove(&deployment).await;
         }
-        Section::AtOnce | Section::Idle => {}
+        Section::Endless if !is_exempt("endless") => {
+            let function = function("shims", &runtime)
+                .map(|function| function.with_scaling(Scaling::default().with_timeout(PRINTING)));
+            let deployment = suite.deploy(function).await;
+            suite.endless(&deployment).await;
+            suite.innocent(&deployment, "printing without end").await;
+            suite.remove(&deployment).await;
+        }
+        Section::AtOnce | Section::Idle | Section::Endless => {}
     }
     let wrong = suite.wrong.join("\n");
     assert!(wrong.is_empty(), "wrong in {family} on {}:\n{wrong}", platform.name());
@@ -135,7 +156,11 @@ impl Suite<'_> {
     async fn one(&self, deployment: &Deployment, argument: Value, number: u64) -> Outcome {
         let payload = Payload::json(&argument).map_err(|error| error.to_string())?;
         let invocation = Invocation::new("shims", self.family, number.to_string(), payload);
-        let invoked = unthrottled(|| self.platform.invoke(deployment, &invocation));
+        self.one_invocation(deployment, &invocation).await
+    }
+
+    async fn one_invocation(&self, deployment: &Deployment, invocation: &Invocation) -> Outcome {
+        let invoked = unthrottled(|| self.platform.invoke(deployment, invocation));
         match timeout(PATIENCE, invoked).await {
             Ok(Ok(activation)) => Ok(activation.outcome),
             Ok(Err(error)) => Err(format!("the platform failed: {error}")),
@@ -161,6 +186,100 @@ impl Suite<'_> {
         let outcome = self.call(deployment, argument).await;
         self.compare(&shown, outcome, &right);
         self.innocent(deployment, &shown).await;
+    }
+
+    /// The platform says where a call has run, and since when that instance is there; two calls one after the other may
+    /// share it. The first call of an instance says what the function runs under.
+    async fn instance(&mut self, deployment: &Deployment) {
+        let argument = Payload::json(&json!({"case": "object"}));
+        let Ok(argument) = argument else { return };
+        let invocation = Invocation::new("shims", self.family, "instance", argument);
+        match unthrottled(|| self.platform.invoke(deployment, &invocation)).await {
+            Ok(activation) => {
+                let Activation { container, booted_at, started_at, ended_at, .. } = activation;
+                let is_ordered = booted_at <= started_at && started_at <= ended_at;
+                if container.is_none() || booted_at.is_none() || !is_ordered {
+                    let times = [booted_at, started_at, ended_at];
+                    self.wrong
+                        .push(format!("  the instance is {container:?}, its times {times:?}"));
+                }
+            }
+            Err(error) => self.wrong.push(format!("  the platform failed: {error}")),
+        }
+    }
+
+    /// A call that prints until its timeout ends it.
+    async fn endless(&mut self, deployment: &Deployment) {
+        let argument = Payload::json(&json!({"case": "print_endlessly"}));
+        let Ok(argument) = argument else { return };
+        self.calls += 1;
+        let number = self.calls.to_string();
+        let invocation = Invocation::new("shims", self.family, number, argument);
+        let invoked = unthrottled(|| self.platform.invoke(deployment, &invocation));
+        let activation = match timeout(PATIENCE, invoked).await {
+            Ok(Ok(activation)) => activation,
+            Ok(Err(error)) => {
+                return self.wrong.push(format!("  printing without end: {error}"));
+            }
+            Err(_) => {
+                return self.wrong.push(format!("  printing without end: nothing in {PATIENCE:?}"));
+            }
+        };
+        let is_timeout = |error: &FunctionError| error.kind == FunctionErrorKind::Timeout;
+        if !activation.outcome.as_ref().is_err_and(is_timeout) {
+            let shown = shown(&activation.outcome);
+            self.wrong.push(format!("  printing without end: not a timeout: {shown}"));
+        }
+        if !self.platform.capabilities().logs {
+            return;
+        }
+        match self.platform.activation_log(deployment, &[activation.id]).await {
+            Ok(logs) => {
+                let lines = logs.iter().flat_map(|log| &log.lines);
+                let length: usize = lines.map(|line| line.text.len()).sum();
+                if length > LONGEST_LOG {
+                    self.wrong.push(format!("  printing without end: {length} bytes of log"));
+                }
+            }
+            Err(error) => self.wrong.push(format!("  the log of printing without end: {error}")),
+        }
+    }
+
+    /// The function sees the trace context of its attempt, called both ways; it sees another in the next call.
+    async fn trace(&mut self, deployment: &Deployment) {
+        let argument = Payload::json(&json!({"case": "trace"})).map_err(|error| error.to_string());
+        let Ok(argument) = argument else { return };
+        for number in 0..2 {
+            let invocation =
+                Invocation::new("shims", self.family, format!("trace-{number}"), argument.clone());
+            let right = Right::Value(json!({"trace": invocation.trace_context().to_string()}));
+            let invoked = self.one_invocation(deployment, &invocation).await;
+            self.compare("trace, invoked", invoked, &right);
+            if self.platform.capabilities().submit {
+                let submitted = self.submitted(deployment, &invocation).await;
+                self.compare("trace, submitted", submitted, &right);
+            }
+        }
+    }
+
+    async fn submitted(&self, deployment: &Deployment, invocation: &Invocation) -> Outcome {
+        let text = |error: falco_core::Error| format!("the platform failed: {error}");
+        let pending = self.platform.submit(deployment, invocation).await.map_err(text)?;
+        let collected = async {
+            loop {
+                let pending = std::slice::from_ref(&pending);
+                let collected = self.platform.collect(deployment, pending).await.map_err(text)?;
+                if let Some((_, error)) = collected.gone.into_iter().next() {
+                    return Err(text(error));
+                }
+                if let Some(activation) = collected.finished.into_iter().next() {
+                    return Ok(activation.outcome);
+                }
+                sleep(collected.poll_after).await;
+            }
+        };
+        let late = |_| Err(format!("no answer within {PATIENCE:?}"));
+        timeout(PATIENCE, collected).await.unwrap_or_else(late)
     }
 
     /// A call that has to succeed whatever was called before.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use falco_core::{Error, ErrorKind, Result};
 use tokio::sync::oneshot;
 
+use crate::context::Context;
 use crate::failure::Failure;
 use crate::worker::{Start, Worker};
 
@@ -26,6 +27,7 @@ pub(super) struct Answer {
 
 struct Job {
     argument: String,
+    context: Context,
     reply: oneshot::Sender<Answer>,
 }
 
@@ -35,7 +37,7 @@ impl Pool {
     }
 
     /// Runs one call on a free thread, or on a new one.
-    pub(super) async fn call(&self, argument: String) -> Result<Answer> {
+    pub(super) async fn call(&self, argument: String, context: Context) -> Result<Answer> {
         let (reply, answer) = oneshot::channel();
         let free = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let worker = match free {
@@ -43,7 +45,7 @@ impl Pool {
             None => self.spawn()?,
         };
         let gone = || Error::new(ErrorKind::Other, "the function's thread has ended");
-        worker.send(Job { argument, reply }).map_err(|_| gone())?;
+        worker.send(Job { argument, context, reply }).map_err(|_| gone())?;
         let answer = answer.await.map_err(|_| gone().with_may_have_run(true))?;
         self.free.lock().unwrap_or_else(PoisonError::into_inner).push(worker);
         Ok(answer)
@@ -64,7 +66,7 @@ impl Pool {
 /// Answers until the pool is dropped.
 fn work(start: Start, queue: &mpsc::Receiver<Job>) {
     let mut worker = None;
-    while let Ok(Job { argument, reply }) = queue.recv() {
+    while let Ok(Job { argument, context, reply }) = queue.recv() {
         let is_cold = worker.is_none();
         if is_cold {
             match Worker::start(start.clone()) {
@@ -79,7 +81,7 @@ fn work(start: Start, queue: &mpsc::Receiver<Job>) {
         }
         let began = Instant::now();
         let Some(worker) = &mut worker else { continue };
-        let result = worker.call(argument.as_bytes());
+        let result = worker.call(argument.as_bytes(), context);
         let _ = reply.send(Answer { result, ran: began.elapsed(), is_cold });
     }
 }
