@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use falco_core::UsDollars;
+use falco_core::{UsDollars, setters};
 
 use crate::architecture::Architecture;
 
@@ -19,6 +19,7 @@ use crate::architecture::Architecture;
 /// assert_eq!(format!("{:.4}", 10_000.0 * one.0), "0.1087");
 /// ```
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct PriceTable {
     /// When these prices were looked up.
     pub as_of: String,
@@ -52,6 +53,32 @@ impl Default for PriceTable {
 const FREE_STORAGE_MIB: u32 = 512;
 
 impl PriceTable {
+    /// The list prices of `region`, looked up on the day `as_of`. The other prices are those of us-east-1 until they are
+    /// set.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use falco_aws::PriceTable;
+    ///
+    /// let prices = PriceTable::new("eu-central-1", "2026-11-23").with_request(0.2e-6);
+    /// assert_eq!(prices.region, "eu-central-1");
+    /// ```
+    pub fn new(region: impl Into<String>, as_of: impl Into<String>) -> Self {
+        Self { region: region.into(), as_of: as_of.into(), ..Self::default() }
+    }
+
+    setters! {
+        /// Sets the price of a GiB-second on x86_64.
+        with_x86_64_gib_second(x86_64_gib_second: f64);
+        /// Sets the price of a GiB-second on arm64.
+        with_arm64_gib_second(arm64_gib_second: f64);
+        /// Sets the price of a request.
+        with_request(request: f64);
+        /// Sets the price of a GiB-second of temporary storage beyond the 512 MiB that are free.
+        with_storage_gib_second(storage_gib_second: f64);
+    }
+
     /// What one request costs that was billed for `billed`, with `memory_mib` configured (not used) and
     /// `storage_mib` of temporary storage.
     pub fn cost(

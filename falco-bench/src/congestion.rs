@@ -6,9 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use falco_core::{
-    Allowance, Capabilities, CongestionController, Deployable, Invocation, Payload, Platform,
-};
+use falco_core::congestion::{Allowance, CongestionController};
+use falco_core::{Capabilities, Deployable, Invocation, Payload, Platform};
 use falco_layers::{
     Adaptive, Aimd, Caps, CongestionControl, Fixed, Gate, Pid, Retry, RetryPolicy, Timeout,
     TimeoutPolicy, Trace,

@@ -73,6 +73,8 @@ impl<'a> Launch<'a> {
     /// The options of a run.
     pub fn options(&self) -> RunOptions {
         let options = RunOptions::new(self.platform.clone(), self.strategy.clone())
+            // The command line has chosen them.
+            .without_layers()
             .with_stop(stop_signals())
             .with_outage_patience(self.flags.execution.outage_patience)
             .with_kept_deployments(self.flags.function.keep)

@@ -5,7 +5,8 @@ use std::io::{self, BufWriter, ErrorKind, Write};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use falco_executors::{Leftover, RunReport};
+use falco_executors::Leftover;
+use falco_executors::report::RunReport;
 use serde::Serialize;
 use serde_json::json;
 

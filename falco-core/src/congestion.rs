@@ -126,4 +126,39 @@ impl Allowance {
     }
 }
 
+/// How a gate of congestion control stands at one moment, for traces, meters and programs that watch a run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct GateState {
+    /// What may be sent, within the user's caps.
+    pub allowance: Allowance,
+    /// Calls in flight.
+    pub in_flight: u32,
+    /// Calls that wait for their turn.
+    pub waiting: u32,
+    /// How much longer nothing is sent, since the platform has asked for a pause or does not answer; `None` while calls
+    /// pass.
+    pub paused: Option<Duration>,
+    /// Calls that the platform has refused for its rate or concurrency so far.
+    pub throttled: u64,
+}
+
+impl GateState {
+    /// A gate that has sent nothing.
+    pub fn new(allowance: Allowance) -> Self {
+        Self { allowance, in_flight: 0, waiting: 0, paused: None, throttled: 0 }
+    }
+
+    crate::setters! {
+        /// Sets the calls in flight.
+        with_in_flight(in_flight: u32);
+        /// Sets the calls that wait.
+        with_waiting(waiting: u32);
+        /// Sets how much longer nothing is sent.
+        with_paused(paused: Option<Duration>);
+        /// Sets the calls that were refused.
+        with_throttled(throttled: u64);
+    }
+}
+
 const _: fn(&mut dyn CongestionController) = |_| {};

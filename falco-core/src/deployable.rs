@@ -45,19 +45,21 @@ pub struct Deployable {
     pub code: Code,
     /// The version of the code, where the user names one; see [`with_code_version`](Self::with_code_version).
     pub code_version: Option<String>,
-    /// Sizes and environment.
-    pub settings: FunctionSettings,
+    /// Memory, timeout and instances.
+    pub scaling: Scaling,
+    /// Environment variables.
+    pub env: Environment,
     /// Which run it belongs to. The plan runner sets it; platforms store it as tags, labels or annotations.
     pub ownership: Option<Ownership>,
 }
-
-/// Names longer than this do not fit every platform once the plan runner has appended the run.
-const MAX_NAME: usize = 63;
 
 /// The variable by which platforms name the entry point to an executable that holds several functions.
 const RESERVED_VARIABLE: &str = "FALCO_FUNCTION";
 
 impl Deployable {
+    /// The longest function name that every platform takes, in bytes.
+    pub const MAX_NAME: usize = 63;
+
     /// A function out of source text of one module.
     pub fn from_source(
         name: impl Into<String>,
@@ -102,7 +104,8 @@ impl Deployable {
             entry_point: None,
             code,
             code_version: None,
-            settings: FunctionSettings::default(),
+            scaling: Scaling::default(),
+            env: Environment::default(),
             ownership: None,
         }
     }
@@ -133,14 +136,14 @@ impl Deployable {
     /// Sets memory, timeout and instances.
     #[must_use]
     pub fn with_scaling(mut self, scaling: Scaling) -> Self {
-        self.settings.scaling = scaling;
+        self.scaling = scaling;
         self
     }
 
     /// Adds an environment variable of the function. Its value is treated as a secret.
     #[must_use]
     pub fn with_env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.settings.env.set(name, value);
+        self.env.set(name, value);
         self
     }
 
@@ -166,16 +169,17 @@ impl Deployable {
             |message: String| Err(Error::invalid_input(message).with_function(&self.name));
         let name_is_portable = self.name.starts_with(|c: char| c.is_ascii_alphabetic())
             && self.name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
-        if !name_is_portable || self.name.len() > MAX_NAME {
+        if !name_is_portable || self.name.len() > Self::MAX_NAME {
             return invalid(format!(
-                "invalid function name {:?}: use 1 to {MAX_NAME} letters, digits, '-' or '_', starting with a letter",
-                self.name
+                "invalid function name {:?}: use 1 to {} letters, digits, '-' or '_', starting with a letter",
+                self.name,
+                Self::MAX_NAME
             ));
         }
         if self.code.is_blank() {
             return invalid("the function has no code".into());
         }
-        for (name, value) in self.settings.env.iter() {
+        for (name, value) in self.env.iter() {
             if name.is_empty() || name.contains(['=', '\0']) {
                 return invalid(format!("invalid name of an environment variable: {name:?}"));
             }
@@ -188,7 +192,7 @@ impl Deployable {
                 return invalid(format!("the environment variable {name:?} holds a NUL character"));
             }
         }
-        self.settings.scaling.validate().map_err(|e| e.with_function(&self.name))
+        self.scaling.validate().map_err(|e| e.with_function(&self.name))
     }
 }
 
@@ -232,16 +236,6 @@ impl fmt::Debug for Code {
         };
         write!(f, "{kind}({} bytes)", self.len())
     }
-}
-
-/// How a function is set up: its sizes and its environment.
-#[derive(Clone, Debug, Default, PartialEq)]
-#[non_exhaustive]
-pub struct FunctionSettings {
-    /// Memory, timeout and instances.
-    pub scaling: Scaling,
-    /// Environment variables.
-    pub env: Environment,
 }
 
 /// Environment variables of a function. `Debug` shows the names; the values are treated as secrets.

@@ -35,8 +35,6 @@ pub struct Invocation {
     attempt: u32,
     payload: Payload,
     idempotent: bool,
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "crate::unix_time::option")]
-    deadline: Option<SystemTime>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     submitted: Option<Pending>,
     #[serde(skip)]
@@ -44,7 +42,7 @@ pub struct Invocation {
 }
 
 impl Invocation {
-    /// The first attempt of an invocation that is not idempotent and has no deadline.
+    /// The first attempt of an invocation that is not idempotent.
     pub fn new(
         run: impl Into<RunId>,
         stage: impl Into<StageName>,
@@ -58,7 +56,6 @@ impl Invocation {
             attempt: 1,
             payload,
             idempotent: false,
-            deadline: None,
             submitted: None,
             monitor: None,
         }
@@ -69,14 +66,6 @@ impl Invocation {
     #[must_use]
     pub fn with_idempotent(mut self, idempotent: bool) -> Self {
         self.idempotent = idempotent;
-        self
-    }
-
-    /// Sets when its answer is of no use any more. It is for drivers with loops of their own: the runner sets none, since
-    /// the deadline of a stage counts from its first invocation.
-    #[must_use]
-    pub fn with_deadline(mut self, deadline: SystemTime) -> Self {
-        self.deadline = Some(deadline);
         self
     }
 
@@ -150,11 +139,6 @@ impl Invocation {
         self.idempotent
     }
 
-    /// When its answer is of no use any more.
-    pub fn deadline(&self) -> Option<SystemTime> {
-        self.deadline
-    }
-
     /// What an earlier process got when it sent this attempt.
     pub fn submitted(&self) -> Option<&Pending> {
         self.submitted.as_ref()
@@ -215,7 +199,6 @@ impl fmt::Debug for Invocation {
             .field("attempt", &self.attempt)
             .field("payload", &format_args!("{} bytes", self.payload.len()))
             .field("idempotent", &self.idempotent)
-            .field("deadline", &self.deadline)
             .field("submitted", &self.submitted)
             .finish()
     }

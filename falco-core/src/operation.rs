@@ -24,10 +24,10 @@ impl<'a> Operation<'a> {
         Self { platform, name, function: None }
     }
 
-    /// Names the function or deployment that it is about.
+    /// Names the function or deployment that it is about; an empty name names none.
     #[must_use]
     pub fn on(mut self, function: &'a str) -> Self {
-        self.function = Some(function);
+        self.function = Some(function).filter(|name| !name.is_empty());
         self
     }
 

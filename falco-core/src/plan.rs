@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::error::{Error, Result};
 use crate::id::StageName;
-use crate::stage::{Source, Stage};
+use crate::stage::{Stage, StageSource};
 
 /// A validated graph of stages without cycles.
 ///
@@ -81,7 +81,7 @@ impl ExecutionPlan {
 }
 
 fn check_upstream(stage: &Stage, index: &HashMap<StageName, usize>) -> Result<()> {
-    if matches!(stage.source, Source::Derived { .. }) && stage.upstream().is_empty() {
+    if matches!(stage.source, StageSource::Derived { .. }) && stage.upstream().is_empty() {
         return Err(Error::invalid_input(format!(
             "stage {:?} is derived, and names no stage that it follows",
             stage.name

@@ -15,10 +15,9 @@ use crate::derivation::Derivation;
 use crate::error::{Error, Result};
 use crate::id::StageName;
 use crate::input::Input;
-use crate::options::Options;
 use crate::payload::Payload;
 use crate::policy::StagePolicy;
-use crate::runtime::Runtime;
+use crate::runtime::{Options, Runtime};
 
 /// A stage of a plan: a function, and where its invocations come from.
 ///
@@ -41,7 +40,7 @@ pub struct Stage {
     /// The function that it runs.
     pub function: Deployable,
     /// Where its invocations come from.
-    pub source: Source,
+    pub source: StageSource,
     /// Whether running one of its invocations twice does no harm.
     pub idempotent: bool,
     /// Whether its results follow from its function and its arguments alone.
@@ -65,7 +64,7 @@ impl Stage {
         Self::with_source(
             name,
             function,
-            Source::Inputs(InputFactory(Arc::new(move || Box::pin(inputs())))),
+            StageSource::Inputs(Inputs(Arc::new(move || Box::pin(inputs())))),
         )
     }
 
@@ -181,14 +180,14 @@ impl Stage {
         upstream: impl IntoIterator<Item = U>,
         derivation: impl Derivation,
     ) -> Self {
-        let source = Source::Derived {
+        let source = StageSource::Derived {
             upstream: upstream.into_iter().map(Into::into).collect(),
             derivation: Arc::new(derivation),
         };
         Self::with_source(name, function, source)
     }
 
-    fn with_source(name: impl Into<StageName>, function: Deployable, source: Source) -> Self {
+    fn with_source(name: impl Into<StageName>, function: Deployable, source: StageSource) -> Self {
         Self {
             name: name.into(),
             function,
@@ -233,8 +232,8 @@ impl Stage {
     /// The stages that it follows.
     pub fn upstream(&self) -> &[StageName] {
         match &self.source {
-            Source::Inputs(_) => &[],
-            Source::Derived { upstream, .. } => upstream,
+            StageSource::Inputs(_) => &[],
+            StageSource::Derived { upstream, .. } => upstream,
         }
     }
 }
@@ -242,9 +241,9 @@ impl Stage {
 /// Where the invocations of a stage come from.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub enum Source {
+pub enum StageSource {
     /// From outside.
-    Inputs(InputFactory),
+    Inputs(Inputs),
     /// From other stages.
     Derived {
         /// The stages that it follows.
@@ -256,18 +255,18 @@ pub enum Source {
 
 /// Makes the inputs of a stage, anew for each run.
 #[derive(Clone)]
-pub struct InputFactory(Arc<dyn Fn() -> BoxStream<'static, Result<Input>> + Send + Sync>);
+pub struct Inputs(Arc<dyn Fn() -> BoxStream<'static, Result<Input>> + Send + Sync>);
 
-impl InputFactory {
+impl Inputs {
     /// The inputs, from the first.
     pub fn open(&self) -> BoxStream<'static, Result<Input>> {
         (self.0)()
     }
 }
 
-impl fmt::Debug for InputFactory {
+impl fmt::Debug for Inputs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("InputFactory")
+        f.write_str("Inputs")
     }
 }
 
@@ -299,12 +298,11 @@ mod tests {
     use futures_util::StreamExt;
 
     use super::*;
-    use crate::Source;
 
     fn inputs(stage: &Stage) -> BoxStream<'static, Result<Input>> {
         match &stage.source {
-            Source::Inputs(factory) => factory.open(),
-            Source::Derived { .. } => panic!("a stage with inputs of its own"),
+            StageSource::Inputs(factory) => factory.open(),
+            StageSource::Derived { .. } => panic!("a stage with inputs of its own"),
         }
     }
 

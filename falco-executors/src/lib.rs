@@ -5,22 +5,21 @@ mod cleanup;
 mod derivation;
 mod panics;
 mod progress;
-mod report;
+pub mod report;
 mod run;
+pub mod session;
 mod strategy;
-mod typed;
+pub mod typed;
 
 pub use cleanup::{Cleaned, Which, cleanup};
 pub use derivation::{Chunks, FanIn, FanOut, Merge, OneToOne, Shuffle};
 pub use falco_core::{OnFailure, Repeats, StagePolicy};
 pub use progress::Progress;
-pub use report::{Counts, Failure, Latencies, RunReport, StageReport, StageState};
 pub use run::{
-    Deployed, DriverExt, KeepResults, Leftover, Partial, RunOptions, RunOutcome, Session, StageRun,
-    StageSpec, StopSignal, stop_signals,
+    DriverExt, KeepResults, Leftover, Partial, RunOptions, RunOutcome, StopSignal, stop_signals,
 };
 pub use strategy::{
     AsyncExecutor, ExecutionOptions, ParallelExecutor, Patience, RepeatPolicy, SequentialExecutor,
     Speculation,
 };
-pub use typed::{Both, Function, List, Output, Pairs, Partition, Pipeline, Run};
+pub use typed::Run;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use falco_core::UsDollars;
+use falco_core::{UsDollars, setters};
 
 /// Prices of Cloud Run functions with request-based billing, in US dollars.
 ///
@@ -19,10 +19,11 @@ use falco_core::UsDollars;
 /// let cost = PriceTable::default().activation(Duration::from_secs(30), 1.0, 2048);
 /// assert_eq!(format!("{:.6}", cost.0), "0.000870");
 ///
-/// let tier_2 = PriceTable { per_cpu_second: 0.0000336, per_gib_second: 0.0000035, ..PriceTable::default() };
+/// let tier_2 = PriceTable::default().with_per_cpu_second(0.0000336).with_per_gib_second(0.0000035);
 /// assert!(tier_2.activation(Duration::from_secs(30), 1.0, 2048) > cost);
 /// ```
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct PriceTable {
     /// One processor for one second.
     pub per_cpu_second: f64,
@@ -46,6 +47,17 @@ impl Default for PriceTable {
 }
 
 impl PriceTable {
+    setters! {
+        /// Sets the price of one processor for one second.
+        with_per_cpu_second(per_cpu_second: f64);
+        /// Sets the price of one GiB of memory for one second.
+        with_per_gib_second(per_gib_second: f64);
+        /// Sets the price of one request.
+        with_per_request(per_request: f64);
+        /// Sets the step to a multiple of which instance time is rounded up.
+        with_granularity(granularity: Duration);
+    }
+
     /// The time that is charged for an instance that was busy for `busy`.
     pub fn billed(&self, busy: Duration) -> Duration {
         let step = self.granularity.as_nanos();

@@ -140,7 +140,7 @@ impl<P: AsyncPlatform> Platform for Trace<P> {
             self,
             "deploy",
             function.name,
-            faas.max_memory = function.settings.scaling.memory_mib.map(|mib| u64::from(mib) << 20),
+            faas.max_memory = function.scaling.memory_mib.map(|mib| u64::from(mib) << 20),
         );
         traced(span, self.inner.deploy(function), note_nothing).await
     }

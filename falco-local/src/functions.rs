@@ -62,7 +62,7 @@ impl Functions {
         abandonment.check()?;
         let interpreter = self.interpreter(&function.runtime)?;
         let package = pack(function, &interpreter)?;
-        let scaling = self.in_force(&function.settings.scaling);
+        let scaling = self.in_force(&function.scaling);
         check_bounds(&scaling)?;
         let deployment =
             Deployment::new(NAME, &function.name, &function.name, function.runtime.clone())
@@ -79,14 +79,14 @@ impl Functions {
         let is_missing = |error: &Error| error.kind() == ErrorKind::NotFound;
         let was_there = !self.state.load(&function.name).is_err_and(|error| is_missing(&error));
         abandonment.check()?;
-        let saved = self.state.save(&record, &function.settings.env, &package);
+        let saved = self.state.save(&record, &function.env, &package);
         if abandonment.has_come() && !was_there {
             // Somebody may have removed it meanwhile, by its name.
             let _ = self.state.remove(&function.name);
             return Err(Error::new(ErrorKind::Cancelled, "it was abandoned"));
         }
         saved?;
-        self.install(&record, function.settings.env.clone())?;
+        self.install(&record, function.env.clone())?;
         Ok(record.deployment)
     }
 

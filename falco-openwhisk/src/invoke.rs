@@ -1,6 +1,6 @@
 //! Invoking, and following what the server does not wait for.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use falco_core::{Activation, Deployment, Error, ErrorKind, Invocation, Result};
 use falco_http::Reply;
@@ -13,7 +13,7 @@ use crate::call::Call;
 use crate::client::{parse, with_json};
 use crate::collect::MAX_RECORD_BYTES;
 use crate::deployments::location;
-use crate::limits::{ANSWERED_LATE, DEFAULT_TIMEOUT};
+use crate::limits::DEFAULT_TIMEOUT;
 use crate::refusal::short;
 use crate::wire::{Accepted, Record, is_activation_id, object};
 
@@ -44,7 +44,7 @@ impl OpenWhisk {
             }
             Some(id) => {
                 tracing::debug!(%id, status = reply.status.as_u16(), "the answer has no record; following");
-                self.follow(&call, deployment, invocation, &id).await
+                self.follow(&call, deployment, &id).await
             }
             None if reply.status.is_success() => Err(no_activation(&call, &reply)),
             None => Err(self.api().refusal(&call, &reply)),
@@ -88,15 +88,11 @@ impl OpenWhisk {
         &self,
         call: &Call<'_>,
         deployment: &Deployment,
-        invocation: &Invocation,
         id: &str,
     ) -> Result<Activation> {
         let function_timeout = deployment.scaling.timeout.unwrap_or(DEFAULT_TIMEOUT);
         // Starting and running each get the function's timeout.
-        let mut left = function_timeout * 2 + ANSWERED_LATE + self.inner.config.waits.follow_grace;
-        if let Some(deadline) = invocation.deadline() {
-            left = left.min(deadline.duration_since(SystemTime::now()).unwrap_or_default());
-        }
+        let left = function_timeout * 2 + self.inner.config.waits.follow_grace;
         let deadline = Instant::now() + left;
         let mut pause = FIRST_PAUSE;
         let lost = |cause: Option<Error>| {

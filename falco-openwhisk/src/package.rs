@@ -62,7 +62,7 @@ pub(crate) fn prepare<'a>(
     plain: bool,
 ) -> Result<Exec<'a>> {
     let kind = resolve(&function.runtime, server)?;
-    let mut main = function.entry_point();
+    let mut main = function.entry_point_or_main();
     let code = match (function.runtime.family(), &function.code) {
         ("native", _) => Cow::Owned(BASE64.encode(native(function, &kind)?.to_zip()?)),
         ("python" | "nodejs", _) if !plain => {
@@ -104,7 +104,7 @@ fn wrapped(function: &Deployable) -> Result<Archive> {
     {
         archive.insert(REQUIREMENTS, requirements)?;
     }
-    let entry_point = format!("ENTRY_POINT = \"{}\"", function.entry_point());
+    let entry_point = format!("ENTRY_POINT = \"{}\"", function.entry_point_or_main());
     archive.with_file(name, transport.replacen("ENTRY_POINT = \"main\"", &entry_point, 1))
 }
 

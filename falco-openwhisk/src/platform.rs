@@ -199,16 +199,14 @@ impl Platform for OpenWhisk {
     }
 
     async fn deploy(&self, function: &Deployable) -> Result<Deployment> {
-        let secrets: Vec<&str> = function.settings.env.iter().map(|(_, value)| value).collect();
+        let secrets: Vec<&str> = function.env.iter().map(|(_, value)| value).collect();
         let call = Call { secrets: &secrets, ..Call::on("deploy", &function.name) };
         let refused = |e: Error| call.apply(e);
         function.validate().map_err(refused)?;
         let server = &self.inner.server;
-        let mut limits =
-            action_limits(&function.settings.scaling, &server.limits).map_err(refused)?;
+        let mut limits = action_limits(&function.scaling, &server.limits).map_err(refused)?;
         limits.logs_mib = self.inner.config.log_limit_mib;
         let parameters: Vec<_> = function
-            .settings
             .env
             .iter()
             .map(|(key, value)| InitParameter { key, value, init: true })
@@ -238,7 +236,7 @@ impl Platform for OpenWhisk {
         let reply = self.put(&call, &name, &body).await?;
         self.put_answer(&call, &reply, || {
             named(&name, function.runtime.clone())
-                .with_scaling(function.settings.scaling.clone())
+                .with_scaling(function.scaling.clone())
                 .with_ownership(function.ownership.clone())
         })
     }

@@ -21,8 +21,9 @@ pub struct OpenWhiskWaits {
     pub clock_tolerance: Duration,
     /// The longest pause between two looks at activations that have not ended: 2 s.
     pub max_poll_interval: Duration,
-    /// How long `invoke` looks for the record of an activation after the function's own limits are over: 60 s. The server
-    /// stops waiting after a minute, and answers with the id under which the record will be found.
+    /// How long `invoke` looks for the record of an activation after the function's own limits are over: 75 s. The server
+    /// stops waiting after a minute, and answers with the id under which the record will be found; runtimes that died are
+    /// recorded up to 15 s late.
     pub follow_grace: Duration,
 }
 
@@ -31,7 +32,7 @@ impl Default for OpenWhiskWaits {
         Self {
             clock_tolerance: Duration::from_secs(10),
             max_poll_interval: Duration::from_secs(2),
-            follow_grace: Duration::from_secs(60),
+            follow_grace: Duration::from_secs(75),
         }
     }
 }

@@ -15,7 +15,7 @@ def main(args):
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let options = with_default_layers(LocalPlatform::from_env().await?)?;
+    let options = RunOptions::from(LocalPlatform::from_env().await?);
     let strategy = options.strategy().clone();
     let session = Session::start(options)?;
     let found = search(&session, &strategy).await;

@@ -3,14 +3,8 @@
 
 pub mod prelude;
 
-mod driver_ext;
-mod layers_by_default;
-mod run;
-
-pub use driver_ext::DriverExt;
 pub use falco_core::{Error, ErrorKind, Result};
-pub use layers_by_default::with_default_layers;
-pub use run::Run;
+pub use falco_executors::{DriverExt, Run};
 
 #[doc(inline)]
 pub use falco_core as core;

@@ -4,11 +4,12 @@ pub use falco_core::{
     AsyncPlatform, Completion, Deployable, Driver, Error, ErrorKind, ExecutionPlan, Monitor,
     Payload, Platform, Result, RuntimeName, Scaling, Stage, Verdict,
 };
+pub use falco_executors::session::{Session, StageSpec};
+pub use falco_executors::typed::{Both, Function, List, Pairs, Partition, Pipeline};
 pub use falco_executors::{
-    AsyncExecutor, Both, Chunks, ExecutionOptions, FanIn, FanOut, Function, KeepResults, List,
-    Merge, OnFailure, OneToOne, Pairs, ParallelExecutor, Partition, Pipeline, Progress, Repeats,
-    RunOptions, RunOutcome, SequentialExecutor, Session, Shuffle, StagePolicy, StageSpec,
-    stop_signals,
+    AsyncExecutor, Chunks, DriverExt, ExecutionOptions, FanIn, FanOut, KeepResults, Merge,
+    OnFailure, OneToOne, ParallelExecutor, Progress, Repeats, Run, RunOptions, RunOutcome,
+    SequentialExecutor, Shuffle, StagePolicy, stop_signals,
 };
 pub use falco_layers::{RetryPolicy, Stack};
 pub use falco_package::Archive;
@@ -23,5 +24,3 @@ pub use falco_gcp::{GcpConfig, GcpFunctions};
 pub use falco_local::{LocalConfig, LocalPlatform};
 #[cfg(feature = "openwhisk")]
 pub use falco_openwhisk::{OpenWhisk, OpenWhiskConfig};
-
-pub use crate::{DriverExt, Run, with_default_layers};

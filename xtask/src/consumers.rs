@@ -24,10 +24,11 @@ const CONSUMERS: &[(&str, &[&str], usize)] = &[
 ];
 
 /// Crates of Falco that a consumer of a platform gets with it.
-const SHARED: &[&str] = &["falco-core", "falco-executors", "falco-http", "falco-package"];
+const SHARED: &[&str] =
+    &["falco-core", "falco-executors", "falco-http", "falco-layers", "falco-package"];
 
 /// Crates of Falco that a consumer of the facade gets besides.
-const FACADE: &[&str] = &["falco", "falco-layers"];
+const FACADE: &[&str] = &["falco"];
 
 /// Builds each consumer, or those that are named, and looks at their trees.
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {

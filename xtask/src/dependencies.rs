@@ -33,8 +33,10 @@ const IN_TESTS: [&str; 4] = ["falco-testkit", "falco-fakes", "falco-executors", 
 fn allowed(name: &str) -> &'static [&'static str] {
     match name {
         "falco-core" | "xtask" => &[],
-        "falco-executors" | "falco-layers" | "falco-package" | "falco-workers" | "falco-http"
-        | "falco-testkit" => &["falco-core"],
+        "falco-layers" | "falco-package" | "falco-workers" | "falco-http" | "falco-testkit" => {
+            &["falco-core"]
+        }
+        "falco-executors" => &["falco-core", "falco-layers"],
         "falco-function" => &["falco-core", "falco-executors", "falco-package"],
         "falco-trace" => &["falco-core"],
         "falco" => FACADE,

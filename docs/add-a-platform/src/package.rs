@@ -51,14 +51,14 @@ pub(crate) fn package(function: &Deployable, image: &str) -> Result<(FunctionDep
             .with_hint("put libraries and data into the image"));
     }
     let mut env: BTreeMap<String, String> =
-        function.settings.env.iter().map(|(name, value)| (name.into(), value.into())).collect();
+        function.env.iter().map(|(name, value)| (name.into(), value.into())).collect();
     let mut set = |name: &str, value: String| env.insert(name.to_owned(), value);
     set("FALCO_CODE", BASE64.encode(&zip));
-    set("FALCO_ENTRY_POINT", function.entry_point().to_owned());
+    set("FALCO_ENTRY_POINT", function.entry_point_or_main().to_owned());
     set("FALCO_SHIM", SHIM.to_owned());
     // By default the watchdog puts stderr into the answer.
     set("combine_output", "false".to_owned());
-    if let Some(timeout) = function.settings.scaling.timeout {
+    if let Some(timeout) = function.scaling.timeout {
         // Zero would switch it off.
         set("exec_timeout", format!("{}ms", timeout.as_millis().max(1)));
         // Else it cuts the connection after 30 seconds, whatever the function may.
@@ -68,7 +68,7 @@ pub(crate) fn package(function: &Deployable, image: &str) -> Result<(FunctionDep
     }
     let version = version(&env);
     env.insert("FALCO_VERSION".to_owned(), version.clone());
-    let memory = function.settings.scaling.memory_mib;
+    let memory = function.scaling.memory_mib;
     let deployment = FunctionDeployment {
         service: function.name.clone(),
         image: image.to_owned(),
@@ -93,14 +93,14 @@ fn check(function: &Deployable) -> Result<()> {
         return Err(Error::invalid_input("OpenFaaS takes lower-case letters, digits and '-' only")
             .with_hint("rename the function"));
     }
-    let names = function.settings.env.names();
+    let names = function.env.names();
     if let Some(name) = names.into_iter().find(|name| RESERVED.contains(name)) {
         return Err(Error::invalid_input(format!("{name} is a variable of the watchdog"))
             .with_hint("rename the variable"));
     }
     let Scaling {
         memory_mib: _, timeout: _, cpus, min_instances, max_instances, concurrency, ..
-    } = &function.settings.scaling;
+    } = &function.scaling;
     let others = [min_instances, max_instances, concurrency];
     if cpus.is_some() || others.into_iter().any(Option::is_some) {
         return Err(Error::unsupported("of all sizes, this crate sets memory and timeout only")
@@ -131,7 +131,7 @@ fn version(env: &BTreeMap<String, String>) -> String {
 
 /// Labels of Kubernetes take 63 characters of a small alphabet, and annotations take anything.
 fn annotations(function: &Deployable) -> BTreeMap<String, String> {
-    let scaling = &function.settings.scaling;
+    let scaling = &function.scaling;
     let ownership = function.ownership.as_ref();
     let expiry = ownership.map(|o| o.expires_at.duration_since(UNIX_EPOCH).unwrap_or_default());
     [

@@ -117,7 +117,7 @@ impl Platform for OpenFaas {
         deploy.await.map_err(|e| about(e, "deploy", &function.name))?;
         let name = function.name.as_str();
         Ok(Deployment::new(crate::NAME, name, name, function.runtime.clone())
-            .with_scaling(function.settings.scaling.clone())
+            .with_scaling(function.scaling.clone())
             .with_ownership(function.ownership.clone()))
     }
 

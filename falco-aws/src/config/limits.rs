@@ -1,7 +1,19 @@
 //! Limits that the service does not report, and that have changed before.
 
+use falco_core::setters;
+
 /// Limits of AWS that no request reports. AWS has raised some before, so they are settings.
+///
+/// # Examples
+///
+/// ```
+/// use falco_aws::Limits;
+///
+/// let raised = Limits::default().with_submit_payload(1 << 20);
+/// assert_eq!(raised.payload, 6 << 20);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Limits {
     /// Longest argument of an invocation that is waited for, in bytes: 6 MiB.
     pub payload: u64,
@@ -18,6 +30,23 @@ pub struct Limits {
     pub unpacked: u64,
     /// All environment variables of a function together, in bytes: 4 KiB.
     pub environment: usize,
+}
+
+impl Limits {
+    setters! {
+        /// Sets the longest argument of an invocation that is waited for, in bytes.
+        with_payload(payload: u64);
+        /// Sets the longest result, in bytes.
+        with_result(result: u64);
+        /// Sets the longest argument of a submitted invocation, in bytes.
+        with_submit_payload(submit_payload: u64);
+        /// Sets the longest archive that goes to Lambda directly, in bytes.
+        with_direct_upload(direct_upload: u64);
+        /// Sets the longest archive once it is unpacked, in bytes.
+        with_unpacked(unpacked: u64);
+        /// Sets the size of all environment variables of a function together, in bytes.
+        with_environment(environment: usize);
+    }
 }
 
 impl Default for Limits {

@@ -46,7 +46,7 @@ impl Package {
 
     fn pack(function: &Deployable, config: &AwsConfig) -> Result<Self> {
         let runtime = runtimes::resolve(&function.runtime, &config.runtimes)?;
-        let entry_point = function.entry_point();
+        let entry_point = function.entry_point_or_main();
         // Lambda splits it at its dots; the shim checks that the entry point has none.
         let handler = format!("falco_handler.{entry_point}");
         let (archive, handler) = match function.runtime.family() {

@@ -38,9 +38,8 @@ impl AwsLambda {
     /// Checks all that can be checked before anything is sent.
     fn plan<'a>(&self, function: &'a Deployable) -> Result<Wanted<'a>> {
         function.validate()?;
-        let sizes = Sizes::new(&function.settings.scaling, &self.config)?;
-        let variables =
-            settings::variables(&function.settings.env, self.config.limits.environment)?;
+        let sizes = Sizes::new(&function.scaling, &self.config)?;
+        let variables = settings::variables(&function.env, self.config.limits.environment)?;
         let package = Package::new(function, &self.config)?;
         if self.config.bucket.is_none() && self.is_too_long(&package) {
             let message = format!(

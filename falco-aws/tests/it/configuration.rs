@@ -122,7 +122,7 @@ async fn a_role_that_was_given_by_name_is_looked_for_in_the_callers_account() {
 async fn long_code_goes_through_the_bucket_and_leaves_nothing_there() {
     let settings = falco_fakes::aws::FakeSettings { direct_upload: 500, ..Default::default() };
     let fake = FakeAws::with(settings).await;
-    let limits = falco_aws::Limits { direct_upload: 500, ..Default::default() };
+    let limits = falco_aws::Limits::default().with_direct_upload(500);
     let without = AwsLambda::connect(fake.config().limits(limits.clone()).build().unwrap()).await;
     let function = crate::support::echo("f");
     let error = without.unwrap().deploy(&function).await.unwrap_err();

@@ -185,7 +185,7 @@ async fn of_a_function_without_falcos_shim_no_cost_is_guessed_before_lambda_tell
 #[tokio::test]
 async fn prices_of_ones_own_are_those_that_count() {
     let fake = FakeAws::with(echoing()).await;
-    let prices = PriceTable { request: 7.0, x86_64_gib_second: 0.0, ..PriceTable::default() };
+    let prices = PriceTable::default().with_request(7.0).with_x86_64_gib_second(0.0);
     let platform = AwsLambda::connect(fake.config().prices(prices).build().unwrap()).await.unwrap();
     let deployment = platform.deploy(&echo("f")).await.unwrap();
     let activation = platform.invoke(&deployment, &invocation(json!({}))).await.unwrap();

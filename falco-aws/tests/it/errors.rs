@@ -320,7 +320,7 @@ async fn every_code_of_sts_keeps_its_meaning() {
 #[tokio::test]
 async fn every_code_of_s3_keeps_its_meaning_and_a_bucket_elsewhere_is_found() {
     let fake = FakeAws::with(FakeSettings { looks_while_updating: 0, ..echoing() }).await;
-    let limits = Limits { direct_upload: 500, ..Limits::default() };
+    let limits = Limits::default().with_direct_upload(500);
     let config = fake.config().bucket("uploads").limits(limits).build().unwrap();
     let platform = AwsLambda::connect(config).await.unwrap();
     let deploy = async || platform.deploy(&echo("f")).await.map(drop);

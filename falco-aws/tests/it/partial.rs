@@ -55,7 +55,7 @@ where
 
 async fn bucketed() -> Aws {
     let fake = falco_fakes::aws::FakeAws::with(echoing()).await;
-    let limits = falco_aws::Limits { direct_upload: 1000, ..Default::default() };
+    let limits = falco_aws::Limits::default().with_direct_upload(1000);
     let config = fake.config().bucket("uploads").limits(limits).build().unwrap();
     let platform = falco_aws::AwsLambda::connect(config).await.unwrap();
     Aws { fake, platform: Arc::new(platform) }

@@ -49,7 +49,7 @@ async fn everything() -> Vec<FakeRequest> {
 /// Does what needs a bucket and a role that was given by its name.
 async fn everything_through_a_bucket() -> Vec<FakeRequest> {
     let fake = FakeAws::with(echoing()).await;
-    let limits = Limits { direct_upload: 500, ..Limits::default() };
+    let limits = Limits::default().with_direct_upload(500);
     let config = fake.config().bucket("uploads").limits(limits).role("given/role");
     let platform = AwsLambda::connect(config.build().unwrap()).await.unwrap();
     let deployment = platform.deploy(&echo("f")).await.unwrap();

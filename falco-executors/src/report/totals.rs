@@ -18,7 +18,7 @@ use super::table;
 /// # Examples
 ///
 /// ```
-/// # use falco_executors::RunReport;
+/// # use falco_executors::report::RunReport;
 /// # fn show(report: &RunReport) -> anyhow::Result<()> {
 /// eprintln!("{report}");
 /// println!("{}", serde_json::to_string(report)?);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use falco_core::{ExecutionPlan, Source, StageName};
+use falco_core::{ExecutionPlan, StageName, StageSource};
 
 use super::control::StageControl;
 use super::options::KeepResults;
@@ -33,7 +33,7 @@ impl Consequences {
             upstream: stage.upstream().iter().filter_map(place).collect(),
             downstream: plan.downstream(&stage.name).filter_map(|next| place(&next.name)).collect(),
             is_barrier: match &stage.source {
-                Source::Derived { derivation, .. } => derivation.is_barrier(),
+                StageSource::Derived { derivation, .. } => derivation.is_barrier(),
                 _ => false,
             },
             is_wanted: matches!(keep, KeepResults::Stages(names) if names.contains(&stage.name)),

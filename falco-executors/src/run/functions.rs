@@ -6,8 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use falco_core::{Deployable, Deployment, Error, Result, RunId};
 use tokio::sync::Mutex as AsyncMutex;
 
-/// The longest function name that every platform takes; see [`Deployable::validate`].
-const MAX_NAME: usize = 63;
+const MAX_NAME: usize = Deployable::MAX_NAME;
 /// What a shortened name keeps at least, and the digits of the hash that replaces the rest.
 const MIN_STEM: usize = 8;
 const HASH_DIGITS: usize = 8;
@@ -109,17 +108,18 @@ impl Function {
 fn is_same(left: &Deployable, right: &Deployable) -> bool {
     left.name == right.name
         && left.runtime == right.runtime
-        && left.entry_point() == right.entry_point()
+        && left.entry_point_or_main() == right.entry_point_or_main()
         && left.code == right.code
         && left.code_version == right.code_version
-        && left.settings == right.settings
+        && left.scaling == right.scaling
+        && left.env == right.env
 }
 
 /// The error for two functions that share a name and nothing else.
 fn clash(left: &Deployable, right: &Deployable) -> Error {
     let difference = if left.runtime != right.runtime {
         "runtimes"
-    } else if left.entry_point() != right.entry_point() {
+    } else if left.entry_point_or_main() != right.entry_point_or_main() {
         "entry points"
     } else if left.code != right.code {
         "code"

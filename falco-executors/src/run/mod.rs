@@ -3,6 +3,7 @@
 mod admission;
 mod consequences;
 mod control;
+mod default_layers;
 mod derive;
 mod driver_ext;
 mod functions;

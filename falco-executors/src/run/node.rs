@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
 use falco_core::{
-    Completion, DerivationContext, Error, ExecutionPlan, Input, Source, Stage, StageName,
+    Completion, DerivationContext, Error, ExecutionPlan, Input, Stage, StageName, StageSource,
 };
 use futures_util::{StreamExt, stream};
 use tokio::sync::{mpsc, oneshot};
@@ -119,7 +119,7 @@ impl Node {
     /// The stage's inputs, once the first is there.
     async fn inputs(&mut self) -> (Inputs, Option<AbortOnDropHandle<()>>) {
         match (&self.stage.source, self.upstream.take()) {
-            (Source::Derived { derivation, .. }, Some((context, upstream))) => {
+            (StageSource::Derived { derivation, .. }, Some((context, upstream))) => {
                 let (sender, mut receiver) = mpsc::channel(CHANNEL);
                 let task = DerivationTask {
                     recipe: derivation.clone(),
@@ -134,7 +134,7 @@ impl Node {
                 let rest = stream::poll_fn(move |cx| receiver.poll_recv(cx));
                 (stream::iter(first).chain(rest).boxed(), Some(task))
             }
-            (Source::Inputs(factory), _) => {
+            (StageSource::Inputs(factory), _) => {
                 let what = || format!("the input stream of stage {:?}", self.stage.name);
                 let opened = guard(what, || factory.open());
                 (opened.unwrap_or_else(failing), None)

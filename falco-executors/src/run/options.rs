@@ -16,6 +16,14 @@ const DEFAULT_EXPIRY: Duration = Duration::from_secs(24 * 3_600);
 /// A platform by itself is enough: whatever takes `impl Into<RunOptions>` takes a platform, too, and runs on it by
 /// [`ParallelExecutor::new`], whose window follows the platform's limits.
 ///
+/// # Layers
+///
+/// A run puts the default [`Stack`](falco_layers::Stack) around a platform that
+/// [wants layers](falco_core::Capabilities::wants_layers): one with limits per account behind a network. It paces calls
+/// from the limits that the platform states, repeats those that are safe to repeat, and ends those that hang. A platform
+/// on this machine and one that is wrapped already are taken as they are. [`with_layers`](Self::with_layers) chooses
+/// others, and [`without_layers`](Self::without_layers) none.
+///
 /// # Examples
 ///
 /// ```no_run
@@ -30,6 +38,19 @@ const DEFAULT_EXPIRY: Duration = Duration::from_secs(24 * 3_600);
 ///     .with_stop(stop_signals());
 /// let outcome = driver.run(options).await?;
 /// eprintln!("{}", outcome.report);
+/// # Ok(()) }
+/// ```
+///
+/// Another rate than the default one:
+///
+/// ```
+/// # use falco_core::{AsyncPlatform, Driver, Result};
+/// use falco_executors::{DriverExt, RunOptions};
+/// use falco_layers::Stack;
+///
+/// # async fn f(driver: &dyn Driver, platform: impl AsyncPlatform) -> Result<()> {
+/// let slowly = |platform| Stack::new().with_max_rate(10.0).wrap(platform);
+/// let outcome = driver.run(RunOptions::from(platform).with_layers(slowly)?).await?;
 /// # Ok(()) }
 /// ```
 #[derive(Debug)]
@@ -88,7 +109,7 @@ impl RunOptions {
         self
     }
 
-    /// Puts layers around the platform: `wrap` returns it wrapped, such as `falco_layers::Stack::wrap` does.
+    /// Puts layers around the platform: `wrap` returns it wrapped, as [`Stack::wrap`](falco_layers::Stack::wrap) does.
     ///
     /// # Errors
     ///
@@ -102,8 +123,7 @@ impl RunOptions {
         Ok(self)
     }
 
-    /// Runs on the platform as it is. Without this, the facade crate `falco` puts its default layers around a platform
-    /// that [wants some](falco_core::Capabilities::wants_layers); this crate never does.
+    /// Runs on the platform as it is, without [layers](Self#layers).
     #[must_use]
     pub fn without_layers(mut self) -> Self {
         self.may_add_layers = false;

@@ -70,7 +70,7 @@ impl RunOutcome {
         self.results(stage)?.iter().map(parse).collect()
     }
 
-    /// The results of a stage of a [`Pipeline`](crate::Pipeline), with the type that its function has.
+    /// The results of a stage of a [`Pipeline`](crate::typed::Pipeline), with the type that its function has.
     ///
     /// # Errors
     ///
@@ -121,7 +121,7 @@ impl RunOutcome {
     }
 
     /// The first 100 invocations of a stage that ran or were sent and did not succeed, with input, reason and
-    /// traceback; [`StageReport::failures_not_listed`](crate::StageReport::failures_not_listed) says how many more
+    /// traceback; [`StageReport::failures_not_listed`](crate::report::StageReport::failures_not_listed) says how many more
     /// there were.
     pub fn failures(&self, stage: &str) -> &[Failure] {
         self.report.stage(stage).map_or(&[], |report| &report.failures)

@@ -17,6 +17,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::admission::Admission;
 use super::control::{Inputs, StageControl};
+use super::default_layers::with_default_layers;
 use super::functions::{Function, Functions, check_run_id, deployment_name};
 use super::guard::{guard, panicked};
 use super::hub::{Hub, StageMonitor};
@@ -50,7 +51,8 @@ const LOOKS: [Duration; 4] =
 /// ```
 /// # use falco_core::*;
 /// # use std::sync::{Arc, OnceLock};
-/// use falco_executors::{RunOptions, Session, StageSpec};
+/// use falco_executors::session::{Session, StageSpec};
+/// use falco_executors::RunOptions;
 /// use futures_util::StreamExt;
 ///
 /// # async fn f(options: RunOptions, function: Deployable, inputs: Vec<Input>) -> Result<()> {
@@ -85,16 +87,19 @@ pub struct Session {
 }
 
 impl Session {
-    /// Begins a run. It has to be called within a runtime when the options hold a stop.
+    /// Begins a run, with the default layers if the [platform wants them](RunOptions#layers). It has to be called within
+    /// a runtime when the options hold a stop.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for a run id that no deployment can be named after, or an expiry that no clock reaches.
+    /// `InvalidInput` for a run id that no deployment can be named after, or an expiry that no clock reaches; and as
+    /// [`Stack::wrap`](falco_layers::Stack::wrap).
     pub fn start(options: RunOptions) -> Result<Self> {
         Self::start_with(options, None)
     }
 
     pub(super) fn start_with(options: RunOptions, plan: Option<&ExecutionPlan>) -> Result<Self> {
+        let options = with_default_layers(options)?;
         let now = SystemTime::now();
         let run = options.run.unwrap_or_else(|| RunId::starting_at(now, fastrand::u32(..)));
         check_run_id(&run)?;

@@ -9,7 +9,7 @@ use falco_core::{Stage, StageName, StagePolicy};
 /// # Examples
 ///
 /// ```
-/// use falco_executors::StageSpec;
+/// use falco_executors::session::StageSpec;
 /// use std::time::Duration;
 ///
 /// let round = StageSpec::new("round-3").idempotent().with_deadline(Duration::from_secs(600));

@@ -79,26 +79,16 @@ impl From<Error> for Failure {
     }
 }
 
-/// Pursues an invocation until it is settled, its deadline passes, or the execution ends.
+/// Pursues an invocation until it is settled or the execution ends.
 async fn settle<'a>(
     execution: &'a Execution,
     invocation: &Invocation,
     attempts: &mut Attempts,
 ) -> Result<Answer<'a>, End> {
-    let left = invocation.deadline().map(|deadline| execution.clock.until(deadline));
-    if left.is_some_and(|left| left.is_zero()) {
-        return Err(End::DeadlineExceeded);
-    }
-    let mut expired = left.map(|left| Box::pin(sleep(left)));
     let mut pursuit = pin!(pursue(execution, invocation, attempts));
     std::future::poll_fn(|cx| {
         if let Some(end) = execution.ended() {
             return Poll::Ready(Err(end));
-        }
-        if let Some(expired) = &mut expired
-            && expired.as_mut().poll(cx).is_ready()
-        {
-            return Poll::Ready(Err(End::DeadlineExceeded));
         }
         pursuit.as_mut().poll(cx).map(Ok)
     })

@@ -1,6 +1,6 @@
 //! Two clocks that agree: the wall's for what is reported, the runtime's for what is measured.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use tokio::time::Instant;
 
@@ -20,10 +20,5 @@ impl Clock {
     /// The wall time at `instant`.
     pub(super) fn wall_at(&self, instant: Instant) -> SystemTime {
         self.wall + instant.saturating_duration_since(self.origin)
-    }
-
-    /// How long it is until the wall shows `time`; zero when it has passed.
-    pub(super) fn until(&self, time: SystemTime) -> Duration {
-        time.duration_since(self.wall_at(Instant::now())).unwrap_or_default()
     }
 }

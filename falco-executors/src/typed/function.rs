@@ -15,7 +15,7 @@ use falco_core::{Deployable, Scaling, Stage, StagePolicy};
 /// # Examples
 ///
 /// ```
-/// use falco_executors::Function;
+/// use falco_executors::typed::Function;
 /// use serde::{Deserialize, Serialize};
 ///
 /// #[derive(Serialize)]

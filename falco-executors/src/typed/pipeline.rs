@@ -20,7 +20,8 @@ use crate::derivation::{Chunks, FanIn, FanOut, Merge, OneToOne, Shuffle};
 /// # Examples
 ///
 /// ```
-/// use falco_executors::{DriverExt, Function, Pairs, Partition, Pipeline};
+/// use falco_executors::typed::{Function, Pairs, Partition, Pipeline};
+/// use falco_executors::DriverExt;
 /// use serde::{Deserialize, Serialize};
 /// use std::collections::BTreeMap;
 ///
@@ -52,7 +53,7 @@ use crate::derivation::{Chunks, FanIn, FanOut, Merge, OneToOne, Shuffle};
 ///
 /// ```compile_fail,E0308
 /// # use falco_core::Deployable;
-/// # use falco_executors::{Function, Pairs, Partition, Pipeline};
+/// # use falco_executors::typed::{Function, Pairs, Partition, Pipeline};
 /// # fn f(code: Deployable, texts: Vec<String>) -> falco_core::Result<()> {
 /// let count: Function<String, Pairs<u64>> = Function::new(code.clone());
 /// let total: Function<Partition<String>, u64> = Function::new(code);

@@ -19,7 +19,8 @@ use crate::run::{DriverExt, KeepResults, RunOptions, RunOutcome};
 /// # Examples
 ///
 /// ```
-/// use falco_executors::{Function, Run};
+/// use falco_executors::typed::Function;
+/// use falco_executors::Run;
 /// use serde::{Deserialize, Serialize};
 ///
 /// #[derive(Serialize)]

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use falco_core::{Deployable, Error, Result, RuntimeName};
-use falco_executors::Function;
+use falco_executors::typed::Function;
 use falco_package::Archive;
 
 use super::build::Build;
@@ -39,7 +39,7 @@ const START_ON_LAMBDA: &str = "#!/bin/sh\n\
 /// let answer = functions.add("answer", |(): ()| Ok::<_, String>(42));
 /// let program = Executable::current()?;
 /// let function = program.function(&answer)?;
-/// assert_eq!(function.deployable().entry_point(), "answer");
+/// assert_eq!(function.deployable().entry_point_or_main(), "answer");
 /// # Ok::<(), falco_core::Error>(())
 /// ```
 #[derive(Clone)]
@@ -148,7 +148,7 @@ mod tests {
         };
         let (one, two) = (program.function(&one).unwrap(), program.function(&two).unwrap());
         assert_eq!(code(one.deployable()), code(two.deployable()));
-        assert_eq!(two.deployable().entry_point(), "two");
+        assert_eq!(two.deployable().entry_point_or_main(), "two");
         one.deployable().validate().unwrap();
     }
 

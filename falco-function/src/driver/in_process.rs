@@ -90,13 +90,13 @@ impl Platform for InProcess {
             error.with_platform(NAME).with_operation("deploy").with_function(&function.name)
         };
         function.validate().map_err(at)?;
-        let start = self.functions.start_of(function.entry_point()).map_err(|failure| {
+        let start = self.functions.start_of(function.entry_point_or_main()).map_err(|failure| {
             at(Error::invalid_input(failure.message)
                 .with_hint("add the function before in_process() is called"))
         })?;
         let mut deployment =
             Deployment::new(NAME, &function.name, &function.name, function.runtime.clone());
-        deployment = deployment.with_scaling(function.settings.scaling.clone());
+        deployment = deployment.with_scaling(function.scaling.clone());
         deployment = deployment.with_ownership(function.ownership.clone());
         let pool = Arc::new(Pool::new(start));
         self.lock()

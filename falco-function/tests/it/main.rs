@@ -9,7 +9,8 @@ use std::time::Duration;
 use falco_core::{
     Activation, ErrorKind, FunctionError, FunctionErrorKind, Invocation, Payload, Platform,
 };
-use falco_executors::{DriverExt, ParallelExecutor, Pipeline, RunOptions};
+use falco_executors::typed::Pipeline;
+use falco_executors::{DriverExt, ParallelExecutor, RunOptions};
 use falco_function::{Executable, Functions, InProcess, Registered};
 use serde::{Deserialize, Serialize};
 

@@ -43,7 +43,7 @@ fn python(function: &Deployable) -> Result<Archive> {
         .with_file("main.py", PYTHON_HANDLER)?
         .with_file("falco_pool.py", PYTHON_POOL)?
         .with_file("requirements.txt", requirements_with_framework(requirements.as_deref()))?
-        .with_file("falco.json", manifest("python", Some(function.entry_point())))
+        .with_file("falco.json", manifest("python", Some(function.entry_point_or_main())))
 }
 
 fn native(function: &Deployable) -> Result<Archive> {
@@ -71,7 +71,7 @@ fn node(function: &Deployable) -> Result<Archive> {
     archive
         .with_file("index.js", NODE_HANDLER)?
         .with_file("package.json", package)?
-        .with_file("falco.json", manifest("nodejs", Some(function.entry_point())))
+        .with_file("falco.json", manifest("nodejs", Some(function.entry_point_or_main())))
 }
 
 /// Where a file of the user's is, out of the way of the handler's.

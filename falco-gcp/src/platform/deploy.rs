@@ -45,7 +45,7 @@ impl Inner {
     pub(super) async fn deploy(&self, function: &Deployable) -> Result<Deployment> {
         let blame = |e: Error| Self::blame("deploy", &function.name, e);
         function.validate().map_err(blame)?;
-        sizes::check(&function.settings.scaling).map_err(blame)?;
+        sizes::check(&function.scaling).map_err(blame)?;
         check_environment(function).map_err(blame)?;
         let runtime = self.runtimes.resolve(&function.runtime).map_err(blame)?;
         let zip = package::zip(function).map_err(blame)?;
@@ -55,7 +55,7 @@ impl Inner {
         self.ensure_queue().await.map_err(blame)?;
         let source = self.api.upload(&id, zip).await.map_err(blame)?;
         let body = self.body(function, &id, runtime, &source);
-        let secrets: Vec<&str> = function.settings.env.iter().map(|(_, value)| value).collect();
+        let secrets: Vec<&str> = function.env.iter().map(|(_, value)| value).collect();
         self.create_or_update(&id, &body, &secrets).await.map_err(blame)?;
 
         let active = self.active(&id).await.map_err(blame)?;
@@ -75,9 +75,9 @@ impl Inner {
         let defaults = Scaling::default()
             .with_max_instances(self.max_instances)
             .with_timeout(sizes::DEFAULT_TIMEOUT);
-        let scaling = defaults.overridden_by(&function.settings.scaling);
+        let scaling = defaults.overridden_by(&function.scaling);
         let mut service = sizes::fields(&scaling);
-        let own = function.settings.env.iter().map(|(name, value)| (name.to_owned(), json!(value)));
+        let own = function.env.iter().map(|(name, value)| (name.to_owned(), json!(value)));
         let mut variables: Map<_, _> = own.chain(self.shim_environment(id)).collect();
         if runtime.starts_with("python") {
             variables.entry(sizes::THREADS.0).or_insert_with(|| json!(sizes::THREADS.1));
@@ -232,7 +232,7 @@ fn is_refusal_of_code(error: &Error) -> bool {
 
 fn check_environment(function: &Deployable) -> Result<()> {
     let reserved = |name: &&str| RESERVED.contains(name) || name.starts_with("X_GOOGLE_");
-    match function.settings.env.names().find(reserved) {
+    match function.env.names().find(reserved) {
         Some(name) => {
             Err(Error::invalid_input(format!("the environment variable {name} is reserved")))
         }

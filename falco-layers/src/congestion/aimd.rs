@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use falco_core::{Allowance, Capabilities, CongestionController, Signal, SignalKind};
+use falco_core::Capabilities;
+use falco_core::congestion::{Allowance, CongestionController, Signal, SignalKind};
 
 use super::pace::Pace;
 use super::quota::Quota;
@@ -16,7 +17,7 @@ use super::quota::Quota;
 /// # Examples
 ///
 /// ```
-/// use falco_core::{CongestionController, Signal, SignalKind};
+/// use falco_core::congestion::{CongestionController, Signal, SignalKind};
 /// use falco_layers::Aimd;
 /// use std::time::Duration;
 ///

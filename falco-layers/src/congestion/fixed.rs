@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use falco_core::{Allowance, CongestionController, Signal};
+use falco_core::congestion::{Allowance, CongestionController, Signal};
 
 /// Allows the same at all times, whatever the answers are: for a quota that is known and used by nobody else.
 ///
@@ -11,7 +11,7 @@ use falco_core::{Allowance, CongestionController, Signal};
 /// # Examples
 ///
 /// ```
-/// use falco_core::{Allowance, CongestionController};
+/// use falco_core::congestion::{Allowance, CongestionController};
 /// use falco_layers::Fixed;
 /// use std::time::Duration;
 ///

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use falco_core::{
-    Allowance, CongestionController, Event, Monitor, Result, Signal, SignalKind, setters,
-};
+use falco_core::congestion::{Allowance, CongestionController, GateState, Signal, SignalKind};
+use falco_core::{Event, Monitor, Result, setters};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -88,7 +88,7 @@ impl Caps {
 ///
 /// ```
 /// # async fn demo() {
-/// use falco_core::SignalKind;
+/// use falco_core::congestion::SignalKind;
 /// use falco_layers::{Fixed, Gate};
 ///
 /// let gate = Gate::new(Fixed::rate(100.0));
@@ -106,6 +106,7 @@ struct Inner {
     turnstile: tokio::sync::Mutex<()>,
     /// Wakes the first in line after a change.
     changed: Notify,
+    waiting: AtomicU32,
     began: Instant,
     caps: Caps,
     state: Mutex<State>,
@@ -117,6 +118,7 @@ struct State {
     controller: Box<dyn CongestionController>,
     bucket: TokenBucket,
     in_flight: u32,
+    throttled: u64,
     pause: Pause,
     reach: Reach,
     /// Permits that are taken back when their time has come, by that time and their number.
@@ -135,12 +137,14 @@ impl Gate {
         Self(Arc::new(Inner {
             turnstile: tokio::sync::Mutex::new(()),
             changed: Notify::new(),
+            waiting: AtomicU32::new(0),
             began: Instant::now(),
             caps,
             state: Mutex::new(State {
                 controller: Box::new(controller),
                 bucket: TokenBucket::new(),
                 in_flight: 0,
+                throttled: 0,
                 pause: Pause::default(),
                 reach: Reach::default(),
                 expiring: BTreeSet::new(),
@@ -176,6 +180,7 @@ impl Gate {
         patience: Duration,
         may_take_long: bool,
     ) -> Result<Permit> {
+        let _waiting = Waiting::new(&self.0.waiting);
         let _turn = match self.0.turnstile.try_lock() {
             Ok(turn) => turn,
             Err(_) => self.0.turnstile.lock().await,
@@ -200,6 +205,36 @@ impl Gate {
         let mut state = self.0.state();
         state.expire(now);
         state.in_flight
+    }
+
+    /// How it stands at this moment.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # async fn demo() {
+    /// use falco_layers::{Fixed, Gate};
+    ///
+    /// let gate = Gate::new(Fixed::rate(100.0));
+    /// let permit = gate.admit().await;
+    /// let state = gate.state();
+    /// assert_eq!((state.in_flight, state.waiting, state.paused), (1, 0, None));
+    /// # }
+    /// ```
+    pub fn state(&self) -> GateState {
+        let now = self.0.now();
+        let mut state = self.0.state();
+        state.expire(now);
+        let allowance = self.0.caps.apply(state.controller.allowance(now));
+        let mut opens_at = allowance.not_before.max(state.pause.until());
+        if let Way::Shut(until) = state.reach.way(now) {
+            opens_at = opens_at.max(until);
+        }
+        GateState::new(allowance)
+            .with_in_flight(state.in_flight)
+            .with_waiting(self.0.waiting.load(Relaxed))
+            .with_paused((opens_at > now).then(|| opens_at - now))
+            .with_throttled(state.throttled)
     }
 
     /// What its controller cannot exceed.
@@ -385,6 +420,22 @@ impl State {
     }
 }
 
+/// Counts a call as waiting until it is admitted, gives up, or is dropped.
+struct Waiting<'a>(&'a AtomicU32);
+
+impl<'a> Waiting<'a> {
+    fn new(waiting: &'a AtomicU32) -> Self {
+        waiting.fetch_add(1, Relaxed);
+        Self(waiting)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
 /// The right to have one call in flight. Dropped without a word, the call counts as abandoned.
 pub struct Permit {
     gate: Gate,
@@ -448,6 +499,9 @@ impl Permit {
         let holds_slot = self.expiry.is_none_or(|key| state.expiring.remove(&key));
         if holds_slot {
             state.in_flight = in_flight.saturating_sub(1);
+        }
+        if kind == SignalKind::Throttled {
+            state.throttled += 1;
         }
         if let Some(wait) = retry_after {
             state.pause.demand(now, wait);

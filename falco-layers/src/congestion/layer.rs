@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Poll;
 use std::time::Duration;
 
+use falco_core::congestion::SignalKind;
 use falco_core::{
     Activation, ActivationId, ActivationLog, AsyncPlatform, Capabilities, Collected, Deployable,
     Deployment, Error, ErrorKind, Event, Invocation, InvocationId, Monitor, Pending, Platform,
-    Release, Result, Scaling, SignalKind, WaitReason, async_trait,
+    Release, Result, Scaling, WaitReason, async_trait,
 };
 use futures_util::poll;
 use tokio::time::Instant;

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use falco_core::{Allowance, Capabilities};
+use falco_core::Capabilities;
+use falco_core::congestion::Allowance;
 
 use super::interval::Interval;
 use super::quota::Quota;
@@ -20,7 +21,7 @@ const USED: f64 = 0.8;
 /// # Examples
 ///
 /// ```
-/// use falco_core::CongestionController;
+/// use falco_core::congestion::CongestionController;
 /// use falco_layers::{Aimd, Pace};
 /// use std::time::Duration;
 ///

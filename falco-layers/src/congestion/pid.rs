@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use falco_core::{Allowance, Capabilities, CongestionController, Signal, SignalKind, setters};
+use falco_core::congestion::{Allowance, CongestionController, Signal, SignalKind};
+use falco_core::{Capabilities, setters};
 
 use super::pace::Pace;
 
@@ -22,7 +23,7 @@ const WORST: f64 = 0.5;
 /// # Examples
 ///
 /// ```
-/// use falco_core::CongestionController;
+/// use falco_core::congestion::CongestionController;
 /// use falco_layers::{Pace, Pid};
 /// use std::time::Duration;
 ///

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use falco_core::{Capabilities, CongestionController, RateLimit, Signal, SignalKind};
+use falco_core::congestion::{CongestionController, Signal, SignalKind};
+use falco_core::{Capabilities, RateLimit};
 use falco_layers::Adaptive;
 
 use crate::controllers::throttled;

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use falco_core::{Allowance, Capabilities, CongestionController, RateLimit, Signal, SignalKind};
+use falco_core::congestion::{Allowance, CongestionController, Signal, SignalKind};
+use falco_core::{Capabilities, RateLimit};
 use falco_layers::{Adaptive, Aimd, Gains, Pace, Pid};
 use proptest::prelude::*;
 

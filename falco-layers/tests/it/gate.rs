@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use falco_core::{Allowance, CongestionController, Signal, SignalKind};
+use falco_core::congestion::{Allowance, CongestionController, Signal, SignalKind};
 use falco_layers::{Caps, Fixed, Gate};
 use futures_util::future::join_all;
 use tokio::time::Instant;
@@ -92,6 +92,35 @@ async fn a_suggested_wait_stops_everybody_whatever_the_controller() {
     let began = Instant::now();
     drop(gate.clone().admit().await);
     assert_eq!(began.elapsed(), secs(30));
+}
+
+#[tokio::test(start_paused = true)]
+async fn its_state_shows_calls_in_flight_waiting_and_refused_and_how_long_a_pause_lasts() {
+    let gate = one_at_a_time();
+    let first = gate.admit().await;
+    let second = tokio::spawn({
+        let gate = gate.clone();
+        async move { gate.admit().await }
+    });
+    tokio::task::yield_now().await;
+    let state = gate.state();
+    assert_eq!(state.allowance.concurrency, Some(1));
+    assert_eq!((state.in_flight, state.waiting, state.throttled), (1, 1, 0));
+    assert_eq!(state.paused, None);
+
+    first.finish(SignalKind::Throttled, Some(secs(30)));
+    tokio::time::sleep(secs(10)).await;
+    let state = gate.state();
+    assert_eq!((state.in_flight, state.waiting, state.throttled), (0, 1, 1));
+    assert_eq!(state.paused, Some(secs(20)));
+
+    drop(second.await.unwrap());
+    let state = gate.state();
+    assert_eq!((state.in_flight, state.waiting, state.paused), (0, 0, None));
+    // A call that is dropped while it waits is not counted any more.
+    let _held = gate.admit().await;
+    assert!(tokio::time::timeout(secs(1), gate.admit()).await.is_err());
+    assert_eq!(gate.state().waiting, 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,7 +4,8 @@
 
 use std::time::Duration;
 
-use falco_core::{Allowance, CongestionController, Platform};
+use falco_core::Platform;
+use falco_core::congestion::{Allowance, CongestionController};
 use falco_layers::{Adaptive, Aimd, Caps, Fixed, Gate, Pid};
 
 use crate::model::{Provider, Quota, saturate};

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use falco_core::congestion::{Allowance, CongestionController, Signal, SignalKind};
 use falco_core::*;
 use falco_layers::{CongestionControl, Fixed, Gate};
 use falco_testkit::{Fate, Fates, InMemory, Operation, Settings};

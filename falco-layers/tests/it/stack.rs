@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use falco_core::congestion::Allowance;
 use falco_core::*;
 use falco_layers::*;
 use falco_testkit::{Fate, Fates, InMemory, Latency, Odds, Operation, Settings};

@@ -39,7 +39,7 @@ fn provider(odds: Odds) -> Arc<InMemory> {
     }))
 }
 
-async fn run(platform: Arc<dyn AsyncPlatform>) -> falco_executors::StageReport {
+async fn run(platform: Arc<dyn AsyncPlatform>) -> falco_executors::report::StageReport {
     let options = ExecutionOptions::default().with_on_failure(OnFailure::Continue);
     let executor = AsyncExecutor::with_window(400).unwrap().with_options(options);
     let outcome = Many.run(RunOptions::new(platform, Arc::new(executor))).await.unwrap();

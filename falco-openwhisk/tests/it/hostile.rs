@@ -1,9 +1,10 @@
 //! Replies that make no sense: no panic, no endless wait, one answer.
 
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use falco_core::{AsyncPlatform, Platform};
+use falco_core::{AsyncPlatform, Platform, Scaling};
+use falco_openwhisk::{OpenWhisk, OpenWhiskWaits};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
@@ -11,7 +12,7 @@ use serde_json::json;
 use wiremock::matchers::any as any_request;
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
-use crate::support::{config, connect_to, deployment, invocation, server};
+use crate::support::{config, deployment, invocation, server};
 
 const ID: &str = "44794bd6aab74415b4e42a308d880e5b";
 const CASES: usize = 200;
@@ -69,14 +70,16 @@ async fn replies_of_any_bytes_are_answered_for() {
         .respond_with(move |_: &wiremock::Request| answer.lock().unwrap().clone())
         .mount(&server)
         .await;
-    let platform = connect_to(&server.uri()).await;
-    let deployment = deployment();
+    // What has to be followed is not followed for long.
+    let waits = OpenWhiskWaits::default().with_follow_grace(Duration::ZERO);
+    let config = config(&server.uri()).waits(waits).build().unwrap();
+    let platform = OpenWhisk::connect(config).await.unwrap();
+    let scaling = Scaling::default().with_timeout(Duration::from_millis(1));
+    let deployment = deployment().with_scaling(scaling);
     let mut runner = TestRunner::deterministic();
     for _ in 0..CASES {
         *next.lock().unwrap() = reply().new_tree(&mut runner).unwrap().current();
-        // What has to be followed is not followed for long.
-        let invocation =
-            invocation(&json!({})).with_deadline(SystemTime::now() + Duration::from_millis(1));
+        let invocation = invocation(&json!({}));
         let answers = async {
             let _ = platform.invoke(&deployment, &invocation).await;
             if let Ok(pending) = platform.submit(&deployment, &invocation).await {
@@ -105,6 +108,6 @@ async fn a_description_of_any_bytes_is_no_panic() {
     for _ in 0..50 {
         *next.lock().unwrap() = reply().new_tree(&mut runner).unwrap().current();
         let config = config(&server.uri()).build().unwrap();
-        let _ = falco_openwhisk::OpenWhisk::connect(config).await;
+        let _ = OpenWhisk::connect(config).await;
     }
 }

@@ -50,7 +50,7 @@ const NODE_MAIN: &str = "main__.cjs";
 /// # Ok::<(), falco_core::Error>(())
 /// ```
 pub fn wrap(function: &Deployable) -> Result<Archive> {
-    let entry_point = function.entry_point();
+    let entry_point = function.entry_point_or_main();
     let (user, name, shim) = match function.runtime.family() {
         "python" => {
             check_entry_point(entry_point)?;

@@ -98,7 +98,7 @@ pub(super) fn check(function: &Deployable, capabilities: &Capabilities) -> Resul
         let words = format!("the code has {} bytes, and {limit} are allowed", function.code.len());
         return Err(Error::new(ErrorKind::PayloadTooLarge, words));
     }
-    check_scaling(&function.settings.scaling, capabilities)
+    check_scaling(&function.scaling, capabilities)
 }
 
 /// Refuses sizes that the platform cannot grant.

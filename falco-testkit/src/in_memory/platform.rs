@@ -74,15 +74,15 @@ impl Platform for InMemory {
             .map_err(|e| self.error(Operation::Deploy, name, e))?;
         let lost_answer = self.control(Operation::Deploy, name).await?;
         let deployment = Deployment::new(NAME, name, name, function.runtime.clone())
-            .with_scaling(function.settings.scaling.clone())
+            .with_scaling(function.scaling.clone())
             .with_ownership(function.ownership.clone());
         let mut world = self.write();
         let deployed = Deployed {
             deployment: deployment.clone(),
             function: world.function_for(function),
             code: function.code.clone(),
-            env: function.settings.env.clone(),
-            entry_point: function.entry_point().to_owned(),
+            env: function.env.clone(),
+            entry_point: function.entry_point_or_main().to_owned(),
             instances: Arc::default(),
         };
         world.deployed.insert(name.to_owned(), Arc::new(deployed));

@@ -1,7 +1,6 @@
 //! The facade, as a program uses it.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
 
-mod default_layers;
 #[cfg(feature = "local")]
 mod examples;
 mod readme;

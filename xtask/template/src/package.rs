@@ -14,6 +14,6 @@ pub(crate) fn package(function: &Deployable) -> Result<Bytes> {
             .with_function(&function.name)
             .with_hint(format!("there are {}", RUNTIMES.join(", "))));
     }
-    let shim = include_str!("shim.py").replace("ENTRY_POINT", function.entry_point());
+    let shim = include_str!("shim.py").replace("ENTRY_POINT", function.entry_point_or_main());
     Archive::from_code(&function.code, "function.py")?.with_file("handler.py", shim)?.to_zip()
 }

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
 
 use falco_core::{Deployable, Error, ErrorKind, Platform, RunId, Stage};
-use falco_executors::{DriverExt, RunOptions, Session};
+use falco_executors::session::Session;
+use falco_executors::{DriverExt, RunOptions};
 use falco_testkit::{Fate, Fates, InMemory, Operation, Settings};
 
 use super::support::{Naive, Notes, Plan, function, json, numbers, options};

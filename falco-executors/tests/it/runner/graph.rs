@@ -8,9 +8,8 @@ use falco_core::{
     BoxStream, Completion, ErrorKind, Event, ExecutionStrategy, Invocation, Monitor, Stage, Target,
     Verdict,
 };
-use falco_executors::{
-    Chunks, DriverExt, FanIn, FanOut, KeepResults, Merge, OneToOne, Shuffle, StageState,
-};
+use falco_executors::report::StageState;
+use falco_executors::{Chunks, DriverExt, FanIn, FanOut, KeepResults, Merge, OneToOne, Shuffle};
 use falco_testkit::{Fate, Fates, InMemory, Latency, Reply, Settings};
 use futures_util::{StreamExt, stream};
 use serde_json::json as value;

@@ -8,12 +8,13 @@ use std::time::{Duration, SystemTime};
 use falco_core::{
     Activation, Attempts, Capabilities, Completion, Derivation, DerivationContext, Deriver, Error,
     ErrorKind, Event, ExecutionStrategy, Input, Invocation, InvocationId, Monitor, Outcome,
-    Payload, Platform, Result, Source, Stage, StageName, Verdict,
+    Payload, Platform, Result, Stage, StageName, StageSource, Verdict,
 };
+use falco_executors::report::{StageReport, StageState};
 use falco_executors::{
     AsyncExecutor, Chunks, DriverExt, ExecutionOptions, FanIn, FanOut, KeepResults, Merge,
     OnFailure, OneToOne, ParallelExecutor, RunOptions, RunOutcome, SequentialExecutor, Shuffle,
-    StageReport, StageState, StopSignal,
+    StopSignal,
 };
 use falco_testkit::{Fates, InMemory, Latency, Odds, Reply, Settings};
 use futures_util::StreamExt;
@@ -258,7 +259,7 @@ fn expected(plan: &[Stage], inputs: usize) -> BTreeMap<StageName, Option<Results
     let mut all: BTreeMap<StageName, Option<Results>> = BTreeMap::new();
     for stage in plan {
         let made = match &stage.source {
-            Source::Derived { upstream, derivation } => {
+            StageSource::Derived { upstream, derivation } => {
                 let upstream = upstream.iter().map(|name| Some((name, all[name].clone()?)));
                 let upstream: Option<Vec<_>> = upstream.collect();
                 upstream.and_then(|upstream| derive(stage, &**derivation, &upstream))

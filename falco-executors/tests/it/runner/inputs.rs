@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use falco_core::{Error, ErrorKind, Input, Payload, Stage};
-use falco_executors::{DriverExt, OneToOne, RunOutcome, StageState};
+use falco_executors::report::StageState;
+use falco_executors::{DriverExt, OneToOne, RunOutcome};
 use falco_testkit::InMemory;
 use futures_util::stream;
 

@@ -8,9 +8,10 @@ use falco_core::{
     Completion, Driver, Error, Event, ExecutionPlan, ExecutionStrategy, Monitor, Platform, Stage,
     Verdict,
 };
+use falco_executors::report::StageState;
 use falco_executors::{
     AsyncExecutor, Chunks, DriverExt, ExecutionOptions, FanIn, FanOut, KeepResults, Merge,
-    OnFailure, ParallelExecutor, RunOptions, RunOutcome, SequentialExecutor, StageState,
+    OnFailure, ParallelExecutor, RunOptions, RunOutcome, SequentialExecutor,
 };
 use falco_testkit::{Fates, InMemory, Latency, Odds, Reply, Settings};
 use proptest::prelude::*;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use falco_core::{
     ErrorKind, FunctionError, FunctionErrorKind, OnFailure, Payload, Platform, Scaling, StagePolicy,
 };
-use falco_executors::{Function, Run, RunOptions, SequentialExecutor};
+use falco_executors::typed::Function;
+use falco_executors::{Run, RunOptions, SequentialExecutor};
 use falco_testkit::{InMemory, Reply, Settings};
 use serde::{Deserialize, Serialize};
 
@@ -103,9 +104,9 @@ async fn an_input_that_is_not_an_object_is_refused_before_anything_is_deployed()
 fn a_function_has_its_sizes_and_its_environment() {
     let scaling = Scaling::default().with_memory_mib(512);
     let function = square().with_scaling(scaling).with_env("KEY", "value");
-    let settings = &function.deployable().settings;
-    assert_eq!(settings.scaling.memory_mib, Some(512));
-    assert_eq!(settings.env.get("KEY"), Some("value"));
+    let function = function.deployable();
+    assert_eq!(function.scaling.memory_mib, Some(512));
+    assert_eq!(function.env.get("KEY"), Some("value"));
     assert_eq!(Function::<(), ()>::nodejs("f", "x").deployable().runtime.family(), "nodejs");
 }
 

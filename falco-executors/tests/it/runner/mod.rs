@@ -3,6 +3,7 @@
 mod support;
 
 mod cleanup;
+mod default_layers;
 mod deployments;
 mod derivations;
 mod graph;

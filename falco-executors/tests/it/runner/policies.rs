@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use falco_core::{ErrorKind, OnFailure, Repeats, Stage, StagePolicy};
+use falco_executors::report::StageState;
 use falco_executors::{
     AsyncExecutor, DriverExt, ExecutionOptions, ParallelExecutor, RunOptions, SequentialExecutor,
-    StageState,
 };
 use falco_testkit::{Fate, Fates, InMemory, Latency, Settings};
 

@@ -8,7 +8,8 @@ use falco_core::{
     ExecutionStrategy, FunctionError, FunctionErrorKind, Invocation, Outcome, Payload, Stage,
     Target, UsDollars,
 };
-use falco_executors::{DriverExt, OneToOne, RunOptions, RunReport};
+use falco_executors::report::RunReport;
+use falco_executors::{DriverExt, OneToOne, RunOptions};
 use falco_testkit::InMemory;
 use futures_util::StreamExt;
 

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use falco_core::{Error, ErrorKind, Input, InvocationId, Payload, Platform, Stage};
-use falco_executors::{DriverExt, Session, StageState};
+use falco_executors::DriverExt;
+use falco_executors::report::StageState;
+use falco_executors::session::Session;
 use falco_testkit::{Fate, Fates, InMemory, Latency, Operation, Settings};
 use futures_util::{StreamExt, stream};
 

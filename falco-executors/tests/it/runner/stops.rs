@@ -7,7 +7,8 @@ use std::time::Duration;
 use falco_core::{
     Completion, Driver, ErrorKind, Event, ExecutionPlan, Monitor, Platform, Result, Stage, Verdict,
 };
-use falco_executors::{DriverExt, OneToOne, StageState, StopSignal};
+use falco_executors::report::StageState;
+use falco_executors::{DriverExt, OneToOne, StopSignal};
 use falco_testkit::{Fate, Fates, InMemory, Latency, Operation, Settings};
 use tokio::time::{Instant, sleep};
 

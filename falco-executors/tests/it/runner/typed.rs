@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use falco_core::{Driver, Payload};
-use falco_executors::{Both, DriverExt, Function, KeepResults, List, Pairs, Partition, Pipeline};
+use falco_executors::typed::{Both, Function, List, Pairs, Partition, Pipeline};
+use falco_executors::{DriverExt, KeepResults};
 use falco_testkit::{InMemory, Reply};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};

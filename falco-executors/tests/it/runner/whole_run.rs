@@ -6,9 +6,9 @@ use std::time::Duration;
 use falco_core::{
     Completion, Driver, ExecutionPlan, ExecutionStrategy, Platform, Result, Stage, Verdict,
 };
+use falco_executors::report::StageState;
 use falco_executors::{
     AsyncExecutor, DriverExt, OneToOne, ParallelExecutor, RunOptions, SequentialExecutor,
-    StageState,
 };
 use falco_testkit::{Fate, Fates, InMemory, Latency, Settings};
 use tokio::time::Instant;

@@ -2,10 +2,10 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use falco_core::{Event, ExecutionStrategy, Monitor, Verdict};
-use falco_executors::{ExecutionOptions, OnFailure, RepeatPolicy, SequentialExecutor};
+use falco_executors::{ExecutionOptions, RepeatPolicy, SequentialExecutor};
 use falco_testkit::{Fate, Fates, InMemory, Latency, Settings};
 use futures_util::{FutureExt, StreamExt, stream};
 use tokio::time::{Instant, sleep};
@@ -124,28 +124,6 @@ async fn the_deadline_of_a_stage_comes_before_that_of_the_executor() {
             executor.execute(target, invocations(0..100)).count().await;
             assert_eq!(begun.elapsed().as_secs(), holds, "{executor:?}");
         }
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_invocations_own_deadline_ends_it_alone() {
-    let options = ExecutionOptions::default().with_on_failure(OnFailure::Continue);
-    for executor in executors(&options) {
-        let platform = platform(slow());
-        let soon = SystemTime::now() + Duration::from_secs(2);
-        let past = SystemTime::now() - Duration::from_secs(2);
-        let inputs =
-            [invocation(0).with_deadline(soon), invocation(1), invocation(2).with_deadline(past)];
-        let completions: Vec<_> =
-            executor.execute(target(&platform).await, stream::iter(inputs).boxed()).collect().await;
-        let of = |id: &str| {
-            let completion = completions.iter().find(|c| c.invocation == id).unwrap();
-            (completion.outcome.as_str(), completion.attempts)
-        };
-        assert_eq!(of("0000"), ("deadline exceeded", 1), "{executor:?}");
-        assert_eq!(of("0001"), ("succeeded", 1), "{executor:?}");
-        assert_eq!(of("0002"), ("deadline exceeded", 0), "what is too late is not sent");
-        assert_eq!(platform.counters().unreleased, 0);
     }
 }
 

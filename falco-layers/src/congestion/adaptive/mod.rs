@@ -6,7 +6,8 @@ mod window;
 
 use std::time::Duration;
 
-use falco_core::{Allowance, Capabilities, CongestionController, Signal, SignalKind};
+use falco_core::Capabilities;
+use falco_core::congestion::{Allowance, CongestionController, Signal, SignalKind};
 
 use self::ceiling::Ceiling;
 use self::latency::Latency;
@@ -52,7 +53,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// # Examples
 ///
 /// ```
-/// use falco_core::{Capabilities, CongestionController, RateLimit};
+/// use falco_core::congestion::CongestionController;
+/// use falco_core::{Capabilities, RateLimit};
 /// use falco_layers::Adaptive;
 /// use std::time::Duration;
 ///

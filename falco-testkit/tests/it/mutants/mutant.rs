@@ -166,10 +166,10 @@ impl Platform for Mutant {
                 }
             }
             Mutation::ForgetsOwners => function.ownership = None,
-            Mutation::DropsEnvironment => function.settings.env = Environment::default(),
+            Mutation::DropsEnvironment => function.env = Environment::default(),
             Mutation::LeaksTheDriversEnvironment => {
                 let variables = std::env::vars();
-                variables.for_each(|(name, value)| function.settings.env.set(name, value));
+                variables.for_each(|(name, value)| function.env.set(name, value));
             }
             Mutation::CallsMain => function.entry_point = None,
             Mutation::TakesTheFirstModule if matches!(function.code, Code::Archive(_)) => {

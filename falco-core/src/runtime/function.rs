@@ -4,8 +4,9 @@ use std::fmt::Debug;
 
 use crate::deployable::Deployable;
 use crate::error::Result;
-use crate::options::Options;
 use crate::payload::Payload;
+
+use super::options::Options;
 
 /// A function as its author describes it: how it is deployed, and what an invocation for an input looks like.
 ///
@@ -14,7 +15,8 @@ use crate::payload::Payload;
 /// # Examples
 ///
 /// ```
-/// use falco_core::{Deployable, Options, Payload, Result, Runtime, Stage};
+/// use falco_core::runtime::{Options, Runtime};
+/// use falco_core::{Deployable, Payload, Result, Stage};
 /// use std::sync::Arc;
 ///
 /// #[derive(Debug)]

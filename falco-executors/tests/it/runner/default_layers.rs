@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
-use falco::core::Capabilities;
-use falco::prelude::*;
+use falco_core::{Capabilities, Driver, Platform, Result};
+use falco_executors::session::Session;
+use falco_executors::typed::{Function, Pipeline};
+use falco_executors::{AsyncExecutor, DriverExt, Run, RunOptions};
+use falco_layers::{RetryPolicy, Stack};
 use falco_testkit::{Fate, Fates, InMemory, Settings};
 
 /// A platform that refuses the first call: without layers, the run fails.
@@ -67,6 +70,7 @@ async fn a_stack_of_the_users_own_is_not_wrapped_again() {
 async fn a_strategy_that_submits_works_on_a_remote_platform_that_can_only_invoke() {
     let platform = refusing(remote().with_submit(false));
     let options = RunOptions::from(platform.clone()).with_strategy(AsyncExecutor::new());
-    assert!(with_default_layers(options).unwrap().platform().capabilities().submit);
-    assert!(!with_default_layers(platform).unwrap().platform().capabilities().submit);
+    let submits = |options| Session::start(options).unwrap().platform().capabilities().submit;
+    assert!(submits(options));
+    assert!(!submits(RunOptions::from(platform)));
 }

@@ -14,7 +14,7 @@ use crate::type_name;
 /// # Examples
 ///
 /// ```
-/// use falco_core::Options;
+/// use falco_core::runtime::Options;
 ///
 /// let options: Options = [("reducers", "16"), ("verbose", "true")].into_iter().collect();
 /// assert_eq!(options.get::<usize>("reducers")?, 16);
