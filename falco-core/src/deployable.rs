@@ -155,7 +155,7 @@ impl Deployable {
     }
 
     /// The function that is called: `main`, unless another is named.
-    pub fn entry_point(&self) -> &str {
+    pub fn entry_point_or_main(&self) -> &str {
         self.entry_point.as_deref().unwrap_or("main")
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use falco_core::Result;
+use falco_core::{Operation, Result};
 use falco_http::{Client, Reply};
 use reqwest::{Method, RequestBuilder, Url};
 
@@ -36,6 +36,6 @@ impl Http {
         let reply = self.0.send(request.timeout(API_TIMEOUT), API_REPLY).await;
         reply
             .and_then(|reply| reply.whole_body().map(|_| ()).map(|()| reply))
-            .map_err(|e| e.with_platform(crate::PLATFORM).with_operation(operation))
+            .map_err(|e| e.at(Operation::new(crate::NAME, operation)))
     }
 }

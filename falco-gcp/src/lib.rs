@@ -20,4 +20,4 @@ pub use price::PriceTable;
 pub use token::{Token, TokenSource};
 
 /// What [`Platform::name`](falco_core::Platform::name) says.
-const PLATFORM: &str = "gcp";
+const NAME: &str = "gcp";

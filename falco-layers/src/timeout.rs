@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use falco_core::{
     Activation, ActivationId, ActivationLog, AsyncPlatform, Capabilities, Collected, Deployable,
-    Deployment, Error, ErrorKind, Invocation, InvocationId, Monitor, Pending, Platform, Release,
-    Result, Scaling, async_trait, setters,
+    Deployment, Error, ErrorKind, Invocation, InvocationId, Monitor, Operation, Pending, Platform,
+    Release, Result, Scaling, async_trait, setters,
 };
 
 /// How long each kind of call may take, counted from sending.
@@ -95,12 +95,12 @@ impl<P: AsyncPlatform> Timeout<P> {
     async fn limit<T>(
         &self,
         limit: Duration,
-        what: What<'_>,
+        context: CallContext<'_>,
         call: impl Future<Output = Result<T>> + Send,
     ) -> Result<T> {
         match tokio::time::timeout(limit, call).await {
             Ok(outcome) => outcome,
-            Err(_) => Err(what.timed_out(self.inner.name(), limit)),
+            Err(_) => Err(context.timed_out(self.inner.name(), limit)),
         }
     }
 }
@@ -109,35 +109,31 @@ const CALL: &str = "TimeoutPolicy::call";
 
 /// A call, for its error.
 #[derive(Clone, Copy)]
-struct What<'a> {
+struct CallContext<'a> {
     operation: &'static str,
-    function: Option<&'a str>,
+    /// Empty for a call that is about none.
+    function: &'a str,
     setting: &'static str,
 }
 
-impl<'a> What<'a> {
-    fn new(operation: &'static str, function: impl Into<Option<&'a str>>) -> Self {
+impl<'a> CallContext<'a> {
+    fn new(operation: &'static str, function: &'a str) -> Self {
         let setting = match operation {
             "invoke" => "TimeoutPolicy::invoke, or the function's own timeout",
             "deploy" | "scale" | "remove" => "TimeoutPolicy::deploy",
             _ => CALL,
         };
-        Self { operation, function: function.into(), setting }
+        Self { operation, function, setting }
     }
 
     fn timed_out(self, platform: &str, limit: Duration) -> Error {
         let runs = matches!(self.operation, "invoke" | "submit");
-        let error = Error::new(ErrorKind::Timeout, format!("no answer within {limit:?}"))
-            .with_platform(platform)
-            .with_operation(self.operation)
+        Error::new(ErrorKind::Timeout, format!("no answer within {limit:?}"))
+            .at(Operation::new(platform, self.operation).on(self.function))
             .with_may_have_run(runs)
             // These are answered at once, if anybody answers.
             .with_unreachable(self.setting == CALL)
-            .with_hint(format!("raise {}", self.setting));
-        match self.function {
-            Some(function) => error.with_function(function),
-            None => error,
-        }
+            .with_hint(format!("raise {}", self.setting))
     }
 }
 
@@ -153,34 +149,34 @@ impl<P: AsyncPlatform> Platform for Timeout<P> {
     }
 
     async fn deploy(&self, function: &Deployable) -> Result<Deployment> {
-        let what = What::new("deploy", function.name.as_str());
-        self.limit(self.policy.deploy, what, self.inner.deploy(function)).await
+        let context = CallContext::new("deploy", &function.name);
+        self.limit(self.policy.deploy, context, self.inner.deploy(function)).await
     }
 
     async fn fetch_deployment(&self, name: &str) -> Result<Deployment> {
-        let what = What::new("fetch_deployment", name);
-        self.limit(self.policy.call, what, self.inner.fetch_deployment(name)).await
+        let context = CallContext::new("fetch_deployment", name);
+        self.limit(self.policy.call, context, self.inner.fetch_deployment(name)).await
     }
 
     async fn list_deployments(&self) -> Result<Vec<Deployment>> {
-        let what = What::new("list_deployments", None);
-        self.limit(self.policy.call, what, self.inner.list_deployments()).await
+        let context = CallContext::new("list_deployments", "");
+        self.limit(self.policy.call, context, self.inner.list_deployments()).await
     }
 
     async fn scale(&self, deployment: &Deployment, scaling: &Scaling) -> Result<Deployment> {
-        let what = What::new("scale", deployment.name.as_str());
-        self.limit(self.policy.deploy, what, self.inner.scale(deployment, scaling)).await
+        let context = CallContext::new("scale", &deployment.name);
+        self.limit(self.policy.deploy, context, self.inner.scale(deployment, scaling)).await
     }
 
     async fn remove(&self, deployment: &Deployment) -> Result<()> {
-        let what = What::new("remove", deployment.name.as_str());
-        self.limit(self.policy.deploy, what, self.inner.remove(deployment)).await
+        let context = CallContext::new("remove", &deployment.name);
+        self.limit(self.policy.deploy, context, self.inner.remove(deployment)).await
     }
 
     async fn invoke(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Activation> {
-        let what = What::new("invoke", deployment.name.as_str());
+        let context = CallContext::new("invoke", &deployment.name);
         let call = self.inner.invoke(deployment, invocation);
-        self.limit(self.invoke_limit(deployment), what, call).await
+        self.limit(self.invoke_limit(deployment), context, call).await
     }
 
     fn watch_outages(&self, monitor: Weak<dyn Monitor>) {
@@ -192,13 +188,13 @@ impl<P: AsyncPlatform> Platform for Timeout<P> {
 #[deny(clippy::missing_trait_methods)]
 impl<P: AsyncPlatform> AsyncPlatform for Timeout<P> {
     async fn submit(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Pending> {
-        let what = What::new("submit", deployment.name.as_str());
-        self.limit(self.policy.call, what, self.inner.submit(deployment, invocation)).await
+        let context = CallContext::new("submit", &deployment.name);
+        self.limit(self.policy.call, context, self.inner.submit(deployment, invocation)).await
     }
 
     async fn collect(&self, deployment: &Deployment, pending: &[Pending]) -> Result<Collected> {
-        let what = What::new("collect", deployment.name.as_str());
-        self.limit(self.policy.call, what, self.inner.collect(deployment, pending)).await
+        let context = CallContext::new("collect", &deployment.name);
+        self.limit(self.policy.call, context, self.inner.collect(deployment, pending)).await
     }
 
     fn release(&self, deployment: &Deployment, activations: &[ActivationId], release: Release) {
@@ -210,9 +206,9 @@ impl<P: AsyncPlatform> AsyncPlatform for Timeout<P> {
         deployment: &Deployment,
         activations: &[ActivationId],
     ) -> Result<Vec<ActivationLog>> {
-        let what = What::new("activation_log", deployment.name.as_str());
+        let context = CallContext::new("activation_log", &deployment.name);
         let call = self.inner.activation_log(deployment, activations);
-        self.limit(self.policy.call, what, call).await
+        self.limit(self.policy.call, context, call).await
     }
 
     async fn find_submitted(
@@ -220,8 +216,8 @@ impl<P: AsyncPlatform> AsyncPlatform for Timeout<P> {
         deployment: &Deployment,
         in_doubt: &[Invocation],
     ) -> Result<Vec<(InvocationId, Pending)>> {
-        let what = What::new("find_submitted", deployment.name.as_str());
+        let context = CallContext::new("find_submitted", &deployment.name);
         let call = self.inner.find_submitted(deployment, in_doubt);
-        self.limit(self.policy.call, what, call).await
+        self.limit(self.policy.call, context, call).await
     }
 }

@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime};
 
 use falco_core::{
     Activation, ActivationId, ActivationLog, AsyncPlatform, Capabilities, Collected, Deployable,
-    Deployment, Error, ErrorKind, Invocation, Pending, Platform, Release, Result, Scaling,
-    async_trait,
+    Deployment, Error, ErrorKind, Invocation, Operation, Pending, Platform, Release, Result,
+    Scaling, async_trait,
 };
 use falco_workers::{Found, Job, Logs, Reply, Submissions};
 use tokio::sync::oneshot;
@@ -119,7 +119,7 @@ impl LocalPlatform {
         let result = result.unwrap_or_else(|error| {
             Err(Error::new(ErrorKind::Panicked, "the local platform failed").with_source(&error))
         });
-        result.map_err(|error| about(error, operation, function))
+        result.map_err(|error| error.at(Operation::new(NAME, operation).on(function)))
     }
 
     /// The pool of a deployment; one that another process has deployed is loaded.
@@ -127,7 +127,7 @@ impl LocalPlatform {
         let name = &deployment.name;
         if deployment.platform != NAME {
             let message = format!("the deployment is one of {}", deployment.platform);
-            return Err(about(Error::invalid_input(message), operation, name));
+            return Err(Error::invalid_input(message).at(Operation::new(NAME, operation).on(name)));
         }
         if let Some(pool) = self.0.functions.pool(name) {
             return Ok(pool);
@@ -153,16 +153,11 @@ impl LocalPlatform {
         invocation
             .payload()
             .check_argument(Some(limit))
-            .map_err(|error| about(error, operation, &deployment.name))?;
+            .map_err(|error| error.at(Operation::new(NAME, operation).on(&deployment.name)))?;
         let pool = self.pool(operation, deployment).await?;
         let number = self.0.next_activation.fetch_add(1, Ordering::Relaxed);
         Ok((pool, ActivationId::new(format!("{}-{number}", self.0.functions.state.driver()))))
     }
-}
-
-fn about(error: Error, operation: &'static str, function: &str) -> Error {
-    let error = error.with_platform(NAME).with_operation(operation);
-    if function.is_empty() { error } else { error.with_function(function) }
 }
 
 #[async_trait]
@@ -193,7 +188,9 @@ impl Platform for LocalPlatform {
     /// Processors and activations per worker are not limited here: `scaling.cpus` and
     /// `scaling.concurrency` have no effect.
     async fn deploy(&self, function: &Deployable) -> Result<Deployment> {
-        function.validate().map_err(|error| about(error, "deploy", &function.name))?;
+        function
+            .validate()
+            .map_err(|error| error.at(Operation::new(NAME, "deploy").on(&function.name)))?;
         let (name, function) = (function.name.clone(), function.clone());
         // The work goes on when this future is dropped, and undoes then what it has done.
         let (caller, abandonment) = abandonment();
@@ -225,7 +222,7 @@ impl Platform for LocalPlatform {
         if let Some((lacking, _)) = lacking.iter().find(|(_, is_asked)| *is_asked) {
             let error = Error::unsupported(format!("this platform has no {lacking} to set"))
                 .with_hint("set max_instances, memory_mib or timeout");
-            return Err(about(error, "scale", &name));
+            return Err(error.at(Operation::new(NAME, "scale").on(&name)));
         }
         let scaling = scaling.clone();
         self.blocking("scale", &deployment.name, move |functions| functions.scale(&name, &scaling))
@@ -245,7 +242,7 @@ impl Platform for LocalPlatform {
             Err(Error::new(ErrorKind::Panicked, "the worker's thread failed")
                 .with_may_have_run(true))
         });
-        result.map_err(|error| about(error, "invoke", &deployment.name))
+        result.map_err(|error| error.at(Operation::new(NAME, "invoke").on(&deployment.name)))
     }
 }
 
@@ -269,9 +266,7 @@ impl AsyncPlatform for LocalPlatform {
         };
         let lost = || {
             Error::new(ErrorKind::Lost, "the function was removed, or its driver has ended")
-                .with_platform(NAME)
-                .with_operation("collect")
-                .with_function(&deployment.name)
+                .at(Operation::new(NAME, "collect").on(&deployment.name))
         };
         gone.extend(missing.into_iter().filter(will_never_end).map(|id| (id, lost())));
         let all = finished.len() + gone.len() == pending.len();

@@ -2,7 +2,7 @@
 
 use falco_core::{Error, Operation};
 
-use crate::PLATFORM;
+use crate::NAME;
 
 /// A call of the platform: what it is, and what its errors may say.
 #[derive(Clone, Copy, Debug)]
@@ -16,11 +16,11 @@ pub(crate) struct Call<'a> {
 
 impl<'a> Call<'a> {
     pub(crate) fn new(name: &'static str) -> Self {
-        Self { operation: Operation::new(PLATFORM, name), runs_code: false, secrets: &[] }
+        Self { operation: Operation::new(NAME, name), runs_code: false, secrets: &[] }
     }
 
     pub(crate) fn on(name: &'static str, function: &'a str) -> Self {
-        Self { operation: Operation::new(PLATFORM, name).on(function), ..Self::new(name) }
+        Self { operation: Operation::new(NAME, name).on(function), ..Self::new(name) }
     }
 
     pub(crate) fn running(name: &'static str, function: &'a str) -> Self {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use falco_core::{Deployment, Error, Result, RuntimeName, Scaling};
 
-use crate::PLATFORM;
+use crate::NAME;
 use crate::call::Call;
 use crate::limits::Limits;
 use crate::name::QualifiedName;
@@ -44,12 +44,12 @@ pub(crate) fn deployment(call: &Call<'_>, action: &Action<'_>) -> Result<Deploym
 
 /// A deployment of which only the name is known.
 pub(crate) fn named(name: &QualifiedName, runtime: RuntimeName) -> Deployment {
-    Deployment::new(PLATFORM, name.filter(), name.to_string(), runtime)
+    Deployment::new(NAME, name.filter(), name.to_string(), runtime)
 }
 
 /// Where a deployment is.
 pub(crate) fn location(call: &Call<'_>, deployment: &Deployment) -> Result<QualifiedName> {
-    if deployment.platform != PLATFORM {
+    if deployment.platform != NAME {
         let error =
             Error::invalid_input(format!("this is a deployment on {}", deployment.platform));
         return Err(call.apply(error));

@@ -27,4 +27,4 @@ pub use platform::OpenWhisk;
 pub use waits::OpenWhiskWaits;
 
 /// The name of this platform in deployments and errors.
-const PLATFORM: &str = "openwhisk";
+const NAME: &str = "openwhisk";

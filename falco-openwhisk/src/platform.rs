@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use falco_core::{
     Activation, ActivationId, ActivationLog, AsyncPlatform, Capabilities, Collected, Deployable,
-    Deployment, Error, ErrorKind, Invocation, Pending, Platform, Release, Result, Scaling,
-    async_trait,
+    Deployment, Error, ErrorKind, Invocation, Operation, Pending, Platform, Release, Result,
+    Scaling, async_trait,
 };
 use falco_http::Reply;
 use falco_http::reqwest::{Method, RequestBuilder};
@@ -16,7 +16,7 @@ use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 
-use crate::PLATFORM;
+use crate::NAME;
 use crate::activation::{log_line, says_truncated};
 use crate::call::Call;
 use crate::client::{Api, SMALL, clock_ahead, parse, parse_list, was_cut, with_json};
@@ -83,7 +83,7 @@ impl OpenWhisk {
     /// `InvalidInput` for a configuration of which no client can be made, `Unavailable` when the server does not answer,
     /// `Unauthorized` for a key that is not known.
     pub async fn connect(config: OpenWhiskConfig) -> Result<Self> {
-        let named = |e: Error| e.with_platform(PLATFORM).with_operation("connect");
+        let named = |e: Error| e.at(Operation::new(NAME, "connect"));
         let api = Api::new(&config).map_err(named)?;
         let server = Server::ask(&api).await?;
         let inner = Inner {
@@ -191,7 +191,7 @@ fn is_lost_race(error: &Error) -> bool {
 #[async_trait]
 impl Platform for OpenWhisk {
     fn name(&self) -> &str {
-        PLATFORM
+        NAME
     }
 
     fn capabilities(&self) -> Capabilities {

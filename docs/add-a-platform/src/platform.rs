@@ -1,8 +1,8 @@
 //! The platform.
 
 use falco_core::{
-    Activation, Capabilities, Deployable, Deployment, Error, ErrorKind, Invocation, Platform,
-    Result, Scaling, async_trait, invoke_only,
+    Activation, Capabilities, Deployable, Deployment, Error, ErrorKind, Invocation, Operation,
+    Platform, Result, Scaling, async_trait, invoke_only,
 };
 use falco_http::reqwest::{Method, StatusCode};
 use serde_json::to_vec;
@@ -31,7 +31,7 @@ impl OpenFaas {
     ///
     /// When the gateway cannot be reached, or does not accept the password.
     pub async fn connect(config: OpenFaasConfig) -> Result<Self> {
-        let named = |error: Error| error.with_platform(crate::NAME).with_operation("connect");
+        let named = |error: Error| error.at(Operation::new(crate::NAME, "connect"));
         let gateway = Gateway::new(&config).map_err(named)?;
         let info = gateway.ask(Method::GET, &["system", "info"], None, StatusCode::OK);
         info.await.map_err(named)?;
@@ -114,7 +114,7 @@ impl Platform for OpenFaas {
             self.store(&stored).await?;
             self.wait_for(&function.name, &version).await
         };
-        deploy.await.map_err(|e| about(e, "deploy", &function.name))?;
+        deploy.await.map_err(|e| e.at(Operation::new(crate::NAME, "deploy").on(&function.name)))?;
         let name = function.name.as_str();
         Ok(Deployment::new(crate::NAME, name, name, function.runtime.clone())
             .with_scaling(function.scaling.clone())
@@ -122,7 +122,7 @@ impl Platform for OpenFaas {
     }
 
     async fn fetch_deployment(&self, name: &str) -> Result<Deployment> {
-        let fail = |error| about(error, "fetch_deployment", name);
+        let fail = |error| error.at(Operation::new(crate::NAME, "fetch_deployment").on(name));
         let status = self.status(name).await.map_err(fail)?;
         deployment(&status).ok_or_else(|| {
             fail(Error::new(ErrorKind::NotFound, "the function there was not deployed by Falco"))
@@ -135,16 +135,14 @@ impl Platform for OpenFaas {
             let functions: Vec<FunctionStatus> = reply.json()?;
             Ok(functions.iter().filter_map(deployment).collect())
         };
-        list.await.map_err(|error: Error| {
-            error.with_platform(crate::NAME).with_operation("list_deployments")
-        })
+        list.await.map_err(|error: Error| error.at(Operation::new(crate::NAME, "list_deployments")))
     }
 
     async fn scale(&self, deployment: &Deployment, _: &Scaling) -> Result<Deployment> {
         let message = "OpenFaaS takes a function's whole specification, and does not report the \
                        environment that would have to be in it";
         let error = Error::unsupported(message).with_hint("deploy the function with other sizes");
-        Err(about(error, "scale", &deployment.name))
+        Err(error.at(Operation::new(crate::NAME, "scale").on(&deployment.name)))
     }
 
     async fn remove(&self, deployment: &Deployment) -> Result<()> {
@@ -154,7 +152,10 @@ impl Platform for OpenFaas {
             let accepted = StatusCode::ACCEPTED;
             self.gateway.ask(Method::DELETE, FUNCTIONS, Some(body), accepted).await
         };
-        remove.await.map(drop).map_err(|e| about(e, "remove", &deployment.name))
+        remove
+            .await
+            .map(drop)
+            .map_err(|e| e.at(Operation::new(crate::NAME, "remove").on(&deployment.name)))
     }
 
     async fn invoke(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Activation> {
@@ -166,18 +167,13 @@ impl Platform for OpenFaas {
             activation.memory_mib = deployment.scaling.memory_mib;
             Ok(activation)
         };
-        invoke.await.map_err(|e| about(e, "invoke", &deployment.name))
+        invoke.await.map_err(|e| e.at(Operation::new(crate::NAME, "invoke").on(&deployment.name)))
     }
 }
 
 // `/async-function/NAME` answers to a URL that the gateway has to reach, and a driver behind a firewall has none.
 // `falco_layers::Held` makes submit and collect of open calls.
 invoke_only!(OpenFaas);
-
-/// Every error says where it comes from.
-fn about(error: Error, operation: &str, function: &str) -> Error {
-    error.with_platform(crate::NAME).with_operation(operation).with_function(function)
-}
 
 fn unwritable(error: &serde_json::Error) -> Error {
     Error::invalid_input("the request cannot be written").with_source(error)

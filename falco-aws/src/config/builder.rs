@@ -5,7 +5,7 @@ use std::fmt;
 
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
-use falco_core::{Error, Result};
+use falco_core::{Error, Operation, Result};
 use falco_http::ClientConfig;
 
 use super::{AwsConfig, AwsWaits, Endpoints, Limits, Partition, Service, environment};
@@ -243,7 +243,7 @@ impl AwsConfigBuilder {
 const USER_AGENT: &str = concat!("falco-aws/", env!("CARGO_PKG_VERSION"));
 
 fn invalid(message: impl Into<String>) -> Error {
-    Error::invalid_input(message).with_platform(crate::NAME).with_operation("configure")
+    Error::invalid_input(message).at(Operation::new(crate::NAME, "configure"))
 }
 
 fn no_region() -> Error {

@@ -8,7 +8,7 @@ use aws_config::SdkConfig;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_types::service_config::ServiceConfigKey;
-use falco_core::{Error, Result};
+use falco_core::{Error, Operation, Result};
 
 use super::shared::SharedSettings;
 use super::{AwsConfigBuilder, Service};
@@ -68,8 +68,7 @@ fn check_files(get: &(dyn Fn(&str) -> Option<String> + Send + Sync)) -> Result<(
         if let Some((_, encoding)) = MARKS.iter().find(|(mark, _)| start.starts_with(mark)) {
             let message = format!("{} begins with a byte order mark of {encoding}", path.display());
             return Err(Error::invalid_input(message)
-                .with_platform(crate::NAME)
-                .with_operation("configure")
+                .at(Operation::new(crate::NAME, "configure"))
                 .with_hint("save the file as UTF-8 without BOM"));
         }
     }

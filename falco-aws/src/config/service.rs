@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use falco_core::{Error, Result};
+use falco_core::{Error, Operation, Result};
 use reqwest::Url;
 
 use super::partition::Partition;
@@ -125,8 +125,7 @@ fn default_url(service: Service, region: &str, partition: Partition) -> String {
 fn parse(service: Service, text: &str) -> Result<Url> {
     let invalid = |what: String| {
         Error::invalid_input(format!("the endpoint {text:?} of {service:?} {what}"))
-            .with_platform(crate::NAME)
-            .with_operation("configure")
+            .at(Operation::new(crate::NAME, "configure"))
             .with_hint(format!(
                 "set {} or AWS_ENDPOINT_URL to something like http://127.0.0.1:4566",
                 service.endpoint_variable()

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use falco_core::{ActivationId, Collected, Deployment, Error, ErrorKind, Pending, Result};
+use falco_core::{
+    ActivationId, Collected, Deployment, Error, ErrorKind, Operation, Pending, Result,
+};
 use futures_util::future::join_all;
 
 use super::AwsLambda;
@@ -43,10 +45,7 @@ impl AwsLambda {
             SystemTime::now().duration_since(pending.submitted_at).is_ok_and(|age| age > horizon)
         };
         let lost = |message: String| {
-            Error::new(ErrorKind::Lost, message)
-                .with_platform(NAME)
-                .with_operation("collect")
-                .with_function(name)
+            Error::new(ErrorKind::Lost, message).at(Operation::new(NAME, "collect").on(name))
         };
         let mut gone: Vec<(ActivationId, Error)> = unanswered
             .filter(is_over)

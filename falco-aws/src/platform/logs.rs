@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use falco_core::{
-    Activation, ActivationId, ActivationLog, Deployment, Error, LogLine, LogStream, Result,
+    Activation, ActivationId, ActivationLog, Deployment, Error, LogLine, LogStream, Operation,
+    Result,
 };
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -91,7 +92,7 @@ impl AwsLambda {
             }
         });
         reading.await.map_err(|failure| {
-            Error::from(failure).with_operation("add_bills").with_function(&deployment.name)
+            Error::from(failure).at(Operation::new(crate::NAME, "add_bills").on(&deployment.name))
         })?;
         for activation in activations {
             if let Some(report) = reports.get(&activation.id) {

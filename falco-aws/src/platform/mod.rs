@@ -26,8 +26,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use falco_core::{
     Activation, ActivationId, ActivationLog, AsyncPlatform, Bounds, Capabilities, Collected,
-    Deployable, Deployment, Error, Invocation, Pending, Platform, RateLimit, Release, Result,
-    Scaling,
+    Deployable, Deployment, Error, Invocation, Operation, Pending, Platform, RateLimit, Release,
+    Result, Scaling,
 };
 
 use crate::client::{AccountSettings, Client, LONGEST_RUN};
@@ -94,7 +94,7 @@ impl AwsLambda {
     ///
     /// `Unauthorized` when there are no credentials or they are refused, `Unavailable` when AWS cannot be reached.
     pub async fn connect(config: AwsConfig) -> Result<Self> {
-        let failed = |e: Error| e.with_platform(crate::NAME).with_operation("connect");
+        let failed = |e: Error| e.at(Operation::new(crate::NAME, "connect"));
         let client = Client::new(&config).map_err(failed)?;
         let account = match client.account_settings().await {
             Ok(account) => account,
@@ -155,37 +155,39 @@ impl Platform for AwsLambda {
     async fn deploy(&self, function: &Deployable) -> Result<Deployment> {
         self.deploy_function(function)
             .await
-            .map_err(|e| e.with_operation("deploy").with_function(&function.name))
+            .map_err(|e| e.at(Operation::new(crate::NAME, "deploy").on(&function.name)))
     }
 
     async fn fetch_deployment(&self, name: &str) -> Result<Deployment> {
         let found = self.client.get_function(name).await;
         let found = found.map_err(|failure| {
-            Error::from(failure).with_operation("fetch_deployment").with_function(name)
+            Error::from(failure).at(Operation::new(crate::NAME, "fetch_deployment").on(name))
         })?;
         Ok(self.describe(&found))
     }
 
     async fn list_deployments(&self) -> Result<Vec<Deployment>> {
-        self.list().await.map_err(|failure| Error::from(failure).with_operation("list_deployments"))
+        self.list().await.map_err(|failure| {
+            Error::from(failure).at(Operation::new(crate::NAME, "list_deployments"))
+        })
     }
 
     async fn scale(&self, deployment: &Deployment, scaling: &Scaling) -> Result<Deployment> {
         self.scale_function(deployment, scaling)
             .await
-            .map_err(|e| e.with_operation("scale").with_function(&deployment.name))
+            .map_err(|e| e.at(Operation::new(crate::NAME, "scale").on(&deployment.name)))
     }
 
     async fn remove(&self, deployment: &Deployment) -> Result<()> {
         self.remove_all(&deployment.name)
             .await
-            .map_err(|e| e.with_operation("remove").with_function(&deployment.name))
+            .map_err(|e| e.at(Operation::new(crate::NAME, "remove").on(&deployment.name)))
     }
 
     async fn invoke(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Activation> {
         self.invoke_and_wait(deployment, invocation)
             .await
-            .map_err(|e| e.with_operation("invoke").with_function(&deployment.name))
+            .map_err(|e| e.at(Operation::new(crate::NAME, "invoke").on(&deployment.name)))
     }
 }
 
@@ -194,13 +196,13 @@ impl AsyncPlatform for AwsLambda {
     async fn submit(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Pending> {
         self.submit_event(deployment, invocation)
             .await
-            .map_err(|e| e.with_operation("submit").with_function(&deployment.name))
+            .map_err(|e| e.at(Operation::new(crate::NAME, "submit").on(&deployment.name)))
     }
 
     async fn collect(&self, deployment: &Deployment, pending: &[Pending]) -> Result<Collected> {
         self.collect_records(deployment, pending)
             .await
-            .map_err(|e| e.with_operation("collect").with_function(&deployment.name))
+            .map_err(|e| e.at(Operation::new(crate::NAME, "collect").on(&deployment.name)))
     }
 
     fn release(&self, deployment: &Deployment, activations: &[ActivationId], release: Release) {
@@ -213,7 +215,8 @@ impl AsyncPlatform for AwsLambda {
         activations: &[ActivationId],
     ) -> Result<Vec<ActivationLog>> {
         self.read_logs(deployment, activations).await.map_err(|failure| {
-            Error::from(failure).with_operation("activation_log").with_function(&deployment.name)
+            Error::from(failure)
+                .at(Operation::new(crate::NAME, "activation_log").on(&deployment.name))
         })
     }
 }

@@ -11,7 +11,7 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use falco_core::{
     Activation, Capabilities, Deployable, Deployment, Error, ErrorKind, FunctionError,
-    FunctionErrorKind, Invocation, Payload, Platform, Result, Scaling, invoke_only,
+    FunctionErrorKind, Invocation, Operation, Payload, Platform, Result, Scaling, invoke_only,
 };
 
 use self::pool::Pool;
@@ -65,7 +65,7 @@ impl InProcess {
         self.lock().get(name).cloned().ok_or_else(|| {
             let error =
                 Error::new(ErrorKind::NotFound, format!("no function {name:?} is deployed"));
-            error.with_platform(NAME).with_operation(operation).with_function(name)
+            error.at(Operation::new(NAME, operation).on(name))
         })
     }
 
@@ -86,9 +86,7 @@ impl Platform for InProcess {
     }
 
     async fn deploy(&self, function: &Deployable) -> Result<Deployment> {
-        let at = |error: Error| {
-            error.with_platform(NAME).with_operation("deploy").with_function(&function.name)
-        };
+        let at = |error: Error| error.at(Operation::new(NAME, "deploy").on(&function.name));
         function.validate().map_err(at)?;
         let start = self.functions.start_of(function.entry_point_or_main()).map_err(|failure| {
             at(Error::invalid_input(failure.message)
@@ -130,9 +128,7 @@ impl Platform for InProcess {
     }
 
     async fn invoke(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Activation> {
-        let at = |error: Error| {
-            error.with_platform(NAME).with_operation("invoke").with_function(&deployment.name)
-        };
+        let at = |error: Error| error.at(Operation::new(NAME, "invoke").on(&deployment.name));
         let pool = self.find(&deployment.name, "invoke")?.pool;
         invocation.payload().check_argument(None).map_err(at)?;
         let started_at = SystemTime::now();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use falco_core::{Error, ErrorKind, Result};
+use falco_core::{Error, ErrorKind, Operation, Result};
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Method, Url};
 use serde::{Deserialize, Serialize};
@@ -116,9 +116,7 @@ impl Api {
             self.fetch(call.json(&serde_json::json!({"environment": "GEN_2"}))?).await?;
         // The URL's signature stands for the caller and covers the type: an Authorization header, which would be
         // used instead, or the header of the quota project makes it a 403.
-        let about = |e: Error| {
-            e.with_platform(crate::PLATFORM).with_operation("deploy").with_function(function)
-        };
+        let about = |e: Error| e.at(Operation::new(crate::NAME, "deploy").on(function));
         let url = Url::parse(&upload.upload_url).map_err(|_| {
             about(Error::new(ErrorKind::Protocol, "the upload URL is not a valid URL"))
         })?;

@@ -107,7 +107,7 @@ impl<'a> Call<'a> {
 
     /// Completes an error with what this request was about.
     fn blame(&self, error: Error) -> Error {
-        let operation = Operation::new(crate::PLATFORM, self.operation);
+        let operation = Operation::new(crate::NAME, self.operation);
         error.at(match self.function {
             Some(function) => operation.on(function),
             None => operation,
@@ -188,8 +188,7 @@ impl Api {
             let place = format!("line {}, column {}", e.line(), e.column());
             let error =
                 Error::new(ErrorKind::Protocol, format!("the reply is not understood ({place})"))
-                    .with_platform(crate::PLATFORM)
-                    .with_operation(operation)
+                    .at(Operation::new(crate::NAME, operation))
                     .with_may_have_run(false)
                     // Damaged on its way; what is JSON of another shape will be so again.
                     .with_retryable(!e.is_data());

@@ -1,6 +1,6 @@
 //! Cloud Run: who may call a function is a policy of its Run service, not of the function.
 
-use falco_core::{Error, ErrorKind, Result};
+use falco_core::{Error, ErrorKind, Operation, Result};
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -89,9 +89,7 @@ impl Api {
             ErrorKind::Conflict,
             "the access policy is changed all the time by somebody else",
         )
-        .with_platform(crate::PLATFORM)
-        .with_operation("deploy")
-        .with_function(function)
+        .at(Operation::new(crate::NAME, "deploy").on(function))
         .with_retryable(true))
     }
 }

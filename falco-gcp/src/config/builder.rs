@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use falco_core::{Error, ErrorKind, Result};
+use falco_core::{Error, ErrorKind, Operation, Result};
 use falco_http::ClientConfig;
 
 use super::{
@@ -155,8 +155,7 @@ impl GcpConfigBuilder {
         }
         let credentials = self.credentials.ok_or_else(|| {
             Error::new(ErrorKind::Unauthorized, "no credentials are set")
-                .with_platform(crate::PLATFORM)
-                .with_operation("configure")
+                .at(Operation::new(crate::NAME, "configure"))
                 .with_hint("set them, or use build_with_env, which finds what Google's tools find")
         })?;
         let project = self.project.or_else(|| credentials.project().map(str::to_owned));

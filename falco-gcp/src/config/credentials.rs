@@ -80,7 +80,7 @@ impl Credentials {
             | "gdch_service_account") => Err(Error::unsupported(format!(
                 "credentials of type {kind} need a token exchange"
             ))
-            .with_platform(crate::PLATFORM)
+            .with_platform(crate::NAME)
             .with_hint(
                 "bring a library that does it as Credentials::Source, or use a service account",
             )),

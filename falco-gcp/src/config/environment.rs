@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use falco_core::{Error, ErrorKind, Result};
+use falco_core::{Error, ErrorKind, Operation, Result};
 
 use super::{Credentials, GcpConfigBuilder};
 
@@ -45,8 +45,7 @@ fn credentials(var: Vars<'_>) -> Result<Credentials> {
             "no credentials: GOOGLE_APPLICATION_CREDENTIALS is not set, {looked_at} is not there, and NO_GCE_CHECK \
              rules out the metadata server"
         ))
-        .with_platform(crate::PLATFORM)
-        .with_operation("configure")
+        .at(Operation::new(crate::NAME, "configure"))
         .with_hint("run `gcloud auth application-default login`, or name a service account's key file"));
     }
     Ok(Credentials::Metadata)

@@ -8,7 +8,7 @@ mod environment;
 mod submission;
 mod waits;
 
-use falco_core::{Error, Result};
+use falco_core::{Error, Operation, Result};
 use falco_http::ClientConfig;
 
 pub use access::Access;
@@ -115,5 +115,5 @@ pub(crate) fn check_segment(setting: &str, value: &str) -> Result<()> {
 }
 
 fn invalid(message: String) -> Error {
-    Error::invalid_input(message).with_platform(crate::PLATFORM).with_operation("configure")
+    Error::invalid_input(message).at(Operation::new(crate::NAME, "configure"))
 }

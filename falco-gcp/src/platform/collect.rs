@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 
 use falco_core::{
-    Activation, ActivationId, Collected, Deployment, Error, ErrorKind, Pending, Release, Result,
+    Activation, ActivationId, Collected, Deployment, Error, ErrorKind, Operation, Pending, Release,
+    Result,
 };
 use futures_util::{StreamExt as _, stream};
 
@@ -30,8 +31,11 @@ impl Inner {
         deployment: &Deployment,
         pending: &[Pending],
     ) -> Result<Collected> {
-        let blame = |e: Error| Self::blame("collect", &deployment.name, e).with_may_have_run(true);
-        let shared = self.shared("collect").map_err(blame)?;
+        let at = |e: Error| {
+            e.at(Operation::new(crate::NAME, "collect").on(&deployment.name))
+                .with_may_have_run(true)
+        };
+        let shared = self.shared("collect").map_err(at)?;
         let id = self.id_of(deployment);
         self.delete_leftovers(shared, id).await;
         if pending.is_empty() {
@@ -40,7 +44,7 @@ impl Inner {
         let wanted: HashSet<&str> = pending.iter().map(|pending| pending.id.as_str()).collect();
         let results = format!("{}results/", prefix(id));
         let listed =
-            self.api.list_objects("collect", &shared.bucket, &results).await.map_err(blame)?;
+            self.api.list_objects("collect", &shared.bucket, &results).await.map_err(at)?;
         let stored: HashSet<String> = listed
             .iter()
             .filter_map(|object| object.name.strip_prefix(&results)?.strip_suffix(".json"))
@@ -56,12 +60,12 @@ impl Inner {
             match read {
                 Ok(Stored::Nothing) => {}
                 Ok(Stored::Record(activation)) => collected.finished.push(*activation),
-                Ok(Stored::Unreadable(id, error)) => collected.gone.push((id, blame(error))),
+                Ok(Stored::Unreadable(id, error)) => collected.gone.push((id, at(error))),
                 Err(error) => failure = Some(error),
             }
         }
         match failure {
-            Some(error) if collected.is_empty() => Err(blame(error)),
+            Some(error) if collected.is_empty() => Err(at(error)),
             _ => Ok(collected),
         }
     }

@@ -1,6 +1,6 @@
 //! Deploying and scaling.
 
-use falco_core::{Deployable, Deployment, Error, ErrorKind, Result, Scaling};
+use falco_core::{Deployable, Deployment, Error, ErrorKind, Operation, Result, Scaling};
 use serde_json::{Map, Value, json};
 use tokio::time::{Instant, sleep};
 
@@ -43,25 +43,25 @@ const DEPLOYED: [&str; 13] = [
 
 impl Inner {
     pub(super) async fn deploy(&self, function: &Deployable) -> Result<Deployment> {
-        let blame = |e: Error| Self::blame("deploy", &function.name, e);
-        function.validate().map_err(blame)?;
-        sizes::check(&function.scaling).map_err(blame)?;
-        check_environment(function).map_err(blame)?;
-        let runtime = self.runtimes.resolve(&function.runtime).map_err(blame)?;
-        let zip = package::zip(function).map_err(blame)?;
-        let members = self.members().await.map_err(blame)?;
+        let at = |e: Error| e.at(Operation::new(crate::NAME, "deploy").on(&function.name));
+        function.validate().map_err(at)?;
+        sizes::check(&function.scaling).map_err(at)?;
+        check_environment(function).map_err(at)?;
+        let runtime = self.runtimes.resolve(&function.runtime).map_err(at)?;
+        let zip = package::zip(function).map_err(at)?;
+        let members = self.members().await.map_err(at)?;
 
         let id = names::function_id(&function.name);
-        self.ensure_queue().await.map_err(blame)?;
-        let source = self.api.upload(&id, zip).await.map_err(blame)?;
+        self.ensure_queue().await.map_err(at)?;
+        let source = self.api.upload(&id, zip).await.map_err(at)?;
         let body = self.body(function, &id, runtime, &source);
         let secrets: Vec<&str> = function.env.iter().map(|(_, value)| value).collect();
-        self.create_or_update(&id, &body, &secrets).await.map_err(blame)?;
+        self.create_or_update(&id, &body, &secrets).await.map_err(at)?;
 
-        let active = self.active(&id).await.map_err(blame)?;
-        let deployment = self.describe(&active).map_err(blame)?;
-        self.ensure_bucket().await.map_err(blame)?;
-        self.let_in(&deployment, &members).await.map_err(blame)?;
+        let active = self.active(&id).await.map_err(at)?;
+        let deployment = self.describe(&active).map_err(at)?;
+        self.ensure_bucket().await.map_err(at)?;
+        self.let_in(&deployment, &members).await.map_err(at)?;
         Ok(deployment)
     }
 
@@ -193,9 +193,9 @@ impl Inner {
         scaling: &Scaling,
     ) -> Result<Deployment> {
         let id = self.id_of(deployment);
-        let blame = |e: Error| Self::blame("scale", &deployment.name, e);
-        scaling.validate().map_err(blame)?;
-        sizes::check(&deployment.scaling.overridden_by(scaling)).map_err(blame)?;
+        let at = |e: Error| e.at(Operation::new(crate::NAME, "scale").on(&deployment.name));
+        scaling.validate().map_err(at)?;
+        sizes::check(&deployment.scaling.overridden_by(scaling)).map_err(at)?;
         let fields = sizes::fields(scaling);
         if fields.is_empty() {
             return Ok(deployment.clone());
@@ -204,9 +204,9 @@ impl Inner {
         let mask: Vec<&str> = mask.iter().map(String::as_str).collect();
         let body = json!({"serviceConfig": fields});
         let patch = || self.api.patch_function("scale", id, &body, &mask, &[]);
-        let operation = self.when_free(patch).await.map_err(blame)?;
-        self.finish("scale", id, operation, &[]).await.map_err(blame)?;
-        self.describe(&self.active(id).await.map_err(blame)?).map_err(blame)
+        let operation = self.when_free(patch).await.map_err(at)?;
+        self.finish("scale", id, operation, &[]).await.map_err(at)?;
+        self.describe(&self.active(id).await.map_err(at)?).map_err(at)
     }
 
     /// Those whom `Access` names, as IAM writes them. It fails early for credentials that could never call.

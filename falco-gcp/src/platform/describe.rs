@@ -25,7 +25,7 @@ impl Inner {
         let full_name = Self::checked_name(&function.name, "function")?;
         let runtime = names::runtime_of(function).unwrap_or_else(unknown_runtime);
         let mut deployment =
-            Deployment::new(crate::PLATFORM, names::name_of(function), full_name, runtime)
+            Deployment::new(crate::NAME, names::name_of(function), full_name, runtime)
                 .with_scaling(sizes::in_force(function))
                 .with_ownership(names::ownership_of(function));
         let config = &function.service_config;

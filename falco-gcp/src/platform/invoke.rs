@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use falco_core::{Activation, Deployment, Invocation, Result};
+use falco_core::{Activation, Deployment, Invocation, Operation, Result};
 use falco_http::Reply;
 use reqwest::Method;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
@@ -29,9 +29,9 @@ impl Inner {
         invocation: &Invocation,
     ) -> Result<Activation> {
         let id = names::activation_id();
-        self.call(deployment, invocation, &id)
-            .await
-            .map_err(|e| Self::blame("invoke", &deployment.name, e).with_request_id(id))
+        self.call(deployment, invocation, &id).await.map_err(|e| {
+            e.at(Operation::new(crate::NAME, "invoke").on(&deployment.name)).with_request_id(id)
+        })
     }
 
     async fn call(

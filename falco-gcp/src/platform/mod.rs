@@ -93,16 +93,16 @@ impl GcpFunctions {
     /// `InvalidInput` that names a setting which is missing or wrong; `Unauthorized` when the credentials are refused;
     /// `Unavailable`, `Timeout` or `Throttled` as Google answers.
     pub async fn connect(config: GcpConfig) -> Result<Self> {
-        let blame = |e: Error| e.with_platform(crate::PLATFORM).with_operation("connect");
+        let at = |e: Error| e.at(Operation::new(crate::NAME, "connect"));
         let endpoints = &config.endpoints;
         let is_plain =
             [&endpoints.functions, &endpoints.run, &endpoints.storage, &endpoints.metadata]
                 .iter()
                 .all(|url| url.scheme() == "http");
         let client = || config.http.clone().with_plain_http_only(is_plain);
-        let http = Http::new(client().build().map_err(blame)?);
+        let http = Http::new(client().build().map_err(at)?);
         let calls = client().with_http1_only(true).with_read_timeout(invoke::LONGEST);
-        let functions = calls.build().map_err(blame)?;
+        let functions = calls.build().map_err(at)?;
 
         let (project, location) = place(&config, &http).await?;
         let source = token::source(&config.credentials, endpoints, &http)?;
@@ -155,8 +155,7 @@ impl GcpFunctions {
 async fn place(config: &GcpConfig, http: &Http) -> Result<(String, String)> {
     let missing = |setting: &str, variables: &str| {
         Error::invalid_input(format!("no {setting} is set"))
-            .with_platform(crate::PLATFORM)
-            .with_operation("connect")
+            .at(Operation::new(crate::NAME, "connect"))
             .with_hint(format!("set {variables}, or GcpConfigBuilder::{setting}"))
     };
     let metadata = config
@@ -178,8 +177,7 @@ async fn place(config: &GcpConfig, http: &Http) -> Result<(String, String)> {
         check_segment(setting, value).map_err(|_| {
             let message = format!("the metadata server returned an invalid {setting}");
             Error::new(ErrorKind::Protocol, message)
-                .with_platform(crate::PLATFORM)
-                .with_operation("connect")
+                .at(Operation::new(crate::NAME, "connect"))
                 .with_may_have_run(false)
                 .with_hint("check GCE_METADATA_HOST")
         })?;
@@ -193,16 +191,11 @@ impl Inner {
         deployment.id.rsplit('/').next().unwrap_or(&deployment.id)
     }
 
-    fn blame(operation: &'static str, function: &str, error: Error) -> Error {
-        error.at(Operation::new(crate::PLATFORM, operation).on(function))
-    }
-
     /// What submission needs, or that it is not configured.
     fn shared(&self, operation: &'static str) -> Result<&Shared> {
         self.shared.as_ref().ok_or_else(|| {
             Error::unsupported("submission is not configured")
-                .with_platform(crate::PLATFORM)
-                .with_operation(operation)
+                .at(Operation::new(crate::NAME, operation))
                 .with_hint(
                     "set GcpConfigBuilder::submission to Cloud Tasks, wrap the platform in falco_layers::Held, or use an \
                      executor that invokes",
@@ -226,7 +219,7 @@ impl Inner {
 #[async_trait]
 impl Platform for GcpFunctions {
     fn name(&self) -> &str {
-        crate::PLATFORM
+        crate::NAME
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -240,16 +233,18 @@ impl Platform for GcpFunctions {
     async fn fetch_deployment(&self, name: &str) -> Result<Deployment> {
         let function = self.0.api.get_function("fetch_deployment", &names::function_id(name)).await;
         let deployment = function.and_then(|function| self.0.describe(&function));
-        deployment.map_err(|e| Inner::blame("fetch_deployment", name, e.with_may_have_run(false)))
+        deployment.map_err(|e| {
+            e.with_may_have_run(false).at(Operation::new(crate::NAME, "fetch_deployment").on(name))
+        })
     }
 
     async fn list_deployments(&self) -> Result<Vec<Deployment>> {
         let functions = self.0.api.list_functions("list_deployments").await?;
         let ours = functions.iter().filter(|function| names::is_falcos(function));
         ours.map(|function| {
-            self.0
-                .describe(function)
-                .map_err(|e| Inner::blame("list_deployments", &function.name, e))
+            self.0.describe(function).map_err(|e| {
+                e.at(Operation::new(crate::NAME, "list_deployments").on(&function.name))
+            })
         })
         .collect()
     }

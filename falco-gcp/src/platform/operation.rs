@@ -1,6 +1,6 @@
 //! Waiting for Google's long-running operations, which can be neither waited for nor cancelled there.
 
-use falco_core::{Error, ErrorKind, Result};
+use falco_core::{Error, ErrorKind, Operation, Result};
 use tokio::time::{Instant, sleep};
 
 use super::Inner;
@@ -25,20 +25,20 @@ impl Inner {
                 return match &running.error {
                     Some(status) => {
                         let error = refusal::of_operation(status, secrets);
-                        Err(Self::blame(operation, id, error))
+                        Err(error.at(Operation::new(crate::NAME, operation).on(id)))
                     }
                     None => Ok(()),
                 };
             }
             let name = Self::checked_name(&running.name, "operation")
-                .map_err(|e| Self::blame(operation, id, e))?;
+                .map_err(|e| e.at(Operation::new(crate::NAME, operation).on(id)))?;
             if Instant::now() + wait > until {
                 let waited = self.waits.operation;
                 let error =
                     Error::new(ErrorKind::Timeout, format!("{name} has not ended in {waited:?}"))
                         .with_may_have_run(false)
                         .with_hint("it goes on at Google's; look at it there, then try again");
-                return Err(Self::blame(operation, id, error));
+                return Err(error.at(Operation::new(crate::NAME, operation).on(id)));
             }
             sleep(wait).await;
             wait = self.waits.next(wait);

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use falco_core::{Deployment, Error, ErrorKind, Result};
+use falco_core::{Deployment, Error, ErrorKind, Operation, Result};
 use futures_util::{StreamExt as _, stream};
 
 use super::describe::attribute;
@@ -28,7 +28,9 @@ impl Inner {
         };
         let failures = [queue.as_ref().err(), emptied.as_ref().err()];
         if let Some(passing) = failures.into_iter().flatten().find(|error| error.is_retryable()) {
-            return Err(Self::blame("remove", &deployment.name, passing.clone()));
+            return Err(passing
+                .clone()
+                .at(Operation::new(crate::NAME, "remove").on(&deployment.name)));
         }
         let deleted = self.delete(id).await;
         if let Some(audience) = deployment.attribute(attribute::URI) {
@@ -40,7 +42,7 @@ impl Inner {
         }
         // The function's own failure first.
         let ended = deleted.and(queue).and(emptied.map(|_| ()));
-        ended.map_err(|e| Self::blame("remove", &deployment.name, e))
+        ended.map_err(|e| e.at(Operation::new(crate::NAME, "remove").on(&deployment.name)))
     }
 
     /// What still ran may have stored its result meanwhile, and functions that are removed at the same time leave the

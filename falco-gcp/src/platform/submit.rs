@@ -4,7 +4,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use falco_core::{Deployment, Error, ErrorKind, Event, Invocation, Pending, Result, WaitReason};
+use falco_core::{
+    Deployment, Error, ErrorKind, Event, Invocation, Operation, Pending, Result, WaitReason,
+};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
@@ -132,15 +134,15 @@ impl Inner {
         deployment: &Deployment,
         invocation: &Invocation,
     ) -> Result<Pending> {
-        let blame = |e: Error| Self::blame("submit", &deployment.name, e);
-        let shared = self.shared("submit").map_err(blame)?;
-        invocation.payload().check_argument(Some(super::MAX_BODY)).map_err(blame)?;
-        let uri = self.uri(deployment).map_err(blame)?;
+        let at = |e: Error| e.at(Operation::new(crate::NAME, "submit").on(&deployment.name));
+        let shared = self.shared("submit").map_err(at)?;
+        invocation.payload().check_argument(Some(super::MAX_BODY)).map_err(at)?;
+        let uri = self.uri(deployment).map_err(at)?;
         if deployment.attribute(attribute::BUCKET) != Some(shared.bucket.as_str()) {
             let error =
                 Error::invalid_input("the function was not deployed to store its results here")
                     .with_hint("deploy it again with the submission that is configured now");
-            return Err(blame(error));
+            return Err(at(error));
         }
         let timeout = deployment.scaling.timeout.unwrap_or(sizes::DEFAULT_TIMEOUT);
         let seconds = sizes::served_seconds(timeout);
@@ -152,9 +154,9 @@ impl Inner {
             .with_hint(
                 "lower the function's timeout, or hold the calls open with falco_layers::Held",
             );
-            return Err(blame(error));
+            return Err(at(error));
         }
-        let caller = self.caller(shared).await.map_err(blame)?;
+        let caller = self.caller(shared).await.map_err(at)?;
         let activation = names::activation_id();
         let mut headers = invoke::headers(deployment, invocation, &activation).to_vec();
         headers.push(("Content-Type", "application/json".to_owned()));
@@ -169,7 +171,7 @@ impl Inner {
         if body.len() > MAX_IN_TASK {
             headers.push(("X-Falco-Argument", "stored".to_owned()));
             let long = std::mem::replace(&mut body, Bytes::from_static(b"{}"));
-            stored = Some(self.store_argument(shared, id, &activation, long).await.map_err(blame)?);
+            stored = Some(self.store_argument(shared, id, &activation, long).await.map_err(at)?);
         }
         let task = Task {
             id: &names::task_id(&activation, id),
@@ -182,7 +184,7 @@ impl Inner {
             // Longer than the function may run: else the queue would call again while it runs.
             deadline: (seconds + DEADLINE_MARGIN).min(MAX_DEADLINE),
         };
-        self.enqueue(shared, &task, invocation).await.map_err(blame)?;
+        self.enqueue(shared, &task, invocation).await.map_err(at)?;
         if let Some(stored) = &mut stored {
             stored.is_needed = true;
         }

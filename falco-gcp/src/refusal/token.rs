@@ -1,6 +1,6 @@
 //! Refusals of token endpoints.
 
-use falco_core::{Error, ErrorKind};
+use falco_core::{Error, ErrorKind, Operation};
 use serde::Deserialize;
 
 use super::{kind_of, shown, told};
@@ -25,10 +25,7 @@ pub(crate) fn of_token_endpoint(reply: &falco_http::Reply, secrets: &[&str]) -> 
     };
     let words = shown(words.as_bytes(), secrets);
     let error = Error::new(kind, format!("no token was granted (HTTP {status}): {words}"));
-    let error = error
-        .with_platform(crate::PLATFORM)
-        .with_operation("authenticate")
-        .with_may_have_run(false);
+    let error = error.at(Operation::new(crate::NAME, "authenticate")).with_may_have_run(false);
     let error = match reply.retry_after() {
         Some(wait) => error.with_retry_after(wait),
         None => error,

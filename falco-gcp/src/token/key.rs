@@ -44,7 +44,7 @@ impl KeySource {
                 BadKey::NoRsa => "is not an RSA key of 2048 bits or more",
             };
             Error::invalid_input(format!("the private key of {} {what}", key.client_email))
-                .with_platform(crate::PLATFORM)
+                .with_platform(crate::NAME)
                 .with_hint("use the JSON key file as Google made it")
         })?;
         Ok(Self { key, signer, http })

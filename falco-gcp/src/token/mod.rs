@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use falco_core::{Error, ErrorKind, Result};
+use falco_core::{Error, ErrorKind, Operation, Result};
 use falco_http::Secret;
 use reqwest::header::HeaderValue;
 
@@ -157,7 +157,6 @@ pub(crate) fn source(
 /// An error about credentials: no function has run, whatever went wrong.
 fn refused(kind: ErrorKind, message: impl Into<String>) -> Error {
     Error::new(kind, message)
-        .with_platform(crate::PLATFORM)
-        .with_operation("authenticate")
+        .at(Operation::new(crate::NAME, "authenticate"))
         .with_may_have_run(false)
 }

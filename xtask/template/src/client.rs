@@ -1,6 +1,6 @@
 //! The requests, and the one mapping of refusals to [`Error`].
 
-use falco_core::{Error, ErrorKind, Result};
+use falco_core::{Operation, Error, ErrorKind, Result};
 use falco_http::reqwest::header::AUTHORIZATION;
 use falco_http::reqwest::{Method, StatusCode, Url};
 use falco_http::{Client, Reply, Secret};
@@ -31,7 +31,7 @@ impl Gateway {
         path: &str,
         body: Option<Vec<u8>>,
     ) -> Result<Reply> {
-        let named = |error: Error| error.with_platform(crate::NAME).with_operation(operation);
+        let named = |error: Error| error.at(Operation::new(crate::NAME, operation));
         let url = self.url.join(path).map_err(|e| {
             named(Error::invalid_input(format!("{path:?} is not a path")).with_source(&e))
         })?;

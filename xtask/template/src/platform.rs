@@ -1,6 +1,6 @@
 //! The platform: implement one method after the other, and let the conformance tests say which is next.
 
-use falco_core::{
+use falco_core::{Operation, 
     Activation, Capabilities, Deployable, Deployment, Error, Invocation, Platform, Result, Scaling,
     async_trait, invoke_only,
 };
@@ -33,8 +33,7 @@ impl {{Name}} {
 
     fn next(&self, method: &str) -> Error {
         Error::unsupported(format!("{method} is to be implemented next"))
-            .with_platform(crate::NAME)
-            .with_operation(method)
+            .at(Operation::new(crate::NAME, method))
             .with_hint(format!("write {{Name}}::{method} in src/platform.rs"))
     }
 }
