@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use falco_cli::flags::count;
 use falco_cli::{Launch, RunFlags, exit_code, finish};
-use falco_executors::{List, Pipeline};
+use falco_executors::typed::{List, Pipeline};
 use falco_function::{Executable, Functions, Registered};
 use serde::{Deserialize, Serialize};
 

@@ -10,7 +10,7 @@ use clap::Parser;
 use falco_cli::flags::count;
 use falco_cli::{Launch, RunFlags, exit_code, finish};
 use falco_examples::text::{MostFrequent, default_texts, find_texts, read_chunks};
-use falco_executors::{Pairs, Partition, Pipeline};
+use falco_executors::typed::{Pairs, Partition, Pipeline};
 use falco_function::{Executable, Functions, Registered};
 use serde::{Deserialize, Serialize};
 
