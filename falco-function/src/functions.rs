@@ -180,7 +180,8 @@ impl Functions {
     /// driver. May be called inside `#[tokio::main]`.
     pub fn serve_if_worker(&self) {
         if let Some(name) = std::env::var_os(crate::FUNCTION) {
-            serve::run(self, &name.to_string_lossy());
+            let name = name.to_string_lossy();
+            serve::run(self.start_of(&name), &name);
         }
     }
 

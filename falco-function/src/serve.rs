@@ -7,7 +7,6 @@ use std::io::Write;
 use std::process::exit;
 
 use crate::failure::Failure;
-use crate::functions::Functions;
 use crate::worker::{Start, record_panics};
 
 /// The status of a program that is used wrongly, by `sysexits.h`.
@@ -23,10 +22,9 @@ enum End {
     NotStarted(Failure),
 }
 
-/// Serves the function `name` and ends the process.
-pub(crate) fn run(functions: &Functions, name: &str) -> ! {
+/// Serves the function `name`, which `start` starts, and ends the process.
+pub(crate) fn run(start: Result<Start, Failure>, name: &str) -> ! {
     record_panics();
-    let start = functions.start_of(name);
     // A thread of its own, since `main` may be a tokio runtime, in which no other can be started.
     let worker = std::thread::Builder::new().name("falco-worker".into());
     let end = worker.spawn(move || serve(start)).map(|thread| thread.join());

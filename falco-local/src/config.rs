@@ -95,7 +95,7 @@ impl LocalConfig {
     pub fn from_env() -> Result<Self> {
         directory(|name| env::var_os(name)).map(Self::new).ok_or_else(|| {
             Error::invalid_input("there is no directory for local deployments")
-                .with_platform(crate::platform::NAME)
+                .with_platform(crate::NAME)
                 .with_hint("set FALCO_LOCAL_DIR or HOME")
         })
     }

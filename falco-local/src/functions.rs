@@ -7,13 +7,14 @@ use falco_core::{
     Deployable, Deployment, Environment, Error, ErrorKind, Result, RuntimeName, Scaling,
 };
 
+use crate::NAME;
 use crate::abandonment::Abandonment;
 use crate::config::{MEMORY_MIB, TIMEOUT};
 use crate::interpreter::{self, Interpreter};
 use crate::package::{Function, pack};
-use crate::platform::NAME;
 use crate::pool::{Limits, Pool, Shared};
 use crate::state::{Record, State};
+use crate::worker::Worker;
 
 /// All functions. What touches the disk blocks. Dropped, no worker is left.
 #[derive(Debug)]
@@ -122,7 +123,9 @@ impl Functions {
             }
             pool.retire();
         }
-        let pool = Pool::new(function, self.shared.clone(), limits);
+        let pool = Pool::new(function, self.shared.clone(), limits, |pool, id, early| {
+            Worker::new(pool, id).work(early);
+        });
         if let Some(old) = pools.by_name.insert(record.deployment.name.clone(), pool.clone()) {
             pools.retired.push(old);
         }

@@ -20,3 +20,6 @@ mod worker;
 
 pub use config::LocalConfig;
 pub use platform::LocalPlatform;
+
+/// The platform's name in deployments and errors.
+pub(crate) const NAME: &str = "local";

@@ -13,6 +13,7 @@ use falco_core::{
 use falco_workers::{Found, Job, Logs, Reply, Submissions};
 use tokio::sync::oneshot;
 
+use crate::NAME;
 use crate::abandonment::abandonment;
 use crate::config::{LocalConfig, MEMORY_MIB, TIMEOUT};
 use crate::descriptors;
@@ -23,8 +24,6 @@ use crate::interpreter;
 use crate::pool::{Pool, Shared};
 use crate::scratch::Scratch;
 use crate::state::State;
-
-pub(crate) const NAME: &str = "local";
 
 /// Activations in flight for each worker that keep it busy while results travel. With 2 to 4 of them, a no-op function
 /// reached some 60 % of the rate that it has with 32; longer functions don't care.

@@ -15,7 +15,6 @@ use crate::guardian::Guardian;
 use crate::package::Function;
 use crate::process::kill_group;
 use crate::scratch::Scratch;
-use crate::worker::Worker;
 
 /// A worker's thread mostly waits.
 const STACK: usize = 256 * 1024;
@@ -42,12 +41,16 @@ pub(crate) struct Limits {
     pub(crate) memory_mib: Option<u32>,
 }
 
+/// The work of a worker's thread, by the worker's number; whether it starts its process before there is a job.
+pub(crate) type Work = fn(pool: Arc<Pool>, id: u64, early: bool);
+
 /// A queue, and up to `max_workers` threads that each drive one process. A blocking thread for each worker costs fewer
 /// system calls and switches an activation than tasks would, and there are as many as processors, not as invocations.
 #[derive(Debug)]
 pub(crate) struct Pool {
     pub(crate) function: Function,
     pub(crate) shared: Arc<Shared>,
+    work: Work,
     state: Mutex<State>,
     wake: Condvar,
 }
@@ -88,7 +91,12 @@ enum Phase {
 }
 
 impl Pool {
-    pub(crate) fn new(function: Function, shared: Arc<Shared>, limits: Limits) -> Arc<Self> {
+    pub(crate) fn new(
+        function: Function,
+        shared: Arc<Shared>,
+        limits: Limits,
+        work: Work,
+    ) -> Arc<Self> {
         let state = State {
             queue: VecDeque::new(),
             limits,
@@ -99,8 +107,13 @@ impl Pool {
             threads: Vec::new(),
             full_until: None,
         };
-        let pool =
-            Arc::new(Self { function, shared, state: Mutex::new(state), wake: Condvar::new() });
+        let pool = Arc::new(Self {
+            function,
+            shared,
+            work,
+            state: Mutex::new(state),
+            wake: Condvar::new(),
+        });
         pool.set_limits(limits);
         pool
     }
@@ -151,7 +164,7 @@ impl Pool {
         let thread = thread::Builder::new()
             .name(format!("falco-{}-{id}", self.function.name))
             .stack_size(STACK)
-            .spawn(move || Worker::new(pool, id).work(early))
+            .spawn(move || (pool.work)(pool.clone(), id, early))
             .map_err(|error| {
                 Error::new(ErrorKind::Unavailable, "a thread for a worker cannot be started")
                     .with_source(&error)

@@ -47,8 +47,3 @@ fn running(stage: &StageProgress) -> String {
     let total = stage.total().map(|total| format!(" of {}", number(total))).unwrap_or_default();
     format!("{}: {}{total} done, {}", stage.name, number(stage.done), stage.details())
 }
-
-/// A rate with as many digits as mean something.
-pub(super) fn rounded(rate: f64) -> String {
-    if rate < 10.0 { format!("{rate:.1}") } else { number(rate.round() as u64) }
-}

@@ -7,8 +7,7 @@ use std::time::Duration;
 use falco_core::{Completion, Event, Invocation, InvocationId, Outcome, StageName, WaitReason};
 use tokio::time::Instant;
 
-use super::lines::rounded;
-use crate::report::{duration, number};
+use crate::report::{self, duration, number};
 
 /// After so much time without news, progress says how long there have been none.
 const QUIET: Duration = Duration::from_secs(10);
@@ -171,7 +170,7 @@ impl StageProgress {
             let _ = write!(line, ", no news for {}", duration(quiet));
         }
         if let Some(rate) = self.rate() {
-            let _ = write!(line, ", {}/s", rounded(rate));
+            let _ = write!(line, ", {}/s", report::rate(rate));
         }
         if let Some(eta) = self.eta() {
             let _ = write!(line, ", {} left", duration(eta));

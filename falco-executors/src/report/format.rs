@@ -35,6 +35,11 @@ pub(crate) fn duration(duration: Duration) -> String {
     format!("{value:.decimals$} {unit}")
 }
 
+/// A number per second, with one decimal below ten.
+pub(crate) fn rate(per_second: f64) -> String {
+    if per_second < 10.0 { format!("{per_second:.1}") } else { number(per_second.round() as u64) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,7 +10,7 @@ mod table;
 mod totals;
 
 pub use failure::Failure;
-pub(crate) use format::{duration, number};
+pub(crate) use format::{duration, number, rate};
 pub use latency::Latencies;
 pub(crate) use recorder::StageRecorder;
 pub use stage::{Counts, StageReport, StageState};

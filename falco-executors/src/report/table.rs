@@ -21,7 +21,13 @@ const SHOWN_LINES: usize = 12;
 const STYLE: TableStyle =
     TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
 
-pub(super) fn write(report: &RunReport, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl fmt::Display for RunReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write(self, f)
+    }
+}
+
+fn write(report: &RunReport, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let outcome = if report.is_success() { "succeeded" } else { "did not succeed" };
     writeln!(f, "run {} {outcome} in {}", report.run, duration(report.wall))?;
     if !report.outage.is_zero() {

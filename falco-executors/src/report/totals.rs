@@ -1,6 +1,5 @@
 //! What came of a run.
 
-use std::fmt;
 use std::time::Duration;
 
 use falco_core::{Error, RunId, UsDollars};
@@ -9,7 +8,6 @@ use serde::{Deserialize, Serialize};
 use super::latency::{Distributions, Latencies};
 use super::recorder::rounded;
 use super::stage::{Counts, StageReport};
-use super::table;
 
 /// What came of a run: its stages in the order of the plan, and their sums.
 ///
@@ -101,11 +99,5 @@ impl RunReport {
     /// Whether every stage succeeded.
     pub fn is_success(&self) -> bool {
         self.error.is_none()
-    }
-}
-
-impl fmt::Display for RunReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        table::write(self, f)
     }
 }

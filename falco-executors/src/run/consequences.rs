@@ -5,8 +5,8 @@ use std::sync::Arc;
 use falco_core::{ExecutionPlan, StageName, StageSource};
 
 use super::control::StageControl;
+use super::cut::{Cut, Unsuccessful};
 use super::options::KeepResults;
-use super::verdict::{Cut, Unsuccessful};
 
 /// The stages of a plan, each after those that it follows.
 pub(super) struct Consequences(Vec<Connected>);

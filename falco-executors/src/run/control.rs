@@ -9,7 +9,7 @@ use falco_core::{BoxStream, Error, Input, Result, StageName};
 use futures_util::{FutureExt, Stream, StreamExt};
 use tokio_util::sync::CancellationToken;
 
-use super::verdict::Cut;
+use super::cut::Cut;
 use crate::report::StageRecorder;
 
 /// How long the end of a stage waits for the number of inputs that never entered.
@@ -35,10 +35,10 @@ pub(super) struct StageControl {
     /// Whether those were all inputs that the stage should have: of a derived stage, once all stages upstream have
     /// succeeded and the derivation has made the last input of their results.
     pub(super) inputs_are_whole: AtomicBool,
-    /// The inputs that the strategy has not taken, once it has let go of them.
+    /// The inputs that the strategy has not taken, once it has dropped them.
     left_over: Mutex<Option<Inputs>>,
-    /// Cancelled once the strategy has let go of the inputs.
-    let_go: CancellationToken,
+    /// Cancelled once the strategy has dropped the inputs.
+    inputs_returned: CancellationToken,
     pub(super) error: OnceLock<Error>,
     pub(super) cut: OnceLock<Cut>,
 }
@@ -54,7 +54,7 @@ impl StageControl {
             exhausted: AtomicBool::new(false),
             inputs_are_whole: AtomicBool::new(true),
             left_over: Mutex::new(None),
-            let_go: CancellationToken::new(),
+            inputs_returned: CancellationToken::new(),
             error: OnceLock::new(),
             cut: OnceLock::new(),
         }
@@ -91,20 +91,20 @@ impl StageControl {
     }
 
     /// Takes back what the strategy has not taken; nothing when the inputs have come to their end.
-    pub(super) fn let_go(&self, left_over: Option<Inputs>) {
+    pub(super) fn return_inputs(&self, left_over: Option<Inputs>) {
         if let Some(inputs) = left_over {
             *self.left_over.lock().unwrap_or_else(PoisonError::into_inner) = Some(inputs);
         }
-        self.let_go.cancel();
+        self.inputs_returned.cancel();
     }
 
     /// Counts the inputs that the strategy has not taken, and whether there may be more.
     pub(super) async fn count_left_over(&self) -> (u64, bool) {
-        // A strategy lets go one scheduler tick after its completions end or are dropped. One that never does must
+        // A strategy drops its inputs one scheduler tick after its completions end or are dropped. One that never does must
         // not keep the run.
-        let let_go = tokio::time::timeout(PATIENCE, self.let_go.cancelled()).await;
+        let returned = tokio::time::timeout(PATIENCE, self.inputs_returned.cancelled()).await;
         let left_over = self.left_over.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let_go.is_ok() && left_over.is_none() {
+        if returned.is_ok() && left_over.is_none() {
             return (0, false);
         }
         // The derivation stops: nobody takes its inputs any more.

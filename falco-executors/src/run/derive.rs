@@ -9,9 +9,9 @@ use falco_core::{
 use tokio::sync::mpsc;
 
 use super::control::StageControl;
+use super::cut::{Cut, Unsuccessful};
 use super::guard::guard;
 use super::hub::Hub;
-use super::verdict::{Cut, Unsuccessful};
 
 /// A message of a stage to those that follow it.
 pub(super) enum FromUpstream {

@@ -1,10 +1,10 @@
 //! What every driver can do: deploy, execute, remove, run.
 
-use std::fmt;
 use std::future::Future;
 
-use falco_core::{Driver, Error, ErrorKind, ExecutionPlan, ExecutionStrategy, Result};
+use falco_core::{Driver, Error, ErrorKind, ExecutionStrategy, Result};
 
+use super::deployed::Deployed;
 use super::graph;
 use super::guard::guard;
 use super::logs::add_logs;
@@ -127,34 +127,3 @@ pub trait DriverExt: Driver {
 }
 
 impl<D: Driver + ?Sized> DriverExt for D {}
-
-/// A driver's plan, deployed.
-///
-/// Dropped, it removes nothing: see [`DriverExt::remove`].
-pub struct Deployed {
-    pub(super) session: Session,
-    pub(super) plan: ExecutionPlan,
-}
-
-impl Deployed {
-    /// The plan.
-    pub fn plan(&self) -> &ExecutionPlan {
-        &self.plan
-    }
-
-    /// The run's dealings with the platform.
-    pub fn session(&self) -> &Session {
-        &self.session
-    }
-
-    /// The strategy that the options named.
-    pub fn strategy(&self) -> &std::sync::Arc<dyn ExecutionStrategy> {
-        &self.session.strategy
-    }
-}
-
-impl fmt::Debug for Deployed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Deployed").field("session", &self.session).finish_non_exhaustive()
-    }
-}

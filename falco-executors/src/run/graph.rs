@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::control::{Inputs, StageControl};
-use super::driver_ext::Deployed;
+use super::deployed::Deployed;
 use super::guard::guard;
 use super::node::{CHANNEL, ToMain, nodes};
 use super::options::KeepResults;
@@ -63,7 +63,7 @@ pub(super) async fn execute<D: Driver + ?Sized>(
     loop {
         tokio::select! {
             biased;
-            () = session.hub.left() => break,
+            () = session.hub.aborted() => break,
             () = &mut outage_limit => {}
             received = messages.recv_many(&mut batch, CHANNEL) => if received == 0 { break },
         }

@@ -21,7 +21,7 @@ pub(super) struct Hub {
     /// Cancelled when the run is to end cleanly.
     stopped: CancellationToken,
     /// Cancelled when the run is to end at once.
-    left: CancellationToken,
+    aborted: CancellationToken,
     reason: OnceLock<Error>,
     /// Whether stops are announced on stderr, as [`stop_signals`](super::stop_signals) promises.
     announces: bool,
@@ -40,7 +40,7 @@ impl Hub {
         Self {
             monitors: monitors.into_iter().map(watch).collect(),
             stopped: CancellationToken::new(),
-            left: CancellationToken::new(),
+            aborted: CancellationToken::new(),
             reason: OnceLock::new(),
             announces,
         }
@@ -69,7 +69,7 @@ impl Hub {
             () = &mut leave => {}
         }
         self.stop(Error::new(ErrorKind::Cancelled, "the run was left at once"));
-        self.left.cancel();
+        self.aborted.cancel();
     }
 
     /// Ends the run cleanly; the first reason stays.
@@ -93,8 +93,8 @@ impl Hub {
     }
 
     /// Resolves when the run is to end at once.
-    pub(super) async fn left(&self) {
-        self.left.cancelled().await;
+    pub(super) async fn aborted(&self) {
+        self.aborted.cancelled().await;
     }
 
     pub(super) fn reason(&self) -> Option<&Error> {

@@ -13,12 +13,12 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::consequences::Consequences;
 use super::control::{Inputs, StageControl};
+use super::cut::Unsuccessful;
 use super::derive::{DerivationTask, FromUpstream};
 use super::guard::{guard, panicked};
 use super::hub::Hub;
 use super::session::Session;
 use super::stage_run::StageRun;
-use super::verdict::Unsuccessful;
 use crate::report::StageReport;
 
 /// Completions and inputs that may wait between two tasks.

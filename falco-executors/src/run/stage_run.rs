@@ -10,9 +10,9 @@ use falco_core::{BoxStream, Completion, Error, ErrorKind, Event, Monitor};
 use futures_core::Stream;
 
 use super::control::{Inputs, StageControl};
+use super::cut::Unsuccessful;
 use super::guard::guard;
 use super::hub::Hub;
-use super::verdict::Unsuccessful;
 use crate::report::StageReport;
 
 /// One stage at work: a stream of its completions, and a report at the end.
@@ -30,7 +30,7 @@ pub struct StageRun {
 impl StageRun {
     /// A stage that does not start: its inputs are counted as skipped.
     pub(super) fn not_started(inputs: Inputs, control: Arc<StageControl>, hub: Arc<Hub>) -> Self {
-        control.let_go(Some(inputs));
+        control.return_inputs(Some(inputs));
         Self { completions: None, control, hub, delivered: 0 }
     }
 

@@ -14,18 +14,18 @@ use tokio::time::{Instant, sleep};
 
 use super::caught::caught;
 use super::collector::Lease;
-use super::execution::{End, Execution};
+use super::context::{End, Execution};
 use super::options::{Delays, ExecutionOptions};
 use super::stragglers::Stragglers;
 
-/// Whether the completion that is now in the outbox is a success.
+/// Whether the completion that was sent is a success.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ended {
     Succeeded,
     Failed,
 }
 
-/// Turns an invocation into its completion, whatever happens on the way: one future in, one completion in the outbox.
+/// Turns an invocation into its completion, whatever happens on the way: one future in, one completion sent.
 ///
 /// Completions are large: returned, each would be moved through the layers of futures before it gets there.
 ///
@@ -56,7 +56,7 @@ pub(super) fn attempt(
         // Not before the monitors have seen it: a journal must not lose what the provider then deletes.
         take(lease);
         let ended = if completion.is_success() { Ended::Succeeded } else { Ended::Failed };
-        execution.outbox.push(completion);
+        execution.sender.push(completion);
         ended
     }
 }
@@ -64,7 +64,7 @@ pub(super) fn attempt(
 /// What came of one attempt, with the lease on its activation where it was submitted.
 ///
 /// In a box, because activations are large, and each future that hands one on moves it.
-type Answer<'a> = Result<(Box<Activation>, Option<Lease<'a>>), Failure>;
+type AttemptResult<'a> = Result<(Box<Activation>, Option<Lease<'a>>), Failure>;
 
 /// A failure of the platform.
 struct Failure {
@@ -84,7 +84,7 @@ async fn settle<'a>(
     execution: &'a Execution,
     invocation: &Invocation,
     attempts: &mut Attempts,
-) -> Result<Answer<'a>, End> {
+) -> Result<AttemptResult<'a>, End> {
     let mut pursuit = pin!(pursue(execution, invocation, attempts));
     std::future::poll_fn(|cx| {
         if let Some(end) = execution.ended() {
@@ -100,7 +100,7 @@ async fn pursue<'a>(
     execution: &'a Execution,
     first: &Invocation,
     attempts: &mut Attempts,
-) -> Answer<'a> {
+) -> AttemptResult<'a> {
     let mut repeats = Repeats::new(&execution.options);
     let mut reason = AttemptReason::First;
     let mut latest: Option<Box<Invocation>> = None;
@@ -181,12 +181,12 @@ impl<'a> Repeats<'a> {
     }
 }
 
-fn is_success(answer: &Answer<'_>) -> bool {
+fn is_success(answer: &AttemptResult<'_>) -> bool {
     answer.as_ref().is_ok_and(|(activation, _)| activation.is_success())
 }
 
 /// Lets go of an answer that another attempt follows, or has preceded.
-fn discard(answer: Answer<'_>, attempts: &mut Attempts) {
+fn discard(answer: AttemptResult<'_>, attempts: &mut Attempts) {
     if let Ok((activation, lease)) = answer {
         attempts.discard(&activation);
         take(lease);
@@ -206,7 +206,7 @@ async fn race<'a>(
     invocation: &Invocation,
     reason: AttemptReason,
     attempts: &mut Attempts,
-) -> (Answer<'a>, Option<Box<Invocation>>) {
+) -> (AttemptResult<'a>, Option<Box<Invocation>>) {
     let sent_at = Instant::now();
     let mut watch = stragglers.watch(sent_at);
     let original = pin!(call(execution, invocation, reason));
@@ -227,11 +227,11 @@ async fn race<'a>(
 async fn compete<'a>(
     execution: &'a Execution,
     stragglers: &Stragglers,
-    original: impl Future<Output = Answer<'a>> + Send + Unpin,
+    original: impl Future<Output = AttemptResult<'a>> + Send + Unpin,
     original_sent_at: Instant,
     copy: &Invocation,
     attempts: &mut Attempts,
-) -> Answer<'a> {
+) -> AttemptResult<'a> {
     let copy_sent_at = Instant::now();
     let copied = pin!(call(execution, copy, AttemptReason::Straggler));
     let (answer, sent_at, other) = match select(original, copied).await {
@@ -252,7 +252,7 @@ async fn compete<'a>(
     answer
 }
 
-fn record(stragglers: &Stragglers, sent_at: Instant, answer: &Answer<'_>) {
+fn record(stragglers: &Stragglers, sent_at: Instant, answer: &AttemptResult<'_>) {
     if is_success(answer) {
         stragglers.record(sent_at.elapsed());
     }
@@ -263,7 +263,7 @@ async fn call<'a>(
     execution: &'a Execution,
     invocation: &Invocation,
     reason: AttemptReason,
-) -> Answer<'a> {
+) -> AttemptResult<'a> {
     let mut lease = if let Some(pending) = invocation.submitted() {
         execution.collector.watch(invocation, pending)?
     } else {

@@ -19,9 +19,9 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::answers::{Answer, Answers};
-use super::asynchronous::Patience;
 use super::caught::caught;
 use super::clock::Clock;
+use super::patience::Patience;
 
 /// The pause after a collect that had no news, where the platform asks for none.
 const IDLE_PAUSE: Duration = Duration::from_millis(5);

@@ -1,7 +1,7 @@
 //! How completions get from the task that makes them to the consumer.
 //!
-//! They change hands in lots, and so do their credits: handed over one by one, the task and its consumer would wake
-//! each other for each of them, which costs more than all that is done for an invocation besides.
+//! They are sent in batches, and so come back their permits: sent one by one, the task and its consumer would wake each
+//! other for each of them, which costs more than all that is done for an invocation besides.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -17,61 +17,61 @@ use tokio::task::JoinHandle;
 use tokio::task::coop::poll_proceed;
 use tokio_util::task::AbortOnDropHandle;
 
-/// Half a window each: while the consumer takes one lot, the task makes another.
-const LOTS_PER_WINDOW: usize = 2;
+/// Half a window each: while the consumer takes one batch, the task makes another.
+const BATCHES_PER_WINDOW: usize = 2;
 
-/// Credits come back sooner: a slow consumer should not keep from the platform what it has taken already. A consumer
-/// that has taken all there is returns what credits it holds.
+/// Permits come back sooner: a slow consumer should not keep from the platform what it has taken already. A consumer
+/// that has taken all there is returns what permits it holds.
 const RETURNS_PER_WINDOW: usize = 4;
 
 /// More at once makes nothing faster, and long invocations start later.
 const RETURNED_AT_ONCE: usize = 32;
 
-/// Up to here each credit comes back by itself: a small window is for long invocations, and none should wait for
+/// Up to here each permit comes back by itself: a small window is for long invocations, and none should wait for
 /// another.
 const SMALL_WINDOW: usize = 16;
 
-type Lot = VecDeque<Completion>;
+type Batch = VecDeque<Completion>;
 
-/// Where completions are put when they are made. The consumer gets what is left when it is dropped.
+/// The end of the channel where completions are put when they are made. Dropped, it sends the rest.
 #[derive(Debug)]
-pub(super) struct Outbox {
+pub(super) struct Sender {
     // Locked by the driving task only; a mutex because its attempts have to be `Send`.
-    lot: Mutex<Lot>,
-    /// How many completions make a lot, before the task has done all it can.
+    batch: Mutex<Batch>,
+    /// How many completions make a batch, before the task has done all it can.
     size: usize,
-    handover: Arc<Handover>,
+    channel: Arc<Channel>,
 }
 
-/// Where lots change hands.
-// Without a bound of its own: each completion has a credit, and credits are bounded.
+/// The batches between the task and the consumer.
+// Without a bound of its own: each completion has a permit, and permits are bounded.
 #[derive(Debug, Default)]
-pub(super) struct Handover(Mutex<State>);
+pub(super) struct Channel(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    lot: Lot,
+    batch: Batch,
     /// Whether there will be no more.
     is_closed: bool,
     consumer: Option<Waker>,
 }
 
-impl Outbox {
+impl Sender {
     /// The two ends for completions of which up to `window` are not yet taken.
-    pub(super) fn new(window: usize) -> (Self, Arc<Handover>) {
-        let handover = Arc::new(Handover::default());
-        let size = lot_size(window);
-        (Self { lot: Mutex::default(), size, handover: Arc::clone(&handover) }, handover)
+    pub(super) fn new(window: usize) -> (Self, Arc<Channel>) {
+        let channel = Arc::new(Channel::default());
+        let size = batch_size(window);
+        (Self { batch: Mutex::default(), size, channel: Arc::clone(&channel) }, channel)
     }
 
     pub(super) fn push(&self, completion: Completion) {
         let consumer = {
-            let mut lot = lock(&self.lot);
-            lot.push_back(completion);
-            if lot.len() < self.size {
+            let mut batch = lock(&self.batch);
+            batch.push_back(completion);
+            if batch.len() < self.size {
                 return;
             }
-            self.handover.put(&mut lot)
+            self.channel.put(&mut batch)
         };
         wake(consumer);
     }
@@ -79,33 +79,33 @@ impl Outbox {
     /// Hands over what has been put in.
     pub(super) fn flush(&self) {
         let consumer = {
-            let mut lot = lock(&self.lot);
-            if lot.is_empty() {
+            let mut batch = lock(&self.batch);
+            if batch.is_empty() {
                 return;
             }
-            self.handover.put(&mut lot)
+            self.channel.put(&mut batch)
         };
         wake(consumer);
     }
 }
 
-impl Drop for Outbox {
+impl Drop for Sender {
     fn drop(&mut self) {
         self.flush();
-        wake(self.handover.close());
+        wake(self.channel.close());
     }
 }
 
 // Wakers are the consumer's code: they are called, and dropped, while nothing is locked.
-impl Handover {
-    /// Takes all of `lot`; the consumer is to be woken.
-    fn put(&self, lot: &mut Lot) -> Option<Waker> {
+impl Channel {
+    /// Takes all of `batch`; the consumer is to be woken.
+    fn put(&self, batch: &mut Batch) -> Option<Waker> {
         let mut state = lock(&self.0);
-        if state.lot.is_empty() {
-            // Each keeps its room: completions are large, and a lot that grows moves them.
-            mem::swap(&mut state.lot, lot);
+        if state.batch.is_empty() {
+            // Each keeps its room: completions are large, and a batch that grows moves them.
+            mem::swap(&mut state.batch, batch);
         } else {
-            state.lot.append(lot);
+            state.batch.append(batch);
         }
         state.consumer.take()
     }
@@ -118,10 +118,10 @@ impl Handover {
     }
 
     /// Swaps the empty `taken` for all there is. False when there will be no more.
-    fn poll_take(&self, taken: &mut Lot, cx: &Context<'_>) -> Poll<bool> {
+    fn poll_take(&self, taken: &mut Batch, cx: &Context<'_>) -> Poll<bool> {
         let mut state = lock(&self.0);
-        if !state.lot.is_empty() {
-            mem::swap(&mut state.lot, taken);
+        if !state.batch.is_empty() {
+            mem::swap(&mut state.batch, taken);
             return Poll::Ready(true);
         }
         if state.is_closed {
@@ -147,36 +147,36 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// What the consumer holds. Dropping it aborts the task that drives the execution.
 #[derive(Debug)]
 pub(super) struct Completions {
-    taken: Lot,
-    handover: Arc<Handover>,
-    credits: Arc<Semaphore>,
-    /// Credits of completions that were handed out.
+    taken: Batch,
+    channel: Arc<Channel>,
+    permits: Arc<Semaphore>,
+    /// Permits of completions that were handed out.
     spent: usize,
-    /// How many credits are returned together.
+    /// How many permits are returned together.
     return_at: usize,
     task: Option<AbortOnDropHandle<()>>,
 }
 
 impl Completions {
-    /// The completions that `task` makes against `window` credits.
+    /// The completions that `task` makes against `window` permits.
     pub(super) fn new(
-        handover: Arc<Handover>,
-        credits: Arc<Semaphore>,
+        channel: Arc<Channel>,
+        permits: Arc<Semaphore>,
         window: usize,
         task: JoinHandle<()>,
     ) -> Self {
         Self {
-            taken: Lot::new(),
-            handover,
-            credits,
+            taken: Batch::new(),
+            channel,
+            permits,
             spent: 0,
-            return_at: credits_at_once(window),
+            return_at: permits_at_once(window),
             task: Some(AbortOnDropHandle::new(task)),
         }
     }
 
-    fn return_credits(&mut self) {
-        self.credits.add_permits(mem::take(&mut self.spent));
+    fn return_permits(&mut self) {
+        self.permits.add_permits(mem::take(&mut self.spent));
     }
 }
 
@@ -193,13 +193,13 @@ impl Stream for Completions {
                 turn.made_progress();
                 this.spent += 1;
                 if this.spent == this.return_at {
-                    this.return_credits();
+                    this.return_permits();
                 }
                 return Poll::Ready(next);
             }
-            let more = this.handover.poll_take(&mut this.taken, cx);
+            let more = this.channel.poll_take(&mut this.taken, cx);
             if more.is_pending() {
-                this.return_credits();
+                this.return_permits();
             }
             if !ready!(more) {
                 break;
@@ -219,11 +219,11 @@ impl Stream for Completions {
 }
 
 /// How many completions leave at once.
-fn lot_size(window: usize) -> usize {
-    if window <= SMALL_WINDOW { 1 } else { window / LOTS_PER_WINDOW }
+fn batch_size(window: usize) -> usize {
+    if window <= SMALL_WINDOW { 1 } else { window / BATCHES_PER_WINDOW }
 }
 
-/// How many credits come back at once.
-fn credits_at_once(window: usize) -> usize {
+/// How many permits come back at once.
+fn permits_at_once(window: usize) -> usize {
     if window <= SMALL_WINDOW { 1 } else { (window / RETURNS_PER_WINDOW).min(RETURNED_AT_ONCE) }
 }

@@ -1,26 +1,19 @@
 //! The loop beneath all executors: admits invocations, drives one attempt for each, delivers their completions.
 
 use std::pin::pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
-use falco_core::{
-    AsyncPlatform, BoxStream, Completion, Deployment, Invocation, OnFailure, Outcome, Target,
-};
+use falco_core::{AsyncPlatform, BoxStream, Completion, Invocation, OnFailure, Target};
 use futures_util::StreamExt as _;
-use tokio::sync::{Notify, Semaphore};
-use tokio::time::sleep;
+use tokio::sync::Semaphore;
 
 use super::admission::Admission;
-use super::asynchronous::Patience;
 use super::attempt::{Ended, attempt};
-use super::clock::Clock;
-use super::collector::Collector;
-use super::completions::{Completions, Outbox};
+use super::completions::{Completions, Sender};
+use super::context::{End, Execution, Shape};
 use super::in_flight::InFlight;
 use super::options::ExecutionOptions;
-use super::stragglers::Stragglers;
 
 /// Invocations admitted or completed between two looks at what was collected: few enough to stay in a processor's cache
 /// from being admitted until they are done, where answers come at once.
@@ -28,16 +21,6 @@ const STEPS_PER_ROUND: usize = 64;
 
 /// Rounds before the task lets others run, itself being aborted included.
 const ROUNDS_PER_POLL: usize = 16;
-
-/// The parameters in which the executors differ.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Shape {
-    /// Invocations that are in flight, or completed and not taken yet.
-    pub(super) window: usize,
-    /// Whether invocations are submitted and collected, and not held open.
-    pub(super) submit: bool,
-    pub(super) patience: Patience,
-}
 
 /// As many as the platform runs at once, and `at_most` where it does not report or runs more.
 pub(super) fn default_window(platform: &dyn AsyncPlatform, at_most: usize) -> usize {
@@ -59,104 +42,11 @@ pub(super) fn start(
     let limit = target.policy.concurrency.unwrap_or(usize::MAX).max(1);
     let window = shape.window.min(limit).min(Semaphore::MAX_PERMITS);
     let (shape, options) = (Shape { window, ..shape }, options.with_policy(&target.policy));
-    let credits = Arc::new(Semaphore::new(window));
-    let (outbox, handover) = Outbox::new(window);
-    let execution = Execution::new(shape, options, &target, credits.clone(), outbox);
+    let permits = Arc::new(Semaphore::new(window));
+    let (sender, channel) = Sender::new(window);
+    let execution = Execution::new(shape, options, &target, permits.clone(), sender);
     let task = tokio::spawn(drive(execution, target, invocations));
-    Completions::new(handover, credits, window, task).boxed()
-}
-
-/// What all attempts of one execution share.
-#[derive(Debug)]
-pub(super) struct Execution {
-    pub(super) platform: Arc<dyn AsyncPlatform>,
-    pub(super) deployment: Arc<Deployment>,
-    pub(super) options: ExecutionOptions,
-    pub(super) submit: bool,
-    pub(super) clock: Clock,
-    pub(super) collector: Collector,
-    pub(super) stragglers: Option<Stragglers>,
-    pub(super) outbox: Outbox,
-    credits: Arc<Semaphore>,
-    limit: Option<Duration>,
-    begun: Notify,
-    ended: OnceLock<End>,
-}
-
-/// Why an execution ends before its invocations do.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum End {
-    Cancelled,
-    DeadlineExceeded,
-}
-
-impl End {
-    pub(super) fn outcome(self) -> Outcome {
-        match self {
-            Self::Cancelled => Outcome::Cancelled,
-            Self::DeadlineExceeded => Outcome::DeadlineExceeded,
-        }
-    }
-}
-
-impl Execution {
-    fn new(
-        shape: Shape,
-        options: ExecutionOptions,
-        target: &Target,
-        credits: Arc<Semaphore>,
-        outbox: Outbox,
-    ) -> Self {
-        let platform = target.platform.clone();
-        let deployment = target.deployment.clone();
-        let clock = Clock::start();
-        let limit = target.deadline.or(options.deadline);
-        Self {
-            collector: Collector::new(platform.clone(), deployment.clone(), clock, shape.patience),
-            stragglers: options
-                .speculation
-                // A window of one never has a permit left, and a user who asks for speculation wants a copy; not so
-                // where the stage itself has a limit.
-                .map(|rule| {
-                    let extra = shape.window == 1 && target.policy.concurrency.is_none();
-                    Stragglers::new(rule, credits.clone(), usize::from(extra))
-                }),
-            outbox,
-            credits,
-            platform,
-            deployment,
-            options,
-            submit: shape.submit,
-            clock,
-            limit,
-            begun: Notify::new(),
-            ended: OnceLock::new(),
-        }
-    }
-
-    pub(super) fn ended(&self) -> Option<End> {
-        self.ended.get().copied()
-    }
-
-    /// Notes that the first invocation was taken in: the deadline counts from here.
-    fn begin(&self, first: &Invocation) {
-        self.collector.report_by(first);
-        self.begun.notify_one();
-    }
-
-    /// Resolves when the execution has to end, whatever is still in flight.
-    async fn end(&self, target: &Target) -> End {
-        let deadline = async {
-            let Some(limit) = self.limit else { return std::future::pending().await };
-            self.begun.notified().await;
-            sleep(limit).await;
-        };
-        tokio::select! {
-            biased;
-            () = target.stopped() => End::Cancelled,
-            () = deadline => End::DeadlineExceeded,
-        }
-    }
+    Completions::new(channel, permits, window, task).boxed()
 }
 
 async fn drive(execution: Execution, target: Target, invocations: BoxStream<'static, Invocation>) {
@@ -165,7 +55,7 @@ async fn drive(execution: Execution, target: Target, invocations: BoxStream<'sta
     let mut collecting = pin!(execution.collector.run());
     let mut attempts = Attempts {
         execution,
-        admission: Admission::new(&execution.credits, invocations),
+        admission: Admission::new(&execution.permits, invocations),
         in_flight: InFlight::new(),
         start: |invocation| attempt(execution, invocation),
         has_begun: false,
@@ -191,7 +81,7 @@ async fn drive(execution: Execution, target: Target, invocations: BoxStream<'sta
             }
         };
         execution.collector.flush();
-        execution.outbox.flush();
+        execution.sender.flush();
         progress
     })
     .await;
@@ -268,7 +158,7 @@ where
     /// Makes every invocation in flight a completion.
     fn end(&mut self, end: End, cx: &mut Context<'_>) {
         // Each attempt looks for the end before it does anything else, so that it answers now.
-        let _ = self.execution.ended.set(end);
+        self.execution.set_ended(end);
         if let (End::DeadlineExceeded, Some(limit)) = (end, self.execution.limit) {
             self.execution.collector.report_deadline(limit);
         }

@@ -10,85 +10,86 @@ use tokio::task::coop::has_budget_remaining;
 
 /// A set of futures, each polled only after a wake-up, in wake-up order.
 ///
-/// Unlike `FuturesUnordered`, which allocates for each future, it keeps the places of those that have ended for those
+/// Unlike `FuturesUnordered`, which allocates for each future, it keeps the slots of those that have ended for those
 /// that follow: an executor drives millions of futures, each as large as the one before, and few at a time.
 #[derive(Debug)]
 pub(super) struct InFlight<F> {
-    places: Vec<Place<F>>,
+    slots: Vec<Slot<F>>,
     vacant: Vec<usize>,
-    /// Places to poll before what is in `woken`.
-    turn: VecDeque<usize>,
-    woken: Arc<Woken>,
+    /// Slots to poll before those in `ready_queue`.
+    to_poll: VecDeque<usize>,
+    ready_queue: Arc<ReadyQueue>,
 }
 
 #[derive(Debug)]
-struct Place<F> {
+struct Slot<F> {
     future: Pin<Box<Option<F>>>,
-    bell: Arc<Bell>,
-    /// Rings the bell.
+    slot_waker: Arc<SlotWaker>,
+    /// The same as `slot_waker`, made once.
     waker: Waker,
 }
 
-/// Which place is to be polled.
+/// Wakes one slot.
 #[derive(Debug)]
-struct Bell {
-    place: usize,
-    /// Whether its place waits to be polled already.
-    has_rung: AtomicBool,
-    woken: Arc<Woken>,
+struct SlotWaker {
+    slot: usize,
+    /// Whether the slot is in the ready queue, or about to be polled.
+    is_queued: AtomicBool,
+    ready_queue: Arc<ReadyQueue>,
 }
 
-/// The places whose bells have rung, and the task to wake for them.
+/// The slots that were woken, in the order of their wake-ups, and the task to wake for them.
 #[derive(Debug, Default)]
-struct Woken(Mutex<(VecDeque<usize>, Option<Waker>)>);
+struct ReadyQueue(Mutex<(VecDeque<usize>, Option<Waker>)>);
 
 impl<F: Future> InFlight<F> {
     pub(super) fn new() -> Self {
         Self {
-            places: Vec::new(),
+            slots: Vec::new(),
             vacant: Vec::new(),
-            turn: VecDeque::new(),
-            woken: Arc::default(),
+            to_poll: VecDeque::new(),
+            ready_queue: Arc::default(),
         }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.vacant.len() == self.places.len()
+        self.vacant.len() == self.slots.len()
     }
 
     /// Adds a future, which is polled by the next [`poll_next`](Self::poll_next).
     pub(super) fn push(&mut self, future: F) {
-        let place = self.vacant.pop().unwrap_or_else(|| self.add_place());
-        let Place { future: vacant, bell, .. } = &mut self.places[place];
+        let slot = self.vacant.pop().unwrap_or_else(|| self.add_slot());
+        let Slot { future: vacant, slot_waker, .. } = &mut self.slots[slot];
         vacant.set(Some(future));
-        // A ring for the future that was here before, heard after it had ended, is one for this future.
-        if !bell.has_rung.swap(true, Ordering::AcqRel) {
-            self.turn.push_back(place);
+        // A wake-up of the future that was here before, after it had ended, counts for this one.
+        if !slot_waker.is_queued.swap(true, Ordering::AcqRel) {
+            self.to_poll.push_back(slot);
         }
     }
 
-    fn add_place(&mut self) -> usize {
-        let place = self.places.len();
-        let has_rung = AtomicBool::new(false);
-        let bell = Arc::new(Bell { place, has_rung, woken: Arc::clone(&self.woken) });
-        let waker = Waker::from(Arc::clone(&bell));
-        self.places.push(Place { future: Box::pin(None), bell, waker });
-        place
+    fn add_slot(&mut self) -> usize {
+        let slot = self.slots.len();
+        let is_queued = AtomicBool::new(false);
+        let slot_waker =
+            Arc::new(SlotWaker { slot, is_queued, ready_queue: Arc::clone(&self.ready_queue) });
+        let waker = Waker::from(Arc::clone(&slot_waker));
+        self.slots.push(Slot { future: Box::pin(None), slot_waker, waker });
+        slot
     }
 
     /// What the next future to end returns. `None` when there is none in flight.
     pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<F::Output>> {
         // Futures that wake themselves must not keep the task for ever.
-        for _ in 0..=self.places.len() {
-            let Some(place) = ready!(self.poll_turn(cx)) else { return Poll::Ready(None) };
-            let Place { future, bell, waker } = &mut self.places[place];
-            // Before the poll: what wakes it from now on wants another one. A swap, because who found that it has rung
-            // already leaves it to this poll to see what they did before; a store would let the poll look too early.
-            bell.has_rung.swap(false, Ordering::AcqRel);
+        for _ in 0..=self.slots.len() {
+            let Some(slot) = ready!(self.poll_next_slot(cx)) else { return Poll::Ready(None) };
+            let Slot { future, slot_waker, waker } = &mut self.slots[slot];
+            // Before the poll: what wakes it from now on wants another one. A swap, because a waker that finds the slot
+            // queued leaves it to this poll to see what happened before; a store would let the poll look too early.
+            slot_waker.is_queued.swap(false, Ordering::AcqRel);
             let Some(woken) = future.as_mut().as_pin_mut() else { continue };
             if let Poll::Ready(output) = woken.poll(&mut Context::from_waker(waker)) {
                 future.set(None);
-                self.vacant.push(place);
+                self.vacant.push(slot);
                 return Poll::Ready(Some(output));
             }
             if !has_budget_remaining() {
@@ -100,20 +101,20 @@ impl<F: Future> InFlight<F> {
         Poll::Pending
     }
 
-    /// Whose turn it is to be polled.
-    fn poll_turn(&mut self, cx: &Context<'_>) -> Poll<Option<usize>> {
-        if self.turn.is_empty() {
+    /// The slot to poll next.
+    fn poll_next_slot(&mut self, cx: &Context<'_>) -> Poll<Option<usize>> {
+        if self.to_poll.is_empty() {
             if self.is_empty() {
                 return Poll::Ready(None);
             }
-            ready!(self.woken.poll_take(&mut self.turn, cx));
+            ready!(self.ready_queue.poll_take(&mut self.to_poll, cx));
         }
-        Poll::Ready(self.turn.pop_front())
+        Poll::Ready(self.to_poll.pop_front())
     }
 
-    /// The futures in flight, to be polled out of turn.
+    /// The futures in flight, to be polled without a wake-up.
     pub(super) fn iter_pin_mut(&mut self) -> impl Iterator<Item = Pin<&mut F>> {
-        self.places.iter_mut().filter_map(|place| place.future.as_mut().as_pin_mut())
+        self.slots.iter_mut().filter_map(|slot| slot.future.as_mut().as_pin_mut())
     }
 
     /// Drops the futures in flight.
@@ -122,25 +123,25 @@ impl<F: Future> InFlight<F> {
     }
 }
 
-impl Woken {
-    /// Swaps the empty `turn` for the places that were woken, of which there is one at least.
-    fn poll_take(&self, turn: &mut VecDeque<usize>, cx: &Context<'_>) -> Poll<()> {
-        let (places, task) = &mut *self.lock();
-        if places.is_empty() {
+impl ReadyQueue {
+    /// Swaps the empty `to_poll` for the slots that were woken, of which there is one at least.
+    fn poll_take(&self, to_poll: &mut VecDeque<usize>, cx: &Context<'_>) -> Poll<()> {
+        let (slots, task) = &mut *self.lock();
+        if slots.is_empty() {
             match task {
                 Some(task) => task.clone_from(cx.waker()),
                 None => *task = Some(cx.waker().clone()),
             }
             return Poll::Pending;
         }
-        std::mem::swap(places, turn);
+        std::mem::swap(slots, to_poll);
         Poll::Ready(())
     }
 
-    fn add(&self, place: usize) {
+    fn add(&self, slot: usize) {
         let task = {
-            let (places, task) = &mut *self.lock();
-            places.push_back(place);
+            let (slots, task) = &mut *self.lock();
+            slots.push_back(slot);
             task.take()
         };
         if let Some(task) = task {
@@ -153,14 +154,14 @@ impl Woken {
     }
 }
 
-impl Wake for Bell {
+impl Wake for SlotWaker {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if !self.has_rung.swap(true, Ordering::AcqRel) {
-            self.woken.add(self.place);
+        if !self.is_queued.swap(true, Ordering::AcqRel) {
+            self.ready_queue.add(self.slot);
         }
     }
 }
@@ -231,7 +232,7 @@ mod tests {
         second.wake_by_ref();
         second.wake();
         assert_eq!(poll(&mut in_flight, &task), Poll::Pending);
-        assert_eq!(polls.load(Ordering::Relaxed), 4, "woken twice, it has one turn");
+        assert_eq!(polls.load(Ordering::Relaxed), 4, "woken twice, it is polled once");
     }
 
     #[test]
@@ -282,7 +283,7 @@ mod tests {
 
     #[test]
     fn what_another_thread_does_before_it_wakes_a_future_is_seen_by_a_poll_that_follows() {
-        /// On two free cores, a store in the place of the swap loses one in a thousand.
+        /// On two free cores, a store in place of the swap loses one in a thousand.
         const ROUNDS: usize = 50_000;
         const AT_MOST: Duration = Duration::from_secs(2);
         let (mut in_flight, task) = (InFlight::new(), Arc::default());

@@ -12,16 +12,19 @@ mod caught;
 mod clock;
 mod collector;
 mod completions;
+mod context;
 mod execution;
 mod in_flight;
 mod options;
 mod parallel;
+mod patience;
 mod sequential;
 mod stragglers;
 
-pub use asynchronous::{AsyncExecutor, Patience};
+pub use asynchronous::AsyncExecutor;
 pub use options::{ExecutionOptions, RepeatPolicy, Speculation};
 pub use parallel::ParallelExecutor;
+pub use patience::Patience;
 pub use sequential::SequentialExecutor;
 
 use std::num::NonZeroUsize;

@@ -184,7 +184,7 @@ impl Iterator for Delays {
 }
 
 /// When a slow invocation gets a second attempt while the first still runs. The first answer that is not a failure
-/// wins; the other attempt is let go.
+/// wins; the other attempt is dropped.
 ///
 /// Only idempotent invocations are copied. A copy takes a place in the executor's window, in turn with the invocations
 /// that wait for one; a window of one has room for one copy anyway. An attempt that loses may still run to its

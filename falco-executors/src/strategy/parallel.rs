@@ -4,9 +4,10 @@ use std::num::NonZeroUsize;
 
 use falco_core::{BoxStream, Completion, ExecutionStrategy, Invocation, Result, Target};
 
-use super::asynchronous::Patience;
-use super::execution::{self, Shape};
+use super::context::Shape;
+use super::execution;
 use super::options::ExecutionOptions;
+use super::patience::Patience;
 use super::{DEFAULT_CONCURRENCY, at_least_one};
 
 /// Runs many invocations at once, each a call that is held open until the function answers.

@@ -2,9 +2,10 @@
 
 use falco_core::{BoxStream, Completion, ExecutionStrategy, Invocation, Target};
 
-use super::asynchronous::Patience;
-use super::execution::{self, Shape};
+use super::context::Shape;
+use super::execution;
 use super::options::ExecutionOptions;
+use super::patience::Patience;
 
 /// Runs one invocation after the other, and keeps their order.
 ///

@@ -23,12 +23,12 @@ const MAX_MICROS: u64 = 24 * 3600 * 1_000_000;
 
 /// Watches the attempts in flight by one timer, and says when one of them has become a straggler.
 ///
-/// A copy needs a credit, as an invocation does (see [`Admission`](super::admission::Admission)), so that calls in
+/// A copy needs a permit, as an invocation does (see [`Admission`](super::admission::Admission)), so that calls in
 /// flight stay within the window, copies included.
 #[derive(Debug)]
 pub(super) struct Stragglers {
     speculation: Speculation,
-    credits: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     // Locked by the driving task only; a mutex because its attempts have to be `Send`.
     state: Mutex<State>,
 }
@@ -41,31 +41,31 @@ struct State {
     refresh_at: u64,
     /// Attempts that have no copy yet, the longest running first.
     watched: BTreeMap<Key, oneshot::Sender<()>>,
-    /// Attempts that have a copy, with the copy's credit.
-    copied: HashMap<Key, Credit>,
-    /// Copies that may run at a time without a credit.
+    /// Attempts that have a copy, with the copy's permit.
+    copied: HashMap<Key, Permit>,
+    /// Copies that may run at a time without a permit.
     extra: usize,
     next: u64,
     timer: Pin<Box<Sleep>>,
-    waiting: Option<WaitForCredit>,
+    waiting: Option<WaitForPermit>,
 }
 
 type Key = (Instant, u64);
 /// None for an extra one.
-type Credit = Option<OwnedSemaphorePermit>;
+type Permit = Option<OwnedSemaphorePermit>;
 
-struct WaitForCredit(Pin<Box<dyn Future<Output = Acquired> + Send>>);
+struct WaitForPermit(Pin<Box<dyn Future<Output = Acquired> + Send>>);
 type Acquired = Result<OwnedSemaphorePermit, AcquireError>;
 
-impl fmt::Debug for WaitForCredit {
+impl fmt::Debug for WaitForPermit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("WaitForCredit")
+        f.write_str("WaitForPermit")
     }
 }
 
 impl Stragglers {
-    /// `extra` is the number of copies that may run at a time without a credit.
-    pub(super) fn new(speculation: Speculation, credits: Arc<Semaphore>, extra: usize) -> Self {
+    /// `extra` is the number of copies that may run at a time without a permit.
+    pub(super) fn new(speculation: Speculation, permits: Arc<Semaphore>, extra: usize) -> Self {
         #[expect(clippy::expect_used, reason = "the bounds are constants, and in order")]
         let latencies = Histogram::new_with_bounds(1, MAX_MICROS, 2).expect("bounds in order");
         let state = State {
@@ -79,7 +79,7 @@ impl Stragglers {
             timer: Box::pin(sleep(MIN_THRESHOLD)),
             waiting: None,
         };
-        Self { speculation, credits, state: Mutex::new(state) }
+        Self { speculation, permits, state: Mutex::new(state) }
     }
 
     /// Watches an attempt that was sent at `sent_at`, until the result is dropped.
@@ -124,30 +124,30 @@ impl Stragglers {
                 ready!(state.timer.as_mut().poll(cx));
                 continue;
             }
-            let credit = ready!(self.poll_credit(state, cx));
+            let permit = ready!(self.poll_permit(state, cx));
             if let Some(straggler) = state.watched.remove(&first) {
                 // It listens: a watch that is dropped is no longer in the map.
                 let _ = straggler.send(());
-                state.copied.insert(first, credit);
+                state.copied.insert(first, permit);
             }
         }
     }
 
-    fn poll_credit(&self, state: &mut State, cx: &mut Context<'_>) -> Poll<Credit> {
-        let extra_in_use = state.copied.values().filter(|credit| credit.is_none()).count();
+    fn poll_permit(&self, state: &mut State, cx: &mut Context<'_>) -> Poll<Permit> {
+        let extra_in_use = state.copied.values().filter(|permit| permit.is_none()).count();
         if extra_in_use < state.extra {
             return Poll::Ready(None);
         }
-        let credits = &self.credits;
+        let permits = &self.permits;
         let waiting = state
             .waiting
-            .get_or_insert_with(|| WaitForCredit(Box::pin(credits.clone().acquire_owned())));
+            .get_or_insert_with(|| WaitForPermit(Box::pin(permits.clone().acquire_owned())));
         match ready!(waiting.0.as_mut().poll(cx)) {
-            Ok(credit) => {
+            Ok(permit) => {
                 state.waiting = None;
-                Poll::Ready(Some(credit))
+                Poll::Ready(Some(permit))
             }
-            // Nothing closes the credits.
+            // Nothing closes the permits.
             Err(_) => Poll::Pending,
         }
     }
@@ -166,7 +166,7 @@ pub(super) struct Watch<'a> {
 }
 
 impl Watch<'_> {
-    /// Returns when the attempt has become a straggler and there is a credit for its copy.
+    /// Returns when the attempt has become a straggler and there is a permit for its copy.
     pub(super) async fn due(&mut self) {
         if (&mut self.due).await.is_err() {
             // No event can come any more: the execution ends.

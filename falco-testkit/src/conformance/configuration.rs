@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::harness::{Skip, Verdict};
 use super::invoke::limit_below;
-use super::run::MARKED_SECRET;
+use super::secret::MARKED_SECRET;
 use super::subject::{Subject, no_fixture, refused_as, served};
 use crate::fixture;
 

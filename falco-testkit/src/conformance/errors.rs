@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::time::{sleep, timeout};
 
 use super::harness::{Fault, Verdict};
-use super::run::MARKED_SECRET;
+use super::secret::MARKED_SECRET;
 use super::subject::{Subject, refused, refused_as};
 
 pub(super) async fn throttling_keeps_its_kind(subject: &Subject) -> Verdict {

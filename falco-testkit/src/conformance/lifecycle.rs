@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::time::{sleep, timeout};
 
 use super::harness::Verdict;
-use super::run::MARKED_SECRET;
+use super::secret::MARKED_SECRET;
 use super::subject::{Subject, no_fixture, refused_as, served};
 use crate::fixture;
 

@@ -14,6 +14,7 @@
 mod cases;
 mod harness;
 pub(crate) mod run;
+mod secret;
 pub(crate) mod subject;
 
 mod configuration;

@@ -9,11 +9,9 @@ use tokio::time::timeout;
 
 use super::cases::{CASES, Case};
 use super::harness::{Harness, Verdict};
+use super::secret::MARKED_SECRET;
 use super::subject::Subject;
 use crate::log_capture::LogCapture;
-
-/// A value that the cases put where secrets go. It must appear in no log.
-pub(super) const MARKED_SECRET: &str = "falco-marked-secret-5f2c";
 
 impl Case {
     /// Runs the case, and removes what it has deployed.

@@ -9,6 +9,7 @@ use falco_core::{ActivationId, Error, FunctionError, LogLine, Payload};
 use tokio::time::Instant;
 
 use super::deployed::Deployed;
+use super::run::Run;
 
 const ID_PREFIX: &str = "m-";
 
@@ -33,25 +34,6 @@ pub(super) fn id(number: u64) -> ActivationId {
 
 fn number(id: &ActivationId) -> Option<u64> {
     id.as_str().strip_prefix(ID_PREFIX)?.parse().ok()
-}
-
-/// One run of a function.
-#[derive(Clone, Debug)]
-pub(super) struct Run {
-    pub(super) started_at: Instant,
-    pub(super) init: Option<Duration>,
-    pub(super) execution: Duration,
-    pub(super) outcome: Result<Payload, FunctionError>,
-}
-
-impl Run {
-    pub(super) fn duration(&self) -> Duration {
-        self.init.unwrap_or_default() + self.execution
-    }
-
-    pub(super) fn ends_at(&self) -> Instant {
-        self.started_at + self.duration()
-    }
 }
 
 /// How a submitted activation will show in `collect`.

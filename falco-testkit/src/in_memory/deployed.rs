@@ -11,8 +11,8 @@ use falco_core::{
 };
 use tokio::time::Instant;
 
-use super::activations::Run;
 use super::function::{Function, Reply};
+use super::run::Run;
 
 #[derive(Clone)]
 pub(super) struct Deployed {

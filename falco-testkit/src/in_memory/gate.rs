@@ -7,12 +7,12 @@ use std::sync::atomic::Ordering;
 use falco_core::{Deployment, Error, ErrorKind, Invocation, Result};
 use tokio::time::{Instant, sleep};
 
-use super::activations::Run;
 use super::admission::Arrival;
 use super::counters::Tally;
 use super::deployed::Deployed;
 use super::fate::{Call, Fate, Operation, rng};
 use super::function::{FunctionCall, Reply};
+use super::run::Run;
 use super::settings::Settings;
 use super::{InMemory, World};
 

@@ -8,6 +8,7 @@ mod fate;
 mod function;
 mod gate;
 mod platform;
+mod run;
 mod settings;
 
 use std::collections::HashMap;

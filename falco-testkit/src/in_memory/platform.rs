@@ -13,10 +13,11 @@ use falco_core::{
 use tokio::time::{Instant, sleep};
 
 use super::InMemory;
-use super::activations::{self, Found, Record, Run};
+use super::activations::{self, Found, Record};
 use super::deployed::{Deployed, check, check_scaling};
 use super::fate::{Fate, Operation, rng};
 use super::gate::{Admitted, NAME, Started, arrive};
+use super::run::Run;
 use super::settings::Settings;
 
 /// How many ids `collect` and `release` look at before they let others have the lock.

@@ -16,7 +16,7 @@ use super::stage_spec::StageSpec;
 
 /// The invocations of a stage, made of its inputs. It ends with the inputs, with the first that is wrong, or when the
 /// stage stops; what it has not taken by then goes back to the [`StageControl`].
-pub(super) struct Admission {
+pub(super) struct Invocations {
     inputs: Option<Inputs>,
     run: RunId,
     idempotent: bool,
@@ -26,7 +26,7 @@ pub(super) struct Admission {
     stopped: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
-impl Admission {
+impl Invocations {
     pub(super) fn new(
         inputs: Inputs,
         run: RunId,
@@ -69,7 +69,7 @@ impl Admission {
     /// Ends admission; the inputs that are left go back.
     fn end(&mut self) {
         let left_over = self.inputs.take();
-        self.control.let_go(left_over);
+        self.control.return_inputs(left_over);
     }
 
     fn fail(&mut self, error: Error) {
@@ -78,7 +78,7 @@ impl Admission {
     }
 }
 
-impl Stream for Admission {
+impl Stream for Invocations {
     type Item = Invocation;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Invocation>> {
@@ -124,7 +124,7 @@ impl Stream for Admission {
     }
 }
 
-impl Drop for Admission {
+impl Drop for Invocations {
     fn drop(&mut self) {
         self.end();
     }

@@ -1,0 +1,146 @@
+//! Removing what a run has deployed, and looking for what a failed deployment may have left.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use falco_core::{Deployment, Error, ErrorKind, Event, Monitor, Result};
+use futures_util::{FutureExt, StreamExt, stream};
+
+use super::functions::{Function, deployment_name};
+use super::guard::panicked;
+use super::outcome::Leftover;
+use super::session::{MANAGEMENT_CALLS, Session};
+
+/// How long a look for what a failed deployment has left behind may take.
+const SWEEP_PATIENCE: Duration = Duration::from_secs(10);
+/// The pauses before looks for a deployment that the provider may apply late.
+const LOOKS: [Duration; 4] =
+    [Duration::ZERO, Duration::from_millis(250), Duration::from_secs(1), Duration::from_secs(3)];
+
+impl Session {
+    /// Removes one deployment of this run. One that is gone already counts as removed.
+    ///
+    /// # Errors
+    ///
+    /// As [`Platform::remove`](falco_core::Platform::remove); it may be called again.
+    pub async fn remove(&self, deployment: &Deployment) -> Result<()> {
+        let removing = self.outlast(|| self.platform().remove(deployment));
+        let removing = AssertUnwindSafe(removing).catch_unwind().await;
+        let what = || format!("removing {:?}", deployment.name);
+        let result = removing.unwrap_or_else(|panic| Err(panicked(&what(), &*panic)));
+        match result {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                let _ = self.hub.event(&Event::Leftover { deployment, error: &error });
+                Err(error)
+            }
+            _ => {
+                self.functions.forget(deployment);
+                let _ = self.hub.event(&Event::Removed { deployment });
+                Ok(())
+            }
+        }
+    }
+
+    /// Removes everything that this run deployed and that is still there, and ends the run.
+    ///
+    /// Returns what could not be removed; it may be called again. A second signal ends it early, and so does an outage of the
+    /// platform that lasts for 30 seconds after the first.
+    pub async fn remove_all(&self) -> Vec<Leftover> {
+        let remove = |deployment: Arc<Deployment>| async move {
+            let error = self.remove(&deployment).await.err()?;
+            Some(Leftover { deployment: (*deployment).clone(), error })
+        };
+        let sweep = |function: Arc<Function>| async move {
+            let swept = self.sweep(&function, true).await;
+            function.in_doubt.store(swept.is_err(), Relaxed);
+            swept.err()
+        };
+        let removing = self.deployments().into_iter().map(|known| remove(known).boxed());
+        let sweeping = self.functions.in_doubt().into_iter().map(|doubt| sweep(doubt).boxed());
+        let all: Vec<_> = removing.chain(sweeping).collect();
+        let removing = stream::iter(all)
+            .buffer_unordered(MANAGEMENT_CALLS)
+            .filter_map(std::future::ready)
+            .collect::<Vec<_>>();
+        let mut leftovers = tokio::select! {
+            biased;
+            leftovers = removing => leftovers,
+            () = self.hub.aborted() => {
+                let message = "the run was left at once, and nobody has seen whether it was removed";
+                self.abandoned(&Error::new(ErrorKind::Cancelled, message))
+            }
+            error = self.outages.outlast_stop(self.hub.stop_token()) => self.abandoned(&error),
+        };
+        leftovers.sort_by(|left, right| left.deployment.name.cmp(&right.deployment.name));
+        for leftover in &leftovers {
+            self.hub.announce(&format!("left behind: {leftover}"));
+        }
+        self.finish();
+        leftovers
+    }
+
+    fn abandoned(&self, error: &Error) -> Vec<Leftover> {
+        let known = self.deployments().into_iter().map(|deployment| (*deployment).clone());
+        let in_doubt = self.functions.in_doubt().into_iter().map(|doubt| self.assumed(&doubt));
+        let all = known.chain(in_doubt);
+        all.map(|left| self.leftover(left, error.clone())).collect()
+    }
+
+    /// Removes what a deployment that failed or was given up may have left.
+    ///
+    /// # Errors
+    ///
+    /// What may be left behind.
+    pub(super) async fn sweep(
+        &self,
+        function: &Function,
+        may_come_late: bool,
+    ) -> Result<(), Leftover> {
+        let name = deployment_name(&function.function.name, self.run());
+        let looks = if may_come_late { &LOOKS[..] } else { &LOOKS[..1] };
+        let sweeping = async {
+            for pause in looks {
+                tokio::time::sleep(*pause).await;
+                match self.platform().fetch_deployment(&name).await {
+                    Ok(deployment) => return self.remove(&deployment).await,
+                    Err(error) if error.kind() == ErrorKind::NotFound => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            // A partial deployment, such as a role without its function, is listed and cannot be fetched.
+            for listed in self.platform().list_deployments().await? {
+                if listed.name == name {
+                    self.remove(&listed).await?;
+                }
+            }
+            Ok(())
+        };
+        let what = || format!("looking for {name:?}");
+        let sweeping =
+            tokio::time::timeout(SWEEP_PATIENCE, AssertUnwindSafe(sweeping).catch_unwind());
+        let result = tokio::select! {
+            biased;
+            () = self.hub.aborted() => Err(Error::new(ErrorKind::Cancelled, "the run was left at once")),
+            result = sweeping => match result {
+                Ok(swept) => swept.unwrap_or_else(|panic| Err(panicked(&what(), &*panic))),
+                Err(_) => Err(Error::new(ErrorKind::Timeout, "nobody has said whether it is there")),
+            },
+        };
+        result.map_err(|error| Leftover { deployment: self.assumed(function), error })
+    }
+
+    /// The deployment of a function as it would be, when nobody knows whether it is there.
+    fn assumed(&self, function: &Function) -> Deployment {
+        let name = deployment_name(&function.function.name, self.run());
+        let runtime = function.function.runtime.clone();
+        Deployment::new(self.platform().name(), name.as_str(), name.as_str(), runtime)
+            .with_ownership(Some(self.ownership.clone()))
+    }
+
+    fn leftover(&self, deployment: Deployment, error: Error) -> Leftover {
+        let _ = self.hub.event(&Event::Leftover { deployment: &deployment, error: &error });
+        Leftover { deployment, error }
+    }
+}
