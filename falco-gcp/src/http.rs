@@ -32,7 +32,11 @@ impl Http {
     }
 
     /// Any status is `Ok`; a body that is not whole is an error.
-    pub(crate) async fn send(&self, request: RequestBuilder, operation: &str) -> Result<Reply> {
+    pub(crate) async fn send(
+        &self,
+        request: RequestBuilder,
+        operation: &'static str,
+    ) -> Result<Reply> {
         let reply = self.0.send(request.timeout(API_TIMEOUT), API_REPLY).await;
         reply
             .and_then(|reply| reply.whole_body().map(|_| ()).map(|()| reply))

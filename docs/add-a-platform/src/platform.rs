@@ -122,7 +122,8 @@ impl Platform for OpenFaas {
     }
 
     async fn fetch_deployment(&self, name: &str) -> Result<Deployment> {
-        let fail = |error| error.at(Operation::new(crate::NAME, "fetch_deployment").on(name));
+        let fail =
+            |error: Error| error.at(Operation::new(crate::NAME, "fetch_deployment").on(name));
         let status = self.status(name).await.map_err(fail)?;
         deployment(&status).ok_or_else(|| {
             fail(Error::new(ErrorKind::NotFound, "the function there was not deployed by Falco"))
@@ -167,7 +168,9 @@ impl Platform for OpenFaas {
             activation.memory_mib = deployment.scaling.memory_mib;
             Ok(activation)
         };
-        invoke.await.map_err(|e| e.at(Operation::new(crate::NAME, "invoke").on(&deployment.name)))
+        invoke
+            .await
+            .map_err(|e: Error| e.at(Operation::new(crate::NAME, "invoke").on(&deployment.name)))
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use falco_core::{ActivationId, Error, FunctionError, LogLine, Payload};
+use falco_core::{ActivationId, Error, LogLine};
 use tokio::time::Instant;
 
 use super::deployed::Deployed;

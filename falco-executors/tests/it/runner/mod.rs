@@ -8,6 +8,7 @@ mod deployments;
 mod derivations;
 mod graph;
 mod incomplete;
+mod incomplete_laws;
 mod inputs;
 mod laws;
 mod mapping;
