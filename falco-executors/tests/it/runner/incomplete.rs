@@ -9,6 +9,7 @@ use falco_executors::{
     DriverExt, FanIn, KeepResults, OneToOne, ParallelExecutor, RunOptions, RunOutcome, StopSignal,
 };
 use falco_testkit::{Fates, InMemory, Latency, Settings};
+use futures_util::StreamExt;
 use tokio::time::sleep;
 
 use super::support::{Naive, Plan, function, numbers};
@@ -28,7 +29,7 @@ fn slow_and_fast() -> Arc<InMemory> {
     Arc::new(InMemory::new(Settings { latency, ..Settings::default() }))
 }
 
-pub(super) fn derived(name: &str, upstream: &[&str], by: impl Derivation) -> Stage {
+fn derived(name: &str, upstream: &[&str], by: impl Derivation) -> Stage {
     Stage::derived(name, function(name), upstream.iter().copied(), by)
 }
 

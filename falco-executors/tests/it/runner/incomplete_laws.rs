@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime};
 
 use falco_core::{
     Activation, Attempts, Capabilities, Completion, Derivation, DerivationContext, Deriver, Error,
-    Event, ExecutionStrategy, Input, Invocation, InvocationId, Monitor, Outcome, Payload, Result,
-    Stage, StageName, StageSource, Verdict,
+    Event, ExecutionStrategy, Input, Invocation, InvocationId, Monitor, Outcome, Payload, Platform,
+    Result, Stage, StageName, StageSource, Verdict,
 };
 use falco_executors::report::{StageReport, StageState};
 use falco_executors::{
@@ -21,7 +21,7 @@ use proptest::prelude::*;
 use serde_json::json as value;
 use tokio::time::sleep;
 
-use super::incomplete::{SECOND, all_of, derived, report};
+use super::incomplete::{SECOND, all_of, report};
 use super::support::{Naive, Plan, function, json, numbers};
 
 /// The result of every function, which any derivation can use and which depends on the argument only.
