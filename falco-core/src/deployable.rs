@@ -49,6 +49,8 @@ pub struct Deployable {
     pub scaling: Scaling,
     /// Environment variables.
     pub env: Environment,
+    /// Whether layers leave the code as it is; see [`plain`](Self::plain).
+    pub is_plain: bool,
     /// Which run it belongs to. The plan runner sets it; platforms store it as tags, labels or annotations.
     pub ownership: Option<Ownership>,
 }
@@ -106,6 +108,7 @@ impl Deployable {
             code_version: None,
             scaling: Scaling::default(),
             env: Environment::default(),
+            is_plain: false,
             ownership: None,
         }
     }
@@ -130,6 +133,14 @@ impl Deployable {
     #[must_use]
     pub fn with_code_version(mut self, version: impl Into<String>) -> Self {
         self.code_version = Some(version.into());
+        self
+    }
+
+    /// Leaves the code as it is: layers add no part to its archive, and hand on its arguments and results as they are. The
+    /// function resolves references by itself.
+    #[must_use]
+    pub fn plain(mut self) -> Self {
+        self.is_plain = true;
         self
     }
 

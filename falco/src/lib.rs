@@ -18,6 +18,9 @@ pub use falco_package as package;
 #[cfg(feature = "aws")]
 #[doc(inline)]
 pub use falco_aws as aws;
+#[cfg(feature = "data")]
+#[doc(inline)]
+pub use falco_data as data;
 #[cfg(feature = "function")]
 #[doc(inline)]
 pub use falco_function as function;

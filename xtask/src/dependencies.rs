@@ -17,6 +17,7 @@ const FACADE: &[&str] = &[
     "falco-layers",
     "falco-package",
     "falco-function",
+    "falco-data",
     "falco-local",
     "falco-openwhisk",
     "falco-aws",
@@ -28,7 +29,8 @@ const FAKES: &[&str] =
     &["falco-core", "falco-package", "falco-http", "falco-openwhisk", "falco-aws", "falco-gcp"];
 
 /// What tests of any crate but core may use.
-const IN_TESTS: [&str; 4] = ["falco-testkit", "falco-fakes", "falco-executors", "falco-layers"];
+const IN_TESTS: [&str; 5] =
+    ["falco-testkit", "falco-fakes", "falco-executors", "falco-layers", "falco-local"];
 
 fn allowed(name: &str) -> &'static [&'static str] {
     match name {
@@ -38,6 +40,7 @@ fn allowed(name: &str) -> &'static [&'static str] {
         }
         "falco-executors" => &["falco-core", "falco-layers"],
         "falco-function" => &["falco-core", "falco-executors", "falco-package"],
+        "falco-data" => &["falco-core", "falco-executors", "falco-package"],
         "falco-trace" => &["falco-core"],
         "falco" => FACADE,
         "falco-fakes" => FAKES,

@@ -15,6 +15,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("falco", &["serde"]),
     ("falco-aws", &["aws_credential_types"]),
     ("falco-core", &["async_trait", "bytes", "futures_core", "serde"]),
+    ("falco-data", &["async_trait", "bytes", "object_store", "serde"]),
     ("falco-executors", &["futures_core", "serde"]),
     ("falco-fakes", &["axum", "bytes", "serde_json", "tokio"]),
     ("falco-function", &["serde"]),

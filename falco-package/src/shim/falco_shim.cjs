@@ -42,12 +42,19 @@ async function load(directory, entryPoint) {
   try {
     const where = path.resolve(directory);
     process.chdir(where);
+    const data = findPart(where, 'falco_data.cjs');
     const main = await find(where, entryPoint);
-    return { error: null, ms: since(began), call: (value, environment) => call(main, value, environment) };
+    return { error: null, ms: since(began), call: (value, environment) => call(main, value, environment, data) };
   } catch (thrown) {
     const error = failure('initialization', thrown);
     return { error, ms: since(began), call: async () => ({ result: null, json: null, error, ms: 0 }) };
   }
+}
+
+// A part of the shim that layers may have put beside the function.
+function findPart(directory, name) {
+  const file = path.join(directory, name);
+  return fs.existsSync(file) ? require(file).falco : undefined;
 }
 
 async function find(directory, entryPoint) {
@@ -83,11 +90,13 @@ function prepareProcess() {
 // ---- calling --------------------------------------------------------------------------------------------------------
 
 // Calls the function, with these environment variables during the call. It never rejects.
-async function call(main, value, environment) {
+async function call(main, value, environment, data) {
   const began = now();
   let result;
+  let spill;
   try {
     setEnvironment(environment ?? {});
+    if (data?.isAsked(value)) ({ value, spill } = await settled(data.argument(value)));
     result = main(value);
     if (typeof result?.then === 'function') result = await settled(result);
   } catch (thrown) {
@@ -98,7 +107,14 @@ async function call(main, value, environment) {
   // As OpenWhisk has it: a function that returns nothing returns the empty object.
   if (result === undefined) result = {};
   const { json, error } = encoded(result);
-  return error ? { result: null, json: null, error, ms } : { result, json, error: null, ms };
+  if (error) return { result: null, json: null, error, ms };
+  if (!spill) return { result, json, error: null, ms };
+  try {
+    const short = await settled(data.result(json, spill));
+    return { result: short === json ? result : parse(short), json: short, error: null, ms };
+  } catch (thrown) {
+    return { result: null, json: null, error: failure('raised', thrown), ms };
+  }
 }
 
 let variables = [];

@@ -44,12 +44,13 @@ class Function:
     """A user's function. One that could not be loaded has an `error`, with which it answers every call."""
 
     def __init__(self, directory, entry_point):
-        self.error = self.main = self.loop = None
+        self.error = self.main = self.loop = self.data = None
         self.process = os.getpid()
         self.variables = ()
         self.modules = Modules(os.path.abspath(directory))
         began = clock()
         try:
+            self.data = self.modules.load_part("falco_data")
             self.main = self.modules.load("main__", entry_point)
         except BaseException as error:
             self.error = self.failure("initialization", error)
@@ -60,11 +61,13 @@ class Function:
         """Calls the function, with these environment variables during the call. It never raises."""
         if self.error is not None:
             return Answer(error=self.error)
-        result = text = error = None
+        result = text = error = spill = None
         began = clock()
         try:
             if environment or self.variables:
                 self.set_environment(environment or {})
+            if self.data is not None:
+                value, spill = self.data.falco_argument(value)
             result = self.main(value)
             if not isinstance(result, dict) and hasattr(result, "__await__"):
                 result = self.wait_for(result)
@@ -76,6 +79,8 @@ class Function:
             error = self.failure("raised", raised)
         else:
             text, error = self.encoded(result)
+            if spill is not None and error is None:
+                text, error = self.spilled(text, spill)
         flush_logs()
         return Answer(result if error is None else None, text, error, ms)
 
@@ -135,10 +140,19 @@ class Function:
             reason = "it holds half of a surrogate pair, which is not a character"
             return None, bad_result("the result cannot be written as JSON: " + reason)
 
+    def spilled(self, text, spill):
+        """The result, or a reference to it where it is too long for the platform."""
+        try:
+            return self.data.falco_result(text, spill), None
+        except BaseException as error:
+            self.leave_copy(error)
+            return None, self.failure("raised", error)
+
     def failure(self, kind, error):
         """The record of an exception. Its traceback begins where the user's code does."""
+        own = (__file__, getattr(self.data, "__file__", None))
         trace = error.__traceback__
-        while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
+        while trace is not None and trace.tb_frame.f_code.co_filename in own:
             trace = trace.tb_next
         try:
             text = self.modules.with_own(format_exception, error, trace)
@@ -155,11 +169,25 @@ class Modules:
 
     def __init__(self, directory):
         self.directory, self.names, self.path, self.own = directory, frozenset(), list(sys.path), {}
+        self.parts = frozenset()
+
+    def load_part(self, name):
+        """Loads a part of the shim that layers may have put beside the function; None where there is none."""
+        if not os.path.exists(os.path.join(self.directory, name + ".py")):
+            return None
+        # Last, so that it gets Python's own modules whatever the user's are called.
+        sys.path.append(self.directory)
+        try:
+            part = __import__(name)
+        finally:
+            sys.path.remove(self.directory)
+        self.parts = self.parts | {name}
+        return part if hasattr(part, "falco_argument") else None
 
     def load(self, main, entry_point):
         os.chdir(self.directory)
         names = {name.partition(".")[0] for name in os.listdir(self.directory)}
-        self.names = frozenset(names) - BUILT_IN
+        self.names = frozenset(names) - BUILT_IN - self.parts
         sys.path[:0] = [self.directory] + self.site_packages()
         self.own = self.take()
         found = getattr(__import__(main), entry_point, None)

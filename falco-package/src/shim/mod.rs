@@ -2,12 +2,14 @@
 //! platform.
 
 mod answer;
+mod parts;
 
 use falco_core::{Code, Deployable, Error, ErrorKind, Result};
 
 use crate::archive::{Archive, File};
 
 pub use answer::{Answer, failure};
+pub use parts::with_data;
 
 /// The shim for Python, at the root of the archive.
 pub const PYTHON: &str = "falco_shim.py";
@@ -90,7 +92,7 @@ fn node(code: &Code, entry_point: &str) -> Result<Archive> {
         return Archive::new().with_file(NODE_MAIN, exported);
     }
     let archive = Archive::from_code(code, NODE_MAIN)?;
-    if !archive.contains("package.json") {
+    if !archive.contains("package.json") && !archive.contains(NODE_MAIN) {
         required(&archive, "index.js", "a Node archive has index.js or package.json at its root")?;
     }
     Ok(archive)

@@ -1,0 +1,85 @@
+//! From the errors of stores to Falco's.
+
+use falco_core::{Error, ErrorKind};
+
+use crate::place::{shown, without_queries};
+
+/// The error of one operation on a store.
+pub(crate) fn of_store(operation: &str, url: &str, error: &object_store::Error) -> Error {
+    use object_store::Error as Store;
+    let text = without_queries(&chain(error));
+    let (kind, hint) = match error {
+        Store::NotFound { .. } => {
+            let missing_bucket =
+                text.contains("NoSuchBucket") || text.contains("ContainerNotFound");
+            let hint = missing_bucket.then_some("create the bucket, or correct its name");
+            (ErrorKind::NotFound, hint)
+        }
+        Store::AlreadyExists { .. } | Store::Precondition { .. } => (ErrorKind::Conflict, None),
+        Store::PermissionDenied { .. } => (ErrorKind::Forbidden, hint_of(&text)),
+        Store::Unauthenticated { .. } => (ErrorKind::Unauthorized, hint_of(&text)),
+        Store::InvalidPath { .. } => (ErrorKind::InvalidInput, None),
+        Store::NotSupported { .. } | Store::NotImplemented { .. } => (ErrorKind::Unsupported, None),
+        Store::UnknownConfigurationKey { .. } => (ErrorKind::InvalidInput, None),
+        _ => of_text(&text),
+    };
+    let error = Error::new(kind, format!("{operation} {}: {}", shown(url), first_line(&text)));
+    match hint {
+        Some(hint) => error.with_hint(hint),
+        None => error,
+    }
+}
+
+/// The object has changed since it was planned.
+pub(crate) fn changed(url: &str) -> Error {
+    Error::new(ErrorKind::Conflict, format!("{} has changed since it was planned", shown(url)))
+        .with_hint("plan the run again")
+}
+
+fn chain(error: &object_store::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = std::error::Error::source(error);
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        next = cause.source();
+    }
+    text
+}
+
+/// What the store's own words say where the status does not.
+fn of_text(text: &str) -> (ErrorKind, Option<&'static str>) {
+    const REGION: &str = "set the region of the bucket, such as with AWS_REGION";
+    if text.contains("redirect") || text.contains("AuthorizationHeaderMalformed") {
+        return (ErrorKind::InvalidInput, Some(REGION));
+    }
+    match hint_of(text) {
+        Some(hint) => (ErrorKind::Forbidden, Some(hint)),
+        None => (ErrorKind::Unavailable, None),
+    }
+}
+
+/// What to do about a refusal with one of the codes that stores have for it.
+pub(crate) fn hint_of(text: &str) -> Option<&'static str> {
+    const HINTS: &[(&str, &str)] = &[
+        ("RequestTimeTooSkewed", "set the clock of this machine"),
+        ("InvalidAccessKeyId", "check the access key of the store"),
+        ("SignatureDoesNotMatch", "check the secret key of the store, and the clock"),
+        ("ExpiredToken", "renew the credentials of the store"),
+        ("AuthenticationFailed", "check the account key of the store, and the clock"),
+        ("AccessDenied", "grant reading, writing, listing and deleting below the prefix"),
+        ("AuthorizationPermissionMismatch", "grant the role Storage Blob Data Contributor"),
+    ];
+    HINTS.iter().find(|(code, _)| text.contains(code)).map(|(_, hint)| *hint)
+}
+
+fn first_line(text: &str) -> String {
+    const LONGEST: usize = 600;
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}..", &line[..end]),
+        None => line,
+    }
+}

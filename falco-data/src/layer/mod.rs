@@ -1,0 +1,316 @@
+//! The layer: it signs what a call refers to when the call is sent, and keeps long values in the scratch store.
+
+mod check;
+mod policy;
+mod prepare;
+mod sign;
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use async_trait::async_trait;
+use falco_core::{
+    Activation, ActivationId, ActivationLog, AsyncPlatform, Capabilities, Collected, Deployable,
+    Deployment, Error, Invocation, InvocationId, Monitor, Operation, Payload, Pending, Platform,
+    Release, Result, RunId, Scaling,
+};
+use futures_util::{StreamExt, stream};
+use tokio::sync::OnceCell;
+
+pub use policy::DataPolicy;
+
+use crate::reference::spilled;
+use crate::scratch::Scratch;
+use crate::store::{Store, store_of};
+use prepare::Way;
+use sign::Cache;
+
+/// Gives functions access to objects: their arguments may hold references, which it signs for each call, and values that
+/// are too long for the platform travel through the scratch store.
+///
+/// It stands next to the platform, inside of retries, congestion control and timeouts: each call and each repetition gets
+/// fresh URLs, and the upload of a long argument holds a slot. A clone is the same layer.
+///
+/// [`deploy`](Platform::deploy) adds a part to the archives of functions in Python and Node.js; a function that is
+/// [plain](Deployable::plain) is left as it is.
+///
+/// # Examples
+///
+/// ```
+/// use falco_data::{Data, DataPolicy, Splits, Store};
+///
+/// # fn f(platform: impl falco_core::AsyncPlatform) -> falco_core::Result<()> {
+/// let input = Store::open("file:///data/in")?;
+/// let scratch = Store::open("file:///data/scratch")?;
+/// let platform = Data::new(platform, scratch, DataPolicy::default())?.with_store(input);
+/// # Ok(()) }
+/// ```
+pub struct Data<P> {
+    inner: Arc<P>,
+    /// The scratch store comes first.
+    stores: Vec<Store>,
+    policy: DataPolicy,
+    state: Arc<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    cache: Cache,
+    /// Deployments of functions that take their arguments as they are.
+    plain: Mutex<HashSet<String>>,
+    /// Runs that have a folder in the scratch store.
+    marked: Mutex<HashSet<RunId>>,
+    checked: OnceCell<()>,
+}
+
+impl<P: AsyncPlatform> Data<P> {
+    /// A layer around `inner` that keeps what lives no longer than a run below `runs/` in `scratch`.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for a lifetime of URLs that no store grants.
+    pub fn new(inner: P, scratch: Store, policy: DataPolicy) -> Result<Self> {
+        policy.validate()?;
+        let stores = vec![scratch];
+        Ok(Self { inner: Arc::new(inner), stores, policy, state: Arc::default() })
+    }
+
+    /// Signs for this store, too. References to objects of other stores are refused.
+    #[must_use]
+    pub fn with_store(mut self, store: Store) -> Self {
+        self.stores.push(store);
+        self
+    }
+
+    /// The scratch store.
+    pub fn scratch(&self) -> &Store {
+        &self.stores[0]
+    }
+
+    /// The result itself, also where it is a reference to a value in the scratch store.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` when the value is not there any more; `PayloadTooLarge` when it is longer than
+    /// [`DataPolicy::max_value`]; what the store refuses.
+    pub async fn value(&self, result: &Payload) -> Result<Payload> {
+        match spilled(result.as_str())? {
+            Some(value) => self.fetch(&value.url, value.size).await,
+            None => Ok(result.clone()),
+        }
+    }
+
+    async fn fetch(&self, url: &str, size: u64) -> Result<Payload> {
+        if size > self.policy.max_value {
+            let message = format!("the value {url} has {size} bytes");
+            return Err(Error::new(falco_core::ErrorKind::PayloadTooLarge, message)
+                .with_hint("raise DataPolicy::max_value"));
+        }
+        let bytes = store_of(&self.stores, url)?.get(url).await?;
+        Payload::from_bytes(bytes).map_err(|error| error.context(format_args!("the value {url}")))
+    }
+
+    /// What came of a call: a failure of the store instead of the function's, and the value of a short spilled result.
+    async fn answered(&self, mut activation: Activation) -> Result<Activation> {
+        match &activation.outcome {
+            Ok(result) => {
+                if let Some(most) = self.policy.fetch_results
+                    && let Some(value) = spilled(result.as_str())?
+                    && value.size <= most
+                {
+                    // The function has run; only reading its result can be repeated, and `fetch` has done so.
+                    let fetched = self.fetch(&value.url, value.size).await;
+                    activation.outcome = Ok(fetched.map_err(|error| error.with_retryable(false))?);
+                }
+            }
+            Err(error) => {
+                let known = error.error_type.as_deref();
+                if let Some(error) = known.and_then(|name| sign::of_function(name, &error.message))
+                {
+                    return Err(error);
+                }
+            }
+        }
+        Ok(activation)
+    }
+
+    fn check_folders(&self, function: &Deployable) -> Result<()> {
+        let is_remote = self.inner.capabilities().wants_layers;
+        let folder = self.stores.iter().find(|store| store.is_folder());
+        match folder {
+            Some(folder) if is_remote && !self.policy.shared_folders => {
+                let message = format!(
+                    "functions on {} do not see the folder {} of this machine",
+                    self.inner.name(),
+                    folder.url()
+                );
+                Err(Error::invalid_input(message)
+                    .with_function(&function.name)
+                    .with_hint("use a store such as s3://, gs:// or az://"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Leaves owner and expiry in the scratch store before anything of the run is written there.
+    async fn mark(&self, function: &Deployable) -> Result<()> {
+        let Some(ownership) = &function.ownership else { return Ok(()) };
+        if self.state.marked().contains(&ownership.run) {
+            return Ok(());
+        }
+        Scratch::of(self.scratch()).mark(ownership).await?;
+        self.state.marked().insert(ownership.run.clone());
+        Ok(())
+    }
+
+    fn at<'a>(&'a self, operation: &'static str, deployment: &'a Deployment) -> Operation<'a> {
+        Operation::new(self.inner.name(), operation).on(&deployment.name)
+    }
+}
+
+impl State {
+    fn plain(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.plain.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn marked(&self) -> MutexGuard<'_, HashSet<RunId>> {
+        self.marked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl<P: AsyncPlatform> Platform for Data<P> {
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let longest = |limit: Option<u64>| limit.map(|limit| limit.max(self.policy.max_value));
+        let inner = self.inner.capabilities();
+        let (payload, submitted) = (longest(inner.max_payload), longest(inner.max_submit_payload));
+        let result = longest(inner.max_result).filter(|_| self.policy.spill_results);
+        let result = result.or(inner.max_result);
+        inner.with_max_payload(payload).with_max_submit_payload(submitted).with_max_result(result)
+    }
+
+    async fn deploy(&self, function: &Deployable) -> Result<Deployment> {
+        self.check_folders(function)?;
+        self.state.checked.get_or_try_init(|| self.check()).await?;
+        self.mark(function).await?;
+        let family = function.runtime.family();
+        let has_part = !function.is_plain && matches!(family, "python" | "nodejs");
+        let deployment = if has_part {
+            let function = falco_package::shim::with_data(function)
+                .map_err(|error| error.with_function(&function.name))?;
+            self.inner.deploy(&function).await?
+        } else {
+            self.inner.deploy(function).await?
+        };
+        if function.is_plain {
+            self.state.plain().insert(deployment.name.clone());
+        } else {
+            self.state.plain().remove(&deployment.name);
+        }
+        Ok(deployment)
+    }
+
+    async fn fetch_deployment(&self, name: &str) -> Result<Deployment> {
+        self.inner.fetch_deployment(name).await
+    }
+
+    async fn list_deployments(&self) -> Result<Vec<Deployment>> {
+        self.inner.list_deployments().await
+    }
+
+    async fn scale(&self, deployment: &Deployment, scaling: &Scaling) -> Result<Deployment> {
+        self.inner.scale(deployment, scaling).await
+    }
+
+    async fn remove(&self, deployment: &Deployment) -> Result<()> {
+        self.inner.remove(deployment).await
+    }
+
+    async fn invoke(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Activation> {
+        let prepared = self.prepared(deployment, invocation, Way::Invoke).await;
+        let sent = prepared.map_err(|error| error.at(self.at("invoke", deployment)))?;
+        let activation = self.inner.invoke(deployment, &sent).await?;
+        let answered = self.answered(activation).await;
+        answered.map_err(|error| error.at(self.at("invoke", deployment)))
+    }
+
+    fn watch_outages(&self, monitor: Weak<dyn Monitor>) {
+        self.inner.watch_outages(monitor);
+    }
+}
+
+#[async_trait]
+impl<P: AsyncPlatform> AsyncPlatform for Data<P> {
+    async fn submit(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Pending> {
+        let prepared = self.prepared(deployment, invocation, Way::Submit).await;
+        let sent = prepared.map_err(|error| error.at(self.at("submit", deployment)))?;
+        self.inner.submit(deployment, &sent).await
+    }
+
+    async fn collect(&self, deployment: &Deployment, pending: &[Pending]) -> Result<Collected> {
+        let Collected { finished, mut gone, poll_after, .. } =
+            self.inner.collect(deployment, pending).await?;
+        let answered: Vec<_> = stream::iter(finished)
+            .map(|activation| async {
+                let id = activation.id.clone();
+                (id, self.answered(activation).await)
+            })
+            .buffered(crate::store::AT_ONCE)
+            .collect()
+            .await;
+        let mut finished = Vec::with_capacity(answered.len());
+        for (id, answer) in answered {
+            match answer {
+                Ok(activation) => finished.push(activation),
+                Err(error) => gone.push((id, error.at(self.at("collect", deployment)))),
+            }
+        }
+        Ok(Collected::new(finished, gone, poll_after))
+    }
+
+    fn release(&self, deployment: &Deployment, activations: &[ActivationId], release: Release) {
+        self.inner.release(deployment, activations, release);
+    }
+
+    async fn activation_log(
+        &self,
+        deployment: &Deployment,
+        activations: &[ActivationId],
+    ) -> Result<Vec<ActivationLog>> {
+        self.inner.activation_log(deployment, activations).await
+    }
+
+    async fn find_submitted(
+        &self,
+        deployment: &Deployment,
+        in_doubt: &[Invocation],
+    ) -> Result<Vec<(InvocationId, Pending)>> {
+        self.inner.find_submitted(deployment, in_doubt).await
+    }
+}
+
+impl<P> Clone for Data<P> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: self.inner.clone(),
+            stores: self.stores.clone(),
+            policy: self.policy,
+            state: self.state.clone(),
+        }
+    }
+}
+
+impl<P: fmt::Debug> fmt::Debug for Data<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Data")
+            .field("inner", &self.inner)
+            .field("stores", &self.stores)
+            .field("policy", &self.policy)
+            .finish_non_exhaustive()
+    }
+}

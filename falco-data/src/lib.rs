@@ -1,0 +1,21 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod commit;
+mod exchange;
+mod failure;
+mod layer;
+mod object;
+mod place;
+mod reference;
+mod scratch;
+mod splits;
+mod store;
+
+pub use commit::{Manifest, ManifestObject, commit};
+pub use exchange::Exchange;
+pub use layer::{Data, DataPolicy};
+pub use object::{Object, Sink};
+pub use scratch::{LeftoverObject, clean, expired, sweep};
+pub use splits::{Csv, Split, Splits, SplitsOf};
+pub use store::Store;

@@ -1,0 +1,6 @@
+//! Data in folders and on real servers of object stores, by the public API.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod local;
+mod splits;
+mod stores;

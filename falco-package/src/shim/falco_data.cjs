@@ -1,0 +1,668 @@
+// Objects for a function: what `args.input`, `args.in` and `args.out` are.
+//
+// Falco puts this file beside the function, and its shim turns the references of an argument into the classes below. It
+// reads and writes by URLs that were signed for one call: no credentials, no packages.
+'use strict';
+
+const fs = require('fs');
+const os = require('os');
+const path = require('path');
+const zlib = require('zlib');
+const { fileURLToPath } = require('url');
+
+const { parse, stringify } = JSON;
+
+const TRIES = 4;
+const AT_ONCE = 8;
+const BUFFER = 1 << 20;
+const UNKNOWN_MEMORY = 256 * 1024 * 1024;
+const LINE_OVERHEAD = 60;
+const NEWLINE = 10;
+
+const failures = {};
+for (const name of [
+  'UrlExpired',
+  'UrlExpiredBeforeStart',
+  'ObjectChanged',
+  'ObjectMissing',
+  'StoreRefused',
+  'StoreUnavailable',
+  'TemporaryFolderFull',
+]) {
+  failures[name] = class extends Error {
+    get name() {
+      return name;
+    }
+  };
+}
+const { UrlExpired, UrlExpiredBeforeStart, ObjectChanged, ObjectMissing, StoreRefused, StoreUnavailable } = failures;
+
+// ---- requests -------------------------------------------------------------------------------------------------------
+
+const agents = {};
+
+function client(url) {
+  const secure = url.startsWith('https:');
+  const module = secure ? require('https') : require('http');
+  agents[secure] ??= new module.Agent({ keepAlive: true, maxSockets: 4 * AT_ONCE });
+  return { request: module.request, agent: agents[secure] };
+}
+
+// A URL without its signature, which is a secret until it expires.
+const shown = (url) => url.split('?')[0];
+
+const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+const wait = (attempt, seconds) => sleep(Math.min(1000 * (seconds ?? (0.05 + Math.random() / 20) * 4 ** attempt), 20_000));
+
+function checkTime(url, until) {
+  const now = Date.now() / 1000;
+  if (until === undefined || until === null || now <= until) return;
+  const stamp = (seconds) => new Date(Math.trunc(seconds) * 1000).toISOString().replace('.000', '');
+  throw new UrlExpired(
+    `the signed URL of ${shown(url)} was good until ${stamp(until)}, and it is ${stamp(now)}: ` +
+      'raise the lifetime of URLs, or check the clocks',
+  );
+}
+
+function send(method, url, headers, body) {
+  return new Promise((resolve, reject) => {
+    const { request, agent } = client(url);
+    const sent = request(url, { method, headers, agent, timeout: 60_000 }, resolve);
+    sent.on('error', reject);
+    sent.on('timeout', () => sent.destroy(new Error('no byte within 60 seconds')));
+    sent.end(body);
+  });
+}
+
+async function textOf(answer) {
+  const pieces = [];
+  for await (const piece of answer) pieces.push(piece);
+  return Buffer.concat(pieces).toString();
+}
+
+// Sends a request until it is answered.
+async function exchange(method, url, until, headers, body) {
+  let problem;
+  for (let attempt = 0; attempt < TRIES; attempt += 1) {
+    if (attempt > 0) await wait(attempt, problem.wait);
+    checkTime(url, until);
+    try {
+      const answer = await send(method, url, headers, body);
+      if (answer.statusCode < 300) return answer;
+      problem = refusal(method, url, until, answer, await textOf(answer));
+    } catch (error) {
+      problem = { reason: `${error.code ?? error.name}: ${error.message}` };
+    }
+    if (problem instanceof Error) throw problem;
+  }
+  throw new StoreUnavailable(`${method} ${shown(url)} failed ${TRIES} times, the last time with ${problem.reason}`);
+}
+
+function refusal(method, url, until, answer, text) {
+  const status = answer.statusCode;
+  const code = /<Code>(.*?)<\/Code>/.exec(text)?.[1];
+  const reason = `${status} ${code ?? answer.statusMessage}`;
+  if ([408, 429, 500, 502, 503, 504].includes(status)) {
+    const after = answer.headers['retry-after'];
+    return { reason, wait: /^\d+$/.test(after ?? '') ? Number(after) : undefined };
+  }
+  const place = `${method} ${shown(url)}: ${reason}`;
+  if ([400, 401, 403].includes(status)) {
+    try {
+      checkTime(url, until);
+    } catch (error) {
+      return error;
+    }
+    if (/expired/i.test(`${code}${text}`)) {
+      return new UrlExpired(`${place}: the signed URL has expired by the clock of the store`);
+    }
+  }
+  if (status === 412 || status === 416) return changed(url);
+  if (status === 404) {
+    return new ObjectMissing(`${shown(url)} is not there: was the run cleaned up, or did a lifecycle rule delete it?`);
+  }
+  return new StoreRefused(place);
+}
+
+const changed = (url) => new ObjectChanged(`${shown(url)} has changed since it was planned: plan the run again`);
+
+// ---- reading --------------------------------------------------------------------------------------------------------
+
+// The bytes of a range, piece by piece. A broken connection is taken up where it broke off.
+async function* bytesOf(url, first, last, etag, until) {
+  if (url.startsWith('file:')) {
+    yield* fileBytes(url, first, last, etag);
+    return;
+  }
+  let version = etag;
+  for (let breaks = 0, position = first; last === null || position < last; ) {
+    const headers = {};
+    if (last !== null) headers.Range = `bytes=${position}-${last - 1}`;
+    else if (position > 0) headers.Range = `bytes=${position}-`;
+    if (version) headers['If-Match'] = version;
+    const answer = await exchange('GET', url, until, headers);
+    if (headers.Range && answer.statusCode !== 206) {
+      answer.destroy();
+      throw new StoreRefused(`GET ${shown(url)}: the store ignores ranges`);
+    }
+    const length = answer.headers['content-length'];
+    if (last === null && length !== undefined) last = position + Number(length);
+    version ??= answer.headers.etag;
+    let problem = 'fewer bytes than announced';
+    try {
+      for await (const piece of answer) {
+        position += piece.length;
+        yield piece;
+      }
+      if (last === null) return;
+    } catch (error) {
+      problem = error.message;
+    }
+    if (position < last) {
+      breaks += 1;
+      if (breaks === TRIES) {
+        throw new StoreUnavailable(`GET ${shown(url)} broke off ${TRIES} times, the last time with ${problem}`);
+      }
+      await wait(breaks);
+    }
+  }
+}
+
+function* fileBytes(url, first, last, etag) {
+  let file;
+  try {
+    file = fs.openSync(fileURLToPath(url), 'r');
+  } catch (error) {
+    if (error.code === 'ENOENT') throw new ObjectMissing(`${shown(url)} is not there`);
+    throw error;
+  }
+  try {
+    const now = fs.fstatSync(file, { bigint: true });
+    if (etag) {
+      const found = [now.ino, now.mtimeNs / 1000n, now.size].map((n) => n.toString(16)).join('-');
+      if (etag.replaceAll('"', '') !== found) throw changed(url);
+    }
+    yield* piecesOf(file, first, last ?? Number(now.size));
+  } finally {
+    fs.closeSync(file);
+  }
+}
+
+function* piecesOf(file, first, last) {
+  for (let position = first; position < last; ) {
+    const piece = Buffer.allocUnsafe(Math.min(BUFFER, last - position));
+    const count = fs.readSync(file, piece, 0, piece.length, position);
+    if (count === 0) throw new ObjectChanged('a file has become shorter');
+    position += count;
+    yield piece.subarray(0, count);
+  }
+}
+
+// The bytes that a call is to read.
+class Input {
+  constructor(references) {
+    this.references = references;
+  }
+
+  // Where it is, without a signature.
+  get url() {
+    return this.references[0].url;
+  }
+
+  // The bytes, piece by piece. Objects that share the split follow one another.
+  async *chunks() {
+    for (const it of this.references) yield* rangeOf(it);
+  }
+
+  // The lines, as buffers with their ends.
+  async *lines() {
+    for (const it of this.references) {
+      let rest = [];
+      for await (const piece of rangeOf(it)) {
+        let from = 0;
+        for (let end = piece.indexOf(NEWLINE); end >= 0; end = piece.indexOf(NEWLINE, from)) {
+          const line = piece.subarray(from, end + 1);
+          from = end + 1;
+          if (rest.length === 0) yield line;
+          else {
+            yield Buffer.concat([...rest, line]);
+            rest = [];
+          }
+        }
+        if (from < piece.length) rest.push(piece.subarray(from));
+      }
+      if (rest.length > 0) yield Buffer.concat(rest);
+    }
+  }
+
+  // All bytes.
+  async read() {
+    return collected(this.chunks());
+  }
+
+  // The whole object to which the range belongs.
+  whole() {
+    return new Input([{ ...this.references[0], range: undefined }]);
+  }
+}
+
+function rangeOf({ get, range, etag, until }) {
+  const [first, last] = range ?? [0, null];
+  return bytesOf(get, first, last, etag, until);
+}
+
+async function collected(pieces) {
+  const all = [];
+  for await (const piece of pieces) all.push(piece);
+  return Buffer.concat(all);
+}
+
+// ---- writing --------------------------------------------------------------------------------------------------------
+
+async function store(target, body) {
+  const url = target.put;
+  if (url.startsWith('file:')) {
+    storeFile(fileURLToPath(url), body);
+    return;
+  }
+  const headers = { ...target.headers, 'Content-Length': body.length };
+  await textOf(await exchange('PUT', url, target.until, headers, body));
+}
+
+function storeFile(file, body) {
+  // A name that listings leave out, until it is whole.
+  const staged = `${file}#${process.pid}${Math.trunc(Math.random() * 2 ** 40)}`;
+  try {
+    fs.mkdirSync(path.dirname(file), { recursive: true });
+    fs.writeFileSync(staged, body);
+    fs.renameSync(staged, file);
+  } catch (error) {
+    fs.rmSync(staged, { force: true });
+    throw new StoreRefused(`${file} cannot be written: ${error.message}`);
+  }
+}
+
+// A file without a name, for runs.
+function temporary() {
+  const name = path.join(os.tmpdir(), `falco-data-${process.pid}-${Math.random().toString(36).slice(2)}`);
+  const file = fs.openSync(name, 'wx+', 0o600);
+  fs.unlinkSync(name);
+  return file;
+}
+
+function append(file, data, position) {
+  try {
+    for (let sent = 0; sent < data.length; ) sent += fs.writeSync(file, data, sent, data.length - sent, position + sent);
+  } catch (error) {
+    if (!['ENOSPC', 'EDQUOT', 'EFBIG'].includes(error.code)) throw error;
+    throw new failures.TemporaryFolderFull(
+      `the temporary folder ${os.tmpdir()} is full: give the function more of it, or use more and smaller pieces`,
+    );
+  }
+  return position + data.length;
+}
+
+// Text of which each character is a byte of UTF-8, so that sorting it sorts the bytes.
+const ASCII = /^[\0-\x7f]*$/;
+const bytewise = (text) => (ASCII.test(text) ? text : Buffer.from(text).toString('latin1'));
+
+const lineOf = (key, value) => {
+  const json = stringify(value);
+  if (json === undefined) throw new TypeError('JSON cannot write the value');
+  return bytewise(`[${stringify(key)},${json}]\n`);
+};
+
+const table = new Uint32Array(256).map((_, byte) => {
+  let crc = byte;
+  for (let bit = 0; bit < 8; bit += 1) crc = crc & 1 ? (crc >>> 1) ^ 0xedb88320 : crc >>> 1;
+  return crc;
+});
+
+function crcByTable(data) {
+  let crc = ~0;
+  for (const byte of Buffer.from(data)) crc = table[(crc ^ byte) & 255] ^ (crc >>> 8);
+  return ~crc >>> 0;
+}
+
+// Node.js has it since 20.15.
+const crc32 = zlib.crc32 ?? crcByTable;
+
+// One object to write. Without partitions it takes bytes; with partitions, bytes for each or keys with values.
+class Output {
+  constructor(target, memory) {
+    this.target = target;
+    this.bound = memory / 4;
+    this.partitions = target.partitions;
+    this.count = this.partitions ?? 1;
+    this.held = 0;
+    this.runs = [];
+    this.reset();
+  }
+
+  reset() {
+    this.buckets = Array.from({ length: this.count }, () => (this.fold ? new Map() : []));
+    this.held = 0;
+  }
+
+  // Adds bytes or text to an object without partitions.
+  write(data) {
+    if (this.partitions !== undefined) {
+      throw new TypeError('this object has partitions: use emit, or partition(number).write');
+    }
+    this.add(0, data);
+  }
+
+  // The partition with this number, which takes bytes of any kind by `write`.
+  partition(number) {
+    if (!(number >= 0 && number < this.count)) {
+      throw new RangeError(`partition ${number} is not one of the ${this.count}`);
+    }
+    return { write: (data) => this.add(number, data) };
+  }
+
+  add(number, data) {
+    this.becomes(false);
+    const bytes = Buffer.from(data);
+    this.buckets[number].push(bytes);
+    this.hold(bytes.length + LINE_OVERHEAD);
+  }
+
+  // Folds the values of a key into one as they come: `fold(a, b)` has to take them in any order.
+  combine(fold) {
+    if (this.isSorted !== undefined) throw new TypeError('combine has to come before the first emit');
+    this.becomes(true);
+    this.fold = fold;
+    this.reset();
+    return this;
+  }
+
+  // Adds a value, which JSON can write, under a key, which is text.
+  emit(key, value) {
+    if (this.partitions === undefined) {
+      throw new TypeError('this object has no partitions, so that nothing can be emitted: use write');
+    }
+    if (typeof key !== 'string') throw new TypeError(`a key has to be a string, and it is a ${typeof key}`);
+    this.becomes(true);
+    const bucket = this.buckets[crc32(key) % this.count];
+    if (!this.fold) {
+      const line = lineOf(key, value);
+      bucket.push(line);
+      this.hold(line.length + LINE_OVERHEAD);
+    } else if (bucket.has(key)) {
+      bucket.set(key, this.fold(bucket.get(key), value));
+    } else {
+      bucket.set(key, value);
+      this.hold(2 * key.length + 2 * LINE_OVERHEAD);
+    }
+  }
+
+  becomes(isSorted) {
+    if (this.reference) throw new Error('the object is closed');
+    if (this.isSorted !== undefined && this.isSorted !== isSorted) {
+      throw new TypeError('keys with values and plain bytes cannot share an object');
+    }
+    this.isSorted = isSorted;
+  }
+
+  hold(length) {
+    this.held += length;
+    if (this.held > this.bound) this.spill();
+  }
+
+  // The bytes of a partition that are in memory.
+  taken(number) {
+    let bucket = this.buckets[number];
+    if (!this.isSorted) return Buffer.concat(bucket);
+    if (this.fold) bucket = Array.from(bucket, ([key, value]) => lineOf(key, value));
+    return Buffer.from(bucket.sort().join(''), 'latin1');
+  }
+
+  // Moves what is in memory to a run on disk.
+  spill() {
+    this.file ??= temporary();
+    let end = this.runs.at(-1)?.at(-1) ?? 0;
+    const bounds = [end];
+    for (let number = 0; number < this.count; number += 1) {
+      end = append(this.file, this.taken(number), end);
+      bounds.push(end);
+    }
+    this.runs.push(bounds);
+    this.reset();
+  }
+
+  // The bytes of a partition from all runs and from memory.
+  merged(number) {
+    if (this.runs.length === 0) return this.taken(number);
+    const runs = this.runs.map((bounds) => [bounds[number], bounds[number + 1]]);
+    if (!this.isSorted) {
+      const pieces = runs.flatMap(([first, last]) => [...piecesOf(this.file, first, last)]);
+      return Buffer.concat([...pieces, this.taken(number)]);
+    }
+    const lines = merge([...runs.map(([first, last]) => linesOf(this.file, first, last)), linesIn([this.taken(number)])]);
+    const sorted = [];
+    if (this.fold) {
+      for (const [key, values] of grouped(lines)) {
+        sorted.push(lineOf(key, [...values].reduce((left, right) => this.fold(left, right))));
+      }
+    } else {
+      for (const line of lines) sorted.push(line);
+    }
+    return Buffer.from(sorted.join(''), 'latin1');
+  }
+
+  // Writes the object and resolves to its reference, for the result of the function.
+  async close() {
+    if (this.reference) return this.reference;
+    const parts = Array.from({ length: this.count }, (_, number) => this.merged(number));
+    if (this.file !== undefined) fs.closeSync(this.file);
+    const body = Buffer.concat(parts);
+    await store(this.target, body);
+    const lengths = this.partitions === undefined ? {} : { parts: parts.map((part) => part.length) };
+    this.reference = { 'falco:object': { url: this.target.url, size: body.length, ...lengths } };
+    this.buckets = [];
+    return this.reference;
+  }
+}
+
+// ---- reducing -------------------------------------------------------------------------------------------------------
+
+function* linesIn(pieces) {
+  let rest = '';
+  for (const piece of pieces) {
+    const lines = (rest + piece.toString('latin1')).split('\n');
+    rest = lines.pop();
+    for (const line of lines) yield `${line}\n`;
+  }
+  if (rest !== '') yield rest;
+}
+
+const linesOf = (file, first, last) => linesIn(piecesOf(file, first, last));
+
+// Merges sorted lines, by a heap of their sources.
+function* merge(sources) {
+  const heap = [];
+  const before = (left, right) => heap[left].line < heap[right].line;
+  const swap = (left, right) => ([heap[left], heap[right]] = [heap[right], heap[left]]);
+  const sink = (at) => {
+    for (;;) {
+      let least = at;
+      for (const child of [2 * at + 1, 2 * at + 2]) if (child < heap.length && before(child, least)) least = child;
+      if (least === at) return;
+      swap(at, least);
+      at = least;
+    }
+  };
+  for (const source of sources) {
+    const { value, done } = source.next();
+    if (!done) heap.push({ line: value, source });
+  }
+  for (let at = heap.length >> 1; at >= 0; at -= 1) sink(at);
+  while (heap.length > 0) {
+    yield heap[0].line;
+    const { value, done } = heap[0].source.next();
+    if (done) {
+      const last = heap.pop();
+      if (heap.length > 0) heap[0] = last;
+    } else heap[0].line = value;
+    sink(0);
+  }
+}
+
+// Keys with an iterator over their values, out of sorted lines: all lines of a key are neighbours.
+function* grouped(lines) {
+  const pairOf = (line) => parse(Buffer.from(line, 'latin1').toString());
+  let next = lines.next();
+  while (!next.done) {
+    const [key, first] = pairOf(next.value);
+    let isNext = false;
+    const values = (function* () {
+      yield first;
+      for (next = lines.next(); !next.done; next = lines.next()) {
+        const [another, value] = pairOf(next.value);
+        if (another !== key) {
+          isNext = true;
+          return;
+        }
+        yield value;
+      }
+      isNext = true;
+    })();
+    yield [key, values];
+    while (!isNext) if (values.next().done) break;
+    if (!isNext) {
+      // The function left its loop over the values early, which ends a generator.
+      for (next = lines.next(); !next.done && pairOf(next.value)[0] === key; ) next = lines.next();
+    }
+  }
+}
+
+// What all mappers wrote for the partitions of this call.
+class Parts {
+  constructor(reference, memory) {
+    this.bound = memory / 4;
+    this.entries = reference.groups.flatMap(({ head, mid, tail, parts }) =>
+      parts.map(([name, signature, ...bounds]) => ({
+        url: head + name + mid + signature + tail,
+        until: reference.until,
+        bounds,
+      })),
+    );
+  }
+
+  // The number of bytes.
+  get length() {
+    return this.entries.reduce((sum, { bounds }) => sum + bounds.at(-1) - bounds[0], 0);
+  }
+
+  // The bytes that each mapper wrote, one after the other.
+  async *parts() {
+    let at = 0;
+    for await (const data of this.fetched()) {
+      const { bounds } = this.entries[at];
+      at += 1;
+      for (let number = 1; number < bounds.length; number += 1) {
+        const part = data.subarray(bounds[number - 1] - bounds[0], bounds[number] - bounds[0]);
+        if (part.length > 0) yield part;
+      }
+    }
+  }
+
+  // Each key with an iterator over its values, sorted by key.
+  async *groups() {
+    const count = Math.max(0, ...this.entries.map(({ bounds }) => bounds.length - 1));
+    const inMemory = this.length <= this.bound;
+    const file = inMemory ? undefined : temporary();
+    try {
+      const data = [];
+      let end = 0;
+      for await (const piece of this.fetched()) {
+        data.push(inMemory ? piece : end);
+        end = inMemory ? end : append(file, piece, end);
+      }
+      for (let number = 0; number < count; number += 1) {
+        const sources = this.entries.map(({ bounds }, at) => {
+          const [first, last] = [bounds[number] - bounds[0], bounds[number + 1] - bounds[0]];
+          return inMemory ? linesIn([data[at].subarray(first, last)]) : linesOf(file, data[at] + first, data[at] + last);
+        });
+        yield* grouped(merge(sources));
+      }
+    } finally {
+      if (file !== undefined) fs.closeSync(file);
+    }
+  }
+
+  // The bytes of each entry, in order; some are fetched ahead.
+  async *fetched() {
+    const fetch = ({ url, until, bounds }) => {
+      const data = collected(bytesOf(url, bounds[0], bounds.at(-1), undefined, until));
+      // It is waited for in its turn.
+      data.catch(() => {});
+      return data;
+    };
+    const ahead = this.entries.slice(0, AT_ONCE).map(fetch);
+    for (let following = AT_ONCE; ahead.length > 0; following += 1) {
+      const data = await ahead.shift();
+      if (following < this.entries.length) ahead.push(fetch(this.entries[following]));
+      yield data;
+    }
+  }
+}
+
+// ---- for the shim ---------------------------------------------------------------------------------------------------
+
+const isAsked = (value) => value !== null && typeof value === 'object' && 'falco:data' in value;
+
+// The argument with its references turned into objects, and where a long result may go.
+async function argument(value) {
+  const { 'falco:data': settings, 'falco:spill': spill, ...rest } = value;
+  const memory = settings.memory ?? UNKNOWN_MEMORY;
+  try {
+    const spilled = rest['falco:argument'];
+    const given = spilled ? parse(await whole(spilled)) : rest;
+    const entries = Object.entries(given).map(async ([name, it]) => [name, await resolved(it, memory)]);
+    return { value: Object.fromEntries(await Promise.all(entries)), spill };
+  } catch (error) {
+    throw error instanceof UrlExpired ? new UrlExpiredBeforeStart(error.message) : error;
+  }
+}
+
+async function resolved(value, memory) {
+  if (value === null || typeof value !== 'object') return value;
+  if (Array.isArray(value)) return Promise.all(value.map((it) => resolved(it, memory)));
+  const entries = Object.entries(value);
+  if (entries.length === 1) {
+    const [[name, it]] = entries;
+    switch (name) {
+      case 'falco:object':
+        return new Input([it]);
+      case 'falco:objects':
+        return new Input(it);
+      case 'falco:sink':
+        return new Output(it, memory);
+      case 'falco:parts':
+        return new Parts(it, memory);
+      case 'falco:value':
+        return resolved(parse(await whole(it)), memory);
+      default:
+    }
+  }
+  const all = entries.map(async ([name, it]) => [name, await resolved(it, memory)]);
+  return Object.fromEntries(await Promise.all(all));
+}
+
+async function whole({ get, size, until }) {
+  return (await collected(bytesOf(get, 0, size ?? null, undefined, until))).toString();
+}
+
+// The text of a result, or of a reference to it where it is too long.
+async function result(json, spill) {
+  if (!spill) return json;
+  const length = Buffer.byteLength(json);
+  if (length <= spill.over) return json;
+  if (length > spill.most) throw new RangeError(`the result has ${length} bytes, and ${spill.most} are allowed`);
+  await store(spill, Buffer.from(json));
+  return stringify({ 'falco:value': { url: spill.url, size: length } });
+}
+
+module.exports = { ...failures, Input, Output, Parts, falco: { isAsked, argument, result } };
