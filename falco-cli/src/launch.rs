@@ -4,14 +4,23 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use falco_core::{AsyncPlatform, Capabilities, Driver, ExecutionStrategy};
+use falco_core::congestion::CongestionController;
+use falco_core::{AsyncPlatform, Capabilities, Driver, ExecutionStrategy, Platform};
 use falco_executors::{
     AsyncExecutor, DriverExt, ExecutionOptions, KeepResults, ParallelExecutor, Patience, Progress,
-    RepeatPolicy, RunOptions, RunOutcome, SequentialExecutor, Speculation, stop_signals,
+    RepeatPolicy, ResultsSink, RunOptions, RunOutcome, SequentialExecutor, Speculation,
+    stop_signals,
 };
-use falco_layers::{HeldPolicy, RetryPolicy, Stack, TimeoutPolicy};
+use falco_layers::{
+    Aimd, Caps, Fixed, Gate, HeldPolicy, Pid, RetryPolicy, Stack, TargetRate, TimeoutPolicy,
+};
 
-use crate::flags::{ExecutionFlags, Executor, RunFlags};
+use crate::flags::{Controller, ExecutionFlags, Executor, OnFailure, RunFlags};
+use crate::output::say;
+use crate::{log, signals};
+
+/// The pause before an invocation whose function failed is sent again.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
 
 /// Chunks are no longer than this, so that a small file still spreads over many workers.
 const LARGEST_CHUNK: usize = 256 * 1024;
@@ -23,15 +32,26 @@ pub struct Launch<'a> {
     platform: Arc<dyn AsyncPlatform>,
     strategy: Arc<dyn ExecutionStrategy>,
     keep: KeepResults,
+    results: Option<ResultsSink>,
+    /// None when nothing is to be shown.
+    progress: Option<Arc<Progress>>,
 }
 
 impl<'a> Launch<'a> {
-    /// Connects to the platform.
+    /// Begins the log, opens the file of results, and connects to the platform.
     ///
     /// # Errors
     ///
-    /// When a setting is missing or wrong, or the platform does not answer.
+    /// When a setting is missing or wrong, results cannot be written, or the platform does not answer.
     pub async fn connect(flags: &'a RunFlags) -> anyhow::Result<Self> {
+        let logs = log::start(&flags.output)?;
+        let results = flags.output.open_results()?;
+        let progress = match (flags.output.quiet, logs) {
+            (true, _) => None,
+            // Bars would overwrite the lines of the log.
+            (false, true) => Some(Arc::new(Progress::lines(std::io::stderr()))),
+            (false, false) => Some(Arc::new(Progress::stderr())),
+        };
         let platform = flags.platform.connect().await?;
         let platform = if flags.execution.no_layers {
             platform
@@ -39,7 +59,7 @@ impl<'a> Launch<'a> {
             in_layers(&flags.execution, platform)?
         };
         let strategy = strategy(&flags.execution)?;
-        Ok(Self { flags, platform, strategy, keep: KeepResults::default() })
+        Ok(Self { flags, platform, strategy, keep: KeepResults::default(), results, progress })
     }
 
     /// What the platform can do.
@@ -72,6 +92,7 @@ impl<'a> Launch<'a> {
 
     /// The options of a run.
     pub fn options(&self) -> RunOptions {
+        signals::remember();
         let options = RunOptions::new(self.platform.clone(), self.strategy.clone())
             // The command line has chosen them.
             .without_layers()
@@ -79,10 +100,21 @@ impl<'a> Launch<'a> {
             .with_outage_patience(self.flags.execution.outage_patience)
             .with_kept_deployments(self.flags.function.keep)
             .with_kept_results(self.keep.clone());
-        if self.flags.output.quiet {
-            options
-        } else {
-            options.with_monitor(Arc::new(Progress::stderr()))
+        let options = match &self.results {
+            Some(results) => options.with_results(results.clone()),
+            None => options,
+        };
+        match &self.progress {
+            Some(progress) => options.with_monitor(progress.clone()),
+            None => options,
+        }
+    }
+
+    /// Shows a line on stderr, above the bars of the progress.
+    pub fn shower(&self) -> Box<dyn Fn(&str) + Send + Sync> {
+        match self.progress.clone() {
+            Some(progress) => Box::new(move |line| progress.print_line(line)),
+            None => Box::new(|line| say(line)),
         }
     }
 
@@ -108,10 +140,31 @@ fn in_layers(
     if let Some(rate) = flags.max_rate {
         stack = stack.with_max_rate(rate);
     }
+    if let Some(controller) = controller(flags, &platform.capabilities()) {
+        let mut caps = Caps::default();
+        caps.per_second = flags.max_rate;
+        stack = stack.with_gate(Gate::capped(controller, caps));
+    }
     if flags.executor == Executor::Async && !platform.capabilities().submit {
         stack = stack.with_held(HeldPolicy::default());
     }
     stack.wrap(platform)
+}
+
+/// The controller, where it is not the stack's own.
+fn controller(
+    flags: &ExecutionFlags,
+    capabilities: &Capabilities,
+) -> Option<Box<dyn CongestionController>> {
+    if let Some(rate) = flags.target_rate {
+        return Some(Box::new(TargetRate::new(rate).within(capabilities)));
+    }
+    Some(match flags.controller {
+        Controller::Adaptive => return None,
+        Controller::Aimd => Box::new(Aimd::from_capabilities(capabilities)),
+        Controller::Pid => Box::new(Pid::from_capabilities(capabilities)),
+        Controller::Fixed => Box::new(Fixed::from_capabilities(capabilities)),
+    })
 }
 
 /// Platforms may hold a status query open for a second, however short the attempts are.
@@ -135,7 +188,14 @@ fn patience(flags: &ExecutionFlags) -> Patience {
 
 fn strategy(flags: &ExecutionFlags) -> falco_core::Result<Arc<dyn ExecutionStrategy>> {
     let repeats = RepeatPolicy::exponential(flags.retries, Duration::from_secs(1));
-    let mut options = ExecutionOptions::default().with_repeat_lost(repeats);
+    let repeats_of_failed = RepeatPolicy::exponential(flags.repeat_failed, FIRST_PAUSE);
+    let mut options = ExecutionOptions::default()
+        .with_repeat_lost(repeats)
+        .with_repeat_failed(repeats_of_failed)
+        .with_on_failure(flags.on_failure.unwrap_or(OnFailure::Stop).into());
+    if let Some(deadline) = flags.deadline {
+        options = options.with_deadline(deadline);
+    }
     if let Some(factor) = flags.speculate {
         options = options.with_speculation(Speculation::slower_than(factor)?);
     }

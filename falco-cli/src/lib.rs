@@ -4,8 +4,10 @@
 pub mod cleanup;
 pub mod flags;
 mod launch;
+pub mod log;
 mod output;
+mod signals;
 
 pub use flags::RunFlags;
 pub use launch::Launch;
-pub use output::{exit_code, finish, print, say};
+pub use output::{conclude, exit_code, finish, print, say};

@@ -6,6 +6,7 @@ mod derivation;
 mod panics;
 mod progress;
 pub mod report;
+mod results;
 mod run;
 pub mod session;
 mod strategy;
@@ -15,6 +16,7 @@ pub use cleanup::{Cleaned, Which, cleanup};
 pub use derivation::{Chunks, FanIn, FanOut, Merge, OneToOne, Shuffle};
 pub use falco_core::{OnFailure, Repeats, StagePolicy};
 pub use progress::Progress;
+pub use results::ResultsSink;
 pub use run::{
     DriverExt, KeepResults, Leftover, Partial, RunOptions, RunOutcome, StopSignal, stop_signals,
 };

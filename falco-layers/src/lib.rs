@@ -11,7 +11,7 @@ mod timeout;
 mod trace;
 
 pub use congestion::{
-    Adaptive, Aimd, Caps, CongestionControl, Fixed, Gains, Gate, Pace, Permit, Pid,
+    Adaptive, Aimd, Caps, CongestionControl, Fixed, Gains, Gate, Pace, Permit, Pid, TargetRate,
 };
 pub use held::{Held, HeldPolicy};
 pub use layer::{Intercept, Intercepted, Layer};

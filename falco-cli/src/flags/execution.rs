@@ -26,6 +26,32 @@ pub struct ExecutionFlags {
     #[arg(long, value_name = "RATE", value_parser = positive, allow_negative_numbers = true, help_heading = "Execution")]
     pub max_rate: Option<f64>,
 
+    /// How the rate of calls follows what the platform answers.
+    #[arg(long, value_enum, default_value_t = Controller::Adaptive, conflicts_with = "no_layers", help_heading = "Execution")]
+    pub controller: Controller,
+
+    /// Calls per second that the platform is to accept: a PID controller steers the rate to it.
+    #[arg(long, value_name = "RATE", value_parser = positive, conflicts_with_all = ["controller", "no_layers"], allow_negative_numbers = true, help_heading = "Execution")]
+    pub target_rate: Option<f64>,
+
+    /// What the first failure does to the rest of its stage [default: stop]
+    #[arg(long, value_enum, value_name = "WHAT", help_heading = "Execution")]
+    pub on_failure: Option<OnFailure>,
+
+    /// Times that an invocation whose function failed is sent again.
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 0,
+        allow_negative_numbers = true,
+        help_heading = "Execution"
+    )]
+    pub repeat_failed: u32,
+
+    /// How long each stage may take, such as 1h; then it fails, and what is finished stays.
+    #[arg(long, value_name = "TIME", value_parser = duration, help_heading = "Execution")]
+    pub deadline: Option<Duration>,
+
     /// Times that a call that failed, or an idempotent invocation that was lost, is sent again.
     #[arg(
         long,
@@ -59,4 +85,35 @@ pub enum Executor {
     Parallel,
     /// Submitted first, collected in batches.
     Async,
+}
+
+/// How the rate of calls follows what the platform answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Controller {
+    /// Finds the quota's rate and the concurrency, beginning with what the platform reports.
+    Adaptive,
+    /// Raises the rate step by step, and cuts it when calls are refused.
+    Aimd,
+    /// Steers the share of refused calls to one in a hundred.
+    Pid,
+    /// Keeps to what the platform reports, whatever it answers.
+    Fixed,
+}
+
+/// What the first failure does to the rest of its stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OnFailure {
+    /// Nothing more is sent, and what is in flight is cancelled.
+    Stop,
+    /// The others go on, and every failure is reported.
+    Continue,
+}
+
+impl From<OnFailure> for falco_core::OnFailure {
+    fn from(on_failure: OnFailure) -> Self {
+        match on_failure {
+            OnFailure::Stop => Self::Stop,
+            OnFailure::Continue => Self::Continue,
+        }
+    }
 }

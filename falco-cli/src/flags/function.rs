@@ -1,10 +1,13 @@
 //! How functions are deployed.
 
+use std::env::VarError;
+use std::fmt;
 use std::num::NonZeroU32;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
-use falco_core::{Deployable, Result, Scaling};
+use falco_core::{Deployable, Scaling};
 
 use super::values::{count, duration};
 
@@ -19,6 +22,11 @@ pub struct FunctionFlags {
     #[arg(long, value_name = "TIME", value_parser = duration, help_heading = "Function")]
     pub timeout: Option<Duration>,
 
+    /// An environment variable of the function; without a value it has that of this process, so that a secret need not
+    /// stand on the command line.
+    #[arg(long, value_name = "NAME[=VALUE]", help_heading = "Function")]
+    pub env: Vec<Variable>,
+
     /// Leave the functions on the platform; `falco cleanup` removes them.
     #[arg(long, help_heading = "Function")]
     pub keep: bool,
@@ -30,8 +38,21 @@ impl FunctionFlags {
     /// # Errors
     ///
     /// When `runtime` is not a name of a runtime.
-    pub fn deployable(&self, name: &str, runtime: &str, source: &str) -> Result<Deployable> {
-        Ok(Deployable::from_source(name, runtime.parse()?, source).with_scaling(self.scaling()))
+    pub fn deployable(
+        &self,
+        name: &str,
+        runtime: &str,
+        source: &str,
+    ) -> falco_core::Result<Deployable> {
+        Ok(self.set_up(Deployable::from_source(name, runtime.parse()?, source)))
+    }
+
+    /// A function with the sizes and the environment that the command line names.
+    pub fn set_up(&self, function: Deployable) -> Deployable {
+        let function = function.with_scaling(self.scaling());
+        self.env
+            .iter()
+            .fold(function, |function, variable| function.with_env(&variable.name, &variable.value))
     }
 
     /// The sizes that the command line names.
@@ -39,5 +60,38 @@ impl FunctionFlags {
         Scaling::default()
             .with_memory_mib(self.memory.map(NonZeroU32::get))
             .with_timeout(self.timeout)
+    }
+}
+
+/// An environment variable of a function, as `NAME=VALUE`, or as `NAME` with the value that this process has. `Debug` shows
+/// the name only.
+#[derive(Clone)]
+pub struct Variable {
+    name: String,
+    value: String,
+}
+
+impl fmt::Debug for Variable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Variable({})", self.name)
+    }
+}
+
+impl FromStr for Variable {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some((name, value)) = text.split_once('=') {
+            return Ok(Self { name: name.to_owned(), value: value.to_owned() });
+        }
+        match std::env::var(text) {
+            Ok(value) => Ok(Self { name: text.to_owned(), value }),
+            Err(VarError::NotPresent) => {
+                Err("this process has no variable of that name; use NAME=VALUE".to_owned())
+            }
+            Err(VarError::NotUnicode(_)) => {
+                Err("the value of this process is not UTF-8".to_owned())
+            }
+        }
     }
 }

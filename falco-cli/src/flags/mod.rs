@@ -12,9 +12,9 @@ mod values;
 
 use clap::Args;
 
-pub use execution::{ExecutionFlags, Executor};
+pub use execution::{Controller, ExecutionFlags, Executor, OnFailure};
 pub use function::FunctionFlags;
-pub use output::OutputFlags;
+pub use output::{Log, OutputFlags};
 pub use platform::{PlatformFlags, PlatformName};
 pub use values::{count, duration, positive};
 

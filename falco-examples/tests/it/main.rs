@@ -15,6 +15,7 @@ mod outages;
 mod printing;
 mod program;
 mod remote;
+mod results;
 mod rust;
 mod signals;
 mod wordcount;

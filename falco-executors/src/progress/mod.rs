@@ -74,6 +74,11 @@ impl Progress {
         Self::new(Display::Hidden)
     }
 
+    /// Prints a line above the bars, or among the plain lines; nothing where progress is hidden.
+    pub fn print_line(&self, line: &str) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).note(line);
+    }
+
     fn new(display: Display) -> Self {
         let state = State { stages: Vec::new(), outage: None, display };
         Self { state: Arc::new(Mutex::new(state)), reminder: OnceLock::new() }

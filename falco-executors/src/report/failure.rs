@@ -39,8 +39,8 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// `None` for a completion that succeeded.
-    pub(crate) fn of(completion: &Completion) -> Option<Self> {
+    /// The failure of an invocation; none for a completion that succeeded.
+    pub fn of(completion: &Completion) -> Option<Self> {
         let reason = shortened(&completion.outcome.failure()?, REASON_BYTES);
         let activation = completion.outcome.activation();
         let function_error = activation.and_then(|activation| activation.outcome.as_ref().err());

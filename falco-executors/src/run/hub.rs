@@ -13,11 +13,14 @@ use tokio_util::task::AbortOnDropHandle;
 use super::guard::{guard, panicked};
 use super::stop::StopSignal;
 use crate::report::StageRecorder;
+use crate::results::ResultsSink;
 
 /// Passes events on to the user's monitors, and remembers the first reason to stop.
 #[derive(Debug)]
 pub(super) struct Hub {
     monitors: Vec<Watcher>,
+    /// Written before any monitor hears of an outcome.
+    results: Option<ResultsSink>,
     /// Cancelled when the run is to end cleanly.
     stopped: CancellationToken,
     /// Cancelled when the run is to end at once.
@@ -35,10 +38,15 @@ struct Watcher {
 }
 
 impl Hub {
-    pub(super) fn new(monitors: Vec<Arc<dyn Monitor>>, announces: bool) -> Self {
+    pub(super) fn new(
+        monitors: Vec<Arc<dyn Monitor>>,
+        results: Option<ResultsSink>,
+        announces: bool,
+    ) -> Self {
         let watch = |monitor| Watcher { monitor, broken: OnceLock::new() };
         Self {
             monitors: monitors.into_iter().map(watch).collect(),
+            results,
             stopped: CancellationToken::new(),
             aborted: CancellationToken::new(),
             reason: OnceLock::new(),
@@ -112,6 +120,11 @@ impl Hub {
 
 impl Monitor for Hub {
     fn event(&self, event: &Event<'_>) -> Verdict {
+        if let (Some(results), Event::Completed { completion }) = (&self.results, event)
+            && let Err(error) = results.write(completion)
+        {
+            self.stop(error);
+        }
         for watcher in &self.monitors {
             if watcher.broken.get().is_some() {
                 continue;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use falco_core::{AsyncPlatform, ExecutionStrategy, Monitor, Result, RunId, StageName};
 
 use super::stop::StopSignal;
+use crate::results::ResultsSink;
 use crate::strategy::ParallelExecutor;
 
 /// How long deployments of a run live when nothing removes them: `cleanup` may sweep them afterwards.
@@ -67,6 +68,7 @@ pub struct RunOptions {
     pub(super) keep_deployments: bool,
     pub(super) keep: KeepResults,
     pub(super) keep_inputs: bool,
+    pub(super) results: Option<ResultsSink>,
 }
 
 /// Of which stages a run keeps the results in memory.
@@ -99,6 +101,7 @@ impl RunOptions {
             keep_deployments: false,
             keep: KeepResults::default(),
             keep_inputs: false,
+            results: None,
         }
     }
 
@@ -201,6 +204,14 @@ impl RunOptions {
     #[must_use]
     pub fn with_kept_results(mut self, keep: KeepResults) -> Self {
         self.keep = keep;
+        self
+    }
+
+    /// Writes down each outcome as it is known, so that what has finished survives whatever ends the driver. A sink that
+    /// cannot be written to any more ends the run.
+    #[must_use]
+    pub fn with_results(mut self, sink: ResultsSink) -> Self {
+        self.results = Some(sink);
         self
     }
 

@@ -103,7 +103,7 @@ impl Session {
                 .with_hint("shorten RunOptions::with_expiry; a day is the default")
         })?;
         let announces = options.stop.as_ref().is_some_and(|stop| stop.announce);
-        let hub = Arc::new(Hub::new(options.monitors, announces));
+        let hub = Arc::new(Hub::new(options.monitors, options.results, announces));
         let watcher = options.stop.map(|stop| hub.watch(stop));
         let outages = Arc::new(Outages::new(hub.clone()));
         let monitor: Arc<dyn Monitor> = outages.clone();

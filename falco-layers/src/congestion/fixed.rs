@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use falco_core::Capabilities;
 use falco_core::congestion::{Allowance, CongestionController, Signal};
+
+use super::quota::Quota;
 
 /// Allows the same at all times, whatever the answers are: for a quota that is known and used by nobody else.
 ///
@@ -32,6 +35,18 @@ impl Fixed {
     /// Allows everything: what is left are the caps of the gate, and the waits that the platform suggests.
     pub fn unlimited() -> Self {
         Self::new(Allowance::UNLIMITED)
+    }
+
+    /// Allows what the platform reports, and everything where it reports nothing.
+    pub fn from_capabilities(capabilities: &Capabilities) -> Self {
+        let allowance = match Quota::told(capabilities) {
+            Some(quota) => Allowance::UNLIMITED.with_rate(quota.per_second, 1),
+            None => Allowance::UNLIMITED,
+        };
+        Self::new(match capabilities.concurrency {
+            Some(concurrency) => allowance.with_concurrency(concurrency),
+            None => allowance,
+        })
     }
 
     /// Starts `per_second` invocations a second, evenly spaced.

@@ -12,6 +12,7 @@ mod pace;
 mod pause;
 mod pid;
 mod quota;
+mod target;
 
 pub use adaptive::Adaptive;
 pub use aimd::Aimd;
@@ -22,3 +23,4 @@ pub(crate) use outage::no_answer_since;
 pub use pace::Pace;
 pub(crate) use pause::LONGEST_WAIT;
 pub use pid::{Gains, Pid};
+pub use target::TargetRate;

@@ -18,6 +18,7 @@ mod partial;
 mod policies;
 mod progress;
 mod report;
+mod results;
 mod signals;
 mod steps;
 mod stops;

@@ -1,0 +1,147 @@
+//! `falco map`: one invocation for each input.
+
+mod driver;
+mod failures;
+mod inputs;
+mod results;
+mod window;
+
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex};
+
+use anyhow::Context;
+use clap::Args;
+use falco_cli::flags::OnFailure;
+use falco_cli::{Launch, RunFlags, conclude, exit_code, say};
+use falco_executors::KeepResults;
+
+use super::function::FunctionFile;
+use driver::{Mapping, Sink};
+use failures::Failures;
+use inputs::{Format, Sources};
+use results::{Results, Written};
+
+/// What a shell sees of a program whose reader has gone away: 128 and the number of SIGPIPE.
+const READER_LEFT: u8 = 141;
+
+/// Runs a function once for each input, and writes the results as lines of JSON
+///
+/// Inputs are lines of JSON objects, from files or stdin. Results come in the order of the inputs. An input that fails is a
+/// line of JSON, too, with its number, on stderr or in the file of --failed, and does not end the run unless --on-failure
+/// stop says so.
+///
+/// For example:
+///
+///   seq 1000 | falco map --text -f square.py
+///   falco map -f count.py inputs.jsonl --failed failed.jsonl > results.jsonl
+///
+/// The exit code is 0 when every input has a result, 1 when one has none, 130 after Ctrl-C, and 141 when the reader of
+/// stdout has gone away.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct MapFlags {
+    #[command(flatten)]
+    function: FunctionFile,
+
+    /// Files of inputs, - for stdin [default: stdin]
+    inputs: Vec<PathBuf>,
+
+    /// Make {"line": ..} of each line.
+    #[arg(long, group = "format")]
+    text: bool,
+
+    /// Make an object of each row of CSV, with the names in the first row.
+    #[arg(long, group = "format")]
+    csv: bool,
+
+    /// Make {"path": .., "text": ..} of each file that INPUTS name, with "base64" where it is not text; of stdin, of each file
+    /// that a line names.
+    #[arg(long, group = "format")]
+    files: bool,
+
+    /// Write results as they come, instead of in the order of the inputs.
+    #[arg(long)]
+    unordered: bool,
+
+    /// Write the inputs that have no result to FILE, as lines of JSON with input, kind, message, trace and argument
+    /// [default: stderr]
+    #[arg(long, value_name = "FILE")]
+    failed: Option<PathBuf>,
+
+    /// Say that running the function twice for one input does no harm: what was lost is sent again.
+    #[arg(long, help_heading = "Execution")]
+    idempotent: bool,
+
+    #[command(flatten)]
+    flags: RunFlags,
+}
+
+impl MapFlags {
+    fn format(&self) -> Format {
+        match self {
+            Self { text: true, .. } => Format::Text,
+            Self { csv: true, .. } => Format::Csv,
+            Self { files: true, .. } => Format::Files,
+            _ => Format::Json,
+        }
+    }
+}
+
+/// Runs the function over all inputs, and returns what the shell sees.
+pub(crate) async fn map(flags: MapFlags) -> ExitCode {
+    match run(flags).await {
+        Ok((_, Written::ReaderLeft)) => ExitCode::from(READER_LEFT),
+        Ok((_, Written::Failed(error))) => {
+            exit_code(Err(anyhow::anyhow!("cannot write to stdout: {error}")))
+        }
+        Ok((succeeded, Written::All)) => exit_code(Ok(succeeded)),
+        Err(error) => exit_code(Err(error)),
+    }
+}
+
+async fn run(mut flags: MapFlags) -> anyhow::Result<(bool, Written)> {
+    let on_failure = *flags.flags.execution.on_failure.get_or_insert(OnFailure::Continue);
+    let format = flags.format();
+    let function = flags.function.load(&flags.flags.function)?;
+    let sources = Sources::new(std::mem::take(&mut flags.inputs), format)?;
+    let failures = flags.failed.as_deref().map(Failures::into_file).transpose()?;
+    let launch = Launch::connect(&flags.flags).await?.with_kept_results(KeepResults::Nothing);
+
+    let window = Arc::default();
+    let results = match flags.flags.output.results_to_stdout() {
+        // The lines of all outcomes go there.
+        true => Results::new(io::sink(), false, Arc::clone(&window)),
+        false => Results::new(io::stdout(), !flags.unordered, Arc::clone(&window)),
+    };
+    let no_thread = "cannot start a thread";
+    let sink = Arc::new(Sink {
+        window,
+        results: Mutex::new(results.context(no_thread)?),
+        failures: failures.unwrap_or_default(),
+        show: launch.shower(),
+        invalid: 0.into(),
+    });
+    let mapping = Mapping {
+        function,
+        idempotent: flags.idempotent,
+        stops_on_failure: on_failure == OnFailure::Stop,
+        count: sources.count(format),
+        inputs: Mutex::new(Some(sources.read(format).context(no_thread)?)),
+        sink: sink.clone(),
+    };
+    let outcome = launch.run(&mapping).await?;
+    let written = sink.finish();
+    if let Some(error) = sink.failures.error() {
+        say(error);
+    }
+    if written == Written::ReaderLeft {
+        // The shell says what there is to say, as of any program in a pipe.
+        return Ok((false, written));
+    }
+    let succeeded =
+        conclude(&flags.flags.output, &outcome.report, &outcome.leftovers, "went to stdout");
+    Ok((succeeded && sink.invalid.load(Relaxed) == 0, written))
+}

@@ -1,0 +1,27 @@
+//! The signal that ended a program, for its exit code.
+
+use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
+
+static RECEIVED: AtomicI32 = AtomicI32::new(0);
+
+/// The first SIGINT or SIGTERM since [`remember`], as a number.
+pub(crate) fn received() -> Option<u8> {
+    u8::try_from(RECEIVED.load(Relaxed)).ok().filter(|signal| *signal > 0)
+}
+
+/// Takes note of the first SIGINT or SIGTERM that comes from now on. What the signals do is the run's to say.
+#[cfg(unix)]
+pub(crate) fn remember() {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
+        let Ok(mut signals) = signal(kind) else { continue };
+        tokio::spawn(async move {
+            signals.recv().await;
+            let _ = RECEIVED.compare_exchange(0, kind.as_raw_value(), Relaxed, Relaxed);
+        });
+    }
+}
+
+#[cfg(not(unix))]
+pub(crate) fn remember() {}

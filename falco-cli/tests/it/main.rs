@@ -1,0 +1,7 @@
+//! Runs the command as a user would, and looks at what it prints.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "tests")]
+#![cfg(all(feature = "command", feature = "local"))]
+
+mod map;
+mod program;
+mod terminal;
