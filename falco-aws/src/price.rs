@@ -1,4 +1,4 @@
-//! What an activation costs.
+//! The cost of an activation.
 
 use std::time::Duration;
 
@@ -79,7 +79,7 @@ impl PriceTable {
         with_storage_gib_second(storage_gib_second: f64);
     }
 
-    /// What one request costs that was billed for `billed`, with `memory_mib` configured (not used) and
+    /// The cost of one request that was billed for `billed`, with `memory_mib` configured (not used) and
     /// `storage_mib` of temporary storage.
     pub fn cost(
         &self,

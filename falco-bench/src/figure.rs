@@ -7,19 +7,19 @@ use serde::{Deserialize, Serialize};
 /// One line of the table.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Figure {
-    /// What was measured.
+    /// The measured value.
     pub(crate) name: String,
     /// How much, in `unit`.
     pub(crate) measured: f64,
     /// The unit of `measured` and `floor`.
     pub(crate) unit: String,
-    /// What it is compared with, measured in the same run; none where the goal is a figure of its own.
+    /// The value that it is compared with, measured in the same run; none where the goal is a figure of its own.
     pub(crate) floor: Option<f64>,
-    /// What has to hold.
+    /// The goal.
     pub(crate) goal: Goal,
 }
 
-/// What has to hold: for `measured / floor` where there is a floor, else for `measured`.
+/// The goal: for `measured / floor` where there is a floor, else for `measured`.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Goal {

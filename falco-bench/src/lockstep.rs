@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 
-/// What a worker has to do at least: read a line, parse it, call the function, write a line.
+/// The least that a worker has to do: read a line, parse it, call the function, write a line.
 const WORKER: &str = "
 import json, sys
 

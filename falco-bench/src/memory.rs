@@ -1,4 +1,4 @@
-//! What a process, or a tree of processes, holds in memory.
+//! The memory of a process, or of a tree of processes.
 
 use std::collections::HashMap;
 use std::fs;

@@ -6,9 +6,9 @@ use crate::{aws, engine, first_build, gcp, local, wordcount};
 /// A benchmark: it runs in a process of its own.
 #[derive(Debug)]
 pub(crate) struct Benchmark {
-    /// What `cargo xtask bench NAME` calls it.
+    /// The name for `cargo xtask bench NAME`.
     pub(crate) name: &'static str,
-    /// What it measures.
+    /// The subject of the measurement.
     pub(crate) about: &'static str,
     /// Measures.
     pub(crate) run: fn() -> anyhow::Result<Vec<Figure>>,

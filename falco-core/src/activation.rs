@@ -1,4 +1,4 @@
-//! What a provider reports of one run of a function.
+//! A provider's report of one run of a function.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -31,7 +31,7 @@ use crate::setters;
 pub struct Activation {
     /// The platform's name for it.
     pub id: ActivationId,
-    /// What the function returned, or how it failed.
+    /// The function's result, or how it failed.
     pub outcome: Result<Payload, FunctionError>,
     /// When the function began, initialisation included, by the provider's clock.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "crate::unix_time::option")]
@@ -76,13 +76,13 @@ pub struct Activation {
     /// Whether an instance was started for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cold_start: Option<bool>,
-    /// What it costs.
+    /// The cost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<UsDollars>,
     /// The provider's id of the request, for its support desk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
-    /// What else the provider reports.
+    /// Further facts that the provider reports.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: BTreeMap<String, String>,
 }
@@ -227,7 +227,7 @@ impl fmt::Display for FunctionErrorKind {
     }
 }
 
-/// What one activation printed.
+/// The output of one activation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ActivationLog {

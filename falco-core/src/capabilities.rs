@@ -1,4 +1,4 @@
-//! What a platform can do and where its limits are, as data.
+//! A platform's abilities and limits, as data.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::setters;
 
-/// What a platform can do, and its limits as far as it knows them. `None` means unknown or without limit.
+/// A platform's abilities, and its limits as far as it knows them. `None` means unknown or without limit.
 ///
 /// Executors size their windows by it, congestion control starts from it, the conformance suite follows it.
 ///

@@ -1,4 +1,4 @@
-//! What came of an invocation.
+//! The outcome of an invocation.
 
 use std::time::{Duration, SystemTime};
 
@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::id::{InvocationId, RunId, StageName};
 use crate::payload::Payload;
 
-/// What came of an invocation: exactly one for each that entered an execution strategy.
+/// The outcome of an invocation: exactly one for each that entered an execution strategy.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Completion {
@@ -22,7 +22,7 @@ pub struct Completion {
     /// The function's argument; empty in a completion that was stored.
     #[serde(skip, default = "Payload::empty")]
     pub input: Payload,
-    /// What came of it.
+    /// The outcome.
     pub outcome: Outcome,
     /// Attempts that were made, speculative copies included; 0 when it was cancelled before it was sent.
     pub attempts: u32,
@@ -31,7 +31,7 @@ pub struct Completion {
     pub requested_at: SystemTime,
     /// From being taken in until the answer of the last attempt, by the driver's clock.
     pub latency: Duration,
-    /// What all its attempts cost, as far as the provider has reported it. What was given up before it answered is not in it: an
+    /// The cost of all its attempts, as far as the provider has reported it. Attempts that were given up are left out: an
     /// attempt that was lost, or the slower one of two copies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<UsDollars>,
@@ -42,7 +42,7 @@ pub struct Completion {
 pub struct Attempts {
     /// How many were made, speculative copies included.
     pub made: u32,
-    /// What those have cost that answered and were repeated, or answered second; as far as the provider has reported it.
+    /// The cost of those that answered and were repeated, or answered second; as far as the provider has reported it.
     pub cost: Option<UsDollars>,
 }
 

@@ -22,7 +22,7 @@ pub trait CongestionController: Debug + Send {
     /// Learns what came of a call.
     fn on_signal(&mut self, now: Duration, signal: &Signal);
 
-    /// What is allowed from `now` on, until the next signal or the next call.
+    /// The allowance from `now` on, until the next signal or the next call.
     fn allowance(&mut self, now: Duration) -> Allowance;
 }
 
@@ -40,7 +40,7 @@ impl<C: CongestionController + ?Sized> CongestionController for Box<C> {
     }
 }
 
-/// What came of one call, as a controller sees it.
+/// The outcome of one call, as a controller sees it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Signal {
@@ -84,7 +84,7 @@ pub enum SignalKind {
     Abandoned,
 }
 
-/// What may be sent.
+/// An allowance: how much may be sent, and when.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Allowance {
@@ -130,7 +130,7 @@ impl Allowance {
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct GateState {
-    /// What may be sent, within the user's caps.
+    /// The allowance, within the user's caps.
     pub allowance: Allowance,
     /// Calls in flight.
     pub in_flight: u32,

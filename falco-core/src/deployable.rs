@@ -1,4 +1,4 @@
-//! What a user hands to a platform: a function's code and its settings.
+//! A function as a user hands it to a platform: its code and its settings.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! What a platform gives back for a function that it holds.
+//! A platform's description of a function that it holds.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +24,7 @@ pub struct Deployment {
     pub scaling: Scaling,
     /// The owner, if the deployment carries Falco's tags.
     pub ownership: Option<Ownership>,
-    /// What else the platform needs to find it again. Never a secret.
+    /// Further attributes by which the platform finds it again. Never a secret.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: BTreeMap<String, String>,
 }

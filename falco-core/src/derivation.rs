@@ -51,7 +51,7 @@ pub trait Deriver: Send {
     fn finish(&mut self) -> Result<Vec<Input>>;
 }
 
-/// What a derivation may know of the stage that it works for.
+/// The facts that a derivation may know of the stage that it works for.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct DerivationContext {

@@ -8,7 +8,7 @@ use crate::monitor::Verdict;
 use crate::plan::ExecutionPlan;
 use crate::stage::Stage;
 
-/// What to run: a name, a plan, and hooks to watch it.
+/// A program to run: a name, a plan, and hooks to watch it.
 ///
 /// `DriverExt` of falco-executors gives every driver `deploy`, `execute`, `remove` and `run`.
 ///

@@ -139,7 +139,7 @@ impl Invocation {
         self.idempotent
     }
 
-    /// What an earlier process got when it sent this attempt.
+    /// The handle that an earlier process got when it sent this attempt.
     pub fn submitted(&self) -> Option<&Pending> {
         self.submitted.as_ref()
     }

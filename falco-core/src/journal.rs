@@ -1,4 +1,4 @@
-//! What a durable journal does for a run.
+//! The contract of a durable journal.
 
 use std::sync::Arc;
 
@@ -42,7 +42,7 @@ pub trait Journal: Monitor {
     /// `Conflict` that names what changed; `Other` when the journal cannot be read or written.
     fn begin(&self, plan: &ExecutionPlan, platform: &dyn Platform) -> Result<()>;
 
-    /// What is recorded of an invocation: at most one read.
+    /// The record of an invocation: at most one read.
     ///
     /// # Errors
     ///
@@ -61,7 +61,7 @@ pub trait Journal: Monitor {
     async fn flush(&self) -> Result<()>;
 }
 
-/// What a [`Journal`] knows of an invocation.
+/// A [`Journal`]'s knowledge of an invocation.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Recalled {

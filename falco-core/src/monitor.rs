@@ -1,4 +1,4 @@
-//! What happens in a run, as it happens.
+//! The events of a run, as they happen.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -151,14 +151,14 @@ pub enum Event<'a> {
     Held {
         /// The invocation.
         invocation: &'a Invocation,
-        /// What for.
+        /// The reason.
         reason: WaitReason,
     },
     /// An invocation waits.
     Waiting {
         /// The invocation.
         invocation: &'a Invocation,
-        /// What for.
+        /// The reason.
         reason: WaitReason,
         /// How long it will wait, or has waited.
         wait: Duration,
@@ -218,7 +218,7 @@ pub enum Event<'a> {
     },
     /// An invocation has left the strategy.
     Completed {
-        /// What came of it.
+        /// The outcome.
         completion: &'a Completion,
     },
 }
@@ -239,7 +239,7 @@ pub enum AttemptReason {
     Straggler,
 }
 
-/// What an invocation waits for.
+/// The reason why an invocation waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum WaitReason {

@@ -12,7 +12,7 @@ use crate::id::RunId;
 pub struct Ownership {
     /// The run that made it.
     pub run: RunId,
-    /// Who started the run, such as `ada@workstation`.
+    /// The user who started the run, such as `ada@workstation`.
     pub owner: String,
     /// When it may be removed without asking.
     #[serde(with = "crate::unix_time")]

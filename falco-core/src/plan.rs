@@ -1,4 +1,4 @@
-//! What to run: stages and their order.
+//! A plan: stages and their order.
 
 use std::collections::HashMap;
 

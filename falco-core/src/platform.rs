@@ -74,7 +74,7 @@ pub trait Platform: Debug + Send + Sync + 'static {
     /// The platform's short name, such as `openwhisk`.
     fn name(&self) -> &str;
 
-    /// What it can do, and its limits as far as they are known now.
+    /// Its abilities, and its limits as far as they are known now.
     ///
     /// It does no I/O. A platform that asks its provider for the account's limits does so while connecting, and
     /// at the latest in the first [`deploy`](Self::deploy).
@@ -189,7 +189,7 @@ pub trait AsyncPlatform: Platform {
     /// ([`Release::Abandoned`]). Releasing an unknown id does nothing.
     fn release(&self, deployment: &Deployment, activations: &[ActivationId], release: Release);
 
-    /// What activations printed, in the order asked; those without a log yet are left out.
+    /// The logs of activations, in the order asked; those without a log yet are left out.
     ///
     /// # Errors
     ///

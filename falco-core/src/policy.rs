@@ -29,7 +29,7 @@ pub struct StagePolicy {
     pub repeats: Option<Repeats>,
     /// An idempotent invocation gets a second attempt when it takes longer than so many times the median.
     pub speculation: Option<f64>,
-    /// What the first failure does to the rest of the stage.
+    /// The effect of the first failure on the rest of the stage.
     pub on_failure: Option<OnFailure>,
 }
 

@@ -1,4 +1,4 @@
-//! What a type is called in an error.
+//! The name of a type in an error.
 
 /// The name of `T` without paths and parameters, for people: `HashMap`, `u32`, `tuple`.
 pub(crate) fn short<T: ?Sized>() -> &'static str {

@@ -45,7 +45,7 @@ impl Which {
     }
 }
 
-/// What came of a clean-up.
+/// The outcome of a clean-up.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 #[must_use = "it says what could not be removed"]

@@ -1,4 +1,4 @@
-//! What a function can learn of the call that it runs in.
+//! The call that a function runs in.
 
 use std::cell::RefCell;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -7,7 +7,7 @@ thread_local! {
     static CURRENT: RefCell<Option<Context>> = const { RefCell::new(None) };
 }
 
-/// What the platform says of a call. What it does not say is `None`.
+/// The platform's report of a call. Facts that it does not report are `None`.
 ///
 /// # Examples
 ///

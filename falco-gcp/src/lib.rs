@@ -19,5 +19,5 @@ pub use platform::GcpFunctions;
 pub use price::PriceTable;
 pub use token::{Token, TokenSource};
 
-/// What [`Platform::name`](falco_core::Platform::name) says.
+/// The platform's name, as [`Platform::name`](falco_core::Platform::name) returns it.
 const NAME: &str = "gcp";

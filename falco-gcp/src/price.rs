@@ -1,4 +1,4 @@
-//! What activations cost.
+//! The cost of activations.
 
 use std::time::Duration;
 
@@ -68,7 +68,7 @@ impl PriceTable {
         Duration::from_nanos(u64::try_from(steps * step).unwrap_or(u64::MAX))
     }
 
-    /// What one activation costs that kept an instance of `cpus` processors and `memory_mib` busy for `busy`, its
+    /// The cost of one activation that kept an instance of `cpus` processors and `memory_mib` busy for `busy`, its
     /// start included, and shared it with no other.
     pub fn activation(&self, busy: Duration, cpus: f64, memory_mib: u32) -> UsDollars {
         let gib = f64::from(memory_mib) / 1024.0;

@@ -34,7 +34,7 @@ pub fn excerpt(body: &[u8]) -> String {
     if line.is_empty() { "an empty body".into() } else { line }
 }
 
-/// What stands between the tags, scripts and styles left out.
+/// The text between the tags, without scripts and styles.
 fn without_tags(html: &str) -> String {
     let mut text = String::new();
     let mut rest = html;

@@ -62,7 +62,7 @@ struct Slot<R> {
     unclaimed: Option<u64>,
 }
 
-/// What became of a record.
+/// The result of delivering a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "a record that is handed back may have to be deleted at the provider"]
 pub enum Delivery<R> {

@@ -1,10 +1,10 @@
-//! What a failed exchange means for the caller.
+//! Failed exchanges, and their meaning for the caller.
 
 use std::error::Error as StdError;
 
 use falco_core::{Error, ErrorKind};
 
-/// What it means that reqwest failed: the one place where transport errors become Falco's.
+/// Maps an error of reqwest: the one place where transport errors become Falco's.
 ///
 /// The question that matters is whether the server may have taken the request:
 ///

@@ -84,7 +84,7 @@ impl<P> Clone for Held<P> {
     }
 }
 
-/// What the handles share; the tasks share only what is in it.
+/// The state that the handles share; the tasks share only its parts.
 #[derive(Debug)]
 struct Owner<P> {
     shared: Arc<Shared<P>>,

@@ -1,4 +1,4 @@
-//! What an outcome shows of the platform: whether somebody answered for it.
+//! The platform's reachability, as an outcome shows it: whether somebody answered for it.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use falco_core::{Error, ErrorKind, Result};
 use tokio::time::Instant;
 
-/// What the outcome of a call shows.
+/// The platform's reachability, as the outcome of a call shows it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Heard<'a> {
     /// The platform answered, whatever it said.
@@ -45,7 +45,7 @@ impl Default for Listener {
 }
 
 impl Listener {
-    /// What an outcome shows.
+    /// Reads it from an outcome.
     ///
     /// Credentials that were never accepted are wrong; those that were have expired, or were replaced, and may be renewed.
     pub(crate) fn hear<'a, T>(&self, class: Class, outcome: &'a Result<T>) -> Heard<'a> {

@@ -26,7 +26,7 @@ use falco_core::{
 pub struct TimeoutPolicy {
     /// One `invoke`. None, the default, follows the function: its own timeout and [`margin`](Self::margin).
     pub invoke: Option<Duration>,
-    /// What an `invoke` may take besides the function's own timeout: cold start, queue and network.
+    /// The time that an `invoke` may take besides the function's own timeout: cold start, queue and network.
     pub margin: Duration,
     /// One `submit`, `collect`, `activation_log`, `fetch_deployment` or `list_deployments`.
     pub call: Duration,

@@ -12,14 +12,14 @@ use falco_core::{Bounds, Error, Result};
 
 const MIB: u64 = 1024 * 1024;
 
-/// What a function may be granted, in MiB.
+/// The memory that a function may be granted, in MiB.
 pub(crate) const MEMORY_MIB: Bounds<u32> = Bounds { min: 16, max: 1024 * 1024 };
 
 /// How long a function may be allowed to run.
 pub(crate) const TIMEOUT: Bounds<Duration> =
     Bounds { min: Duration::from_millis(1), max: Duration::from_secs(24 * 60 * 60) };
 
-/// What the workers inherit of the driver's environment, and nothing else.
+/// The variables that workers inherit of the driver's environment, and no others.
 const INHERITED: [&str; 4] = ["PATH", "HOME", "LANG", "TMPDIR"];
 
 /// How functions run on this machine.

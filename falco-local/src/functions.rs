@@ -154,7 +154,7 @@ impl Functions {
         Ok(record.deployment)
     }
 
-    /// What a deployment gets, with this platform's defaults for what it does not say.
+    /// The limits of a deployment, with this platform's defaults for those that it does not set.
     fn in_force(&self, wanted: &Scaling) -> Scaling {
         let config = &self.shared.config;
         let min_instances = wanted.min_instances.unwrap_or(0);

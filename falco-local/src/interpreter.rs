@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use falco_core::{Error, Result, RuntimeName};
 
-/// What starts the functions of a runtime.
+/// The command that starts the functions of a runtime.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Interpreter {
     /// Python, by the path of its own executable.

@@ -1,4 +1,4 @@
-//! What a function becomes on disk, and how a worker of it is started.
+//! A function on disk, and the command that starts a worker of it.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

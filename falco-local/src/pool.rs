@@ -22,7 +22,7 @@ const STACK: usize = 256 * 1024;
 /// How long no worker is started after the system had no room for one.
 const FULL: Duration = Duration::from_millis(100);
 
-/// What all workers of a platform share.
+/// The state that all workers of a platform share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) config: LocalConfig,

@@ -44,7 +44,7 @@ pub(crate) enum Requests {
     Descriptor4,
 }
 
-/// What came of waiting for a worker's next line.
+/// The outcome of waiting for a worker's next line.
 #[derive(Debug)]
 pub(crate) enum Ending {
     /// The line, without its line break.
@@ -366,7 +366,7 @@ enum Line {
     Closed,
 }
 
-/// What is left to write of a line.
+/// The rest of a line to write.
 struct Unsent<'a> {
     parts: Vec<IoSlice<'a>>,
     done: usize,

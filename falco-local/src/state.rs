@@ -31,10 +31,10 @@ use crate::tree;
 const RECORD: &str = "record.json";
 const ENV: &str = "env.json";
 
-/// What the ids of platforms, and of the activations of each, begin with.
+/// The beginning of the ids of platforms, and of the activations of each.
 const DRIVER_PREFIX: &str = "local-";
 
-/// What is known of a deployment.
+/// The stored record of a deployment.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Record {
     pub(crate) deployment: Deployment,

@@ -36,7 +36,7 @@ pub(crate) struct Worker {
     process: Option<Process>,
     /// The process's own, unless the deployment names another.
     scratch: Option<Directory>,
-    /// What the process runs under, until an activation has reported it.
+    /// The process's runtime and version, until an activation has reported it.
     runtime: Option<String>,
 }
 
@@ -216,7 +216,7 @@ impl Worker {
         }
     }
 
-    /// What the first line of a worker says of its start.
+    /// The report of its start in a worker's first line.
     fn acknowledged(&self, line: &Bytes) -> Result<Started, FunctionError> {
         if self.pool.function.interpreter != Interpreter::Native
             && let Some(Answer { outcome: Err(error), .. }) = Answer::from_line(line)
@@ -272,7 +272,7 @@ impl Worker {
         process.exchange(&request, limit.saturating_add(AROUND_RESULT), deadline, log, look)
     }
 
-    /// What an ending means. Only a worker that has answered stays.
+    /// Maps an ending. Only a worker that has answered stays.
     fn outcome(
         &mut self,
         ending: Ending,

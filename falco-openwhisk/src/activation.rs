@@ -45,7 +45,7 @@ pub(crate) fn to_activation(record: &Record<'_>) -> Result<Activation> {
     Ok(activation)
 }
 
-/// What Falco's shim says of where a function ran: the server does not.
+/// The place where a function ran, as Falco's shim reports it: the server does not.
 #[derive(Deserialize)]
 struct Ran {
     #[serde(rename = "c")]
@@ -57,7 +57,7 @@ struct Ran {
 }
 
 impl Ran {
-    /// What the shim says, and the function's own result, around which it says so.
+    /// The shim's report, and the function's own result, which it wraps.
     fn find<'a>(
         record: &Record<'_>,
         result: Option<&'a RawValue>,

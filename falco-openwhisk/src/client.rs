@@ -114,7 +114,7 @@ impl Api {
         if reply.status.is_success() { Ok(reply) } else { Err(self.refusal(call, &reply)) }
     }
 
-    /// What a reply means that is not what the call hopes for.
+    /// Maps a reply that the call does not expect.
     pub(crate) fn refusal(&self, call: &Call<'_>, reply: &Reply) -> Error {
         let own = self.key.secrets();
         let own = own.iter().map(Secret::expose);

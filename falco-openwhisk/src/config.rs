@@ -29,7 +29,7 @@ const USER_AGENT: &str = concat!("falco-openwhisk/", env!("CARGO_PKG_VERSION"));
 /// # Ok::<(), falco_core::Error>(())
 /// ```
 ///
-/// What the `wsk` command line uses, with another host:
+/// The configuration of the `wsk` command line, with another host:
 ///
 /// ```no_run
 /// # use falco_openwhisk::OpenWhiskConfig;
@@ -57,8 +57,8 @@ impl OpenWhiskConfig {
         OpenWhiskConfigBuilder::new()
     }
 
-    /// What the `wsk` command line uses: `WHISK_APIHOST`, `WHISK_AUTH` and `WHISK_APIVERSION`, then the file that
-    /// `WSK_CONFIG_FILE` names, or `~/.wskprops`.
+    /// The configuration of the `wsk` command line: `WHISK_APIHOST`, `WHISK_AUTH` and `WHISK_APIVERSION`, then the file
+    /// that `WSK_CONFIG_FILE` names, or `~/.wskprops`.
     ///
     /// The file is read again when the server refuses the key, so that a key that is replaced in mid-run is found.
     ///

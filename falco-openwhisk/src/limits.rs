@@ -1,4 +1,4 @@
-//! What the server offers and allows.
+//! The server's runtimes and limits.
 
 use std::time::Duration;
 
@@ -104,7 +104,7 @@ pub(crate) struct Kind {
     pub(crate) default: bool,
 }
 
-/// What the server says of itself.
+/// The server's description of itself.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Server {
     pub(crate) limits: Limits,

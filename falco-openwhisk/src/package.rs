@@ -37,7 +37,7 @@ const NODE_TRANSPORT: (&str, &str) = ("index.js", include_str!("transport.cjs"))
 /// The function of the transport that the runtime calls; in the transport itself, the user's entry point stands there.
 const TRANSPORT_MAIN: &str = "main";
 
-/// What Python's runtime installs while it starts, where the archive brings no `virtualenv`.
+/// The packages that Python's runtime installs while it starts, where the archive brings no `virtualenv`.
 const REQUIREMENTS: &str = "requirements.txt";
 
 /// The code as the API takes it.

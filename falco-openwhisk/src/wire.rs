@@ -32,7 +32,7 @@ pub(crate) struct FalcoAnnotation {
     pub(crate) value: Marks,
 }
 
-/// What the annotation says: how the user named the runtime, and whose the action is.
+/// The annotation: how the user named the runtime, and whose the action is.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Marks {
     pub(crate) runtime: RuntimeName,
@@ -120,7 +120,7 @@ pub(crate) fn annotation<'a, T: Deserialize<'a>>(
     serde_json::from_str(found.value.get()).ok()
 }
 
-/// What the server says when it has accepted an invocation.
+/// The server's reply when it has accepted an invocation.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Accepted<'a> {
     #[serde(borrow, rename = "activationId")]

@@ -36,7 +36,7 @@ pub struct Archive {
 /// One file of an [`Archive`].
 #[derive(Clone, PartialEq, Eq)]
 pub struct File {
-    /// What is in it.
+    /// Its content.
     pub content: Bytes,
     /// Whether it can be started; no other permission is kept.
     pub executable: bool,

@@ -80,7 +80,7 @@ impl Archive {
 
     /// Writes the files into `directory`, which is made when it is not there.
     ///
-    /// What is in the directory already is left as it is, and never written through.
+    /// Files that are in the directory already are left as they are, and never written through.
     ///
     /// # Errors
     ///

@@ -155,7 +155,7 @@ pub fn outcome(line: Bytes) -> Result<Payload, FunctionError> {
     Err(bad(format!("the result has to be a JSON object, and it is {result:?}")))
 }
 
-/// What a process says of its start, once it can take calls.
+/// A process's report of its start, once it can take calls.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Started {

@@ -59,7 +59,7 @@ impl Archive {
 
     /// Reads a zip file whose files have at most `max_unpacked` bytes together.
     ///
-    /// What the file claims about its sizes is not believed. Directories are not kept: they follow from the files.
+    /// The sizes that the file claims are not believed. Directories are not kept: they follow from the files.
     ///
     /// # Errors
     ///

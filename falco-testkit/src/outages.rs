@@ -9,7 +9,7 @@ use falco_core::{
 };
 use tokio::sync::watch;
 
-/// What stands between the callers and a platform.
+/// The line between the callers and a platform.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Line {
     /// Calls reach the platform.
@@ -23,7 +23,7 @@ pub enum Line {
 
 /// A platform behind a line that a test cuts and mends.
 ///
-/// What is on its way when the line is cut fails as [unreachable](Error::is_unreachable), and may have run. What was
+/// A call that is on its way when the line is cut fails as [unreachable](Error::is_unreachable), and may have run. What was
 /// submitted goes on at the platform.
 ///
 /// # Examples

@@ -30,7 +30,7 @@ pub enum Step {
     Stall,
 }
 
-/// What a peer does with one connection, step by step; after the last it closes the connection.
+/// The script of a peer for one connection, step by step; after the last it closes the connection.
 ///
 /// # Examples
 ///

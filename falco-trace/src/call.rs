@@ -48,7 +48,7 @@ pub struct Call<'a> {
     pub accepted: Option<Micros>,
     /// When the answer or the failure came.
     pub done: Micros,
-    /// What came of it.
+    /// The outcome.
     #[serde(rename = "o")]
     pub outcome: CallOutcome,
     /// Why it failed.

@@ -155,7 +155,7 @@ pub struct SettledRecord<'a> {
     /// The time.
     #[serde(default)]
     pub t: Micros,
-    /// What came of it.
+    /// The outcome.
     pub o: crate::call::CallOutcome,
     /// Whether an earlier process has completed it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

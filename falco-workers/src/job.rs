@@ -22,13 +22,13 @@ pub struct Job {
     pub trace: TraceContext,
     /// When it was queued.
     pub queued_at: Instant,
-    /// Who waits for it.
+    /// The caller that waits for it.
     pub reply: Reply,
     /// The invocation whose wait for a worker was reported, and whose start is to be reported.
     pub held: Option<Invocation>,
 }
 
-/// Who waits for the activation.
+/// The caller that waits for the activation.
 #[derive(Debug)]
 pub enum Reply {
     /// The future of an `invoke`.

@@ -1,4 +1,4 @@
-//! What activations print: captured line by line, kept for a while.
+//! The output of activations: captured line by line, kept for a while.
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;

@@ -1,4 +1,4 @@
-//! What was submitted and not released yet.
+//! Submissions that are not released yet.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,7 +20,7 @@ enum Submission {
     Failed(Error),
 }
 
-/// What there is to say of the activations that were asked for; those that still run are left out.
+/// The known outcomes of the activations that were asked for; those that still run are left out.
 #[derive(Debug, Default)]
 pub struct Found {
     /// Those that have ended.

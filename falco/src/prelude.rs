@@ -1,4 +1,4 @@
-//! What most programs use: `use falco::prelude::*`.
+//! The names that most programs use: `use falco::prelude::*`.
 
 pub use falco_core::{
     AsyncPlatform, Completion, Deployable, Driver, Error, ErrorKind, ExecutionPlan, Monitor,

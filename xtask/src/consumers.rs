@@ -9,7 +9,7 @@ use anyhow::{Context, bail, ensure};
 
 use crate::shell::{check, root, step};
 
-/// What a user depends on, and how many crates that may bring at most, their own included. `falco/aws` is the facade
+/// The dependencies of a user, and the most crates that they may bring, their own included. `falco/aws` is the facade
 /// with the feature `aws` alone; the platform crates by themselves are the other way of depending on Falco.
 const CONSUMERS: &[(&str, &[&str], usize)] = &[
     ("facade", &["falco/local"], 90),

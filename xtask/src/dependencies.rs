@@ -7,10 +7,10 @@ use crate::metadata::{Dependency, Metadata, Package};
 /// Crates of programs, which may depend on whatever they like: no library depends on them.
 const FREE: [&str; 3] = ["falco-cli", "falco-examples", "falco-bench"];
 
-/// What a platform may stand on. Every crate that is not listed in [`allowed`] is taken for a platform.
+/// The crates that a platform may depend on. Every crate that is not listed in [`allowed`] is taken for a platform.
 const PLATFORM: &[&str] = &["falco-core", "falco-package", "falco-http", "falco-workers"];
 
-/// What the facade gathers: everything that a user of one crate needs.
+/// The crates that the facade gathers: everything that a user of one crate needs.
 const FACADE: &[&str] = &[
     "falco-core",
     "falco-executors",
@@ -24,11 +24,11 @@ const FACADE: &[&str] = &[
     "falco-gcp",
 ];
 
-/// What the fakes stand on: the configurations that they hand out are those of the platforms.
+/// The crates that the fakes depend on: the configurations that they hand out are those of the platforms.
 const FAKES: &[&str] =
     &["falco-core", "falco-package", "falco-http", "falco-openwhisk", "falco-aws", "falco-gcp"];
 
-/// What tests of any crate but core may use.
+/// The crates that tests of any crate but core may use.
 const IN_TESTS: [&str; 5] =
     ["falco-testkit", "falco-fakes", "falco-executors", "falco-layers", "falco-local"];
 

@@ -5,7 +5,7 @@ use spdx::{Expression, LicenseReq, ParseMode};
 
 use crate::metadata::{Metadata, Package};
 
-/// What is allowed, wherever it comes from.
+/// The licences that are allowed, wherever they come from.
 const ALLOWED: &[&str] = &[
     "MIT",
     "MIT-0",
@@ -20,7 +20,7 @@ const ALLOWED: &[&str] = &[
     "Unlicense",
 ];
 
-/// What is allowed for one crate, with the reason.
+/// The licences that are allowed for one crate, with the reason.
 const EXCEPTIONS: &[(&str, &str)] = &[
     // The Mozilla root certificates: data under a data licence, not linked code.
     ("webpki-root-certs", "CDLA-Permissive-2.0"),

@@ -1,4 +1,4 @@
-//! What `cargo metadata` reports of the workspace and of everything it builds on.
+//! The report of `cargo metadata` on the workspace and of everything it builds on.
 
 use std::path::PathBuf;
 
@@ -24,7 +24,7 @@ pub(crate) struct Package {
     pub(crate) folder: PathBuf,
     /// Its features, `default` left out.
     pub(crate) features: Vec<String>,
-    /// What its manifest names.
+    /// The dependencies that its manifest names.
     pub(crate) dependencies: Vec<Dependency>,
 }
 

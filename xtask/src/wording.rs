@@ -18,6 +18,17 @@ const FOREIGN: &[&str] = &[
     "xtask/src/wording.rs",
 ];
 
+/// Crates and folders whose doc lines may still begin with what, who or whose. One that is mended leaves the list.
+const UNFINISHED: &[&str] = &[
+    "falco-cli/",
+    "falco-data/",
+    "falco-fakes/",
+    "falco-journal/",
+    "falco-meter/",
+    "falco-trace/",
+    "/tests/",
+];
+
 /// Checks every document and every Rust file that git tracks.
 pub(crate) fn check(root: &Path) -> anyhow::Result<()> {
     let text = fs::read_to_string(root.join(RULES)).context(RULES)?;
@@ -28,7 +39,9 @@ pub(crate) fn check(root: &Path) -> anyhow::Result<()> {
         let Ok(text) = fs::read_to_string(root.join(&file)) else { continue };
         for (number, line) in text.lines().enumerate() {
             let prose = if file.ends_with(".rs") { prose_of_code(line) } else { line.to_owned() };
-            for rule in rules.iter().filter(|rule| rule.is_broken_by(&prose)) {
+            let is_unfinished = UNFINISHED.iter().any(|part| file.contains(part));
+            let applies = |rule: &&Rule| !(rule.at_start && is_unfinished);
+            for rule in rules.iter().filter(applies).filter(|rule| rule.is_broken_by(&prose)) {
                 let (words, instead) = (&rule.words, &rule.instead);
                 found.push(format!("{file}:{}: {words:?}: write {instead}", number + 1));
             }
@@ -53,20 +66,38 @@ struct Rule {
     words: String,
     instead: String,
     except: Vec<String>,
+    /// Whether they are refused only where a doc comment's line begins with them.
+    at_start: bool,
 }
 
 impl Rule {
     fn is_broken_by(&self, line: &str) -> bool {
+        if self.at_start && !begins_a_sentence(line) {
+            return false;
+        }
         let mut line = line.to_lowercase();
         for phrase in &self.except {
             line = line.replace(phrase, " ");
         }
         let is_word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-');
+        if self.at_start {
+            let after = line.get(DOC_MARK..).and_then(|text| text.strip_prefix(&self.words));
+            return after.is_some_and(|after| !after.starts_with(is_word));
+        }
         line.match_indices(&self.words).any(|(at, words)| {
             let (before, after) = (&line[..at], &line[at + words.len()..]);
             !before.ends_with(is_word) && !after.starts_with(is_word)
         })
     }
+}
+
+/// The length of the rest of the mark of a doc comment, without its first slash.
+const DOC_MARK: usize = 3;
+
+/// Whether a line of prose is one of a doc comment that begins with a capital letter.
+fn begins_a_sentence(line: &str) -> bool {
+    let doc = ["// ", "/! "].iter().find_map(|mark| line.strip_prefix(mark));
+    doc.is_some_and(|text| text.starts_with(char::is_uppercase))
 }
 
 fn rules(text: &str) -> anyhow::Result<Vec<Rule>> {
@@ -78,11 +109,14 @@ fn rules(text: &str) -> anyhow::Result<Vec<Rule>> {
         else {
             bail!("{RULES}: expected `words | instead | except`, got {line:?}");
         };
+        let at_start = words.starts_with('^');
+        let words = words.trim_start_matches('^');
         let except = except.split(',').map(|phrase| phrase.trim().to_lowercase());
         Ok(Rule {
             words: words.to_lowercase(),
             instead: instead.to_owned(),
             except: except.filter(|phrase| !phrase.is_empty()).collect(),
+            at_start,
         })
     };
     text.lines().filter(is_rule).map(read).collect()
@@ -134,6 +168,21 @@ mod tests {
         assert!(broken("504 Gateway Time-out").is_empty());
         assert_eq!(broken("It tells."), ["tells"]);
         assert!(broken("an intellect, a foretells").is_empty());
+    }
+
+    #[test]
+    fn a_doc_line_does_not_begin_with_what_or_who() {
+        for line in ["/// What it costs.", "    //! Who calls.", "/// Whose it is."] {
+            assert_eq!(broken(&prose_of_code(line)).len(), 1, "{line}");
+        }
+        for line in [
+            "/// The cost: what it takes.",
+            "// What is free is taken.",
+            "/// Whatever",
+            "/// what goes on.",
+        ] {
+            assert!(broken(&prose_of_code(line)).is_empty(), "{line}");
+        }
     }
 
     #[test]

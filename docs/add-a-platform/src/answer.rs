@@ -1,4 +1,4 @@
-//! What the answer to an invocation means: a result, a function that failed, or a platform that did.
+//! The answer to an invocation: a result, a function that failed, or a platform that did.
 
 use std::time::Duration;
 

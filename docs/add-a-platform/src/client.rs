@@ -66,7 +66,7 @@ impl Gateway {
     }
 }
 
-/// What a refusal means. The only place that knows.
+/// Maps a refusal to an error, in one place.
 pub(crate) fn refusal(reply: &Reply) -> Error {
     let says = || falco_http::excerpt(&reply.body);
     let error = match reply.status {

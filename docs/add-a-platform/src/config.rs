@@ -79,7 +79,7 @@ impl OpenFaasConfig {
         })
     }
 
-    /// What the environment says: `OPENFAAS_URL`, as for `faas-cli`, `OPENFAAS_PYTHON_IMAGE` and
+    /// The values from the environment: `OPENFAAS_URL`, as for `faas-cli`, `OPENFAAS_PYTHON_IMAGE` and
     /// `OPENFAAS_PASSWORD`.
     ///
     /// # Errors

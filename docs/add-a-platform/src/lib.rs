@@ -11,5 +11,5 @@ mod wire;
 pub use config::OpenFaasConfig;
 pub use platform::OpenFaas;
 
-/// What `Platform::name` says, and what errors are marked with.
+/// The platform's name, in deployments and errors.
 const NAME: &str = "openfaas";

@@ -23,7 +23,7 @@ pub(crate) struct Resources {
     pub(crate) memory: String,
 }
 
-/// What `GET /system/function/NAME` answers, and a list of which `GET /system/functions` answers.
+/// The answer of `GET /system/function/NAME`; `GET /system/functions` answers with a list of them.
 ///
 /// It is not read back what environment a function has: not every provider reports it, and none of this crate's errors
 /// can then quote it.

@@ -99,7 +99,7 @@ impl CodeSource {
     }
 }
 
-/// What a function is made of, its code apart.
+/// The settings of a function, without its code.
 #[derive(Clone, Debug)]
 pub(crate) struct NewFunction<'a> {
     pub(crate) name: &'a str,
@@ -131,7 +131,7 @@ impl NewFunction<'_> {
     }
 }
 
-/// What becomes of an asynchronous invocation.
+/// The destinations and limits of an asynchronous invocation.
 #[derive(Clone, Debug)]
 pub(crate) struct EventInvokeConfig<'a> {
     pub(crate) retries: u32,
@@ -139,7 +139,7 @@ pub(crate) struct EventInvokeConfig<'a> {
     pub(crate) destination: &'a str,
 }
 
-/// What the account may use.
+/// The limits of the account.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub(crate) struct AccountSettings {
@@ -193,7 +193,7 @@ fn with_json<'a, T: Serialize>(mut call: Call<'a>, body: &T) -> Result<Call<'a>,
     Ok(call.header("content-type", JSON))
 }
 
-/// What an upload of code may take.
+/// The longest that an upload of code may take.
 const UPLOAD_TIMEOUT: Duration = Duration::from_secs(300);
 
 impl Client {

@@ -49,7 +49,7 @@ pub(crate) struct Client {
     endpoints: Endpoints,
     credentials: CredentialsCache,
     signer: Signer,
-    /// What the clock of AWS is ahead of this machine's, in seconds.
+    /// The seconds by which AWS's clock is ahead of this machine's.
     skew: AtomicI64,
     request_timeout: Duration,
     pub(crate) region: String,
@@ -62,7 +62,7 @@ pub(crate) struct Call<'a> {
     /// The operation's name in AWS's own words, for errors and logs.
     pub(crate) operation: &'static str,
     pub(crate) method: Method,
-    /// What goes in front of the host, with S3's usual way of naming buckets.
+    /// The part in front of the host, with S3's usual way of naming buckets.
     pub(crate) bucket: Option<&'a str>,
     /// The path, percent-encoded as it goes over the wire.
     pub(crate) path: String,

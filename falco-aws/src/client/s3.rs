@@ -10,7 +10,7 @@ use super::query::from_xml;
 use super::{Call, Client, RequestError};
 use crate::config::Service;
 
-/// What an upload may take: at a megabyte a second, the largest archive that Lambda unpacks.
+/// The longest that an upload may take: at a megabyte a second, the largest archive that Lambda unpacks.
 const UPLOAD_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(300);
 
 impl Client {

@@ -19,7 +19,7 @@ pub(crate) struct Message {
     /// Stays the same when it is delivered again.
     #[serde(default)]
     pub(crate) message_id: String,
-    /// What it is deleted by; each delivery has another.
+    /// The handle to delete it by; each delivery has another.
     pub(crate) receipt_handle: String,
     #[serde(default)]
     pub(crate) body: String,

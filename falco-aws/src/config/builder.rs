@@ -239,7 +239,7 @@ impl AwsConfigBuilder {
     }
 }
 
-/// What requests say that they come from.
+/// The user agent of requests.
 const USER_AGENT: &str = concat!("falco-aws/", env!("CARGO_PKG_VERSION"));
 
 fn invalid(message: impl Into<String>) -> Error {

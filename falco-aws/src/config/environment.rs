@@ -1,4 +1,4 @@
-//! What the environment says, by the precedence of AWS's own tools.
+//! Settings from the environment, by the precedence of AWS's own tools.
 
 use std::fs::File;
 use std::io::Read as _;

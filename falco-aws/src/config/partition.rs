@@ -3,9 +3,9 @@
 /// A part of AWS, found by the region's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Partition {
-    /// What ARNs in it start with, after `arn:`.
+    /// The beginning of its ARNs, after `arn:`.
     pub(crate) name: &'static str,
-    /// What its hosts end in.
+    /// The ending of its hosts.
     pub(crate) suffix: &'static str,
     /// The host of IAM, which has one for the whole partition.
     pub(crate) iam_host: &'static str,

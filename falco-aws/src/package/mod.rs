@@ -19,7 +19,7 @@ pub(crate) use runtimes::supported;
 pub(crate) struct Package {
     /// Lambda's name of the runtime.
     pub(crate) runtime: String,
-    /// What Lambda calls.
+    /// The handler that Lambda calls.
     pub(crate) handler: String,
     pub(crate) zip: Bytes,
     /// The digest by which Lambda knows the archive.
@@ -100,7 +100,7 @@ fn system(architecture: Architecture) -> System {
     System { name: runtimes::NATIVE.to_owned(), machine, glibc: Some(Glibc(2, 34)) }
 }
 
-/// What the bootstrap learns of the function: an entry point names one of several in the executable.
+/// The name that the bootstrap is given: an entry point names one of several in the executable.
 fn native_handler(function: &Deployable) -> Result<String> {
     const LONGEST: usize = 100;
     let Some(name) = &function.entry_point else { return Ok("bootstrap".to_owned()) };

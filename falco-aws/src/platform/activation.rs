@@ -12,7 +12,7 @@ use super::describe;
 use super::measured::{self, Measured};
 use super::report::Report;
 
-/// What a function returned, or how it failed.
+/// The function's result, or how it failed.
 pub(super) type Outcome = Result<Payload, FunctionError>;
 
 /// The outcome of an invocation that was answered with `body`, and what its shim has measured.
@@ -155,7 +155,7 @@ impl AwsLambda {
         }
     }
 
-    /// What a run of a deployment costs that is charged for `billed`, once its memory is known.
+    /// The cost of a run of a deployment that is charged for `billed`, once its memory is known.
     pub(super) fn cost(
         &self,
         billed: Duration,

@@ -99,7 +99,7 @@ impl AwsLambda {
     }
 }
 
-/// What a collector waits at least while others read the queue.
+/// The shortest wait of a collector while others read the queue.
 const SHORTEST_WAIT: Duration = Duration::from_millis(20);
 
 /// Between polls that brought nothing.

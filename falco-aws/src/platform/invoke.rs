@@ -10,7 +10,7 @@ use super::activation::outcome;
 use super::report::Report;
 use crate::client::{InvokeReply, LONGEST_RUN, RequestError};
 
-/// What a result may have beyond the limit: the error object of a failed function is not counted.
+/// The bytes that a result may have beyond the limit: the error object of a failed function is not counted.
 const SLACK: u64 = 64 << 10;
 
 impl AwsLambda {

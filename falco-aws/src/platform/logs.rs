@@ -1,4 +1,4 @@
-//! What activations printed.
+//! The output of activations.
 //!
 //! A log group's events carry no request id, except Lambda's own lines. But one instance runs one activation at a
 //! time and has a stream of its own: what stands in a stream between `START` and `END` is that activation's. So the
@@ -22,7 +22,7 @@ use crate::client::{LogEvent, RequestError};
 /// So many ids fit into a filter pattern (1024 characters), which finds out when they ran.
 const FILTERED: usize = 20;
 
-/// What clocks may differ by.
+/// The time by which clocks may differ.
 const MARGIN_MS: u64 = 60_000;
 
 /// How far back to look for activations of a run whose start is not known.
@@ -170,7 +170,7 @@ fn span(deployment: &Deployment) -> Span {
 #[derive(Default)]
 struct Grouped {
     logs: HashMap<ActivationId, Vec<LogLine>>,
-    /// What each stream's instance is running.
+    /// The activation that each stream's instance is running.
     running: BTreeMap<String, ActivationId>,
 }
 
@@ -220,7 +220,7 @@ fn is_lambdas_own(message: &str) -> bool {
         .any(|start| message.starts_with(start))
 }
 
-/// What Node's runtime puts before a line, `TIME\tREQUEST\tLEVEL\t`, says where it was written.
+/// The prefix that Node's runtime puts before a line, `TIME\tREQUEST\tLEVEL\t`, says where it was written.
 fn without_prefix(message: &str) -> (Option<LogStream>, &str) {
     let mut parts = message.splitn(4, '\t');
     let (Some(time), Some(_), Some(level), Some(text)) =

@@ -1,4 +1,4 @@
-//! What the entry shims measure of a run.
+//! The measurements of a run by the entry shims.
 //!
 //! For a submitted event, Lambda reports how it ended and not how long it ran: that stands in the log, seconds later.
 //! So the shims measure it, and send it along: around a result, or at the end of an error's message.
@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 
 use super::AwsLambda;
 
-/// What a handler reports of a run: times in milliseconds, and how a run failed.
+/// A handler's report of a run: times in milliseconds, and how a run failed.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 pub(super) struct Measured {
     ms: f64,
@@ -26,14 +26,14 @@ pub(super) struct Measured {
     /// The instance: the stream that it logs to.
     #[serde(rename = "c")]
     container: Option<String>,
-    /// What the function runs under; reported by its first run only.
+    /// The runtime and its version; reported by its first run only.
     #[serde(rename = "rt")]
     runtime: Option<String>,
     /// How the run failed, by the shim's judgement.
     pub(super) kind: Option<FunctionErrorKind>,
 }
 
-/// What a shim makes of a result.
+/// The envelope that a shim puts around a result.
 #[derive(Deserialize)]
 struct Envelope<'a> {
     #[serde(rename = "falco:ran")]
@@ -42,7 +42,7 @@ struct Envelope<'a> {
     result: &'a RawValue,
 }
 
-/// What stands between an error's own message and the measurement.
+/// The separator between an error's own message and the measurement.
 const MARK: &str = " [falco:ran ";
 
 /// The attribute of an activation whose bill was not reported, but follows from what its shim has measured.

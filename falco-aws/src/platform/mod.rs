@@ -113,7 +113,7 @@ impl AwsLambda {
 /// Invocations a second that Lambda starts for each unit of concurrency.
 const RATE_PER_CONCURRENCY: u32 = 10;
 
-/// What the shims write around a result at most, in bytes: what they have measured.
+/// The most that the shims write around a result, in bytes: their measurements.
 const AROUND_RESULT: u64 = 256;
 
 #[async_trait]

@@ -8,7 +8,7 @@ use falco_core::{Deployable, Deployment, Ownership, RunId, RuntimeName};
 /// Where Falco's roles are: what is there may be removed.
 pub(super) const ROLE_PATH: &str = "/falco/";
 
-/// What the names of Falco's queues begin with.
+/// The beginning of the names of Falco's queues.
 pub(super) const QUEUE_PREFIX: &str = "falco-";
 
 /// By this, a function is known in the list of all functions as one that is worth a look at its tags.

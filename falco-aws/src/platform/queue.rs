@@ -42,7 +42,7 @@ pub(super) struct Queue {
     pub(super) inbox: Inbox<Record>,
     /// One permit for each poll that may be open.
     pollers: Arc<Semaphore>,
-    /// What may be deleted, by the next who collects.
+    /// The messages to delete, by the next call that collects.
     done: Mutex<Vec<String>>,
 }
 

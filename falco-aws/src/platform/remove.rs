@@ -6,7 +6,7 @@ use super::AwsLambda;
 use super::names;
 use crate::client::RequestError;
 
-/// What could not be removed.
+/// The part that could not be removed.
 #[derive(Default)]
 struct Leftovers {
     /// Whether there was anything at all.

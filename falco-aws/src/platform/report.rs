@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// What a `REPORT` line says.
+/// The content of a `REPORT` line.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Report {
     pub(super) duration: Option<Duration>,

@@ -1,4 +1,4 @@
-//! What a function is set up with, checked before anything is sent.
+//! A function's settings, checked before anything is sent.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::config::AwsConfig;
 /// Memory that a function can have.
 pub(super) const MEMORY_MIB: Bounds<u32> = Bounds { min: 128, max: 10_240 };
 
-/// What a function gets that asks for nothing. Lambda's own 128 MiB and 3 s suit no analytics.
+/// The memory and timeout of a function that asks for none. Lambda's own 128 MiB and 3 s suit no analytics.
 pub(super) const DEFAULT_MEMORY_MIB: u32 = 256;
 pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
 

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 use super::AwsLambda;
 use crate::client::{Configuration, Function, RequestError};
 
-/// What a function's state means for a caller that waits for it.
+/// A function's state, for a caller that waits for it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Readiness {
     Ready,

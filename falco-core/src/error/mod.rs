@@ -256,12 +256,12 @@ impl Error {
         self
     }
 
-    /// What went wrong.
+    /// The kind of error.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// What went wrong, in words, without platform, operation, function and hint.
+    /// The message, without platform, operation, function and hint.
     pub fn message(&self) -> &str {
         &self.0.message
     }
@@ -318,7 +318,7 @@ impl Error {
         self.0.request_id.as_deref()
     }
 
-    /// What the user can do about it.
+    /// The hint: a setting to change, or another remedy.
     pub fn hint(&self) -> Option<&str> {
         self.0.hint.as_deref()
     }

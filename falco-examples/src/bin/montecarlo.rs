@@ -42,7 +42,7 @@ struct MonteCarlo {
     darts: Mutex<Darts>,
 }
 
-/// What one invocation answers, and the sum of all.
+/// The answer of one invocation, and the sum of all.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct Darts {
     inside: u64,

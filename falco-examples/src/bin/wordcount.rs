@@ -97,7 +97,7 @@ fn input((index, text): (usize, Result<String>)) -> Result<Input> {
     Ok(Input::numbered(index, Payload::json(&json!({"text": text?}))?))
 }
 
-/// What a reducer answers.
+/// The answer of a reducer.
 #[derive(Deserialize)]
 struct Partition {
     counts: BTreeMap<String, u64>,

@@ -46,7 +46,7 @@ impl Iterator for Chunks {
 struct OpenFile {
     path: PathBuf,
     file: File,
-    /// What was read and not handed out yet.
+    /// The text that was read and not handed out yet.
     rest: Vec<u8>,
     /// Whether its beginning was looked at: that of a pipe can be read only once.
     is_checked: bool,

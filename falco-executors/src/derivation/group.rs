@@ -1,4 +1,4 @@
-//! What derivations share: where a completion comes from, its sort key, and payloads made of results.
+//! Helpers of derivations: where a completion comes from, its sort key, and payloads made of results.
 
 use falco_core::{
     Completion, DerivationContext, Error, ErrorKind, Input, InvocationId, Payload, Result,

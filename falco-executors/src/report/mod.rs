@@ -1,4 +1,4 @@
-//! What came of a run, in numbers: as a typed value, as JSON, and as a table for people.
+//! The outcome of a run in numbers: as a typed value, as JSON, and as a table for people.
 
 mod failure;
 mod format;

@@ -1,4 +1,4 @@
-//! What came of one stage.
+//! The outcome of one stage.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::failure::Failure;
 use super::latency::{Distributions, Latencies};
 
-/// What came of one stage. Its size does not depend on how many invocations there were.
+/// The outcome of one stage in numbers. Its size does not depend on how many invocations there were.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct StageReport {
@@ -44,8 +44,7 @@ pub struct StageReport {
     pub execution: Latencies,
     /// From being taken in by the strategy until the answer, by the driver's clock; cancelled ones are left out.
     pub total: Latencies,
-    /// What the activations cost, repeated ones too, if the provider reports them for any. What a platform could only estimate
-    /// is in it.
+    /// The cost of the activations, repeated ones too, if the provider reports it for any. Estimated costs are in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<UsDollars>,
     /// The first 100 invocations that ran or were sent and did not succeed.
@@ -54,7 +53,7 @@ pub struct StageReport {
     /// How many more there were.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub failures_not_listed: u64,
-    /// What the latencies of a run are summed up from; not part of a report that was stored.
+    /// The distributions from which a run's latencies are summed up; not part of a report that was stored.
     #[serde(skip)]
     pub(super) distributions: Distributions,
 }

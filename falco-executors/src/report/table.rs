@@ -44,7 +44,7 @@ fn write(report: &RunReport, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     report.stages.iter().try_for_each(|stage| failures(stage, f))
 }
 
-/// What stands in one row of the first table.
+/// One row of the first table.
 struct Row<'a> {
     name: &'a str,
     state: &'a str,

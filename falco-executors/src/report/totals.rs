@@ -1,4 +1,4 @@
-//! What came of a run.
+//! The outcome of a run.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::latency::{Distributions, Latencies};
 use super::recorder::rounded;
 use super::stage::{Counts, StageReport};
 
-/// What came of a run: its stages in the order of the plan, and their sums.
+/// The outcome of a run: its stages in the order of the plan, and their sums.
 ///
 /// `Display` is a table for people; serialised it is JSON with durations in milliseconds.
 ///
@@ -53,7 +53,7 @@ pub struct RunReport {
     pub execution: Latencies,
     /// From being taken in by the strategy until the answer.
     pub total: Latencies,
-    /// What all activations cost, if the provider reports them for any. What a platform could only estimate is in it.
+    /// The cost of all activations, if the provider reports it for any. Estimated costs are in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<UsDollars>,
     /// The stages, in the order of the plan.

@@ -1,4 +1,4 @@
-//! What the early end of one stage means for the others.
+//! The consequences of a stage's early end for the others.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What every driver can do: deploy, execute, remove, run.
+//! The methods of every driver: deploy, execute, remove, run.
 
 use std::future::Future;
 
@@ -12,7 +12,7 @@ use super::options::RunOptions;
 use super::outcome::RunOutcome;
 use super::session::Session;
 
-/// What every driver can do, also as `dyn Driver`.
+/// The methods of every driver, also as `dyn Driver`.
 ///
 /// # Examples
 ///

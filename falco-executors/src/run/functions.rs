@@ -7,7 +7,7 @@ use falco_core::{Deployable, Deployment, Error, Result, RunId};
 use tokio::sync::Mutex as AsyncMutex;
 
 const MAX_NAME: usize = Deployable::MAX_NAME;
-/// What a shortened name keeps at least, and the digits of the hash that replaces the rest.
+/// The characters that a shortened name keeps at least, and the digits of the hash that replaces the rest.
 const MIN_STEM: usize = 8;
 const HASH_DIGITS: usize = 8;
 
@@ -69,7 +69,7 @@ impl Functions {
         }
     }
 
-    /// What is deployed now.
+    /// The deployments of this moment.
     pub(super) fn deployments(&self) -> Vec<Arc<Deployment>> {
         self.lock().iter().filter_map(|entry| entry.deployed()).collect()
     }

@@ -147,7 +147,7 @@ impl Monitor for Hub {
     }
 }
 
-/// What the invocations of one stage report to: the stage's numbers, then the run's monitors.
+/// The monitor of the invocations of one stage: the stage's numbers, then the run's monitors.
 pub(super) struct StageMonitor {
     pub(super) hub: Arc<Hub>,
     pub(super) recorder: Arc<StageRecorder>,

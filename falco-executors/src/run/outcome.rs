@@ -1,4 +1,4 @@
-//! What a run gives back.
+//! The outcome of a run.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use crate::report::{Failure, RunReport, StageState};
 use crate::typed::Output;
 
-/// What a run gives back: the report, the results that were kept, and what could not be removed.
+/// The outcome of a run: the report, the results that were kept, and what could not be removed.
 ///
 /// A run whose invocations failed has an outcome, too: see [`error`](Self::error) and [`results`](Self::results).
 #[derive(Clone, Debug)]
@@ -18,7 +18,7 @@ use crate::typed::Output;
 pub struct RunOutcome {
     /// The run.
     pub run: RunId,
-    /// What came of it, in numbers.
+    /// The report in numbers.
     pub report: RunReport,
     /// Deployments that could not be removed.
     pub leftovers: Vec<Leftover>,
@@ -151,7 +151,7 @@ pub struct Partial<T> {
     pub id: InvocationId,
     /// The function's argument, when the run [keeps inputs](super::RunOptions::with_kept_inputs).
     pub input: Option<Payload>,
-    /// What the function returned.
+    /// The function's result.
     pub result: T,
 }
 

@@ -92,7 +92,7 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// What may be left behind.
+    /// The deployment that may be left behind.
     pub(super) async fn sweep(
         &self,
         function: &Function,

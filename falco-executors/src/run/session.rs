@@ -305,7 +305,7 @@ impl Session {
         let _ = self.hub.event(&Event::RunFinished { run: &self.run, error });
     }
 
-    /// What this run has deployed and not removed.
+    /// The deployments of this run that are not removed.
     pub fn deployments(&self) -> Vec<Arc<Deployment>> {
         self.functions.deployments()
     }

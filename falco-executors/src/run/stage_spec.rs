@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use falco_core::{Stage, StageName, StagePolicy};
 
-/// What [`Session::execute`](super::Session::execute) has to know of a stage: function and inputs come beside it.
+/// The part of a stage that [`Session::execute`](super::Session::execute) needs besides function and inputs.
 ///
 /// # Examples
 ///

@@ -1,4 +1,4 @@
-//! What ends a run before its time.
+//! Signals that end a run before its time.
 
 use std::fmt;
 use std::future::{self, Future};
@@ -8,7 +8,7 @@ use std::task::Poll;
 
 type Signal = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// What ends a run before its time; any future is one.
+/// A signal that ends a run before its time; any future is one.
 ///
 /// # Examples
 ///

@@ -15,7 +15,7 @@ const DEFAULT_WINDOW: usize = 1000;
 
 /// Submits invocations and collects their results in batches, while it goes on submitting.
 ///
-/// What runs at the provider holds no connection, so windows may be large. The platform says how often to ask for
+/// A running activation holds no connection, so windows may be large. The platform says how often to ask for
 /// results, and one request asks for many of them. A collect that fails is not a failure of the invocations: it is
 /// repeated after a pause, until they are lost by [`Patience`].
 ///

@@ -1,4 +1,4 @@
-//! What becomes of one invocation: the only place where it is sent, repeated, copied, given up.
+//! The way of one invocation: the only place where it is sent, repeated, copied, given up.
 
 use std::pin::pin;
 use std::task::Poll;
@@ -61,7 +61,7 @@ pub(super) fn attempt(
     }
 }
 
-/// What came of one attempt, with the lease on its activation where it was submitted.
+/// The outcome of one attempt, with the lease on its activation where it was submitted.
 ///
 /// In a box, because activations are large, and each future that hands one on moves it.
 type AttemptResult<'a> = Result<(Box<Activation>, Option<Lease<'a>>), Failure>;

@@ -14,7 +14,7 @@ use crate::panics::panic_message;
 /// Dropped, it drops the call. A panic in that is logged: it must not keep other calls from their answers, nor end the
 /// process when it comes on top of another.
 ///
-/// What panicked is not polled again, and platforms promise nothing about their own state after a panic, so the
+/// A future that panicked is not polled again, and platforms promise nothing about their own state after a panic, so the
 /// assertions of unwind safety are theirs to keep.
 #[expect(clippy::manual_async_fn, reason = "an async fn holds its arguments twice while in flight")]
 pub(super) fn caught<T>(

@@ -144,7 +144,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What the consumer holds. Dropping it aborts the task that drives the execution.
+/// The consumer's end of the channel. Dropping it aborts the task that drives the execution.
 #[derive(Debug)]
 pub(super) struct Completions {
     taken: Batch,

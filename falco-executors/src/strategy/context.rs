@@ -24,7 +24,7 @@ pub(super) struct Shape {
     pub(super) patience: Patience,
 }
 
-/// What all attempts of one execution share.
+/// The state that all attempts of one execution share.
 #[derive(Debug)]
 pub(super) struct Execution {
     pub(super) platform: Arc<dyn AsyncPlatform>,

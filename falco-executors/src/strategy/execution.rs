@@ -87,7 +87,7 @@ async fn drive(execution: Execution, target: Target, invocations: BoxStream<'sta
     .await;
 }
 
-/// What came of a round.
+/// The outcome of a round.
 enum Progress {
     /// There is nothing left to do.
     Done,
@@ -97,7 +97,7 @@ enum Progress {
     More,
 }
 
-/// What is in flight, and what may follow.
+/// The attempts in flight, and the admission of further ones.
 struct Attempts<'a, A, S> {
     execution: &'a Execution,
     admission: Admission<'a>,

@@ -77,7 +77,7 @@ impl<F: Future> InFlight<F> {
         slot
     }
 
-    /// What the next future to end returns. `None` when there is none in flight.
+    /// The output of the next future to end. `None` when there is none in flight.
     pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<F::Output>> {
         // Futures that wake themselves must not keep the task for ever.
         for _ in 0..=self.slots.len() {

@@ -23,7 +23,7 @@ use falco_core::{Error, OnFailure, Repeats, Result, StagePolicy};
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ExecutionOptions {
-    /// What the first failure does to the rest.
+    /// The effect of the first failure on the rest.
     pub on_failure: OnFailure,
     /// When an invocation is sent again after its function failed; never by default.
     ///

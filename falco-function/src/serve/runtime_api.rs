@@ -110,7 +110,7 @@ impl Event {
     }
 }
 
-/// What Lambda does not report to the one who submitted an event: times, and where it ran.
+/// The times and the place of a run, which Lambda does not report to the submitter of an event.
 #[derive(Serialize)]
 struct Measured<'a> {
     ms: f64,

@@ -122,7 +122,7 @@ impl Api {
         self.call(call.bytes(json)).await.map(|_| ())
     }
 
-    /// What is in an object; `None` when it is gone.
+    /// The content of an object; `None` when it is gone.
     pub(crate) async fn read_object(
         &self,
         operation: &'static str,

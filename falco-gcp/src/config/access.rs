@@ -1,6 +1,6 @@
-//! Who may call what is deployed.
+//! The callers that functions admit.
 
-/// Who may call a function that Falco deploys.
+/// The callers that a function of Falco's admits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Access {

@@ -20,7 +20,7 @@ pub struct GcpConfigBuilder {
     pub(super) quota_project: Option<String>,
     pub(super) credentials: Option<Credentials>,
     pub(super) impersonate: Option<String>,
-    /// What the environment says, before what is set here.
+    /// The values from the environment; those set here come before them.
     pub(super) endpoints: Endpoints,
     endpoint_for_all: Option<String>,
     endpoint_of: BTreeMap<Service, String>,
@@ -100,7 +100,7 @@ impl GcpConfigBuilder {
         self
     }
 
-    /// Who may call what is deployed; the caller alone unless set.
+    /// The callers that functions admit; the deploying identity alone unless set.
     pub fn access(mut self, access: Access) -> Self {
         self.access = access;
         self

@@ -14,7 +14,7 @@ use crate::token::TokenSource;
 
 pub(crate) const TOKEN_ENDPOINT: &str = "https://oauth2.googleapis.com/token";
 
-/// Who calls Google's services.
+/// The identity that calls Google's services.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Credentials {
@@ -27,7 +27,7 @@ pub enum Credentials {
     Metadata,
     /// A service account on whose behalf `source` may mint tokens.
     Impersonated {
-        /// Who asks.
+        /// The identity that asks.
         source: Box<Self>,
         /// On whose behalf.
         email: String,
@@ -162,7 +162,7 @@ impl ServiceAccountKey {
         parse(json)
     }
 
-    /// Whose key it is.
+    /// The owner of the key.
     pub fn email(&self) -> &str {
         &self.client_email
     }

@@ -23,7 +23,7 @@ use crate::price::PriceTable;
 
 /// How to reach Google Cloud Functions, and how Falco uses them. `Debug` shows no secret.
 ///
-/// What is missing, project or location, is asked of the metadata server by
+/// A project or location that is missing is asked of the metadata server by
 /// [`GcpFunctions::connect`](crate::GcpFunctions::connect), when the credentials are the metadata server's.
 ///
 /// # Examples
@@ -43,7 +43,7 @@ use crate::price::PriceTable;
 /// # Ok::<(), falco_core::Error>(())
 /// ```
 ///
-/// What Google's own tools would use, in another location:
+/// The configuration of Google's own tools, in another location:
 ///
 /// ```no_run
 /// # use falco_gcp::GcpConfig;
@@ -72,7 +72,7 @@ impl GcpConfig {
         GcpConfigBuilder::new()
     }
 
-    /// What Google's own tools would use: Application Default Credentials, and the variables listed in the
+    /// The configuration of Google's own tools: Application Default Credentials, and the variables listed in the
     /// [crate's documentation](crate#configuration).
     ///
     /// It reads variables and files and opens no connection.

@@ -11,7 +11,7 @@ use super::{Inner, invoke};
 use crate::config::Access;
 use crate::refusal;
 
-/// What a shim answers to a probe.
+/// A shim's answer to a probe.
 #[derive(Deserialize)]
 struct Probe {
     falco: u32,

@@ -18,7 +18,7 @@ const PARALLEL: usize = 32;
 /// Deletions in one call.
 const DELETIONS: usize = 1000;
 
-/// What the bucket holds for an activation.
+/// The bucket's content for an activation.
 enum Stored {
     Nothing,
     Record(Box<Activation>),

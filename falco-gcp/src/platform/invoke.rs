@@ -113,7 +113,7 @@ impl Inner {
     }
 }
 
-/// What every call carries besides its argument.
+/// The headers that every call carries besides its argument.
 pub(super) fn headers(
     deployment: &Deployment,
     invocation: &Invocation,

@@ -1,4 +1,4 @@
-//! What nobody needs any more, until it is deleted.
+//! Objects that nobody needs any more, until they are deleted.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -1,4 +1,4 @@
-//! What activations printed.
+//! The output of activations.
 
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};

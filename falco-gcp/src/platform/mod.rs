@@ -191,7 +191,7 @@ impl Inner {
         deployment.id.rsplit('/').next().unwrap_or(&deployment.id)
     }
 
-    /// What submission needs, or that it is not configured.
+    /// The means of submission, or that it is not configured.
     fn shared(&self, operation: &'static str) -> Result<&Shared> {
         self.shared.as_ref().ok_or_else(|| {
             Error::unsupported("submission is not configured")

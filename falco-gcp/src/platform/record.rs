@@ -1,4 +1,4 @@
-//! What the handler on an instance says of one run.
+//! The record of one run, as the handler on an instance writes it.
 //!
 //! A record is a JSON object on the first line; the rest is the function's answer, as it came.
 
@@ -12,7 +12,7 @@ use serde::Deserialize;
 use super::{Inner, MAX_BODY, sizes};
 use crate::price::default_cpus;
 
-/// What every record begins with.
+/// The first bytes of every record.
 pub(super) const BEGINNING: &[u8] = b"{\"falco\":";
 
 /// The record of a run, as the handlers in `package/` write it.
@@ -21,7 +21,7 @@ pub(super) struct Record {
     falco: u32,
     /// Why there is no answer.
     error: Option<Failure>,
-    /// Who has answered.
+    /// The side that has answered.
     answered: Option<Answered>,
     /// The length of the answer: a shorter one was damaged on its way.
     #[serde(default)]
@@ -36,7 +36,7 @@ pub(super) struct Record {
     instance: Option<String>,
     /// When the instance was started.
     boot_ms: Option<f64>,
-    /// What the function runs under; reported by the first call of a process.
+    /// The runtime and its version; reported by the first call of a process.
     runtime: Option<String>,
     revision: Option<String>,
     memory_kib: Option<u64>,
@@ -55,7 +55,7 @@ impl Record {
         (is_whole && (record.error.is_some() || record.answered.is_some())).then_some(record)
     }
 
-    /// What the function has answered, or why it has not.
+    /// The function's result, or why there is none.
     fn outcome(self) -> Result<Payload, FunctionError> {
         if let Some(failure) = self.error {
             return Err(failure.into());
@@ -82,7 +82,7 @@ impl Record {
     }
 }
 
-/// Who has answered, and in which form.
+/// The side that has answered, and the form of its answer.
 #[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Answered {
@@ -138,7 +138,7 @@ impl Inner {
         activation
     }
 
-    /// What is charged for an instance that served this activation only.
+    /// The charge for an instance that served this activation only.
     fn charge(&self, deployment: &Deployment, activation: &mut Activation) {
         let memory = deployment.scaling.memory_mib.unwrap_or(sizes::DEFAULT_MEMORY_MIB);
         activation.memory_mib = Some(memory);

@@ -45,7 +45,7 @@ impl Inner {
         ended.map_err(|e| e.at(Operation::new(crate::NAME, "remove").on(&deployment.name)))
     }
 
-    /// What still ran may have stored its result meanwhile, and functions that are removed at the same time leave the
+    /// Calls that still ran may have stored results meanwhile, and functions that are removed at the same time leave the
     /// bucket to one another.
     ///
     /// The function is gone, so that there is nothing to try again.

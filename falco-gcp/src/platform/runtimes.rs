@@ -60,7 +60,7 @@ impl Runtimes {
         })
     }
 
-    /// What capabilities list.
+    /// The runtimes that capabilities list.
     pub(crate) fn names(&self) -> Vec<String> {
         let mut names: Vec<String> = self.0.iter().map(Offered::name).collect();
         if self.0.iter().any(|offered| offered.family == "python" && offered.is_stable) {

@@ -16,7 +16,7 @@ pub(super) const TIMEOUT: Bounds<Duration> =
 /// Google, whose time counts the start of the instance too, would end the call without a word, and a queue of tasks would
 /// call again.
 pub(super) const GRACE_SECONDS: u64 = 30;
-/// What Google gives a function whose memory or timeout is not set.
+/// Google's defaults for a function whose memory or timeout is not set.
 pub(super) const DEFAULT_MEMORY_MIB: u32 = 256;
 pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
 /// The variable by which the framework for Python bounds the calls that an instance serves at once, and its value. Of
@@ -89,7 +89,7 @@ pub(super) fn served_seconds(timeout: Duration) -> u64 {
     whole_seconds(timeout) + GRACE_SECONDS
 }
 
-/// What is in force, as far as a reply says.
+/// The scaling in force, as far as a reply says.
 pub(super) fn in_force(function: &Function) -> Scaling {
     let config = &function.service_config;
     let positive = |n: u32| (n > 0).then_some(n);

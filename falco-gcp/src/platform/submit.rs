@@ -114,7 +114,7 @@ impl Inner {
         }
     }
 
-    /// What the shim has to know to store results. Not in the request: every caller of the function could send its
+    /// The settings by which the shim stores results. Not in the request: every caller of the function could send its
     /// credentials anywhere.
     pub(super) fn shim_environment(&self, id: &str) -> Vec<(String, Value)> {
         let Some(shared) = &self.shared else { return Vec::new() };
@@ -205,7 +205,7 @@ impl Inner {
         Ok(stored)
     }
 
-    /// Who calls: a queue needs a service account to mint ID tokens of.
+    /// The calling identity: a queue needs a service account to mint ID tokens of.
     async fn caller(&self, shared: &Shared) -> Result<Option<String>> {
         match (&shared.caller, self.access) {
             (Some(caller), _) => Ok(Some(caller.clone())),

@@ -7,7 +7,7 @@ use falco_http::Reply;
 
 use super::{kind_of, shown};
 
-/// Who has failed.
+/// The side that has failed.
 pub(crate) enum Refusal {
     /// The platform: the function has not answered.
     Platform(Error),
@@ -15,7 +15,7 @@ pub(crate) enum Refusal {
     Function(FunctionError),
 }
 
-/// What an answer means that is not one of Falco's handler. `beginning` is what the handler's begin with.
+/// Maps an answer that is not one of Falco's handler. `beginning` is what the handler's begin with.
 pub(crate) fn of_call(reply: &Reply, beginning: &[u8], timeout: Duration, secret: &str) -> Refusal {
     let status = reply.status.as_u16();
     let text = shown(&reply.body, &[secret]);

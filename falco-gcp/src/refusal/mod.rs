@@ -1,4 +1,4 @@
-//! What Google's refusals mean: the one mapping of replies to errors, of APIs here, of functions in [`call`], of token
+//! Google's refusals: the one mapping of replies to errors, of APIs here, of functions in [`call`], of token
 //! endpoints in [`token`].
 //!
 //! There are five shapes of them: JSON of the APIs, JSON of Storage (without `status`), XML of signed URLs, JSON of the
@@ -45,7 +45,7 @@ pub(crate) fn shown(text: &[u8], secrets: &[&str]) -> String {
     excerpt(text.as_bytes())
 }
 
-/// What a status means where the reply says nothing else.
+/// The kind for a status where the reply says nothing else.
 fn kind_of(status: u16) -> ErrorKind {
     match status {
         400 | 411 | 422 => ErrorKind::InvalidInput,
@@ -118,7 +118,7 @@ pub(crate) fn of_operation(status: &Status, secrets: &[&str]) -> Error {
     }
 }
 
-/// What a reply of any shape says, on one line.
+/// The text of a reply of any shape, on one line.
 pub(crate) fn told(body: &[u8], secrets: &[&str]) -> String {
     parsed(body).map_or_else(|| shown(body, secrets), |status| status.words(secrets))
 }

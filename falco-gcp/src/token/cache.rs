@@ -150,7 +150,7 @@ impl Slot {
         }
     }
 
-    /// What a request that ended after `seen` has brought.
+    /// The token that a request has brought which ended after `seen`.
     fn answered_since(&self, seen: u64) -> Option<Result<Token>> {
         let state = self.state();
         if state.requests == seen {

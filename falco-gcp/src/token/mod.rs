@@ -24,7 +24,7 @@ pub(crate) use metadata::Metadata;
 use crate::config::{Credentials, Endpoints};
 use crate::http::Http;
 
-/// What every token of Falco's is good for.
+/// The scope of every token of Falco's.
 const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
 
 /// Where tokens come from.

@@ -1,4 +1,4 @@
-//! What token endpoints answer: OAuth's JSON, with an ID token that carries its own expiry.
+//! The answers of token endpoints: OAuth's JSON, with an ID token that carries its own expiry.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -13,7 +13,7 @@ use serde::Serialize;
 /// A service account's private key. `Debug` shows nothing of it.
 pub(super) struct Signer(RsaKeyPair);
 
-/// What is wrong with a key; never a part of it.
+/// The fault of a key; never a part of it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum BadKey {
     NoPem,

@@ -22,7 +22,7 @@ const REVIEW: Duration = Duration::from_secs(1);
 /// One call an hour: less is a standstill, and no controller may cause one.
 const MIN_RATE: f64 = 1.0 / 3600.0;
 
-/// What no controller may exceed.
+/// The limits that no controller may exceed.
 ///
 /// A rate that is not a positive number counts as one call an hour, and a concurrency of zero as one.
 ///
@@ -237,12 +237,12 @@ impl Gate {
             .with_throttled(state.throttled)
     }
 
-    /// What its controller cannot exceed.
+    /// The limits that its controller cannot exceed.
     pub(crate) fn caps(&self) -> Caps {
         self.0.caps
     }
 
-    /// What the controller allows now, within the caps.
+    /// The controller's allowance of this moment, within the caps.
     pub fn allowance(&self) -> Allowance {
         let now = self.0.now();
         self.0.caps.apply(self.0.state().controller.allowance(now))

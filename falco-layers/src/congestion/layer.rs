@@ -167,7 +167,7 @@ impl<P: AsyncPlatform> CongestionControl<P> {
         outcome
     }
 
-    /// What an outcome shows of the platform. Without patience there are no outages.
+    /// Reads the platform's reachability from an outcome. Without patience there are no outages.
     fn hear<'a, T>(&self, class: Class, outcome: &'a Result<T>) -> Heard<'a> {
         match self.listener.hear(class, outcome) {
             Heard::Silence(_) if self.outage_patience.is_zero() => Heard::Nothing,
@@ -198,7 +198,7 @@ impl<P: AsyncPlatform> CongestionControl<P> {
     }
 }
 
-/// What an error says about the rate.
+/// The signal of an error for the rate.
 fn signal_of(error: &Error) -> SignalKind {
     match error.kind() {
         // Nobody has answered: that says nothing of how much the platform can bear.

@@ -15,7 +15,7 @@ const FIRST_BATCH: f64 = 4.0;
 /// A probe that runs a function may take long. Failing to connect takes less than so many longest pauses.
 const PAUSES_OF_A_LONG_PROBE: u32 = 2;
 
-/// What changes by what a call shows.
+/// A change of the platform's reachability.
 #[derive(Debug)]
 pub(super) enum Change {
     Started(Error),

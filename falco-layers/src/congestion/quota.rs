@@ -1,4 +1,4 @@
-//! What a platform reports of its quota, as far as it makes sense.
+//! A platform's quota, as far as its report makes sense.
 
 use std::time::Duration;
 

@@ -50,7 +50,7 @@ impl RetryBudget {
     pub const UNLIMITED: Self = Self { share: f64::INFINITY, per_second: 0.0, reserve: u32::MAX };
 }
 
-/// What is left of a budget.
+/// The rest of a budget.
 #[derive(Debug)]
 pub(super) struct Account {
     budget: RetryBudget,

@@ -112,7 +112,7 @@ struct Budgets {
     others: Accounts,
 }
 
-/// What is left for each kind: many calls that are refused at once must not use up what failed ones need.
+/// The rest for each kind: many calls that are refused at once must not use up what failed ones need.
 #[derive(Debug)]
 struct Accounts {
     failed: Account,
@@ -141,7 +141,7 @@ struct Attempts<'a> {
     policy: &'a RetryPolicy,
     accounts: &'a Accounts,
     random: &'a Mutex<fastrand::Rng>,
-    /// What the attempts are about; none where repeating is always safe.
+    /// The invocation that the attempts are about; none where repeating is always safe.
     invocation: Option<&'a Invocation>,
     began: Option<Instant>,
     failed: u32,

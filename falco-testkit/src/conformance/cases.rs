@@ -20,9 +20,9 @@ use super::{configuration, errors, failures, invoke, lifecycle, logs, submit};
 pub struct Case {
     /// The name of the test.
     pub name: &'static str,
-    /// What it is about: a module of the suite.
+    /// The subject: a module of the suite.
     pub group: &'static str,
-    /// What it demands, and why.
+    /// The demand, and the reason for it.
     pub demand: &'static str,
     pub(super) body: Body,
 }

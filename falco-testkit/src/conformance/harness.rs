@@ -1,4 +1,4 @@
-//! What the suite has to know of a platform crate.
+//! The suite's view of a platform crate.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use falco_core::{AsyncPlatform, RuntimeName};
 
-/// What the suite has to know of a platform crate: how to make the platform, and how to make its provider misbehave.
+/// The suite's view of a platform crate: how to make the platform, and how to make its provider misbehave.
 ///
 /// One is started for each case and dropped after it: it owns the fake, the directory or the server that the
 /// platform stands on.

@@ -15,7 +15,7 @@ use super::subject::{Subject, refused_as, served, unthrottled, value};
 /// harness may configure a lower limit.
 const LARGEST_SENT: u64 = 32 << 20;
 
-/// What is refused before it is sent may be larger.
+/// An argument that is refused before it is sent may be larger.
 const LARGEST_REFUSED: u64 = 64 << 20;
 
 pub(super) async fn nested_and_non_ascii_json_passes_unchanged(subject: &Subject) -> Verdict {

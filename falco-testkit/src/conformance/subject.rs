@@ -193,7 +193,7 @@ pub(super) fn ids(pending: &[Pending]) -> Vec<ActivationId> {
     pending.iter().map(|pending| pending.id.clone()).collect()
 }
 
-/// What the platform answered, when it has to answer.
+/// The platform's answer, where it has to answer.
 #[track_caller]
 pub(super) fn served<T>(what: &str, result: Result<T>) -> T {
     match result {

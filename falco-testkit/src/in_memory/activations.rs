@@ -55,7 +55,7 @@ struct Submitted {
     running: bool,
 }
 
-/// What a question about one activation finds.
+/// The outcome of a question about one activation.
 pub(super) enum Found {
     Finished(Run, Arc<Deployed>),
     Gone(Error),

@@ -13,7 +13,7 @@ pub trait Admission: Debug + Send + Sync {
     ///
     /// # Errors
     ///
-    /// What the caller of `invoke` or `submit` gets.
+    /// The answer to the caller of `invoke` or `submit`.
     fn admit(&self, arrival: &Arrival) -> Result<()>;
 }
 

@@ -1,10 +1,10 @@
-//! What a platform in memory has seen, as numbers that laws can be written on.
+//! The calls that a platform in memory has seen, as numbers for laws.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::fate::Operation;
 
-/// What a platform in memory has seen so far.
+/// The calls that a platform in memory has seen so far.
 ///
 /// # Examples
 ///

@@ -1,4 +1,4 @@
-//! What becomes of a call: the faults that a test orders.
+//! The fates of calls: the faults that a test orders.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -48,7 +48,7 @@ pub struct Call<'a> {
     pub number: u64,
     /// The function's name; empty for `list_deployments`.
     pub function: &'a str,
-    /// What is to run, for `invoke` and `submit`.
+    /// The invocation to run, for `invoke` and `submit`.
     pub invocation: Option<&'a Invocation>,
 }
 
@@ -63,7 +63,7 @@ impl<'a> Call<'a> {
     }
 }
 
-/// What becomes of a call.
+/// The fate of a call.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Fate {

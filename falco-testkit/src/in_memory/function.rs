@@ -1,11 +1,11 @@
-//! What a function in memory is: a closure that says what it answers and how long that takes.
+//! A function in memory: a closure that returns its answer and how long that takes.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use falco_core::{Code, Environment, FunctionError, Invocation, LogLine, LogStream, Payload};
 
-/// What a function in memory gets to see.
+/// The call that a function in memory sees.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct FunctionCall<'a> {
@@ -26,14 +26,14 @@ impl FunctionCall<'_> {
     }
 }
 
-/// What a function in memory answers.
+/// The answer of a function in memory.
 #[derive(Clone, Debug)]
 pub struct Reply {
     /// Its result, or how it fails.
     pub outcome: Result<Payload, FunctionError>,
     /// How long it runs, on tokio's clock.
     pub execution: Duration,
-    /// What it prints.
+    /// The lines that it prints.
     pub log: Vec<LogLine>,
 }
 

@@ -1,4 +1,4 @@
-//! What stands before every method: credentials, faults, quotas and time.
+//! The checks before every method: credentials, faults, quotas and time.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use super::run::Run;
 use super::settings::Settings;
 use super::{InMemory, World};
 
-/// What the platform is called.
+/// The platform's name.
 pub(super) const NAME: &str = "in-memory";
 
 /// An invocation that has passed the gate, with what chance has drawn for it.

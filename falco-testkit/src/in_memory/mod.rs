@@ -70,7 +70,7 @@ pub struct InMemory {
     epoch: (Instant, SystemTime),
 }
 
-/// What calls read and configuration changes.
+/// The state that calls read and configuration changes.
 struct World {
     settings: Arc<Settings>,
     by_runtime: HashMap<String, Function>,
@@ -125,7 +125,7 @@ impl InMemory {
         self.write().settings = Arc::new(settings);
     }
 
-    /// What the platform has seen so far, and what it holds now.
+    /// The calls that the platform has seen so far, and its content of this moment.
     pub fn counters(&self) -> Counters {
         self.end_what_is_over();
         let unreleased = self.activations().unreleased();

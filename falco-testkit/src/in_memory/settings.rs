@@ -26,7 +26,7 @@ use crate::latency::Latency;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// What the platform says of itself. Its limits are enforced; `concurrency` and `rate` are words only, see
+    /// The platform's capabilities. Its limits are enforced; `concurrency` and `rate` are words only, see
     /// [`capacity`](Self::capacity).
     pub capabilities: Capabilities,
     /// How long an activation runs, beyond what its function says.
@@ -51,9 +51,9 @@ pub struct Settings {
     pub duplicates: f64,
     /// The wait that `collect` suggests. `None` is the time until the next of the activations asked for ends.
     pub poll_after: Option<Duration>,
-    /// What each activation costs, whether it succeeds or not.
+    /// The cost of each activation, whether it succeeds or not.
     pub cost: Option<UsDollars>,
-    /// What becomes of each call.
+    /// The fate of each call.
     pub fates: Fates,
     /// Whether every call is refused as unauthorised.
     pub unauthorized: bool,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::quotas::{Quotas, Rate};
 use crate::in_memory::Arrival;
 
-/// What an arrival was refused for.
+/// The reason why an arrival was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Limit {
     Rate,

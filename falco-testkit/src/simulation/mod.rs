@@ -50,7 +50,7 @@ pub struct Simulation {
     provider: Provider,
 }
 
-/// What a simulated provider has counted so far.
+/// The counts of a simulated provider so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counters {
@@ -76,7 +76,7 @@ impl Counters {
         self.throttled_by_rate + self.throttled_by_concurrency + self.throttled_by_ramp
     }
 
-    /// What has come since `earlier`.
+    /// The difference to `earlier`.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         Self {
@@ -157,13 +157,13 @@ impl Simulation {
         self.gate.state().quotas.sustainable_rate(latency)
     }
 
-    /// What was counted so far.
+    /// The counts so far.
     pub fn counters(&self) -> Counters {
         self.gate.state().counters
     }
 }
 
-/// What stands between the callers and the instances.
+/// The entrance between the callers and the instances.
 #[derive(Debug)]
 struct Gate {
     tells_wait: bool,

@@ -28,7 +28,7 @@ use crate::latency::Latency;
 pub struct Provider {
     /// Its name, for tables.
     pub name: &'static str,
-    /// What it allows.
+    /// The quotas.
     pub quotas: Quotas,
     /// Whether `capabilities()` state concurrency and rate. Not every provider says what an account may.
     pub tells_quotas: bool,
@@ -126,7 +126,7 @@ impl Provider {
         vec![Self::openwhisk(), Self::lambda(), Self::lambda_new_account(), Self::google()]
     }
 
-    /// What the provider says of itself when it is asked at the beginning.
+    /// The capabilities that the provider reports at the beginning.
     pub(super) fn capabilities(&self) -> Capabilities {
         let mut capabilities = Settings::default().capabilities;
         if self.tells_quotas {

@@ -1,8 +1,8 @@
-//! What a provider allows, as data.
+//! A provider's quotas, as data.
 
 use std::time::Duration;
 
-/// What a provider allows an account. `None` is without limit.
+/// A provider's quotas of an account. `None` is without limit.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Quotas {
     /// Activations at the same time, over all functions.

@@ -84,7 +84,7 @@ pub struct RecentCall {
     pub sent: Micros,
     /// When it ended.
     pub done: Micros,
-    /// What came of it.
+    /// The outcome.
     pub outcome: CallOutcome,
     /// Whether an instance was started for it.
     pub cold: bool,

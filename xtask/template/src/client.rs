@@ -47,7 +47,7 @@ impl Gateway {
     }
 }
 
-/// What a refusal means. The only place that knows: extend it with what your provider documents.
+/// Maps a refusal to an error, in one place: extend it with what your provider documents.
 fn refusal(reply: &Reply) -> Error {
     let error = match reply.status {
         StatusCode::UNAUTHORIZED => {

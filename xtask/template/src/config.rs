@@ -39,7 +39,7 @@ impl {{Name}}Config {
         Ok(Self { gateway, token: None, http })
     }
 
-    /// What the environment says: `{{NAME}}_GATEWAY` and `{{NAME}}_TOKEN`.
+    /// The values from the environment: `{{NAME}}_GATEWAY` and `{{NAME}}_TOKEN`.
     ///
     /// # Errors
     ///

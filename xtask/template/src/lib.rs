@@ -9,5 +9,5 @@ mod platform;
 pub use config::{{Name}}Config;
 pub use platform::{{Name}};
 
-/// What `Platform::name` says, and what errors are marked with.
+/// The platform's name, in deployments and errors.
 const NAME: &str = "{{name}}";

@@ -1,11 +1,11 @@
-//! What AWS's codes mean: the one place where they become kinds of Falco's errors.
+//! AWS's error codes: the one place where they become kinds of Falco's errors.
 
 use falco_core::ErrorKind;
 
 use super::ServiceError;
 
 impl ServiceError {
-    /// What kind of error it is.
+    /// The kind of error.
     ///
     /// The code says more than the status: some of Lambda's 502s are faults of the configuration that no retry helps.
     pub(crate) fn kind(&self) -> ErrorKind {

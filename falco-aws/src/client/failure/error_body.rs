@@ -1,9 +1,9 @@
-//! What the body of an error says, whichever of AWS's protocols it is in.
+//! The body of an error, in whichever of AWS's protocols it is.
 
 use serde::Deserialize;
 use serde_json::Value;
 
-/// What an error's body says, whichever of AWS's protocols it is in.
+/// The body of an error, in whichever of AWS's protocols it is.
 #[derive(Default)]
 pub(super) struct ErrorBody {
     pub(super) code: Option<String>,

@@ -1,4 +1,4 @@
-//! What a reply that is not a success means: the one place where AWS's errors become Falco's.
+//! Replies that are not a success: the one place where AWS's errors become Falco's.
 
 mod codes;
 mod error_body;

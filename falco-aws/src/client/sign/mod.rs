@@ -23,7 +23,7 @@ const DATE: HeaderName = HeaderName::from_static("x-amz-date");
 const CONTENT_SHA256: HeaderName = HeaderName::from_static("x-amz-content-sha256");
 const SECURITY_TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
 
-/// What is signed. Every header in it is.
+/// The request to sign, with every header in it.
 pub(crate) struct Signable<'a> {
     pub(crate) service: Service,
     pub(crate) region: &'a str,

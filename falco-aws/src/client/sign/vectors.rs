@@ -57,7 +57,7 @@ impl Case<'_> {
         (part("SignedHeaders="), part("Signature="))
     }
 
-    /// What `aws-sigv4` makes of the same request.
+    /// The signature that `aws-sigv4` makes of the same request.
     fn oracle(&self) -> String {
         let mut settings = SigningSettings::default();
         if self.service == Service::S3 {

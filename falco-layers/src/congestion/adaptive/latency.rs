@@ -29,7 +29,7 @@ impl Latency {
         self.count += 1;
     }
 
-    /// What calls took in the last interval in which any ended.
+    /// The latency of calls in the last interval in which any ended.
     pub(super) fn typical(&self) -> Duration {
         Duration::from_secs_f64(self.past.back().copied().unwrap_or_default())
     }

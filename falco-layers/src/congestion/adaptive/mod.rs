@@ -15,7 +15,7 @@ use self::window::SlidingWindow;
 use super::interval::Interval;
 use super::quota::Quota;
 
-/// What may be in flight at first on a platform that reports nothing; it doubles every second.
+/// The calls in flight at first on a platform that reports nothing; it doubles every second.
 const UNKNOWN_CONCURRENCY: f64 = 32.0;
 /// The shortest control interval.
 const SECOND: Duration = Duration::from_secs(1);
@@ -107,7 +107,7 @@ struct Blamed {
     concurrency: bool,
 }
 
-/// What happened in the current intervals.
+/// The counts of the current intervals.
 #[derive(Clone, Copy, Debug, Default)]
 struct Counts {
     peak_in_flight: u32,
