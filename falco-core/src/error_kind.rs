@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hope_and_doubt_follow_from_the_kind() {
+    fn retryability_and_may_have_run_follow_from_the_kind() {
         use ErrorKind::*;
         for kind in [
             InvalidInput,

@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_id_of_the_users_own_tells_no_start() {
+    fn a_run_id_of_the_users_own_has_no_start_time() {
         for id in ["nightly-7", "20261124-nightly1", "+6553f10-0000beef", "6553f100-0000BEEF"] {
             assert_eq!(RunId::from(id).started_at(), None, "{id}");
         }

@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_parse_is_told_from_what_was_wanted() {
+    fn a_parse_error_names_the_wanted_type() {
         type Named = std::collections::HashMap<String, Vec<u8>>;
         let payload = Payload::from_bytes("7").unwrap();
         let message = payload.parse::<Named>().unwrap_err().to_string();
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object_is_no_argument() {
+    fn an_argument_has_to_be_an_object() {
         for (json, ok) in [("{}", true), (" {\"a\":1}", true), ("[]", false), ("null", false)] {
             let payload = Payload::from_bytes(json).unwrap();
             assert_eq!(payload.check_argument(None).is_ok(), ok, "{json}");

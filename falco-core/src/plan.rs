@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_stage_cannot_be_is_named() {
+    fn an_invalid_stage_is_named() {
         assert!(error(vec![stage("a", &["ghost"])]).contains("\"ghost\""));
         assert!(error(vec![stage("s", &[]), stage("a", &["s", "s"])]).contains("twice"));
         assert!(error(vec![]).contains("no stage"));

@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_waiter_is_woken_by_whoever_reads_the_queue() {
+    async fn a_waiter_is_woken_by_the_call_that_reads_the_queue() {
         let inbox = std::sync::Arc::new(Inbox::new(10));
         let waiter = tokio::spawn({
             let inbox = inbox.clone();

@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_no_wait_and_no_error() {
+    fn an_invalid_retry_after_is_ignored() {
         for nonsense in ["soon", "-1", "1.5", "", "99999999999999999999999"] {
             assert_eq!(
                 retry_after(&headers(nonsense, None), SystemTime::now()),

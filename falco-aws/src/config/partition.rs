@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_region_tells_the_partition() {
+    fn the_partition_follows_from_the_region() {
         for (region, name, suffix) in [
             ("eu-central-1", "aws", "amazonaws.com"),
             ("mx-central-1", "aws", "amazonaws.com"),

@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_called_is_no_entry_point() {
+    fn an_uncallable_name_is_not_an_entry_point() {
         for name in ["a.b", "", "1a", "a b", "a;b"] {
             let function =
                 Deployable::from_source("f", "nodejs".parse().unwrap(), "x").with_entry_point(name);

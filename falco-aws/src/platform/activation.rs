@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn each_way_of_failing_is_told_apart() {
+    fn each_way_of_failing_is_distinguished() {
         use FunctionErrorKind as Kind;
         for (error_type, message, expected) in [
             (
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object_is_a_bad_result() {
+    fn a_result_that_is_not_an_object_is_a_bad_result() {
         for body in ["null", "42", "NaN", "", "<html>"] {
             let error = outcome(&deployment("python:3"), body.as_bytes(), false).unwrap_err();
             assert_eq!(error.kind, FunctionErrorKind::BadResult, "{body}");

@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn nodes_prefix_tells_the_stream_and_goes() {
+    fn nodes_prefix_selects_the_stream_and_is_removed() {
         let line = "2026-01-02T03:04:05.000Z\tabc\tERROR\toops";
         assert_eq!(without_prefix(line), (Some(LogStream::Stderr), "oops"));
         assert_eq!(without_prefix("a\tb\tERROR\tc"), (None, "a\tb\tERROR\tc"));

@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cold_start_tells_how_long_it_took() {
+    fn a_cold_start_reports_how_long_it_took() {
         let log = "START RequestId: a Version: $LATEST\nhello\nEND RequestId: a\n\
             REPORT RequestId: a\tDuration: 395.99 ms\tBilled Duration: 662 ms\tMemory Size: 512 MB\t\
             Max Memory Used: 301 MB\tInit Duration: 265.72 ms\t\n";

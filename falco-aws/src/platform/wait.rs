@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_told_with_lambdas_reason() {
+    fn a_failure_is_reported_with_lambdas_reason() {
         let configuration = Configuration {
             state: Some("Active".into()),
             last_update_status: Some("Failed".into()),

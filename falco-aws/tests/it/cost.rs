@@ -88,7 +88,7 @@ fn options() -> ExecutionOptions {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_report_of_a_run_that_was_submitted_tells_what_its_shims_measured_in_dollars() {
+async fn the_cost_of_a_submitted_run_comes_from_its_shims_measurements() {
     let aws = Aws::start().await;
     let strategy = AsyncExecutor::with_window(4).unwrap().with_options(options());
     let outcome = run(&aws, Arc::new(strategy)).await;
@@ -110,7 +110,7 @@ async fn the_report_of_a_run_that_was_submitted_tells_what_its_shims_measured_in
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_report_of_a_run_that_was_waited_for_tells_what_lambda_charges() {
+async fn the_cost_of_an_awaited_run_is_what_lambda_charges() {
     let aws = Aws::start().await;
     let strategy = ParallelExecutor::with_concurrency(4).unwrap().with_options(options());
     let outcome = run(&aws, Arc::new(strategy)).await;
@@ -166,7 +166,7 @@ async fn a_function_that_ran_too_long_is_charged_for_all_of_its_time() {
 }
 
 #[tokio::test]
-async fn of_a_function_without_falcos_shim_no_cost_is_guessed_before_lambda_tells() {
+async fn without_falcos_shim_the_cost_is_unknown_until_lambda_reports_it() {
     let aws = Aws::with(echoing()).await;
     let deployment = aws.deploy(&echo("f")).await;
     let mut pending = Vec::new();

@@ -252,7 +252,7 @@ async fn every_code_of_sqs_keeps_its_meaning() {
 }
 
 #[tokio::test]
-async fn every_code_of_cloudwatch_logs_keeps_its_meaning_and_no_group_is_no_error() {
+async fn every_code_of_cloudwatch_logs_keeps_its_meaning_and_a_missing_group_is_not_an_error() {
     let aws = Aws::with(echoing()).await;
     let deployment = aws.deploy(&echo("f")).await;
     let rows = [

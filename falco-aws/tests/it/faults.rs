@@ -135,7 +135,7 @@ async fn the_page_of_a_proxy_reads_like_its_message() {
 }
 
 #[tokio::test]
-async fn nobody_at_the_other_end_means_that_nothing_ran() {
+async fn a_missing_server_means_that_nothing_ran() {
     let aws = Aws::with(echoing()).await;
     let address = RawPeer::nobody().await.unwrap();
     let config = aws.fake.config().endpoint(Service::Lambda, format!("http://{address}"));

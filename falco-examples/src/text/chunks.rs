@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_line_is_cut_beside_a_byte_that_is_no_letter() {
+    fn a_long_line_is_cut_at_the_boundary_of_a_character() {
         for size in 1..20 {
             let pieces = chunks(&["one twö three-four".as_bytes()], size);
             let words: Vec<String> = pieces.into_iter().map(to_ascii).collect();

@@ -28,7 +28,7 @@ async fn busy_for(invocations: usize) -> FakeOpenWhisk {
 }
 
 #[test]
-fn the_help_of_every_example_tells_how_to_set_the_layers() {
+fn the_help_of_every_example_lists_the_flags_of_layers() {
     let machine = Machine::new();
     for program in ["chain", "hello", "montecarlo", "wordcount"] {
         let help = machine.run(program, &["--help"]).ok();

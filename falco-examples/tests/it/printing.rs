@@ -11,7 +11,7 @@ fn full() -> File {
 }
 
 #[test]
-fn a_reader_that_has_seen_enough_is_no_failure() {
+fn a_reader_that_closes_the_pipe_is_not_a_failure() {
     if !has("python3") {
         return;
     }
@@ -47,7 +47,7 @@ fn a_report_that_cannot_be_written_costs_no_result() {
 }
 
 #[test]
-fn cleanup_removes_everything_whoever_reads_its_list() {
+fn cleanup_removes_everything_even_if_its_output_is_cut() {
     if !has("python3") {
         return;
     }

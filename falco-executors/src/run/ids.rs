@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbered_ids_are_told_from_those_that_only_look_like_them() {
+    fn numbered_ids_are_distinguished_from_lookalikes() {
         for index in [0, 1, 4_096, 99_999_999, 100_000_000] {
             let id = Input::numbered(index, Payload::empty()).id;
             assert_eq!(number_of(id.as_str()), Some(index as u64));

@@ -245,7 +245,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_type_of_file_is_told_apart() {
+    fn each_type_of_file_is_distinguished() {
         let user = r#"{"type":"authorized_user","client_id":"i","client_secret":"marked-secret",
                        "refresh_token":"marked-secret","quota_project_id":"q"}"#;
         let credentials = Credentials::from_json(user).unwrap();

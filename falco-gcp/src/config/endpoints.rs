@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_base_url_is_refused_by_the_name_of_its_setting() {
+    fn an_invalid_base_url_is_refused_by_the_name_of_its_setting() {
         for text in ["", "ftp://x", "localhost:8080", "http://", "http://u:p@h/", "https://h/?a=b"]
         {
             let error = parse("CLOUDSDK_X", text).unwrap_err();

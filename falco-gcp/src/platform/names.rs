@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn an_activations_id_tells_when_it_was_made_and_nothing_else_passes_for_one() {
+    fn an_activations_id_holds_its_time_and_other_texts_are_refused() {
         let before = SystemTime::now() - Duration::from_secs(1);
         let id = activation_id();
         assert!(activation_time(&id).is_some_and(|at| at >= before && at <= SystemTime::now()));

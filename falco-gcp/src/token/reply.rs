@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_jwt_is_refused_and_not_shown() {
+    fn an_invalid_jwt_is_refused_and_not_shown() {
         for text in ["marked-secret", "marked-secret.%%.x", &jwt("{}"), &jwt("marked-secret"), ""] {
             let error = from_jwt(text).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Protocol);
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_without_a_token_is_no_token() {
+    fn a_reply_without_a_token_is_an_error() {
         for body in ["{}", r#"{"access_token":"","expires_in":1}"#, r#"{"access_token":"x"}"#] {
             assert!(parse(body.as_bytes()).unwrap().access_token().is_err(), "{body}");
         }

@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_is_refused() {
+    fn an_invalid_key_is_refused() {
         assert_eq!(Signer::from_pem("").unwrap_err(), BadKey::NoPem);
         assert_eq!(Signer::from_pem(&PEM.replace("KEY", "KEYS")).unwrap_err(), BadKey::NoPem);
         let curve = "-----BEGIN EC PRIVATE KEY-----\nAAAA\n-----END EC PRIVATE KEY-----\n";

@@ -67,7 +67,7 @@ async fn log(
 }
 
 #[tokio::test]
-async fn a_native_executable_is_kept_warm_and_told_apart_in_all_its_ends() {
+async fn a_native_executable_is_kept_warm_and_each_way_of_ending_is_distinguished() {
     let fake = FakeGcp::start();
     let platform = connect(fake.config()).await;
     let deployment = platform.deploy(&native("native")).await.unwrap();

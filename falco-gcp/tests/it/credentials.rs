@@ -67,7 +67,7 @@ async fn whoever_is_impersonated_from_google_cloud_is_where_the_metadata_server_
 }
 
 #[tokio::test]
-async fn what_is_no_metadata_server_is_not_believed() {
+async fn a_foreign_metadata_server_is_not_believed() {
     let other = wiremock::MockServer::start().await;
     let page = wiremock::ResponseTemplate::new(200).set_body_string("welcome to the hotel");
     wiremock::Mock::given(wiremock::matchers::any()).respond_with(page).mount(&other).await;
@@ -103,7 +103,7 @@ fn user(fake: &FakeGcp, refresh_token: &str) -> GcpConfigBuilder {
 }
 
 #[tokio::test]
-async fn a_person_is_told_before_anything_is_sent_that_private_functions_need_more() {
+async fn a_users_own_credentials_are_refused_for_private_functions_before_anything_is_sent() {
     let fake = echoing();
     let platform = connect(user(&fake, "good-refresh-token")).await;
     let before = fake.requests().len();
@@ -137,7 +137,7 @@ async fn an_expired_login_says_so_without_its_secrets() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_no_key_is_named_and_not_shown() {
+async fn an_invalid_key_is_named_and_not_shown() {
     let fake = echoing();
     let key = fake.key().replace("BEGIN PRIVATE KEY-----", "BEGIN PRIVATE KEY-----marked-secret");
     let config = fake.config().credentials(Credentials::from_json(&key).unwrap());

@@ -21,7 +21,7 @@ fn quota(status: &str, code: u16) -> String {
 }
 
 #[tokio::test]
-async fn a_failed_build_is_told_in_full_and_leaves_nothing() {
+async fn a_failed_build_is_reported_in_full_and_leaves_nothing() {
     let fake = echoing();
     fake.fail_next_operation(
         json!({"code": 3, "message": "Build failed with status: FAILURE. No matching distribution \
@@ -146,7 +146,7 @@ async fn a_grant_that_takes_its_time_is_waited_for() {
 
 /// What each answer of the front end means: kind, retryable, may have run.
 #[tokio::test]
-async fn answers_that_are_not_the_functions_are_told_apart() {
+async fn answers_that_are_not_the_functions_are_distinguished() {
     let fake = echoing();
     let (platform, deployment) = deployed(&fake).await;
     let html = "<html><style>b{}</style><b>Error</b> from the front end</html>";

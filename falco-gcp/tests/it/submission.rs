@@ -135,7 +135,7 @@ async fn a_call_that_must_not_run_twice_does_not_when_the_queue_calls_twice() {
 }
 
 #[tokio::test]
-async fn a_function_that_runs_too_long_or_crashes_is_told_and_not_called_again() {
+async fn a_function_that_runs_too_long_or_crashes_is_reported_and_not_called_again() {
     let fake = FakeGcp::start();
     let platform = connect(with_tasks(fake.config())).await;
     let source = "import os, time\ndef main(args):\n    os._exit(3) if args.get('exit') else time.sleep(30)\n";

@@ -305,7 +305,7 @@ async fn the_log_of_many_activations_is_one_query() {
 }
 
 #[tokio::test]
-async fn what_is_no_input_is_refused_before_anything_is_sent() {
+async fn an_invalid_input_is_refused_before_anything_is_sent() {
     let fake = echoing();
     let (platform, deployment) = deployed(&fake).await;
     let before = fake.requests().len();

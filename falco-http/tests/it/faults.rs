@@ -51,7 +51,7 @@ fn verdict(error: &Error) -> (ErrorKind, bool, bool, bool) {
 }
 
 #[tokio::test]
-async fn a_refused_connection_leaves_no_doubt() {
+async fn a_refused_connection_means_that_nothing_ran() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/path?key=marked-secret", listener.local_addr().unwrap());
     drop(listener);
@@ -62,7 +62,7 @@ async fn a_refused_connection_leaves_no_doubt() {
 
 #[cfg(feature = "rustls")]
 #[tokio::test]
-async fn a_peer_that_speaks_no_tls_leaves_no_doubt() {
+async fn a_peer_without_tls_means_that_nothing_ran() {
     let mut url = peer(|mut stream| async move {
         let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
     })
@@ -73,7 +73,7 @@ async fn a_peer_that_speaks_no_tls_leaves_no_doubt() {
 }
 
 #[tokio::test]
-async fn a_reset_after_the_request_was_taken_leaves_doubt() {
+async fn a_reset_after_the_request_was_taken_may_have_run() {
     let url = peer(|mut stream| async move {
         read_request(&mut stream).await;
         stream.set_zero_linger().unwrap();
@@ -84,7 +84,7 @@ async fn a_reset_after_the_request_was_taken_leaves_doubt() {
 }
 
 #[tokio::test]
-async fn half_a_status_line_leaves_doubt() {
+async fn half_a_status_line_may_have_run() {
     let url = peer(|mut stream| async move {
         read_request(&mut stream).await;
         stream.write_all(b"HTTP/1.1 20").await.unwrap();
@@ -95,7 +95,7 @@ async fn half_a_status_line_leaves_doubt() {
 }
 
 #[tokio::test]
-async fn a_peer_that_accepts_and_never_answers_is_a_timeout_with_doubt() {
+async fn a_peer_that_accepts_and_never_answers_is_a_timeout_that_may_have_run() {
     let url = peer(|mut stream| async move {
         read_request(&mut stream).await;
         std::future::pending::<()>().await;
@@ -106,7 +106,7 @@ async fn a_peer_that_accepts_and_never_answers_is_a_timeout_with_doubt() {
 }
 
 #[tokio::test]
-async fn a_truncated_body_keeps_its_headers_and_is_told_from_one_that_is_too_long() {
+async fn a_truncated_body_keeps_its_headers_and_differs_from_one_that_is_too_long() {
     let url = peer(|mut stream| async move {
         read_request(&mut stream).await;
         let answer =

@@ -150,7 +150,7 @@ fn a_few_refusals_among_very_many_calls_are_no_reason_to_go_slower() {
 }
 
 #[test]
-fn a_cut_that_changes_nothing_is_taken_back_when_the_rate_turns_out_to_be_the_reason() {
+fn a_cut_of_concurrency_is_undone_when_the_rate_was_the_cause() {
     let mut controller = Adaptive::from_capabilities(
         &Capabilities::default().with_concurrency(30).with_rate(RateLimit::new(60, secs(60))),
     );

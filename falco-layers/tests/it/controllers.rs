@@ -339,7 +339,7 @@ fn an_aimd_halves_once_an_interval_and_never_for_what_was_sent_before_it_did() {
 }
 
 #[test]
-fn an_aimd_begins_with_what_the_platform_tells() {
+fn an_aimd_begins_with_the_platforms_limits() {
     let told = Capabilities::default().with_concurrency(7).with_rate(RateLimit::new(60, secs(60)));
     let mut aimd = Aimd::from_capabilities(&told);
     for call in 0..60 {

@@ -222,7 +222,7 @@ async fn a_cap_of_less_than_one_call_an_hour_holds_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rate_that_is_no_number_is_the_slowest_and_not_the_fastest() {
+async fn a_rate_of_nan_is_the_slowest_and_not_the_fastest() {
     let nan = Caps::default().with_per_second(f64::NAN);
     for gate in [
         Gate::new(Fixed::rate(f64::NAN)),

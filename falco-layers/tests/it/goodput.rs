@@ -136,7 +136,7 @@ async fn concurrency_and_nothing_else() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_quota_that_nobody_told_is_found() {
+async fn an_unreported_quota_is_found() {
     let quota = Quota { concurrency: Some(300), ..Quota::default() };
     let provider = Provider::new(quota, millis(500));
     saturate(&provider, Gate::new(Adaptive::default()), 1000, secs(60)).await;

@@ -159,7 +159,7 @@ async fn a_dropped_submission_holds_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_outcome_is_told_for_what_it_says_of_the_rate() {
+async fn each_outcome_becomes_the_right_signal_for_the_rate() {
     let refused = |kind| Fate::Refuse(Error::new(kind, "on purpose"));
     for (fate, signal) in [
         (Fate::Serve, SignalKind::Ok),
@@ -251,7 +251,7 @@ async fn a_wait_in_line_is_reported_and_no_wait_is_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wait_that_the_platform_demands_is_told_from_one_in_line() {
+async fn a_wait_that_the_platform_demands_differs_from_one_in_line() {
     let c = Controlled::new(fated(Fates::sequence([Fate::throttle(Some(secs(7)))])), 1).await;
     let recorder = Recorder::new();
     let watched = invocation("a").with_monitor(recorder.clone());
@@ -275,7 +275,7 @@ async fn a_time_out_without_end_does_not_break_a_submission() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_long_call_keeps_its_slot_where_only_the_platform_tells_how_long_it_may_run() {
+async fn a_long_call_keeps_its_slot_where_only_the_platform_states_a_timeout() {
     let c = Controlled::new(slow(secs(3600)), 1).await;
     assert_eq!(c.deployment.scaling.timeout, None);
     let pending = [c.submit("long").await];
@@ -288,7 +288,7 @@ async fn a_long_call_keeps_its_slot_where_only_the_platform_tells_how_long_it_ma
 }
 
 #[tokio::test(start_paused = true)]
-async fn status_queries_are_sixteen_at_a_time_and_a_thousand_a_second_unless_told_otherwise() {
+async fn status_queries_are_sixteen_at_a_time_and_a_thousand_a_second_by_default() {
     let c = Controlled::new(slow(millis(1)), 1).await;
     let queries = async |count: usize| {
         let began = Instant::now();
@@ -364,7 +364,7 @@ async fn a_wait_that_is_suggested_to_a_status_query_stops_status_queries_and_not
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_grace_is_a_minute_unless_told_otherwise() {
+async fn the_grace_is_a_minute_by_default() {
     let mut c = Controlled::new(fated(Fates::sequence([Fate::Lose])), 1).await;
     c.deployment.scaling.timeout = Some(secs(20));
     c.submit("lost").await;

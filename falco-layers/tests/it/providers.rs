@@ -72,6 +72,6 @@ async fn lambda_of_a_new_account_is_used_in_full_and_refuses_little() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn google_which_tells_nothing_is_used_in_full_and_refuses_little() {
+async fn google_which_reports_no_quota_is_used_in_full_and_refuses_little() {
     check(Provider::google()).await;
 }

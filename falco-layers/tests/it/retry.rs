@@ -52,7 +52,7 @@ async fn a_call_that_may_have_run_is_sent_again_only_if_that_does_no_harm() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_hopeless_is_not_tried_again() {
+async fn a_permanent_error_is_not_retried() {
     for kind in [ErrorKind::InvalidInput, ErrorKind::Unauthorized, ErrorKind::NotFound] {
         let (platform, retry) = retrying(Fates::sequence([error(kind)]), policy());
         let deployment = deployed(&retry).await;

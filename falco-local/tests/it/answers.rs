@@ -5,7 +5,7 @@ use falco_core::{FunctionErrorKind, LogStream};
 use crate::support::{Local, eventually, has, native, node, python, texts};
 
 #[tokio::test]
-async fn an_error_that_is_no_text_is_reported_all_the_same() {
+async fn an_error_that_is_not_text_is_still_reported() {
     let local = Local::new();
     if has("python3") {
         let source = "

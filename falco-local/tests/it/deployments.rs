@@ -105,7 +105,7 @@ async fn deploying_again_replaces_the_code_and_the_same_code_keeps_its_workers()
 }
 
 #[tokio::test]
-async fn what_an_orderly_driver_leaves_stays_and_what_a_dead_one_leaves_is_swept() {
+async fn deployments_of_a_living_driver_stay_and_those_of_a_dead_one_are_swept() {
     let local = Local::new();
     let kept = local.other().deploy(&native("echo '{}' >&3").with_name("kept")).await.unwrap();
     let alive = local.deploy(&native("echo '{}' >&3").with_name("alive")).await;

@@ -171,7 +171,7 @@ echo '{}' >&3",
 }
 
 #[tokio::test]
-async fn a_result_that_is_no_json_object_says_what_it_is() {
+async fn a_result_that_is_not_a_json_object_says_what_it_is() {
     let local = Local::new();
     if has("python3") {
         let source = "

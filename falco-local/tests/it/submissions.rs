@@ -83,7 +83,7 @@ async fn a_dropped_invoke_makes_room() {
 }
 
 #[tokio::test]
-async fn what_a_driver_took_that_is_no_more_is_gone_and_what_a_living_one_took_is_no_news() {
+async fn results_taken_by_a_dead_driver_are_gone_and_those_of_a_living_one_are_unknown() {
     let local = Local::new();
     let function = local.deploy(&native("sleep 600")).await;
     let other = local.other();

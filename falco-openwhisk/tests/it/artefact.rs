@@ -200,7 +200,7 @@ async fn numbers_and_keys_keep_their_values_and_not_their_spelling() {
 }
 
 #[tokio::test]
-async fn a_crash_and_a_timeout_are_told_apart_and_the_next_activation_runs() {
+async fn a_crash_and_a_timeout_are_distinguished_and_the_next_activation_runs() {
     let source = "
 import os, time
 def main(args):

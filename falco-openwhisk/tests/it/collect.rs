@@ -129,7 +129,7 @@ async fn records_that_come_late_and_twice_are_collected_once() {
 }
 
 #[tokio::test]
-async fn a_record_that_never_comes_is_no_news_and_holds_nothing_up() {
+async fn a_record_that_never_comes_does_not_delay_the_others() {
     let (_fake, platform, deployment) =
         setup(FakeSettings { loses_every: Some(10), ..echo() }).await;
     let mut submitted = submit(&platform, &deployment, numbered(0..100)).await;
@@ -266,7 +266,7 @@ async fn another_process_collects_what_this_one_submitted() {
 }
 
 #[tokio::test]
-async fn an_id_that_the_server_never_gave_out_is_no_news_and_not_asked_for() {
+async fn an_id_that_the_server_never_gave_out_is_not_asked_for() {
     let (fake, platform, deployment) = setup(echo()).await;
     let strange = Pending::new("no-id", SystemTime::now());
     let collected = platform.collect(&deployment, &[strange]).await.unwrap();

@@ -62,7 +62,7 @@ async fn whatever_breaks_after_the_request_was_sent_leaves_doubt_and_is_not_repe
 }
 
 #[tokio::test]
-async fn nobody_there_leaves_no_doubt() {
+async fn a_missing_server_leaves_no_doubt() {
     let (peer, platform) = behind([]).await;
     drop(peer);
     // The port may still take connections for a moment.
@@ -137,7 +137,7 @@ async fn in_a_storm_of_429_each_invocation_ends_once_and_the_refused_say_when_to
 }
 
 #[tokio::test]
-async fn invocations_whose_fate_nobody_knows_are_unknown_and_sent_once() {
+async fn invocations_of_unknown_fate_are_sent_once() {
     let (fake, platform) = connect(echo()).await;
     let deployment = platform.deploy(&python()).await.unwrap();
     for _ in 0..5 {

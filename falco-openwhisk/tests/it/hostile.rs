@@ -96,7 +96,7 @@ async fn replies_of_any_bytes_are_answered_for() {
 }
 
 #[tokio::test]
-async fn a_description_of_any_bytes_is_no_panic() {
+async fn a_description_of_any_bytes_does_not_panic() {
     let server = MockServer::start().await;
     let next = Arc::new(Mutex::new(ResponseTemplate::new(200)));
     let answer = next.clone();

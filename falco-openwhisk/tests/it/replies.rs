@@ -215,7 +215,7 @@ async fn an_array_that_looks_like_a_record_an_error_or_an_acceptance_is_still_an
 }
 
 #[tokio::test]
-async fn refusals_below_the_api_are_told_from_those_of_something_in_between() {
+async fn refusals_of_the_server_are_distinguished_from_those_of_proxies() {
     let text = |status: u16, text: &str| ResponseTemplate::new(status).set_body_string(text);
     for (answer, kind) in [
         (text(400, "Request too large"), ErrorKind::PayloadTooLarge),
@@ -347,7 +347,7 @@ async fn a_refusal_that_comes_after_acceptance_is_an_error_of_the_platform() {
 }
 
 #[tokio::test]
-async fn an_acceptance_without_an_id_leaves_doubt() {
+async fn an_acceptance_without_an_id_may_have_run() {
     let (_server, platform) =
         answering(ResponseTemplate::new(202).set_body_json(json!({"activationId": "short"}))).await;
     let error = platform.submit(&deployment(), &invocation(&json!({}))).await.unwrap_err();

@@ -102,7 +102,7 @@ fn an_archive_that_unpacks_to_too_much_is_refused_and_the_limit_is_inclusive() {
 }
 
 #[test]
-fn what_is_no_zip_is_refused_with_advice() {
+fn an_archive_that_is_not_a_zip_is_refused_with_advice() {
     for bytes in [&b""[..], b"def main(args): pass", b"PK\x03\x04 cut"] {
         let error = Archive::from_zip(bytes).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput);

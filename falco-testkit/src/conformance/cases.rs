@@ -241,7 +241,7 @@ macro_rules! __conformance_cases {
             submitted_payloads_have_their_limit:
                 "The limit for submissions in capabilities() is inclusive and true, and one byte more is \
                  refused: it is often narrower than that of invoke."
-            what_is_gone_is_said_to_be_gone:
+            a_lost_activation_is_reported_as_gone:
                 "An activation that the provider knows is lost is gone, so that executors need not wait for it."
             results_told_twice_are_harmless:
                 "A provider that delivers twice makes no wrong result, no error and no answer for a released id."
@@ -263,7 +263,7 @@ macro_rules! __conformance_cases {
             a_provider_that_cannot_be_reached_is_unreachable:
                 "When connections are refused, every operation ends as Unavailable and unreachable, and an invocation \
                  certainly did not run: layers wait until the provider is back, and then send it."
-            a_peer_that_never_answers_can_be_left:
+            a_call_to_a_silent_peer_can_be_dropped:
                 "A provider that hangs blocks nothing: the call can be dropped, and an error that the platform makes \
                  of it says that the function may have run."
         }

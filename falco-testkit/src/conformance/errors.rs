@@ -123,7 +123,7 @@ pub(super) async fn a_provider_that_cannot_be_reached_is_unreachable(subject: &S
     Ok(())
 }
 
-pub(super) async fn a_peer_that_never_answers_can_be_left(subject: &Subject) -> Verdict {
+pub(super) async fn a_call_to_a_silent_peer_can_be_dropped(subject: &Subject) -> Verdict {
     let deployment = subject.deployed().await?;
     let platform = subject.provoke(Fault::Silent).await?;
     let wait = Duration::from_millis(300);

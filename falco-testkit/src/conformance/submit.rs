@@ -223,7 +223,7 @@ pub(super) async fn submitted_payloads_have_their_limit(subject: &Subject) -> Ve
     Ok(())
 }
 
-pub(super) async fn what_is_gone_is_said_to_be_gone(subject: &Subject) -> Verdict {
+pub(super) async fn a_lost_activation_is_reported_as_gone(subject: &Subject) -> Verdict {
     subject.needs_submit()?;
     let deployment = subject.deployed().await?;
     let platform = subject.provoke(Fault::Gone).await?;

@@ -158,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_tells_its_number() {
+    fn an_id_holds_its_number() {
         for n in [0, 7, 10, 1_234_567, u64::MAX] {
             assert_eq!(number(&id(n)), Some(n));
             assert_eq!(id(n), format!("m-{n}").as_str());

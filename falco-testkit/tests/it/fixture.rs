@@ -133,7 +133,7 @@ fn every_command_does_in_rust_what_it_does_in_an_interpreter() {
 }
 
 #[test]
-fn sleeping_is_told_by_the_functions_own_clock() {
+fn the_time_asleep_is_measured_by_the_functions_own_clock() {
     for (family, source) in [("python", fixture::PYTHON), ("nodejs", fixture::NODE)] {
         let file = written(&format!("sleep-{family}"), source.as_bytes());
         let calls = [("main", json!({"do": "sleep", "seconds": 0.1}))];

@@ -89,7 +89,7 @@ async fn an_abandoned_activation_stops_running_and_frees_its_place() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn ids_that_nobody_knows_are_no_news() {
+async fn unknown_ids_have_no_outcome() {
     let platform = InMemory::default();
     let f = deployed(&platform).await;
     let unknown = [
@@ -104,7 +104,7 @@ async fn ids_that_nobody_knows_are_no_news() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn lost_records_never_appear_and_gone_ones_are_said_to_be_gone() {
+async fn lost_records_never_appear_and_gone_ones_are_reported() {
     let fates = Fates::sequence([Fate::Lose, Fate::Vanish, Fate::Serve]);
     let platform = InMemory::new(Settings { fates, ..slow() });
     let f = deployed(&platform).await;
@@ -142,7 +142,7 @@ async fn duplicates_come_in_one_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_submission_runs_and_is_nobodys() {
+async fn a_lost_submission_runs_and_is_never_collected() {
     let platform = InMemory::new(Settings { fates: Fates::sequence([Fate::reset()]), ..slow() });
     let f = deployed(&platform).await;
     let error = platform.submit(&f, &invocation(1)).await.unwrap_err();

@@ -55,7 +55,7 @@ async fn a_peer_that_never_accepts_takes_a_connection_and_reads_nothing() {
 }
 
 #[tokio::test]
-async fn nobody_refuses() {
+async fn every_platform_takes_the_shims() {
     let address = RawPeer::nobody().await.unwrap();
     let error = TcpStream::connect(address).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionRefused);

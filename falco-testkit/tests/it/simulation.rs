@@ -129,7 +129,7 @@ async fn a_cap_is_watched_at_the_moment_of_sending() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_told_wait_ends_when_the_quota_allows_again() {
+async fn a_suggested_wait_ends_when_the_quota_allows_again() {
     let simulation = Simulation::new(Provider { tells_wait: true, ..Provider::openwhisk() }, 1);
     let platform = simulation.platform();
     let f = deployed(&platform).await;

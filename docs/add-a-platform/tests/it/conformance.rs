@@ -126,7 +126,7 @@ mod held {
                 "collecting_unknown_ids_is_no_news" => {
                     Some(Skip::new("Held knows that calls of another process will never answer"))
                 }
-                "a_peer_that_never_answers_can_be_left" => {
+                "a_call_to_a_silent_peer_can_be_dropped" => {
                     Some(Skip::new("Held takes a call for accepted that is not refused at once"))
                 }
                 _ => None,

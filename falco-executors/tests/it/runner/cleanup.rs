@@ -69,7 +69,7 @@ async fn an_owner_of_this_machine_whose_process_has_ended_is_an_orphan() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_run_keeps_on_purpose_is_no_orphan() {
+async fn a_deployment_kept_on_purpose_is_not_an_orphan() {
     let platform = Arc::new(InMemory::default());
     let strategy = options(&platform).strategy().clone();
     let options = falco_executors::RunOptions::new(platform.clone(), strategy);

@@ -69,7 +69,7 @@ async fn an_id_that_is_derived_twice_is_named() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_payload_that_is_no_object_is_named() {
+async fn a_payload_that_is_not_an_object_is_named() {
     let list = Input::new("wrong", json(serde_json::json!([1])));
     let outcome = run(vec![stage_of(vec![Ok(list)])]).await;
     let error = outcome.error().unwrap().to_string();
@@ -78,7 +78,7 @@ async fn a_payload_that_is_no_object_is_named() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_derived_input_that_is_no_object_is_named() {
+async fn a_derived_input_that_is_not_an_object_is_named() {
     let list = OneToOne::by(|_| Payload::from_bytes("[]"));
     let next = Stage::derived("next", function("next"), ["map"], list);
     let outcome = run(vec![numbers("map", 1), next]).await;

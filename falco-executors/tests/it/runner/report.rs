@@ -87,7 +87,7 @@ async fn it_counts_every_outcome_apart() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_tells_the_latencies_apart() {
+async fn it_distinguishes_the_latencies() {
     let report = report().await;
     let map = report.stage("map").unwrap();
     assert_eq!(map.cold_start.count, 10);

@@ -28,7 +28,7 @@ async fn the_sequential_executor_keeps_the_order() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_parallel_executor_fills_its_window_and_tells_who_is_done_first() {
+async fn the_parallel_executor_fills_its_window_and_returns_the_first_to_finish_first() {
     let latency = Latency::by(|i| ms(1000 - i.id().as_str().parse::<u64>().unwrap() * 100));
     let platform = platform(Settings { latency, ..Settings::default() });
     let executor = ParallelExecutor::with_concurrency(5).unwrap();
@@ -134,7 +134,7 @@ async fn failures_can_be_left_to_the_report() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_completion_tells_what_was_measured() {
+async fn a_completion_reports_times_and_cost() {
     for executor in executors(&ExecutionOptions::default()) {
         let platform =
             platform(Settings { latency: Latency::fixed(ms(250)), ..Settings::default() });

@@ -47,7 +47,7 @@ async fn it_invokes_where_the_platform_cannot_submit() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn duplicates_are_ignored_and_told() {
+async fn duplicates_are_ignored_and_reported() {
     let platform = platform(Settings { duplicates: 1.0, ..Settings::default() });
     let journal = Arc::new(Journal::default());
     let monitor = journal.clone();

@@ -35,7 +35,7 @@ async fn run(
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_attempts_have_cost_is_told_also_where_none_is_the_outcome() {
+async fn the_cost_of_attempts_is_reported_even_if_none_succeeded() {
     let options = ExecutionOptions::default().with_repeat_failed(twice()).with_deadline(ms(150));
     for executor in executors(&options) {
         let fates = Fates::by(|_| Fate::raise());

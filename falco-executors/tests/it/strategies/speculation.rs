@@ -216,7 +216,7 @@ async fn a_straggler_that_answers_before_there_is_room_for_its_copy_leaves_the_r
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_answers_within_milliseconds_is_no_straggler() {
+async fn a_call_that_answers_within_milliseconds_is_not_a_straggler() {
     // What is collected takes longer.
     let [sequential, parallel, _] = executors(&options());
     for executor in [sequential, parallel] {

@@ -64,7 +64,7 @@ const CAUGHT: &[(&str, Mutation)] = &[
     ("a_dropped_submit_leaves_the_platform_usable", Mutation::LocksUpWhenDropped),
     ("function_errors_are_collected_too", Mutation::CallsFailuresSuccesses),
     ("submitted_payloads_have_their_limit", Mutation::TakesAnySubmission),
-    ("what_is_gone_is_said_to_be_gone", Mutation::KeepsQuietAboutTheGone),
+    ("a_lost_activation_is_reported_as_gone", Mutation::KeepsQuietAboutTheGone),
     ("results_told_twice_are_harmless", Mutation::FailsOnDuplicates),
     ("a_platform_that_cannot_submit_says_so", Mutation::SubmitsInSecret),
     ("throttling_keeps_its_kind", Mutation::TakesThrottlingForAFault),
@@ -72,7 +72,7 @@ const CAUGHT: &[(&str, Mutation)] = &[
     ("an_error_says_where_it_comes_from", Mutation::TellsNoOperation),
     ("secrets_appear_nowhere", Mutation::TellsASecret),
     ("a_provider_that_cannot_be_reached_is_unreachable", Mutation::TakesAnOutageForAFault),
-    ("a_peer_that_never_answers_can_be_left", Mutation::SaysThatNothingRan),
+    ("a_call_to_a_silent_peer_can_be_dropped", Mutation::SaysThatNothingRan),
 ];
 
 /// The harness of the platform in memory, with a mutant in front.
