@@ -124,7 +124,7 @@ struct Reason {
     trace: Option<String>,
 }
 
-/// What the provider reports of the activation.
+/// The provider's report of the activation.
 #[derive(Default, Serialize)]
 struct Provider<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -24,8 +24,14 @@ const CONSUMERS: &[(&str, &[&str], usize)] = &[
 ];
 
 /// Crates of Falco that a consumer of a platform gets with it.
-const SHARED: &[&str] =
-    &["falco-core", "falco-executors", "falco-http", "falco-layers", "falco-package"];
+const SHARED: &[&str] = &[
+    "falco-core",
+    "falco-executors",
+    "falco-http",
+    "falco-layers",
+    "falco-package",
+    "falco-workers",
+];
 
 /// Crates of Falco that a consumer of the facade gets besides.
 const FACADE: &[&str] = &["falco"];

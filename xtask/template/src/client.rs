@@ -1,6 +1,6 @@
 //! The requests, and the one mapping of refusals to [`Error`].
 
-use falco_core::{Operation, Error, ErrorKind, Result};
+use falco_core::{Error, ErrorKind, Operation, Result};
 use falco_http::reqwest::header::AUTHORIZATION;
 use falco_http::reqwest::{Method, StatusCode, Url};
 use falco_http::{Client, Reply, Secret};

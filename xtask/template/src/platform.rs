@@ -1,8 +1,8 @@
 //! The platform: implement one method after the other, and let the conformance tests say which is next.
 
-use falco_core::{Operation, 
-    Activation, Capabilities, Deployable, Deployment, Error, Invocation, Platform, Result, Scaling,
-    async_trait, invoke_only,
+use falco_core::{
+    Activation, Capabilities, Deployable, Deployment, Error, Invocation, Operation, Platform,
+    Result, Scaling, async_trait, invoke_only,
 };
 use falco_http::reqwest::Method;
 
@@ -31,7 +31,7 @@ impl {{Name}} {
         Ok(Self { gateway, capabilities })
     }
 
-    fn next(&self, method: &str) -> Error {
+    fn next(&self, method: &'static str) -> Error {
         Error::unsupported(format!("{method} is to be implemented next"))
             .at(Operation::new(crate::NAME, method))
             .with_hint(format!("write {{Name}}::{method} in src/platform.rs"))
