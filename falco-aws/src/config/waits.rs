@@ -32,7 +32,9 @@ pub struct AwsWaits {
     pub queue_poll: Duration,
     /// Polls of the result queue at the same time, at most: 16.
     pub queue_pollers: usize,
-    /// How long a record that was read stays invisible to others: 2 min. Afterwards the queue gives it out again.
+    /// How long a record that was read stays invisible to others: 10 s. Afterwards the queue gives it out again, unless it
+    /// was deleted. So a record whose delivery was cut is late by this; a consumer that takes longer with its results
+    /// gets copies, which are dropped.
     pub queue_visibility: Duration,
     /// How long Lambda may keep a submitted invocation in its own queue: 1 h, from 60 s to 6 h. After that, and the
     /// time that the function may run, an activation without a record is reported as gone.
@@ -50,7 +52,7 @@ impl Default for AwsWaits {
             invoke_margin: Duration::from_secs(60),
             queue_poll: Duration::from_secs(1),
             queue_pollers: 16,
-            queue_visibility: Duration::from_secs(120),
+            queue_visibility: Duration::from_secs(10),
             event_age: Duration::from_secs(3600),
         }
     }

@@ -2,6 +2,7 @@
 //! may have run is not sent again.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use falco_aws::{AwsConfig, AwsLambda, AwsWaits, Service};
@@ -10,13 +11,13 @@ use falco_core::{
 };
 use falco_core::{ExecutionStrategy, Target};
 use falco_executors::{AsyncExecutor, ExecutionOptions, OnFailure, ParallelExecutor};
-use falco_fakes::aws::{FAKE_ACCESS_KEY, FAKE_SECRET, FakeReply, FakeSettings};
+use falco_fakes::aws::{FAKE_ACCESS_KEY, FAKE_SECRET, FakeReply, FakeRequest, FakeSettings};
 use falco_http::ClientConfig;
 use falco_testkit::{RawPeer, Script};
 use futures_util::{StreamExt, stream};
 use serde_json::json;
 
-use crate::support::{Aws, echo, echoing, invocation};
+use crate::support::{Aws, collect, echo, echoing, invocation, submit};
 
 /// A platform that speaks to `peer` for Lambda, and to nobody else.
 async fn against(peer: &RawPeer, aws: &Aws, patience: Duration) -> AwsLambda {
@@ -125,6 +126,59 @@ async fn a_submission_whose_answer_breaks_off_is_worth_another_try_and_leaves_do
     let error = platform.submit(&deployment(), &invocation(json!({}))).await.unwrap_err();
     let told = (error.kind(), error.is_retryable(), error.may_have_run());
     assert_eq!(told, (ErrorKind::Unavailable, true, true), "{error}");
+}
+
+#[tokio::test]
+async fn a_result_whose_delivery_was_cut_comes_again_within_seconds() {
+    let aws = Aws::with(echoing()).await;
+    let waits = AwsWaits::default()
+        .with_state_interval(Duration::from_millis(5))
+        .with_role_interval(Duration::from_millis(5));
+    assert!(waits.queue_visibility <= Duration::from_secs(10), "{waits:?}");
+    let waits = waits.with_queue_visibility(Duration::from_secs(1));
+    let platform = AwsLambda::connect(aws.fake.config().waits(waits).build().unwrap()).await;
+    let aws = Aws { platform: Arc::new(platform.unwrap()), ..aws };
+    let deployment = aws.deploy(&echo("f")).await;
+    let pending = [submit(&aws, &deployment, json!({"n": 1})).await];
+    let cuts = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&cuts);
+    let cut = move |request: &FakeRequest, reply: FakeReply| {
+        let has_record = request.operation == "ReceiveMessage" && reply.body.len() > 2;
+        match has_record && seen.fetch_add(1, Ordering::Relaxed) == 0 {
+            true => FakeReply::new(200, "{\"Messages\":[{"),
+            false => reply,
+        }
+    };
+    aws.fake.change(|settings| settings.spoiler = Some(Arc::new(cut)));
+    while cuts.load(Ordering::Relaxed) == 0 {
+        let _ = aws.platform.collect(&deployment, &pending).await;
+    }
+    let found = tokio::time::timeout(LONG, collect(&aws, &deployment, &pending)).await.unwrap();
+    assert_eq!(found[0].outcome.as_ref().unwrap().as_str(), r#"{"n":1}"#);
+}
+
+#[tokio::test]
+async fn a_gateway_that_does_not_reach_aws_is_an_outage_and_a_service_in_trouble_is_not() {
+    let aws = Aws::with(echoing()).await;
+    let deployment = aws.deploy(&echo("f")).await;
+    let page = "<html><h1>Bad Gateway</h1></html>";
+    let busy = |code| FakeReply::lambda_error(code, "ServiceException", "try again");
+    for (reply, unreachable) in [
+        (FakeReply::new(502, page), true),
+        (FakeReply::new(503, ""), true),
+        (FakeReply::new(504, page), true),
+        (FakeReply::new(500, page), false),
+        (busy(502), false),
+        (busy(503), false),
+        (FakeReply::lambda_error(502, "EC2UnexpectedException", "try again"), false),
+    ] {
+        aws.fake.script("Invoke", reply.clone());
+        let error = aws.platform.invoke(&deployment, &invocation(json!({}))).await.unwrap_err();
+        assert_eq!(error.is_unreachable(), unreachable, "invoke: {reply:?}: {error}");
+        aws.fake.script("ListFunctions", reply.clone());
+        let error = aws.platform.list_deployments().await.unwrap_err();
+        assert_eq!(error.is_unreachable(), unreachable, "list: {reply:?}: {error}");
+    }
 }
 
 #[tokio::test]

@@ -67,6 +67,17 @@ impl Drop for Server {
 }
 
 async fn serve(State(world): State<Arc<World>>, request: Request<Body>) -> Reply {
+    let is_call = request.uri().path().starts_with("/run/");
+    let mut reply = answer(&world, request).await;
+    if is_call {
+        // Whatever a function answers passes Google's front end. A fault with another name comes from what stands before it.
+        let name = reply.headers_mut().entry("server");
+        name.or_insert_with(|| "Google Frontend".parse().unwrap());
+    }
+    reply
+}
+
+async fn answer(world: &Arc<World>, request: Request<Body>) -> Reply {
     let (parts, body) = request.into_parts();
     let Ok(body) = axum::body::to_bytes(body, MAX_REQUEST).await else {
         return reply::html(413, "Request Entity Too Large");
@@ -87,10 +98,10 @@ async fn serve(State(world): State<Arc<World>>, request: Request<Body>) -> Reply
         world.seen.lock().unwrap().push(remembered);
     }
     let line = seen.line();
-    let Some(mut fault) = world.strike(&line) else { return dispatch(&world, seen).await };
+    let Some(mut fault) = world.strike(&line) else { return dispatch(world, seen).await };
     fault.body = fault.body.replace("{bearer}", seen.bearer().unwrap_or_default());
     if fault.after {
-        dispatch(&world, seen).await;
+        dispatch(world, seen).await;
     }
     match fault.kind {
         Kind::Reply => {

@@ -28,8 +28,10 @@ pub(crate) fn of_call(reply: &Reply, beginning: &[u8], timeout: Duration, secret
         let message = format!("it ran longer than {timeout:?}, and may still be running");
         return failed(FunctionErrorKind::Timeout, message);
     }
+    let is_from_a_gateway = is_from_a_gateway(reply);
     let refused = |kind, message: &str| {
-        let error = Error::new(kind, format!("{message} (HTTP {status}: {text})"));
+        let error = Error::new(kind, format!("{message} (HTTP {status}: {text})"))
+            .with_unreachable(is_from_a_gateway);
         match reply.retry_after() {
             Some(wait) => error.with_retry_after(wait),
             None => error,
@@ -56,6 +58,9 @@ pub(crate) fn of_call(reply: &Reply, beginning: &[u8], timeout: Duration, secret
             "it was deleted, or its ingress settings keep calls from here out",
         ),
         (_, kind @ ErrorKind::PayloadTooLarge) => refused(kind, "the argument is over the limit"),
+        (_, kind) if is_from_a_gateway => {
+            refused(kind, "a gateway before Google has no answer").with_may_have_run(true)
+        }
         (_, kind @ ErrorKind::Timeout) => refused(kind, "no answer in time"),
         (_, kind @ ErrorKind::Unavailable) => {
             refused(kind, "the instance failed: it did not start, ended, or ran out of memory")
@@ -64,4 +69,11 @@ pub(crate) fn of_call(reply: &Reply, beginning: &[u8], timeout: Duration, secret
         _ => refused(ErrorKind::Protocol, "unexpected response: the URL is not served by a Falco function")
             .with_hint("what answers there was not deployed by Falco; deploy the function again"),
     })
+}
+
+/// Whether something before Google answered that does not reach it: Google's own front end names itself or the trace.
+fn is_from_a_gateway(reply: &Reply) -> bool {
+    let is_googles = reply.header("x-cloud-trace-context").is_some()
+        || reply.header("server").is_some_and(|server| server.contains("Google"));
+    !is_googles && matches!(reply.status.as_u16(), 502..=504)
 }

@@ -183,6 +183,41 @@ async fn answers_that_are_not_the_functions_are_distinguished() {
 }
 
 #[tokio::test]
+async fn a_gateway_that_does_not_reach_google_is_an_outage_and_an_instance_that_fails_is_not() {
+    let fake = echoing();
+    let (platform, deployment) = deployed(&fake).await;
+    let page = "<html><h1>Bad Gateway</h1></html>";
+    for (status, header, unreachable) in [
+        (502, ("server", "nginx"), true),
+        (503, ("server", "HAProxy"), true),
+        (504, ("server", "squid/6.6"), true),
+        (500, ("server", "nginx"), false),
+        (429, ("server", "nginx"), false),
+        (502, ("server", "Google Frontend"), false),
+        (503, ("server", "Google Frontend"), false),
+        (504, ("server", "Google Frontend"), false),
+        (503, ("x-cloud-trace-context", "0123456789abcdef/1;o=1"), false),
+    ] {
+        let fault = Fault::answer("POST /run/echo", status, page).with_header("server", "proxy");
+        fake.inject(fault.with_header(header.0, header.1));
+        let error = platform.invoke(&deployment, &invocation(&json!({}))).await.unwrap_err();
+        assert_eq!(error.is_unreachable(), unreachable, "{status} {header:?}: {error}");
+        if unreachable {
+            assert!(error.is_retryable() && error.may_have_run(), "{status} {header:?}: {error}");
+        }
+        fake.heal();
+    }
+    // An API answers in JSON, and what stands before it does not.
+    let busy = r#"{"error":{"code":503,"status":"UNAVAILABLE","message":"try again"}}"#;
+    for (body, unreachable) in [(page, true), (busy, false)] {
+        fake.inject(Fault::answer("/functions/echo", 503, body));
+        let error = platform.fetch_deployment("echo").await.unwrap_err();
+        assert_eq!(error.is_unreachable(), unreachable, "{body}: {error}");
+        fake.heal();
+    }
+}
+
+#[tokio::test]
 async fn failures_of_the_function_itself_are_no_failures_of_the_platform() {
     let fake = echoing();
     let (platform, deployment) = deployed(&fake).await;
