@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use falco_core::{Error, ErrorKind, Event, Monitor, Verdict};
 use futures_util::FutureExt;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -25,6 +26,7 @@ pub(super) struct Hub {
     stopped: CancellationToken,
     /// Cancelled when the run is to end at once.
     aborted: CancellationToken,
+    stopped_at: OnceLock<Instant>,
     reason: OnceLock<Error>,
     /// Whether stops are announced on stderr, as [`stop_signals`](super::stop_signals) promises.
     announces: bool,
@@ -49,6 +51,7 @@ impl Hub {
             results,
             stopped: CancellationToken::new(),
             aborted: CancellationToken::new(),
+            stopped_at: OnceLock::new(),
             reason: OnceLock::new(),
             announces,
         }
@@ -84,6 +87,7 @@ impl Hub {
     pub(super) fn stop(&self, reason: Error) {
         // Set the reason first: those who see the stop look for it.
         let _ = self.reason.set(reason);
+        let _ = self.stopped_at.set(Instant::now());
         self.stopped.cancel();
     }
 
@@ -98,6 +102,12 @@ impl Hub {
 
     pub(super) fn is_stopped(&self) -> bool {
         self.stopped.is_cancelled()
+    }
+
+    /// Resolves when the run is to end; when that was decided.
+    pub(super) async fn stopped(&self) -> Instant {
+        self.stopped.cancelled().await;
+        self.stopped_at.get().copied().unwrap_or_else(Instant::now)
     }
 
     /// Resolves when the run is to end at once.

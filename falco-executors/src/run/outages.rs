@@ -8,14 +8,13 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use falco_core::{Error, Event, Monitor, Result, Verdict};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
-use tokio_util::sync::CancellationToken;
 
 use super::hub::Hub;
 
 /// How long deploying and removing wait for a platform without layers that nobody answers for.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5 * 60);
 /// How long an outage may last after a stop: somebody waits for the end.
-const PATIENCE_AFTER_STOP: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE_AFTER_STOP: Duration = Duration::from_secs(30);
 
 /// The pauses between two tries.
 const PAUSES: ExponentialBuilder = ExponentialBuilder::new()
@@ -50,8 +49,8 @@ impl Outages {
         *self.total.lock().unwrap_or_else(PoisonError::into_inner) + current.unwrap_or_default()
     }
 
-    /// Repeats a call while nobody answers, for up to `patience`. Layers that have waited already are not waited for
-    /// once more.
+    /// Repeats a call while nobody answers, until that has lasted for `patience`. Layers that have waited already are not
+    /// waited for once more.
     pub(super) async fn outlast<T, F>(
         &self,
         patience: Duration,
@@ -60,30 +59,61 @@ impl Outages {
     where
         F: Future<Output = Result<T>>,
     {
-        let mut since = None;
+        let mut has_waited = false;
         let mut pauses = PAUSES.build();
         loop {
             let outcome = call().await;
             let error = match outcome {
                 Err(error) if error.is_unreachable() && error.is_retryable() => error,
                 outcome => {
-                    if let Some(since) = since {
-                        let _ = self.event(&Event::OutageEnded { lasted: Instant::now() - since });
+                    if has_waited {
+                        self.end();
                     }
                     return outcome;
                 }
             };
-            let since = *since.get_or_insert_with(|| {
-                let _ = self.event(&Event::OutageStarted { error: &error });
-                Instant::now()
-            });
-            let left = patience.saturating_sub(since.elapsed());
+            let lasted = self.begin(&error).elapsed();
+            let left = patience.saturating_sub(lasted);
             if left.is_zero() {
-                let lasted = since.elapsed().as_secs();
+                let lasted = lasted.as_secs();
                 return Err(error.context(format_args!("nobody has answered for {lasted} s")));
             }
+            has_waited = true;
             sleep(pauses.next().unwrap_or(left).min(left)).await;
         }
+    }
+
+    /// Takes note that a call failed since nobody answers. Since when: all calls of the run share one outage.
+    fn begin(&self, error: &Error) -> Instant {
+        let mut since = Instant::now();
+        let has_begun = self.current.send_if_modified(|current| match current {
+            Some(current) => {
+                since = current.since;
+                current.error = error.clone();
+                false
+            }
+            None => {
+                *current = Some(Current { since, error: error.clone() });
+                true
+            }
+        });
+        if has_begun {
+            let _ = self.hub.event(&Event::OutageStarted { error });
+        }
+        since
+    }
+
+    /// Takes note that somebody answers again.
+    fn end(&self) {
+        let Some(lasted) = self.take_current() else { return };
+        let _ = self.hub.event(&Event::OutageEnded { lasted });
+    }
+
+    /// Ends the outage of this moment; how long it lasted.
+    fn take_current(&self) -> Option<Duration> {
+        let lasted = self.current.send_replace(None)?.since.elapsed();
+        *self.total.lock().unwrap_or_else(PoisonError::into_inner) += lasted;
+        Some(lasted)
     }
 
     /// Resolves when an outage has lasted for `patience`.
@@ -92,9 +122,8 @@ impl Outages {
     }
 
     /// Resolves when an outage has lasted for half a minute after the stop.
-    pub(super) async fn outlast_stop(&self, stop: &CancellationToken) -> Error {
-        stop.cancelled().await;
-        let stopped_at = Instant::now();
+    pub(super) async fn outlast_stop(&self) -> Error {
+        let stopped_at = self.hub.stopped().await;
         let end = |current: &Current| current.since.max(stopped_at) + PATIENCE_AFTER_STOP;
         self.last_until(end, PATIENCE_AFTER_STOP).await
     }
@@ -114,7 +143,8 @@ impl Outages {
                 changed = changes.changed() => if changed.is_err() { return pending().await },
                 () = sleep_until(end(&current)) => {
                     let waited = format_args!("nobody has answered for {} s", patience.as_secs());
-                    return current.error.context(waited);
+                    let last = changes.borrow().as_ref().map(|current| current.error.clone());
+                    return last.unwrap_or(current.error).context(waited);
                 }
             }
         }
@@ -125,15 +155,14 @@ impl Monitor for Outages {
     fn event(&self, event: &Event<'_>) -> Verdict {
         match event {
             Event::OutageStarted { error } => {
-                let current = Current { since: Instant::now(), error: (*error).clone() };
-                self.current.send_replace(Some(current));
+                self.begin(error);
             }
-            Event::OutageEnded { lasted } => {
-                self.current.send_replace(None);
-                *self.total.lock().unwrap_or_else(PoisonError::into_inner) += *lasted;
-            }
-            _ => {}
+            Event::OutageEnded { .. } => self.end(),
+            _ => return self.hub.event(event),
         }
-        self.hub.event(event)
+        match self.hub.is_stopped() {
+            true => Verdict::Stop,
+            false => Verdict::Continue,
+        }
     }
 }

@@ -7,13 +7,15 @@ use std::time::Duration;
 
 use falco_core::{Deployment, Error, ErrorKind, Event, Monitor, Result};
 use futures_util::{FutureExt, StreamExt, stream};
+use tokio::time::{Instant, sleep_until};
 
 use super::functions::{Function, deployment_name};
 use super::guard::panicked;
+use super::outages::PATIENCE_AFTER_STOP;
 use super::outcome::Leftover;
 use super::session::{MANAGEMENT_CALLS, Session};
 
-/// How long a look for what a failed deployment has left behind may take.
+/// How long a look for what a failed deployment has left behind may take at least, where no outage is known.
 const SWEEP_PATIENCE: Duration = Duration::from_secs(10);
 /// The pauses before looks for a deployment that the provider may apply late.
 const LOOKS: [Duration; 4] =
@@ -64,15 +66,8 @@ impl Session {
             .buffer_unordered(MANAGEMENT_CALLS)
             .filter_map(std::future::ready)
             .collect::<Vec<_>>();
-        let mut leftovers = tokio::select! {
-            biased;
-            leftovers = removing => leftovers,
-            () = self.hub.aborted() => {
-                let message = "the run was left at once, and nobody has seen whether it was removed";
-                self.abandoned(&Error::new(ErrorKind::Cancelled, message))
-            }
-            error = self.outages.outlast_stop(self.hub.stop_token()) => self.abandoned(&error),
-        };
+        let removing = self.unless_left(removing.map(Ok));
+        let mut leftovers = removing.await.unwrap_or_else(|error| self.abandoned(&error));
         leftovers.sort_by(|left, right| left.deployment.name.cmp(&right.deployment.name));
         for leftover in &leftovers {
             self.hub.announce(&format!("left behind: {leftover}"));
@@ -103,14 +98,14 @@ impl Session {
         let sweeping = async {
             for pause in looks {
                 tokio::time::sleep(*pause).await;
-                match self.platform().fetch_deployment(&name).await {
+                match self.outlast(|| self.platform().fetch_deployment(&name)).await {
                     Ok(deployment) => return self.remove(&deployment).await,
                     Err(error) if error.kind() == ErrorKind::NotFound => {}
                     Err(error) => return Err(error),
                 }
             }
             // A partial deployment, such as a role without its function, is listed and cannot be fetched.
-            for listed in self.platform().list_deployments().await? {
+            for listed in self.outlast(|| self.platform().list_deployments()).await? {
                 if listed.name == name {
                     self.remove(&listed).await?;
                 }
@@ -118,17 +113,30 @@ impl Session {
             Ok(())
         };
         let what = || format!("looking for {name:?}");
-        let sweeping =
-            tokio::time::timeout(SWEEP_PATIENCE, AssertUnwindSafe(sweeping).catch_unwind());
-        let result = tokio::select! {
-            biased;
-            () = self.hub.aborted() => Err(Error::new(ErrorKind::Cancelled, "the run was left at once")),
-            result = sweeping => match result {
-                Ok(swept) => swept.unwrap_or_else(|panic| Err(panicked(&what(), &*panic))),
-                Err(_) => Err(Error::new(ErrorKind::Timeout, "nobody has said whether it is there")),
-            },
-        };
+        let sweeping = AssertUnwindSafe(sweeping).catch_unwind();
+        let sweeping = self.unless_left(async {
+            tokio::select! {
+                biased;
+                swept = sweeping => swept.unwrap_or_else(|panic| Err(panicked(&what(), &*panic))),
+                () = self.sweeps_for_too_long() => {
+                    Err(Error::new(ErrorKind::Timeout, "nobody has said whether it is there"))
+                }
+            }
+        });
+        let result = sweeping.await;
         result.map_err(|error| Leftover { deployment: self.assumed(function), error })
+    }
+
+    /// Resolves when a look that begins now has lasted for as long as all operations may in an outage, and earlier after a
+    /// stop.
+    async fn sweeps_for_too_long(&self) {
+        let begun = Instant::now();
+        let least = begun + SWEEP_PATIENCE;
+        let stopped_at = tokio::select! {
+            () = sleep_until(least.max(begun + self.patience())) => return,
+            stopped_at = self.hub.stopped() => stopped_at,
+        };
+        sleep_until(least.max(stopped_at + PATIENCE_AFTER_STOP)).await;
     }
 
     /// The deployment of a function as it would be, when nobody knows whether it is there.

@@ -32,6 +32,8 @@ use crate::report::{RunReport, StageReport};
 pub(crate) const MANAGEMENT_CALLS: usize = 4;
 /// How long a stopped run waits for a deployment in flight: one that is dropped may still be applied later.
 const DEPLOY_PATIENCE: Duration = Duration::from_secs(30);
+/// Longer than any run, and short enough for timers.
+const FOREVER: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
 
 /// One run's dealings with a platform: deploys, executes and removes one stage at a time.
 ///
@@ -128,7 +130,7 @@ impl Session {
             error: OnceLock::new(),
             functions: Functions::default(),
             outages,
-            outage_patience: options.outage_patience,
+            outage_patience: options.outage_patience.map(|patience| patience.min(FOREVER)),
             _watcher: watcher,
         })
     }
@@ -185,7 +187,7 @@ impl Session {
                 None => Ok(deployment),
                 Some(reason) => {
                     // What cannot be removed stays known, and `remove_all` tries again.
-                    let _ = self.remove(&deployment).await;
+                    let _ = self.unless_left(self.remove(&deployment)).await;
                     Err(reason.clone())
                 }
             };
@@ -322,7 +324,25 @@ impl Session {
     where
         F: Future<Output = Result<T>>,
     {
-        self.outages.outlast(self.outage_patience.unwrap_or(outages::PATIENCE), call).await
+        self.outages.outlast(self.patience(), call).await
+    }
+
+    /// How long nobody may answer.
+    pub(super) fn patience(&self) -> Duration {
+        self.outage_patience.unwrap_or(outages::PATIENCE)
+    }
+
+    /// Drives `call` until the run is left at once, or an outage has lasted for half a minute after a stop.
+    pub(super) async fn unless_left<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
+        tokio::select! {
+            biased;
+            outcome = call => outcome,
+            () = self.hub.aborted() => {
+                let message = "the run was left at once, and nobody has seen whether it was removed";
+                Err(Error::new(ErrorKind::Cancelled, message))
+            }
+            error = self.outages.outlast_stop() => Err(error),
+        }
     }
 
     /// Stops the run when an outage has lasted for longer than the options allow. It resolves when it does.

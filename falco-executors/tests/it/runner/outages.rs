@@ -3,7 +3,12 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use falco_core::{Event, Monitor, Platform, Verdict};
+use async_trait::async_trait;
+use falco_core::{
+    Activation, ActivationId, ActivationLog, AsyncPlatform, Capabilities, Collected, Deployable,
+    Deployment, Error, ErrorKind, Event, Invocation, Monitor, Pending, Platform, Release, Result,
+    Scaling, Verdict,
+};
 use falco_executors::{DriverExt, OnFailure, ParallelExecutor, RunOptions, StopSignal};
 use falco_testkit::{InMemory, Latency, Line, Outages, Settings};
 use tokio::time::{Instant, sleep};
@@ -97,4 +102,128 @@ async fn after_a_stop_removing_waits_for_half_a_minute_and_names_what_is_left() 
     assert_eq!(begun.elapsed().as_secs(), 40, "{:?}", begun.elapsed());
     let left = outcome.leftovers[0].to_string();
     assert!(left.contains("nobody has answered for 30 s: connection re"), "{left}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn functions_that_are_deployed_at_once_share_one_outage() {
+    let platform = platform();
+    platform.set(Line::Cut);
+    let seen = Arc::new(Seen::default());
+    let line = away_until(platform.clone(), Duration::ZERO, Duration::from_secs(60));
+    let plan = Plan(["a", "b", "c", "d"].map(|name| numbers(name, 1)).into());
+    let (outcome, ()) = tokio::join!(plan.run(options(&platform).with_monitor(seen.clone())), line);
+    let outcome = outcome.unwrap();
+    assert!(outcome.is_success(), "{:?}", outcome.error());
+    let outage = outcome.report.outage;
+    assert!(outage >= Duration::from_secs(60) && outage <= Duration::from_secs(71), "{outage:?}");
+    assert_eq!(*seen.0.lock().unwrap(), ["started", "ended"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn patience_counts_from_the_beginning_of_the_outage_and_not_for_each_call_anew() {
+    let platform = platform();
+    platform.set(Line::Cut);
+    let begun = Instant::now();
+    let options = options(&platform).with_outage_patience(Duration::from_secs(100));
+    // Deploying gives up, and what it may have left cannot be looked for any longer.
+    let error = Plan(vec![numbers("map", 4)]).run(options).await.unwrap_err();
+    assert!(error.to_string().contains("connection refused"), "{error}");
+    let took = begun.elapsed().as_secs();
+    assert!((100..115).contains(&took), "{took} s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_while_deploying_waits_for_nobody_ends_within_half_a_minute() {
+    let platform = platform();
+    platform.set(Line::Cut);
+    let stop = StopSignal::new(sleep(Duration::from_secs(10)));
+    let begun = Instant::now();
+    let error =
+        Plan(vec![numbers("map", 4)]).run(options(&platform).with_stop(stop)).await.unwrap_err();
+    assert_eq!(begun.elapsed().as_secs(), 40, "{:?}: {error}", begun.elapsed());
+}
+
+/// Deploys, and then nobody answers any more: the answer is lost with the line.
+#[derive(Debug)]
+struct LosesItsLine(Arc<Outages<InMemory>>);
+
+#[async_trait]
+impl Platform for LosesItsLine {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.0.capabilities()
+    }
+
+    async fn deploy(&self, function: &Deployable) -> Result<Deployment> {
+        self.0.deploy(function).await?;
+        self.0.set(Line::Cut);
+        Err(Error::new(ErrorKind::Timeout, "no answer").with_may_have_run(true))
+    }
+
+    async fn fetch_deployment(&self, name: &str) -> Result<Deployment> {
+        self.0.fetch_deployment(name).await
+    }
+
+    async fn list_deployments(&self) -> Result<Vec<Deployment>> {
+        self.0.list_deployments().await
+    }
+
+    async fn scale(&self, deployment: &Deployment, scaling: &Scaling) -> Result<Deployment> {
+        self.0.scale(deployment, scaling).await
+    }
+
+    async fn remove(&self, deployment: &Deployment) -> Result<()> {
+        self.0.remove(deployment).await
+    }
+
+    async fn invoke(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Activation> {
+        self.0.invoke(deployment, invocation).await
+    }
+}
+
+#[async_trait]
+impl AsyncPlatform for LosesItsLine {
+    async fn submit(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Pending> {
+        self.0.submit(deployment, invocation).await
+    }
+
+    async fn collect(&self, deployment: &Deployment, pending: &[Pending]) -> Result<Collected> {
+        self.0.collect(deployment, pending).await
+    }
+
+    fn release(&self, deployment: &Deployment, activations: &[ActivationId], release: Release) {
+        self.0.release(deployment, activations, release);
+    }
+
+    async fn activation_log(
+        &self,
+        deployment: &Deployment,
+        activations: &[ActivationId],
+    ) -> Result<Vec<ActivationLog>> {
+        self.0.activation_log(deployment, activations).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deployment_in_doubt_is_looked_for_with_the_patience_of_all_operations() {
+    for (away, is_removed) in [(200, true), (900, false)] {
+        let platform = platform();
+        let line = tokio::spawn({
+            let platform = platform.clone();
+            async move {
+                sleep(Duration::from_secs(away)).await;
+                platform.set(Line::Up);
+            }
+        });
+        let strategy = Arc::new(ParallelExecutor::with_concurrency(4).unwrap());
+        let options = RunOptions::new(Arc::new(LosesItsLine(platform.clone())), strategy);
+        let error = Plan(vec![numbers("map", 4)]).run(options).await.unwrap_err();
+        assert_eq!(error.hint().is_some_and(|hint| hint.contains("left behind")), !is_removed);
+        line.abort();
+        let left = platform.inner().list_deployments().await.unwrap();
+        assert_eq!(left.is_empty(), is_removed, "{away} s: {left:?}");
+    }
 }
