@@ -43,6 +43,10 @@ impl Harness for ThisMachine {
             // It reports every result until it is released.
             Fault::Duplicates => Ok(self.platform.clone()),
             Fault::Throttled => Err(Skip::new("it queues what it cannot run at once")),
+            Fault::Unreachable => Err(Skip::new(
+                "no network lies between the driver and its workers: a worker that dies is a failure of its function, \
+                 and the next call starts another one",
+            )),
             other => {
                 Err(Skip::new(format!("this machine itself is the provider, and knows no {other}")))
             }
