@@ -20,6 +20,6 @@ pub use in_memory::{
 };
 pub use latency::Latency;
 pub use log_capture::LogCapture;
-pub use outages::{Line, Outages};
+pub use outages::{Away, Line, Outages};
 pub use raw_peer::{RawPeer, Script, Step};
 pub use tcp_proxy::TcpProxy;

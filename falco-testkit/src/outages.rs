@@ -1,13 +1,17 @@
 //! A platform that can be away.
 
 use std::future::Future;
+use std::sync::Weak;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use falco_core::{
     Activation, ActivationId, ActivationLog, AsyncPlatform, Capabilities, Collected, Deployable,
-    Deployment, Error, ErrorKind, Invocation, Pending, Platform, Release, Result, Scaling,
+    Deployment, Error, ErrorKind, Invocation, InvocationId, Monitor, Pending, Platform, Release,
+    Result, Scaling,
 };
 use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
 
 /// The line between the callers and a platform.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,7 +25,18 @@ pub enum Line {
     Hung,
 }
 
-/// A platform behind a line that a test cuts and mends.
+/// A time in which nobody reaches a platform.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Away {
+    /// When it begins, from the beginning of the platform.
+    pub after: Duration,
+    /// How long it lasts.
+    pub lasts: Duration,
+    /// How it shows.
+    pub line: Line,
+}
+
+/// A platform behind a line that a test cuts and mends, or that is away at times that are known beforehand.
 ///
 /// A call that is on its way when the line is cut fails as [unreachable](Error::is_unreachable), and may have run. What was
 /// submitted goes on at the platform.
@@ -46,12 +61,19 @@ pub enum Line {
 pub struct Outages<P> {
     inner: P,
     line: watch::Sender<Line>,
+    began: Instant,
+    schedule: Vec<Away>,
 }
 
 impl<P> Outages<P> {
     /// Puts a line before `inner`; it is up.
     pub fn new(inner: P) -> Self {
-        Self { inner, line: watch::Sender::default() }
+        Self::scheduled(inner, Vec::new())
+    }
+
+    /// Puts a line before `inner` that is down at these times, on tokio's clock, and whenever it is [set](Self::set) so.
+    pub fn scheduled(inner: P, schedule: Vec<Away>) -> Self {
+        Self { inner, line: watch::Sender::default(), began: Instant::now(), schedule }
     }
 
     /// Cuts the line, or mends it.
@@ -62,6 +84,38 @@ impl<P> Outages<P> {
     /// The platform behind the line.
     pub fn inner(&self) -> &P {
         &self.inner
+    }
+
+    /// How the line is now, and when the schedule changes it next.
+    fn look(&self, set: Line) -> (Line, Option<Instant>) {
+        let now = self.began.elapsed();
+        let away = self.schedule.iter().find(|away| (away.after..away.after + away.lasts).contains(&now));
+        let changes = self.schedule.iter().flat_map(|away| [away.after, away.after + away.lasts]);
+        let next = changes.filter(|change| *change > now).min();
+        let line = if set == Line::Up { away.map_or(Line::Up, |away| away.line) } else { set };
+        (line, next.map(|next| self.began + next))
+    }
+
+    /// Waits until the line is as `wanted` says.
+    async fn wait_for(&self, wanted: impl Fn(Line) -> bool) -> Line {
+        let mut set = self.line.subscribe();
+        loop {
+            let (line, next) = self.look(*set.borrow_and_update());
+            if wanted(line) {
+                return line;
+            }
+            let scheduled = async {
+                match next {
+                    Some(next) => sleep_until(next).await,
+                    None => std::future::pending().await,
+                }
+            };
+            // The sender lives as long as `self`.
+            tokio::select! {
+                _ = set.changed() => {}
+                () = scheduled => {}
+            }
+        }
     }
 }
 
@@ -80,31 +134,28 @@ impl<P: AsyncPlatform> Outages<P> {
                 .with_may_have_run(may_have_run);
             if function.is_empty() { error } else { error.with_function(function) }
         };
-        let mut line = self.line.subscribe();
-        // The sender lives as long as `self`.
-        let begun = *line.borrow_and_update();
+        let reset = || failed("connection reset", runs);
+        let begun = self.look(*self.line.borrow()).0;
         if begun == Line::Cut {
             return Err(failed("connection refused", false));
         }
-        if begun == Line::Hung
-            && line.wait_for(|line| *line != Line::Hung).await.is_ok_and(|line| *line == Line::Cut)
-        {
-            return Err(failed("connection reset", runs));
+        if begun == Line::Hung && self.wait_for(|line| line != Line::Hung).await == Line::Cut {
+            return Err(reset());
         }
         let outcome = tokio::select! {
             biased;
-            _ = line.wait_for(|line| *line == Line::Cut) => return Err(failed("connection reset", runs)),
+            _ = self.wait_for(|line| line == Line::Cut) => return Err(reset()),
             outcome = call => outcome,
         };
-        let after = line.wait_for(|line| *line != Line::Hung).await;
-        if after.is_ok_and(|line| *line == Line::Cut) {
-            return Err(failed("connection reset", runs));
+        match self.wait_for(|line| line != Line::Hung).await {
+            Line::Cut => Err(reset()),
+            _ => outcome,
         }
-        outcome
     }
 }
 
 #[async_trait]
+#[deny(clippy::missing_trait_methods)]
 impl<P: AsyncPlatform> Platform for Outages<P> {
     fn name(&self) -> &str {
         self.inner.name()
@@ -137,9 +188,14 @@ impl<P: AsyncPlatform> Platform for Outages<P> {
     async fn invoke(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Activation> {
         self.cross("invoke", &deployment.name, self.inner.invoke(deployment, invocation)).await
     }
+
+    fn watch_outages(&self, monitor: Weak<dyn Monitor>) {
+        self.inner.watch_outages(monitor);
+    }
 }
 
 #[async_trait]
+#[deny(clippy::missing_trait_methods)]
 impl<P: AsyncPlatform> AsyncPlatform for Outages<P> {
     async fn submit(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Pending> {
         self.cross("submit", &deployment.name, self.inner.submit(deployment, invocation)).await
@@ -160,5 +216,13 @@ impl<P: AsyncPlatform> AsyncPlatform for Outages<P> {
     ) -> Result<Vec<ActivationLog>> {
         let call = self.inner.activation_log(deployment, activations);
         self.cross("activation_log", &deployment.name, call).await
+    }
+    async fn find_submitted(
+        &self,
+        deployment: &Deployment,
+        in_doubt: &[Invocation],
+    ) -> Result<Vec<(InvocationId, Pending)>> {
+        let call = self.inner.find_submitted(deployment, in_doubt);
+        self.cross("find_submitted", &deployment.name, call).await
     }
 }

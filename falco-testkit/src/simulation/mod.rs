@@ -36,6 +36,7 @@ use std::time::Duration;
 use falco_core::{Error, ErrorKind, Result};
 use tokio::time::Instant;
 
+use crate::Outages;
 use crate::in_memory::{Admission, Arrival, Fate, Fates, InMemory, Settings};
 use meter::{Bucket, Limit, Meter};
 
@@ -45,7 +46,7 @@ pub use quotas::{Quotas, Ramp, Rate};
 /// A [`Provider`] at work: the platform, the meter that refuses, and what it has counted.
 #[derive(Debug)]
 pub struct Simulation {
-    platform: Arc<InMemory>,
+    platform: Arc<Outages<InMemory>>,
     gate: Arc<Gate>,
     provider: Provider,
 }
@@ -125,11 +126,13 @@ impl Simulation {
             seed,
             ..Settings::default()
         };
-        Self { platform: Arc::new(InMemory::new(settings)), gate, provider }
+        let platform = Outages::scheduled(InMemory::new(settings), provider.outages.clone());
+        Self { platform: Arc::new(platform), gate, provider }
     }
 
-    /// The platform to send to.
-    pub fn platform(&self) -> Arc<InMemory> {
+    /// The platform to send to. It is away when the provider's [outages](Provider::outages) say so, and when a test
+    /// [sets](Outages::set) its line so.
+    pub fn platform(&self) -> Arc<Outages<InMemory>> {
         Arc::clone(&self.platform)
     }
 

@@ -7,6 +7,7 @@ use falco_core::{Capabilities, RateLimit};
 use super::quotas::{Quotas, Ramp, Rate};
 use crate::in_memory::{Odds, Settings};
 use crate::latency::Latency;
+use crate::outages::Away;
 
 /// A provider to simulate.
 ///
@@ -44,6 +45,8 @@ pub struct Provider {
     pub record_delay: Latency,
     /// Faults by chance; `lost` is the silent drop. Throttling is the quotas' work.
     pub odds: Odds,
+    /// When nobody reaches it, from the beginning of the simulation.
+    pub outages: Vec<Away>,
 }
 
 impl Provider {
@@ -66,6 +69,7 @@ impl Provider {
             cold_start: Latency::log_normal(Duration::from_millis(600), 0.3),
             record_delay: Latency::uniform(Duration::from_millis(20), Duration::from_millis(500)),
             odds: Odds::default(),
+            outages: Vec::new(),
         }
     }
 
@@ -85,6 +89,7 @@ impl Provider {
             cold_start: Latency::log_normal(Duration::from_millis(400), 0.4),
             record_delay: Latency::uniform(Duration::from_millis(20), Duration::from_millis(200)),
             odds: Odds::default(),
+            outages: Vec::new(),
         }
     }
 
@@ -118,6 +123,7 @@ impl Provider {
             cold_start: Latency::log_normal(Duration::from_millis(1_500), 0.5),
             record_delay: Latency::ZERO,
             odds: Odds::default(),
+            outages: Vec::new(),
         }
     }
 

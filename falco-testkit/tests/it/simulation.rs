@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use falco_core::{AsyncPlatform, Deployable, Deployment, ErrorKind, Invocation, Payload, Platform};
+use falco_core::{Deployable, Deployment, ErrorKind, Invocation, Payload, Platform};
 use falco_testkit::simulation::{Provider, Quotas, Ramp, Rate, Simulation};
-use falco_testkit::{InMemory, Latency, Odds};
+use falco_testkit::{Away, Latency, Line, Odds};
 use futures_util::future::join_all;
 use proptest::prelude::*;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -16,7 +16,7 @@ fn invocation(n: u64) -> Invocation {
     Invocation::new("run", "stage", n.to_string(), Payload::empty())
 }
 
-async fn deployed(platform: &InMemory) -> Deployment {
+async fn deployed(platform: &impl Platform) -> Deployment {
     let function = Deployable::from_source("f", "python:3".parse().unwrap(), "def main(args): ..");
     platform.deploy(&function).await.unwrap()
 }
@@ -24,7 +24,7 @@ async fn deployed(platform: &InMemory) -> Deployment {
 /// Sends one invocation every `gap` for `span`, whatever comes of earlier ones; what came of each, and how long it took.
 async fn send(simulation: &Simulation, gap: Duration, span: Duration) -> Vec<(bool, Duration)> {
     let platform = simulation.platform();
-    let f = Arc::new(deployed(&platform).await);
+    let f = Arc::new(deployed(&*platform).await);
     let begin = Instant::now();
     let calls = (0..(span.as_nanos() / gap.as_nanos()) as u64).map(|n| {
         let (platform, f) = (Arc::clone(&platform), Arc::clone(&f));
@@ -61,7 +61,7 @@ async fn lambda_starts_a_thousand_environments_and_a_hundred_more_each_second() 
     };
     let simulation = Simulation::new(provider, 1);
     let platform = simulation.platform();
-    let f = deployed(&platform).await;
+    let f = deployed(&*platform).await;
     let begin = Instant::now();
     for (second, expected) in [(0, 1_000_u64), (1, 1_100), (10, 2_000)] {
         sleep_until(begin + SECOND * second).await;
@@ -81,7 +81,7 @@ async fn concurrency_limits_what_runs_at_once() {
     let simulation = Simulation::new(Provider::lambda_new_account(), 1);
     send(&simulation, SECOND / 50, SECOND * 20).await;
     let counters = simulation.counters();
-    assert_eq!(simulation.platform().counters().peak_running, 10);
+    assert_eq!(simulation.platform().inner().counters().peak_running, 10);
     assert!(counters.throttled_by_concurrency > 0);
     // Ten at once of about a second each.
     let sustainable = simulation.sustainable_rate().unwrap() * 20.0;
@@ -113,7 +113,7 @@ async fn what_is_dropped_silently_is_allowed_and_never_answers() {
     let counters = simulation.counters();
     assert!((70..130).contains(&unanswered), "{unanswered} of 1000");
     assert_eq!(counters.dropped, unanswered);
-    assert_eq!(simulation.platform().counters().running, 0, "their places are free again");
+    assert_eq!(simulation.platform().inner().counters().running, 0, "their places are free again");
 }
 
 #[tokio::test(start_paused = true)]
@@ -132,7 +132,7 @@ async fn a_cap_is_watched_at_the_moment_of_sending() {
 async fn a_suggested_wait_ends_when_the_quota_allows_again() {
     let simulation = Simulation::new(Provider { tells_wait: true, ..Provider::openwhisk() }, 1);
     let platform = simulation.platform();
-    let f = deployed(&platform).await;
+    let f = deployed(&*platform).await;
     let error = loop {
         match platform.invoke(&f, &invocation(0)).await {
             Ok(_) => {}
@@ -142,6 +142,45 @@ async fn a_suggested_wait_ends_when_the_quota_allows_again() {
     assert_eq!(error.kind(), ErrorKind::Throttled);
     sleep(error.retry_after().unwrap()).await;
     platform.invoke(&f, &invocation(1)).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_is_away_at_the_times_that_its_outages_say() {
+    let away = |after, line| Away { after: SECOND * after, lasts: SECOND * 10, line };
+    let provider = Provider {
+        outages: vec![away(20, Line::Cut), away(60, Line::Hung)],
+        request_latency: Latency::ZERO,
+        latency: Latency::fixed(SECOND * 2),
+        cold_start: Latency::ZERO,
+        ..Provider::lambda()
+    };
+    let simulation = Simulation::new(provider, 1);
+    let platform = simulation.platform();
+    let f = deployed(&*platform).await;
+    let begin = Instant::now();
+    // When it is sent; whether it is reached, whether it may have run, and when that is known.
+    for (sent, reached, may_have_run, known) in [
+        (0, true, true, 2),
+        (19, false, true, 20),
+        (21, false, false, 21),
+        (30, true, true, 32),
+        (59, true, true, 70),
+        (65, true, true, 72),
+        (80, true, true, 82),
+    ] {
+        sleep_until(begin + SECOND * sent).await;
+        match platform.invoke(&f, &invocation(0)).await {
+            Ok(_) => assert!(reached, "sent at {sent}"),
+            Err(error) => {
+                assert!(!reached && error.is_unreachable(), "sent at {sent}: {error}");
+                assert_eq!(error.may_have_run(), may_have_run, "sent at {sent}");
+            }
+        }
+        assert_eq!(begin.elapsed(), SECOND * known, "sent at {sent}");
+    }
+    // A test may cut it as well, whatever the schedule says.
+    platform.set(Line::Cut);
+    assert!(platform.list_deployments().await.unwrap_err().is_unreachable());
 }
 
 #[test]
@@ -215,7 +254,7 @@ proptest! {
         let (counters, running) = on_paused_time(async move {
             let simulation = Simulation::new(provider, seed);
             send(&simulation, SECOND / 30, span).await;
-            (simulation.counters(), simulation.platform().counters())
+            (simulation.counters(), simulation.platform().inner().counters())
         });
         if let Some(limit) = quotas.concurrency {
             prop_assert!(running.peak_running <= u64::from(limit));
