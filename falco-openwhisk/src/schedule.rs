@@ -14,7 +14,11 @@ use crate::walk::PAGE;
 pub(crate) const LIST_INTERVAL: Duration = Duration::from_millis(100);
 
 /// No activation is asked for by its id sooner than this after it was submitted or asked for.
-pub(crate) const MIN_ASK: Duration = Duration::from_millis(2);
+pub(crate) const MIN_ASK: Duration = Duration::from_millis(1);
+
+/// No activation is asked for by its id for the first time later than at this age: a short one among long ones must not
+/// hold a small window for as long as those.
+const LATEST_FIRST_ASK: Duration = Duration::from_millis(250);
 
 /// No activation is asked for by its id later than this after it was asked for.
 const MAX_ASK: Duration = Duration::from_secs(15);
@@ -49,8 +53,8 @@ pub(crate) struct Schedule {
     most: usize,
     most_at: Option<Instant>,
     grew_at: Option<Instant>,
-    /// The age at which activations are found, by and by.
-    expected: Duration,
+    /// The age at which short activations are found, by and by.
+    expected: Option<Duration>,
     last_list: Option<Instant>,
     next_count: Option<Instant>,
     next_full_reading: Option<Instant>,
@@ -63,7 +67,7 @@ impl Schedule {
             most: 0,
             most_at: None,
             grew_at: None,
-            expected: Duration::ZERO,
+            expected: None,
             last_list: None,
             next_count: None,
             next_full_reading: None,
@@ -104,7 +108,7 @@ impl Schedule {
 
     /// The age at which an activation is asked for first: a little before it is likely to be found.
     pub(crate) fn first_ask(&self) -> Duration {
-        (self.expected * 3 / 4).clamp(MIN_ASK, MAX_ASK)
+        (self.expected.unwrap_or_default() * 3 / 4).clamp(MIN_ASK, LATEST_FIRST_ASK)
     }
 
     /// The pause before an activation is asked for again at this age.
@@ -114,7 +118,12 @@ impl Schedule {
 
     /// Learns the age at which an activation was found by its id.
     pub(crate) fn learn(&mut self, age: Duration) {
-        self.expected = (self.expected * 3 + age) / 4;
+        self.expected = Some(match self.expected {
+            None => age,
+            // It falls fast and rises slowly: asking early costs a request, and asking late costs time.
+            Some(expected) if age < expected => (expected + age) / 2,
+            Some(expected) => (expected * 15 + age) / 16,
+        });
     }
 
     /// Whether the list's records should be counted now, to learn of those that appeared behind what was read.
@@ -212,17 +221,30 @@ mod tests {
     fn the_first_question_follows_how_long_activations_take() {
         let mut schedule = Schedule::new();
         for _ in 0..30 {
-            schedule.learn(ms(400));
+            schedule.learn(ms(200));
         }
         let first = schedule.first_ask();
-        assert!(ms(280) < first && first <= ms(300), "{first:?}");
+        assert!(ms(140) < first && first <= ms(150), "{first:?}");
         // Asked for at ever greater ages, a long one costs few questions.
         let (mut age, mut questions) = (MIN_ASK, 0);
         while age < Duration::from_secs(60) {
             age += Schedule::ask_again(age);
             questions += 1;
         }
-        assert!(questions < 45, "{questions}");
+        assert!(questions < 50, "{questions}");
+    }
+
+    #[test]
+    fn short_activations_among_long_ones_are_asked_for_soon() {
+        let mut schedule = Schedule::new();
+        for _ in 0..30 {
+            schedule.learn(Duration::from_secs(60));
+        }
+        assert_eq!(schedule.first_ask(), LATEST_FIRST_ASK);
+        for _ in 0..30 {
+            schedule.learn(ms(8));
+        }
+        assert!(schedule.first_ask() < ms(7), "{:?}", schedule.first_ask());
     }
 
     #[test]

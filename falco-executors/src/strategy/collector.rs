@@ -196,8 +196,8 @@ impl Collector {
 
     /// Hands out what was learned, and says how long to wait before asking again.
     fn settle(&self, collected: Collected) -> Duration {
-        let pause = match collected.is_empty() {
-            true => collected.poll_after.max(IDLE_PAUSE),
+        let pause = match collected.is_empty() && collected.poll_after.is_zero() {
+            true => IDLE_PAUSE,
             false => collected.poll_after,
         };
         let now = Instant::now();

@@ -296,6 +296,18 @@ async fn a_platform_that_asks_for_no_pause_is_not_asked_in_a_busy_loop() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_platform_that_asks_for_a_short_pause_is_asked_after_it_although_there_was_no_news() {
+    let platform = platform(Settings {
+        latency: Latency::fixed(ms(100)),
+        poll_after: Some(ms(1)),
+        ..Settings::default()
+    });
+    let completions = AsyncExecutor::new().execute(target(&platform).await, invocations(0..1));
+    assert_eq!(completions.count().await, 1);
+    assert!(platform.counters().collects > 40, "{}", platform.counters().collects);
+}
+
+#[tokio::test(start_paused = true)]
 async fn nothing_is_collected_while_nothing_is_pending() {
     let platform = platform(Settings::default());
     let inputs = stream::iter(0..2).then(|id| async move {
