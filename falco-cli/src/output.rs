@@ -39,7 +39,6 @@ pub fn finish<R: Serialize + Display>(
         Some(result) => print(result)?,
         None => {}
     }
-    say_leftovers(report, leftovers);
     Ok(report.error.is_none() && leftovers.is_empty())
 }
 
@@ -56,7 +55,6 @@ pub fn conclude(
     if report.error.is_some() {
         say_what_there_is(flags, report, Some(went));
     }
-    say_leftovers(report, leftovers);
     report.error.is_none() && leftovers.is_empty()
 }
 
@@ -66,15 +64,6 @@ fn say_report(flags: &OutputFlags, report: &RunReport, shown: &str) {
         _ if !flags.quiet => say(shown),
         Some(error) => say(error),
         None => {}
-    }
-}
-
-fn say_leftovers(report: &RunReport, leftovers: &[Leftover]) {
-    if let Some(first) = leftovers.first() {
-        let (platform, run) = (&first.deployment.platform, &report.run);
-        say(format_args!(
-            "remove what is left with: falco cleanup --platform {platform} --run {run}"
-        ));
     }
 }
 

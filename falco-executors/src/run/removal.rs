@@ -72,6 +72,12 @@ impl Session {
         for leftover in &leftovers {
             self.hub.announce(&format!("left behind: {leftover}"));
         }
+        if let Some(first) = leftovers.first() {
+            let (platform, run) = (&first.deployment.platform, self.run());
+            self.hub.announce(&format!(
+                "remove what is left with: falco cleanup --platform {platform} --run {run}"
+            ));
+        }
         self.finish();
         leftovers
     }

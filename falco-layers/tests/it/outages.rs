@@ -68,7 +68,7 @@ impl Driver for Work {
             return ExecutionPlan::new(vec![stage]);
         }
         // Another stage runs at the same time.
-        let next = Stage::derived("next", function.with_name("next"), &["map"], OneToOne::new());
+        let next = Stage::derived("next", function.with_name("next"), ["map"], OneToOne::new());
         ExecutionPlan::new(vec![stage.idempotent(), next.idempotent()])
     }
 }
@@ -174,7 +174,7 @@ proptest! {
             let work = Work { invocations, idempotent };
             let outcome = run(kind, &work, &platform, schedule).await;
             for stage in &outcome.report.stages {
-                prop_assert_eq!(stage.invocations.entered(), invocations as u64, "{}", stage.name);
+                prop_assert_eq!(stage.invocations.entered(), invocations as u64, "{}", stage.stage);
             }
             let stage = &outcome.report.stages[0];
             if idempotent {
