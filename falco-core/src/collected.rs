@@ -34,6 +34,9 @@ pub struct Collected {
     pub gone: Vec<(ActivationId, Error)>,
     /// How long to wait before asking again; zero means at once.
     pub poll_after: Duration,
+    /// Whether the platform was not asked: it was too soon for that, or others ask at this time. Such an answer does not
+    /// show that the platform can be reached.
+    pub is_from_memory: bool,
 }
 
 impl Collected {
@@ -43,7 +46,14 @@ impl Collected {
         gone: Vec<(ActivationId, Error)>,
         poll_after: Duration,
     ) -> Self {
-        Self { finished, gone, poll_after }
+        Self { finished, gone, poll_after, is_from_memory: false }
+    }
+
+    /// Says whether the platform was not asked.
+    #[must_use]
+    pub fn with_from_memory(mut self, is_from_memory: bool) -> Self {
+        self.is_from_memory = is_from_memory;
+        self
     }
 
     /// Whether it names no activation.

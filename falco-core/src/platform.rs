@@ -176,6 +176,8 @@ pub trait AsyncPlatform: Platform {
     /// - [`Collected::gone`] is for what the provider *knows* will have no result, with the reason: it refused the
     ///   invocation after accepting it, could not start the function, or has lost it. "Not found" is not such
     ///   knowledge on platforms that store records late. A function that failed is in [`Collected::finished`].
+    /// - Mark an answer for which nobody was asked as one [from memory](Collected::is_from_memory): layers take all others
+    ///   as a sign that the platform can be reached.
     ///
     /// # Errors
     ///

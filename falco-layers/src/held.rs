@@ -302,7 +302,7 @@ impl<P: AsyncPlatform> AsyncPlatform for Held<P> {
 
     async fn collect(&self, deployment: &Deployment, pending: &[Pending]) -> Result<Collected> {
         let calls = self.0.shared.calls();
-        let mut collected = Collected::default();
+        let mut collected = Collected::default().with_from_memory(true);
         for Pending { id, .. } in pending {
             match calls.get(id) {
                 Some(Call::Open(_)) => {}

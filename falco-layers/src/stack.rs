@@ -206,8 +206,9 @@ impl Stack {
         let gate = self.gate(&falco_core::Platform::capabilities(&platform))?;
         let mut retry = self.retry;
         retry.outage_patience = self.outage_patience.unwrap_or(retry.outage_patience);
-        let mut control =
-            CongestionControl::new(platform, gate).with_outage_patience(retry.outage_patience);
+        let mut control = CongestionControl::new(platform, gate)
+            .with_outage_patience(retry.outage_patience)
+            .with_held_calls(self.held.is_some());
         if let Some(queries) = &self.query_gate {
             control = control.with_query_gate(queries.clone());
         }

@@ -127,8 +127,10 @@ impl Tracker {
         match looked {
             Err(error) if finished.is_empty() && gone.is_empty() => Err(error),
             looked => {
-                let poll_after = state.pause(Instant::now(), looked.unwrap_or(false), max_interval);
-                Ok(Collected::new(finished, gone, poll_after))
+                let is_from_memory = matches!(looked, Ok(Looked::NotYet));
+                let news = matches!(looked, Ok(Looked::News));
+                let poll_after = state.pause(Instant::now(), news, max_interval);
+                Ok(Collected::new(finished, gone, poll_after).with_from_memory(is_from_memory))
             }
         }
     }
@@ -214,6 +216,16 @@ impl State {
     }
 }
 
+/// What a look has shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Looked {
+    /// It was too soon to ask anything.
+    NotYet,
+    NoNews,
+    /// It found an activation that was waited for.
+    News,
+}
+
 /// One look at the server.
 struct Look<'a> {
     tracker: &'a Tracker,
@@ -228,15 +240,19 @@ impl Look<'_> {
         self.tracker.state()
     }
 
-    /// Reads what is new; whether it found an activation that was waited for.
-    async fn look(&self, allowances: Allowances) -> Result<bool> {
+    /// Reads what is new.
+    async fn look(&self, allowances: Allowances) -> Result<Looked> {
         let plan = self.state().begin(Instant::now(), &allowances);
-        let Some(Plan { since, by_id }) = plan else { return Ok(false) };
-        let asked = self.ask_all(&by_id, since.is_none()).await;
-        match since {
-            Some(since) => Ok(self.read_list(since).await? | asked.unwrap_or(false)),
-            None => asked,
+        let Some(Plan { since, by_id }) = plan else { return Ok(Looked::NotYet) };
+        if since.is_none() && by_id.is_empty() {
+            return Ok(Looked::NotYet);
         }
+        let asked = self.ask_all(&by_id, since.is_none()).await;
+        let news = match since {
+            Some(since) => self.read_list(since).await? | asked.unwrap_or(false),
+            None => asked?,
+        };
+        Ok(if news { Looked::News } else { Looked::NoNews })
     }
 
     async fn read_list(&self, since: u64) -> Result<bool> {

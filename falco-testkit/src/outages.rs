@@ -89,15 +89,18 @@ impl<P> Outages<P> {
     /// How the line is now, and when the schedule changes it next.
     fn look(&self, set: Line) -> (Line, Option<Instant>) {
         let now = self.began.elapsed();
-        let away = self.schedule.iter().find(|away| (away.after..away.after + away.lasts).contains(&now));
+        let away =
+            self.schedule.iter().find(|away| (away.after..away.after + away.lasts).contains(&now));
         let changes = self.schedule.iter().flat_map(|away| [away.after, away.after + away.lasts]);
         let next = changes.filter(|change| *change > now).min();
         let line = if set == Line::Up { away.map_or(Line::Up, |away| away.line) } else { set };
         (line, next.map(|next| self.began + next))
     }
+}
 
+impl<P: Sync> Outages<P> {
     /// Waits until the line is as `wanted` says.
-    async fn wait_for(&self, wanted: impl Fn(Line) -> bool) -> Line {
+    async fn wait_for(&self, wanted: fn(Line) -> bool) -> Line {
         let mut set = self.line.subscribe();
         loop {
             let (line, next) = self.look(*set.borrow_and_update());

@@ -35,10 +35,15 @@ impl CredentialsCache {
             return Ok(credentials);
         }
         let _renewing = self.renewal.lock().await;
-        match self.usable() {
-            Some(credentials) => Ok(credentials),
-            None => self.renew().await,
+        if let Some(credentials) = self.usable() {
+            return Ok(credentials);
         }
+        self.renew().await.or_else(|failure| {
+            // The provider may be away while AWS answers.
+            let current = self.good_after(SystemTime::now()).ok_or(failure)?;
+            tracing::warn!("credentials that expire soon could not be renewed yet");
+            Ok(current)
+        })
     }
 
     /// Other credentials than `refused`, which the service did not accept; the same ones when there are no others.
@@ -62,9 +67,13 @@ impl CredentialsCache {
     }
 
     fn usable(&self) -> Option<Arc<Credentials>> {
+        self.good_after(SystemTime::now() + MARGIN)
+    }
+
+    /// The credentials in use, if they are still good after `time`.
+    fn good_after(&self, time: SystemTime) -> Option<Arc<Credentials>> {
         let current = self.current.read().unwrap_or_else(PoisonError::into_inner).clone()?;
-        let soon = SystemTime::now() + MARGIN;
-        current.expiry().is_none_or(|expiry| expiry > soon).then_some(current)
+        current.expiry().is_none_or(|expiry| expiry > time).then_some(current)
     }
 }
 
@@ -106,11 +115,16 @@ mod tests {
     struct Counting {
         asked: Arc<AtomicUsize>,
         lifetime: Duration,
+        /// How often it answers; then it has none.
+        answers: Option<usize>,
     }
 
     impl Counting {
         async fn answer(&self) -> provider::Result {
             let nth = self.asked.fetch_add(1, Ordering::SeqCst);
+            if self.answers.is_some_and(|answers| nth >= answers) {
+                return Err(CredentialsError::not_loaded("nobody answers"));
+            }
             tokio::time::sleep(Duration::from_millis(20)).await;
             let expiry = SystemTime::now() + self.lifetime;
             Ok(Credentials::new(format!("AKID{nth}"), "secret", None, Some(expiry), "test"))
@@ -168,5 +182,15 @@ mod tests {
         let (cache, _) = cache(MARGIN - Duration::from_secs(1));
         assert_eq!(cache.get().await.unwrap().access_key_id(), "AKID0");
         assert_eq!(cache.get().await.unwrap().access_key_id(), "AKID1");
+    }
+    #[tokio::test(start_paused = true)]
+    async fn credentials_that_cannot_be_renewed_are_used_until_they_expire() {
+        let lifetimes = [(MARGIN - Duration::from_secs(1), true), (Duration::ZERO, false)];
+        for (lifetime, is_used) in lifetimes {
+            let provider = Counting { lifetime, answers: Some(1), ..Counting::default() };
+            let cache = CredentialsCache::new(SharedCredentialsProvider::new(provider));
+            cache.get().await.unwrap();
+            assert_eq!(cache.get().await.is_ok(), is_used, "{lifetime:?}");
+        }
     }
 }

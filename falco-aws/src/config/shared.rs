@@ -1,5 +1,7 @@
 //! The files that AWS's own tools share, and the credential chain over them.
 
+use std::time::Duration;
+
 use aws_config::{BehaviorVersion, ConfigLoader, SdkConfig};
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{self, ProvideCredentials, SharedCredentialsProvider, future};
@@ -7,6 +9,10 @@ use aws_runtime::env_config::file::{EnvConfigFileKind, EnvConfigFiles};
 use aws_types::region::Region;
 
 use super::AwsConfigBuilder;
+
+/// How long the chain may take. AWS's clients for STS and IAM Identity Center wait for ever on a connection that is dead,
+/// and every request waits for them. A process that asks for a one-time password has time for that.
+const LONGEST_ASK: Duration = Duration::from_secs(60);
 
 /// The settings that decide which files are read and which profile of them counts.
 #[derive(Clone, Debug)]
@@ -65,8 +71,14 @@ impl SharedSettings {
 
     async fn ask(&self) -> provider::Result {
         let none = || CredentialsError::not_loaded("no provider of credentials is configured");
-        let chain = self.load().await.credentials_provider().ok_or_else(none)?;
-        chain.provide_credentials().await
+        let asking = async {
+            let chain = self.load().await.credentials_provider().ok_or_else(none)?;
+            chain.provide_credentials().await
+        };
+        match tokio::time::timeout(LONGEST_ASK, asking).await {
+            Ok(answer) => answer,
+            Err(_) => Err(CredentialsError::provider_timed_out(LONGEST_ASK)),
+        }
     }
 }
 
@@ -110,5 +122,20 @@ mod tests {
         assert_eq!(provider.provide_credentials().await.unwrap().access_key_id(), "OLD");
         write("NEW");
         assert_eq!(provider.provide_credentials().await.unwrap().access_key_id(), "NEW");
+    }
+    #[tokio::test(start_paused = true)]
+    async fn a_provider_of_credentials_that_hangs_is_not_waited_for_without_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("config");
+        fs::write(&file, "[default]\ncredential_process = sleep 20\n").unwrap();
+        let get = |name: &str| match name {
+            "AWS_SHARED_CREDENTIALS_FILE" => Some("/dev/null".to_owned()),
+            "AWS_CONFIG_FILE" => Some(file.display().to_string()),
+            "AWS_REGION" => Some("eu-central-1".to_owned()),
+            _ => None,
+        };
+        let provider = SharedSettings::new(&AwsConfig::builder(), &get).into_provider();
+        let error = provider.provide_credentials().await.unwrap_err();
+        assert!(matches!(error, CredentialsError::ProviderTimedOut(_)), "{error:?}");
     }
 }

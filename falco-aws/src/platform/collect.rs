@@ -22,14 +22,19 @@ impl AwsLambda {
         pending: &[Pending],
     ) -> Result<Collected> {
         if pending.is_empty() {
-            return Ok(Collected::default());
+            return Ok(Collected::default().with_from_memory(true));
         }
         let name = &deployment.name;
         let find = || async { Ok(self.client.queue_url(&names::queue(name)).await?) };
         let queue = self.queues.get(name, find).await?;
         queue.delete_taken();
         let ids: Vec<ActivationId> = pending.iter().map(|pending| pending.id.clone()).collect();
-        let failure = self.wait_for_records(&queue, &ids).await;
+        let polled = self.wait_for_records(&queue, &ids).await;
+        let is_from_memory = matches!(polled, Polled::ByOthers);
+        let failure = match polled {
+            Polled::Failed(failure) => Some(failure),
+            _ => None,
+        };
         let found = queue.inbox.read(&ids);
         match failure {
             // `Err` says that nothing was learned.
@@ -69,15 +74,11 @@ impl AwsLambda {
         // The poll itself has waited; after one that brought nothing, a pause keeps the caller from spinning.
         let poll_after =
             if finished.is_empty() && gone.is_empty() { PAUSE } else { Duration::ZERO };
-        Ok(Collected::new(finished, gone, poll_after))
+        Ok(Collected::new(finished, gone, poll_after).with_from_memory(is_from_memory))
     }
 
-    /// AwsWaits until there is a record of one of `ids`, or all polls have ended without; then why one failed, if so.
-    async fn wait_for_records(
-        &self,
-        queue: &Arc<Queue>,
-        ids: &[ActivationId],
-    ) -> Option<RequestError> {
+    /// Waits until there is a record of one of `ids`, or all polls have ended without.
+    async fn wait_for_records(&self, queue: &Arc<Queue>, ids: &[ActivationId]) -> Polled {
         let polls = queue.poll(ids.len());
         let others_poll = polls.is_empty();
         let polled = async {
@@ -87,8 +88,13 @@ impl AwsLambda {
             join_all(polls).await
         };
         tokio::select! {
-            () = queue.inbox.arrived(ids) => None,
-            ended = polled => ended.into_iter().find_map(|poll| poll.ok()?.err()),
+            // It came by a poll of somebody's.
+            () = queue.inbox.arrived(ids) => Polled::Answered,
+            ended = polled => match ended.into_iter().find_map(|poll| poll.ok()?.err()) {
+                Some(failure) => Polled::Failed(failure),
+                None if others_poll => Polled::ByOthers,
+                None => Polled::Answered,
+            },
         }
     }
 
@@ -97,6 +103,15 @@ impl AwsLambda {
         let run = deployment.scaling.timeout.unwrap_or(LONGEST_RUN);
         self.config.waits.event_age + run + self.config.waits.invoke_margin
     }
+}
+
+/// How polling the queue ended.
+enum Polled {
+    /// A record is there, or SQS has answered that there is none.
+    Answered,
+    /// Others poll at this time, and nothing came of it so far.
+    ByOthers,
+    Failed(RequestError),
 }
 
 /// The shortest wait of a collector while others read the queue.

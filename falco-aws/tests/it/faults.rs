@@ -158,6 +158,27 @@ async fn a_result_whose_delivery_was_cut_comes_again_within_seconds() {
 }
 
 #[tokio::test]
+async fn a_collect_that_leaves_polling_to_others_says_so() {
+    let aws = Aws::with(echoing()).await;
+    let waits = AwsWaits::default()
+        .with_state_interval(Duration::from_millis(5))
+        .with_role_interval(Duration::from_millis(5))
+        .with_queue_poll(Duration::from_millis(20))
+        .with_queue_pollers(1);
+    let config = aws.fake.config().waits(waits);
+    let platform = AwsLambda::connect(config.build().unwrap()).await.unwrap();
+    let deployment = platform.deploy(&echo("f")).await.unwrap();
+    platform.submit(&deployment, &invocation(json!({}))).await.unwrap();
+    // No record of it comes.
+    let pending = [falco_core::Pending::new("unknown", std::time::SystemTime::now())];
+    let collect = || platform.collect(&deployment, &pending);
+    let (one, other) = tokio::join!(collect(), collect());
+    let (one, other) = (one.unwrap(), other.unwrap());
+    assert!(one.is_empty() && other.is_empty());
+    assert_eq!([one.is_from_memory, other.is_from_memory], [false, true]);
+}
+
+#[tokio::test]
 async fn a_gateway_that_does_not_reach_aws_is_an_outage_and_a_service_in_trouble_is_not() {
     let aws = Aws::with(echoing()).await;
     let deployment = aws.deploy(&echo("f")).await;

@@ -158,10 +158,13 @@ impl Collector {
                 self.arrived.notified().await;
                 continue;
             }
-            self.lock().is_silent = true;
+            let was_silent = std::mem::replace(&mut self.lock().is_silent, true);
             let pause = match self.ask(&pending).await {
                 Ok(collected) => {
-                    self.end_silence();
+                    // What comes from memory shows nothing new of the platform.
+                    if !(was_silent && collected.is_from_memory) {
+                        self.end_silence();
+                    }
                     pauses = FAILURE_PAUSES.build();
                     self.settle(collected)
                 }

@@ -39,7 +39,8 @@ impl Inner {
         let id = self.id_of(deployment);
         self.delete_leftovers(shared, id).await;
         if pending.is_empty() {
-            return Ok(Collected::new(Vec::new(), Vec::new(), self.waits.results));
+            let nothing = Collected::new(Vec::new(), Vec::new(), self.waits.results);
+            return Ok(nothing.with_from_memory(true));
         }
         let wanted: HashSet<&str> = pending.iter().map(|pending| pending.id.as_str()).collect();
         let results = format!("{}results/", prefix(id));

@@ -1,72 +1,20 @@
 //! Where calls wait until the controller lets them through.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use falco_core::congestion::{Allowance, CongestionController, GateState, Signal, SignalKind};
-use falco_core::{Event, Monitor, Result, setters};
-use tokio::sync::Notify;
-use tokio::time::Instant;
+use falco_core::congestion::{Allowance, CongestionController, GateState};
+use falco_core::{Monitor, Result};
 
-use super::bucket::TokenBucket;
-use super::outage::{Change, Reach, Way};
-use super::pause::Pause;
-use crate::silence::Heard;
+use super::caps::Caps;
+use super::inner::Inner;
+use super::outage::Way;
+use super::permit::{Passage, Permit};
 
 /// The first in line asks the controller again at least this often: an allowance may grow by time alone.
 const REVIEW: Duration = Duration::from_secs(1);
-
-/// One call an hour: less is a standstill, and no controller may cause one.
-const MIN_RATE: f64 = 1.0 / 3600.0;
-
-/// The limits that no controller may exceed.
-///
-/// A rate that is not a positive number counts as one call an hour, and a concurrency of zero as one.
-///
-/// # Examples
-///
-/// ```
-/// use falco_layers::Caps;
-///
-/// let caps = Caps::default().with_per_second(50.0);
-/// assert_eq!(caps.concurrency, None);
-/// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-#[non_exhaustive]
-pub struct Caps {
-    /// Calls started per second, evenly spaced: in any span of time at most `per_second` × (the span + 5 ms) + 1.
-    pub per_second: Option<f64>,
-    /// Calls in flight.
-    pub concurrency: Option<u32>,
-}
-
-impl Caps {
-    setters! {
-        /// Sets how many calls start per second, evenly spaced: in any span of time at most `per_second` × (the span + 5 ms) + 1.
-        with_per_second(per_second: Option<f64>);
-        /// Sets how many calls are in flight.
-        with_concurrency(concurrency: Option<u32>);
-    }
-
-    fn apply(self, mut allowance: Allowance) -> Allowance {
-        // Of two numbers, `max` takes the one that is a number. A cap may be lower than what a controller may say.
-        allowance.per_second = allowance.per_second.map(|rate| rate.max(MIN_RATE));
-        if let Some(cap) = self.per_second {
-            let cap = if cap > 0.0 { cap } else { MIN_RATE };
-            // Evenly spaced also where the controller would be slower in the mean and allow bursts: a burst of its
-            // size could be over the cap.
-            allowance.per_second = Some(allowance.per_second.map_or(cap, |rate| rate.min(cap)));
-            allowance.burst = 1;
-        }
-        if let Some(cap) = self.concurrency {
-            allowance.concurrency = Some(allowance.concurrency.map_or(cap, |limit| limit.min(cap)));
-        }
-        allowance
-    }
-}
 
 /// Lets calls through as its [`CongestionController`] allows, in the order in which they came.
 ///
@@ -101,31 +49,6 @@ impl Caps {
 #[derive(Clone)]
 pub struct Gate(Arc<Inner>);
 
-struct Inner {
-    /// The line. Tokio's mutex is fair, and leaving its queue costs the same wherever one stands.
-    turnstile: tokio::sync::Mutex<()>,
-    /// Wakes the first in line after a change.
-    changed: Notify,
-    waiting: AtomicU32,
-    began: Instant,
-    caps: Caps,
-    state: Mutex<State>,
-    watchers: Mutex<Vec<Weak<dyn Monitor>>>,
-}
-
-#[derive(Debug)]
-struct State {
-    controller: Box<dyn CongestionController>,
-    bucket: TokenBucket,
-    in_flight: u32,
-    throttled: u64,
-    pause: Pause,
-    reach: Reach,
-    /// Permits that are taken back when their time has come, by that time and their number.
-    expiring: BTreeSet<(Duration, u64)>,
-    next_number: u64,
-}
-
 impl Gate {
     /// A gate without caps.
     pub fn new(controller: impl CongestionController + 'static) -> Self {
@@ -134,24 +57,7 @@ impl Gate {
 
     /// A gate that stays within `caps`, whatever the controller says.
     pub fn capped(controller: impl CongestionController + 'static, caps: Caps) -> Self {
-        Self(Arc::new(Inner {
-            turnstile: tokio::sync::Mutex::new(()),
-            changed: Notify::new(),
-            waiting: AtomicU32::new(0),
-            began: Instant::now(),
-            caps,
-            state: Mutex::new(State {
-                controller: Box::new(controller),
-                bucket: TokenBucket::new(),
-                in_flight: 0,
-                throttled: 0,
-                pause: Pause::default(),
-                reach: Reach::default(),
-                expiring: BTreeSet::new(),
-                next_number: 0,
-            }),
-            watchers: Mutex::default(),
-        }))
+        Self(Arc::new(Inner::new(Box::new(controller), caps)))
     }
 
     /// Sets the first and the longest pause between two calls that try whether a platform is back.
@@ -186,7 +92,7 @@ impl Gate {
             Err(_) => self.0.turnstile.lock().await,
         };
         loop {
-            self.review();
+            self.0.review();
             let until = match self.try_admit(patience, may_take_long) {
                 Ok(admitted) => return admitted,
                 Err(until) => until,
@@ -228,7 +134,8 @@ impl Gate {
         let allowance = self.0.caps.apply(state.controller.allowance(now));
         let mut opens_at = allowance.not_before.max(state.pause.until());
         if let Way::Shut(until) = state.reach.way(now) {
-            opens_at = opens_at.max(until);
+            // While a call tries whether the platform is back, nobody knows until when.
+            opens_at = opens_at.max(until.min(now + REVIEW));
         }
         GateState::new(allowance)
             .with_in_flight(state.in_flight)
@@ -267,7 +174,7 @@ impl Gate {
     /// As [`admit_within`](Self::admit_within).
     pub(super) async fn pass(&self, patience: Duration, may_take_long: bool) -> Result<Passage> {
         loop {
-            self.review();
+            self.0.review();
             let now = self.0.now();
             let until = {
                 let reach = &mut self.0.state().reach;
@@ -278,8 +185,7 @@ impl Gate {
                     },
                     Way::Open | Way::Probe => {
                         let is_probe = reach.sent(now, may_take_long);
-                        let gate = self.clone();
-                        return Ok(Passage { gate, sent_at: now, is_probe, open: true });
+                        return Ok(Passage::new(self.0.clone(), now, is_probe));
                     }
                 }
             };
@@ -289,54 +195,12 @@ impl Gate {
 
     /// Whether nobody answers for the platform at this moment.
     pub(super) fn is_away(&self) -> bool {
-        self.0.state().reach.outage().is_some()
+        self.0.state().reach.is_away()
     }
 
     /// Reports outages to `monitor`, beginning with the one of this moment.
     pub(super) fn watch(&self, monitor: Weak<dyn Monitor>) {
-        let error = self.0.state().reach.outage().cloned();
-        if let (Some(error), Some(monitor)) = (error, monitor.upgrade()) {
-            let _ = monitor.event(&Event::OutageStarted { error: &error });
-        }
-        let mut watchers = self.0.watchers();
-        watchers.retain(|watcher| watcher.strong_count() > 0);
-        watchers.push(monitor);
-    }
-
-    fn heard(&self, sent_at: Duration, is_probe: bool, heard: Heard<'_>) {
-        let now = self.0.now();
-        let change = self.0.state().reach.heard(now, sent_at, is_probe, heard);
-        if is_probe {
-            self.0.changed.notify_one();
-        }
-        self.announce(change);
-    }
-
-    fn review(&self) {
-        let now = self.0.now();
-        let change = self.0.state().reach.review(now);
-        self.announce(change);
-    }
-
-    /// Notifies the watchers, outside of the lock.
-    fn announce(&self, change: Option<Change>) {
-        let Some(change) = change else { return };
-        let event = match &change {
-            Change::Started(error) => {
-                tracing::warn!(%error, "nobody answers for the platform: calls wait");
-                Event::OutageStarted { error }
-            }
-            Change::Ended(lasted) => {
-                tracing::warn!(?lasted, "the platform answers again");
-                self.0.changed.notify_one();
-                Event::OutageEnded { lasted: *lasted }
-            }
-        };
-        let watchers: Vec<_> = self.0.watchers().iter().filter_map(Weak::upgrade).collect();
-        for watcher in watchers {
-            // A `Stop` is remembered by the runner.
-            let _ = watcher.event(&event);
-        }
+        self.0.watch(monitor);
     }
 
     /// Lets one call through or gives it up, or says when to look again.
@@ -377,7 +241,7 @@ impl Gate {
         state.controller.on_sent(now, in_flight);
         state.in_flight = in_flight;
         let is_probe = state.reach.sent(now, may_take_long);
-        Ok(Ok(Permit { gate: self.clone(), sent_at: now, expiry: None, open: true, is_probe }))
+        Ok(Ok(Permit::new(self.0.clone(), now, is_probe)))
     }
 }
 
@@ -389,34 +253,6 @@ impl fmt::Debug for Gate {
             .field("caps", &self.0.caps)
             .field("in_flight", &state.in_flight)
             .finish_non_exhaustive()
-    }
-}
-
-impl Inner {
-    fn now(&self) -> Duration {
-        self.began.elapsed()
-    }
-
-    fn watchers(&self) -> MutexGuard<'_, Vec<Weak<dyn Monitor>>> {
-        self.watchers.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A controller that panics poisons the lock; the gate goes on with the state as it was.
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    fn expire(&mut self, now: Duration) {
-        while self.next_expiry().is_some_and(|expiry| expiry <= now) {
-            self.expiring.pop_first();
-            self.in_flight = self.in_flight.saturating_sub(1);
-        }
-    }
-
-    fn next_expiry(&self) -> Option<Duration> {
-        self.expiring.first().map(|(expiry, _)| *expiry)
     }
 }
 
@@ -433,123 +269,5 @@ impl<'a> Waiting<'a> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Relaxed);
-    }
-}
-
-/// The right to have one call in flight. Dropped without a word, the call counts as abandoned.
-pub struct Permit {
-    gate: Gate,
-    sent_at: Duration,
-    expiry: Option<(Duration, u64)>,
-    open: bool,
-    /// Whether it tries whether the platform is back.
-    is_probe: bool,
-}
-
-impl Permit {
-    /// Gives the slot back after `time` even if nobody says what came of the call: lost calls must not hold a small
-    /// window.
-    pub fn expire_after(&mut self, time: Duration) {
-        let now = self.gate.0.now();
-        let mut state = self.gate.0.state();
-        if let Some(earlier) = self.expiry.take()
-            && !state.expiring.remove(&earlier)
-        {
-            return; // It has expired already.
-        }
-        let key = (now.saturating_add(time), state.next_number);
-        state.next_number += 1;
-        state.expiring.insert(key);
-        self.expiry = Some(key);
-    }
-
-    /// Says that the platform has accepted the call, and that its answer comes later.
-    pub(super) fn accepted(&mut self) {
-        let is_probe = std::mem::replace(&mut self.is_probe, false);
-        self.gate.heard(self.sent_at, is_probe, Heard::Answer);
-    }
-
-    /// Says what came of the call, with the wait that the platform suggests.
-    pub fn finish(mut self, kind: SignalKind, retry_after: Option<Duration>) {
-        let heard = match kind {
-            SignalKind::Ok | SignalKind::Throttled => Heard::Answer,
-            _ => Heard::Nothing,
-        };
-        self.close(kind, retry_after, heard);
-    }
-
-    /// As [`finish`](Self::finish), with what the call has shown of the platform.
-    pub(super) fn finish_heard(
-        mut self,
-        kind: SignalKind,
-        retry_after: Option<Duration>,
-        heard: Heard<'_>,
-    ) {
-        self.close(kind, retry_after, heard);
-    }
-
-    fn close(&mut self, kind: SignalKind, retry_after: Option<Duration>, heard: Heard<'_>) {
-        if !std::mem::replace(&mut self.open, false) {
-            return;
-        }
-        let inner = &self.gate.0;
-        let now = inner.now();
-        let mut state = inner.state();
-        let in_flight = state.in_flight;
-        let holds_slot = self.expiry.is_none_or(|key| state.expiring.remove(&key));
-        if holds_slot {
-            state.in_flight = in_flight.saturating_sub(1);
-        }
-        if kind == SignalKind::Throttled {
-            state.throttled += 1;
-        }
-        if let Some(wait) = retry_after {
-            state.pause.demand(now, wait);
-        }
-        let latency = now.saturating_sub(self.sent_at);
-        let signal = Signal::new(kind, self.sent_at, latency, in_flight.max(1))
-            .with_retry_after(retry_after);
-        let change = state.reach.heard(now, self.sent_at, self.is_probe, heard);
-        // Before the controller hears of it, which may panic; who is woken waits for the lock.
-        inner.changed.notify_one();
-        state.controller.on_signal(now, &signal);
-        drop(state);
-        self.gate.announce(change);
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.close(SignalKind::Abandoned, None, Heard::Nothing);
-    }
-}
-
-/// The right to send a call that takes no slot.
-pub(super) struct Passage {
-    gate: Gate,
-    sent_at: Duration,
-    is_probe: bool,
-    open: bool,
-}
-
-impl Passage {
-    /// Says what the call has shown of the platform.
-    pub(super) fn heard(mut self, heard: Heard<'_>) {
-        self.open = false;
-        self.gate.heard(self.sent_at, self.is_probe, heard);
-    }
-}
-
-impl Drop for Passage {
-    fn drop(&mut self) {
-        if self.open && self.is_probe {
-            self.gate.heard(self.sent_at, true, Heard::Nothing);
-        }
-    }
-}
-
-impl fmt::Debug for Permit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Permit").field("sent_at", &self.sent_at).finish_non_exhaustive()
     }
 }

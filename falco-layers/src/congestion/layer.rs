@@ -17,8 +17,9 @@ use futures_util::poll;
 use tokio::time::Instant;
 
 use super::aimd::Aimd;
-use super::gate::{Gate, Permit};
+use super::gate::Gate;
 use super::pace::Pace;
+use super::permit::{Passage, Permit};
 use crate::retry::OUTAGE_PATIENCE;
 use crate::silence::{Class, Heard, Listener};
 use crate::timeout::longest_run;
@@ -63,6 +64,8 @@ pub struct CongestionControl<P> {
     grace: Duration,
     listener: Arc<Listener>,
     outage_patience: Duration,
+    /// Whether submissions are calls that are held open: that one was accepted does not show that the platform answers.
+    holds_calls: bool,
 }
 
 impl<P> CongestionControl<P> {
@@ -78,6 +81,7 @@ impl<P> CongestionControl<P> {
             grace: GRACE,
             listener: Arc::default(),
             outage_patience: OUTAGE_PATIENCE,
+            holds_calls: false,
         }
     }
 
@@ -100,6 +104,14 @@ impl<P> CongestionControl<P> {
     #[must_use]
     pub fn with_outage_patience(mut self, patience: Duration) -> Self {
         self.outage_patience = patience;
+        self
+    }
+
+    /// Says that `submit` holds a call open, as [`Held`](crate::Held) does: the platform has answered when the call has
+    /// ended, and not when it was accepted.
+    #[must_use]
+    pub fn with_held_calls(mut self, holds_calls: bool) -> Self {
+        self.holds_calls = holds_calls;
         self
     }
 
@@ -144,9 +156,17 @@ impl<P: AsyncPlatform> CongestionControl<P> {
         Ok(permit)
     }
 
-    async fn query<T>(&self, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
+    async fn query<T>(
+        &self,
+        call: impl Future<Output = Result<T>> + Send,
+        is_answer: fn(&T) -> bool,
+    ) -> Result<T> {
         let permit = self.queries.admit().await;
-        let outcome = self.pass(Class::Query, false, call).await;
+        let passage = self.gate.pass(self.outage_patience, false).await;
+        let outcome = match passage {
+            Ok(passage) => self.cross(passage, Class::Query, call, is_answer).await,
+            Err(error) => Err(error),
+        };
         match &outcome {
             Ok(_) => permit.finish(SignalKind::Ok, None),
             Err(error) => permit.finish(signal_of(error), error.retry_after()),
@@ -162,8 +182,22 @@ impl<P: AsyncPlatform> CongestionControl<P> {
         call: impl Future<Output = Result<T>> + Send,
     ) -> Result<T> {
         let passage = self.gate.pass(self.outage_patience, may_take_long).await?;
+        self.cross(passage, class, call, |_| true).await
+    }
+
+    /// Makes a call that was let through; `is_answer` says whether a success shows that the platform has answered.
+    async fn cross<T>(
+        &self,
+        passage: Passage,
+        class: Class,
+        call: impl Future<Output = Result<T>> + Send,
+        is_answer: fn(&T) -> bool,
+    ) -> Result<T> {
         let outcome = call.await;
-        passage.heard(self.hear(class, &outcome));
+        passage.heard(match &outcome {
+            Ok(value) if !is_answer(value) => Heard::Nothing,
+            _ => self.hear(class, &outcome),
+        });
         outcome
     }
 
@@ -259,12 +293,14 @@ impl<P: AsyncPlatform> Platform for CongestionControl<P> {
 #[deny(clippy::missing_trait_methods)]
 impl<P: AsyncPlatform> AsyncPlatform for CongestionControl<P> {
     async fn submit(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Pending> {
-        let mut permit = self.admit(invocation, false).await?;
+        let mut permit = self.admit(invocation, self.holds_calls).await?;
         let outcome = self.inner.submit(deployment, invocation).await;
         match &outcome {
             Ok(pending) => {
                 let run = longest_run(deployment, &self.inner);
-                if let Heard::Answer = self.hear(Class::Invocation, &outcome) {
+                if !self.holds_calls
+                    && matches!(self.hear(Class::Invocation, &outcome), Heard::Answer)
+                {
                     permit.accepted();
                 }
                 permit.expire_after(run.saturating_add(self.grace));
@@ -276,12 +312,18 @@ impl<P: AsyncPlatform> AsyncPlatform for CongestionControl<P> {
     }
 
     async fn collect(&self, deployment: &Deployment, pending: &[Pending]) -> Result<Collected> {
-        let collected = self.query(self.inner.collect(deployment, pending)).await?;
+        let collecting = self.inner.collect(deployment, pending);
+        let collected = self.query(collecting, |collected| !collected.is_from_memory).await?;
         self.finish(collected.finished.iter().map(|done| &done.id), SignalKind::Ok);
         for (id, error) in &collected.gone {
             let permit = self.pending().remove(id);
             if let Some(permit) = permit {
-                permit.finish(signal_of(error), error.retry_after());
+                // A held call that nobody has answered.
+                let heard = match error.is_unreachable() && !self.outage_patience.is_zero() {
+                    true => Heard::Silence(error),
+                    false => Heard::Nothing,
+                };
+                permit.finish_heard(signal_of(error), error.retry_after(), heard);
             }
         }
         Ok(collected)
@@ -297,7 +339,7 @@ impl<P: AsyncPlatform> AsyncPlatform for CongestionControl<P> {
         deployment: &Deployment,
         activations: &[ActivationId],
     ) -> Result<Vec<ActivationLog>> {
-        self.query(self.inner.activation_log(deployment, activations)).await
+        self.query(self.inner.activation_log(deployment, activations), |_| true).await
     }
 
     async fn find_submitted(
@@ -305,6 +347,6 @@ impl<P: AsyncPlatform> AsyncPlatform for CongestionControl<P> {
         deployment: &Deployment,
         in_doubt: &[Invocation],
     ) -> Result<Vec<(InvocationId, Pending)>> {
-        self.query(self.inner.find_submitted(deployment, in_doubt)).await
+        self.query(self.inner.find_submitted(deployment, in_doubt), |_| true).await
     }
 }

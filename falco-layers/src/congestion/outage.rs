@@ -4,10 +4,13 @@ use std::time::{Duration, SystemTime};
 
 use falco_core::{Error, ErrorKind};
 
+use super::watchers::Report;
 use crate::silence::Heard;
 
 /// The first and the longest pause between two calls that try whether the platform is back.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
+/// No pause can be set to more.
+const LONGEST_SET_PAUSE: Duration = Duration::from_secs(3600);
 /// So many failures in a row, without any answer between them, are an outage. A single connection may always break.
 const FAILURES: u32 = 3;
 /// How many calls may start at once after an outage.
@@ -43,8 +46,9 @@ pub(super) struct Reach {
     failing_since: Duration,
     outage: Option<Outage>,
     reopened: Option<Reopened>,
-    /// All outages that are over.
+    /// All outages that are over, and the last of them.
     total: Duration,
+    last: Duration,
 }
 
 #[derive(Debug)]
@@ -81,14 +85,15 @@ impl Default for Reach {
             outage: None,
             reopened: None,
             total: Duration::ZERO,
+            last: Duration::ZERO,
         }
     }
 }
 
 impl Reach {
     pub(super) fn set_pauses(&mut self, first: Duration, longest: Duration) {
-        self.first_pause = first.max(Duration::from_millis(1));
-        self.longest_pause = longest.max(self.first_pause);
+        self.first_pause = first.clamp(Duration::from_millis(1), LONGEST_SET_PAUSE);
+        self.longest_pause = longest.clamp(self.first_pause, LONGEST_SET_PAUSE);
     }
 
     /// Whether a call may be sent at `now`.
@@ -175,6 +180,7 @@ impl Reach {
         self.reopened = Some(Reopened { at: now, sent: 0 });
         let lasted = now.saturating_sub(outage.since);
         self.total += lasted;
+        self.last = lasted;
         Some(Change::Ended(lasted))
     }
 
@@ -218,9 +224,17 @@ impl Reach {
         Some(Change::Started(error.clone()))
     }
 
-    /// The failure that showed the outage of this moment, or the last one since.
-    pub(super) fn outage(&self) -> Option<&Error> {
-        self.outage.as_ref().map(|outage| &outage.last)
+    /// Whether nobody answers.
+    pub(super) fn is_away(&self) -> bool {
+        self.outage.is_some()
+    }
+
+    /// What watchers hear.
+    pub(super) fn report(&self) -> Report {
+        match &self.outage {
+            Some(outage) => Report::Away(outage.last.clone()),
+            None => Report::Back(self.last),
+        }
     }
 
     /// How long there were outages until `now`.
@@ -354,15 +368,13 @@ mod tests {
     #[test]
     fn an_answer_to_a_call_that_was_sent_before_does_not_end_it() {
         let mut reach = away();
-        assert!(
-            reach.heard(at(50), at(0), false, Heard::Answer).is_none() || reach.outage().is_none()
-        );
+        assert!(reach.heard(at(50), at(0), false, Heard::Answer).is_none() || !reach.is_away());
         let mut reach = Reach::default();
         for now in [100, 110, 120] {
             reach.heard(at(now), at(now), false, Heard::Silence(&refused()));
         }
         assert!(reach.heard(at(130), at(50), false, Heard::Answer).is_none());
-        assert!(reach.outage().is_some());
+        assert!(reach.is_away());
     }
 
     #[test]

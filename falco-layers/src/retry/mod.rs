@@ -158,7 +158,19 @@ struct Silence {
 }
 
 impl Attempts<'_> {
-    async fn run<T, F>(mut self, mut call: impl FnMut() -> F) -> Result<T>
+    async fn run<T, F>(self, call: impl FnMut() -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        self.run_judged(call, |_| true).await
+    }
+
+    /// As [`run`](Self::run), where `is_answer` says whether a success shows that the platform has answered.
+    async fn run_judged<T, F>(
+        mut self,
+        mut call: impl FnMut() -> F,
+        is_answer: fn(&T) -> bool,
+    ) -> Result<T>
     where
         F: Future<Output = Result<T>>,
     {
@@ -170,6 +182,9 @@ impl Attempts<'_> {
         // bring it nothing later, when they fail.
         self.accounts.deposit();
         loop {
+            if outcome.as_ref().is_ok_and(|value| !is_answer(value)) {
+                return outcome;
+            }
             let is_silence = matches!(self.listener.hear(self.class, &outcome), Heard::Silence(_));
             let error = match outcome {
                 Ok(value) => return Ok(value),
@@ -372,7 +387,9 @@ impl<P: AsyncPlatform> AsyncPlatform for Retry<P> {
     }
 
     async fn collect(&self, deployment: &Deployment, pending: &[Pending]) -> Result<Collected> {
-        self.begin_as(Class::Query, None).run(|| self.inner.collect(deployment, pending)).await
+        let collect = || self.inner.collect(deployment, pending);
+        let attempts = self.begin_as(Class::Query, None);
+        attempts.run_judged(collect, |collected| !collected.is_from_memory).await
     }
 
     fn release(&self, deployment: &Deployment, activations: &[ActivationId], release: Release) {

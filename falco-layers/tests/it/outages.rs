@@ -102,7 +102,7 @@ async fn run(
     work: &Work,
     platform: &Away,
     schedule: Vec<(u64, Line, u64)>,
-) -> RunOutcome {
+) -> Result<RunOutcome> {
     let mut stack = Stack::new().with_outage_patience(secs(PATIENCE));
     if let Kind::Held(_) = kind {
         stack = stack.with_held(HeldPolicy::default());
@@ -117,7 +117,7 @@ async fn run(
         sleep(offset).await;
         following.await;
     });
-    let outcome = work.run(options).await.unwrap();
+    let outcome = work.run(options).await;
     line.abort();
     outcome
 }
@@ -137,8 +137,7 @@ fn schedules() -> impl Strategy<Value = Vec<(u64, Line, u64)>> {
     let long = (up, line.clone(), 1..PATIENCE - LONGEST_BLINDNESS);
     // Those that follow one another closely may count as one.
     let short = (0..LONGEST_BLINDNESS, line, 1_u64..8);
-    let all =
-        prop_oneof![prop::collection::vec(long, 1..5), prop::collection::vec(short, 1..4)];
+    let all = prop_oneof![prop::collection::vec(long, 1..5), prop::collection::vec(short, 1..4)];
     // The first may come while functions are deployed.
     (0_u64..20, all).prop_map(|(first, mut schedule)| {
         schedule[0].0 = first;
@@ -172,7 +171,7 @@ proptest! {
         paused(async {
             let (platform, runs) = platform(settings(seed));
             let work = Work { invocations, idempotent };
-            let outcome = run(kind, &work, &platform, schedule).await;
+            let outcome = run(kind, &work, &platform, schedule).await.unwrap();
             for stage in &outcome.report.stages {
                 prop_assert_eq!(stage.invocations.entered(), invocations as u64, "{}", stage.stage);
             }
@@ -202,13 +201,19 @@ proptest! {
             let work = Work { invocations: 600, idempotent: true };
             let begun = Instant::now();
             let outcome = run(kind, &work, &platform, vec![(up, Line::Cut, 100 * PATIENCE)]).await;
-            let error = outcome.error().unwrap().to_string();
+            let error = match &outcome {
+                Ok(outcome) => outcome.error().unwrap(),
+                // It began while functions were deployed.
+                Err(error) => error,
+            };
+            let error = error.to_string();
             prop_assert!(error.contains("nobody has answered since"), "{error}");
             prop_assert!(error.contains("refused") || error.contains("reset"), "{error}");
             let took = begun.elapsed();
             prop_assert!(took < secs(up + 3 * PATIENCE), "{took:?}");
-            let done = outcome.partial_results("map").unwrap().len() as u64;
-            prop_assert_eq!(done, outcome.report.stages[0].invocations.succeeded);
+            let Ok(outcome) = outcome else { return Ok(()) };
+            let done = outcome.partial_results("next").unwrap().len() as u64;
+            prop_assert_eq!(done, outcome.report.stages[1].invocations.succeeded);
             prop_assert_eq!(outcome.leftovers.len(), 2);
             prop_assert_eq!(platform.inner().list_deployments().await.unwrap().len(), 2);
             Ok(())
@@ -221,8 +226,43 @@ fn held_calls_outlast_an_outage() {
     paused(async {
         let (platform, _) = platform(settings(1));
         let work = Work { invocations: 200, idempotent: true };
-        let outcome = run(Kind::Held(40), &work, &platform, vec![(5, Line::Cut, 60)]).await;
+        let outcome =
+            run(Kind::Held(40), &work, &platform, vec![(5, Line::Cut, 60)]).await.unwrap();
         assert!(outcome.is_success(), "{:?}", outcome.error());
+    });
+}
+
+#[test]
+fn neither_an_answer_from_memory_nor_a_call_that_is_held_ends_an_outage() {
+    paused(async {
+        let latency = Latency::fixed(secs(3_600));
+        let (platform, _) = platform(Settings { latency, ..Settings::default() });
+        let held = Stack::new().with_held(HeldPolicy::default());
+        let layered = held.wrap(Arc::clone(&platform)).unwrap();
+        let recorder = Recorder::new();
+        let watcher: Arc<dyn Monitor> = recorder.clone();
+        layered.watch_outages(Arc::downgrade(&watcher));
+        let deployment = layered.deploy(&function()).await.unwrap();
+        platform.set(Line::Cut);
+        let listing = tokio::spawn({
+            let layered = Arc::clone(&layered);
+            async move { layered.list_deployments().await }
+        });
+        sleep(secs(2)).await;
+        assert_eq!(recorder.lines().len(), 1, "{:?}", recorder.lines());
+        // From now on calls are taken, and nobody answers them.
+        listing.abort();
+        platform.set(Line::Hung);
+        for _ in 0..10 {
+            let pending = Pending::new("held-1", std::time::SystemTime::now());
+            layered.collect(&deployment, &[pending]).await.unwrap();
+            sleep(secs(1)).await;
+        }
+        assert_eq!(recorder.lines().len(), 1, "{:?}", recorder.lines());
+        let call = invocation("1");
+        let submitted = tokio::time::timeout(secs(18), layered.submit(&deployment, &call));
+        let _pending = submitted.await.unwrap().unwrap();
+        assert_eq!(recorder.lines().len(), 1, "{:?}", recorder.lines());
     });
 }
 
@@ -287,9 +327,8 @@ fn submitting_collecting_scaling_and_logs_outlast_an_outage() {
         line.await.unwrap();
         let line = away();
         let id = collected.finished[0].id.clone();
-        let logs = layered.activation_log(&deployment, &[id]).await.unwrap();
+        layered.activation_log(&deployment, &[id]).await.unwrap();
         line.await.unwrap();
-        assert_eq!(logs.len(), 1);
         assert!(begun.elapsed() >= secs(240), "{:?}", begun.elapsed());
     });
 }
@@ -371,7 +410,7 @@ fn one_invocation_that_breaks_each_connection_does_not_stop_the_others() {
             Settings { latency: Latency::fixed(millis(100)), fates, ..Settings::default() };
         let (platform, runs) = platform(settings);
         let work = Work { invocations: 2_000, idempotent: true };
-        let outcome = run(Kind::Parallel(10), &work, &platform, vec![]).await;
+        let outcome = run(Kind::Parallel(10), &work, &platform, vec![]).await.unwrap();
         let counts = outcome.report.stages[0].invocations;
         assert_eq!((counts.succeeded, counts.unknown), (1_999, 1), "{counts:?}");
         let most = runs.lock().unwrap().values().copied().max();
@@ -393,7 +432,7 @@ fn the_options_of_a_run_may_have_less_patience_than_the_layers() {
         let error = outcome.error().unwrap().to_string();
         assert!(error.contains("nobody has answered for 30 s"), "{error}");
         assert!(begun.elapsed() < secs(90), "{:?}", begun.elapsed());
-        assert_eq!(outcome.leftovers.len(), 1);
+        assert_eq!(outcome.leftovers.len(), 2);
         assert!(outcome.report.outage > secs(30));
         line.abort();
     });

@@ -84,6 +84,23 @@ fn numbered(range: std::ops::Range<u32>) -> impl Iterator<Item = Value> {
 }
 
 #[tokio::test]
+async fn a_look_that_comes_too_soon_asks_nobody_and_says_so() {
+    let settings = FakeSettings { record_lag: LONG, list_lag: LONG, ..echo() };
+    let (fake, platform, deployment) = setup(settings).await;
+    let submitted = submit(&platform, &deployment, [json!({"n": 1})]).await;
+    let pending: Vec<Pending> = submitted.into_values().map(|(pending, _)| pending).collect();
+    let mut from_memory = 0;
+    for _ in 0..20 {
+        let before = fake.collecting_requests();
+        let collected = platform.collect(&deployment, &pending).await.unwrap();
+        let has_asked = fake.collecting_requests() > before;
+        assert_eq!(collected.is_from_memory, !has_asked);
+        from_memory += usize::from(collected.is_from_memory);
+    }
+    assert!((1..20).contains(&from_memory), "{from_memory} of 20");
+}
+
+#[tokio::test]
 async fn a_thousand_activations_take_a_request_for_two_hundred_of_them_and_one_a_look() {
     let (fake, platform, deployment) = setup(echo()).await;
     let submitted = submit(&platform, &deployment, numbered(0..1000)).await;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use falco_core::{Deployable, Deployment, ErrorKind, Invocation, Payload, Platform};
+use falco_core::{AsyncPlatform, Deployable, Deployment, ErrorKind, Invocation, Payload, Platform};
 use falco_testkit::simulation::{Provider, Quotas, Ramp, Rate, Simulation};
 use falco_testkit::{Away, Latency, Line, Odds};
 use futures_util::future::join_all;
