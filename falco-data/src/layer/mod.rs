@@ -253,7 +253,7 @@ impl<P: AsyncPlatform> AsyncPlatform for Data<P> {
     }
 
     async fn collect(&self, deployment: &Deployment, pending: &[Pending]) -> Result<Collected> {
-        let Collected { finished, mut gone, poll_after, .. } =
+        let Collected { finished, mut gone, poll_after, is_from_memory, .. } =
             self.inner.collect(deployment, pending).await?;
         let answered: Vec<_> = stream::iter(finished)
             .map(|activation| async {
@@ -270,7 +270,7 @@ impl<P: AsyncPlatform> AsyncPlatform for Data<P> {
                 Err(error) => gone.push((id, error.at(self.at("collect", deployment)))),
             }
         }
-        Ok(Collected::new(finished, gone, poll_after))
+        Ok(Collected::new(finished, gone, poll_after).with_from_memory(is_from_memory))
     }
 
     fn release(&self, deployment: &Deployment, activations: &[ActivationId], release: Release) {
