@@ -154,6 +154,9 @@ impl Reach {
         is_probe: bool,
         heard: Heard<'_>,
     ) -> Option<Change> {
+        // A probe that was taken for answered may fail in the next outage, whose probe is another call.
+        let probe = self.outage.as_ref().and_then(|outage| outage.probe);
+        let is_probe = is_probe && probe.is_some_and(|probe| probe.sent_at == sent_at);
         match heard {
             Heard::Answer => self.answered(now, sent_at),
             Heard::Silence(error) => self.failed(now, is_probe, error),
@@ -388,6 +391,19 @@ mod tests {
         let mut reach = away();
         assert!(reach.sent(at(600), false));
         assert!(reach.review(at(3_600_000)).is_none());
+    }
+
+    #[test]
+    fn a_probe_of_an_earlier_outage_is_not_taken_for_the_one_of_this_outage() {
+        let mut reach = away();
+        assert!(reach.sent(at(600), true));
+        assert!(matches!(reach.review(at(20_600)), Some(Change::Ended(_))));
+        for now in [21_000, 21_010, 21_020] {
+            reach.heard(at(now), at(now), false, Heard::Silence(&refused()));
+        }
+        assert!(reach.sent(at(30_000), false));
+        reach.heard(at(30_001), at(600), true, Heard::Silence(&refused()));
+        assert_eq!(reach.way(at(30_001)), Way::Shut(Duration::MAX), "a second probe");
     }
 
     #[test]
