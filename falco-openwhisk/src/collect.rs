@@ -216,7 +216,7 @@ impl State {
     }
 }
 
-/// What a look has shown.
+/// The outcome of a look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Looked {
     /// It was too soon to ask anything.

@@ -1,4 +1,4 @@
-//! What the clones of a gate and their permits share.
+//! The state that the clones of a gate and their permits share.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::AtomicU32;

@@ -232,7 +232,7 @@ impl Reach {
         self.outage.is_some()
     }
 
-    /// What watchers hear.
+    /// The state that watchers hear of.
     pub(super) fn report(&self) -> Report {
         match &self.outage {
             Some(outage) => Report::Away(outage.last.clone()),
