@@ -5,7 +5,8 @@ use std::sync::Arc;
 use anyhow::Context;
 use falco_aws::AwsLambda;
 use falco_core::{Deployable, Deployment, Invocation, Payload, Platform};
-use falco_fakes::aws::{FakeAws, FakeRequest, FakeSettings};
+use falco_fakes::aws::{FakeAws, FakeSettings};
+use falco_fakes::http::Request;
 use serde_json::Value;
 
 use crate::figure::{Figure, Goal};
@@ -30,14 +31,14 @@ struct Bench {
     platform: Arc<AwsLambda>,
     deployment: Deployment,
     /// A request as the platform sends it, with its signature.
-    request: FakeRequest,
+    request: Request,
 }
 
 impl Bench {
     async fn start() -> anyhow::Result<Self> {
         let settings =
             FakeSettings { function: Some(Arc::new(Value::clone)), ..FakeSettings::default() };
-        let fake = FakeAws::with(settings).await;
+        let fake = FakeAws::with(settings);
         let platform = Arc::new(AwsLambda::connect(fake.config().build()?).await?);
         let function =
             Deployable::from_source("noop", "python:3".parse()?, "def main(args): return args");

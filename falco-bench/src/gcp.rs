@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use falco_core::{Deployable, Deployment, Invocation, Payload, Platform};
-use falco_fakes::gcp::{FakeGcp, RecordedRequest};
+use falco_fakes::gcp::FakeGcp;
+use falco_fakes::http::Request;
 use falco_gcp::GcpFunctions;
 
 use crate::figure::{Figure, Goal};
@@ -29,7 +30,7 @@ struct Bench {
     platform: Arc<GcpFunctions>,
     deployment: Deployment,
     /// A request as the platform sends it, with its token.
-    request: RecordedRequest,
+    request: Request,
 }
 
 impl Bench {

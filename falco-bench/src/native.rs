@@ -47,7 +47,7 @@ fn figure(platform: &str, [native, request]: [f64; 2]) -> Figure {
 }
 
 async fn aws() -> anyhow::Result<[f64; 2]> {
-    let fake = FakeAws::start().await;
+    let fake = FakeAws::start();
     let platform = Arc::new(AwsLambda::connect(fake.config().build()?).await?);
     let native = median(platform.clone()).await?;
     fake.change(|settings| settings.function = Some(Arc::new(Value::clone)));
@@ -68,9 +68,9 @@ async fn openwhisk() -> anyhow::Result<[f64; 2]> {
         invocations_per_minute: u32::MAX,
         ..Default::default()
     };
-    let fake = FakeOpenWhisk::start(settings(None)).await?;
+    let fake = FakeOpenWhisk::with(settings(None));
     let native = median(Arc::new(OpenWhisk::connect(fake.config().build()?).await?)).await?;
-    let fake = FakeOpenWhisk::start(settings(Some(Arc::new(Value::clone)))).await?;
+    let fake = FakeOpenWhisk::with(settings(Some(Arc::new(Value::clone))));
     Ok([native, median(Arc::new(OpenWhisk::connect(fake.config().build()?).await?)).await?])
 }
 

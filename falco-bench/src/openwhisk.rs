@@ -117,14 +117,13 @@ impl Bench {
     }
 
     async fn start_with(settings: FakeSettings) -> anyhow::Result<Self> {
-        let fake = FakeOpenWhisk::start(FakeSettings {
+        let fake = FakeOpenWhisk::with(FakeSettings {
             function: Some(Arc::new(Value::clone)),
             invocations_per_minute: u32::MAX,
             concurrent_invocations: u32::MAX,
-            keeps_requests: false,
             ..settings
-        })
-        .await?;
+        });
+        fake.stop_remembering();
         let platform = Arc::new(OpenWhisk::connect(fake.config().build()?).await?);
         let function =
             Deployable::from_source("noop", "python:3".parse()?, "def main(args): return args");

@@ -16,7 +16,7 @@ use falco_aws::AwsLambda;
 use falco_core::{AsyncPlatform, Deployable, FunctionErrorKind, Invocation, Payload};
 use falco_fakes::aws::FakeAws;
 use falco_fakes::gcp::FakeGcp;
-use falco_fakes::openwhisk::{FakeOpenWhisk, FakeSettings};
+use falco_fakes::openwhisk::FakeOpenWhisk;
 use falco_function::{Executable, Functions, Registered};
 use falco_gcp::GcpFunctions;
 use falco_local::{LocalConfig, LocalPlatform};
@@ -117,12 +117,12 @@ async fn run(obey: &Registered<Order, Value>, broken: &Registered<Order, Order>)
                 check(Arc::new(LocalPlatform::new(config).unwrap()), &obey, &broken).await
             }
             "openwhisk" => {
-                let fake = FakeOpenWhisk::start(FakeSettings::default()).await.unwrap();
+                let fake = FakeOpenWhisk::start();
                 let platform = OpenWhisk::connect(fake.config().build().unwrap()).await.unwrap();
                 check(Arc::new(platform), &obey, &broken).await
             }
             "aws" => {
-                let fake = FakeAws::start().await;
+                let fake = FakeAws::start();
                 let platform = AwsLambda::connect(fake.config().build().unwrap()).await.unwrap();
                 check(Arc::new(platform), &obey, &broken).await
             }

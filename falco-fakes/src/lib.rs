@@ -5,6 +5,7 @@
 pub mod aws;
 #[cfg(feature = "gcp")]
 pub mod gcp;
+pub mod http;
 #[cfg(feature = "openwhisk")]
 pub mod openwhisk;
 
@@ -12,5 +13,6 @@ pub mod openwhisk;
 pub use aws::FakeAws;
 #[cfg(feature = "gcp")]
 pub use gcp::FakeGcp;
+pub use http::{Fault, HttpFake, Reply, Request};
 #[cfg(feature = "openwhisk")]
 pub use openwhisk::FakeOpenWhisk;

@@ -167,7 +167,7 @@ fn action(executable: &[u8]) -> Deployable {
 }
 
 async fn on(architecture: Architecture) -> Aws {
-    let fake = FakeAws::start().await;
+    let fake = FakeAws::start();
     let config = fake.config().architecture(architecture).build().unwrap();
     let platform = Arc::new(AwsLambda::connect(config).await.unwrap());
     Aws { fake, platform }

@@ -17,7 +17,7 @@ struct Fake {
 
 const TOKEN: &str = "marked-session-token";
 
-async fn connect(fake: &FakeAws, url: String) -> Arc<AwsLambda> {
+async fn connect(fake: &FakeAws, url: &str) -> Arc<AwsLambda> {
     let config = fake
         .config()
         .endpoint_for_all(url)
@@ -33,7 +33,7 @@ async fn connect(fake: &FakeAws, url: String) -> Arc<AwsLambda> {
 #[async_trait]
 impl Harness for Fake {
     async fn start() -> Self {
-        let fake = FakeAws::with(FakeSettings::default()).await;
+        let fake = FakeAws::with(FakeSettings::default());
         let platform = connect(&fake, fake.url()).await;
         Self { fake, platform }
     }
@@ -61,7 +61,7 @@ impl Harness for Fake {
         self.fake.change(|settings| settings.is_revoked = false);
         if fault == Fault::Unreachable {
             let proxy = TcpProxy::start(self.fake.url()).await.unwrap();
-            let platform = connect(&self.fake, proxy.url()).await;
+            let platform = connect(&self.fake, &proxy.url()).await;
             proxy.end().await;
             return Ok(platform);
         }

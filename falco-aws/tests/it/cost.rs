@@ -184,7 +184,7 @@ async fn without_falcos_shim_the_cost_is_unknown_until_lambda_reports_it() {
 
 #[tokio::test]
 async fn prices_of_ones_own_are_those_that_count() {
-    let fake = FakeAws::with(echoing()).await;
+    let fake = FakeAws::with(echoing());
     let prices = PriceTable::default().with_request(7.0).with_x86_64_gib_second(0.0);
     let platform = AwsLambda::connect(fake.config().prices(prices).build().unwrap()).await.unwrap();
     let deployment = platform.deploy(&echo("f")).await.unwrap();

@@ -6,7 +6,8 @@ use falco_core::ErrorKind::{
     Unauthorized, Unavailable,
 };
 use falco_core::{AsyncPlatform, Error, Pending, Platform, Result};
-use falco_fakes::aws::{FakeAws, FakeReply, FakeSettings};
+use falco_fakes::aws::{FakeAws, FakeSettings};
+use falco_fakes::http::Reply;
 use serde_json::json;
 
 use crate::support::{Aws, echo, echoing, invocation};
@@ -63,10 +64,10 @@ impl Row {
 }
 
 /// The forms in which a service reports an error, with the words that have to be found in the message.
-type Forms = fn(&Row) -> Vec<(FakeReply, &'static str)>;
+type Forms = fn(&Row) -> Vec<(Reply, &'static str)>;
 
 /// Lambda: the code in a header, and the words under one key or another, or nowhere.
-fn rest(row: &Row) -> Vec<(FakeReply, &'static str)> {
+fn rest(row: &Row) -> Vec<(Reply, &'static str)> {
     let bodies = [
         (r#"{"Type":"User","Message":"said aloud"}"#, "said aloud"),
         (r#"{"Type":"User","message":"said softly"}"#, "said softly"),
@@ -77,14 +78,14 @@ fn rest(row: &Row) -> Vec<(FakeReply, &'static str)> {
         .into_iter()
         .zip(["", ":http://internal.amazon.com/coral/", ""])
         .map(|((body, words), suffix)| {
-            let reply = FakeReply::new(row.status, body);
+            let reply = Reply::new(row.status, body);
             (reply.with_header("x-amzn-ErrorType", &header(suffix)), words)
         })
         .collect()
 }
 
 /// SQS and CloudWatch Logs: the code in the body, behind a namespace or without.
-fn in_json(row: &Row) -> Vec<(FakeReply, &'static str)> {
+fn in_json(row: &Row) -> Vec<(Reply, &'static str)> {
     let bodies = [
         (
             json!({"__type": format!("com.amazonaws.sqs#{}", row.code), "message": "said softly"}),
@@ -93,11 +94,11 @@ fn in_json(row: &Row) -> Vec<(FakeReply, &'static str)> {
         (json!({"__type": row.code, "Message": "said aloud"}), "said aloud"),
         (json!({"__type": row.code}), row.code),
     ];
-    bodies.into_iter().map(|(body, words)| (FakeReply::json(row.status, &body), words)).collect()
+    bodies.into_iter().map(|(body, words)| (Reply::json(row.status, &body), words)).collect()
 }
 
 /// IAM and STS: an error within its answer. S3: the error is the answer.
-fn in_xml(row: &Row) -> Vec<(FakeReply, &'static str)> {
+fn in_xml(row: &Row) -> Vec<(Reply, &'static str)> {
     let code = row.code;
     let bodies = [
         (
@@ -114,7 +115,7 @@ fn in_xml(row: &Row) -> Vec<(FakeReply, &'static str)> {
         ),
         (format!("<ErrorResponse><Error><Code>{code}</Code></Error></ErrorResponse>"), code),
     ];
-    bodies.into_iter().map(|(body, words)| (FakeReply::new(row.status, body), words)).collect()
+    bodies.into_iter().map(|(body, words)| (Reply::new(row.status, body), words)).collect()
 }
 
 /// Gives each row's replies to `requested`, and checks what `call` makes of them.
@@ -133,7 +134,7 @@ async fn check_all(
             let error = call().await.unwrap_err();
             row.check(&error, operation);
             assert!(error.message().contains(words), "{}: {error}", row.code);
-            fake.forget_scripts();
+            fake.heal();
         }
     }
 }
@@ -245,8 +246,10 @@ async fn every_code_of_sqs_keeps_its_meaning() {
     })
     .await;
     // A queue that was deleted just now is waited for, since its name is free again after a minute.
-    aws.fake
-        .script("CreateQueue", FakeReply::json_error("QueueDeletedRecently", "wait 60 seconds"));
+    aws.fake.script(
+        "CreateQueue",
+        falco_fakes::aws::json_error("QueueDeletedRecently", "wait 60 seconds"),
+    );
     aws.platform.submit(&deployment, &invocation(json!({}))).await.unwrap();
     assert_eq!(aws.fake.requests_of("CreateQueue").len(), 2);
 }
@@ -267,7 +270,7 @@ async fn every_code_of_cloudwatch_logs_keeps_its_meaning_and_a_missing_group_is_
     })
     .await;
     // The group comes with the first line.
-    let missing = FakeReply::json_error("ResourceNotFoundException", "no such group");
+    let missing = falco_fakes::aws::json_error("ResourceNotFoundException", "no such group");
     aws.fake.script("FilterLogEvents", missing);
     assert!(aws.platform.activation_log(&deployment, &ids).await.unwrap().is_empty());
 }
@@ -301,7 +304,7 @@ async fn every_code_of_iam_keeps_its_meaning() {
 
 #[tokio::test]
 async fn every_code_of_sts_keeps_its_meaning() {
-    let fake = FakeAws::with(echoing()).await;
+    let fake = FakeAws::with(echoing());
     let config = fake.config().role("given/by-name").build().unwrap();
     let platform = AwsLambda::connect(config).await.unwrap();
     let rows = [
@@ -319,7 +322,7 @@ async fn every_code_of_sts_keeps_its_meaning() {
 
 #[tokio::test]
 async fn every_code_of_s3_keeps_its_meaning_and_a_bucket_elsewhere_is_found() {
-    let fake = FakeAws::with(FakeSettings { looks_while_updating: 0, ..echoing() }).await;
+    let fake = FakeAws::with(FakeSettings { looks_while_updating: 0, ..echoing() });
     let limits = Limits::default().with_direct_upload(500);
     let config = fake.config().bucket("uploads").limits(limits).build().unwrap();
     let platform = AwsLambda::connect(config).await.unwrap();
@@ -334,7 +337,7 @@ async fn every_code_of_s3_keeps_its_meaning_and_a_bucket_elsewhere_is_found() {
         row(500, "InternalError", Unavailable).retryable(),
     ];
     check_all(&fake, &rows, ("deploy", "PutObject"), in_xml, deploy).await;
-    let elsewhere = FakeReply::xml_error(301, "PermanentRedirect", "Use another endpoint.")
+    let elsewhere = falco_fakes::aws::xml_error(301, "PermanentRedirect", "Use another endpoint.")
         .with_header("x-amz-bucket-region", "eu-north-1");
     fake.script("PutObject", elsewhere);
     let error = deploy().await.unwrap_err();
@@ -344,7 +347,7 @@ async fn every_code_of_s3_keeps_its_meaning_and_a_bucket_elsewhere_is_found() {
 #[tokio::test]
 async fn a_throttle_without_a_code_is_one_all_the_same() {
     let aws = Aws::with(echoing()).await;
-    aws.fake.script("GetFunction", FakeReply::new(429, "<html>slow down</html>"));
+    aws.fake.script("GetFunction", Reply::new(429, "<html>slow down</html>"));
     let error = aws.platform.fetch_deployment("f").await.unwrap_err();
     assert_eq!(error.kind(), Throttled);
     assert!(error.is_retryable() && !error.may_have_run());

@@ -11,7 +11,8 @@ use falco_core::{
 };
 use falco_core::{ExecutionStrategy, Target};
 use falco_executors::{AsyncExecutor, ExecutionOptions, OnFailure, ParallelExecutor};
-use falco_fakes::aws::{FAKE_ACCESS_KEY, FAKE_SECRET, FakeReply, FakeRequest, FakeSettings};
+use falco_fakes::aws::{FAKE_ACCESS_KEY, FAKE_SECRET, FakeSettings};
+use falco_fakes::http::{Reply, Request};
 use falco_http::ClientConfig;
 use falco_testkit::{RawPeer, Script};
 use futures_util::{StreamExt, stream};
@@ -108,7 +109,7 @@ async fn a_collect_that_breaks_off_has_learned_nothing_and_the_next_one_reports(
         assert_eq!(error.operation(), Some("collect"), "{error}");
     }
     // Nor does a failed poll hide what is there.
-    for reply in [FakeReply::new(503, ""), FakeReply::new(200, "{\"Messages\":[{")] {
+    for reply in [Reply::new(503, ""), Reply::new(200, "{\"Messages\":[{")] {
         aws.fake.script("ReceiveMessage", reply);
         aws.platform.collect(&deployment, &pending).await.unwrap_err();
     }
@@ -230,7 +231,7 @@ async fn each_reason_of_throttling_says_what_to_do() {
         ("SomethingNew", "congestion control"),
     ] {
         let body = json!({"Reason": reason, "Type": "User", "message": "Rate exceeded"});
-        let reply = FakeReply::json(429, &body)
+        let reply = Reply::json(429, &body)
             .with_header("x-amzn-ErrorType", "TooManyRequestsException")
             .with_header("Retry-After", "3");
         aws.fake.script("Invoke", reply);
@@ -246,7 +247,7 @@ async fn each_reason_of_throttling_says_what_to_do() {
 #[tokio::test]
 async fn milliseconds_of_amazons_own_header_are_understood() {
     let aws = Aws::with(echoing()).await;
-    let reply = FakeReply::lambda_error(429, "TooManyRequestsException", "slow down")
+    let reply = falco_fakes::aws::lambda_error(429, "TooManyRequestsException", "slow down")
         .with_header("x-amz-retry-after", "1500");
     aws.fake.script("ListFunctions", reply);
     let error = aws.platform.list_deployments().await.unwrap_err();
@@ -256,7 +257,7 @@ async fn milliseconds_of_amazons_own_header_are_understood() {
 #[tokio::test]
 async fn expired_credentials_are_replaced_once_and_then_reported() {
     let aws = Aws::with(echoing()).await;
-    let expired = FakeReply::lambda_error(403, "ExpiredTokenException", "expired");
+    let expired = falco_fakes::aws::lambda_error(403, "ExpiredTokenException", "expired");
     aws.fake.script("ListFunctions", expired.clone());
     aws.platform.list_deployments().await.unwrap();
     aws.fake.forget_requests();
@@ -273,8 +274,9 @@ async fn in_a_storm_of_throttling_every_invocation_ends_once_and_none_is_lost() 
     let deployment = aws.deploy(&echo("f")).await;
     for n in 0..200 {
         // Every other request is refused, in the order of arrival.
-        let refused = FakeReply::lambda_error(429, "TooManyRequestsException", "Rate exceeded");
-        let lost = FakeReply::lambda_error(500, "ServiceException", "lost");
+        let refused =
+            falco_fakes::aws::lambda_error(429, "TooManyRequestsException", "Rate exceeded");
+        let lost = falco_fakes::aws::lambda_error(500, "ServiceException", "lost");
         aws.fake.script("Invoke", if n % 2 == 0 { refused } else { lost });
     }
     let inputs = (0..300).map(|n| {

@@ -7,7 +7,8 @@ use falco_aws::{AwsLambda, AwsWaits};
 use falco_core::{
     ActivationId, AsyncPlatform, Deployable, ErrorKind, Pending, Platform, Release, Result, Scaling,
 };
-use falco_fakes::aws::{FakeAws, FakeReply, FakeSettings};
+use falco_fakes::aws::FakeAws;
+use falco_fakes::http::{Fault, Reply};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
@@ -47,7 +48,7 @@ fn spoiling() -> impl Strategy<Value = Option<Spoiling>> {
 }
 
 impl Spoiling {
-    fn apply(self, mut reply: FakeReply) -> FakeReply {
+    fn apply(self, mut reply: Reply) -> Reply {
         match self {
             Self::Mutated { changes, kept } => {
                 let mut body = reply.body.to_vec();
@@ -75,20 +76,17 @@ impl Spoiling {
 async fn spoilt() -> (FakeAws, AwsLambda, Arc<Mutex<bool>>) {
     let is_bad = Arc::new(Mutex::new(false));
     let (bad, runner) = (is_bad.clone(), Mutex::new(TestRunner::deterministic()));
-    let fake = FakeAws::with(FakeSettings {
-        spoiler: Some(Arc::new(move |_, reply| {
-            if !*bad.lock().unwrap() {
-                return reply;
-            }
-            let next = spoiling().new_tree(&mut runner.lock().unwrap()).unwrap().current();
-            match next {
-                Some(spoiling) => spoiling.apply(reply),
-                None => reply,
-            }
-        })),
-        ..echoing()
-    })
-    .await;
+    let fake = FakeAws::with(echoing());
+    fake.inject(Fault::change("", move |_, reply| {
+        if !*bad.lock().unwrap() {
+            return reply;
+        }
+        let next = spoiling().new_tree(&mut runner.lock().unwrap()).unwrap().current();
+        match next {
+            Some(spoiling) => spoiling.apply(reply),
+            None => reply,
+        }
+    }));
     let waits = AwsWaits::default()
         .with_state_interval(Duration::from_millis(2))
         .with_state_timeout(Duration::from_secs(2))
@@ -159,7 +157,7 @@ async fn replies_of_any_bytes_to_any_request_are_answered_for() {
     for deployment in platform.list_deployments().await.unwrap() {
         platform.remove(&deployment).await.unwrap();
     }
-    fake.change(|settings| settings.spoiler = None);
+    fake.heal();
     assert!(
         fake.leftovers().iter().all(|left| left.starts_with("log group")),
         "{:?}",
@@ -172,39 +170,39 @@ async fn a_list_that_comes_after_itself_ends_in_an_error() {
     let aws = Aws::with(echoing()).await;
     let deployment = aws.deploy(&echo("f")).await;
     let ids = ["a".into(), "b".into()];
-    let again = |operation: &str, body: FakeReply| {
+    let again = |operation: &str, body: Reply| {
         for _ in 0..2 {
             aws.fake.script(operation, body.clone());
         }
     };
-    again("ListFunctions", FakeReply::json(200, &json!({"Functions": [], "NextMarker": "x"})));
+    again("ListFunctions", Reply::json(200, &json!({"Functions": [], "NextMarker": "x"})));
     let error = aws.platform.list_deployments().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
     let roles = "<ListRolesResponse><ListRolesResult><Roles/><IsTruncated>true</IsTruncated>\
                  <Marker>x</Marker></ListRolesResult></ListRolesResponse>";
-    again("ListRoles", FakeReply::new(200, roles));
+    again("ListRoles", Reply::new(200, roles));
     let error = aws.platform.list_deployments().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
-    again("ListQueues", FakeReply::json(200, &json!({"QueueUrls": [], "NextToken": "x"})));
+    again("ListQueues", Reply::json(200, &json!({"QueueUrls": [], "NextToken": "x"})));
     let error = aws.platform.list_deployments().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
-    again("FilterLogEvents", FakeReply::json(200, &json!({"events": [], "nextToken": "x"})));
+    again("FilterLogEvents", Reply::json(200, &json!({"events": [], "nextToken": "x"})));
     let error = aws.platform.activation_log(&deployment, &ids).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
 }
 
 #[tokio::test]
 async fn account_settings_of_any_bytes_are_no_panic() {
-    let fake = FakeAws::with(echoing()).await;
+    let fake = FakeAws::with(echoing());
     let mut runner = TestRunner::deterministic();
     for _ in 0..60 {
         let body =
             json!({"AccountLimit": {"ConcurrentExecutions": 1000, "CodeSizeZipped": 52_428_800}});
-        let reply = FakeReply::json(200, &body);
+        let reply = Reply::json(200, &body);
         let spoiling = spoiling().new_tree(&mut runner).unwrap().current();
         let reply = spoiling.map_or(reply.clone(), |spoiling| spoiling.apply(reply));
         fake.script("GetAccountSettings", reply);
         answered("connect", AwsLambda::connect(fake.config().build().unwrap()).await);
-        fake.forget_scripts();
+        fake.heal();
     }
 }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use falco_aws::AwsLambda;
 use falco_core::{ErrorKind, Platform, Scaling};
-use falco_fakes::aws::{FakeAws, FakeReply, FakeSettings};
+use falco_fakes::aws::{FakeAws, FakeSettings};
+use falco_fakes::http::Reply;
 use serde_json::json;
 
 use crate::environment::Environment;
@@ -12,13 +13,13 @@ use crate::support::{Aws, echo, echoing, invocation};
 
 #[tokio::test]
 async fn the_limits_of_the_account_are_the_platforms() {
-    let fake = FakeAws::with(FakeSettings { concurrency: 250, ..echoing() }).await;
+    let fake = FakeAws::with(FakeSettings { concurrency: 250, ..echoing() });
     let limits = json!({"AccountLimit": {
         "ConcurrentExecutions": 900, "UnreservedConcurrentExecutions": 250, "CodeSizeZipped": 1234,
         "CodeSizeUnzipped": 5678,
     }});
-    fake.script("GetAccountSettings", FakeReply::json(200, &limits));
-    fake.script("GetAccountSettings", FakeReply::json(200, &limits));
+    fake.script("GetAccountSettings", Reply::json(200, &limits));
+    fake.script("GetAccountSettings", Reply::json(200, &limits));
     let direct = AwsLambda::connect(fake.config().build().unwrap()).await.unwrap();
     // What others have reserved is not to be had.
     assert_eq!(direct.capabilities().concurrency, Some(250));
@@ -30,8 +31,8 @@ async fn the_limits_of_the_account_are_the_platforms() {
 
 #[tokio::test]
 async fn limits_that_may_not_be_read_are_left_open_and_nothing_else_suffers() {
-    let fake = FakeAws::with(echoing()).await;
-    let denied = FakeReply::lambda_error(
+    let fake = FakeAws::with(echoing());
+    let denied = falco_fakes::aws::lambda_error(
         403,
         "AccessDeniedException",
         "User: ada is not authorized to perform: lambda:GetAccountSettings",
@@ -46,12 +47,12 @@ async fn limits_that_may_not_be_read_are_left_open_and_nothing_else_suffers() {
 
 #[tokio::test]
 async fn role_and_bucket_come_from_falcos_own_variables() {
-    let fake = FakeAws::with(echoing()).await;
+    let fake = FakeAws::with(echoing());
     let mut environment = Environment::new();
     environment
         .credentials()
         .set("AWS_REGION", "eu-central-1")
-        .set("AWS_ENDPOINT_URL", &fake.url())
+        .set("AWS_ENDPOINT_URL", fake.url())
         .set("FALCO_AWS_ROLE", "arn:aws:iam::123456789012:role/given")
         .set("FALCO_AWS_BUCKET", "uploads");
     let platform = AwsLambda::connect(environment.load().await.unwrap()).await.unwrap();
@@ -64,9 +65,9 @@ async fn role_and_bucket_come_from_falcos_own_variables() {
 
 #[tokio::test]
 async fn a_role_that_was_given_is_left_where_it_is() {
-    let fake = FakeAws::with(echoing()).await;
+    let fake = FakeAws::with(echoing());
     // Somebody's own role, of the very name that Falco would give.
-    let role = FakeReply::new(
+    let role = Reply::new(
         200,
         "<GetRoleResponse><GetRoleResult><Role><Path>/</Path><RoleName>f</RoleName><Arn>arn:aws:iam::1:role/f</Arn>\
          </Role></GetRoleResult></GetRoleResponse>",
@@ -87,7 +88,7 @@ async fn a_function_that_could_not_be_created_is_created_anew() {
     let failed = json!({"Configuration": {
         "FunctionName": "f", "FunctionArn": "arn", "State": "Failed", "StateReason": "out of addresses",
     }});
-    aws.fake.script("GetFunction", FakeReply::json(200, &failed));
+    aws.fake.script("GetFunction", Reply::json(200, &failed));
     aws.deploy(&echo("f")).await;
     let operations: Vec<_> = aws.fake.requests().into_iter().map(|r| r.operation).collect();
     let place = |name: &str| operations.iter().position(|operation| operation == name).unwrap();
@@ -100,9 +101,11 @@ async fn a_function_that_lambda_cannot_make_ready_is_reported_with_its_reason() 
     let failed = json!({"Configuration": {
         "FunctionName": "f", "FunctionArn": "arn", "State": "Failed", "StateReason": "no bootstrap for you",
     }});
-    aws.fake
-        .script("GetFunction", FakeReply::lambda_error(404, "ResourceNotFoundException", "none"));
-    aws.fake.script("GetFunction", FakeReply::json(200, &failed));
+    aws.fake.script(
+        "GetFunction",
+        falco_fakes::aws::lambda_error(404, "ResourceNotFoundException", "none"),
+    );
+    aws.fake.script("GetFunction", Reply::json(200, &failed));
     let error = aws.platform.deploy(&echo("f")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
     assert!(error.message().contains("no bootstrap for you"), "{error}");
@@ -111,7 +114,7 @@ async fn a_function_that_lambda_cannot_make_ready_is_reported_with_its_reason() 
 /// Invokes a function whose log comes late, removes it, and returns what is there when the log has come.
 async fn left_by_a_late_log(role: Option<&str>) -> (FakeAws, Vec<String>) {
     let late = Duration::from_millis(300);
-    let fake = FakeAws::with(FakeSettings { log_delay: late, ..echoing() }).await;
+    let fake = FakeAws::with(FakeSettings { log_delay: late, ..echoing() });
     let config = fake.config();
     let config = if let Some(role) = role { config.role(role) } else { config };
     let platform = AwsLambda::connect(config.build().unwrap()).await.unwrap();
@@ -141,7 +144,7 @@ async fn a_role_that_may_create_log_groups_does_bring_it_back_as_the_readme_says
 
 #[tokio::test]
 async fn logs_are_kept_for_as_long_as_configured() {
-    let fake = FakeAws::with(echoing()).await;
+    let fake = FakeAws::with(echoing());
     let error = fake.config().log_retention_days(2).build().unwrap_err();
     assert!(
         error.message().contains("invalid log_retention_days 2: use one of 1, 3, 5"),
@@ -159,8 +162,9 @@ async fn logs_are_kept_for_as_long_as_configured() {
 
 #[tokio::test]
 async fn without_permission_for_log_groups_only_a_role_that_may_create_them_will_do() {
-    let denied = || FakeReply::json_error("AccessDeniedException", "logs:CreateLogGroup is denied");
-    let fake = FakeAws::with(echoing()).await;
+    let denied =
+        || falco_fakes::aws::json_error("AccessDeniedException", "logs:CreateLogGroup is denied");
+    let fake = FakeAws::with(echoing());
     let platform = AwsLambda::connect(fake.config().build().unwrap()).await.unwrap();
     fake.script("CreateLogGroup", denied());
     let error = platform.deploy(&echo("f")).await.unwrap_err();
@@ -178,7 +182,7 @@ async fn a_log_that_is_written_on_while_the_function_is_removed_goes_too() {
     let deployment = aws.deploy(&echo("f")).await;
     aws.platform.invoke(&deployment, &invocation(json!({}))).await.unwrap();
     // It is deleted, and at once there again.
-    aws.fake.script("DeleteLogGroup", FakeReply::json(200, &json!({})));
+    aws.fake.script("DeleteLogGroup", Reply::json(200, &json!({})));
     aws.platform.remove(&deployment).await.unwrap();
     assert!(aws.fake.leftovers().is_empty(), "{:?}", aws.fake.leftovers());
 }

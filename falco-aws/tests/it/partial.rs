@@ -54,7 +54,7 @@ where
 }
 
 async fn bucketed() -> Aws {
-    let fake = falco_fakes::aws::FakeAws::with(echoing()).await;
+    let fake = falco_fakes::aws::FakeAws::with(echoing());
     let limits = falco_aws::Limits::default().with_direct_upload(1000);
     let config = fake.config().bucket("uploads").limits(limits).build().unwrap();
     let platform = falco_aws::AwsLambda::connect(config).await.unwrap();

@@ -2,7 +2,7 @@
 
 use falco_aws::AwsConfig;
 use falco_core::{AsyncPlatform, Platform, Release};
-use falco_fakes::aws::{FAKE_SECRET, FakeReply};
+use falco_fakes::aws::FAKE_SECRET;
 use falco_testkit::LogCapture;
 use serde_json::json;
 
@@ -39,11 +39,11 @@ async fn neither_logs_nor_errors_nor_debug_tell_a_secret() {
         "The request signature we calculated does not match. The Canonical String for this request should \
          have been 'x-amz-security-token:fake-session-token secret {FAKE_SECRET}'"
     );
-    let refusal = FakeReply::lambda_error(403, "InvalidSignatureException", &canonical);
+    let refusal = falco_fakes::aws::lambda_error(403, "InvalidSignatureException", &canonical);
     aws.fake.script("ListFunctions", refusal);
     told.push(aws.platform.list_deployments().await.unwrap_err().to_string());
     let quoting = format!("Value '{VALUE}' at 'environment' failed to satisfy constraint");
-    let refusal = FakeReply::lambda_error(400, "InvalidParameterValueException", &quoting);
+    let refusal = falco_fakes::aws::lambda_error(400, "InvalidParameterValueException", &quoting);
     aws.fake.script("UpdateFunctionConfiguration", refusal);
     let changed = function.with_env("OTHER", "x");
     let error = aws.platform.deploy(&changed).await.unwrap_err();

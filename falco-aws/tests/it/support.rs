@@ -27,7 +27,7 @@ impl Aws {
     }
 
     pub async fn with(settings: FakeSettings) -> Self {
-        let fake = FakeAws::with(settings).await;
+        let fake = FakeAws::with(settings);
         let platform = AwsLambda::connect(fake.config().build().unwrap()).await.unwrap();
         Self { fake, platform: Arc::new(platform) }
     }

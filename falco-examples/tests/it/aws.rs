@@ -1,9 +1,9 @@
 //! `wordcount` on the fake of AWS, whose functions run under AWS's own runtime interface client.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use falco_fakes::aws::{FakeAws, FakeReply, FakeSettings};
+use falco_fakes::aws::FakeAws;
+use falco_fakes::http::{Fault, Reply};
 use falco_testkit::runtimes;
 
 use crate::remote::{TEXTS, on_aws, run, top_words};
@@ -11,7 +11,7 @@ use crate::remote::{TEXTS, on_aws, run, top_words};
 /// Counts words with every executor, eight calls at once, and finds nothing left behind.
 async fn counts_right_with_every_executor(fake: &FakeAws) {
     for executor in ["sequential", "parallel", "async"] {
-        let mut wordcount = on_aws("wordcount", &fake.url());
+        let mut wordcount = on_aws("wordcount", fake.url());
         wordcount.args(["--executor", executor, "--retries", "8", "--reducers", "4", TEXTS]);
         if executor != "sequential" {
             wordcount.args(["--concurrency", "8"]);
@@ -24,7 +24,7 @@ async fn counts_right_with_every_executor(fake: &FakeAws) {
 #[tokio::test(flavor = "multi_thread")]
 async fn wordcount_counts_right_under_awslambdaric_with_every_executor_and_leaves_nothing() {
     if runtimes::find("awslambdaric").is_some() {
-        counts_right_with_every_executor(&FakeAws::start().await).await;
+        counts_right_with_every_executor(&FakeAws::start()).await;
     }
 }
 
@@ -35,17 +35,18 @@ async fn wordcount_counts_right_under_awslambdaric_when_answers_are_lost_and_lea
     }
     let seen = AtomicUsize::new(0);
     // What was asked for has happened: the function has run, the event is queued, the record has been given out.
-    let spoiler = move |request: &falco_fakes::aws::FakeRequest, reply: FakeReply| {
+    let spoiler = move |request: &falco_fakes::http::Request, reply: Reply| {
         if !["Invoke", "ReceiveMessage", "DeleteMessageBatch"].contains(&request.operation.as_str())
         {
             return reply;
         }
         match seen.fetch_add(1, Ordering::Relaxed) % 11 {
-            3 => FakeReply::lambda_error(503, "ServiceException", "try again"),
-            7 => FakeReply::new(502, "<html><body>502 Bad Gateway</body></html>"),
+            3 => falco_fakes::aws::lambda_error(503, "ServiceException", "try again"),
+            7 => Reply::new(502, "<html><body>502 Bad Gateway</body></html>"),
             _ => reply,
         }
     };
-    let settings = FakeSettings { spoiler: Some(Arc::new(spoiler)), ..FakeSettings::default() };
-    counts_right_with_every_executor(&FakeAws::with(settings).await).await;
+    let fake = FakeAws::start();
+    fake.inject(Fault::change("", spoiler));
+    counts_right_with_every_executor(&fake).await;
 }

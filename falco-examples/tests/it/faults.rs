@@ -79,12 +79,12 @@ async fn wordcount_counts_right_on_an_openwhisk_whose_calls_meet_every_fault() {
     if !has("python3") {
         return;
     }
-    let fake = FakeOpenWhisk::start(FakeSettings::default()).await.unwrap();
+    let fake = FakeOpenWhisk::start();
     let invokes = spoilt_invocations(
         |request| request.starts_with("post") && request.contains("/actions/wordcount"),
         openwhisk_refusals(),
     );
-    let proxy = FlakyProxy::start(&fake.url(), [invokes]).await;
+    let proxy = FlakyProxy::start(fake.url(), [invokes]).await;
     let mut wordcount = on_openwhisk("wordcount", &proxy.url());
     wordcount.args(["--attempt-timeout", "3s"]);
     counts_right(wordcount).await;
@@ -103,7 +103,7 @@ async fn wordcount_counts_right_on_an_openwhisk_whose_submissions_and_questions_
         loses_every: Some(20),
         ..FakeSettings::default()
     };
-    let fake = FakeOpenWhisk::start(settings).await.unwrap();
+    let fake = FakeOpenWhisk::with(settings);
     let submits = spoilt_invocations(
         |request| request.starts_with("post") && request.contains("/actions/wordcount"),
         openwhisk_refusals(),
@@ -126,7 +126,7 @@ async fn wordcount_counts_right_on_an_openwhisk_whose_submissions_and_questions_
             ),
         ],
     );
-    let proxy = FlakyProxy::start(&fake.url(), [submits, questions]).await;
+    let proxy = FlakyProxy::start(fake.url(), [submits, questions]).await;
     let mut wordcount = on_openwhisk("wordcount", &proxy.url());
     wordcount.args(["--executor", "async", "--attempt-timeout", "5s"]);
     counts_right(wordcount).await;
@@ -168,9 +168,9 @@ async fn wordcount_counts_right_on_an_aws_whose_calls_meet_every_fault() {
     if !has("python3") {
         return;
     }
-    let fake = FakeAws::start().await;
+    let fake = FakeAws::start();
     let invokes = spoilt_invocations(|request| request.contains("/invocations "), aws_refusals());
-    let proxy = FlakyProxy::start(&fake.url(), [invokes]).await;
+    let proxy = FlakyProxy::start(fake.url(), [invokes]).await;
     let mut wordcount = on_aws("wordcount", &proxy.url());
     wordcount.args(["--attempt-timeout", "3s"]);
     counts_right(wordcount).await;
@@ -188,7 +188,7 @@ async fn wordcount_counts_right_on_an_aws_whose_submissions_and_questions_meet_e
         loses_every: Some(20),
         ..falco_fakes::aws::FakeSettings::default()
     };
-    let fake = FakeAws::with(settings).await;
+    let fake = FakeAws::with(settings);
     let submits = spoilt_invocations(|request| request.contains("/invocations "), aws_refusals());
     let questions = spoilt_questions(
         |request| request.contains("amazonsqs.receivemessage"),
@@ -208,7 +208,7 @@ async fn wordcount_counts_right_on_an_aws_whose_submissions_and_questions_meet_e
             ("unavailable", Fault::Instead(reply("503 Service Unavailable", &[], "{}"))),
         ],
     );
-    let proxy = FlakyProxy::start(&fake.url(), [submits, questions]).await;
+    let proxy = FlakyProxy::start(fake.url(), [submits, questions]).await;
     let mut wordcount = on_aws("wordcount", &proxy.url());
     wordcount.args(["--executor", "async", "--attempt-timeout", "5s"]);
     counts_right(wordcount).await;

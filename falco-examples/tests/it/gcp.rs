@@ -1,6 +1,7 @@
 //! `wordcount` on the fake of Google Cloud, whose functions run under Google's own Functions Framework.
 
-use falco_fakes::gcp::{FakeGcp, Fault};
+use falco_fakes::gcp::FakeGcp;
+use falco_fakes::http::Fault;
 use falco_testkit::runtimes;
 
 use crate::remote::{TEXTS, on_gcp, run, top_words};

@@ -142,8 +142,8 @@ fn check(what: &str, (outcome, outages): &(RunOutcome, usize), line: Line) {
 async fn openwhisk_may_be_away_in_mid_run() {
     for (name, strategy) in executors() {
         for line in [Line::Cut, Line::Hung] {
-            let fake = FakeOpenWhisk::start(echo()).await.unwrap();
-            let proxy = TcpProxy::start(&fake.url()).await.unwrap();
+            let fake = FakeOpenWhisk::with(echo());
+            let proxy = TcpProxy::start(fake.url()).await.unwrap();
             let config = falco_openwhisk::OpenWhiskConfig::builder();
             let config = config.apihost(proxy.url()).auth(FAKE_AUTH).build().unwrap();
             let platform = falco_openwhisk::OpenWhisk::connect(config).await.unwrap();
@@ -160,8 +160,8 @@ async fn aws_may_be_away_in_mid_run() {
     }
     for (name, strategy) in executors() {
         for line in [Line::Cut, Line::Hung] {
-            let fake = FakeAws::start().await;
-            let proxy = TcpProxy::start(&fake.url()).await.unwrap();
+            let fake = FakeAws::start();
+            let proxy = TcpProxy::start(fake.url()).await.unwrap();
             let config = falco_aws::AwsConfig::builder()
                 .region("eu-central-1")
                 .endpoint_for_all(proxy.url())
@@ -208,7 +208,7 @@ async fn google_may_be_away_in_mid_run() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_key_of_openwhisk_may_be_replaced_in_mid_run() {
     for (name, strategy) in executors() {
-        let fake = FakeOpenWhisk::start(echo()).await.unwrap();
+        let fake = FakeOpenWhisk::with(echo());
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("wskprops");
         let write = |key: &str| {

@@ -5,7 +5,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use falco_fakes::aws::{FAKE_ACCESS_KEY, FAKE_SECRET, FakeAws};
-use falco_fakes::gcp::{FakeGcp, Fault};
+use falco_fakes::gcp::FakeGcp;
+use falco_fakes::http::Fault;
 use falco_fakes::openwhisk::{FAKE_AUTH, FakeOpenWhisk, FakeSettings};
 
 use crate::program::{Printed, command, has};
@@ -51,9 +52,9 @@ async fn hello_runs_on_openwhisk_with_every_executor_and_leaves_nothing() {
     if !has("python3") {
         return;
     }
-    let fake = FakeOpenWhisk::start(FakeSettings::default()).await.unwrap();
+    let fake = FakeOpenWhisk::start();
     for executor in ["sequential", "parallel", "async"] {
-        let mut hello = on_openwhisk("hello", &fake.url());
+        let mut hello = on_openwhisk("hello", fake.url());
         hello.args(["--executor", executor, "world", "Ada"]);
         assert_eq!(run(hello).await.ok(), "Hello world!\nHello Ada!\n", "{executor}");
     }
@@ -65,9 +66,9 @@ async fn hello_runs_on_aws_with_every_executor_and_leaves_nothing() {
     if !has("python3") {
         return;
     }
-    let fake = FakeAws::start().await;
+    let fake = FakeAws::start();
     for executor in ["sequential", "parallel", "async"] {
-        let mut hello = on_aws("hello", &fake.url());
+        let mut hello = on_aws("hello", fake.url());
         hello.args(["--executor", executor, "world", "Ada"]);
         assert_eq!(run(hello).await.ok(), "Hello world!\nHello Ada!\n", "{executor}");
     }
@@ -100,8 +101,8 @@ async fn wordcount_keeps_to_sixty_calls_a_minute_and_counts_right() {
         minute: Duration::from_secs(2),
         ..FakeSettings::default()
     };
-    let fake = FakeOpenWhisk::start(settings).await.unwrap();
-    let mut wordcount = on_openwhisk("wordcount", &fake.url());
+    let fake = FakeOpenWhisk::with(settings);
+    let mut wordcount = on_openwhisk("wordcount", fake.url());
     wordcount.args(["--reducers", "60", TEXTS]);
     assert_eq!(run(wordcount).await.ok(), top_words());
     assert!(fake.activations() > 60, "one window was enough for {}", fake.activations());
@@ -213,15 +214,15 @@ async fn all_examples_run(on: impl Fn(&str) -> Command) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_other_examples_run_on_openwhisk() {
-    let fake = FakeOpenWhisk::start(FakeSettings::default()).await.unwrap();
-    all_examples_run(|program| on_openwhisk(program, &fake.url())).await;
+    let fake = FakeOpenWhisk::start();
+    all_examples_run(|program| on_openwhisk(program, fake.url())).await;
     assert_eq!(fake.actions(), Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_other_examples_run_on_aws() {
-    let fake = FakeAws::start().await;
-    all_examples_run(|program| on_aws(program, &fake.url())).await;
+    let fake = FakeAws::start();
+    all_examples_run(|program| on_aws(program, fake.url())).await;
     assert_eq!(fake.leftovers(), Vec::<String>::new());
 }
 

@@ -1,18 +1,19 @@
 //! IAM and STS.
 
-use super::exchange::{FakeReply, FakeRequest};
+use super::reply::{xml, xml_error};
 use super::world::{ACCOUNT, Role, World};
+use crate::http::{Reply, Request};
 
-pub(super) fn handle(world: &mut World, request: &FakeRequest) -> FakeReply {
+pub(super) fn handle(world: &mut World, request: &Request) -> Reply {
     let name = request.form("RoleName").unwrap_or_default();
     let operation = request.operation.as_str();
     match operation {
-        "GetCallerIdentity" => FakeReply::xml(
+        "GetCallerIdentity" => xml(
             operation,
             &format!("<Arn>arn:aws:iam::{ACCOUNT}:user/ada</Arn><Account>{ACCOUNT}</Account>"),
         ),
         "CreateRole" if world.roles.contains_key(&name) => {
-            FakeReply::xml_error(409, "EntityAlreadyExists", "Role with name exists.")
+            xml_error(409, "EntityAlreadyExists", "Role with name exists.")
         }
         "CreateRole" => {
             let number =
@@ -27,7 +28,7 @@ pub(super) fn handle(world: &mut World, request: &FakeRequest) -> FakeReply {
             };
             let described = format!("<Role>{}</Role>", describe(&name, &role));
             world.roles.insert(name, role);
-            FakeReply::xml(operation, &described)
+            xml(operation, &described)
         }
         "ListRoles" => {
             let prefix = request.form("PathPrefix").unwrap_or_default();
@@ -35,22 +36,19 @@ pub(super) fn handle(world: &mut World, request: &FakeRequest) -> FakeReply {
             let members: String = roles
                 .map(|(name, role)| format!("<member>{}</member>", describe(name, role)))
                 .collect();
-            FakeReply::xml(
-                operation,
-                &format!("<Roles>{members}</Roles><IsTruncated>false</IsTruncated>"),
-            )
+            xml(operation, &format!("<Roles>{members}</Roles><IsTruncated>false</IsTruncated>"))
         }
         _ => on_role(world, &name, request),
     }
 }
 
-fn on_role(world: &mut World, name: &str, request: &FakeRequest) -> FakeReply {
+fn on_role(world: &mut World, name: &str, request: &Request) -> Reply {
     let operation = request.operation.as_str();
-    let missing = |what: &str| FakeReply::xml_error(404, "NoSuchEntity", what);
+    let missing = |what: &str| xml_error(404, "NoSuchEntity", what);
     let Some(role) = world.roles.get_mut(name) else { return missing("The role cannot be found.") };
     let policy = request.form("PolicyName").unwrap_or_default();
     match operation {
-        "GetRole" => FakeReply::xml(operation, &format!("<Role>{}</Role>", describe(name, role))),
+        "GetRole" => xml(operation, &format!("<Role>{}</Role>", describe(name, role))),
         "ListRoleTags" => {
             let tags: String = role
                 .tags
@@ -59,26 +57,22 @@ fn on_role(world: &mut World, name: &str, request: &FakeRequest) -> FakeReply {
                     format!("<member><Key>{key}</Key><Value>{value}</Value></member>")
                 })
                 .collect();
-            FakeReply::xml(operation, &format!("<Tags>{tags}</Tags>"))
+            xml(operation, &format!("<Tags>{tags}</Tags>"))
         }
         "PutRolePolicy" => {
             role.inline.insert(policy, request.form("PolicyDocument").unwrap_or_default());
-            FakeReply::xml(operation, "")
+            xml(operation, "")
         }
-        "DeleteRolePolicy" if role.inline.remove(&policy).is_some() => {
-            FakeReply::xml(operation, "")
-        }
+        "DeleteRolePolicy" if role.inline.remove(&policy).is_some() => xml(operation, ""),
         "DeleteRolePolicy" => missing("The policy cannot be found."),
-        "DeleteRole" if !role.inline.is_empty() => FakeReply::xml_error(
-            409,
-            "DeleteConflict",
-            "Cannot delete entity, must delete policies first.",
-        ),
+        "DeleteRole" if !role.inline.is_empty() => {
+            xml_error(409, "DeleteConflict", "Cannot delete entity, must delete policies first.")
+        }
         "DeleteRole" => {
             world.roles.remove(name);
-            FakeReply::xml(operation, "")
+            xml(operation, "")
         }
-        other => FakeReply::xml_error(400, "InvalidAction", other),
+        other => xml_error(400, "InvalidAction", other),
     }
 }
 

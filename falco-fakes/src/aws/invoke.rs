@@ -9,32 +9,33 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::environment::{Argument, Environment, Fate, Ran};
-use super::exchange::{FakeReply, FakeRequest};
 use super::lambda::busy;
-use super::{FakeBill, Shared, lock};
+use super::reply::lambda_error;
+use super::{FakeBill, Shared};
+use crate::http::{Reply, Request, lock};
 
-pub(super) async fn handle(shared: &Arc<Shared>, request: &FakeRequest) -> FakeReply {
+pub(super) async fn handle(shared: &Arc<Shared>, request: &Request) -> Reply {
     let name = request.segments().get(2).cloned().unwrap_or_default();
-    let is_event = request.header("x-amz-invocation-type") == "Event";
+    let is_event = request.header("x-amz-invocation-type") == Some("Event");
     let limit = if is_event { 1 << 20 } else { 6 << 20 };
     if request.body.len() > limit {
         let message = format!("{} byte payload is too large", request.body.len());
-        return FakeReply::lambda_error(413, "RequestEntityTooLargeException", &message);
+        return lambda_error(413, "RequestEntityTooLargeException", &message);
     }
     if serde_json::from_slice::<Value>(&request.body).is_err() {
-        return FakeReply::lambda_error(400, "InvalidRequestContentException", "no JSON");
+        return lambda_error(400, "InvalidRequestContentException", "no JSON");
     }
     let (id, role) = {
         let mut world = lock(&shared.world);
         let Some(function) = world.functions.get(&name) else {
-            return FakeReply::lambda_error(404, "ResourceNotFoundException", "no such function");
+            return lambda_error(404, "ResourceNotFoundException", "no such function");
         };
         if let Some(conflict) = busy(function).filter(|_| function.pending > 0) {
             return conflict;
         }
         let is_full = !is_event && world.running >= world.settings.concurrency;
         if is_full || world.settings.throttles {
-            return FakeReply::json(
+            return Reply::json(
                 429,
                 &json!({"Reason": "ConcurrentInvocationLimitExceeded", "Type": "User", "message": "Rate Exceeded."}),
             )
@@ -46,10 +47,10 @@ pub(super) async fn handle(shared: &Arc<Shared>, request: &FakeRequest) -> FakeR
     let log = Log { function: name.clone(), role };
     if is_event {
         accept(shared, log, id.clone(), request.body.clone()).await;
-        return FakeReply::new(202, "").with_header("x-amzn-RequestId", &id);
+        return Reply::new(202, "").with_header("x-amzn-RequestId", &id);
     }
-    let client = STANDARD.decode(request.header("x-amz-client-context")).unwrap_or_default();
-    let client = String::from_utf8(client).ok().filter(|text| !text.is_empty());
+    let client = request.header("x-amz-client-context").and_then(|text| STANDARD.decode(text).ok());
+    let client = client.and_then(|text| String::from_utf8(text).ok());
     let ran = run(shared, &name, &id, Argument { body: request.body.clone(), client }).await;
     let report = report(shared, &log, &id, &ran);
     let tail = format!(
@@ -57,7 +58,7 @@ pub(super) async fn handle(shared: &Arc<Shared>, request: &FakeRequest) -> FakeR
         ran.log
     );
     let tail = &tail[tail.ceil_char_boundary(tail.len().saturating_sub(4096))..];
-    let mut reply = FakeReply::new(200, ran.body)
+    let mut reply = Reply::new(200, ran.body)
         .with_header("x-amzn-RequestId", &id)
         .with_header("X-Amz-Executed-Version", "$LATEST")
         .with_header("X-Amz-Log-Result", &STANDARD.encode(tail));

@@ -6,8 +6,9 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use super::exchange::{FakeReply, FakeRequest};
+use super::reply::lambda_error;
 use super::world::{ACCOUNT, Function, GIVEN_ROLE, REGION, World};
+use crate::http::{Reply, Request};
 
 const MEMBERS: [&str; 8] = [
     "Description",
@@ -20,7 +21,7 @@ const MEMBERS: [&str; 8] = [
     "Environment",
 ];
 
-pub(super) fn handle(world: &mut World, request: &FakeRequest) -> FakeReply {
+pub(super) fn handle(world: &mut World, request: &Request) -> Reply {
     let segments = request.segments();
     let name = segments.get(2).map(String::as_str).unwrap_or_default();
     match request.operation.as_str() {
@@ -28,29 +29,29 @@ pub(super) fn handle(world: &mut World, request: &FakeRequest) -> FakeReply {
         "CreateFunction" => create(world, &request.json()),
         "ListFunctions" => list(world, request),
         "TagResource" => tag(world, name, &request.json()),
-        "" => FakeReply::lambda_error(404, "UnknownOperationException", "no such operation"),
+        "" => lambda_error(404, "UnknownOperationException", "no such operation"),
         _ if !world.functions.contains_key(name) => {
             let message =
                 format!("Function not found: arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}");
-            FakeReply::lambda_error(404, "ResourceNotFoundException", &message)
+            lambda_error(404, "ResourceNotFoundException", &message)
         }
         "GetFunction" => get(world, name),
         "DeleteFunction" => {
             world.functions.remove(name);
-            FakeReply::new(204, "")
+            Reply::new(204, "")
         }
         "UpdateFunctionCode" => update_code(world, name, &request.json()),
         "UpdateFunctionConfiguration" => update_configuration(world, name, &request.json()),
         "PutFunctionConcurrency" => put_concurrency(world, name, &request.json()),
         "PutFunctionEventInvokeConfig" => put_event_config(world, name, request.json()),
         "DeleteFunctionEventInvokeConfig" => delete_event_config(world, name),
-        other => FakeReply::lambda_error(400, "InvalidParameterValueException", other),
+        other => lambda_error(400, "InvalidParameterValueException", other),
     }
 }
 
-fn account(world: &World) -> FakeReply {
+fn account(world: &World) -> Reply {
     let concurrency = world.settings.concurrency;
-    FakeReply::json(
+    Reply::json(
         200,
         &json!({"AccountLimit": {
             "ConcurrentExecutions": concurrency,
@@ -60,11 +61,11 @@ fn account(world: &World) -> FakeReply {
     )
 }
 
-fn create(world: &mut World, body: &Value) -> FakeReply {
+fn create(world: &mut World, body: &Value) -> Reply {
     let name = body["FunctionName"].as_str().unwrap_or_default().to_owned();
     if world.functions.contains_key(&name) {
         let message = format!("Function already exist: {name}");
-        return FakeReply::lambda_error(409, "ResourceConflictException", &message);
+        return lambda_error(409, "ResourceConflictException", &message);
     }
     for member in ["Role", "Runtime", "Handler"] {
         if body[member].as_str().unwrap_or_default().is_empty() {
@@ -101,13 +102,13 @@ fn create(world: &mut World, body: &Value) -> FakeReply {
         revision: world.next_id(),
         idle: Vec::new(),
     };
-    let reply = FakeReply::json(201, &described(&function));
+    let reply = Reply::json(201, &described(&function));
     world.functions.insert(name, function);
     reply
 }
 
 /// A role that IAM does not know everywhere yet looks like one that can never be assumed.
-fn check_role(world: &mut World, arn: &str) -> Result<(), FakeReply> {
+fn check_role(world: &mut World, arn: &str) -> Result<(), Reply> {
     let name = arn.rsplit('/').next().unwrap_or_default();
     let refused = Err(invalid("The role defined for the function cannot be assumed by Lambda."));
     match world.roles.get_mut(name) {
@@ -121,13 +122,13 @@ fn check_role(world: &mut World, arn: &str) -> Result<(), FakeReply> {
     }
 }
 
-fn code(world: &World, members: &Value) -> Result<Bytes, FakeReply> {
+fn code(world: &World, members: &Value) -> Result<Bytes, Reply> {
     if let Some(zip) = members["ZipFile"].as_str() {
         let zip = STANDARD.decode(zip).map_err(|_| invalid("ZipFile is not base64"))?;
         if zip.len() as u64 > world.settings.direct_upload {
             let message =
                 "Request must be smaller than 69905067 bytes for the CreateFunction operation";
-            return Err(FakeReply::lambda_error(413, "RequestEntityTooLargeException", message));
+            return Err(lambda_error(413, "RequestEntityTooLargeException", message));
         }
         return Ok(zip.into());
     }
@@ -150,8 +151,8 @@ fn described(function: &Function) -> Value {
     configuration
 }
 
-fn get(world: &mut World, name: &str) -> FakeReply {
-    let Some(function) = world.functions.get_mut(name) else { return FakeReply::new(404, "") };
+fn get(world: &mut World, name: &str) -> Reply {
+    let Some(function) = world.functions.get_mut(name) else { return Reply::new(404, "") };
     let mut answer = json!({
         "Configuration": described(function),
         "Code": {"RepositoryType": "S3", "Location": "https://presigned.example/"},
@@ -162,24 +163,24 @@ fn get(world: &mut World, name: &str) -> FakeReply {
     }
     function.pending = function.pending.saturating_sub(1);
     function.updating = function.updating.saturating_sub(1);
-    FakeReply::json(200, &answer)
+    Reply::json(200, &answer)
 }
 
-fn list(world: &World, request: &FakeRequest) -> FakeReply {
+fn list(world: &World, request: &Request) -> Reply {
     const PAGE: usize = 2;
     let marker = request.query("Marker").unwrap_or_default();
-    let mut rest = world.functions.iter().filter(|(name, _)| **name > marker);
+    let mut rest = world.functions.iter().filter(|(name, _)| name.as_str() > marker);
     let page: Vec<_> = rest.by_ref().take(PAGE).collect();
     let next = match (rest.next(), page.last()) {
         (Some(_), Some((name, _))) => Value::from((*name).clone()),
         _ => Value::Null,
     };
     let functions: Vec<Value> = page.iter().map(|(_, function)| described(function)).collect();
-    FakeReply::json(200, &json!({"Functions": functions, "NextMarker": next}))
+    Reply::json(200, &json!({"Functions": functions, "NextMarker": next}))
 }
 
 /// The conflict that Lambda answers with while a function is busy, if it is.
-pub(super) fn busy(function: &Function) -> Option<FakeReply> {
+pub(super) fn busy(function: &Function) -> Option<Reply> {
     let message = if function.pending > 0 {
         "The operation cannot be performed at this time. The function is currently in the following state: Pending"
     } else if function.updating > 0 {
@@ -187,13 +188,13 @@ pub(super) fn busy(function: &Function) -> Option<FakeReply> {
     } else {
         return None;
     };
-    Some(FakeReply::lambda_error(409, "ResourceConflictException", message))
+    Some(lambda_error(409, "ResourceConflictException", message))
 }
 
-fn changed(world: &mut World, name: &str, change: impl FnOnce(&mut Function)) -> FakeReply {
+fn changed(world: &mut World, name: &str, change: impl FnOnce(&mut Function)) -> Reply {
     let revision = world.next_id();
     let looks = world.settings.looks_while_updating;
-    let Some(function) = world.functions.get_mut(name) else { return FakeReply::new(404, "") };
+    let Some(function) = world.functions.get_mut(name) else { return Reply::new(404, "") };
     if let Some(conflict) = busy(function) {
         return conflict;
     }
@@ -201,10 +202,10 @@ fn changed(world: &mut World, name: &str, change: impl FnOnce(&mut Function)) ->
     function.updating = looks;
     function.revision = revision;
     function.idle.clear();
-    FakeReply::json(200, &described(function))
+    Reply::json(200, &described(function))
 }
 
-fn update_code(world: &mut World, name: &str, body: &Value) -> FakeReply {
+fn update_code(world: &mut World, name: &str, body: &Value) -> Reply {
     if body.get("Code").is_some() {
         return invalid("Code is not a member of UpdateFunctionCode");
     }
@@ -221,7 +222,7 @@ fn update_code(world: &mut World, name: &str, body: &Value) -> FakeReply {
     })
 }
 
-fn update_configuration(world: &mut World, name: &str, body: &Value) -> FakeReply {
+fn update_configuration(world: &mut World, name: &str, body: &Value) -> Reply {
     let Some(members) = body.as_object() else { return invalid("no object") };
     if let Some(member) = members.keys().find(|member| !MEMBERS.contains(&member.as_str())) {
         return invalid(&format!("{member} is not a member of UpdateFunctionConfiguration"));
@@ -233,7 +234,7 @@ fn update_configuration(world: &mut World, name: &str, body: &Value) -> FakeRepl
     })
 }
 
-fn put_concurrency(world: &mut World, name: &str, body: &Value) -> FakeReply {
+fn put_concurrency(world: &mut World, name: &str, body: &Value) -> Reply {
     let wanted = body["ReservedConcurrentExecutions"].as_u64().unwrap_or_default();
     if wanted + 100 > u64::from(world.settings.concurrency) {
         return invalid(
@@ -244,10 +245,10 @@ fn put_concurrency(world: &mut World, name: &str, body: &Value) -> FakeReply {
     if let Some(function) = world.functions.get_mut(name) {
         function.reserved = Some(wanted);
     }
-    FakeReply::json(200, body)
+    Reply::json(200, body)
 }
 
-fn put_event_config(world: &mut World, name: &str, config: Value) -> FakeReply {
+fn put_event_config(world: &mut World, name: &str, config: Value) -> Reply {
     let destination = config["DestinationConfig"]["OnSuccess"]["Destination"].as_str();
     let queue = destination.and_then(|arn| arn.rsplit(':').next()).unwrap_or_default().to_owned();
     if !world.queues.contains_key(&queue) {
@@ -265,14 +266,14 @@ fn put_event_config(world: &mut World, name: &str, config: Value) -> FakeReply {
     }
     let mut answer = config;
     answer["LastModified"] = json!(1_795_456_507.5);
-    FakeReply::json(200, &answer)
+    Reply::json(200, &answer)
 }
 
-fn delete_event_config(world: &mut World, name: &str) -> FakeReply {
+fn delete_event_config(world: &mut World, name: &str) -> Reply {
     let removed = world.functions.get_mut(name).and_then(|function| function.event_config.take());
     match removed {
-        Some(_) => FakeReply::new(204, ""),
-        None => FakeReply::lambda_error(
+        Some(_) => Reply::new(204, ""),
+        None => lambda_error(
             404,
             "ResourceNotFoundException",
             "The function doesn't have an EventInvokeConfig",
@@ -280,17 +281,17 @@ fn delete_event_config(world: &mut World, name: &str) -> FakeReply {
     }
 }
 
-fn tag(world: &mut World, arn: &str, body: &Value) -> FakeReply {
+fn tag(world: &mut World, arn: &str, body: &Value) -> Reply {
     let name = arn.rsplit(':').next().unwrap_or_default();
     let Some(function) = world.functions.get_mut(name) else {
-        return FakeReply::lambda_error(404, "ResourceNotFoundException", "no such function");
+        return lambda_error(404, "ResourceNotFoundException", "no such function");
     };
     for (name, value) in body["Tags"].as_object().into_iter().flatten() {
         function.tags.insert(name.clone(), value.as_str().unwrap_or_default().to_owned());
     }
-    FakeReply::new(204, "")
+    Reply::new(204, "")
 }
 
-fn invalid(message: &str) -> FakeReply {
-    FakeReply::lambda_error(400, "InvalidParameterValueException", message)
+fn invalid(message: &str) -> Reply {
+    lambda_error(400, "InvalidParameterValueException", message)
 }

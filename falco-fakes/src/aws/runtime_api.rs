@@ -2,16 +2,15 @@
 
 use std::sync::{Arc, Mutex as StdMutex};
 
-use axum::body::{Body, Bytes, to_bytes};
-use axum::extract::{Request, State};
-use axum::http::{Response, StatusCode};
+use bytes::Bytes;
+use falco_core::async_trait;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::lock;
+use crate::http::{self, Provider, Reply, Request, lock};
 
 /// Longest result that the Runtime API takes, in bytes.
 const LONGEST_RESULT: usize = 6_291_556;
@@ -61,87 +60,78 @@ pub(super) fn serve(
 ) -> JoinHandle<()> {
     let phase = StdMutex::new(Phase::Starting);
     let api = Arc::new(RuntimeApi { events: Mutex::new(events), answers, phase });
-    let router = axum::Router::new().fallback(handle).with_state(api);
-    tokio::spawn(async move {
-        // It ends with the environment, which aborts it.
-        let _ = axum::serve(listener, router).await;
-    })
+    // It ends with the environment, which aborts it.
+    tokio::spawn(http::serve(listener, api))
 }
 
-async fn handle(State(api): State<Arc<RuntimeApi>>, request: Request) -> Response<Body> {
-    let path = request.uri().path().trim_start_matches("/2018-06-01/runtime/").to_owned();
-    let is_get = request.method() == "GET";
-    let body = to_bytes(request.into_body(), usize::MAX).await.unwrap_or_default();
-    let parts: Vec<&str> = path.split('/').collect();
-    match (is_get, parts.as_slice()) {
-        (true, ["invocation", "next"]) => api.next().await,
-        (false, ["invocation", id, "response"]) => {
-            let too_long = body.len() > LONGEST_RESULT;
-            let answer = if too_long { Answer::Error(too_large()) } else { Answer::Result(body) };
-            match api.answer(id, answer).await {
-                StatusCode::ACCEPTED if too_long => {
-                    refused(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge")
+#[async_trait]
+impl Provider for RuntimeApi {
+    async fn answer(self: Arc<Self>, request: Request) -> Reply {
+        let path = request.path.trim_start_matches("/2018-06-01/runtime/");
+        let parts: Vec<&str> = path.split('/').collect();
+        match (request.method.as_str(), parts.as_slice()) {
+            ("GET", ["invocation", "next"]) => self.next().await,
+            (_, ["invocation", id, "response"]) if request.body.len() > LONGEST_RESULT => {
+                match self.take(id, Answer::Error(too_large())).await {
+                    Ok(()) => refused(413, "RequestEntityTooLarge"),
+                    Err(refusal) => refusal,
                 }
-                StatusCode::ACCEPTED => accepted(),
-                status => refused(status, "InvalidRequestID"),
             }
-        }
-        (false, ["invocation", id, "error"]) => match api.answer(id, Answer::Error(body)).await {
-            StatusCode::ACCEPTED => accepted(),
-            status => refused(status, "InvalidRequestID"),
-        },
-        (false, ["init", "error"]) => {
-            if !matches!(*lock(&api.phase), Phase::Starting) {
-                return refused(StatusCode::FORBIDDEN, "InvalidStateTransition");
+            (_, ["invocation", id, "response"]) => {
+                self.take(id, Answer::Result(request.body)).await.map_or_else(|e| e, accepted)
             }
-            let _ = api.answers.send(Answer::InitError(body)).await;
-            accepted()
+            (_, ["invocation", id, "error"]) => {
+                self.take(id, Answer::Error(request.body)).await.map_or_else(|e| e, accepted)
+            }
+            (_, ["init", "error"]) => {
+                if !matches!(*lock(&self.phase), Phase::Starting) {
+                    return refused(403, "InvalidStateTransition");
+                }
+                let _ = self.answers.send(Answer::InitError(request.body)).await;
+                accepted(())
+            }
+            _ => refused(404, "NotFound"),
         }
-        _ => refused(StatusCode::NOT_FOUND, "NotFound"),
     }
 }
 
 impl RuntimeApi {
-    async fn next(&self) -> Response<Body> {
+    async fn next(&self) -> Reply {
         {
             let mut phase = lock(&self.phase);
             if matches!(*phase, Phase::Running(_)) {
-                return refused(StatusCode::FORBIDDEN, "InvalidStateTransition");
+                return refused(403, "InvalidStateTransition");
             }
             *phase = Phase::Idle;
         }
         let Some(event) = self.events.lock().await.recv().await else {
-            return refused(StatusCode::INTERNAL_SERVER_ERROR, "Environment.Ended");
+            return refused(500, "Environment.Ended");
         };
         *lock(&self.phase) = Phase::Running(event.id.clone());
         let _ = event.taken.send(Instant::now());
-        let reply = Response::builder()
-            .header("Lambda-Runtime-Aws-Request-Id", event.id)
-            .header("Lambda-Runtime-Deadline-Ms", event.deadline_ms.to_string())
-            .header(
-                "Lambda-Runtime-Invoked-Function-Arn",
-                "arn:aws:lambda:eu-central-1:123456789012:function:f",
-            )
-            .header("Content-Type", "application/json");
-        let reply = match event.client {
-            Some(client) => reply.header("Lambda-Runtime-Client-Context", client),
+        let arn = "arn:aws:lambda:eu-central-1:123456789012:function:f";
+        let reply = Reply::new(200, event.body)
+            .with_header("Lambda-Runtime-Aws-Request-Id", &event.id)
+            .with_header("Lambda-Runtime-Deadline-Ms", &event.deadline_ms.to_string())
+            .with_header("Lambda-Runtime-Invoked-Function-Arn", arn)
+            .with_header("Content-Type", "application/json");
+        match event.client {
+            Some(client) => reply.with_header("Lambda-Runtime-Client-Context", &client),
             None => reply,
-        };
-        let reply = reply.body(Body::from(event.body));
-        reply.unwrap_or_else(|_| refused(StatusCode::INTERNAL_SERVER_ERROR, "InvalidHeader"))
+        }
     }
 
-    /// Takes the one answer to the invocation that is running.
-    async fn answer(&self, id: &str, answer: Answer) -> StatusCode {
+    /// Takes the one answer to the invocation that is running, or refuses it.
+    async fn take(&self, id: &str, answer: Answer) -> Result<(), Reply> {
         {
             let mut phase = lock(&self.phase);
             match &*phase {
                 Phase::Running(running) if running == id => *phase = Phase::Idle,
-                _ => return StatusCode::BAD_REQUEST,
+                _ => return Err(refused(400, "InvalidRequestID")),
             }
         }
         let _ = self.answers.send(answer).await;
-        StatusCode::ACCEPTED
+        Ok(())
     }
 }
 
@@ -155,16 +145,10 @@ fn too_large() -> Bytes {
         .into()
 }
 
-fn accepted() -> Response<Body> {
-    reply(StatusCode::ACCEPTED, r#"{"status":"OK"}"#.to_owned())
+fn accepted((): ()) -> Reply {
+    Reply::new(202, r#"{"status":"OK"}"#)
 }
 
-fn refused(status: StatusCode, error_type: &str) -> Response<Body> {
-    reply(status, json!({"errorType": error_type, "errorMessage": error_type}).to_string())
-}
-
-fn reply(status: StatusCode, body: String) -> Response<Body> {
-    let mut reply = Response::new(Body::from(body));
-    *reply.status_mut() = status;
-    reply
+fn refused(status: u16, error_type: &str) -> Reply {
+    Reply::new(status, json!({"errorType": error_type, "errorMessage": error_type}).to_string())
 }

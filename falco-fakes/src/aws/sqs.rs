@@ -6,13 +6,14 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::exchange::{FakeReply, FakeRequest};
+use super::Shared;
+use super::reply::json_error;
 use super::world::{ACCOUNT, Queue, World};
-use super::{Shared, lock};
+use crate::http::{Reply, Request, lock};
 
-pub(super) async fn handle(shared: &Arc<Shared>, request: &FakeRequest) -> FakeReply {
-    if request.header("content-type") != "application/x-amz-json-1.0" {
-        return FakeReply::new(404, "");
+pub(super) async fn handle(shared: &Arc<Shared>, request: &Request) -> Reply {
+    if request.header("content-type") != Some("application/x-amz-json-1.0") {
+        return Reply::new(404, "");
     }
     if request.operation == "ReceiveMessage" {
         return receive(shared, &request.json()).await;
@@ -23,7 +24,7 @@ pub(super) async fn handle(shared: &Arc<Shared>, request: &FakeRequest) -> FakeR
         "CreateQueue" => create(&mut world, &body),
         "GetQueueUrl" => match body["QueueName"].as_str() {
             Some(name) if world.queues.contains_key(name) => {
-                FakeReply::json(200, &json!({"QueueUrl": url(name)}))
+                Reply::json(200, &json!({"QueueUrl": url(name)}))
             }
             _ => missing(),
         },
@@ -37,18 +38,18 @@ pub(super) async fn handle(shared: &Arc<Shared>, request: &FakeRequest) -> FakeR
                 .collect();
             // The key is left out when there are none.
             let answer = if urls.is_empty() { json!({}) } else { json!({"QueueUrls": urls}) };
-            FakeReply::json(200, &answer)
+            Reply::json(200, &answer)
         }
         "ListQueueTags" => match world.queues.get(&name_of(&body)) {
-            Some(queue) => FakeReply::json(200, &json!({"Tags": queue.tags})),
+            Some(queue) => Reply::json(200, &json!({"Tags": queue.tags})),
             None => missing(),
         },
         "DeleteMessageBatch" => delete(&mut world, &body),
         "DeleteQueue" => match world.queues.remove(&name_of(&body)) {
-            Some(_) => FakeReply::json(200, &json!({})),
+            Some(_) => Reply::json(200, &json!({})),
             None => missing(),
         },
-        _ => FakeReply::json_error("UnsupportedOperation", "no such operation"),
+        _ => json_error("UnsupportedOperation", "no such operation"),
     }
 }
 
@@ -62,31 +63,31 @@ fn name_of(body: &Value) -> String {
     url.rsplit('/').next().unwrap_or_default().to_owned()
 }
 
-fn missing() -> FakeReply {
-    FakeReply::json_error("QueueDoesNotExist", "The specified queue does not exist.")
+fn missing() -> Reply {
+    json_error("QueueDoesNotExist", "The specified queue does not exist.")
         .with_header("x-amzn-query-error", "AWS.SimpleQueueService.NonExistentQueue;Sender")
 }
 
-fn create(world: &mut World, body: &Value) -> FakeReply {
+fn create(world: &mut World, body: &Value) -> Reply {
     let name = body["QueueName"].as_str().unwrap_or_default().to_owned();
     let attributes = body["Attributes"].clone();
     if attributes.as_object().into_iter().flatten().any(|(_, value)| !value.is_string()) {
-        return FakeReply::json_error("InvalidAttributeValue", "attributes are strings");
+        return json_error("InvalidAttributeValue", "attributes are strings");
     }
     if let Some(queue) = world.queues.get(&name)
         && queue.attributes != attributes
     {
-        return FakeReply::json_error("QueueNameExists", "exists with other attributes");
+        return json_error("QueueNameExists", "exists with other attributes");
     }
     world.queues.entry(name.clone()).or_insert_with(|| Queue {
         attributes,
         tags: body["tags"].clone(),
         messages: Vec::new(),
     });
-    FakeReply::json(200, &json!({"QueueUrl": url(&name)}))
+    Reply::json(200, &json!({"QueueUrl": url(&name)}))
 }
 
-async fn receive(shared: &Arc<Shared>, body: &Value) -> FakeReply {
+async fn receive(shared: &Arc<Shared>, body: &Value) -> Reply {
     let name = name_of(body);
     let wait = Duration::from_secs(body["WaitTimeSeconds"].as_u64().unwrap_or(0));
     let wait = wait.min(lock(&shared.world).settings.longest_poll);
@@ -96,12 +97,12 @@ async fn receive(shared: &Arc<Shared>, body: &Value) -> FakeReply {
         match take(&mut lock(&shared.world), &name, body) {
             None => return missing(),
             Some(messages) if !messages.is_empty() => {
-                return FakeReply::json(200, &json!({"Messages": messages}));
+                return Reply::json(200, &json!({"Messages": messages}));
             }
             Some(_) => {}
         }
         if tokio::time::timeout_at(deadline, arrival).await.is_err() {
-            return FakeReply::json(200, &json!({}));
+            return Reply::json(200, &json!({}));
         }
     }
 }
@@ -133,11 +134,11 @@ fn take(world: &mut World, name: &str, body: &Value) -> Option<Vec<Value>> {
     Some(taken)
 }
 
-fn delete(world: &mut World, body: &Value) -> FakeReply {
+fn delete(world: &mut World, body: &Value) -> Reply {
     let Some(queue) = world.queues.get_mut(&name_of(body)) else { return missing() };
     let entries = body["Entries"].as_array().cloned().unwrap_or_default();
     if entries.len() > 10 {
-        return FakeReply::json_error("TooManyEntriesInBatchRequest", "ten at most");
+        return json_error("TooManyEntriesInBatchRequest", "ten at most");
     }
     let mut deleted = Vec::new();
     for entry in entries {
@@ -145,5 +146,5 @@ fn delete(world: &mut World, body: &Value) -> FakeReply {
         queue.messages.retain(|message| message.receipt.to_string() != receipt);
         deleted.push(json!({"Id": entry["Id"]}));
     }
-    FakeReply::json(200, &json!({"Successful": deleted, "Failed": []}))
+    Reply::json(200, &json!({"Successful": deleted, "Failed": []}))
 }

@@ -2,44 +2,42 @@
 
 use serde_json::{Value, json};
 
-use super::exchange::{FakeReply, FakeRequest};
+use super::reply::{json_error, xml_error};
 use super::world::{LogEntry, World};
+use crate::http::{Reply, Request};
 
 /// Events on a page; few, so that there are several.
 const PAGE: usize = 50;
 
-pub(super) fn logs(world: &mut World, request: &FakeRequest) -> FakeReply {
-    if request.header("content-type") != "application/x-amz-json-1.1" {
-        return FakeReply::new(404, "");
+pub(super) fn logs(world: &mut World, request: &Request) -> Reply {
+    if request.header("content-type") != Some("application/x-amz-json-1.1") {
+        return Reply::new(404, "");
     }
     let body = request.json();
     let group = body["logGroupName"].as_str().unwrap_or_default();
     if request.operation == "CreateLogGroup" {
         if world.logs.contains_key(group) {
             let message = "The specified log group already exists";
-            return FakeReply::json_error("ResourceAlreadyExistsException", message);
+            return json_error("ResourceAlreadyExistsException", message);
         }
         world.logs.insert(group.to_owned(), Vec::new());
-        return FakeReply::json(200, &json!({}));
+        return Reply::json(200, &json!({}));
     }
     let Some(entries) = world.logs.get(group) else {
-        return FakeReply::json_error(
-            "ResourceNotFoundException",
-            "The specified log group does not exist.",
-        );
+        return json_error("ResourceNotFoundException", "The specified log group does not exist.");
     };
     match request.operation.as_str() {
         "DeleteLogGroup" => {
             world.logs.remove(group);
-            FakeReply::json(200, &json!({}))
+            Reply::json(200, &json!({}))
         }
-        "PutRetentionPolicy" => FakeReply::json(200, &json!({})),
+        "PutRetentionPolicy" => Reply::json(200, &json!({})),
         "FilterLogEvents" => filter(entries, &body),
-        other => FakeReply::json_error("UnknownOperationException", other),
+        other => json_error("UnknownOperationException", other),
     }
 }
 
-fn filter(entries: &[LogEntry], body: &Value) -> FakeReply {
+fn filter(entries: &[LogEntry], body: &Value) -> Reply {
     let (from, to) =
         (body["startTime"].as_u64().unwrap_or(0), body["endTime"].as_u64().unwrap_or(u64::MAX));
     let pattern = body["filterPattern"].as_str();
@@ -62,7 +60,7 @@ fn filter(entries: &[LogEntry], body: &Value) -> FakeReply {
     if start + PAGE < entries.len() {
         answer["nextToken"] = (start + PAGE).to_string().into();
     }
-    FakeReply::json(200, &answer)
+    Reply::json(200, &answer)
 }
 
 /// Quoted terms, any of them with `?` in front. What is not quoted and has a `-` matches nothing here.
@@ -73,9 +71,9 @@ fn matches(pattern: &str, message: &str) -> bool {
     is_quoted && terms.iter().skip(1).step_by(2).any(|term| message.contains(term))
 }
 
-pub(super) fn s3(world: &mut World, request: &FakeRequest) -> FakeReply {
-    if request.header("x-amz-content-sha256").is_empty() {
-        return FakeReply::xml_error(400, "InvalidRequest", "Missing required header");
+pub(super) fn s3(world: &mut World, request: &Request) -> Reply {
+    if request.header("x-amz-content-sha256").is_none() {
+        return xml_error(400, "InvalidRequest", "Missing required header");
     }
     let segments = request.segments();
     let bucket = segments.first().cloned().unwrap_or_default();
@@ -83,23 +81,23 @@ pub(super) fn s3(world: &mut World, request: &FakeRequest) -> FakeReply {
     match request.operation.as_str() {
         "PutObject" => {
             world.objects.insert((bucket, key), request.body.clone());
-            FakeReply::new(200, "")
+            Reply::new(200, "")
         }
         "DeleteObject" => {
             world.objects.remove(&(bucket, key));
-            FakeReply::new(204, "")
+            Reply::new(204, "")
         }
         "ListObjectsV2" => {
             let prefix = request.query("prefix").unwrap_or_default();
             let keys =
-                world.objects.keys().filter(|(b, key)| *b == bucket && key.starts_with(&prefix));
+                world.objects.keys().filter(|(b, key)| *b == bucket && key.starts_with(prefix));
             let contents: String = keys
                 .map(|(_, key)| format!("<Contents><Key>{key}</Key><Size>1</Size></Contents>"))
                 .collect();
             let body =
                 format!("<ListBucketResult><Name>{bucket}</Name>{contents}</ListBucketResult>");
-            FakeReply::new(200, body)
+            Reply::new(200, body)
         }
-        other => FakeReply::xml_error(400, "InvalidRequest", other),
+        other => xml_error(400, "InvalidRequest", other),
     }
 }

@@ -1,6 +1,6 @@
 //! What the fake holds.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use bytes::Bytes;
@@ -8,7 +8,6 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::environment::Environment;
-use super::exchange::{FakeReply, FakeRequest};
 use super::process::Blueprint;
 use super::{FakeBill, FakeSettings};
 
@@ -26,9 +25,6 @@ pub(super) struct World {
     pub(super) queues: BTreeMap<String, Queue>,
     pub(super) logs: BTreeMap<String, Vec<LogEntry>>,
     pub(super) objects: BTreeMap<(String, String), Bytes>,
-    pub(super) requests: Vec<FakeRequest>,
-    /// Replies that are given in place of the fake's own, by operation.
-    pub(super) scripted: BTreeMap<String, VecDeque<FakeReply>>,
     pub(super) running: u32,
     pub(super) bills: Vec<FakeBill>,
     pub(super) events: u64,
@@ -89,11 +85,6 @@ impl World {
 
     pub(super) fn request_id(&mut self) -> String {
         format!("{:08x}-0000-4000-8000-{:012x}", self.next_id(), self.next_id)
-    }
-
-    /// The next reply that was scripted for an operation.
-    pub(super) fn scripted(&mut self, operation: &str) -> Option<FakeReply> {
-        self.scripted.get_mut(operation)?.pop_front()
     }
 
     pub(super) fn push_message(&mut self, queue: &str, body: String) {

@@ -6,15 +6,15 @@ use std::time::Duration;
 use falco_core::Payload;
 use serde_json::{Value, json};
 
-use super::reply::{self, Reply};
-use super::request::RecordedRequest;
+use super::reply;
 use super::world::World;
 use super::{instance, run, tokens};
+use crate::http::{Reply, Request};
 
 const MAX_BODY: usize = 32 << 20;
 
 /// A call of `/run/FUNCTION`.
-pub(super) async fn serve(world: &Arc<World>, seen: &RecordedRequest) -> Reply {
+pub(super) async fn serve(world: &Arc<World>, seen: &Request) -> Reply {
     if seen.body.len() > MAX_BODY {
         return reply::html(413, "Request Entity Too Large");
     }
@@ -33,10 +33,8 @@ pub(super) async fn serve(world: &Arc<World>, seen: &RecordedRequest) -> Reply {
     let uri = json["serviceConfig"]["uri"].as_str().unwrap_or_default();
     let identity = tokens::identity(world, seen.bearer(), uri);
     if seen.bearer().is_some() && identity.is_none() {
-        let mut refusal = reply::html(401, "Unauthorized");
         let challenge = "Bearer error=\"invalid_token\"";
-        refusal.headers_mut().insert("www-authenticate", challenge.parse().unwrap());
-        return refusal;
+        return reply::html(401, "Unauthorized").with_header("www-authenticate", challenge);
     }
     if !run::may_call(world, &id, identity.as_deref()) {
         return reply::html(403, "Forbidden");
@@ -56,7 +54,7 @@ pub(super) async fn serve(world: &Arc<World>, seen: &RecordedRequest) -> Reply {
 /// What a handler would answer, without a process.
 fn stubbed(
     world: &World,
-    seen: &RecordedRequest,
+    seen: &Request,
     json: &Value,
     stub: &(dyn Fn(&Payload) -> Payload + Send + Sync),
 ) -> Reply {

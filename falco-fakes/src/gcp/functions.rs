@@ -5,10 +5,10 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::instance::Instances;
-use super::reply::{self, Reply};
-use super::request::RecordedRequest;
+use super::reply;
 use super::world::{Function, Operation, State, Then, World};
 use super::{LOCATION, PROJECT};
+use crate::http::{Reply, Request};
 
 /// The fields that a function may have, so that a misspelt one is refused as Google refuses it.
 const FIELDS: [&str; 17] = [
@@ -35,12 +35,7 @@ fn parent() -> String {
     format!("projects/{PROJECT}/locations/{LOCATION}")
 }
 
-pub(super) fn serve(
-    world: &Arc<World>,
-    seen: &RecordedRequest,
-    kind: &str,
-    rest: &[&str],
-) -> Reply {
+pub(super) fn serve(world: &Arc<World>, seen: &Request, kind: &str, rest: &[&str]) -> Reply {
     match (&*seen.method, kind, rest) {
         ("POST", "functions:generateUploadUrl", []) => {
             let object = format!("{}.zip", world.state().next());
@@ -64,7 +59,7 @@ pub(super) fn serve(
 }
 
 /// The signed upload: a token or another type breaks the signature.
-pub(super) fn upload(world: &World, seen: &RecordedRequest) -> Reply {
+pub(super) fn upload(world: &World, seen: &Request) -> Reply {
     let is_signed = seen.query("X-Goog-Signature") == Some("marked-signature")
         && seen.header("content-type") == Some("application/zip")
         && !seen.headers.contains_key("authorization")
@@ -100,7 +95,7 @@ fn refusal(body: &Value) -> Option<Reply> {
     Some(invalid(&format!("Invalid JSON payload received. Unknown name \"{unknown}\"")))
 }
 
-fn create(world: &Arc<World>, seen: &RecordedRequest) -> Reply {
+fn create(world: &Arc<World>, seen: &Request) -> Reply {
     let Some(id) = seen.query("functionId").map(str::to_owned) else {
         return invalid("functionId is missing");
     };
@@ -131,7 +126,7 @@ fn create(world: &Arc<World>, seen: &RecordedRequest) -> Reply {
     operation(&mut state, world, id, "create")
 }
 
-fn patch(world: &Arc<World>, seen: &RecordedRequest, id: &str) -> Reply {
+fn patch(world: &Arc<World>, seen: &Request, id: &str) -> Reply {
     let body = seen.json();
     if let Some(refusal) = refusal(&body) {
         return refusal;
@@ -301,7 +296,7 @@ fn busy() -> Reply {
     reply::error(409, "ABORTED", "unable to queue the operation")
 }
 
-fn list(world: &World, seen: &RecordedRequest) -> Reply {
+fn list(world: &World, seen: &Request) -> Reply {
     let state = world.state();
     let size: usize = seen.query("pageSize").and_then(|n| n.parse().ok()).unwrap_or(1000).min(2);
     let from: usize = seen.query("pageToken").and_then(|n| n.parse().ok()).unwrap_or(0);

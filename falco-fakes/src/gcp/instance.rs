@@ -6,9 +6,7 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use axum::body::Body;
-use falco_http::reqwest::{Method, Url};
-use falco_http::{Client, ClientConfig};
+use falco_http::reqwest::Client;
 use falco_package::Archive;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -18,9 +16,9 @@ use tokio::sync::Semaphore;
 
 use super::framework::{self, Ready};
 use super::logging;
-use super::reply::{self, Reply};
-use super::request::RecordedRequest;
+use super::reply;
 use super::world::World;
+use crate::http::{Reply, Request};
 
 /// How long a call waits for a free instance.
 const QUEUE: Duration = Duration::from_secs(10);
@@ -71,15 +69,12 @@ impl Instances {
     }
 }
 
-/// A client that waits for as long as functions may run.
+/// A client that waits for as long as functions may run, also for one that does not read what is sent to it.
 fn http_client() -> Client {
-    ClientConfig::new("falco-fakes")
-        .with_plain_http_only(true)
-        // An instance may close a connection that is idle in the moment in which it is used again.
-        .with_pool_idle_timeout(Duration::from_millis(500))
-        .with_read_timeout(Duration::from_secs(3600))
-        .build()
-        .unwrap()
+    // An instance may close a connection that is idle in the moment in which it is used again.
+    let idle = Duration::from_millis(500);
+    let client = Client::builder().tls_certs_only([]).pool_idle_timeout(idle);
+    client.tcp_user_timeout(None).build().unwrap()
 }
 
 #[derive(Debug)]
@@ -105,7 +100,7 @@ pub(super) async fn call(
     function: &Value,
     zip: &[u8],
     instances: &Instances,
-    seen: &RecordedRequest,
+    seen: &Request,
 ) -> Reply {
     let Ok(Ok(_slot)) = tokio::time::timeout(QUEUE, instances.slots.acquire()).await else {
         return reply::with(429, "text/plain", "Rate exceeded.");
@@ -113,9 +108,8 @@ pub(super) async fn call(
     let Some(instance) = free_or_new(world, id, function, zip, instances).await else {
         return reply::with(503, "text/plain", "The service failed to start.");
     };
-    let url = Url::parse(&format!("http://{}/", instance.address)).unwrap();
-    let request = instances.client.request(Method::POST, url);
-    let request = request.headers(seen.headers.clone()).body(seen.body.clone());
+    let url = format!("http://{}/", instance.address);
+    let request = instances.client.post(url).headers(seen.headers.clone()).body(seen.body.clone());
     let Ok(answer) = request.send().await else {
         instances.end(&instance);
         return reply::with(
@@ -130,13 +124,12 @@ pub(super) async fn call(
         return reply::with(503, "text/plain", "upstream connect error");
     };
     instances.give_back(instance);
-    let mut reply = reply::with(status.as_u16(), "text/plain", Body::from(body));
-    for name in ["content-type", "x-google-status"] {
-        if let Some(value) = headers.get(name) {
-            reply.headers_mut().insert(name, value.clone());
-        }
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let reply = reply::with(status.as_u16(), text("content-type").unwrap_or("text/plain"), body);
+    match text("x-google-status") {
+        Some(google) => reply.with_header("x-google-status", google),
+        None => reply,
     }
-    reply
 }
 
 async fn free_or_new(

@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 
 use super::LOCATION;
-use super::reply::{self, Reply};
-use super::request::RecordedRequest;
+use super::reply;
 use super::world::World;
+use crate::http::{Reply, Request};
 
 /// A line that a function's process wrote to stdout, as an entry.
 pub(super) fn store(world: &World, service: &str, line: &str) {
@@ -37,7 +37,7 @@ pub(super) fn store(world: &World, service: &str, line: &str) {
 }
 
 /// `POST /v2/entries:list`, as far as filters are conjunctions of comparisons.
-pub(super) fn list(world: &World, seen: &RecordedRequest) -> Reply {
+pub(super) fn list(world: &World, seen: &Request) -> Reply {
     let body = seen.json();
     if body["resourceNames"].as_array().is_none_or(Vec::is_empty) {
         return reply::error(400, "INVALID_ARGUMENT", "resourceNames must be set");

@@ -34,18 +34,15 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::missing_panics_doc,
-    missing_docs,
-    reason = "a tool of tests: it fails by panicking; what is public and not obvious has its docs"
+    reason = "a tool of tests: it fails by panicking"
 )]
 
-mod fault;
 mod framework;
 mod front;
 mod functions;
 mod instance;
 mod logging;
 mod reply;
-mod request;
 mod run;
 mod server;
 mod storage;
@@ -53,18 +50,15 @@ mod tasks;
 mod tokens;
 mod world;
 
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use falco_core::Payload;
 use falco_gcp::{Credentials, GcpConfig, GcpConfigBuilder, GcpWaits};
 
-pub use fault::Fault;
-pub use request::RecordedRequest;
-
-use server::Server;
+use crate::http::HttpFake;
 use world::World;
 
 /// The project of the fake.
@@ -82,8 +76,7 @@ pub const PRIVATE_KEY: &str = include_str!("private_key.pem");
 /// A fake of Google Cloud. Dropped, it ends with every process that it has started.
 #[derive(Debug)]
 pub struct FakeGcp {
-    world: Arc<World>,
-    server: Server,
+    http: HttpFake<World>,
     home: tempfile::TempDir,
 }
 
@@ -94,20 +87,15 @@ impl FakeGcp {
     ///
     /// When there is no free port or no temporary directory.
     pub fn start() -> Self {
-        let world = Arc::new(World::default());
-        let server = Server::start(Arc::clone(&world));
-        Self { world, server, home: tempfile::tempdir().unwrap() }
-    }
-
-    /// Where it listens, such as `http://127.0.0.1:4711`.
-    pub fn url(&self) -> &str {
-        self.server.url()
+        let world = World::default();
+        let faults = world.faults.clone();
+        Self { http: HttpFake::with_faults(world, faults), home: tempfile::tempdir().unwrap() }
     }
 
     /// Makes it stand behind `url`, such as a proxy's: it announces functions, uploads and tokens there, and
     /// [`config`](Self::config) and [`key`](Self::key) lead there. Only the first call counts.
     pub fn stand_behind(&self, url: impl Into<String>) {
-        let _ = self.world.front.set(url.into());
+        let _ = self.provider().front.set(url.into());
     }
 
     /// A configuration with a key that it accepts, and with waits of milliseconds.
@@ -115,7 +103,7 @@ impl FakeGcp {
         GcpConfig::builder()
             .credentials(Credentials::from_json(&self.key()).unwrap())
             .location(LOCATION)
-            .endpoint_for_all(self.world.front())
+            .endpoint_for_all(self.provider().front())
             .waits(GcpWaits::every(Duration::from_millis(10)))
             .http(falco_http::ClientConfig::new("falco-gcp/test").with_plain_http_only(true))
     }
@@ -128,7 +116,7 @@ impl FakeGcp {
             "private_key_id": "1",
             "private_key": PRIVATE_KEY,
             "client_email": ACCOUNT,
-            "token_uri": format!("{}/token", self.world.front()),
+            "token_uri": format!("{}/token", self.provider().front()),
         })
         .to_string()
     }
@@ -158,93 +146,62 @@ impl FakeGcp {
 
     /// Answers every call of a function by `function`, in this process, instead of running what was deployed.
     pub fn answer_with(&self, function: impl Fn(&Payload) -> Payload + Send + Sync + 'static) {
-        *self.world.stub.lock().unwrap() = Some(Arc::new(function));
-    }
-
-    /// Makes it misbehave from now on.
-    pub fn inject(&self, fault: Fault) {
-        self.world.faults.lock().unwrap().push(fault);
-    }
-
-    /// Ends all faults.
-    pub fn heal(&self) {
-        self.world.faults.lock().unwrap().clear();
-    }
-
-    /// How many requests have met a fault so far.
-    pub fn strikes(&self) -> u64 {
-        self.world.strikes.load(Ordering::Relaxed)
+        *self.provider().stub.lock().unwrap() = Some(Arc::new(function));
     }
 
     /// How many looks an operation needs until it is done; 1 unless set.
     pub fn operations_need(&self, looks: u32) {
-        self.world.state().looks = looks;
+        self.provider().state().looks = looks;
     }
 
     /// Lets the next operation end with this `google.rpc.Status`, as JSON.
     pub fn fail_next_operation(&self, status: serde_json::Value) {
-        self.world.state().next_failure = Some(status);
+        self.provider().state().next_failure = Some(status);
     }
 
     /// How many calls a grant of access needs before it acts; 0 unless set.
     pub fn grants_need(&self, calls: u32) {
-        self.world.state().grant_delay = calls;
+        self.provider().state().grant_delay = calls;
     }
 
     /// How many requests a token is good for that is granted from now on, however long it should live.
     pub fn tokens_serve(&self, requests: u32) {
-        self.world.state().token_uses = requests;
+        self.provider().state().token_uses = requests;
     }
 
     /// Makes all tokens granted so far worthless.
     pub fn revoke_tokens(&self) {
-        self.world.state().tokens.clear();
+        self.provider().state().tokens.clear();
     }
 
     /// Lets the account that functions run as store nothing.
     pub fn forbid_storing(&self) {
-        self.world.state().storing_is_forbidden = true;
+        self.provider().state().storing_is_forbidden = true;
     }
 
     /// Refuses tasks for `queue` so many times, as a new queue does.
     pub fn queues_warm_up(&self, refusals: u32) {
-        self.world.state().queue_refusals = refusals;
+        self.provider().state().queue_refusals = refusals;
     }
 
     /// Lists every object twice, as listings may when objects come while they are read.
     pub fn list_twice(&self) {
-        self.world.state().list_twice = true;
-    }
-
-    /// All requests so far, in the order of their arrival.
-    pub fn requests(&self) -> Vec<RecordedRequest> {
-        self.world.seen.lock().unwrap().clone()
-    }
-
-    /// The requests whose method and path contain `part`, such as `"POST /v2/"`.
-    pub fn requests_to(&self, part: &str) -> Vec<RecordedRequest> {
-        self.requests().into_iter().filter(|seen| seen.line().contains(part)).collect()
-    }
-
-    /// Forgets all requests and remembers none from now on, for measurements.
-    pub fn stop_remembering(&self) {
-        self.world.remembers_nothing.store(true, Ordering::Relaxed);
-        self.world.seen.lock().unwrap().clear();
+        self.provider().state().list_twice = true;
     }
 
     /// A function's JSON, as the API shows it.
     pub fn function(&self, id: &str) -> Option<serde_json::Value> {
-        self.world.state().functions.get(id).map(|function| function.json.clone())
+        self.provider().state().functions.get(id).map(|function| function.json.clone())
     }
 
     /// The zip file that a function was deployed with last.
     pub fn artefact(&self, id: &str) -> Option<bytes::Bytes> {
-        self.world.state().functions.get(id).map(|function| function.zip.clone())
+        self.provider().state().functions.get(id).map(|function| function.zip.clone())
     }
 
     /// The names of all objects, `BUCKET/OBJECT`.
     pub fn objects(&self) -> Vec<String> {
-        let state = self.world.state();
+        let state = self.provider().state();
         let names = |(bucket, objects): (&String, &world::Bucket)| {
             objects.objects.keys().map(|name| format!("{bucket}/{name}")).collect::<Vec<_>>()
         };
@@ -253,7 +210,7 @@ impl FakeGcp {
 
     /// Puts an object into a bucket, replacing one that is there.
     pub fn put_object(&self, bucket: &str, name: &str, content: impl Into<bytes::Bytes>) {
-        let mut state = self.world.state();
+        let mut state = self.provider().state();
         state
             .buckets
             .entry(bucket.to_owned())
@@ -265,12 +222,12 @@ impl FakeGcp {
     /// Makes a queue, as its owner does before Falco comes.
     pub fn add_queue(&self, name: &str) {
         let queue = world::Queue { max_attempts: 100, ..world::Queue::default() };
-        self.world.state().queues.insert(name.to_owned(), queue);
+        self.provider().state().queues.insert(name.to_owned(), queue);
     }
 
     /// The tasks that wait or run.
     pub fn tasks(&self) -> Vec<String> {
-        let state = self.world.state();
+        let state = self.provider().state();
         state.queues.values().flat_map(|queue| queue.tasks.keys().cloned()).collect()
     }
 
@@ -282,12 +239,20 @@ impl FakeGcp {
     /// What is left of functions, buckets, objects and tasks, by name.
     pub fn leftovers(&self) -> Vec<String> {
         let mut left: Vec<_> = {
-            let state = self.world.state();
+            let state = self.provider().state();
             let functions = state.functions.keys().map(|name| format!("function {name}"));
             functions.chain(state.buckets.keys().map(|name| format!("bucket {name}"))).collect()
         };
         left.extend(self.objects().into_iter().map(|name| format!("object {name}")));
         left.extend(self.tasks().into_iter().map(|name| format!("task {name}")));
         left
+    }
+}
+
+impl Deref for FakeGcp {
+    type Target = HttpFake<World>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.http
     }
 }

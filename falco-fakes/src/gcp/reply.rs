@@ -1,17 +1,12 @@
 //! Replies, in the shapes that Google gives them.
 
-use axum::body::Body;
-use axum::http::{Response, StatusCode};
+use bytes::Bytes;
 use serde_json::{Value, json};
 
-pub(super) type Reply = Response<Body>;
+use crate::http::Reply;
 
-pub(super) fn with(status: u16, content_type: &str, body: impl Into<Body>) -> Reply {
-    Response::builder()
-        .status(StatusCode::from_u16(status).unwrap())
-        .header("content-type", content_type)
-        .body(body.into())
-        .unwrap()
+pub(super) fn with(status: u16, content_type: &str, body: impl Into<Bytes>) -> Reply {
+    Reply::new(status, body).with_header("content-type", content_type)
 }
 
 pub(super) fn ok(json: &Value) -> Reply {

@@ -2,11 +2,11 @@
 
 use serde_json::json;
 
-use super::reply::{self, Reply};
-use super::request::RecordedRequest;
+use super::reply;
 use super::world::World;
+use crate::http::{Reply, Request};
 
-pub(super) fn serve(world: &World, seen: &RecordedRequest, rest: &[&str]) -> Reply {
+pub(super) fn serve(world: &World, seen: &Request, rest: &[&str]) -> Reply {
     let [call] = rest else { return reply::html(404, "Not Found") };
     let Some((service, verb)) = call.split_once(':') else { return reply::html(404, "Not Found") };
     let mut state = world.state();

@@ -1,143 +1,44 @@
-//! The server: one thread, one port, one place that knows which service a path belongs to.
+//! The one place that knows which service a path belongs to.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::thread::JoinHandle;
 
-use axum::Router;
-use axum::body::{Body, Bytes};
-use axum::extract::State;
-use axum::http::Request;
-use tokio::sync::oneshot;
+use falco_core::async_trait;
 
-use super::fault::Kind;
-use super::reply::{self, Reply};
-use super::request::RecordedRequest;
 use super::world::World;
-use super::{front, functions, logging, run, storage, tasks, tokens};
+use super::{front, functions, logging, reply, run, storage, tasks, tokens};
+use crate::http::{Provider, Reply, Request};
 
 /// No request that tests send is longer.
 const MAX_REQUEST: usize = 64 << 20;
-/// Longer bodies are remembered by their beginning.
-const MAX_REMEMBERED: usize = 1 << 20;
 
-#[derive(Debug)]
-pub(super) struct Server {
-    url: String,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Server {
-    pub(super) fn start(world: Arc<World>) -> Self {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        world.url.set(url.clone()).unwrap();
-        let (stop, stopped) = oneshot::channel();
-        let thread = std::thread::spawn(move || {
-            let runtime =
-                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async {
-                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-                let router = Router::new().fallback(serve).with_state(Arc::clone(&world));
-                tokio::select! {
-                    _ = axum::serve(listener, router) => {}
-                    _ = stopped => {}
-                }
-                // Processes of functions end with their handles, which need the runtime.
-                world.state().functions.clear();
-            });
-        });
-        Self { url, stop: Some(stop), thread: Some(thread) }
-    }
-
-    pub(super) fn url(&self) -> &str {
-        &self.url
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+#[async_trait]
+impl Provider for World {
+    async fn answer(self: Arc<Self>, request: Request) -> Reply {
+        if request.body.len() > MAX_REQUEST {
+            return reply::html(413, "Request Entity Too Large");
         }
+        dispatch(&self, request).await
     }
-}
 
-async fn serve(State(world): State<Arc<World>>, request: Request<Body>) -> Reply {
-    let is_call = request.uri().path().starts_with("/run/");
-    let mut reply = answer(&world, request).await;
-    if is_call {
+    fn finish(&self, request: &Request, reply: Reply) -> Reply {
         // Whatever a function answers passes Google's front end. A fault with another name comes from what stands before it.
-        let name = reply.headers_mut().entry("server");
-        name.or_insert_with(|| "Google Frontend".parse().unwrap());
+        match request.path.starts_with("/run/") && !reply.has_header("server") {
+            true => reply.with_header("server", "Google Frontend"),
+            false => reply,
+        }
     }
-    reply
-}
 
-async fn answer(world: &Arc<World>, request: Request<Body>) -> Reply {
-    let (parts, body) = request.into_parts();
-    let Ok(body) = axum::body::to_bytes(body, MAX_REQUEST).await else {
-        return reply::html(413, "Request Entity Too Large");
-    };
-    let seen = RecordedRequest {
-        method: parts.method.to_string(),
-        path: parts.uri.path().to_owned(),
-        query: pairs(parts.uri.query().unwrap_or_default()),
-        headers: parts.headers,
-        body: body.clone(),
-    };
-    if !world.remembers_nothing.load(Ordering::Relaxed) {
-        let mut remembered = seen.clone();
-        // A slice would keep all of it alive.
-        if remembered.body.len() > MAX_REMEMBERED {
-            remembered.body = Bytes::copy_from_slice(&body[..MAX_REMEMBERED]);
-        }
-        world.seen.lock().unwrap().push(remembered);
+    fn started(&self, url: &str) {
+        let _ = self.url.set(url.to_owned());
     }
-    let line = seen.line();
-    let Some(mut fault) = world.strike(&line) else { return dispatch(world, seen).await };
-    fault.body = fault.body.replace("{bearer}", seen.bearer().unwrap_or_default());
-    if fault.after {
-        dispatch(world, seen).await;
-    }
-    match fault.kind {
-        Kind::Reply => {
-            let mut reply = reply::with(fault.status, "application/json", fault.body);
-            for (name, value) in fault.headers {
-                let name = axum::http::HeaderName::try_from(name).unwrap();
-                reply.headers_mut().insert(name, value.parse().unwrap());
-            }
-            reply
-        }
-        Kind::Truncated => {
-            let pieces = [Ok(Bytes::from(fault.body)), Err(std::io::Error::other("broken off"))];
-            let body = Body::from_stream(futures_util::stream::iter(pieces));
-            let mut reply = reply::with(fault.status, "application/json", body);
-            reply.headers_mut().insert("content-length", "1000".parse().unwrap());
-            reply
-        }
-        // A body that fails before its first byte closes the connection in the middle of the answer's head, or
-        // right after it.
-        Kind::Reset => {
-            let broken =
-                futures_util::stream::iter([Err::<Bytes, _>(std::io::Error::other("reset"))]);
-            let mut reply = reply::with(200, "application/json", Body::from_stream(broken));
-            reply.headers_mut().insert("content-length", "1000".parse().unwrap());
-            reply
-        }
-        Kind::Silence => std::future::pending().await,
+
+    fn ended(&self) {
+        // Processes of functions end with their handles, which need the runtime.
+        self.state().functions.clear();
     }
 }
 
-fn pairs(query: &str) -> Vec<(String, String)> {
-    let url = falco_http::reqwest::Url::parse(&format!("http://x/?{query}")).unwrap();
-    url.query_pairs().map(|(name, value)| (name.into_owned(), value.into_owned())).collect()
-}
-
-async fn dispatch(world: &Arc<World>, seen: RecordedRequest) -> Reply {
+async fn dispatch(world: &Arc<World>, seen: Request) -> Reply {
     // A front end's rule, which clients forget.
     if matches!(&*seen.method, "POST" | "PUT" | "PATCH")
         && !seen.headers.contains_key("content-length")

@@ -3,15 +3,15 @@
 use serde_json::json;
 
 use super::RUNTIME_ACCOUNT;
-use super::reply::{self, Reply};
-use super::request::RecordedRequest;
+use super::reply;
 use super::world::{Bucket, World};
+use crate::http::{Reply, Request};
 
 fn absent(what: &str) -> Reply {
     reply::storage_error(404, "notFound", &format!("No such object or bucket: {what}"))
 }
 
-pub(super) fn serve(world: &World, seen: &RecordedRequest, rest: &[&str]) -> Reply {
+pub(super) fn serve(world: &World, seen: &Request, rest: &[&str]) -> Reply {
     let mut state = world.state();
     match (&*seen.method, rest) {
         ("POST", ["b"]) => {
@@ -73,7 +73,7 @@ pub(super) fn serve(world: &World, seen: &RecordedRequest, rest: &[&str]) -> Rep
     }
 }
 
-fn list(bucket: &Bucket, seen: &RecordedRequest, twice: bool) -> Reply {
+fn list(bucket: &Bucket, seen: &Request, twice: bool) -> Reply {
     let prefix = seen.query("prefix").unwrap_or_default();
     let size: usize =
         seen.query("maxResults").and_then(|n| n.parse().ok()).unwrap_or(1000).min(1000);
@@ -95,7 +95,7 @@ fn list(bucket: &Bucket, seen: &RecordedRequest, twice: bool) -> Reply {
 }
 
 /// `POST /upload/storage/v1/b/B/o`
-pub(super) fn insert(world: &World, seen: &RecordedRequest, bucket: &str, caller: &str) -> Reply {
+pub(super) fn insert(world: &World, seen: &Request, bucket: &str, caller: &str) -> Reply {
     let mut state = world.state();
     if state.storing_is_forbidden && caller == RUNTIME_ACCOUNT {
         let message = format!("{caller} does not have storage.objects.create access");

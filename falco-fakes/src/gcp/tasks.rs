@@ -8,15 +8,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::reply::{self, Reply};
-use super::request::RecordedRequest;
+use super::reply;
 use super::world::{Queue, World};
 use super::{front, tokens};
+use crate::http::{Reply, Request};
 
 /// A task is at most so long.
 const MAX_TASK: usize = 100 * 1024;
 
-pub(super) fn serve(world: &Arc<World>, seen: &RecordedRequest, rest: &[&str]) -> Reply {
+pub(super) fn serve(world: &Arc<World>, seen: &Request, rest: &[&str]) -> Reply {
     match (&*seen.method, rest) {
         ("POST", []) => {
             let body = seen.json();
@@ -53,7 +53,7 @@ pub(super) fn serve(world: &Arc<World>, seen: &RecordedRequest, rest: &[&str]) -
     }
 }
 
-fn create(world: &Arc<World>, seen: &RecordedRequest, queue: &str) -> Reply {
+fn create(world: &Arc<World>, seen: &Request, queue: &str) -> Reply {
     if seen.body.len() > MAX_TASK {
         return reply::error(400, "INVALID_ARGUMENT", "Task size too large");
     }
@@ -120,22 +120,16 @@ async fn call(world: &Arc<World>, task: &Value, attempt: u32) -> Option<u16> {
     }
     let body = STANDARD.decode(request["body"].as_str()?).ok()?;
     headers.insert("content-length", body.len().into());
-    let seen = RecordedRequest {
-        method: "POST".into(),
-        path,
-        query: Vec::new(),
-        headers,
-        body: body.into(),
-    };
+    let seen = Request::new("POST", &path, headers, body);
     let seconds = task["dispatchDeadline"].as_str()?.strip_suffix('s')?.parse().ok()?;
     let deadline = Duration::from_secs(seconds);
     let answer = async {
-        let fault = world.strike(&seen.line());
-        if fault.as_ref().is_none_or(|fault| fault.after) {
-            let status = front::serve(world, &seen).await.status().as_u16();
-            return fault.map_or(status, |fault| fault.status);
+        let strike = world.faults.strike(&seen.line());
+        if strike.as_ref().is_some_and(|strike| !strike.after) {
+            return strike.map_or(503, |strike| strike.status());
         }
-        fault.map_or(503, |fault| fault.status)
+        let status = front::serve(world, &seen).await.status;
+        strike.map_or(status, |strike| strike.status())
     };
     tokio::time::timeout(deadline, answer).await.ok()
 }

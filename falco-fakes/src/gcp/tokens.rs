@@ -9,21 +9,17 @@ use rustls_pki_types::SubjectPublicKeyInfoDer;
 use rustls_pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
 
-use super::reply::{self, Reply};
-use super::request::RecordedRequest;
+use super::reply;
 use super::world::{Issued, World};
 use super::{ACCOUNT, LOCATION, PROJECT, RUNTIME_ACCOUNT};
+use crate::http::{Reply, Request};
 
 const LIFETIME: Duration = Duration::from_secs(3600);
 const PUBLIC_KEY: &str = include_str!("public_key.pem");
 
 /// `POST /token`: an assertion of the key, or a refresh token.
-pub(super) fn grant(world: &World, seen: &RecordedRequest) -> Reply {
-    let body = String::from_utf8_lossy(&seen.body);
-    let form = falco_http::reqwest::Url::parse(&format!("http://x/?{body}")).unwrap();
-    let field = |name: &str| {
-        form.query_pairs().find(|(known, _)| known == name).map(|(_, value)| value.into_owned())
-    };
+pub(super) fn grant(world: &World, seen: &Request) -> Reply {
+    let field = |name: &str| seen.form(name);
     let refused = |why: &str| {
         let body = json!({"error": "invalid_grant", "error_description": why});
         reply::with(400, "application/json", body.to_string())
@@ -88,13 +84,13 @@ fn answer(world: &World, claims: &Value) -> Result<Reply, &'static str> {
     })
 }
 
-pub(super) fn metadata(world: &World, seen: &RecordedRequest) -> Reply {
+pub(super) fn metadata(world: &World, seen: &Request) -> Reply {
     if seen.header("metadata-flavor") != Some("Google") {
         return reply::html(403, "Forbidden");
     }
     let text = |text: String| reply::with(200, "application/text", text);
     let account = "/computeMetadata/v1/instance/service-accounts/default/";
-    let mut reply = match seen.path.strip_prefix(account) {
+    let reply = match seen.path.strip_prefix(account) {
         Some("token") => reply::ok(&access(world, RUNTIME_ACCOUNT)),
         Some("identity") => match seen.query("audience") {
             Some(audience) => text(id_token(world, RUNTIME_ACCOUNT, audience)),
@@ -107,11 +103,10 @@ pub(super) fn metadata(world: &World, seen: &RecordedRequest) -> Reply {
             _ => reply::html(404, "Not Found"),
         },
     };
-    reply.headers_mut().insert("metadata-flavor", "Google".parse().unwrap());
-    reply
+    reply.with_header("metadata-flavor", "Google")
 }
 
-pub(super) fn impersonate(world: &World, seen: &RecordedRequest, call: &str) -> Reply {
+pub(super) fn impersonate(world: &World, seen: &Request, call: &str) -> Reply {
     let Some((email, method)) = call.split_once(':') else { return reply::html(404, "Not Found") };
     let body = seen.json();
     match (method, body["audience"].as_str()) {
@@ -129,7 +124,7 @@ pub(super) fn impersonate(world: &World, seen: &RecordedRequest, call: &str) -> 
 }
 
 /// Whose access token a request carries.
-pub(super) fn caller(world: &World, seen: &RecordedRequest) -> Option<String> {
+pub(super) fn caller(world: &World, seen: &Request) -> Option<String> {
     let issued = world.state().use_token(seen.bearer()?)?;
     issued.audience.is_none().then_some(issued.email)
 }

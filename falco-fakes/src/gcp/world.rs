@@ -2,26 +2,23 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 use falco_core::Payload;
 use serde_json::Value;
 
-use super::fault::Fault;
 use super::instance::Instances;
-use super::request::RecordedRequest;
+use crate::http::Faults;
 
 pub(super) type Stub = Arc<dyn Fn(&Payload) -> Payload + Send + Sync>;
 
+/// What the requests of a fake share.
 #[derive(Default)]
-pub(super) struct World {
+pub struct World {
     pub(super) state: Mutex<State>,
-    pub(super) seen: Mutex<Vec<RecordedRequest>>,
-    pub(super) remembers_nothing: AtomicBool,
-    pub(super) faults: Mutex<Vec<Fault>>,
-    pub(super) strikes: AtomicU64,
+    /// The faults of the server, which the calls of queues meet, too.
+    pub(super) faults: Faults,
     pub(super) stub: Mutex<Option<Stub>>,
     /// Where the server listens; set once.
     pub(super) url: std::sync::OnceLock<String>,
@@ -32,14 +29,6 @@ pub(super) struct World {
 impl World {
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
-    }
-
-    /// The fault that a request meets.
-    pub(super) fn strike(&self, line: &str) -> Option<Fault> {
-        let mut faults = self.faults.lock().unwrap();
-        let fault = faults.iter_mut().find_map(|fault| fault.strikes(line).then(|| fault.clone()));
-        self.strikes.fetch_add(u64::from(fault.is_some()), Ordering::Relaxed);
-        fault
     }
 
     pub(super) fn url(&self) -> &str {

@@ -2,19 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use axum::http::StatusCode;
+use falco_http::reqwest::StatusCode;
 use serde_json::Value;
 
+use super::Shared;
 use super::answers::{
-    Answer, Query, concurrent_modification, json_answer, malformed, malformed_text, not_found,
-    page, refuse,
+    Query, concurrent_modification, json_answer, malformed, malformed_text, not_found, page, refuse,
 };
 use super::world::{Action, now_millis};
-use super::{Shared, lock};
+use crate::http::{Reply, lock};
 
 const MAX_CODE: usize = 48 << 20;
 
-pub(super) async fn put(shared: &Shared, name: &[&str], query: &Query, body: &[u8]) -> Answer {
+pub(super) async fn put(shared: &Shared, name: &[&str], query: &Query, body: &[u8]) -> Reply {
     let full_name = name.join("/");
     let existing = lock(&shared.world).action(&full_name).cloned();
     let read = existing.as_ref().map(|action| action.revision);
@@ -160,7 +160,7 @@ fn put_limits(action: &mut Action, limits: &Value) -> Result<(), String> {
     check("concurrency", "", 1, 1, &mut action.concurrency)
 }
 
-pub(super) fn get(shared: &Shared, name: &str, query: &Query) -> Answer {
+pub(super) fn get(shared: &Shared, name: &str, query: &Query) -> Reply {
     let with_code = query.get("code").map(String::as_str) != Some("false");
     match lock(&shared.world).action(name) {
         Some(action) => json_answer(StatusCode::OK, &action.to_json(with_code)),
@@ -168,7 +168,7 @@ pub(super) fn get(shared: &Shared, name: &str, query: &Query) -> Answer {
     }
 }
 
-pub(super) async fn delete(shared: &Shared, name: &str) -> Answer {
+pub(super) async fn delete(shared: &Shared, name: &str) -> Reply {
     let read = lock(&shared.world).revision(name);
     tokio::time::sleep(shared.settings().write_lag).await;
     let mut world = lock(&shared.world);
@@ -181,7 +181,7 @@ pub(super) async fn delete(shared: &Shared, name: &str) -> Answer {
     }
 }
 
-pub(super) fn list_actions(shared: &Shared, query: &Query) -> Answer {
+pub(super) fn list_actions(shared: &Shared, query: &Query) -> Reply {
     let (limit, skip) = match page(query, "actions") {
         Ok(page) => page,
         Err(text) => return malformed(&text),

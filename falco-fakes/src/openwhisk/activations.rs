@@ -1,15 +1,16 @@
 //! Records of activations: one by one, and as a list.
 
-use axum::http::StatusCode;
+use falco_http::reqwest::StatusCode;
 use serde_json::{Value, json};
 
+use super::Shared;
 use super::answers::{
-    Answer, Query, json_answer, malformed, no_route, not_found, page, raw_answer, refuse,
+    Query, json_answer, malformed, no_route, not_found, page, raw_answer, refuse,
 };
 use super::world::{Listing, Record};
-use super::{Shared, lock};
+use crate::http::{Reply, lock};
 
-pub(super) fn list_activations(shared: &Shared, query: &Query) -> Answer {
+pub(super) fn list_activations(shared: &Shared, query: &Query) -> Reply {
     let (limit, skip) = match page(query, "activations") {
         Ok(page) => page,
         Err(text) => return malformed(&text),
@@ -64,7 +65,7 @@ fn is_activation_id(id: &str) -> bool {
     id.len() == 32 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-pub(super) fn activation(shared: &Shared, id: &str, part: Option<&str>) -> Answer {
+pub(super) fn activation(shared: &Shared, id: &str, part: Option<&str>) -> Reply {
     if !is_activation_id(id) {
         return refuse(StatusCode::BAD_REQUEST, "The activation id is not valid.");
     }

@@ -3,69 +3,48 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::Router;
-use axum::body::Body;
-use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use falco_core::async_trait;
+use falco_http::reqwest::StatusCode;
 use serde_json::{Value, json};
-use tokio::time::Instant;
 
 use super::actions::{delete, get, list_actions, put};
 use super::activations::{activation, list_activations};
-use super::answers::{
-    Answer, Query, below_the_api, decode, decode_pairs, json_answer, no_route, refuse,
-};
+use super::answers::{Query, below_the_api, json_answer, no_route, refuse};
 use super::invocation::invoke;
-use super::{FakeRequest, FakeSettings, Shared, lock};
+use super::{FakeSettings, Shared};
+use crate::http::{Provider, Reply, Request, lock};
 
 const MAX_BODY: usize = 50 << 20;
 const MAX_TARGET: usize = 8192;
 
-pub(super) fn router(shared: Arc<Shared>) -> Router {
-    Router::new().fallback(move |request: Request<Body>| serve(shared.clone(), request))
+#[async_trait]
+impl Provider for Shared {
+    async fn answer(self: Arc<Self>, request: Request) -> Reply {
+        route(&self, request).await
+    }
+
+    fn refuse(&self, head: &Request) -> Option<Reply> {
+        if head.target.len() > MAX_TARGET {
+            let text = "URI length exceeds the limit";
+            return Some(below_the_api(StatusCode::URI_TOO_LONG, text));
+        }
+        let declared = head.header("content-length").and_then(|length| length.parse().ok());
+        let is_too_long = declared.is_some_and(|length: usize| length > MAX_BODY);
+        is_too_long.then(|| below_the_api(StatusCode::BAD_REQUEST, "Request too large"))
+    }
 }
 
-async fn serve(shared: Arc<Shared>, request: Request<Body>) -> Answer {
-    let (parts, body) = request.into_parts();
-    if parts.uri.path_and_query().is_some_and(|target| target.as_str().len() > MAX_TARGET) {
-        return below_the_api(StatusCode::URI_TOO_LONG, "URI length exceeds the limit");
-    }
-    let declared =
-        parts.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
-    if declared
-        .and_then(|length| length.parse().ok())
-        .is_some_and(|length: usize| length > MAX_BODY)
-    {
-        return below_the_api(StatusCode::BAD_REQUEST, "Request too large");
-    }
-    let Ok(body) = axum::body::to_bytes(body, MAX_BODY).await else {
-        return below_the_api(StatusCode::PAYLOAD_TOO_LARGE, "Request too large");
-    };
-    let raw_query = parts.uri.query().unwrap_or_default().to_owned();
-    let path = parts.uri.path().to_owned();
-    let settings = shared.settings();
-    if settings.keeps_requests {
-        lock(&shared.requests).push(FakeRequest {
-            method: parts.method.clone(),
-            path: path.clone(),
-            query: raw_query.clone(),
-            headers: parts.headers.clone(),
-            body: body.clone(),
-            at: Instant::now(),
-        });
-    }
-    if !settings.answers {
-        std::future::pending::<()>().await;
-    }
-    let query: Query = decode_pairs(&raw_query);
-    let segments: Vec<String> = path.split('/').skip(1).map(decode).collect();
+async fn route(shared: &Arc<Shared>, request: Request) -> Reply {
+    let query: Query = request.query.iter().cloned().collect();
+    let segments = request.segments();
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
-    let method = parts.method;
+    let settings = shared.settings();
     match segments.as_slice() {
         [""] => json_answer(StatusCode::OK, &description(&settings)),
         ["api", "v1", "namespaces", namespace, resource @ ..] => {
-            if let Some(text) = authenticate(&parts.headers, &settings) {
+            if let Some(text) = authenticate(&request, &settings) {
                 return refuse(StatusCode::UNAUTHORIZED, text);
             }
             if !matches!(*namespace, "_" | "guest") {
@@ -74,23 +53,23 @@ async fn serve(shared: Arc<Shared>, request: Request<Body>) -> Answer {
             }
             match resource {
                 ["limits"] => json_answer(StatusCode::OK, &limits(&settings)),
-                ["actions"] => list_actions(&shared, &query),
-                ["actions", name @ ..] if name.len() <= 2 => match method {
-                    Method::PUT => put(&shared, name, &query, &body).await,
-                    Method::GET => get(&shared, &name.join("/"), &query),
-                    Method::DELETE => delete(&shared, &name.join("/")).await,
-                    Method::POST => {
-                        let transaction = parts.headers.get("x-request-id");
-                        let transaction = transaction.and_then(|id| id.to_str().ok());
-                        invoke(shared, &name.join("/"), &query, body, transaction).await
+                ["actions"] => list_actions(shared, &query),
+                ["actions", name @ ..] if name.len() <= 2 => match request.method.as_str() {
+                    "PUT" => put(shared, name, &query, &request.body).await,
+                    "GET" => get(shared, &name.join("/"), &query),
+                    "DELETE" => delete(shared, &name.join("/")).await,
+                    "POST" => {
+                        let transaction = request.header("x-request-id");
+                        let body = request.body.clone();
+                        invoke(shared.clone(), &name.join("/"), &query, body, transaction).await
                     }
                     _ => no_route(),
                 },
                 ["activations", which @ ..] => {
                     lock(&shared.world).collecting_requests += 1;
                     match which {
-                        [] => list_activations(&shared, &query),
-                        [id, part @ ..] => activation(&shared, id, part.first().copied()),
+                        [] => list_activations(shared, &query),
+                        [id, part @ ..] => activation(shared, id, part.first().copied()),
                     }
                 }
                 _ => no_route(),
@@ -104,10 +83,10 @@ async fn serve(shared: Arc<Shared>, request: Request<Body>) -> Answer {
 }
 
 /// Why a request is refused, if it is.
-fn authenticate(headers: &HeaderMap, settings: &FakeSettings) -> Option<&'static str> {
+fn authenticate(request: &Request, settings: &FakeSettings) -> Option<&'static str> {
     let expected = format!("Basic {}", BASE64.encode(&settings.key));
-    match headers.get(header::AUTHORIZATION) {
-        Some(given) if settings.knows_the_key && given.as_bytes() == expected.as_bytes() => None,
+    match request.header("authorization") {
+        Some(given) if settings.knows_the_key && given == expected => None,
         Some(_) => Some("The supplied authentication is invalid"),
         None => {
             Some("The resource requires authentication, which was not supplied with the request")

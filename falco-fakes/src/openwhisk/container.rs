@@ -19,9 +19,9 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::{OnceCell, Semaphore};
 
-use super::lock;
 use super::outcome::Outcome;
 use super::world::Action;
+use crate::http::lock;
 
 const PYTHON_LAUNCHER: &str = include_str!("launcher.py");
 const NODE_LAUNCHER: &str = include_str!("launcher.js");

@@ -3,18 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::{StatusCode, header};
 use bytes::Bytes;
+use falco_http::reqwest::StatusCode;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::answers::{Answer, Query, json_answer, malformed, not_found, refuse, scripted, with_id};
+use super::Shared;
+use super::answers::{Query, json_answer, malformed, not_found, refuse, with_id};
 use super::container::{Call, Ran};
 use super::outcome::{Outcome, to_raw};
 use super::reprint::{fields, reprint};
 use super::world::{Action, Record, Response, Stored, now_millis};
-use super::{Shared, lock};
+use crate::http::{Reply, lock};
 
 const MAX_PAYLOAD: usize = 1 << 20;
 
@@ -24,10 +25,7 @@ pub(super) async fn invoke(
     query: &Query,
     body: Bytes,
     transaction: Option<&str>,
-) -> Answer {
-    if let Some(answer) = lock(&shared.invocation_answers).pop_front() {
-        return scripted(answer);
-    }
+) -> Reply {
     // As on the server, a refused call has used up its place in the minute already.
     let settings = shared.settings();
     let throttled = lock(&shared.world).throttle(
@@ -36,10 +34,10 @@ pub(super) async fn invoke(
         settings.minute,
     );
     if let Err((text, by_rate)) = throttled {
-        let mut answer = refuse(StatusCode::TOO_MANY_REQUESTS, &text);
+        let answer = refuse(StatusCode::TOO_MANY_REQUESTS, &text);
         if by_rate && settings.minute != Duration::from_secs(60) {
             let wait = settings.minute.as_secs().max(1);
-            answer.headers_mut().insert(header::RETRY_AFTER, wait.into());
+            return answer.with_header("retry-after", &wait.to_string());
         }
         return answer;
     }

@@ -32,22 +32,29 @@ impl Google {
             Fault::Unauthorized => {
                 let refusal =
                     r#"{"error":"invalid_grant","error_description":"Invalid JWT Signature."}"#;
-                self.fake.inject(fake::Fault::answer("POST /token", 400, refusal));
+                self.fake.inject(falco_fakes::http::Fault::answer("POST /token", 400, refusal));
                 self.fake.revoke_tokens();
             }
             Fault::Throttled => {
-                self.fake.inject(fake::Fault::answer("POST /run/", 429, "Rate exceeded."));
+                self.fake.inject(falco_fakes::http::Fault::answer(
+                    "POST /run/",
+                    429,
+                    "Rate exceeded.",
+                ));
                 let refusal = r#"{"error":{"code":429,"status":"RESOURCE_EXHAUSTED","message":"Quota exceeded"}}"#;
                 self.fake.inject(
-                    fake::Fault::answer("/tasks", 429, refusal).with_header("retry-after", "3"),
+                    falco_fakes::http::Fault::answer("/tasks", 429, refusal)
+                        .with_header("retry-after", "3"),
                 );
             }
             Fault::Unreachable => self.proxy.set(Line::Cut),
-            Fault::Silent => self.fake.inject(fake::Fault::silence(" /")),
+            Fault::Silent => self.fake.inject(falco_fakes::http::Fault::silence(" /")),
             Fault::Duplicates => self.fake.list_twice(),
-            Fault::Gone => {
-                self.fake.inject(fake::Fault::answer("results%2F", 200, "<html>not a record"))
-            }
+            Fault::Gone => self.fake.inject(falco_fakes::http::Fault::answer(
+                "results%2F",
+                200,
+                "<html>not a record",
+            )),
             other => return Err(Skip::new(format!("nobody knows how to provoke {other}"))),
         }
         Ok(self.platform.clone())

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use falco_core::{AsyncPlatform, ErrorKind, Platform};
-use falco_fakes::gcp::{FakeGcp, Fault, LOCATION, PROJECT};
+use falco_fakes::gcp::{FakeGcp, LOCATION, PROJECT};
+use falco_fakes::http::Fault;
 use falco_gcp::{Access, Credentials, GcpConfig, GcpConfigBuilder, GcpFunctions, GcpWaits};
 use serde_json::json;
 

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use falco_core::{AsyncPlatform, Error, ErrorKind, Platform};
-use falco_fakes::gcp::{FakeGcp, Fault};
+use falco_fakes::gcp::FakeGcp;
+use falco_fakes::http::Fault;
 use falco_gcp::GcpFunctions;
 use serde_json::{Value, json};
 

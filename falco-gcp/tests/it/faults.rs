@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use falco_core::{Deployment, ErrorKind, FunctionErrorKind, Payload, Platform};
-use falco_fakes::gcp::{FakeGcp, Fault};
+use falco_fakes::gcp::FakeGcp;
+use falco_fakes::http::Fault;
 use falco_testkit::{RawPeer, Script};
 use serde_json::json;
 

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use falco_core::{Activation, AsyncPlatform, Deployment, Error, Payload, Pending, Platform};
-use falco_fakes::gcp::{FakeGcp, Fault};
+use falco_fakes::gcp::FakeGcp;
+use falco_fakes::http::Fault;
 use falco_gcp::GcpFunctions;
 use futures_util::{StreamExt as _, stream};
 use serde_json::json;

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use falco_core::{AsyncPlatform, Error, Platform};
-use falco_fakes::gcp::{FakeGcp, Fault};
+use falco_fakes::gcp::FakeGcp;
+use falco_fakes::http::Fault;
 use falco_gcp::{Credentials, GcpFunctions, GcpWaits};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};

@@ -5,7 +5,8 @@ use std::time::Duration;
 use falco_core::{
     AsyncPlatform, Deployable, ErrorKind, FunctionErrorKind, Invocation, Platform, Release,
 };
-use falco_fakes::gcp::{FakeGcp, Fault};
+use falco_fakes::gcp::FakeGcp;
+use falco_fakes::http::Fault;
 use falco_package::Archive;
 use serde_json::{Value, json};
 
@@ -62,7 +63,7 @@ async fn an_argument_at_the_limit_arrives_by_call_and_by_queue_and_one_over_it_i
             assert_eq!(error.kind(), ErrorKind::PayloadTooLarge);
             assert!(!error.may_have_run() && !error.is_retryable(), "{error:?}");
         }
-        let calls = |seen: &&falco_fakes::gcp::RecordedRequest| {
+        let calls = |seen: &&falco_fakes::http::Request| {
             seen.line().starts_with(UPLOADS) || seen.path.contains("/run/")
         };
         assert_eq!(fake.requests()[sent..].iter().find(calls).map(|seen| seen.line()), None);

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use falco_core::{AsyncPlatform, Platform, Release, Scaling};
-use falco_fakes::gcp::{ACCOUNT, FakeGcp, RecordedRequest};
+use falco_fakes::gcp::{ACCOUNT, FakeGcp};
+use falco_fakes::http::Request;
 use falco_gcp::{CloudTasks, Submission};
 use serde_json::{Value, json};
 
@@ -77,7 +78,7 @@ fn matches(pattern: &str, path: &str) -> bool {
     }
 }
 
-fn has_form(seen: &RecordedRequest, (method, pattern, query, by, body): &Form) -> bool {
+fn has_form(seen: &Request, (method, pattern, query, by, body): &Form) -> bool {
     let names: Vec<&str> = seen.query.iter().map(|(name, _)| name.as_str()).collect();
     if seen.method != *method || !matches(pattern, &seen.path) || names != *query {
         return false;

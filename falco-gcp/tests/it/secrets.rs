@@ -1,7 +1,7 @@
 //! No secret is in a log at the finest level, in an error, or in `Debug`.
 
 use falco_core::{AsyncPlatform, Platform};
-use falco_fakes::gcp::Fault;
+use falco_fakes::http::Fault;
 use falco_testkit::LogCapture;
 use serde_json::json;
 

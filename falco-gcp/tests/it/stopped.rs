@@ -5,7 +5,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use falco_core::{Platform, Result};
-use falco_fakes::gcp::{FakeGcp, Fault};
+use falco_fakes::gcp::FakeGcp;
+use falco_fakes::http::Fault;
 use falco_gcp::{GcpFunctions, GcpWaits};
 
 use crate::support::{ECHO, connect, echoing, python, with_tasks};

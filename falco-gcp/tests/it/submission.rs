@@ -5,7 +5,8 @@ use std::time::Duration;
 use falco_core::{
     AsyncPlatform, ErrorKind, FunctionErrorKind, Pending, Platform, Release, Scaling,
 };
-use falco_fakes::gcp::{FakeGcp, Fault};
+use falco_fakes::gcp::FakeGcp;
+use falco_fakes::http::Fault;
 use falco_gcp::{Access, CloudTasks, Submission};
 use serde_json::json;
 

@@ -5,7 +5,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use falco_core::{AsyncPlatform, ErrorKind, Ownership, Platform, Scaling};
-use falco_fakes::gcp::{FakeGcp, Fault, LOCATION, PROJECT};
+use falco_fakes::gcp::{FakeGcp, LOCATION, PROJECT};
+use falco_fakes::http::Fault;
 use falco_gcp::{Access, GcpFunctions};
 use serde_json::{Value, json};
 

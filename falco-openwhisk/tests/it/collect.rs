@@ -9,7 +9,8 @@ use falco_core::{
     Platform, Release, Target,
 };
 use falco_executors::AsyncExecutor;
-use falco_fakes::openwhisk::{FakeOpenWhisk, FakeRequest, FakeSettings};
+use falco_fakes::http::Request;
+use falco_fakes::openwhisk::{FakeOpenWhisk, FakeSettings};
 use falco_openwhisk::OpenWhisk;
 use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
@@ -75,7 +76,7 @@ async fn collect_all(
     looks
 }
 
-fn is_collecting(request: &FakeRequest) -> bool {
+fn is_collecting(request: &Request) -> bool {
     request.path.contains("/activations")
 }
 
@@ -183,7 +184,7 @@ async fn no_page_is_repeated_within_a_tenth_of_a_second_and_no_activation_asked_
             *by_id.entry(request.path).or_default() += 1;
             continue;
         }
-        let asked = format!("{}?{}", request.path, request.query);
+        let asked = request.target.clone();
         if let Some(before) = last.insert(asked.clone(), request.at) {
             let between = request.at - before;
             // They are timed where they arrive, which differs a little from where they are sent.

@@ -110,7 +110,7 @@ fn the_key_is_in_no_debug() {
 
 #[tokio::test]
 async fn a_key_from_a_file_is_read_again_when_the_server_refuses_it() {
-    let fake = FakeOpenWhisk::start(echo()).await.unwrap();
+    let fake = FakeOpenWhisk::with(echo());
     let props = |key: &str| format!("APIHOST={}\nAUTH={key}\n", fake.url());
     let home = home(&props(FAKE_AUTH));
     let file = home.path().join(".wskprops");

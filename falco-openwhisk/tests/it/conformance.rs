@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use falco_core::{AsyncPlatform, RuntimeName, async_trait};
-use falco_fakes::openwhisk::{FAKE_AUTH, FakeOpenWhisk, FakeSettings};
+use falco_fakes::openwhisk::{FAKE_AUTH, FakeOpenWhisk};
 use falco_openwhisk::OpenWhisk;
 use falco_testkit::conformance::{Fault, Harness, Skip};
 use falco_testkit::{TcpProxy, conformance_tests, shim_tests};
@@ -16,7 +16,7 @@ struct OverTheFake {
 #[async_trait]
 impl Harness for OverTheFake {
     async fn start() -> Self {
-        let fake = FakeOpenWhisk::start(FakeSettings::default()).await.unwrap();
+        let fake = FakeOpenWhisk::start();
         let platform = OpenWhisk::connect(fake.config().build().unwrap()).await.unwrap();
         Self { fake, platform: Arc::new(platform) }
     }
@@ -33,10 +33,12 @@ impl Harness for OverTheFake {
         self.fake.change(|settings| match fault {
             Fault::Unauthorized => settings.knows_the_key = false,
             Fault::Throttled => settings.invocations_per_minute = 0,
-            Fault::Silent => settings.answers = false,
             Fault::Duplicates => settings.lists_twice = true,
             _ => {}
         });
+        if fault == Fault::Silent {
+            self.fake.inject(falco_fakes::http::Fault::silence(""));
+        }
         match fault {
             Fault::Gone => {
                 Err(Skip::new("OpenWhisk says of lost records what it says of late ones"))

@@ -9,7 +9,8 @@ use falco_core::{
     Platform, Target,
 };
 use falco_executors::{ExecutionOptions, OnFailure, ParallelExecutor};
-use falco_fakes::openwhisk::{FakeAnswer, FakeSettings};
+use falco_fakes::http::Reply;
+use falco_fakes::openwhisk::FakeSettings;
 use falco_openwhisk::{ClientConfig, OpenWhisk};
 use falco_testkit::{RawPeer, Script, Step};
 use futures_util::future::join_all;
@@ -141,18 +142,16 @@ async fn invocations_of_unknown_fate_are_sent_once() {
     let (fake, platform) = connect(echo()).await;
     let deployment = platform.deploy(&python()).await.unwrap();
     for _ in 0..5 {
-        fake.answer_next_invocation(FakeAnswer {
-            status: 502,
-            content_type: "text/html",
-            body: "<html>bad gateway</html>".into(),
-        });
+        fake.answer_next_invocation(
+            Reply::new(502, "<html>bad gateway</html>").with_header("content-type", "text/html"),
+        );
     }
     let completions = run(Arc::new(platform), deployment, 30).await;
     let unknown =
         completions.iter().filter(|completion| matches!(completion.outcome, Outcome::Unknown(_)));
     assert_eq!(unknown.count(), 5);
     assert_eq!(completions.iter().filter(|completion| completion.is_success()).count(), 25);
-    assert_eq!(fake.count_requests(|request| request.query.starts_with("blocking=true")), 30);
+    assert_eq!(fake.count_requests(|request| request.query("blocking") == Some("true")), 30);
 }
 
 #[tokio::test]

@@ -237,7 +237,7 @@ async fn refusals_of_the_server_are_distinguished_from_those_of_proxies() {
 
 #[tokio::test]
 async fn an_api_host_with_a_wrong_path_is_named_while_connecting() {
-    let fake = FakeOpenWhisk::start(echo()).await.unwrap();
+    let fake = FakeOpenWhisk::with(echo());
     for url in [format!("{}/foo", fake.url()), format!("{}/api/v1", fake.url())] {
         let error = OpenWhisk::connect(config(&url).build().unwrap()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");

@@ -5,7 +5,8 @@ use std::time::{Duration, UNIX_EPOCH};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use falco_core::{AsyncPlatform, Deployable, ErrorKind, Ownership, Platform, RateLimit, Scaling};
-use falco_fakes::openwhisk::{FakeOpenWhisk, FakeRequest, FakeSettings};
+use falco_fakes::http::Request;
+use falco_fakes::openwhisk::{FakeOpenWhisk, FakeSettings};
 use falco_package::Archive;
 use serde_json::{Value, json};
 use wiremock::matchers::{method, path, query_param};
@@ -15,15 +16,15 @@ use crate::support::{
     config, connect, connect_to, connect_with, echo, function, invocation, python, server,
 };
 
-fn last(fake: &FakeOpenWhisk) -> FakeRequest {
+fn last(fake: &FakeOpenWhisk) -> Request {
     fake.requests().pop().unwrap()
 }
 
-fn line(request: &FakeRequest) -> String {
-    format!("{} {}?{}", request.method, request.path, request.query)
+fn line(request: &Request) -> String {
+    format!("{} {}", request.method, request.target)
 }
 
-fn body(request: &FakeRequest) -> Value {
+fn body(request: &Request) -> Value {
     serde_json::from_slice(&request.body).unwrap()
 }
 
@@ -221,7 +222,7 @@ async fn a_change_that_met_another_is_repeated() {
 #[tokio::test]
 async fn many_changes_of_one_action_at_once_all_end_well() {
     let (fake, first) = connect(echo()).await;
-    let second = connect_to(&fake.url()).await;
+    let second = connect_to(fake.url()).await;
     let deploys = (0..12).map(|n| {
         let platform = if n % 2 == 0 { &first } else { &second };
         async move { platform.deploy(&python().with_env("N", n.to_string())).await }

@@ -15,7 +15,7 @@ pub(crate) async fn connect_with(
     settings: FakeSettings,
     set: impl FnOnce(OpenWhiskConfigBuilder) -> OpenWhiskConfigBuilder,
 ) -> (FakeOpenWhisk, OpenWhisk) {
-    let fake = FakeOpenWhisk::start(settings).await.unwrap();
+    let fake = FakeOpenWhisk::with(settings);
     let platform = OpenWhisk::connect(set(fake.config()).build().unwrap()).await.unwrap();
     (fake, platform)
 }
