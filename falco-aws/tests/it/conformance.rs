@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use falco_aws::{AwsLambda, AwsWaits};
 use falco_core::{AsyncPlatform, RuntimeName};
 use falco_fakes::aws::{FAKE_SECRET, FakeAws, FakeSettings};
+use falco_fakes::http;
 use falco_testkit::conformance::{Fault, Harness, Skip};
 use falco_testkit::{TcpProxy, conformance_tests};
 
@@ -70,11 +71,42 @@ impl Harness for Fake {
             Fault::Unauthorized => self.fake.change(|settings| settings.is_revoked = true),
             Fault::Throttled => self.fake.change(|settings| settings.throttles = true),
             Fault::Silent => self.fake.hold_after(0, false),
+            Fault::LostAnswer => self.fake.inject(http::Fault::reset("Invoke ").after_doing_it()),
             Fault::Gone => self.fake.change(|settings| settings.drops_events = true),
             Fault::Duplicates => self.fake.change(|settings| settings.records_come_twice = true),
             other => return Err(Skip::new(format!("the fake knows no {other}"))),
         }
         Ok(platform)
+    }
+
+    fn calls(&self) -> Option<u64> {
+        Some(self.fake.requests_of("Invoke").len() as u64)
+    }
+
+    fn shares_files(&self) -> bool {
+        true
+    }
+
+    async fn place_stranger(&self) -> Result<String, Skip> {
+        self.fake.place_function("stranger");
+        Ok("stranger".to_owned())
+    }
+
+    async fn stop_after(&self, requests: u64) -> Result<(), Skip> {
+        self.fake.hold_after(requests - 1, true);
+        Ok(())
+    }
+
+    async fn stopped(&self) {
+        self.fake.held().await;
+    }
+
+    fn go_on(&self) {
+        self.fake.go_on();
+    }
+
+    fn leftovers(&self) -> Option<Vec<String>> {
+        Some(self.fake.leftovers())
     }
 
     fn secrets(&self) -> Vec<String> {

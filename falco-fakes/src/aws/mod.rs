@@ -153,6 +153,11 @@ impl FakeAws {
         self.provider().arrival.notify_waiters();
     }
 
+    /// Makes a function that somebody else has deployed, without any tags.
+    pub fn place_function(&self, name: &str) {
+        lambda::place(&mut self.world(), name);
+    }
+
     /// The requests of one operation so far.
     pub fn requests_of(&self, operation: &str) -> Vec<Request> {
         let mut requests = self.requests();

@@ -126,6 +126,14 @@ fn create(world: &Arc<World>, seen: &Request) -> Reply {
     operation(&mut state, world, id, "create")
 }
 
+/// A function of somebody else's.
+pub(super) fn place(state: &mut State, id: &str) {
+    let json = json!({"name": format!("{}/functions/{id}", parent()), "state": "ACTIVE", "environment": "GEN_2",
+                      "buildConfig": {"runtime": "python312"}, "serviceConfig": {}});
+    let instances = Arc::new(Instances::new(&json["serviceConfig"]));
+    state.functions.insert(id.to_owned(), Function { json, zip: bytes::Bytes::new(), instances });
+}
+
 fn patch(world: &Arc<World>, seen: &Request, id: &str) -> Reply {
     let body = seen.json();
     if let Some(refusal) = refusal(&body) {

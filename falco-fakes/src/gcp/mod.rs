@@ -194,6 +194,11 @@ impl FakeGcp {
         self.provider().state().functions.get(id).map(|function| function.json.clone())
     }
 
+    /// Makes a function that somebody else has deployed, without any labels.
+    pub fn place_function(&self, id: &str) {
+        functions::place(&mut self.provider().state(), id);
+    }
+
     /// The zip file that a function was deployed with last.
     pub fn artefact(&self, id: &str) -> Option<bytes::Bytes> {
         self.provider().state().functions.get(id).map(|function| function.zip.clone())

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use super::{Reply, Request, lock};
 
@@ -24,6 +25,7 @@ pub struct Fault {
     share: f64,
     left: Option<u32>,
     after: bool,
+    delay: Duration,
     kind: Kind,
     /// A generator of its own, so that a share is the same in each run.
     random: fastrand::Rng,
@@ -47,7 +49,15 @@ pub(super) enum Kind {
 impl Fault {
     fn new(part: &str, kind: Kind) -> Self {
         let random = fastrand::Rng::with_seed(7);
-        Self { part: part.to_owned(), share: 1.0, left: None, after: false, kind, random }
+        Self {
+            part: part.to_owned(),
+            share: 1.0,
+            left: None,
+            after: false,
+            delay: Duration::ZERO,
+            kind,
+            random,
+        }
     }
 
     /// Answers requests whose [`line`](Request::line) contains `part` with `status` and `body`, and does nothing of what
@@ -91,6 +101,13 @@ impl Fault {
     #[must_use]
     pub fn after_doing_it(mut self) -> Self {
         self.after = true;
+        self
+    }
+
+    /// Waits for so long before it misbehaves.
+    #[must_use]
+    pub fn delayed(mut self, delay: Duration) -> Self {
+        self.delay = delay;
         self
     }
 
@@ -159,6 +176,7 @@ struct Shared {
 #[derive(Debug)]
 pub(crate) struct Strike {
     pub(super) kind: Kind,
+    pub(super) delay: Duration,
     /// Whether the request has its effect before.
     pub(crate) after: bool,
 }
@@ -195,8 +213,8 @@ impl Faults {
         let mut faults = lock(&self.0.faults);
         let mut others = faults.iter_mut().filter(|fault| !fault.is_change());
         let strike = others.find_map(|fault| {
-            let (kind, after) = (fault.kind.clone(), fault.after);
-            fault.strikes(line).then_some(Strike { kind, after })
+            let (kind, delay, after) = (fault.kind.clone(), fault.delay, fault.after);
+            fault.strikes(line).then_some(Strike { kind, delay, after })
         })?;
         self.0.strikes.fetch_add(1, Ordering::Relaxed);
         Some(strike)

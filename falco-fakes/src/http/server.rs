@@ -204,6 +204,9 @@ impl<P: Provider> Shared<P> {
             true => Some(Arc::clone(&self.provider).answer(request.clone()).await),
             false => None,
         };
+        if let Some(strike) = &strike {
+            tokio::time::sleep(strike.delay).await;
+        }
         let reply = match strike.map(|strike| strike.kind) {
             Some(Kind::Silence) => return std::future::pending().await,
             // A body that fails before its first byte closes the connection in the middle of the answer's head, or

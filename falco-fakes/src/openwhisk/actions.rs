@@ -97,7 +97,7 @@ fn changed(
     Ok(action)
 }
 
-fn new_action(name: &[&str]) -> Action {
+pub(super) fn new_action(name: &[&str]) -> Action {
     let (package, name) = match name {
         [package, name] => (Some((*package).to_owned()), *name),
         [name] => (None, *name),

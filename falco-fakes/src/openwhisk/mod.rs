@@ -84,6 +84,13 @@ impl FakeOpenWhisk {
         lock(&self.provider().world).collecting_requests
     }
 
+    /// Makes an action that somebody else has deployed, without any annotations.
+    pub fn place_action(&self, name: &str) {
+        let mut action = actions::new_action(&[name]);
+        action.kind = "python:3.11".to_owned();
+        lock(&self.provider().world).put(action);
+    }
+
     /// The names of the actions that it holds, with their packages.
     pub fn actions(&self) -> Vec<String> {
         lock(&self.provider().world).action_names()

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use falco_core::{AsyncPlatform, RuntimeName, async_trait};
 use falco_fakes::gcp::{self as fake, FakeGcp};
+use falco_fakes::http;
 use falco_gcp::{CloudTasks, GcpConfigBuilder, GcpFunctions, GcpWaits, Submission};
 use falco_testkit::conformance::{Fault, Harness, Skip};
 use falco_testkit::{Line, TcpProxy};
@@ -32,29 +33,25 @@ impl Google {
             Fault::Unauthorized => {
                 let refusal =
                     r#"{"error":"invalid_grant","error_description":"Invalid JWT Signature."}"#;
-                self.fake.inject(falco_fakes::http::Fault::answer("POST /token", 400, refusal));
+                self.fake.inject(http::Fault::answer("POST /token", 400, refusal));
                 self.fake.revoke_tokens();
             }
             Fault::Throttled => {
-                self.fake.inject(falco_fakes::http::Fault::answer(
-                    "POST /run/",
-                    429,
-                    "Rate exceeded.",
-                ));
+                self.fake.inject(http::Fault::answer("POST /run/", 429, "Rate exceeded."));
                 let refusal = r#"{"error":{"code":429,"status":"RESOURCE_EXHAUSTED","message":"Quota exceeded"}}"#;
                 self.fake.inject(
-                    falco_fakes::http::Fault::answer("/tasks", 429, refusal)
-                        .with_header("retry-after", "3"),
+                    http::Fault::answer("/tasks", 429, refusal).with_header("retry-after", "3"),
                 );
             }
+            Fault::LostAnswer => {
+                self.fake.inject(http::Fault::reset("POST /run/").after_doing_it());
+            }
             Fault::Unreachable => self.proxy.set(Line::Cut),
-            Fault::Silent => self.fake.inject(falco_fakes::http::Fault::silence(" /")),
+            Fault::Silent => self.fake.inject(http::Fault::silence(" /")),
             Fault::Duplicates => self.fake.list_twice(),
-            Fault::Gone => self.fake.inject(falco_fakes::http::Fault::answer(
-                "results%2F",
-                200,
-                "<html>not a record",
-            )),
+            Fault::Gone => {
+                self.fake.inject(http::Fault::answer("results%2F", 200, "<html>not a record"))
+            }
             other => return Err(Skip::new(format!("nobody knows how to provoke {other}"))),
         }
         Ok(self.platform.clone())
@@ -95,6 +92,15 @@ mod calls {
             self.0.provoke(fault)
         }
 
+        fn calls(&self) -> Option<u64> {
+            Some(self.0.fake.requests_to("POST /run/").len() as u64)
+        }
+
+        async fn place_stranger(&self) -> Result<String, Skip> {
+            self.0.fake.place_function("stranger");
+            Ok("stranger".to_owned())
+        }
+
         fn secrets(&self) -> Vec<String> {
             secrets()
         }
@@ -130,6 +136,15 @@ mod tasks {
 
         async fn provoke(&self, fault: Fault) -> Result<Arc<dyn AsyncPlatform>, Skip> {
             self.0.provoke(fault)
+        }
+
+        fn calls(&self) -> Option<u64> {
+            Some(self.0.fake.requests_to("POST /run/").len() as u64)
+        }
+
+        async fn place_stranger(&self) -> Result<String, Skip> {
+            self.0.fake.place_function("stranger");
+            Ok("stranger".to_owned())
         }
 
         fn secrets(&self) -> Vec<String> {

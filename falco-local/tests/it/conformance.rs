@@ -38,6 +38,10 @@ impl Harness for ThisMachine {
         found.map(|(_, runtime)| runtime.parse().unwrap()).collect()
     }
 
+    fn shares_files(&self) -> bool {
+        true
+    }
+
     async fn provoke(&self, fault: Fault) -> Result<Arc<dyn AsyncPlatform>, Skip> {
         match fault {
             // It reports every result until it is released.

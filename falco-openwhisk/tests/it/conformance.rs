@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use falco_core::{AsyncPlatform, RuntimeName, async_trait};
+use falco_fakes::http;
 use falco_fakes::openwhisk::{FAKE_AUTH, FakeOpenWhisk};
 use falco_openwhisk::OpenWhisk;
 use falco_testkit::conformance::{Fault, Harness, Skip};
@@ -36,8 +37,11 @@ impl Harness for OverTheFake {
             Fault::Duplicates => settings.lists_twice = true,
             _ => {}
         });
-        if fault == Fault::Silent {
-            self.fake.inject(falco_fakes::http::Fault::silence(""));
+        let calls = "POST /api/v1/namespaces/_/actions/";
+        match fault {
+            Fault::Silent => self.fake.inject(http::Fault::silence("")),
+            Fault::LostAnswer => self.fake.inject(http::Fault::reset(calls).after_doing_it()),
+            _ => {}
         }
         match fault {
             Fault::Gone => {
@@ -70,6 +74,40 @@ impl Harness for OverTheFake {
             _ => return None,
         };
         Some(Skip::new(reason))
+    }
+
+    fn calls(&self) -> Option<u64> {
+        let is_call = |request: &http::Request| {
+            request.method == "POST" && request.path.contains("/actions/")
+        };
+        Some(self.fake.count_requests(is_call) as u64)
+    }
+
+    fn shares_files(&self) -> bool {
+        true
+    }
+
+    async fn place_stranger(&self) -> Result<String, Skip> {
+        self.fake.place_action("stranger");
+        Ok("stranger".to_owned())
+    }
+
+    async fn stop_after(&self, requests: u64) -> Result<(), Skip> {
+        self.fake.hold_after(requests - 1, true);
+        Ok(())
+    }
+
+    async fn stopped(&self) {
+        self.fake.held().await;
+    }
+
+    fn go_on(&self) {
+        self.fake.go_on();
+    }
+
+    fn leftovers(&self) -> Option<Vec<String>> {
+        let actions = self.fake.actions();
+        Some(actions.into_iter().map(|name| format!("action {name}")).collect())
     }
 
     fn secrets(&self) -> Vec<String> {

@@ -135,6 +135,17 @@ macro_rules! __conformance_cases {
             a_dropped_deploy_leaves_nothing_once_it_is_removed:
                 "Dropping deploy is how it is cancelled, at any moment. What is then removed by its name stays away, \
                  also when the provider applies the deployment late: what nobody knows of costs money and holds secrets."
+            a_redeploy_is_in_force_when_deploy_returns:
+                "A function that is deployed again runs with its new environment and its new sizes when deploy returns, \
+                 and with no variable of before: the same code with another password is another function."
+            functions_of_strangers_are_left_out:
+                "list_deployments reports what Falco has deployed and nothing else: cleanup removes what it lists."
+            a_deploy_that_is_cut_off_after_any_request_can_be_removed:
+                "Ownership goes with the first request that makes anything, and remove finds all that deploy has made \
+                 until then: a driver may die after every request."
+            nothing_is_left_after_remove:
+                "After remove the provider holds nothing of the function, also when a log comes late: roles, queues and \
+                 logs cost money and hold data."
             what_is_no_function_is_refused:
                 "A bad name and empty code are InvalidInput before anything is sent, so that nothing is \
                  half-made."
@@ -171,6 +182,9 @@ macro_rules! __conformance_cases {
             nested_and_non_ascii_json_passes_unchanged:
                 "Arguments and results are JSON of any depth in any script, and pass unchanged: Falco hands them \
                  on unread."
+            what_a_function_prints_is_no_part_of_its_answer:
+                "Lines on stdout and stderr never become part of an answer, whatever they look like, also where there \
+                 are no logs: libraries print."
             an_empty_result_is_an_empty_object:
                 "{} is a result like any other: functions that work by side effects return nothing else."
             a_payload_at_the_limit_is_taken:
@@ -203,6 +217,9 @@ macro_rules! __conformance_cases {
                 "A result over the limit is the function's fault, and never arrives truncated."
             running_too_long_is_a_timeout:
                 "A function that exceeds its timeout is ended and named as such: it is not retried blindly."
+            a_function_that_was_timed_out_does_not_run_on:
+                "A function that was ended for its time stops: what runs on costs money, and writes into what the next \
+                 attempt has begun."
             a_crash_is_told_and_the_next_call_works:
                 "A process that ends is a crash of the function, and the next invocation gets a fresh one: one \
                  bad input spoils no run."
@@ -252,6 +269,10 @@ macro_rules! __conformance_cases {
             throttling_keeps_its_kind:
                 "A refusal for rate or concurrency is Throttled, retryable, and nothing ran: congestion control lives \
                  on it."
+            a_throttled_call_is_sent_once:
+                "invoke does not repeat a throttled call by itself: hidden from congestion control, throttling grows."
+            a_call_whose_answer_was_lost_may_have_run:
+                "A call whose connection breaks before the answer may have run, and says so: sent again, it pays twice."
             wrong_credentials_are_unauthorized:
                 "Credentials that are not accepted are Unauthorized or Forbidden, not retryable, and say what to \
                  do, since only the user can."

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use falco_core::ErrorKind;
+use falco_core::{ErrorKind, Scaling};
 use serde_json::json;
 use tokio::time::{sleep, timeout};
 
-use super::harness::{Fault, Verdict};
+use super::harness::{Fault, Skip, Verdict};
 use super::secret::MARKED_SECRET;
-use super::subject::{Subject, refused, refused_as};
+use super::subject::{Subject, refused, refused_as, served};
 
 pub(super) async fn throttling_keeps_its_kind(subject: &Subject) -> Verdict {
     let deployment = subject.deployed().await?;
@@ -29,6 +29,30 @@ pub(super) async fn throttling_keeps_its_kind(subject: &Subject) -> Verdict {
             assert!(wait <= Duration::from_secs(3600), "a suggested wait of {wait:?} is too long");
         }
     }
+    Ok(())
+}
+
+pub(super) async fn a_throttled_call_is_sent_once(subject: &Subject) -> Verdict {
+    let deployment = subject.deployed().await?;
+    let platform = subject.provoke(Fault::Throttled).await?;
+    let Some(before) = subject.harness.calls() else {
+        return Err(Skip::new("the harness does not count calls"));
+    };
+    let invocation = subject.invocation(json!({"do": "nothing"}));
+    let invoked = platform.invoke(&deployment, &invocation).await;
+    refused_as("invoke", invoked, &[ErrorKind::Throttled]);
+    let sent = subject.harness.calls().unwrap_or_default() - before;
+    assert_eq!(sent, 1, "repeating is for the layers");
+    Ok(())
+}
+
+pub(super) async fn a_call_whose_answer_was_lost_may_have_run(subject: &Subject) -> Verdict {
+    let deployment = subject.deployed().await?;
+    let platform = subject.provoke(Fault::LostAnswer).await?;
+    let invocation = subject.invocation(json!({"do": "nothing"}));
+    let invoked = platform.invoke(&deployment, &invocation).await;
+    let error = refused("a call whose answer is lost", invoked);
+    assert!(error.may_have_run(), "the function has run: {error:?}");
     Ok(())
 }
 
@@ -61,6 +85,25 @@ pub(super) async fn an_error_says_where_it_comes_from(subject: &Subject) -> Verd
     let error = refused("deploy", subject.platform.deploy(&function).await);
     assert_eq!(error.function(), Some(function.name.as_str()), "{error:?}");
     assert_eq!(error.operation(), Some("deploy"), "{error:?}");
+
+    let deployment = subject.deployed().await?;
+    served("remove", subject.platform.remove(&deployment).await);
+    let invocation = subject.invocation(json!({"do": "nothing"}));
+    let mut errors = vec![
+        ("invoke", refused("invoke", subject.platform.invoke(&deployment, &invocation).await)),
+        ("remove", refused("remove", subject.platform.remove(&deployment).await)),
+        ("scale", refused("scale", subject.platform.scale(&deployment, &Scaling::default()).await)),
+    ];
+    if subject.capabilities.submit {
+        let submitted = subject.platform.submit(&deployment, &invocation).await;
+        errors.push(("submit", refused("submit", submitted)));
+    }
+    for (operation, error) in errors {
+        let told = (error.platform(), error.operation(), error.function());
+        let platform = subject.platform.name();
+        let wanted = (Some(platform), Some(operation), Some(deployment.name.as_str()));
+        assert_eq!(told, wanted, "{error:?}");
+    }
     Ok(())
 }
 

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use falco_core::{Deployment, FunctionErrorKind, Scaling};
 use serde_json::json;
+use tokio::time::sleep;
 
 use super::configuration::shortest_timeout;
-use super::harness::Verdict;
+use super::harness::{Skip, Verdict};
 use super::invoke::small_limit;
 use super::subject::Subject;
 
@@ -55,6 +56,25 @@ pub(super) async fn running_too_long_is_a_timeout(subject: &Subject) -> Verdict 
         assert_eq!(error.kind, FunctionErrorKind::Timeout, "{error}");
         answers_again(subject, &deployment).await;
     }
+    Ok(())
+}
+
+pub(super) async fn a_function_that_was_timed_out_does_not_run_on(subject: &Subject) -> Verdict {
+    if !subject.harness.shares_files() {
+        return Err(Skip::new("the harness cannot see whether a function runs on"));
+    }
+    let timeout = shortest_timeout(subject);
+    let scaling = Scaling::default().with_timeout(timeout);
+    let deployment = subject.deploy(&subject.function()?.with_scaling(scaling)).await;
+    let path = std::env::temp_dir().join(subject.name());
+    let later = timeout + Duration::from_millis(500);
+    let args = json!({"do": "touch", "path": path, "seconds": later.as_secs_f64()});
+    let error = subject.failure(&deployment, args).await;
+    assert_eq!(error.kind, FunctionErrorKind::Timeout, "{error}");
+    sleep(Duration::from_secs(2)).await;
+    let ran_on = path.exists();
+    let _ = std::fs::remove_file(path);
+    assert!(!ran_on, "the function has written a file after its timeout");
     Ok(())
 }
 

@@ -46,6 +46,50 @@ pub trait Harness: Send + Sync + 'static {
         None
     }
 
+    /// How many calls of functions have reached the provider so far, refused ones included; `None` where the harness does
+    /// not count them.
+    fn calls(&self) -> Option<u64> {
+        None
+    }
+
+    /// Whether functions run on this machine and write into its files.
+    fn shares_files(&self) -> bool {
+        false
+    }
+
+    /// Puts a function that Falco has not deployed beside those of the suite, and returns its name.
+    ///
+    /// # Errors
+    ///
+    /// A [`Skip`] where the harness cannot do that.
+    async fn place_stranger(&self) -> Result<String, Skip> {
+        Err(Skip::new("the harness places no function of a stranger"))
+    }
+
+    /// Lets the provider take so many requests more. It does what the last of them asks without answering it, and answers
+    /// nothing else until [`go_on`](Self::go_on).
+    ///
+    /// # Errors
+    ///
+    /// A [`Skip`] where the harness cannot do that.
+    async fn stop_after(&self, requests: u64) -> Result<(), Skip> {
+        let _ = requests;
+        Err(Skip::new("the harness does not stop the provider in the middle"))
+    }
+
+    /// Resolves when a request is not answered, because of [`stop_after`](Self::stop_after).
+    async fn stopped(&self) {
+        std::future::pending().await
+    }
+
+    /// Lets the provider answer again.
+    fn go_on(&self) {}
+
+    /// What the provider holds, in words: functions, roles, queues, logs. `None` where the harness cannot look.
+    fn leftovers(&self) -> Option<Vec<String>> {
+        None
+    }
+
     /// How long one case may take, on tokio's clock.
     fn patience(&self) -> Duration {
         Duration::from_secs(60)
@@ -62,6 +106,8 @@ pub enum Fault {
     Throttled,
     /// The provider accepts connections and never answers.
     Silent,
+    /// The provider runs what it is asked to, and the connection breaks before each answer to a call.
+    LostAnswer,
     /// Nobody accepts connections to the provider; those that were open are cut.
     Unreachable,
     /// The provider accepts submissions, and knows at once that they will never answer: a dead-letter queue, a
@@ -77,6 +123,7 @@ impl fmt::Display for Fault {
             Self::Unauthorized => "wrong credentials",
             Self::Throttled => "throttling",
             Self::Silent => "silence of the provider",
+            Self::LostAnswer => "answers that are lost",
             Self::Unreachable => "a provider that cannot be reached",
             Self::Gone => "activations that are gone",
             Self::Duplicates => "results reported twice",

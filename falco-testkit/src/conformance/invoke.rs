@@ -37,6 +37,17 @@ pub(super) async fn nested_and_non_ascii_json_passes_unchanged(subject: &Subject
     Ok(())
 }
 
+pub(super) async fn what_a_function_prints_is_no_part_of_its_answer(subject: &Subject) -> Verdict {
+    let lines = ["{\"value\": 1}", "plain, größe", "{\"error\": \"no\"}", ""];
+    for deployment in subject.deployed_in_each_runtime().await? {
+        let args = json!({"do": "print", "stdout": lines, "stderr": lines});
+        assert_eq!(subject.value(&deployment, args).await, json!({}), "{}", deployment.runtime);
+        let echo = json!({"do": "echo", "value": "after"});
+        assert_eq!(subject.value(&deployment, echo).await, json!({"value": "after"}));
+    }
+    Ok(())
+}
+
 pub(super) async fn an_empty_result_is_an_empty_object(subject: &Subject) -> Verdict {
     for deployment in subject.deployed_in_each_runtime().await? {
         assert_eq!(subject.value(&deployment, json!({"do": "nothing"})).await, json!({}));

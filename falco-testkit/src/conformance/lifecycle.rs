@@ -3,11 +3,12 @@
 use std::task::Poll;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use falco_core::{Deployable, Deployment, ErrorKind, Ownership};
+use falco_core::{Deployable, Deployment, ErrorKind, FunctionErrorKind, Ownership, Scaling};
 use serde_json::json;
 use tokio::time::{sleep, timeout};
 
-use super::harness::Verdict;
+use super::configuration::shortest_timeout;
+use super::harness::{Skip, Verdict};
 use super::secret::MARKED_SECRET;
 use super::subject::{Subject, no_fixture, refused_as, served};
 use crate::fixture;
@@ -150,6 +151,106 @@ pub(super) async fn a_dropped_deploy_leaves_nothing_once_it_is_removed(
     let all = served("list_deployments", subject.platform.list_deployments().await);
     let left: Vec<_> = all.iter().map(|deployment| &deployment.name).collect();
     let left: Vec<_> = left.into_iter().filter(|name| names.contains(name)).collect();
+    assert!(left.is_empty(), "these are left: {left:?}");
+    Ok(())
+}
+
+pub(super) async fn a_redeploy_is_in_force_when_deploy_returns(subject: &Subject) -> Verdict {
+    let timeout = shortest_timeout(subject);
+    for runtime in subject.runtimes()? {
+        let function = subject.function_for(&runtime)?;
+        let old = function.clone().with_env("FALCO_STAYS", "old").with_env("FALCO_GOES", "old");
+        let old = old.with_scaling(Scaling::default().with_timeout(timeout * 20));
+        let deployment = subject.deploy(&old).await;
+        let first = subject.value(&deployment, json!({"do": "env", "name": "FALCO_GOES"})).await;
+        assert_eq!(first, json!({"value": "old"}));
+
+        let scaling = Scaling::default().with_timeout(timeout);
+        let new = function.with_env("FALCO_STAYS", "new").with_scaling(scaling);
+        let deployment = subject.deploy(&new).await;
+        for (name, value) in [("FALCO_STAYS", json!("new")), ("FALCO_GOES", json!(null))] {
+            let answer = subject.value(&deployment, json!({"do": "env", "name": name})).await;
+            assert_eq!(answer, json!({"value": value}), "{name} on {runtime}");
+        }
+        let seconds = (timeout + Duration::from_secs(5)).as_secs_f64();
+        let slow = json!({"do": "sleep", "seconds": seconds});
+        let error = subject.failure(&deployment, slow).await;
+        assert_eq!(error.kind, FunctionErrorKind::Timeout, "the new timeout on {runtime}: {error}");
+    }
+    Ok(())
+}
+
+pub(super) async fn functions_of_strangers_are_left_out(subject: &Subject) -> Verdict {
+    let stranger = subject.harness.place_stranger().await?;
+    let deployment = subject.deployed().await?;
+    let all = served("list_deployments", subject.platform.list_deployments().await);
+    let names: Vec<_> = all.iter().map(|deployment| deployment.name.as_str()).collect();
+    assert!(names.contains(&deployment.name.as_str()), "{names:?}");
+    assert!(!names.contains(&stranger.as_str()), "{stranger} is not Falco's: {names:?}");
+    Ok(())
+}
+
+pub(super) async fn a_deploy_that_is_cut_off_after_any_request_can_be_removed(
+    subject: &Subject,
+) -> Verdict {
+    let expiry = UNIX_EPOCH + whole_seconds(SystemTime::now()) + Duration::from_secs(86_400);
+    let ownership = Ownership::new("run-5f2c", "ada@workstation", expiry);
+    for requests in 1.. {
+        let function = subject.function()?.with_ownership(ownership.clone());
+        subject.harness.stop_after(requests).await?;
+        let is_complete = tokio::select! {
+            deployed = subject.platform.deploy(&function) => deployed.is_ok(),
+            () = subject.harness.stopped() => false,
+        };
+        subject.harness.go_on();
+        remove_all_of(subject, &function, &ownership, requests).await;
+        if is_complete {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Removes what a deploy has left, by what is listed and by its name, until nothing is there.
+async fn remove_all_of(
+    subject: &Subject,
+    function: &Deployable,
+    ownership: &Ownership,
+    requests: u64,
+) {
+    let name = function.name.as_str();
+    let by_name = Deployment::new(subject.platform.name(), name, name, function.runtime.clone());
+    // What is on its way when its caller goes may arrive a little later.
+    for _ in 0..50 {
+        let listed = listed(subject, name).await;
+        for deployment in &listed {
+            let owner = deployment.ownership.as_ref();
+            assert_eq!(owner, Some(ownership), "cut off after {requests} requests");
+        }
+        for deployment in listed.iter().chain([&by_name]) {
+            // Gone already, or not yet in a state to be removed.
+            let _ = subject.platform.remove(deployment).await;
+        }
+        let left = subject.harness.leftovers().unwrap_or_default();
+        if listed.is_empty() && !left.iter().any(|left| left.contains(name)) {
+            return;
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+    let left = (listed(subject, name).await, subject.harness.leftovers());
+    panic!("cut off after {requests} requests, these are left: {left:?}");
+}
+
+pub(super) async fn nothing_is_left_after_remove(subject: &Subject) -> Verdict {
+    if subject.harness.leftovers().is_none() {
+        return Err(Skip::new("the harness cannot see what is left"));
+    }
+    for deployment in subject.deployed_in_each_runtime().await? {
+        subject.call(&deployment, json!({"do": "print", "stdout": ["late"]})).await;
+        served("remove", subject.platform.remove(&deployment).await);
+    }
+    sleep(Duration::from_millis(300)).await;
+    let left = subject.harness.leftovers().unwrap_or_default();
     assert!(left.is_empty(), "these are left: {left:?}");
     Ok(())
 }

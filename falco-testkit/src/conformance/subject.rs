@@ -17,7 +17,7 @@ use crate::fixture;
 
 /// The platform under test in one case. It removes what the case has deployed.
 pub(super) struct Subject {
-    harness: Arc<dyn Harness>,
+    pub(super) harness: Arc<dyn Harness>,
     pub(super) platform: Arc<dyn AsyncPlatform>,
     pub(super) capabilities: Capabilities,
     /// Keeps apart what runs at the same time in one account.

@@ -1,13 +1,25 @@
 //! The platform in memory passes the suite, on paused time.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use falco_core::{AsyncPlatform, Capabilities, Error, ErrorKind, RuntimeName, async_trait};
 use falco_testkit::conformance::{Fault, Harness, Skip};
 use falco_testkit::fixture::Fixture;
 use falco_testkit::{Fate, Fates, FunctionCall, InMemory, Settings, conformance_tests};
+use tokio::sync::Notify;
 
-pub(crate) struct Memory(Arc<InMemory>);
+pub(crate) struct Memory {
+    platform: Arc<InMemory>,
+    /// Calls until nothing is answered any more, and whether that has come.
+    stop: Arc<Stop>,
+}
+
+#[derive(Default)]
+struct Stop {
+    left: AtomicU64,
+    reached: Notify,
+}
 
 impl Memory {
     fn with(settings: Settings) -> Self {
@@ -16,11 +28,11 @@ impl Memory {
             .with_function("python", respond)
             .with_function("nodejs", respond)
             .with_function("native", respond);
-        Self(Arc::new(platform))
+        Self { platform: Arc::new(platform), stop: Arc::default() }
     }
 
     pub(crate) fn refuse_everything(&self, error: Error) {
-        self.0.configure(|settings| {
+        self.platform.configure(|settings| {
             settings.fates = Fates::by(move |_| Fate::Refuse(error.clone()));
         });
     }
@@ -44,7 +56,7 @@ impl Harness for Memory {
     }
 
     fn platform(&self) -> Arc<dyn AsyncPlatform> {
-        self.0.clone()
+        self.platform.clone()
     }
 
     fn runtimes(&self) -> Vec<RuntimeName> {
@@ -52,10 +64,11 @@ impl Harness for Memory {
     }
 
     async fn provoke(&self, fault: Fault) -> Result<Arc<dyn AsyncPlatform>, Skip> {
-        self.0.configure(|settings| match fault {
+        self.platform.configure(|settings| match fault {
             Fault::Unauthorized => settings.unauthorized = true,
             Fault::Throttled => settings.fates = of_invocations(Fate::throttle(None)),
             Fault::Silent => settings.fates = Fates::by(|_| Fate::Hang),
+            Fault::LostAnswer => settings.fates = of_invocations(Fate::reset()),
             Fault::Unreachable => {
                 let error = Error::new(ErrorKind::Unavailable, "connection refused");
                 let fate = Fate::Refuse(error.with_unreachable(true));
@@ -65,7 +78,47 @@ impl Harness for Memory {
             Fault::Duplicates => settings.duplicates = 1.0,
             other => panic!("teach the test {other:?}"),
         });
-        Ok(self.0.clone())
+        Ok(self.platform.clone())
+    }
+
+    fn calls(&self) -> Option<u64> {
+        Some(self.platform.counters().invokes)
+    }
+
+    async fn place_stranger(&self) -> Result<String, Skip> {
+        // What is not Falco's is not in the platform in memory at all.
+        Ok("stranger".to_owned())
+    }
+
+    async fn stop_after(&self, requests: u64) -> Result<(), Skip> {
+        self.stop.left.store(requests, Ordering::SeqCst);
+        let stop = self.stop.clone();
+        let decide = move || match stop.left.load(Ordering::SeqCst) {
+            0 => Fate::Hang,
+            1 => {
+                stop.left.store(0, Ordering::SeqCst);
+                stop.reached.notify_one();
+                Fate::reset()
+            }
+            left => {
+                stop.left.store(left - 1, Ordering::SeqCst);
+                Fate::Serve
+            }
+        };
+        self.platform.configure(|settings| settings.fates = Fates::by(move |_| decide()));
+        Ok(())
+    }
+
+    async fn stopped(&self) {
+        self.stop.reached.notified().await;
+    }
+
+    fn go_on(&self) {
+        self.platform.configure(|settings| settings.fates = Fates::SERVE);
+    }
+
+    fn leftovers(&self) -> Option<Vec<String>> {
+        Some(Vec::new())
     }
 }
 

@@ -25,6 +25,11 @@ const CAUGHT: &[(&str, Mutation)] = &[
     ("removing_twice_is_not_found", Mutation::RemovesTwice),
     ("deployments_are_listed_with_their_owner", Mutation::ForgetsOwners),
     ("a_dropped_deploy_leaves_nothing_once_it_is_removed", Mutation::AppliesADroppedDeployLate),
+    ("a_redeploy_is_in_force_when_deploy_returns", Mutation::KeepsOldVariables),
+    ("a_redeploy_is_in_force_when_deploy_returns", Mutation::KeepsOldSizes),
+    ("functions_of_strangers_are_left_out", Mutation::ListsStrangers),
+    ("a_deploy_that_is_cut_off_after_any_request_can_be_removed", Mutation::TagsInASecondRequest),
+    ("nothing_is_left_after_remove", Mutation::LeavesALog),
     ("what_is_no_function_is_refused", Mutation::DeploysAnything),
     ("an_unknown_runtime_is_unsupported", Mutation::ListsNoRuntimes),
     ("environment_variables_reach_the_function", Mutation::DropsEnvironment),
@@ -38,6 +43,7 @@ const CAUGHT: &[(&str, Mutation)] = &[
     ("a_scaled_timeout_is_in_force", Mutation::KeepsTheTimeout),
     ("sizes_out_of_bounds_are_refused", Mutation::ScalesToAnything),
     ("nested_and_non_ascii_json_passes_unchanged", Mutation::SwallowsUnicode),
+    ("what_a_function_prints_is_no_part_of_its_answer", Mutation::AnswersWithWhatIsPrinted),
     ("an_empty_result_is_an_empty_object", Mutation::CallsEmptyNull),
     ("a_payload_at_the_limit_is_taken", Mutation::TakesAnyPayload),
     ("a_payload_over_the_limit_is_refused", Mutation::TakesAnyPayload),
@@ -51,6 +57,7 @@ const CAUGHT: &[(&str, Mutation)] = &[
     ("a_result_that_is_no_object_is_a_bad_result", Mutation::CallsEverythingRaised),
     ("a_result_over_the_limit_is_a_bad_result", Mutation::TruncatesResults),
     ("running_too_long_is_a_timeout", Mutation::CallsTimeoutsCrashes),
+    ("a_function_that_was_timed_out_does_not_run_on", Mutation::RunsOnAfterATimeout),
     ("a_crash_is_told_and_the_next_call_works", Mutation::StaysDeadAfterACrash),
     ("what_a_function_prints_is_its_log", Mutation::ReversesLogs),
     ("a_submitted_invocation_is_collected", Mutation::ForgetsResults),
@@ -68,8 +75,11 @@ const CAUGHT: &[(&str, Mutation)] = &[
     ("results_told_twice_are_harmless", Mutation::FailsOnDuplicates),
     ("a_platform_that_cannot_submit_says_so", Mutation::SubmitsInSecret),
     ("throttling_keeps_its_kind", Mutation::TakesThrottlingForAFault),
+    ("a_throttled_call_is_sent_once", Mutation::RepeatsThrottledCalls),
+    ("a_call_whose_answer_was_lost_may_have_run", Mutation::SaysThatALostCallDidNotRun),
     ("wrong_credentials_are_unauthorized", Mutation::TakesARefusalForAFault),
     ("an_error_says_where_it_comes_from", Mutation::TellsNoOperation),
+    ("an_error_says_where_it_comes_from", Mutation::TellsNoOperationOfInvoke),
     ("secrets_appear_nowhere", Mutation::TellsASecret),
     ("a_provider_that_cannot_be_reached_is_unreachable", Mutation::TakesAnOutageForAFault),
     ("a_call_to_a_silent_peer_can_be_dropped", Mutation::SaysThatNothingRan),
@@ -111,6 +121,37 @@ impl Harness for Mutated {
 
     fn secrets(&self) -> Vec<String> {
         vec!["marked-key".into()]
+    }
+
+    fn calls(&self) -> Option<u64> {
+        self.inner.calls()
+    }
+
+    fn shares_files(&self) -> bool {
+        true
+    }
+
+    async fn place_stranger(&self) -> Result<String, Skip> {
+        self.inner.place_stranger().await
+    }
+
+    async fn stop_after(&self, requests: u64) -> Result<(), Skip> {
+        self.inner.stop_after(requests).await
+    }
+
+    async fn stopped(&self) {
+        self.inner.stopped().await;
+    }
+
+    fn go_on(&self) {
+        self.inner.go_on();
+    }
+
+    fn leftovers(&self) -> Option<Vec<String>> {
+        match self.mutation {
+            Mutation::LeavesALog => Some(vec!["log group".into()]),
+            _ => self.inner.leftovers(),
+        }
     }
 }
 

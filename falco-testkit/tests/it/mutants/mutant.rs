@@ -23,6 +23,8 @@ pub(super) struct Mutant {
     released: Mutex<Vec<Activation>>,
     just_deployed: AtomicBool,
     crashed: AtomicBool,
+    /// The variables of every deployment so far.
+    variables: Mutex<Environment>,
     /// Calls that have begun and not ended; a dropped one never does.
     open: AtomicU32,
 }
@@ -37,6 +39,7 @@ impl Mutant {
             released: Mutex::default(),
             just_deployed: AtomicBool::new(false),
             crashed: AtomicBool::new(false),
+            variables: Mutex::default(),
             open: AtomicU32::new(0),
         }
     }
@@ -56,6 +59,7 @@ impl Mutant {
             (Mutation::TakesARefusalForAFault, ErrorKind::Unauthorized) => {
                 Error::new(ErrorKind::Unavailable, "401").with_hint("try again")
             }
+            (Mutation::SaysThatALostCallDidNotRun, _) => error.with_may_have_run(false),
             (Mutation::TakesAnOutageForAFault, _) => error.with_unreachable(false),
             (Mutation::ListsNoRuntimes, ErrorKind::Unsupported) => {
                 Error::unsupported("there is no such runtime")
@@ -171,6 +175,23 @@ impl Platform for Mutant {
                 let variables = std::env::vars();
                 variables.for_each(|(name, value)| function.env.set(name, value));
             }
+            Mutation::KeepsOldVariables => {
+                let mut old = self.variables.lock().unwrap();
+                for (name, value) in function.env.iter() {
+                    old.set(name, value);
+                }
+                function.env = old.clone();
+            }
+            Mutation::KeepsOldSizes => {
+                if let Ok(there) = self.inner.fetch_deployment(&function.name).await {
+                    function.scaling = there.scaling;
+                }
+            }
+            Mutation::TagsInASecondRequest => {
+                let mut untagged = function.clone();
+                untagged.ownership = None;
+                self.inner.deploy(&untagged).await?;
+            }
             Mutation::CallsMain => function.entry_point = None,
             Mutation::TakesTheFirstModule if matches!(function.code, Code::Archive(_)) => {
                 function.code = Code::Source(fixture::PYTHON.into());
@@ -212,6 +233,10 @@ impl Platform for Mutant {
         let mut listed = self.inner.list_deployments().await?;
         if self.is(Mutation::ListsTwice) {
             listed.extend(listed.clone());
+        }
+        if self.is(Mutation::ListsStrangers) {
+            let runtime = "python:3".parse()?;
+            listed.push(Deployment::new(self.name(), "stranger", "stranger", runtime));
         }
         Ok(listed)
     }
@@ -258,9 +283,28 @@ impl Platform for Mutant {
             return Err(Error::new(ErrorKind::Unavailable, "the process has ended"));
         }
         self.enter().await?;
-        let result = self.inner.invoke(deployment, invocation).await;
+        let mut result = self.inner.invoke(deployment, invocation).await;
         self.leave();
-        self.altered(self.changed(result)?)
+        let is_throttled = |result: &Result<Activation>| {
+            result.as_ref().is_err_and(|error| error.kind() == ErrorKind::Throttled)
+        };
+        if self.is(Mutation::RepeatsThrottledCalls) && is_throttled(&result) {
+            result = self.inner.invoke(deployment, invocation).await;
+        }
+        if self.is(Mutation::TellsNoOperationOfInvoke) {
+            result = result.map_err(|error| Error::new(error.kind(), error.message()));
+        }
+        let args: serde_json::Value = invocation.payload().parse().unwrap_or_default();
+        let mut activation = self.altered(self.changed(result)?)?;
+        if self.is(Mutation::AnswersWithWhatIsPrinted) && args["stdout"].is_array() {
+            activation.outcome = Ok(Payload::json(&serde_json::json!({"out": args["stdout"]}))?);
+        }
+        if self.is(Mutation::RunsOnAfterATimeout)
+            && let Some(path) = args["path"].as_str()
+        {
+            std::fs::write(path, "").unwrap();
+        }
+        Ok(activation)
     }
 }
 

@@ -15,6 +15,11 @@ pub(super) enum Mutation {
     RemovesTwice,
     ForgetsOwners,
     AppliesADroppedDeployLate,
+    KeepsOldVariables,
+    KeepsOldSizes,
+    ListsStrangers,
+    TagsInASecondRequest,
+    LeavesALog,
     DeploysAnything,
     ListsNoRuntimes,
 
@@ -31,6 +36,7 @@ pub(super) enum Mutation {
 
     // Invoking.
     SwallowsUnicode,
+    AnswersWithWhatIsPrinted,
     CallsEmptyNull,
     TakesAnyPayload,
     TakesAnyArgument,
@@ -45,6 +51,7 @@ pub(super) enum Mutation {
     CallsEverythingRaised,
     TruncatesResults,
     CallsTimeoutsCrashes,
+    RunsOnAfterATimeout,
     StaysDeadAfterACrash,
 
     // Logs.
@@ -67,8 +74,11 @@ pub(super) enum Mutation {
 
     // Failing platforms.
     TakesThrottlingForAFault,
+    RepeatsThrottledCalls,
+    SaysThatALostCallDidNotRun,
     TakesARefusalForAFault,
     TellsNoOperation,
+    TellsNoOperationOfInvoke,
     TellsASecret,
     TakesAnOutageForAFault,
     SaysThatNothingRan,
