@@ -23,17 +23,37 @@ const FILES: &[(&str, &str)] = &[
     ("tests/it/fake.rs", include_str!("../template/tests/it/fake.rs")),
 ];
 
+/// What a crate of its own has besides; a member of the workspace inherits it.
+const OUTSIDE: &[(&str, &str)] = &[
+    ("LICENSE", include_str!("../../LICENSE")),
+    ("rustfmt.toml", include_str!("../../rustfmt.toml")),
+    (".gitignore", "/target\n"),
+];
+
 const DEPENDENCIES: &[&str] = &["falco-core", "falco-http", "falco-package"];
-const USAGE: &str = "usage: cargo xtask new-platform NAME [--path DIR]";
+const DEV_DEPENDENCIES: &[&str] = &["falco-fakes", "falco-testkit"];
+const USAGE: &str = "usage: cargo xtask new-platform NAME [--path DIR]
+
+Makes the crate falco-NAME, whose tests say what to write next (docs/add-a-platform.md).
+
+  NAME         the platform, in lower-case letters and digits, such as fission
+  --path DIR   make a crate of its own in DIR/falco-NAME; without it, a member of this workspace";
 
 /// Makes `falco-NAME` a member of this workspace, or with `--path` a crate of its own.
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     let (name, outside) = match arguments {
+        [help] if matches!(help.as_str(), "help" | "--help" | "-h") => {
+            println!("{USAGE}");
+            return Ok(());
+        }
+        [flag, ..] if flag.starts_with('-') => bail!("name the platform first\n{USAGE}"),
         [name] => (name, None),
         [name, flag, folder] if flag == "--path" => (name, Some(PathBuf::from(folder))),
         _ => bail!("{USAGE}"),
     };
-    check_name(name, &members()?)?;
+    // A crate of its own never meets those of the workspace.
+    let members = if outside.is_some() { Vec::new() } else { members()? };
+    check_name(name, &members)?;
     let folder = match &outside {
         Some(folder) => std::path::absolute(folder)?.join(format!("falco-{name}")),
         None => root().join(format!("falco-{name}")),
@@ -81,7 +101,8 @@ fn members() -> anyhow::Result<Vec<String>> {
 }
 
 fn write(folder: &Path, name: &str, outside: bool) -> anyhow::Result<()> {
-    for (path, text) in FILES {
+    let more = if outside { OUTSIDE } else { &[] };
+    for (path, text) in FILES.iter().chain(more) {
         let text = fill(text, name, outside)?;
         let path = folder.join(path);
         fs::create_dir_all(path.parent().unwrap_or(folder))?;
@@ -96,7 +117,7 @@ fn fill(text: &str, name: &str, outside: bool) -> anyhow::Result<String> {
     let manifest = if outside { outside_manifest()? } else { member_manifest() };
     Ok([
         ("{{package}}", manifest.package.as_str()),
-        ("{{lints}}", manifest.lints),
+        ("{{lints}}", &manifest.lints),
         ("{{dependencies}}", &manifest.dependencies),
         ("{{dev-dependencies}}", &manifest.dev_dependencies),
         ("{{name}}", name),
@@ -110,7 +131,7 @@ fn fill(text: &str, name: &str, outside: bool) -> anyhow::Result<String> {
 /// The parts of a manifest that differ inside and outside of the workspace.
 struct Manifest {
     package: String,
-    lints: &'static str,
+    lints: String,
     dependencies: String,
     dev_dependencies: String,
 }
@@ -128,31 +149,47 @@ fn member_manifest() -> Manifest {
     ];
     Manifest {
         package: inherited.map(|key| format!("{key}.workspace = true")).join("\n"),
-        lints: "[lints]\nworkspace = true\n\n",
+        lints: "[lints]\nworkspace = true\n\n".to_owned(),
         dependencies: lines(DEPENDENCIES, |name| format!("{name}.workspace = true")),
-        dev_dependencies: "falco-testkit = { path = \"../falco-testkit\" }\n\
-            axum.workspace = true\n\
-            tokio = { workspace = true, features = [\"macros\", \"net\", \"rt-multi-thread\", \"time\"] }"
-            .to_owned(),
+        dev_dependencies: lines(DEV_DEPENDENCIES, |name| {
+            format!("{name} = {{ path = \"../{name}\" }}")
+        }) + "\ntokio = { workspace = true, features = [\"macros\", \"rt-multi-thread\", \"time\"] }",
     }
 }
 
 fn outside_manifest() -> anyhow::Result<Manifest> {
     let root = fs::read_to_string(root().join("Cargo.toml"))?;
     let version = |name: &str| version_of(&root, name);
-    let house = |name: &str| {
-        format!("{name} = {{ path = {:?} }}", crate::shell::root().join(name).display().to_string())
+    let workspace_key = |key: &str| {
+        let line = root.lines().find(|line| line.starts_with(&format!("{key} = ")));
+        Ok::<_, anyhow::Error>(line.with_context(|| format!("no {key} in Cargo.toml"))?.to_owned())
     };
+    let (release, repository) = (version("falco-core")?, workspace_key("repository")?);
+    let url = repository.trim_start_matches("repository = ");
+    let of_falco = |name: &str| format!("{name} = {{ version = {release:?}, git = {url} }}");
+    let patched = |name: &str| {
+        format!(
+            "# {name} = {{ path = {:?} }}",
+            crate::shell::root().join(name).display().to_string()
+        )
+    };
+    let all: Vec<&str> = DEPENDENCIES.iter().chain(DEV_DEPENDENCIES).copied().collect();
+    let rust = workspace_key("rust-version")?;
+    let lints = root.split_once("[workspace.lints.rust]\n").and_then(|(_, rest)| {
+        let end = rest.find("\n[profile")?;
+        Some(format!("[lints.rust]\n{}", rest[..end].replace("[workspace.lints", "[lints")))
+    });
     Ok(Manifest {
-        package: "version = \"0.1.0\"\nedition = \"2024\"\nlicense = \"MIT\"\n\n[workspace]"
-            .to_owned(),
-        lints: "",
-        dependencies: lines(DEPENDENCIES, house),
+        package: format!(
+            "version = \"0.1.0\"\nedition = \"2024\"\n{rust}\nlicense = \"MIT\"\n\n[workspace]\n\n\
+             # With a checkout of Falco beside it, its crates come from there:\n# [patch.{url}]\n{}",
+            lines(&all, patched),
+        ),
+        lints: lints.context("no lints in Cargo.toml")? + "\n",
+        dependencies: lines(DEPENDENCIES, of_falco),
         dev_dependencies: format!(
-            "{}\naxum = {{ version = {:?}, default-features = false, features = [\"http1\", \"tokio\"] }}\n\
-             tokio = {{ version = {:?}, features = [\"macros\", \"net\", \"rt-multi-thread\", \"time\"] }}",
-            house("falco-testkit"),
-            version("axum")?,
+            "{}\ntokio = {{ version = {:?}, features = [\"macros\", \"rt-multi-thread\", \"time\"] }}",
+            lines(DEV_DEPENDENCIES, of_falco),
             version("tokio")?,
         ),
     })
@@ -211,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crate_that_the_workspace_has_is_refused_wherever_it_lives() {
+    fn a_crate_that_the_workspace_has_is_refused_as_a_member() {
         let members = members().unwrap();
         for name in ["aws", "openfaas"] {
             let error = check_name(name, &members).unwrap_err();
@@ -235,7 +272,7 @@ mod tests {
         let arguments = ["fission", "--path", place.path().to_str().unwrap()].map(str::to_owned);
         run(&arguments).unwrap();
         let crate_of_its_own = place.path().join("falco-fission");
-        for (path, _) in FILES {
+        for (path, _) in FILES.iter().chain(OUTSIDE) {
             assert!(crate_of_its_own.join(path).is_file(), "{path}");
         }
         let manifest = crate_of_its_own.join("Cargo.toml");
@@ -244,6 +281,14 @@ mod tests {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let error = run(&arguments).unwrap_err();
         assert!(error.to_string().contains("there already"), "{error}");
+    }
+
+    #[test]
+    fn help_is_no_name_and_the_workspaces_names_are_free_outside() {
+        run(&["--help".to_owned()]).unwrap();
+        assert!(run(&["--path".to_owned(), "x".to_owned()]).is_err());
+        let place = tempfile::tempdir().unwrap();
+        run(&["aws", "--path", place.path().to_str().unwrap()].map(str::to_owned)).unwrap();
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The requests, and the one mapping of refusals to [`Error`].
 
-use falco_core::{Error, ErrorKind, Operation, Result};
+use falco_core::{Error, ErrorKind, Result};
 use falco_http::reqwest::header::AUTHORIZATION;
 use falco_http::reqwest::{Method, StatusCode, Url};
 use falco_http::{Client, Reply, Secret};
@@ -23,27 +23,28 @@ impl Gateway {
         Ok(Self { client, url: config.gateway, token: config.token })
     }
 
-    /// Sends one request; `operation` is what an error names.
+    /// Sends one request, below the path of the gateway's URL. The platform says of which operation an error is.
     pub(crate) async fn send(
         &self,
-        operation: &'static str,
         method: Method,
-        path: &str,
+        path: &[&str],
         body: Option<Vec<u8>>,
     ) -> Result<Reply> {
-        let named = |error: Error| error.at(Operation::new(crate::NAME, operation));
-        let url = self.url.join(path).map_err(|e| {
-            named(Error::invalid_input(format!("{path:?} is not a path")).with_source(&e))
-        })?;
+        let mut url = self.url.clone();
+        match url.path_segments_mut() {
+            // Pushed, a segment is escaped: a name cannot lead to another path.
+            Ok(mut segments) => segments.pop_if_empty().extend(path),
+            Err(()) => return Err(Error::invalid_input("the gateway's URL takes no path")),
+        };
         let mut request = self.client.request(method, url);
         if let Some(token) = &self.token {
-            request = request.header(AUTHORIZATION, token.to_header("Bearer ").map_err(named)?);
+            request = request.header(AUTHORIZATION, token.to_header("Bearer ")?);
         }
         if let Some(body) = body {
             request = request.header("content-type", "application/json").body(body);
         }
-        let reply = self.client.send(request, LONGEST_REPLY).await.map_err(named)?;
-        if reply.status.is_success() { Ok(reply) } else { Err(named(refusal(&reply))) }
+        let reply = self.client.send(request, LONGEST_REPLY).await?;
+        if reply.status.is_success() { Ok(reply) } else { Err(refusal(&reply)) }
     }
 }
 

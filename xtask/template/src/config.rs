@@ -27,14 +27,24 @@ impl {{Name}}Config {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` when `gateway` is not a URL.
+    /// `InvalidInput` when `gateway` is not a URL of http or https, or holds a password.
     pub fn new(gateway: &str) -> Result<Self> {
-        let gateway = Url::parse(gateway).map_err(|e| {
-            Error::invalid_input(format!("the gateway {gateway:?} is not a URL"))
+        let invalid = |error: Error| {
+            error
                 .with_platform(crate::NAME)
-                .with_source(&e)
                 .with_hint("set {{NAME}}_GATEWAY to something like http://127.0.0.1:8080")
+        };
+        let gateway = Url::parse(gateway).map_err(|e| {
+            // Not the text itself: it may hold a password.
+            invalid(Error::invalid_input("the gateway is not a URL").with_source(&e))
         })?;
+        if !matches!(gateway.scheme(), "http" | "https") {
+            return Err(invalid(Error::invalid_input("the gateway speaks http or https only")));
+        }
+        if !gateway.username().is_empty() || gateway.password().is_some() {
+            let error = Error::invalid_input("the gateway's URL must not hold a password");
+            return Err(error.with_platform(crate::NAME).with_hint("set {{NAME}}_TOKEN"));
+        }
         let http = ClientConfig::new(concat!("falco-{{name}}/", env!("CARGO_PKG_VERSION")));
         Ok(Self { gateway, token: None, http })
     }
@@ -69,5 +79,19 @@ impl {{Name}}Config {
     pub fn with_http(mut self, http: ClientConfig) -> Self {
         self.http = http;
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bad_gateway_is_refused_without_being_quoted() {
+        for wrong in ["localhost", "ftp://host", "http://admin:marked@host", "http://marked@host:port"] {
+            let error = {{Name}}Config::new(wrong).unwrap_err();
+            assert!(error.to_string().contains("gateway"), "{error}");
+            assert!(!format!("{error:?}").contains("marked"), "{error:?}");
+        }
     }
 }

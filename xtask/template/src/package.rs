@@ -10,8 +10,6 @@ pub(crate) const RUNTIMES: [&str; 1] = ["python:3"];
 pub(crate) fn package(function: &Deployable) -> Result<Bytes> {
     if function.runtime.family() != "python" {
         return Err(Error::unsupported(format!("there is no runtime {}", function.runtime))
-            .with_platform(crate::NAME)
-            .with_function(&function.name)
             .with_hint(format!("there are {}", RUNTIMES.join(", "))));
     }
     let shim = include_str!("shim.py").replace("ENTRY_POINT", function.entry_point_or_main());

@@ -25,17 +25,24 @@ impl {{Name}} {
     /// When the gateway cannot be reached or does not accept the token.
     pub async fn connect(config: {{Name}}Config) -> Result<Self> {
         let gateway = Gateway::new(config)?;
-        gateway.send("connect", Method::GET, "/", None).await?;
+        let asked = gateway.send(Method::GET, &[], None).await;
+        asked.map_err(|error| error.at(Operation::new(crate::NAME, "connect")))?;
         let capabilities =
             Capabilities::default().with_wants_layers(true).with_runtimes(RUNTIMES);
         Ok(Self { gateway, capabilities })
     }
 
-    fn next(&self, method: &'static str) -> Error {
-        Error::unsupported(format!("{method} is to be implemented next"))
-            .at(Operation::new(crate::NAME, method))
-            .with_hint(format!("write {{Name}}::{method} in src/platform.rs"))
-    }
+}
+
+/// What says what to write next.
+fn next(method: &str) -> Error {
+    Error::unsupported(format!("{method} is to be implemented next"))
+        .with_hint(format!("write {{Name}}::{method} in src/platform.rs"))
+}
+
+/// Says of an error, whatever it is, where it comes from.
+fn about(error: Error, operation: &'static str, function: &str) -> Error {
+    error.at(Operation::new(crate::NAME, operation)).with_function(function)
 }
 
 #[async_trait]
@@ -49,33 +56,40 @@ impl Platform for {{Name}} {
     }
 
     async fn deploy(&self, function: &Deployable) -> Result<Deployment> {
-        function.validate()?;
-        let archive = package(function)?;
-        // Upload it, update what is there already, store function.ownership as tags, and wait until it answers.
-        let path = format!("/functions/{}", function.name);
-        self.gateway.send("deploy", Method::PUT, &path, Some(archive.to_vec())).await?;
-        Err(self.next("deploy").with_function(&function.name))
+        let deploy = async {
+            function.validate()?;
+            let archive = package(function)?;
+            // Upload it, update what is there already, store function.ownership as tags in the same request, and wait
+            // until it answers.
+            let path = ["functions", function.name.as_str()];
+            self.gateway.send(Method::PUT, &path, Some(archive.to_vec())).await?;
+            Err(next("deploy"))
+        };
+        deploy.await.map_err(|error| about(error, "deploy", &function.name))
     }
 
     async fn fetch_deployment(&self, name: &str) -> Result<Deployment> {
-        Err(self.next("fetch_deployment").with_function(name))
+        Err(about(next("fetch_deployment"), "fetch_deployment", name))
     }
 
     async fn list_deployments(&self) -> Result<Vec<Deployment>> {
-        Err(self.next("list_deployments"))
+        Err(next("list_deployments").at(Operation::new(crate::NAME, "list_deployments")))
     }
 
     async fn scale(&self, deployment: &Deployment, _: &Scaling) -> Result<Deployment> {
-        Err(self.next("scale").with_function(&deployment.name))
+        Err(about(next("scale"), "scale", &deployment.name))
     }
 
     async fn remove(&self, deployment: &Deployment) -> Result<()> {
-        Err(self.next("remove").with_function(&deployment.name))
+        Err(about(next("remove"), "remove", &deployment.name))
     }
 
     async fn invoke(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Activation> {
-        invocation.payload().check_argument(self.capabilities.max_payload)?;
-        Err(self.next("invoke").with_function(&deployment.name))
+        let invoke = async {
+            invocation.payload().check_argument(self.capabilities.max_payload)?;
+            Err(next("invoke"))
+        };
+        invoke.await.map_err(|error| about(error, "invoke", &deployment.name))
     }
 }
 

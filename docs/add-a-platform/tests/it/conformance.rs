@@ -20,7 +20,7 @@ struct Gateway {
 
 impl Gateway {
     async fn with(functions: Functions) -> Self {
-        let fake = Fake::start(functions).await;
+        let fake = Fake::start(functions);
         let platform = Arc::new(OpenFaas::connect(fake.config()).await.unwrap());
         Self { fake, platform }
     }
@@ -28,7 +28,7 @@ impl Gateway {
     /// The same, without waiting for the new code: throttled, it cannot be asked whether it answers.
     async fn impatient(&self) -> Arc<OpenFaas> {
         // A case may provoke one fault after the other.
-        self.fake.misbehave(None);
+        self.fake.http.heal();
         let config = self.fake.config().with_rollout(Duration::ZERO, Duration::ZERO);
         Arc::new(OpenFaas::connect(config).await.unwrap())
     }
@@ -55,13 +55,43 @@ impl Harness for Gateway {
 
     async fn provoke(&self, fault: Fault) -> Result<Arc<dyn AsyncPlatform>, Skip> {
         match fault {
-            Fault::Unauthorized | Fault::Throttled | Fault::Silent => {
+            Fault::Unauthorized | Fault::Throttled | Fault::Silent | Fault::LostAnswer => {
                 let impatient = self.impatient().await;
-                self.fake.misbehave(Some(fault));
+                self.fake.misbehave(fault);
                 Ok(impatient)
             }
             other => Err(Skip::new(format!("a platform that only invokes knows no {other}"))),
         }
+    }
+
+    fn calls(&self) -> Option<u64> {
+        Some(self.fake.http.requests_to("POST /function/").len() as u64)
+    }
+
+    fn shares_files(&self) -> bool {
+        has_python()
+    }
+
+    async fn place_stranger(&self) -> Result<String, Skip> {
+        self.fake.place("stranger");
+        Ok("stranger".to_owned())
+    }
+
+    async fn stop_after(&self, requests: u64) -> Result<(), Skip> {
+        self.fake.http.hold_after(requests - 1, true);
+        Ok(())
+    }
+
+    async fn stopped(&self) {
+        self.fake.http.held().await;
+    }
+
+    fn go_on(&self) {
+        self.fake.http.go_on();
+    }
+
+    fn leftovers(&self) -> Option<Vec<String>> {
+        Some(self.fake.names())
     }
 }
 
@@ -115,7 +145,7 @@ mod held {
                 return Err(Skip::new("the fake stays reachable"));
             }
             let impatient = self.gateway.impatient().await;
-            self.gateway.fake.misbehave(Some(fault));
+            self.gateway.fake.misbehave(fault);
             let refuses = matches!(fault, Fault::Unauthorized | Fault::Throttled);
             let policy = if refuses { patient() } else { policy() };
             Ok(Arc::new(Held::new(impatient, policy)))

@@ -5,14 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use axum::body::Bytes;
-use axum::extract::{Request, State};
-use axum::http::{HeaderMap, Method, StatusCode};
-use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use falco_core::async_trait;
+use falco_fakes::http::{Fault, HttpFake, Provider, Reply, Request};
 use falco_openfaas::OpenFaasConfig;
-use falco_testkit::conformance::Fault;
+use falco_testkit::conformance;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 
 use crate::watchdog::{self, Functions};
 
@@ -22,16 +20,13 @@ const IMAGE: &str = "registry.example/python:3";
 /// How many requests the old code still answers after an update.
 const ROLLOUT: u32 = 2;
 
-#[derive(Clone)]
 pub(crate) struct Fake {
-    url: String,
-    world: Arc<World>,
+    pub(crate) http: HttpFake<World>,
 }
 
-struct World {
+pub(crate) struct World {
     functions: Functions,
     deployed: Mutex<BTreeMap<String, Deployed>>,
-    fault: Mutex<Option<Fault>>,
     calls: AtomicU64,
 }
 
@@ -45,132 +40,133 @@ struct Deployed {
 }
 
 impl Fake {
-    pub(crate) async fn start(functions: Functions) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let world = Arc::new(World {
-            functions,
-            deployed: Mutex::default(),
-            fault: Mutex::default(),
-            calls: AtomicU64::new(0),
-        });
-        let router = axum::Router::new().fallback(answer).with_state(world.clone());
-        // It ends with the test's runtime.
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        Self { url, world }
+    pub(crate) fn start(functions: Functions) -> Self {
+        let (deployed, calls) = (Mutex::default(), AtomicU64::new(0));
+        Self { http: HttpFake::start(World { functions, deployed, calls }) }
     }
 
     pub(crate) fn config(&self) -> OpenFaasConfig {
-        OpenFaasConfig::new(&self.url, IMAGE)
+        OpenFaasConfig::new(self.http.url(), IMAGE)
             .unwrap()
             .with_password(PASSWORD)
             .with_rollout(Duration::from_millis(5), Duration::from_secs(30))
     }
 
-    /// Misbehaves so from now on; with `None` not any more.
-    pub(crate) fn misbehave(&self, fault: Option<Fault>) {
-        *self.world.fault.lock().unwrap() = fault;
+    /// Misbehaves so from now on, if it can.
+    pub(crate) fn misbehave(&self, fault: conformance::Fault) -> bool {
+        self.http.heal();
+        let calls = "POST /function/";
+        self.http.inject(match fault {
+            conformance::Fault::Silent => Fault::silence(""),
+            // The gateway itself asks for the password under /system only; an ingress in front may ask for it everywhere.
+            conformance::Fault::Unauthorized => Fault::answer("", 401, "invalid credentials"),
+            conformance::Fault::Throttled => {
+                let text = "Concurrent request limit exceeded. Max concurrent requests: 1\n";
+                Fault::answer(calls, 429, text)
+            }
+            conformance::Fault::LostAnswer => Fault::reset(calls).after_doing_it(),
+            // Long after `Held` takes it for accepted.
+            conformance::Fault::Gone => {
+                Fault::answer(calls, 502, "").delayed(Duration::from_secs(3))
+            }
+            _ => return false,
+        });
+        true
     }
 
     /// The specification of a function.
     pub(crate) fn specification(&self, name: &str) -> Option<Value> {
-        self.world.deployed.lock().unwrap().get(name).map(|d| d.specification.clone())
+        let deployed = self.http.provider().deployed.lock().unwrap();
+        deployed.get(name).map(|deployed| deployed.specification.clone())
+    }
+
+    /// The names of the functions.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.http.provider().deployed.lock().unwrap().keys().cloned().collect()
+    }
+
+    /// Makes a function that somebody else has deployed.
+    pub(crate) fn place(&self, name: &str) {
+        let specification = json!({"service": name, "image": "theirs"});
+        let deployed = Deployed { specification, before: None, rollout: 0 };
+        self.http.provider().deployed.lock().unwrap().insert(name.to_owned(), deployed);
     }
 }
 
-async fn answer(State(world): State<Arc<World>>, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
-    let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
-    let fault = *world.fault.lock().unwrap();
-    let path: Vec<&str> = parts.uri.path().trim_matches('/').split('/').collect();
-    if fault == Some(Fault::Silent) {
-        return std::future::pending().await;
-    }
-    // The gateway itself asks for the password under /system only; an ingress in front may ask for it everywhere.
-    let is_guarded = path[0] == "system" || fault == Some(Fault::Unauthorized);
-    if is_guarded && (fault == Some(Fault::Unauthorized) || !knows(&parts.headers)) {
-        return (StatusCode::UNAUTHORIZED, "invalid credentials").into_response();
-    }
-    match (parts.method.as_str(), path.as_slice()) {
-        ("GET", ["system", "info"]) => json!({"arch": "x86_64"}).to_string().into_response(),
-        ("GET", ["system", "functions"]) => world.list(),
-        ("GET", ["system", "function", name]) => world.status(name),
-        ("POST" | "PUT" | "DELETE", ["system", "functions"]) => world.change(&parts.method, &body),
-        ("POST", ["function", name]) => world.invoke(name, &body, fault).await,
-        _ => StatusCode::NOT_FOUND.into_response(),
+#[async_trait]
+impl Provider for World {
+    async fn answer(self: Arc<Self>, request: Request) -> Reply {
+        let path = request.segments();
+        let path: Vec<&str> = path.iter().map(String::as_str).collect();
+        if path[0] == "system" && !knows_the_password(&request) {
+            return Reply::new(401, "invalid credentials");
+        }
+        match (request.method.as_str(), path.as_slice()) {
+            ("GET", ["system", "info"]) => Reply::json(200, &json!({"arch": "x86_64"})),
+            ("GET", ["system", "functions"]) => self.list(),
+            ("GET", ["system", "function", name]) => self.status(name),
+            (method @ ("POST" | "PUT" | "DELETE"), ["system", "functions"]) => {
+                self.change(method, &request.json())
+            }
+            ("POST", ["function", name]) => self.invoke(name, &request).await,
+            _ => Reply::new(404, ""),
+        }
     }
 }
 
-fn knows(headers: &HeaderMap) -> bool {
-    use base64::Engine as _;
+fn knows_the_password(request: &Request) -> bool {
     let wanted = base64::engine::general_purpose::STANDARD.encode(format!("admin:{PASSWORD}"));
-    headers.get("authorization").is_some_and(|sent| *sent == *format!("Basic {wanted}"))
+    request.header("authorization") == Some(&format!("Basic {wanted}"))
 }
 
 impl World {
-    fn list(&self) -> Response {
+    fn list(&self) -> Reply {
         let deployed = self.deployed.lock().unwrap();
-        let list: Value = deployed.values().map(status).collect();
-        list.to_string().into_response()
+        Reply::json(200, &deployed.values().map(status).collect())
     }
 
-    fn status(&self, name: &str) -> Response {
+    fn status(&self, name: &str) -> Reply {
         match self.deployed.lock().unwrap().get(name) {
-            Some(deployed) => status(deployed).to_string().into_response(),
-            None => StatusCode::NOT_FOUND.into_response(),
+            Some(deployed) => Reply::json(200, &status(deployed)),
+            None => Reply::new(404, ""),
         }
     }
 
-    fn change(&self, method: &Method, body: &Bytes) -> Response {
-        let told: Value = serde_json::from_slice(body).unwrap();
-        let key = if *method == Method::DELETE { "functionName" } else { "service" };
-        let name = told[key].as_str().unwrap().to_owned();
+    fn change(&self, method: &str, body: &Value) -> Reply {
+        let key = if method == "DELETE" { "functionName" } else { "service" };
+        let name = body[key].as_str().unwrap().to_owned();
         let mut deployed = self.deployed.lock().unwrap();
         let before = deployed.get(&name).map(|deployed| deployed.specification.clone());
-        match (method.as_str(), before) {
+        match (method, before) {
             ("POST", Some(_)) => {
-                let text = format!("unable create Deployment: {name:?} already exists\n");
-                (StatusCode::INTERNAL_SERVER_ERROR, text).into_response()
+                Reply::new(500, format!("unable create Deployment: {name:?} already exists\n"))
             }
-            ("PUT" | "DELETE", None) => (StatusCode::NOT_FOUND, "not found").into_response(),
+            ("PUT" | "DELETE", None) => Reply::new(404, "not found"),
             ("DELETE", _) => {
                 deployed.remove(&name);
-                StatusCode::ACCEPTED.into_response()
+                Reply::new(202, "")
             }
             (_, before) => {
-                deployed.insert(name, Deployed { specification: told, before, rollout: ROLLOUT });
-                StatusCode::ACCEPTED.into_response()
+                let specification = body.clone();
+                deployed.insert(name, Deployed { specification, before, rollout: ROLLOUT });
+                Reply::new(202, "")
             }
         }
     }
 
-    async fn invoke(&self, name: &str, body: &Bytes, fault: Option<Fault>) -> Response {
+    async fn invoke(&self, name: &str, request: &Request) -> Reply {
         let call = format!("call-{}", self.calls.fetch_add(1, Ordering::Relaxed));
-        let answered = self.route(name, body, fault).await;
-        ([("x-call-id", call)], answered).into_response()
+        self.route(name, request).await.with_header("x-call-id", &call)
     }
 
-    async fn route(&self, name: &str, body: &Bytes, fault: Option<Fault>) -> Response {
-        let Some(specification) = self.serving(name) else {
-            let text = format!("error finding function {name}: 404");
-            return (StatusCode::NOT_FOUND, text).into_response();
-        };
-        let Some(specification) = specification else {
-            let text = format!("No endpoints available for: {name}.");
-            let internal = [("x-openfaas-internal", "proxy")];
-            return (StatusCode::SERVICE_UNAVAILABLE, internal, text).into_response();
-        };
-        match fault {
-            Some(Fault::Throttled) => {
-                let text = "Concurrent request limit exceeded. Max concurrent requests: 1\n";
-                (StatusCode::TOO_MANY_REQUESTS, text).into_response()
+    async fn route(&self, name: &str, request: &Request) -> Reply {
+        match self.serving(name) {
+            None => Reply::new(404, format!("error finding function {name}: 404")),
+            Some(None) => Reply::new(503, format!("No endpoints available for: {name}."))
+                .with_header("x-openfaas-internal", "proxy"),
+            Some(Some(specification)) => {
+                watchdog::run(self.functions, &specification, &request.body).await
             }
-            Some(Fault::Gone) => {
-                // Long after `Held` takes it for accepted.
-                tokio::time::sleep(Duration::from_secs(3)).await;
-                StatusCode::BAD_GATEWAY.into_response()
-            }
-            _ => watchdog::run(self.functions, &specification, body).await,
         }
     }
 

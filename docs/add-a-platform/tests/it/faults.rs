@@ -68,7 +68,7 @@ async fn an_answer_that_breaks_off_leaves_it_open_whether_the_function_ran() {
 
 #[tokio::test]
 async fn a_deploy_that_was_dropped_in_the_middle_is_listed_with_its_owner_and_can_be_removed() {
-    let fake = Fake::start(Functions::Emulated).await;
+    let fake = Fake::start(Functions::Emulated);
     // It never asks a second time whether the new code answers.
     let config = fake.config().with_rollout(Duration::from_secs(3600), Duration::from_secs(3600));
     let platform = OpenFaas::connect(config).await.unwrap();
@@ -94,7 +94,7 @@ async fn a_deploy_that_was_dropped_in_the_middle_is_listed_with_its_owner_and_ca
 
 #[tokio::test]
 async fn what_the_gateway_would_refuse_is_refused_before_it_is_sent() {
-    let fake = Fake::start(Functions::Emulated).await;
+    let fake = Fake::start(Functions::Emulated);
     let platform = OpenFaas::connect(fake.config()).await.unwrap();
     let function = Deployable::from_source("f", "python:3".parse().unwrap(), "x = 1");
     for (wrong, kind) in [

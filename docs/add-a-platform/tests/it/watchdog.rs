@@ -4,11 +4,9 @@ use std::process::Stdio;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use axum::body::Bytes;
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
-use falco_core::{Code, Environment};
+use falco_core::{Bytes, Code, Environment};
+use falco_fakes::http::Reply;
 use falco_testkit::fixture::{Ending, Fixture};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -25,7 +23,7 @@ pub(crate) enum Functions {
     Emulated,
 }
 
-pub(crate) async fn run(functions: Functions, specification: &Value, body: &Bytes) -> Response {
+pub(crate) async fn run(functions: Functions, specification: &Value, body: &Bytes) -> Reply {
     let env = &specification["envVars"];
     let limit = env["exec_timeout"]
         .as_str()
@@ -39,11 +37,11 @@ pub(crate) async fn run(functions: Functions, specification: &Value, body: &Byte
     };
     // Zero switches it off.
     match tokio::time::timeout(limit.unwrap_or(Duration::MAX), answer).await {
-        Err(_) => (StatusCode::REQUEST_TIMEOUT, "Killed process.\n").into_response(),
-        Ok(Err(text)) => (StatusCode::INTERNAL_SERVER_ERROR, text).into_response(),
+        Err(_) => Reply::new(408, "Killed process.\n"),
+        Ok(Err(text)) => Reply::new(500, text),
         Ok(Ok(out)) => {
             let duration = format!("{:.6}", begun.elapsed().as_secs_f64());
-            ([("x-duration-seconds", duration)], out).into_response()
+            Reply::new(200, out).with_header("x-duration-seconds", &duration)
         }
     }
 }

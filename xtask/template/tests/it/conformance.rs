@@ -17,7 +17,7 @@ struct Gateway {
 #[async_trait]
 impl Harness for Gateway {
     async fn start() -> Self {
-        let fake = Fake::start().await;
+        let fake = Fake::start();
         let platform = Arc::new({{Name}}::connect(fake.config()).await.unwrap());
         Self { fake, platform }
     }
@@ -35,14 +35,29 @@ impl Harness for Gateway {
     }
 
     async fn provoke(&self, fault: Fault) -> Result<Arc<dyn AsyncPlatform>, Skip> {
-        match fault {
-            Fault::Unauthorized | Fault::Silent => {
-                self.fake.misbehave(fault);
-                Ok(self.platform.clone())
-            }
-            // Teach the fake the others; until then the cases that need them say so.
-            other => Err(Skip::new(format!("the fake in tests/it/fake.rs cannot do this yet: {other}"))),
+        if self.fake.misbehave(fault) {
+            return Ok(self.platform.clone());
         }
+        // Teach the fake the others; until then the cases that need them say so.
+        Err(Skip::new(format!("the fake in tests/it/fake.rs cannot do this yet: {fault}")))
+    }
+
+    fn calls(&self) -> Option<u64> {
+        // The requests that run a function.
+        Some(self.fake.http.requests_to("POST /functions/").len() as u64)
+    }
+
+    async fn stop_after(&self, requests: u64) -> Result<(), Skip> {
+        self.fake.http.hold_after(requests - 1, true);
+        Ok(())
+    }
+
+    async fn stopped(&self) {
+        self.fake.http.held().await;
+    }
+
+    fn go_on(&self) {
+        self.fake.http.go_on();
     }
 }
 
