@@ -1,4 +1,4 @@
-//! Replys of the API, and how its queries are read.
+//! Replies of the API, and how its queries are read.
 
 use std::collections::HashMap;
 
