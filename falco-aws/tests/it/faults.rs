@@ -12,7 +12,7 @@ use falco_core::{
 use falco_core::{ExecutionStrategy, Target};
 use falco_executors::{AsyncExecutor, ExecutionOptions, OnFailure, ParallelExecutor};
 use falco_fakes::aws::{FAKE_ACCESS_KEY, FAKE_SECRET, FakeSettings};
-use falco_fakes::http::{Reply, Request};
+use falco_fakes::http::{Fault, Reply, Request};
 use falco_http::ClientConfig;
 use falco_testkit::{RawPeer, Script};
 use futures_util::{StreamExt, stream};
@@ -143,14 +143,14 @@ async fn a_result_whose_delivery_was_cut_comes_again_within_seconds() {
     let pending = [submit(&aws, &deployment, json!({"n": 1})).await];
     let cuts = Arc::new(AtomicUsize::new(0));
     let seen = Arc::clone(&cuts);
-    let cut = move |request: &FakeRequest, reply: FakeReply| {
+    let cut = move |request: &Request, reply: Reply| {
         let has_record = request.operation == "ReceiveMessage" && reply.body.len() > 2;
         match has_record && seen.fetch_add(1, Ordering::Relaxed) == 0 {
-            true => FakeReply::new(200, "{\"Messages\":[{"),
+            true => Reply::new(200, "{\"Messages\":[{"),
             false => reply,
         }
     };
-    aws.fake.change(|settings| settings.spoiler = Some(Arc::new(cut)));
+    aws.fake.inject(Fault::change("", cut));
     while cuts.load(Ordering::Relaxed) == 0 {
         let _ = aws.platform.collect(&deployment, &pending).await;
     }
@@ -184,15 +184,15 @@ async fn a_gateway_that_does_not_reach_aws_is_an_outage_and_a_service_in_trouble
     let aws = Aws::with(echoing()).await;
     let deployment = aws.deploy(&echo("f")).await;
     let page = "<html><h1>Bad Gateway</h1></html>";
-    let busy = |code| FakeReply::lambda_error(code, "ServiceException", "try again");
+    let busy = |code| falco_fakes::aws::lambda_error(code, "ServiceException", "try again");
     for (reply, unreachable) in [
-        (FakeReply::new(502, page), true),
-        (FakeReply::new(503, ""), true),
-        (FakeReply::new(504, page), true),
-        (FakeReply::new(500, page), false),
+        (Reply::new(502, page), true),
+        (Reply::new(503, ""), true),
+        (Reply::new(504, page), true),
+        (Reply::new(500, page), false),
         (busy(502), false),
         (busy(503), false),
-        (FakeReply::lambda_error(502, "EC2UnexpectedException", "try again"), false),
+        (falco_fakes::aws::lambda_error(502, "EC2UnexpectedException", "try again"), false),
     ] {
         aws.fake.script("Invoke", reply.clone());
         let error = aws.platform.invoke(&deployment, &invocation(json!({}))).await.unwrap_err();

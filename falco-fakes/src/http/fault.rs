@@ -125,11 +125,12 @@ impl Fault {
         self
     }
 
-    /// With a header, if it answers.
+    /// With a header, in place of one of the same name, if it answers.
     #[must_use]
     pub fn with_header(mut self, name: &str, value: &str) -> Self {
         if let Kind::Reply(reply) = &mut self.kind {
-            *reply = std::mem::take(reply).with_header(name, value);
+            reply.headers.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
+            reply.headers.push((name.to_owned(), value.to_owned()));
         }
         self
     }

@@ -6,6 +6,7 @@ use falco_core::{ErrorKind, Scaling};
 use serde_json::json;
 use tokio::time::{sleep, timeout};
 
+use super::configuration::shortest_timeout;
 use super::harness::{Fault, Skip, Verdict};
 use super::secret::MARKED_SECRET;
 use super::subject::{Subject, refused, refused_as, served};
@@ -89,10 +90,11 @@ pub(super) async fn an_error_says_where_it_comes_from(subject: &Subject) -> Verd
     let deployment = subject.deployed().await?;
     served("remove", subject.platform.remove(&deployment).await);
     let invocation = subject.invocation(json!({"do": "nothing"}));
+    let scaling = Scaling::default().with_timeout(shortest_timeout(subject));
     let mut errors = vec![
         ("invoke", refused("invoke", subject.platform.invoke(&deployment, &invocation).await)),
         ("remove", refused("remove", subject.platform.remove(&deployment).await)),
-        ("scale", refused("scale", subject.platform.scale(&deployment, &Scaling::default()).await)),
+        ("scale", refused("scale", subject.platform.scale(&deployment, &scaling).await)),
     ];
     if subject.capabilities.submit {
         let submitted = subject.platform.submit(&deployment, &invocation).await;
