@@ -23,7 +23,7 @@ const FILES: &[(&str, &str)] = &[
     ("tests/it/fake.rs", include_str!("../template/tests/it/fake.rs")),
 ];
 
-/// What a crate of its own has besides; a member of the workspace inherits it.
+/// Files of a crate of its own; a member of the workspace inherits it.
 const OUTSIDE: &[(&str, &str)] = &[
     ("LICENSE", include_str!("../../LICENSE")),
     ("rustfmt.toml", include_str!("../../rustfmt.toml")),

@@ -85,7 +85,7 @@ pub trait Harness: Send + Sync + 'static {
     /// Lets the provider answer again.
     fn go_on(&self) {}
 
-    /// What the provider holds, in words: functions, roles, queues, logs. `None` where the harness cannot look.
+    /// Everything that the provider holds, in words: functions, roles, queues, logs. `None` where the harness cannot look.
     fn leftovers(&self) -> Option<Vec<String>> {
         None
     }

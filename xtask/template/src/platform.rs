@@ -34,7 +34,7 @@ impl {{Name}} {
 
 }
 
-/// What says what to write next.
+/// An error that says which method to write next.
 fn next(method: &str) -> Error {
     Error::unsupported(format!("{method} is to be implemented next"))
         .with_hint(format!("write {{Name}}::{method} in src/platform.rs"))
