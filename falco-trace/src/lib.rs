@@ -2,7 +2,12 @@
 #![forbid(unsafe_code)]
 
 mod call;
+mod fact;
 mod file;
+#[cfg(feature = "otlp")]
+mod otlp;
+mod perfetto;
+mod proto;
 mod record;
 mod recorder;
 mod sink;
@@ -10,7 +15,11 @@ mod units;
 mod view;
 
 pub use call::{Call, CallError, CallOutcome, Why};
+pub use fact::{FactCollector, FactConsole, FactCsv};
 pub use file::{FileEnd, Follower, TraceFile, read, read_file};
+#[cfg(feature = "otlp")]
+pub use otlp::OtlpExporter;
+pub use perfetto::Perfetto;
 pub use record::{
     EndRecord, FunctionRecord, GateRecord, LogRecord, LogText, NoteRecord, PlannedStage, Record,
     RunRecord, SettledRecord, StageRecord,

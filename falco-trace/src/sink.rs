@@ -17,6 +17,11 @@ pub trait Sink: Debug + Send + Sync {
     /// Waits until everything that was taken is on its way. The run has ended.
     fn finish(&self) {}
 
+    /// Whether its queue is nearly full: a caller that can wait does, and one that drives a run does not.
+    fn is_full(&self) -> bool {
+        false
+    }
+
     /// How many records could not be handed on so far.
     fn dropped(&self) -> u64 {
         0

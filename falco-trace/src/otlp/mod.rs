@@ -1,0 +1,6 @@
+//! Spans for collectors of OpenTelemetry, over OTLP/HTTP.
+
+mod exporter;
+mod span;
+
+pub use self::exporter::OtlpExporter;
