@@ -18,7 +18,8 @@ pub use falco_core::{OnFailure, Repeats, StagePolicy};
 pub use progress::Progress;
 pub use results::ResultsSink;
 pub use run::{
-    DriverExt, KeepResults, Leftover, Partial, RunOptions, RunOutcome, StopSignal, stop_signals,
+    DriverExt, KeepResults, Leftover, LogPolicy, Partial, RunOptions, RunOutcome, StopSignal,
+    stop_signals,
 };
 pub use strategy::{
     AsyncExecutor, ExecutionOptions, ParallelExecutor, Patience, RepeatPolicy, SequentialExecutor,

@@ -30,7 +30,7 @@ pub struct Failure {
     /// The end of the function's traceback, or of stderr of a process that died, where the platform has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<String>,
-    /// The end of the activation's log, where there is no traceback.
+    /// The end of the activation's log, where the run has [fetched](crate::LogPolicy) it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log: Option<String>,
     /// The activation, where the provider has answered.

@@ -15,7 +15,7 @@ use super::totals::RunReport;
 const SHOWN_FAILURES: usize = 5;
 /// How much of a failure's input it shows, in bytes.
 const SHOWN_INPUT: usize = 100;
-/// How many lines of the first traceback it shows.
+/// How many lines of the first traceback it shows, and of the first log.
 const SHOWN_LINES: usize = 12;
 
 const STYLE: TableStyle =
@@ -169,12 +169,14 @@ fn failures(stage: &StageReport, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             write!(f, "\n    input: {}", shortened(&failure.input, SHOWN_INPUT))?;
         }
     }
-    let details = stage.failures.iter().find_map(|failure| Some((failure, failure.details()?)));
-    if let Some((failure, details)) = details {
-        write!(f, "\n{} {}:", stage.stage, failure.id)?;
-        let lines: Vec<&str> = details.trim_end().lines().collect();
-        for line in &lines[lines.len().saturating_sub(SHOWN_LINES)..] {
-            write!(f, "\n    {line}")?;
+    if let Some(failure) = stage.failures.iter().find(|failure| failure.details().is_some()) {
+        if let Some(trace) = &failure.trace {
+            write!(f, "\n{} {}:", stage.stage, failure.id)?;
+            last_lines(trace, f)?;
+        }
+        if let Some(log) = &failure.log {
+            write!(f, "\n{} {} printed:", stage.stage, failure.id)?;
+            last_lines(log, f)?;
         }
     }
     let listed = stage.failures.len() as u64 + stage.failures_not_listed;
@@ -182,6 +184,12 @@ fn failures(stage: &StageReport, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         0 => Ok(()),
         more => write!(f, "\n{}: {} more failed", stage.stage, number(more)),
     }
+}
+
+fn last_lines(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let lines: Vec<&str> = text.trim_end().lines().collect();
+    let shown = &lines[lines.len().saturating_sub(SHOWN_LINES)..];
+    shown.iter().try_for_each(|line| write!(f, "\n    {line}"))
 }
 
 fn skipped(counts: &Counts) -> String {

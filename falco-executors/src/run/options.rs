@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use falco_core::{AsyncPlatform, ExecutionStrategy, Monitor, Result, RunId, StageName};
 
+use super::log_policy::LogPolicy;
 use super::stop::StopSignal;
 use crate::results::ResultsSink;
 use crate::strategy::ParallelExecutor;
@@ -69,6 +70,7 @@ pub struct RunOptions {
     pub(super) keep: KeepResults,
     pub(super) keep_inputs: bool,
     pub(super) results: Option<ResultsSink>,
+    pub(super) failed_logs: LogPolicy,
 }
 
 /// Of which stages a run keeps the results in memory.
@@ -102,6 +104,7 @@ impl RunOptions {
             keep: KeepResults::default(),
             keep_inputs: false,
             results: None,
+            failed_logs: LogPolicy::without_traceback(),
         }
     }
 
@@ -212,6 +215,14 @@ impl RunOptions {
     #[must_use]
     pub fn with_results(mut self, sink: ResultsSink) -> Self {
         self.results = Some(sink);
+        self
+    }
+
+    /// Says which logs of failed activations are fetched before their functions are removed. Without this, they are those of
+    /// functions that failed without a traceback.
+    #[must_use]
+    pub fn with_failed_logs(mut self, policy: LogPolicy) -> Self {
+        self.failed_logs = policy;
         self
     }
 

@@ -21,6 +21,7 @@ use super::functions::{Functions, check_run_id, deployment_name};
 use super::guard::{guard, panicked};
 use super::hub::{Hub, StageMonitor};
 use super::invocations::Invocations;
+use super::log_policy::LogPolicy;
 use super::options::{KeepResults, RunOptions};
 use super::outages::{self, Outages};
 use super::owner;
@@ -70,6 +71,7 @@ pub struct Session {
     pub(super) strategy: Arc<dyn ExecutionStrategy>,
     pub(super) keep: KeepResults,
     pub(super) keep_inputs: bool,
+    pub(super) failed_logs: LogPolicy,
     pub(super) keep_deployments: bool,
     pub(super) ownership: Ownership,
     pub(super) hub: Arc<Hub>,
@@ -123,6 +125,7 @@ impl Session {
             strategy: options.strategy,
             keep: options.keep,
             keep_inputs: options.keep_inputs,
+            failed_logs: options.failed_logs,
             keep_deployments: options.keep_deployments,
             ownership,
             hub,

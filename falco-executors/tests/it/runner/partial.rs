@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use falco_core::{FunctionError, FunctionErrorKind, OnFailure, StagePolicy};
-use falco_executors::{DriverExt, ParallelExecutor, RunOptions, RunOutcome};
+use falco_executors::{DriverExt, LogPolicy, ParallelExecutor, RunOptions, RunOutcome};
 use falco_testkit::{Fate, Fates, InMemory, Latency, Reply, Settings};
 use serde::Deserialize;
 use serde_json::json as value;
@@ -68,6 +68,65 @@ async fn failures_say_which_input_why_and_where() {
     for line in ["    input: {\"n\":3}", "    input: {\"n\":5}"] {
         assert!(report.contains(line), "{report}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_table_shows_the_traceback_and_the_last_lines_printed() {
+    #[derive(Debug, Default)]
+    struct Logs(std::sync::Mutex<Vec<(String, usize)>>);
+    impl falco_core::Monitor for Logs {
+        fn event(&self, event: &falco_core::Event<'_>) -> falco_core::Verdict {
+            if let falco_core::Event::Logged { stage, log } = event {
+                self.0.lock().unwrap().push((stage.to_string(), log.lines.len()));
+            }
+            falco_core::Verdict::Continue
+        }
+    }
+    let run = |policy| async move {
+        let platform = InMemory::default().with_source("work", |_| {
+            let error = FunctionError::new(FunctionErrorKind::Raised, "bad luck");
+            let reply = Reply::failed(error.with_trace("Traceback\nline 7"));
+            (0..300).fold(reply, |reply, n| reply.printing(format!("step {n}")))
+        });
+        let logs = Arc::new(Logs::default());
+        let on = StagePolicy::default().with_on_failure(OnFailure::Continue);
+        let plan = Plan(vec![numbers("work", 60).with_policy(on)]);
+        let options = RunOptions::new(Arc::new(platform), Arc::new(ParallelExecutor::new()));
+        let options = options.with_failed_logs(policy).with_monitor(logs.clone());
+        let outcome = plan.run(options).await.unwrap();
+        let seen = logs.0.lock().unwrap().clone();
+        (outcome.report.to_string(), seen)
+    };
+    let (table, seen) = run(LogPolicy::all()).await;
+    assert!(table.contains("    Traceback\n    line 7\nwork "), "{table}");
+    assert!(
+        table.contains(" printed:\n    step 288\n") && table.contains("\n    step 299\n"),
+        "{table}"
+    );
+    assert_eq!((seen.len(), &seen[0]), (20, &("work".to_owned(), 100)));
+    let (table, seen) = run(LogPolicy::without_traceback()).await;
+    assert!(table.contains("line 7") && !table.contains("step 299") && seen.is_empty(), "{table}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_is_not_to_be_had_yet_is_asked_for_again() {
+    let asked = std::sync::atomic::AtomicU32::new(0);
+    let fates = Fates::by(move |call| match call.operation {
+        falco_testkit::Operation::ActivationLog => {
+            let before = asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            if before < 2 { Fate::unavailable() } else { Fate::Serve }
+        }
+        _ => Fate::Serve,
+    });
+    let settings = Settings { fates, ..Settings::default() };
+    let platform = InMemory::new(settings).with_source("map", |_| {
+        let error = FunctionError::new(FunctionErrorKind::Raised, "bad luck");
+        Reply::failed(error).printing("late")
+    });
+    let options = RunOptions::new(Arc::new(platform), Arc::new(ParallelExecutor::new()));
+    let plan = Plan(vec![numbers("map", 1)]);
+    let outcome = plan.run(options.with_failed_logs(LogPolicy::all())).await.unwrap();
+    assert_eq!(outcome.failures("map")[0].log.as_deref(), Some("late"));
 }
 
 #[tokio::test(start_paused = true)]
