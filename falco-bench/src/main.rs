@@ -19,6 +19,7 @@ mod native;
 mod openwhisk;
 mod registry;
 mod table;
+mod tracing_runs;
 mod wordcount;
 
 use std::path::PathBuf;

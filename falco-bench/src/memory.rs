@@ -1,4 +1,4 @@
-//! The memory of a process, or of a tree of processes.
+//! The memory of a process, or of a tree of processes, and the processor time of this one.
 
 use std::collections::HashMap;
 use std::fs;
@@ -20,6 +20,18 @@ pub(crate) fn reset_peak() -> anyhow::Result<()> {
 /// The resident size of this process now, in bytes.
 pub(crate) fn resident() -> anyhow::Result<f64> {
     status_kib("self", "VmRSS:").map(|kib| kib * 1024.0)
+}
+
+/// The processor time of this process so far, of all its threads.
+pub(crate) fn cpu() -> anyhow::Result<Duration> {
+    let mut nanos = 0;
+    for task in fs::read_dir("/proc/self/task")? {
+        // A thread may end while it is looked at.
+        let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
+        let own = text.split_whitespace().next().and_then(|text| text.parse::<u64>().ok());
+        nanos += own.context("/proc has no schedstat")?;
+    }
+    Ok(Duration::from_nanos(nanos))
 }
 
 /// Samples the proportional set size of this process and its descendants until dropped.

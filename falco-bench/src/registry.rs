@@ -52,6 +52,11 @@ pub(crate) const BENCHMARKS: &[Benchmark] = &[
         run: crate::full_stack::run,
     },
     Benchmark {
+        name: "trace",
+        about: "recording a million calls, and looking at them: page and report",
+        run: crate::tracing_runs::run,
+    },
+    Benchmark {
         name: "gcp",
         about: "invocations over a loopback fake of Google Cloud Functions",
         run: gcp::run,

@@ -7,8 +7,8 @@ use std::time::Duration;
 use falco_core::congestion::CongestionController;
 use falco_core::{AsyncPlatform, Capabilities, Driver, ExecutionStrategy, Platform};
 use falco_executors::{
-    AsyncExecutor, DriverExt, ExecutionOptions, KeepResults, ParallelExecutor, Patience, Progress,
-    RepeatPolicy, ResultsSink, RunOptions, RunOutcome, SequentialExecutor, Speculation,
+    AsyncExecutor, DriverExt, ExecutionOptions, KeepResults, LogPolicy, ParallelExecutor, Patience,
+    Progress, RepeatPolicy, ResultsSink, RunOptions, RunOutcome, SequentialExecutor, Speculation,
     stop_signals,
 };
 use falco_layers::{
@@ -16,6 +16,8 @@ use falco_layers::{
 };
 
 use crate::flags::{Controller, ExecutionFlags, Executor, OnFailure, RunFlags};
+#[cfg(feature = "meter")]
+use crate::observation::Observation;
 use crate::output::say;
 use crate::{log, signals};
 
@@ -35,14 +37,16 @@ pub struct Launch<'a> {
     results: Option<ResultsSink>,
     /// None when nothing is to be shown.
     progress: Option<Arc<Progress>>,
+    #[cfg(feature = "meter")]
+    observation: Observation,
 }
 
 impl<'a> Launch<'a> {
-    /// Begins the log, opens the file of results, and connects to the platform.
+    /// Begins the log, opens the files of results and of the trace, begins to show the run, and connects to the platform.
     ///
     /// # Errors
     ///
-    /// When a setting is missing or wrong, results cannot be written, or the platform does not answer.
+    /// When a setting is missing or wrong, results or a trace cannot be written, or the platform does not answer.
     pub async fn connect(flags: &'a RunFlags) -> anyhow::Result<Self> {
         let logs = log::start(&flags.output)?;
         let results = flags.output.open_results()?;
@@ -53,13 +57,26 @@ impl<'a> Launch<'a> {
             (false, false) => Some(Arc::new(Progress::stderr())),
         };
         let platform = flags.platform.connect().await?;
-        let platform = if flags.execution.no_layers {
-            platform
+        let (platform, gate) = if flags.execution.no_layers {
+            (platform, None)
         } else {
             in_layers(&flags.execution, platform)?
         };
         let strategy = strategy(&flags.execution)?;
-        Ok(Self { flags, platform, strategy, keep: KeepResults::default(), results, progress })
+        #[cfg(feature = "meter")]
+        let observation = Observation::begin(&flags.observe, gate).await?;
+        #[cfg(not(feature = "meter"))]
+        drop(gate);
+        Ok(Self {
+            flags,
+            platform,
+            strategy,
+            keep: KeepResults::default(),
+            results,
+            progress,
+            #[cfg(feature = "meter")]
+            observation,
+        })
     }
 
     /// What the platform can do.
@@ -99,7 +116,13 @@ impl<'a> Launch<'a> {
             .with_stop(stop_signals())
             .with_outage_patience(self.flags.execution.outage_patience)
             .with_kept_deployments(self.flags.function.keep)
-            .with_kept_results(self.keep.clone());
+            .with_kept_results(self.keep.clone())
+            .with_failed_logs(LogPolicy::all());
+        #[cfg(feature = "meter")]
+        let options = match self.observation.monitor() {
+            Some(monitor) => options.with_monitor(monitor),
+            None => options,
+        };
         let options = match &self.results {
             Some(results) => options.with_results(results.clone()),
             None => options,
@@ -128,11 +151,11 @@ impl<'a> Launch<'a> {
     }
 }
 
-/// The default stack. Where the platform cannot submit, calls that are held open do it.
+/// The default stack, and its gate. Where the platform cannot submit, calls that are held open do it.
 fn in_layers(
     flags: &ExecutionFlags,
     platform: Arc<dyn AsyncPlatform>,
-) -> falco_core::Result<Arc<dyn AsyncPlatform>> {
+) -> falco_core::Result<(Arc<dyn AsyncPlatform>, Option<Gate>)> {
     let mut stack = Stack::new()
         .with_retry(RetryPolicy::with_retries(flags.retries))
         .with_outage_patience(flags.outage_patience)
@@ -148,7 +171,9 @@ fn in_layers(
     if flags.executor == Executor::Async && !platform.capabilities().submit {
         stack = stack.with_held(HeldPolicy::default());
     }
-    stack.wrap(platform)
+    let gate = stack.gate(&platform.capabilities())?;
+    let platform = stack.with_gate(gate.clone()).wrap(platform)?;
+    Ok((platform, Some(gate)))
 }
 
 /// The controller, where it is not the stack's own.

@@ -5,6 +5,8 @@ pub mod cleanup;
 pub mod flags;
 mod launch;
 pub mod log;
+#[cfg(feature = "meter")]
+mod observation;
 mod output;
 mod signals;
 

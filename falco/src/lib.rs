@@ -30,9 +30,15 @@ pub use falco_gcp as gcp;
 #[cfg(feature = "local")]
 #[doc(inline)]
 pub use falco_local as local;
+#[cfg(feature = "meter")]
+#[doc(inline)]
+pub use falco_meter as meter;
 #[cfg(feature = "openwhisk")]
 #[doc(inline)]
 pub use falco_openwhisk as openwhisk;
+#[cfg(feature = "trace")]
+#[doc(inline)]
+pub use falco_trace as trace;
 
 /// The programs in the README of the repository compile and run.
 #[cfg(all(doctest, feature = "local", feature = "function"))]

@@ -23,6 +23,9 @@ pub(crate) struct Falco {
 enum Command {
     Map(Box<map::MapFlags>),
     Cleanup(Box<CleanupFlags>),
+    #[cfg(feature = "meter")]
+    #[command(flatten)]
+    Trace(falco_meter::cli::TraceCommand),
 }
 
 impl Falco {
@@ -31,6 +34,10 @@ impl Falco {
         match self.command {
             Command::Map(flags) => map::map(*flags).await,
             Command::Cleanup(flags) => exit_code(clean_up(&flags).await),
+            #[cfg(feature = "meter")]
+            Command::Trace(command) => {
+                exit_code(command.run().await.map(|()| true).map_err(Into::into))
+            }
         }
     }
 }

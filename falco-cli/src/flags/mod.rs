@@ -6,6 +6,8 @@
 
 mod execution;
 mod function;
+#[cfg(feature = "meter")]
+mod observe;
 mod output;
 mod platform;
 mod values;
@@ -14,6 +16,8 @@ use clap::Args;
 
 pub use execution::{Controller, ExecutionFlags, Executor, OnFailure};
 pub use function::FunctionFlags;
+#[cfg(feature = "meter")]
+pub use observe::ObserveFlags;
 pub use output::{Log, OutputFlags};
 pub use platform::{PlatformFlags, PlatformName};
 pub use values::{count, duration, positive};
@@ -36,4 +40,9 @@ pub struct RunFlags {
     /// What is printed.
     #[command(flatten)]
     pub output: OutputFlags,
+
+    /// How the run can be looked at.
+    #[cfg(feature = "meter")]
+    #[command(flatten)]
+    pub observe: ObserveFlags,
 }

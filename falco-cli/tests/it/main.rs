@@ -5,3 +5,5 @@
 mod map;
 mod program;
 mod terminal;
+#[cfg(feature = "meter")]
+mod trace;

@@ -1,0 +1,110 @@
+//! `--trace`, `--report`, `--meter`, and the commands that look at traces.
+
+use serde_json::Value;
+
+use crate::program::{Machine, has, json_lines, read};
+
+/// Prints what it does, and raises for 13.
+const NOISY: &str = "
+def main(args):
+    n = int(args['line'])
+    print('looking at', n)
+    if n == 13:
+        raise ValueError('thirteen')
+    return {'n': n}
+";
+
+#[test]
+fn a_newcomer_whose_function_raises_sees_the_traceback_and_what_it_printed() {
+    if !has("python3") {
+        return;
+    }
+    let machine = Machine::new();
+    let function = machine.file("noisy.py", NOISY);
+    let printed = machine.run_with("12\n13\n14\n", &["map", "--text", "-f", &function]);
+    assert_eq!(printed.code, Some(1));
+    assert!(printed.stderr.contains("    raise ValueError('thirteen')"), "{}", printed.stderr);
+    assert!(printed.stderr.contains(" printed:\n    looking at 13"), "{}", printed.stderr);
+    machine.assert_clean();
+}
+
+#[test]
+fn a_run_leaves_a_trace_a_report_and_what_other_tools_read() {
+    if !has("python3") {
+        return;
+    }
+    let machine = Machine::new();
+    let function = machine.file("noisy.py", NOISY);
+    let text = |name: &str| machine.path(name).to_str().unwrap().to_owned();
+    let (trace, report) = (text("run.jsonl"), text("run.html"));
+    let inputs: String = (0..40).map(|n| format!("{n}\n")).collect();
+    let arguments =
+        ["map", "--text", "-f", &function, "--trace", &trace, "--report", &report, "--meter"];
+    let printed = machine.run_with(&inputs, &arguments);
+    assert_eq!(printed.code, Some(1));
+    assert!(printed.stderr.contains("meter: http://127.0.0.1:"), "{}", printed.stderr);
+    assert!(printed.stderr.contains("report: "), "{}", printed.stderr);
+    let lines = json_lines(&read(&machine.path("run.jsonl")));
+    let calls: Vec<&Value> = lines.iter().filter(|line| line["e"] == "call").collect();
+    assert_eq!(calls.len(), 40);
+    assert!(calls.iter().all(|call| call["last"] == true && call["ran"].is_number()));
+    // The shim reports where and since when it runs, and what with.
+    assert!(calls.iter().all(|call| call["c"].is_string() && call["h"].is_string()));
+    assert!(calls.iter().any(|call| call["boot"].is_number()), "{}", calls[0]);
+    assert!(calls.iter().any(|call| call["rt"].as_str().is_some_and(|rt| rt.contains("ython"))));
+    assert!(lines.iter().any(|line| line["e"] == "log" && line["lines"][0][2] == "looking at 13"));
+    assert!(!read(&machine.path("run.jsonl")).contains("\"line\""), "a payload is in the trace");
+    let html = read(&machine.path("run.html"));
+    assert!(html.contains("looking at 13") && html.contains("default-src 'none'"));
+
+    let again = text("again.html");
+    machine.run(&["report", &trace, "--output", &again]).ok();
+    assert!(read(&machine.path("again.html")).len() > html.len() / 2);
+    let printed = machine.run(&["plot", &trace]).ok();
+    assert_eq!(printed.lines().count(), 10);
+    assert!(machine.path("run/latency.svg").exists());
+    let (csv, perfetto) = (text("fact.csv"), text("run.pftrace"));
+    machine.run(&["export", &trace, "--fact-csv", &csv, "--perfetto", &perfetto]).ok();
+    // The header, the calls, the stage and the run.
+    assert_eq!(read(&machine.path("fact.csv")).lines().count(), 43);
+    assert!(std::fs::metadata(perfetto).unwrap().len() > 1_000);
+    assert!(machine.run(&["export", &trace]).code == Some(2), "it has to be told what to write");
+    let missing = machine.run(&["report", &text("none.jsonl")]);
+    assert!(missing.error().contains("none.jsonl"));
+    machine.assert_clean();
+}
+
+#[test]
+fn a_report_without_a_trace_leaves_only_the_report() {
+    if !has("python3") {
+        return;
+    }
+    let machine = Machine::new();
+    let function = machine.file("noisy.py", NOISY);
+    let report = machine.path("run.html");
+    let report = report.to_str().unwrap();
+    machine.run_with("1\n", &["map", "--text", "-qf", &function, "--report", report]).ok();
+    let folder = machine.path("run.html");
+    let names: Vec<_> = std::fs::read_dir(folder.parent().unwrap())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.contains("run"))
+        .collect();
+    assert_eq!(names, ["run.html"]);
+}
+
+#[test]
+fn a_meter_whose_port_is_in_use_costs_a_warning() {
+    if !has("python3") {
+        return;
+    }
+    let machine = Machine::new();
+    let function = machine.file("noisy.py", NOISY);
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let meter = format!("--meter={}", taken.local_addr().unwrap());
+    let printed = machine.run_with("1\n", &["map", "--text", "-f", &function, &meter]);
+    assert_eq!(printed.code, Some(0), "{}", printed.stderr);
+    assert!(printed.stderr.contains("warning: there is no meter: "), "{}", printed.stderr);
+    let nowhere = machine.run_with("1\n", &["map", "-f", &function, "--trace", "/none/t.jsonl"]);
+    assert!(nowhere.error().contains("cannot write the trace file /none/t.jsonl"));
+}
