@@ -1,4 +1,4 @@
-//! What it costs to record a run, and how quickly a trace of a million calls is looked at.
+//! The cost of recording a run, and how quickly a trace of a million calls is looked at.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -105,7 +105,7 @@ async fn state(server: &MeterServer, since: u64) -> anyhow::Result<(serde_json::
     Ok((serde_json::from_slice(&body)?, body.len()))
 }
 
-/// What some calls took.
+/// The time that some calls took.
 #[derive(Clone, Copy, Debug, Default)]
 struct Cost {
     wall: Duration,

@@ -118,7 +118,7 @@ impl MeterServer {
         Ok(Self { url, address, task })
     }
 
-    /// The address of the page, with its key. Whoever has it sees the run: show it to its owner only.
+    /// The address of the page, with its key. Its holder sees the run: show it to the run's owner only.
     pub fn url(&self) -> &str {
         &self.url
     }
