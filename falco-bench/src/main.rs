@@ -6,6 +6,7 @@
 
 mod aws;
 mod congestion;
+mod data;
 mod engine;
 mod figure;
 mod first_build;

@@ -32,6 +32,11 @@ pub(crate) const BENCHMARKS: &[Benchmark] = &[
         run: wordcount::run,
     },
     Benchmark {
+        name: "data",
+        about: "pipelines over objects, beside Python's process pool, GNU sort and DuckDB",
+        run: crate::data::run,
+    },
+    Benchmark {
         name: "openwhisk",
         about: "blocking and submitted activations over a loopback fake of OpenWhisk",
         run: crate::openwhisk::run,

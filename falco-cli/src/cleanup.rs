@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use clap::Args;
 use falco_core::{Deployment, Platform};
+use falco_data::{Store, clean, expired};
 use falco_executors::{Which, cleanup};
 
-use crate::flags::PlatformFlags;
+use crate::flags::{PlatformFlags, open_store};
 use crate::{print, say};
 
 /// Lists and removes the functions that carry Falco's marks.
@@ -27,6 +28,10 @@ pub struct CleanupFlags {
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     older_than: Option<Duration>,
 
+    /// Also delete what runs have left in this scratch store, a folder or a URL: those past their expiry, or the one of --run.
+    #[arg(long, value_name = "URL")]
+    store: Option<String>,
+
     /// Only list what would be removed.
     #[arg(long)]
     dry_run: bool,
@@ -41,6 +46,10 @@ pub struct CleanupFlags {
 ///
 /// When the platform does not answer, or stdout cannot be written to.
 pub async fn clean_up(flags: &CleanupFlags) -> anyhow::Result<bool> {
+    let is_swept = match &flags.store {
+        Some(store) => sweep_store(flags, &open_store(store)?).await?,
+        None => true,
+    };
     let platform = flags.platform.connect().await?;
     let which = flags.which();
     let all = platform.list_deployments().await?;
@@ -55,7 +64,7 @@ pub async fn clean_up(flags: &CleanupFlags) -> anyhow::Result<bool> {
         for deployment in taken {
             print(format_args!("would remove {}\n", describe(deployment)))?;
         }
-        return Ok(true);
+        return Ok(is_swept);
     }
     let cleaned = cleanup(&*platform, &which).await?;
     for deployment in &cleaned.removed {
@@ -65,7 +74,31 @@ pub async fn clean_up(flags: &CleanupFlags) -> anyhow::Result<bool> {
         let line = describe(&leftover.deployment);
         say(format_args!("could not remove {line}: {}", leftover.error));
     }
-    Ok(cleaned.leftovers.is_empty())
+    Ok(cleaned.leftovers.is_empty() && is_swept)
+}
+
+/// Deletes what runs have left in a scratch store, and returns whether all of it is gone.
+async fn sweep_store(flags: &CleanupFlags, store: &Store) -> anyhow::Result<bool> {
+    let runs = match &flags.run {
+        Some(run) => vec![run.as_str().into()],
+        None => expired(store).await?,
+    };
+    let mut is_gone = true;
+    for run in runs {
+        if flags.dry_run {
+            print(format_args!("would delete what run {run} left in {}\n", store.url()))?;
+            continue;
+        }
+        let leftovers = clean(store, &run).await?;
+        if leftovers.is_empty() {
+            print(format_args!("deleted what run {run} left in {}\n", store.url()))?;
+        }
+        for left in leftovers {
+            say(format_args!("could not delete {}: {}", left.url, left.error));
+            is_gone = false;
+        }
+    }
+    Ok(is_gone)
 }
 
 impl CleanupFlags {

@@ -48,6 +48,18 @@ impl<'a> Launch<'a> {
     ///
     /// When a setting is missing or wrong, results or a trace cannot be written, or the platform does not answer.
     pub async fn connect(flags: &'a RunFlags) -> anyhow::Result<Self> {
+        Self::connect_with(flags, Ok).await
+    }
+
+    /// Connects to the platform, and puts a layer of the program's own next to it, inside of all others.
+    ///
+    /// # Errors
+    ///
+    /// As [`connect`](Self::connect), and what `layer` returns.
+    pub async fn connect_with(
+        flags: &'a RunFlags,
+        layer: impl FnOnce(Arc<dyn AsyncPlatform>) -> falco_core::Result<Arc<dyn AsyncPlatform>>,
+    ) -> anyhow::Result<Self> {
         let logs = log::start(&flags.output)?;
         let results = flags.output.open_results()?;
         let progress = match (flags.output.quiet, logs) {
@@ -56,7 +68,7 @@ impl<'a> Launch<'a> {
             (false, true) => Some(Arc::new(Progress::lines(std::io::stderr()))),
             (false, false) => Some(Arc::new(Progress::stderr())),
         };
-        let platform = flags.platform.connect().await?;
+        let platform = layer(flags.platform.connect().await?)?;
         let (platform, gate) = if flags.execution.no_layers {
             (platform, None)
         } else {

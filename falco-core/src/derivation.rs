@@ -29,6 +29,12 @@ pub trait Derivation: Debug + Send + Sync + 'static {
     fn is_barrier(&self) -> bool {
         false
     }
+
+    /// Whether it looks into the results upstream. One that only hands them on says false: results that were too long for
+    /// the platform then stay where a layer keeps them, and are not fetched for it.
+    fn reads_results(&self) -> bool {
+        true
+    }
 }
 
 /// A derivation at work in one run. It sees each successful completion of the upstream stages once.

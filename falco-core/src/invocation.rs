@@ -35,6 +35,8 @@ pub struct Invocation {
     attempt: u32,
     payload: Payload,
     idempotent: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    result_is_read: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     submitted: Option<Pending>,
     #[serde(skip)]
@@ -56,6 +58,7 @@ impl Invocation {
             attempt: 1,
             payload,
             idempotent: false,
+            result_is_read: false,
             submitted: None,
             monitor: None,
         }
@@ -66,6 +69,14 @@ impl Invocation {
     #[must_use]
     pub fn with_idempotent(mut self, idempotent: bool) -> Self {
         self.idempotent = idempotent;
+        self
+    }
+
+    /// Says whether the driver looks into its result: a layer that keeps long results elsewhere then fetches this one, and
+    /// else hands on a reference to it.
+    #[must_use]
+    pub fn with_result_read(mut self, result_is_read: bool) -> Self {
+        self.result_is_read = result_is_read;
         self
     }
 
@@ -137,6 +148,11 @@ impl Invocation {
     /// Whether running it twice does no harm.
     pub fn is_idempotent(&self) -> bool {
         self.idempotent
+    }
+
+    /// Whether the driver looks into its result.
+    pub fn is_result_read(&self) -> bool {
+        self.result_is_read
     }
 
     /// The handle that an earlier process got when it sent this attempt.

@@ -80,8 +80,17 @@ impl Exchange {
         field: &str,
         fan_in: u32,
     ) -> Result<(Stage, Self)> {
-        let stage = blocks::stage(after.into(), field, fan_in)?;
-        Ok((stage, Self { is_second: true, ..Self::of_field(field) }))
+        Self::of_field(field).by_blocks(after, fan_in)
+    }
+
+    /// As [`two_level`](Self::two_level), with the settings of this exchange.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` when `fan_in` is below 2.
+    pub fn by_blocks(self, after: impl Into<StageName>, fan_in: u32) -> Result<(Stage, Self)> {
+        let stage = blocks::stage(after.into(), &self.field, fan_in)?;
+        Ok((stage, Self { is_second: true, ..self }))
     }
 
     /// Gives each reducer a place to write to, in the field `out` of its argument. A place outside of the scratch store is

@@ -4,6 +4,8 @@ use falco_core::{Error, ErrorKind};
 
 use crate::place::{shown, without_queries};
 
+const BUCKET: &str = "create the bucket, or correct its name";
+
 /// The error of one operation on a store.
 pub(crate) fn of_store(operation: &str, url: &str, error: &object_store::Error) -> Error {
     use object_store::Error as Store;
@@ -12,7 +14,7 @@ pub(crate) fn of_store(operation: &str, url: &str, error: &object_store::Error) 
         Store::NotFound { .. } => {
             let missing_bucket =
                 text.contains("NoSuchBucket") || text.contains("ContainerNotFound");
-            let hint = missing_bucket.then_some("create the bucket, or correct its name");
+            let hint = missing_bucket.then_some(BUCKET);
             (ErrorKind::NotFound, hint)
         }
         Store::AlreadyExists { .. } | Store::Precondition { .. } => (ErrorKind::Conflict, None),
@@ -54,6 +56,9 @@ fn of_text(text: &str) -> (ErrorKind, Option<&'static str>) {
     const REGION: &str = "set the region of the bucket, such as with AWS_REGION";
     if text.contains("redirect") || text.contains("AuthorizationHeaderMalformed") {
         return (ErrorKind::InvalidInput, Some(REGION));
+    }
+    if text.contains("NoSuchBucket") || text.contains("ContainerNotFound") {
+        return (ErrorKind::NotFound, Some(BUCKET));
     }
     match hint_of(text) {
         Some(hint) => (ErrorKind::Forbidden, Some(hint)),

@@ -11,11 +11,13 @@ mod reference;
 mod scratch;
 mod splits;
 mod store;
+mod typed;
 
 pub use commit::{Manifest, ManifestObject, commit};
 pub use exchange::Exchange;
 pub use layer::{Data, DataPolicy};
 pub use object::{Object, Sink};
 pub use scratch::{LeftoverObject, clean, expired, sweep};
-pub use splits::{Csv, Split, Splits, SplitsOf};
+pub use splits::{Csv, ScannedRows, Split, Splits, SplitsOf};
 pub use store::Store;
+pub use typed::{DataPipeline, Emitted, Partitions, SplitInput, WroteObject};

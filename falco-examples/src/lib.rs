@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+pub mod objects;
 pub mod text;
 
 /// The program in the guide to functions in Rust compiles.

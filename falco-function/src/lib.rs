@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 
 mod context;
+#[cfg(feature = "data")]
+pub mod data;
 #[cfg(feature = "driver")]
 mod driver;
 mod failure;

@@ -61,12 +61,18 @@ impl Worker {
     /// Calls the function with an argument's JSON text.
     pub(crate) fn call(&mut self, argument: &[u8], context: Context) -> Result<Vec<u8>, Failure> {
         let _now = context.enter();
+        #[cfg(feature = "data")]
+        let prepared = crate::data::Prepared::new(argument)?;
+        #[cfg(feature = "data")]
+        let argument = &*prepared.argument;
         let mut call = match self.call.take() {
             Some(call) => call,
             None => started(&self.start)?,
         };
         let result = panics::caught(AssertUnwindSafe(|| call(argument)))?;
         self.call = Some(call);
+        #[cfg(feature = "data")]
+        let result = result.and_then(|result| prepared.result(result));
         result
     }
 }

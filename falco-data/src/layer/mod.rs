@@ -61,6 +61,8 @@ struct State {
     plain: Mutex<HashSet<String>>,
     /// Runs that have a folder in the scratch store.
     marked: Mutex<HashSet<RunId>>,
+    /// Submitted activations whose results a derivation looks into.
+    read: Mutex<HashSet<ActivationId>>,
     checked: OnceCell<()>,
 }
 
@@ -112,10 +114,11 @@ impl<P: AsyncPlatform> Data<P> {
     }
 
     /// What came of a call: a failure of the store instead of the function's, and the value of a short spilled result.
-    async fn answered(&self, mut activation: Activation) -> Result<Activation> {
+    async fn answered(&self, mut activation: Activation, is_read: bool) -> Result<Activation> {
         match &activation.outcome {
             Ok(result) => {
-                if let Some(most) = self.policy.fetch_results
+                let most = if is_read { Some(u64::MAX) } else { self.policy.fetch_results };
+                if let Some(most) = most
                     && let Some(value) = spilled(result.as_str())?
                     && value.size <= most
                 {
@@ -172,6 +175,10 @@ impl<P: AsyncPlatform> Data<P> {
 impl State {
     fn plain(&self) -> MutexGuard<'_, HashSet<String>> {
         self.plain.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read(&self) -> MutexGuard<'_, HashSet<ActivationId>> {
+        self.read.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn marked(&self) -> MutexGuard<'_, HashSet<RunId>> {
@@ -235,7 +242,7 @@ impl<P: AsyncPlatform> Platform for Data<P> {
         let prepared = self.prepared(deployment, invocation, Way::Invoke).await;
         let sent = prepared.map_err(|error| error.at(self.at("invoke", deployment)))?;
         let activation = self.inner.invoke(deployment, &sent).await?;
-        let answered = self.answered(activation).await;
+        let answered = self.answered(activation, invocation.is_result_read()).await;
         answered.map_err(|error| error.at(self.at("invoke", deployment)))
     }
 
@@ -249,7 +256,11 @@ impl<P: AsyncPlatform> AsyncPlatform for Data<P> {
     async fn submit(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Pending> {
         let prepared = self.prepared(deployment, invocation, Way::Submit).await;
         let sent = prepared.map_err(|error| error.at(self.at("submit", deployment)))?;
-        self.inner.submit(deployment, &sent).await
+        let pending = self.inner.submit(deployment, &sent).await?;
+        if invocation.is_result_read() {
+            self.state.read().insert(pending.id.clone());
+        }
+        Ok(pending)
     }
 
     async fn collect(&self, deployment: &Deployment, pending: &[Pending]) -> Result<Collected> {
@@ -258,7 +269,8 @@ impl<P: AsyncPlatform> AsyncPlatform for Data<P> {
         let answered: Vec<_> = stream::iter(finished)
             .map(|activation| async {
                 let id = activation.id.clone();
-                (id, self.answered(activation).await)
+                let is_read = self.state.read().contains(&id);
+                (id, self.answered(activation, is_read).await)
             })
             .buffered(crate::store::AT_ONCE)
             .collect()
@@ -274,6 +286,11 @@ impl<P: AsyncPlatform> AsyncPlatform for Data<P> {
     }
 
     fn release(&self, deployment: &Deployment, activations: &[ActivationId], release: Release) {
+        let mut read = self.state.read();
+        for activation in activations {
+            read.remove(activation);
+        }
+        drop(read);
         self.inner.release(deployment, activations, release);
     }
 

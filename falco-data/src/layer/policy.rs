@@ -29,7 +29,8 @@ pub struct DataPolicy {
     /// Whether functions may spill their results. Each call then carries one more signed URL.
     pub spill_results: bool,
     /// Spilled results up to this many bytes are fetched as soon as they come; without, they stay references, which
-    /// functions resolve and [`Data::value`](crate::Data::value) fetches.
+    /// functions resolve and [`Data::value`](crate::Data::value) fetches. Those that a derivation looks into are always
+    /// fetched.
     pub fetch_results: Option<u64>,
     /// The longest argument or result, in bytes. 1 GiB.
     pub max_value: u64,

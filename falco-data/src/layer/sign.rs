@@ -215,11 +215,16 @@ pub(super) fn of_function(error_type: &str, message: &str) -> Option<Error> {
     let error = |kind, may_have_run| {
         Some(Error::new(kind, message).with_retryable(true).with_may_have_run(may_have_run))
     };
-    match error_type {
-        "UrlExpiredBeforeStart" => error(ErrorKind::Timeout, false),
-        "UrlExpired" => error(ErrorKind::Timeout, true),
-        "StoreUnavailable" => error(ErrorKind::Unavailable, true),
-        _ => None,
+    // Functions in Rust say so in front of the text: the type of their error is their own.
+    let is = |name: &str| error_type == name || message.contains(&format!("{name}: "));
+    if error_type == "UrlExpiredBeforeStart" {
+        error(ErrorKind::Timeout, false)
+    } else if is("UrlExpired") {
+        error(ErrorKind::Timeout, true)
+    } else if is("StoreUnavailable") {
+        error(ErrorKind::Unavailable, true)
+    } else {
+        None
     }
 }
 

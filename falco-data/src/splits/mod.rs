@@ -6,6 +6,7 @@ mod listed;
 mod pack;
 mod plan;
 mod scan;
+mod stage;
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,8 +15,9 @@ use falco_core::{BoxStream, Error, Input, Payload, Result};
 use serde::Serialize;
 
 pub use csv::Csv;
+pub use stage::ScannedRows;
 
-use crate::object::{Object, Sink};
+use crate::object::{Fields, Object, Sink};
 use crate::store::Store;
 
 /// How inputs are cut: each function gets an exact range of whole records, so that it reads what it is given and nothing
@@ -181,7 +183,7 @@ enum One<'a> {
     Object(&'a Object),
     Objects {
         #[serde(rename = "falco:objects")]
-        objects: &'a [Object],
+        objects: Vec<Fields>,
     },
 }
 
@@ -204,7 +206,7 @@ impl Split {
     pub fn input(&self, sink: Option<&Sink>) -> Result<Input> {
         let input = match self.objects.as_slice() {
             [object] => One::Object(object),
-            objects => One::Objects { objects },
+            objects => One::Objects { objects: objects.iter().cloned().map(Into::into).collect() },
         };
         let out = sink.map(|sink| sink.clone().numbered(self.number));
         let header = self.header.as_deref();

@@ -1,6 +1,10 @@
 //! Data in folders and on real servers of object stores, by the public API.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+mod azure;
+mod gcs;
 mod local;
+mod s3;
+mod server;
 mod splits;
 mod stores;

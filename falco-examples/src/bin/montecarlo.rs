@@ -3,13 +3,16 @@
 
 use std::fmt;
 use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 
 use clap::Parser;
-use falco_cli::flags::count;
+use falco_cli::flags::{DataFlags, Stores, count};
 use falco_cli::{Launch, RunFlags, exit_code, finish};
 use falco_core::{Completion, Deployable, Driver, ExecutionPlan, Payload, Result, Stage, Verdict};
+use falco_data::{Splits, SplitsOf};
+use falco_examples::objects::OverObjects;
 use falco_executors::KeepResults;
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +31,9 @@ struct Arguments {
     /// Where the random numbers begin; the same seed gives the same estimate.
     #[arg(long, value_name = "N", default_value_t = 1, allow_negative_numbers = true)]
     seed: u32,
+
+    #[command(flatten)]
+    data: DataFlags,
 
     #[command(flatten)]
     flags: RunFlags,
@@ -81,7 +87,11 @@ async fn main() -> ExitCode {
 }
 
 async fn estimate(arguments: Arguments) -> anyhow::Result<bool> {
-    let Arguments { flags, invocations, samples, seed } = arguments;
+    let Arguments { flags, invocations, samples, seed, data } = arguments;
+    let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/seeds.txt");
+    if let Some(stores) = data.stores(&seeds)? {
+        return estimate_by_objects(&flags, stores).await;
+    }
     let source = include_str!("../../functions/montecarlo.js");
     let function = flags.function.deployable("montecarlo", "nodejs", source)?;
     let darts = Mutex::default();
@@ -108,4 +118,37 @@ impl fmt::Display for Estimate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{:.6}", self.pi)
     }
+}
+
+/// Darts for each line of the input, a seed and a number; what each line came to is written to the output.
+#[derive(Debug)]
+struct OfObjects {
+    splits: SplitsOf,
+    function: Deployable,
+}
+
+impl Driver for OfObjects {
+    fn name(&self) -> &str {
+        "montecarlo"
+    }
+
+    fn plan(&self) -> Result<ExecutionPlan> {
+        let splits = self.splits.clone();
+        let throw = Stage::new("throw", self.function.clone(), move || splits.inputs());
+        ExecutionPlan::new(vec![throw.idempotent()])
+    }
+}
+
+async fn estimate_by_objects(flags: &RunFlags, stores: Stores) -> anyhow::Result<bool> {
+    let splits = Splits::lines(&stores.input, "").count(16);
+    let splits = splits.with_sink(stores.output.sink("darts.jsonl"));
+    let source = include_str!("../../functions/montecarlo_objects.js");
+    let function = flags.function.deployable("montecarlo", "nodejs", source)?;
+    let objects = OverObjects::connect(flags, stores).await?;
+    let (outcome, _) = objects.run(&OfObjects { splits, function }, "throw").await?;
+    finish(&flags.output, &outcome.report, &outcome.leftovers, || {
+        let all: Vec<Darts> = outcome.results_as("throw")?;
+        let sum = |of: fn(&Darts) -> u64| all.iter().map(of).sum();
+        Ok(Estimate::of(Darts { inside: sum(|it| it.inside), samples: sum(|it| it.samples) }))
+    })
 }

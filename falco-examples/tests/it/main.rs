@@ -5,6 +5,8 @@ mod aws;
 mod bad_input;
 mod chain;
 mod cleanup;
+mod data;
+mod data_rust;
 mod faults;
 mod flaky;
 mod gcp;

@@ -56,6 +56,10 @@ impl Derivation for Chunks {
             others: Vec::new(),
         }))
     }
+
+    fn reads_results(&self) -> bool {
+        false
+    }
 }
 
 struct Chunking {

@@ -51,6 +51,10 @@ impl Derivation for OneToOne {
         only_one_upstream(&context, "one-to-one", "Merge")?;
         Ok(Box::new(Each { context, make: Make::One(self.0.clone()) }))
     }
+
+    fn reads_results(&self) -> bool {
+        self.0.is_some()
+    }
 }
 
 /// As [`OneToOne`], after several stages: ids are prefixed by the stage, `STAGE/ID`.
@@ -72,6 +76,10 @@ impl Merge {
 impl Derivation for Merge {
     fn start(&self, context: DerivationContext) -> Result<Box<dyn Deriver>> {
         Ok(Box::new(Each { context, make: Make::One(self.0.clone()) }))
+    }
+
+    fn reads_results(&self) -> bool {
+        self.0.is_some()
     }
 }
 

@@ -62,6 +62,10 @@ impl Derivation for FanIn {
     fn is_barrier(&self) -> bool {
         true
     }
+
+    fn reads_results(&self) -> bool {
+        false
+    }
 }
 
 struct All {

@@ -27,6 +27,8 @@ pub(super) struct StageControl {
     pub(super) stage: StageName,
     /// Cancelled when the stage is to stop; a child of the run's.
     pub(super) stop: CancellationToken,
+    /// Whether a derivation looks into the results.
+    pub(super) results_are_read: bool,
     pub(super) recorder: Arc<StageRecorder>,
     /// How many inputs have entered the strategy.
     pub(super) entered: AtomicU64,
@@ -49,6 +51,7 @@ impl StageControl {
         Self {
             stage,
             stop: run_stop.child_token(),
+            results_are_read: false,
             recorder: Arc::default(),
             entered: AtomicU64::new(0),
             exhausted: AtomicBool::new(false),
@@ -64,6 +67,11 @@ impl StageControl {
     pub(super) fn derived(self, is_derived: bool) -> Self {
         self.inputs_are_whole.store(!is_derived, SeqCst);
         self
+    }
+
+    /// Says whether a derivation looks into the results.
+    pub(super) fn read(self, results_are_read: bool) -> Self {
+        Self { results_are_read, ..self }
     }
 
     /// Fails the stage and stops it; the first error stays.

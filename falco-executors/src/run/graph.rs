@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use falco_core::{
     Completion, Driver, Error, ErrorKind, ExecutionPlan, ExecutionStrategy, InvocationId, Payload,
-    Stage, Verdict,
+    Stage, StageSource, Verdict,
 };
 use futures_util::FutureExt;
 use tokio::sync::mpsc;
@@ -38,6 +38,7 @@ pub(super) async fn execute<D: Driver + ?Sized>(
         .iter()
         .map(|stage| {
             let control = StageControl::new(stage.name.clone(), session.hub.stop_token());
+            let control = control.read(plan.downstream(&stage.name).any(reads_results));
             Arc::new(control.derived(!stage.upstream().is_empty()))
         })
         .collect();
@@ -72,6 +73,10 @@ pub(super) async fn execute<D: Driver + ?Sized>(
         }
     }
     main.outcome()
+}
+
+fn reads_results(stage: &Stage) -> bool {
+    matches!(&stage.source, StageSource::Derived { derivation, .. } if derivation.reads_results())
 }
 
 /// An invocation, its input where inputs are kept, and its result.

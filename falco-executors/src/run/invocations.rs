@@ -62,6 +62,7 @@ impl Invocations {
         self.control.entered.fetch_add(1, SeqCst);
         let invocation = Invocation::new(self.run.clone(), stage.clone(), input.id, input.payload)
             .with_idempotent(self.idempotent)
+            .with_result_read(self.control.results_are_read)
             .with_monitor(self.monitor.clone());
         Ok(invocation)
     }

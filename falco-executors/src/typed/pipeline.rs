@@ -4,6 +4,7 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use falco_core::{Derivation, Driver, ExecutionPlan, Input, Payload, Result, Stage, StageName};
+use futures_core::Stream;
 use futures_util::stream;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -249,6 +250,38 @@ impl Pipeline {
         function: &Function<A, R>,
     ) -> Output<R> {
         self.derived(name, after.into_iter().map(|output| &output.stage), Merge::new(), function)
+    }
+
+    /// A stage over the inputs of a stream, which is opened anew in each run; for stages that other crates add.
+    pub fn inputs_of_stream<A, R, S>(
+        &mut self,
+        name: impl Into<StageName>,
+        function: &Function<A, R>,
+        open: impl Fn() -> S + Send + Sync + 'static,
+    ) -> Output<R>
+    where
+        S: Stream<Item = Result<Input>> + Send + 'static,
+    {
+        self.push(Stage::new(name, function.deployable().clone(), open), function)
+    }
+
+    /// A stage whose inputs are derived in a way of the caller's own, who answers for the types; for stages that other
+    /// crates add.
+    pub fn derive<U, A, R>(
+        &mut self,
+        name: impl Into<StageName>,
+        after: &Output<U>,
+        derivation: impl Derivation,
+        function: &Function<A, R>,
+    ) -> Output<R> {
+        self.derived(name, [&after.stage], derivation, function)
+    }
+
+    /// A stage that was made without types; the caller answers for what it returns.
+    pub fn add<R>(&mut self, stage: Stage) -> Output<R> {
+        let output = Output { stage: stage.name.clone(), results: PhantomData };
+        self.stages.push(stage);
+        output
     }
 
     fn derived<'a, A, R>(

@@ -620,8 +620,8 @@ async function argument(value) {
   try {
     const spilled = rest['falco:argument'];
     const given = spilled ? parse(await whole(spilled)) : rest;
-    const entries = Object.entries(given).map(async ([name, it]) => [name, await resolved(it, memory)]);
-    return { value: Object.fromEntries(await Promise.all(entries)), spill };
+    // After a stage that spilled its result, the whole argument is a reference.
+    return { value: await resolved(given, memory), spill };
   } catch (error) {
     throw error instanceof UrlExpired ? new UrlExpiredBeforeStart(error.message) : error;
   }

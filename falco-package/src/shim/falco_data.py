@@ -684,7 +684,8 @@ def falco_argument(value):
     try:
         if "falco:argument" in value:
             value = json.loads(whole(value["falco:argument"]))
-        return {name: resolved(it, memory) for name, it in value.items()}, spill
+        # After a stage that spilled its result, the whole argument is a reference.
+        return resolved(value, memory), spill
     except UrlExpired as error:
         raise UrlExpiredBeforeStart(str(error)) from error
 

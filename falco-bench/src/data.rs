@@ -1,0 +1,24 @@
+//! Pipelines over objects: a word count beside Python's process pool, GNU sort and DuckDB on the same text, the layer by
+//! itself, planning, and the driver's memory.
+
+mod layer;
+mod peers;
+mod words;
+
+use std::path::{Path, PathBuf};
+
+use crate::figure::Figure;
+
+/// Measures processor time where processes are compared: machines are shared.
+pub(crate) fn run() -> anyhow::Result<Vec<Figure>> {
+    let folder = folder();
+    std::fs::create_dir_all(&folder)?;
+    let mut figures = words::run(&folder)?;
+    figures.extend(peers::run(&folder)?);
+    figures.extend(layer::run(&folder)?);
+    Ok(figures)
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/bench/data")
+}

@@ -1,0 +1,100 @@
+//! The shuffle of a native function beside GNU sort and DuckDB, and what Python's helper does in a second.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, ensure};
+
+use super::words::children;
+use crate::figure::{Figure, Goal};
+
+const LINES: usize = 1_000_000;
+
+/// A private environment with DuckDB, from PyPI.
+const DUCKDB: &str = "duckdb==1.4.2";
+
+pub(super) fn run(folder: &Path) -> anyhow::Result<Vec<Figure>> {
+    let lines = lines(folder)?;
+    let sorted = |at: &Path| at.with_extension("sorted");
+    let before = children()?;
+    output("sort", |sort| {
+        sort.env("LC_ALL", "C").arg("--parallel=1").arg("-o").arg(sorted(&lines)).arg(&lines)
+    })?;
+    let sort = children()? - before;
+
+    let helper = Path::new(env!("CARGO_MANIFEST_DIR")).join("../falco-package/src/shim");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/data/helper.py");
+    let rates = output("python3", |python| {
+        python.arg(script).arg(&lines).arg(folder).env("PYTHONPATH", &helper)
+    })?;
+    let rates: Vec<f64> = rates.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
+    let [emit, groups, shuffle] = rates[..] else { anyhow::bail!("the helper printed {rates:?}") };
+    let mut figures = vec![
+        Figure::alone("data: Python emits", "1/s", emit, Goal::AtLeast(400_000.0)),
+        Figure::alone("data: Python groups", "1/s", groups, Goal::AtLeast(400_000.0)),
+        Figure::beside("data: shuffle in Python to GNU sort, CPU", "s", shuffle, sort, Goal::Shown),
+    ];
+    match duckdb(folder) {
+        Ok(python) => {
+            let query = "import sys, duckdb; duckdb.execute(\"set threads = 1\"); \
+                         print(duckdb.sql(f\"select count(*) from (select column0, sum(column1) from \
+                         read_csv('{sys.argv[1]}', delim='\\t', header=false) group by 1)\").fetchone()[0])";
+            let before = children()?;
+            output(python.to_str().context("a path")?, |python| {
+                python.args(["-c", query]).arg(&lines)
+            })?;
+            let duck = children()? - before;
+            figures.push(Figure::beside(
+                "data: shuffle in Python to DuckDB, CPU",
+                "s",
+                shuffle,
+                duck,
+                Goal::Shown,
+            ));
+        }
+        Err(error) => eprintln!("skipped: DuckDB: {error:#}"),
+    }
+    Ok(figures)
+}
+
+/// Keys and numbers, one pair a line, in no order.
+fn lines(folder: &Path) -> anyhow::Result<PathBuf> {
+    let path = folder.join("pairs.tsv");
+    let mut text = String::with_capacity(LINES * 20);
+    let mut state = 7_u64;
+    for _ in 0..LINES {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        text += &format!("key{:06}\t{}\n", (state >> 33) % 200_000, (state >> 20) % 1000);
+    }
+    fs::write(&path, text)?;
+    Ok(path)
+}
+
+fn duckdb(folder: &Path) -> anyhow::Result<PathBuf> {
+    let environment = folder.join("duckdb");
+    let python = environment.join("bin/python3");
+    if !environment.join("installed").exists() {
+        output("python3", |python| python.args(["-m", "venv"]).arg(&environment))?;
+        let path = python.to_str().context("the path is not UTF-8")?;
+        output(path, |pip| {
+            pip.args(["-m", "pip", "install", "--quiet", "--only-binary", ":all:", DUCKDB])
+        })?;
+        fs::write(environment.join("installed"), DUCKDB)?;
+    }
+    Ok(python)
+}
+
+/// What a program prints; an error when it fails.
+pub(super) fn output(
+    program: &str,
+    with: impl FnOnce(&mut Command) -> &mut Command,
+) -> anyhow::Result<String> {
+    let mut command = Command::new(program);
+    let output =
+        with(&mut command).output().with_context(|| format!("{program} does not start"))?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{program} failed: {errors}");
+    Ok(String::from_utf8(output.stdout)?)
+}

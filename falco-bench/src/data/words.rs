@@ -1,0 +1,132 @@
+//! The word count, in folders, beside `multiprocessing.Pool` on the file.
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, ensure};
+use falco_core::{Deployable, Driver, ExecutionPlan, Result, Stage};
+use falco_data::{Data, DataPolicy, Exchange, Sink, Splits, Store, clean};
+use falco_executors::{DriverExt, ParallelExecutor, RunOptions};
+use falco_local::{LocalConfig, LocalPlatform};
+
+use crate::figure::{Figure, Goal};
+use crate::memory;
+
+const BYTES: u64 = 64 << 20;
+const SPLIT: u64 = 4 << 20;
+const REDUCERS: u32 = 16;
+const WORKERS: u32 = 2;
+
+const MAP: &str = include_str!("../../../falco-examples/functions/wordcount_map_objects.py");
+const REDUCE: &str = include_str!("../../../falco-examples/functions/wordcount_reduce_objects.py");
+
+#[derive(Debug)]
+struct WordCount(Vec<Stage>);
+
+impl Driver for WordCount {
+    fn name(&self) -> &str {
+        "wordcount"
+    }
+
+    fn plan(&self) -> Result<ExecutionPlan> {
+        ExecutionPlan::new(self.0.clone())
+    }
+}
+
+pub(super) fn run(folder: &Path) -> anyhow::Result<Vec<Figure>> {
+    let text = text(folder)?;
+    let before = children()?;
+    let pool = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/data/pool.py");
+    let counted = super::peers::output("python3", |python| {
+        python.arg(pool).arg(&text).arg(SPLIT.to_string()).arg(WORKERS.to_string())
+    })?;
+    let floor = children()? - before;
+
+    memory::reset_peak()?;
+    let before = children()? + own()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let found = runtime.block_on(count(folder, &text))?;
+    let measured = children()? + own()? - before;
+    let peak = memory::peak()? / 1e6;
+    ensure!(found == counted.trim(), "{found} words were counted, and the pool counted {counted}");
+    Ok(vec![
+        Figure::beside("data: word count, folder, CPU", "s", measured, floor, Goal::AtMost(1.3)),
+        Figure::alone("data: word count, driver's peak", "MB", peak, Goal::AtMost(32.0)),
+    ])
+}
+
+/// The text of the word count: the example's, repeated.
+pub(super) fn text(folder: &Path) -> anyhow::Result<PathBuf> {
+    let path = folder.join("text.txt");
+    if fs::metadata(&path).is_ok_and(|known| known.len() >= BYTES) {
+        return Ok(path);
+    }
+    let texts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../falco-examples/data/texts");
+    let mut originals = Vec::new();
+    for entry in texts.read_dir()? {
+        originals.push(fs::read(entry?.path())?);
+    }
+    let mut file = BufWriter::new(File::create(&path)?);
+    let mut written = 0;
+    for text in originals.iter().cycle() {
+        file.write_all(text)?;
+        written += text.len() as u64;
+        if written >= BYTES {
+            break;
+        }
+    }
+    file.flush()?;
+    Ok(path)
+}
+
+/// How many words there are, by Falco.
+async fn count(folder: &Path, text: &Path) -> anyhow::Result<String> {
+    let state = tempfile::tempdir()?;
+    let local = LocalPlatform::new(LocalConfig::new(state.path()).with_max_workers(WORKERS))?;
+    let input = Store::folder(text.parent().context("the text is in a folder")?)?;
+    let (output, scratch) =
+        (Store::folder(folder.join("out"))?, Store::folder(folder.join("scratch"))?);
+    let data = Data::new(local, scratch.clone(), DataPolicy::default())?;
+    let data = data.with_store(input.clone()).with_store(output.clone());
+    let sink = Sink::scratch().partitions(REDUCERS);
+    let splits = Splits::lines(&input, "text.txt").target(SPLIT).with_sink(sink);
+    let exchange = Exchange::of_field("out").with_sink(output.sink("part"));
+    let driver = WordCount(vec![
+        Stage::new("map", Deployable::python("map", MAP), move || splits.inputs()),
+        Stage::derived("reduce", Deployable::python("reduce", REDUCE), ["map"], exchange),
+    ]);
+    let strategy = Arc::new(ParallelExecutor::with_concurrency(4)?);
+    let outcome = driver.run(RunOptions::new(Arc::new(data), strategy)).await?;
+    ensure!(outcome.is_success(), "{}", outcome.report);
+    let mut total = 0;
+    for entry in fs::read_dir(folder.join("out"))? {
+        for line in fs::read_to_string(entry?.path())?.lines() {
+            let (_, count) = line.split_once('\t').context("a line has a count")?;
+            total += count.parse::<u64>()?;
+        }
+    }
+    clean(&scratch, &outcome.report.run).await?;
+    fs::remove_dir_all(folder.join("out"))?;
+    Ok(total.to_string())
+}
+
+/// Processor time of the processes that have ended and were waited for, in seconds.
+pub(super) fn children() -> anyhow::Result<f64> {
+    stat(15..17)
+}
+
+/// Processor time of this process, in seconds.
+pub(super) fn own() -> anyhow::Result<f64> {
+    stat(13..15)
+}
+
+fn stat(fields: std::ops::Range<usize>) -> anyhow::Result<f64> {
+    // proc_pid_stat(5); the name in parentheses may hold blanks.
+    let stat = fs::read_to_string("/proc/self/stat")?;
+    let (_, rest) = stat.rsplit_once(')').context("/proc/self/stat has a name")?;
+    let times = rest.split_whitespace().skip(fields.start - 2).take(fields.len());
+    let ticks: f64 = times.map(|ticks| ticks.parse::<f64>().unwrap_or(0.0)).sum();
+    Ok(ticks / 100.0)
+}

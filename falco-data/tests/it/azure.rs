@@ -1,0 +1,136 @@
+//! Azure Blob Storage, by azurite, which checks signatures.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use falco_core::{Deployable, ErrorKind, Stage};
+use falco_data::{Data, DataPolicy, Exchange, Sink, Splits, Store};
+use falco_executors::{DriverExt, ParallelExecutor, RunOptions};
+use falco_local::{LocalConfig, LocalPlatform};
+use futures_util::TryStreamExt;
+use object_store::azure::MicrosoftAzureBuilder;
+use object_store::{ObjectStoreExt, PutPayload};
+
+use crate::local::{COUNT_PYTHON, Plan, TOTAL_NODE};
+
+const ACCOUNT: &str = "devstoreaccount1";
+/// Azurite's, which its documentation prints.
+const KEY: &str =
+    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
+
+/// Makes the container: no signed URL can.
+const CREATE: &str = r#"
+import base64, hashlib, hmac, sys, urllib.request
+from email.utils import formatdate
+url, account, key = sys.argv[1:]
+date = formatdate(usegmt=True)
+lines = ["PUT"] + [""] * 11 + ["x-ms-date:" + date, "x-ms-version:2021-08-06", f"/{account}/{account}/container", "restype:container"]
+signature = base64.b64encode(hmac.new(base64.b64decode(key), "\n".join(lines).encode(), hashlib.sha256).digest()).decode()
+headers = {"x-ms-date": date, "x-ms-version": "2021-08-06", "Authorization": f"SharedKey {account}:{signature}", "Content-Length": "0"}
+urllib.request.urlopen(urllib.request.Request(f"{url}/{account}/container?restype=container", method="PUT", headers=headers))
+"#;
+
+struct Azurite {
+    process: Child,
+    url: String,
+    _folder: tempfile::TempDir,
+}
+
+impl Azurite {
+    fn start() -> Option<Self> {
+        let program = falco_testkit::runtimes::find("azurite")?
+            .join("node_modules/azurite/dist/src/blob/main.js");
+        let folder = tempfile::tempdir().unwrap();
+        let mut process = Command::new("node")
+            .arg(program)
+            .args([
+                "--blobHost",
+                "127.0.0.1",
+                "--blobPort",
+                "0",
+                "--skipApiVersionCheck",
+                "--disableTelemetry",
+            ])
+            .arg("--location")
+            .arg(folder.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut output = BufReader::new(process.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let line = output.find(|line| line.contains("successfully listen"));
+        // It ends when nobody reads what it prints.
+        std::thread::spawn(move || output.for_each(drop));
+        let line = line.expect("azurite says where it listens");
+        let url = line[line.find("http://").unwrap()..].trim().to_owned();
+        let created = Command::new("python3").args(["-c", CREATE, &url, ACCOUNT, KEY]).status();
+        assert!(created.unwrap().success());
+        Some(Self { process, url, _folder: folder })
+    }
+
+    fn client(&self, key: &str) -> object_store::azure::MicrosoftAzure {
+        MicrosoftAzureBuilder::new()
+            .with_account(ACCOUNT)
+            .with_access_key(key)
+            .with_endpoint(format!("{}/{ACCOUNT}", self.url))
+            .with_allow_http(true)
+            .with_container_name("container")
+            .build()
+            .unwrap()
+    }
+
+    fn store(&self, prefix: &str) -> Store {
+        Store::new(&format!("az://container/{prefix}"), self.client(KEY)).unwrap()
+    }
+}
+
+impl Drop for Azurite {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[tokio::test]
+async fn functions_read_and_write_blobs_and_refusals_name_the_reason() {
+    let Some(azurite) = Azurite::start() else { return };
+    let content = PutPayload::from_static(b"to be or not to be\nthat is\n");
+    azurite.client(KEY).put(&"in/a.txt".into(), content).await.unwrap();
+    let (input, output) = (azurite.store("in"), azurite.store("out"));
+    let folder = tempfile::tempdir().unwrap();
+    let local = LocalPlatform::new(LocalConfig::new(folder.path())).unwrap();
+    let data = Data::new(local, azurite.store("scratch"), DataPolicy::default()).unwrap();
+    let data = data.with_store(input.clone()).with_store(output.clone());
+    let splits = Splits::lines(&input, "").target(10).with_sink(Sink::scratch().partitions(2));
+    let exchange = Exchange::of_field("out").with_sink(output.sink("part"));
+    let plan = Plan(vec![
+        Stage::new("map", Deployable::python("c", COUNT_PYTHON), move || splits.inputs()),
+        Stage::derived("reduce", Deployable::nodejs("t", TOTAL_NODE), ["map"], exchange),
+    ]);
+    let strategy = std::sync::Arc::new(ParallelExecutor::new());
+    let outcome = plan.run(RunOptions::new(std::sync::Arc::new(data), strategy)).await.unwrap();
+    assert!(outcome.is_success(), "{}", outcome.report);
+    let mut words = Vec::new();
+    for (_, result) in outcome.results("reduce").unwrap() {
+        let result: serde_json::Value = result.parse().unwrap();
+        let object = serde_json::from_value(result["out"].clone()).unwrap();
+        let pieces: Vec<_> = output.read(&object).await.unwrap().try_collect().await.unwrap();
+        words.extend(String::from_utf8(pieces.concat()).unwrap().lines().map(str::to_owned));
+    }
+    words.sort();
+    assert_eq!(words, ["be\t2", "is\t1", "not\t1", "or\t1", "that\t1", "to\t2"]);
+
+    // Names that object_store and Azure sign differently are refused while planning.
+    let content = PutPayload::from_static(b"x");
+    azurite.client(KEY).put(&"odd/a b.txt".into(), content).await.unwrap();
+    let odd = azurite.store("odd");
+    let error = Splits::lines(&odd, "").stream().try_collect::<Vec<_>>().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+
+    let wrong = "d3Jvbmc=";
+    let store = Store::new("az://container/scratch", azurite.client(wrong)).unwrap();
+    let local = LocalPlatform::new(LocalConfig::new(folder.path().join("2"))).unwrap();
+    let error = Data::new(local, store, DataPolicy::default()).unwrap().check().await.unwrap_err();
+    assert!(error.kind() == ErrorKind::Forbidden && !error.to_string().contains("sig="), "{error}");
+}

@@ -1,0 +1,78 @@
+//! What a function reads.
+
+use std::io::{BufRead, BufReader, Read};
+
+use serde::{Deserialize, Deserializer};
+
+use super::error::DataError;
+use super::http::Readable;
+
+/// The bytes that a call is to read: a split, or an object. In a parameter it stands where the argument has a reference.
+///
+/// # Examples
+///
+/// ```
+/// use falco_function::data::{DataError, Input};
+/// use serde::{Deserialize, Serialize};
+/// use std::io::BufRead;
+///
+/// #[derive(Deserialize)]
+/// struct Split { input: Input }
+///
+/// #[derive(Serialize)]
+/// struct Lines { lines: usize }
+///
+/// fn count(split: Split) -> Result<Lines, DataError> {
+///     Ok(Lines { lines: split.input.lines()?.split(b'\n').count() })
+/// }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Input(Vec<Readable>);
+
+#[derive(Deserialize)]
+enum Wire {
+    #[serde(rename = "falco:object")]
+    Object(Readable),
+    #[serde(rename = "falco:objects")]
+    Objects(Vec<Readable>),
+}
+
+impl<'de> Deserialize<'de> for Input {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self(match Wire::deserialize(deserializer)? {
+            Wire::Object(object) => vec![object],
+            Wire::Objects(objects) => objects,
+        }))
+    }
+}
+
+impl Input {
+    /// Where it is, without a signature; the first of several objects that share a split.
+    pub fn url(&self) -> &str {
+        self.0.first().map_or("", |object| &object.url)
+    }
+
+    /// The bytes as a stream. Objects that share a split follow one another, each begun on a line of its own.
+    ///
+    /// # Errors
+    ///
+    /// When an object cannot be opened. An error while reading carries a [`DataError`].
+    pub fn lines(&self) -> Result<impl BufRead + Send, DataError> {
+        let mut all: Box<dyn Read + Send> = Box::new(std::io::empty());
+        for object in &self.0 {
+            all = Box::new(all.chain(object.open()?));
+        }
+        Ok(BufReader::with_capacity(1 << 20, all))
+    }
+
+    /// All bytes.
+    ///
+    /// # Errors
+    ///
+    /// When an object cannot be read.
+    pub fn read(&self) -> Result<Vec<u8>, DataError> {
+        let mut bytes = Vec::new();
+        self.lines()?.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+}

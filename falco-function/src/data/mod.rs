@@ -1,0 +1,32 @@
+//! Objects of stores in the arguments of functions: types that a function names in its parameter, and what stands around a
+//! call whose argument or result travels through a store.
+
+mod call;
+mod error;
+mod groups;
+mod http;
+mod input;
+mod output;
+mod runs;
+
+use std::cell::Cell;
+
+pub use error::DataError;
+pub use groups::Groups;
+pub use input::Input;
+pub use output::{Output, Written};
+
+pub(crate) use call::Prepared;
+
+/// What a function may use when nobody says.
+const UNKNOWN_MEMORY: u64 = 256 << 20;
+
+thread_local! {
+    /// The memory of the function that this thread serves, in bytes.
+    static MEMORY: Cell<u64> = const { Cell::new(UNKNOWN_MEMORY) };
+}
+
+/// A quarter of the function's memory: what is longer is kept in the temporary folder.
+fn bound() -> u64 {
+    MEMORY.get() / 4
+}
