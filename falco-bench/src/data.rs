@@ -3,6 +3,7 @@
 
 mod layer;
 mod peers;
+mod process;
 mod words;
 
 use std::path::{Path, PathBuf};

@@ -2,11 +2,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 
-use super::words::children;
+use super::process::{children, output};
 use crate::figure::{Figure, Goal};
 
 const LINES: usize = 1_000_000;
@@ -84,17 +83,4 @@ fn duckdb(folder: &Path) -> anyhow::Result<PathBuf> {
         fs::write(environment.join("installed"), DUCKDB)?;
     }
     Ok(python)
-}
-
-/// What a program prints; an error when it fails.
-pub(super) fn output(
-    program: &str,
-    with: impl FnOnce(&mut Command) -> &mut Command,
-) -> anyhow::Result<String> {
-    let mut command = Command::new(program);
-    let output =
-        with(&mut command).output().with_context(|| format!("{program} does not start"))?;
-    let errors = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{program} failed: {errors}");
-    Ok(String::from_utf8(output.stdout)?)
 }

@@ -11,6 +11,7 @@ use falco_data::{Data, DataPolicy, Exchange, Sink, Splits, Store, clean};
 use falco_executors::{DriverExt, ParallelExecutor, RunOptions};
 use falco_local::{LocalConfig, LocalPlatform};
 
+use super::process::{children, output, own};
 use crate::figure::{Figure, Goal};
 use crate::memory;
 
@@ -39,7 +40,7 @@ pub(super) fn run(folder: &Path) -> anyhow::Result<Vec<Figure>> {
     let text = text(folder)?;
     let before = children()?;
     let pool = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/data/pool.py");
-    let counted = super::peers::output("python3", |python| {
+    let counted = output("python3", |python| {
         python.arg(pool).arg(&text).arg(SPLIT.to_string()).arg(WORKERS.to_string())
     })?;
     let floor = children()? - before;
@@ -110,23 +111,4 @@ async fn count(folder: &Path, text: &Path) -> anyhow::Result<String> {
     clean(&scratch, &outcome.report.run).await?;
     fs::remove_dir_all(folder.join("out"))?;
     Ok(total.to_string())
-}
-
-/// Processor time of the processes that have ended and were waited for, in seconds.
-pub(super) fn children() -> anyhow::Result<f64> {
-    stat(15..17)
-}
-
-/// Processor time of this process, in seconds.
-pub(super) fn own() -> anyhow::Result<f64> {
-    stat(13..15)
-}
-
-fn stat(fields: std::ops::Range<usize>) -> anyhow::Result<f64> {
-    // proc_pid_stat(5); the name in parentheses may hold blanks.
-    let stat = fs::read_to_string("/proc/self/stat")?;
-    let (_, rest) = stat.rsplit_once(')').context("/proc/self/stat has a name")?;
-    let times = rest.split_whitespace().skip(fields.start - 2).take(fields.len());
-    let ticks: f64 = times.map(|ticks| ticks.parse::<f64>().unwrap_or(0.0)).sum();
-    Ok(ticks / 100.0)
 }

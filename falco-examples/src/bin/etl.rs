@@ -106,7 +106,7 @@ fn driver(
     Ok(Etl { splits, map, exchange, reduce })
 }
 
-/// What was written, one URL a line.
+/// The objects that were written, one a line with its size.
 #[derive(Serialize)]
 struct Written(Option<Manifest>);
 

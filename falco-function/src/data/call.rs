@@ -1,4 +1,4 @@
-//! What stands around a call: an argument that came through the store, and a result that goes there.
+//! The two sides of a call: an argument that came through the store, and a result that goes there.
 
 use std::borrow::Cow;
 use std::io::{Seek, Write};

@@ -1,4 +1,4 @@
-//! What a reducer reads.
+//! The input of a reducer.
 
 use std::fs::File;
 use std::io::{Cursor, Read, Seek};
@@ -11,7 +11,7 @@ use super::error::DataError;
 use super::http::Readable;
 use super::runs::{Slice, merged};
 
-/// What all mappers wrote for the partitions of a call.
+/// The keys and values that all mappers wrote for the partitions of a call.
 #[derive(Clone, Debug)]
 pub struct Groups {
     entries: Vec<Entry>,

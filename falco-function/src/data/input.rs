@@ -1,4 +1,4 @@
-//! What a function reads.
+//! The input of a function.
 
 use std::io::{BufRead, BufReader, Read};
 

@@ -18,7 +18,7 @@ pub use output::{Output, Written};
 
 pub(crate) use call::Prepared;
 
-/// What a function may use when nobody says.
+/// The memory of a function that the platform does not state.
 const UNKNOWN_MEMORY: u64 = 256 << 20;
 
 thread_local! {

@@ -1,4 +1,4 @@
-//! What a function writes.
+//! The output of a function.
 
 use std::fs::File;
 use std::io::{BufWriter, Seek, Write};
@@ -44,7 +44,7 @@ pub struct Output {
     /// Sorted runs on disk: where each partition begins, and where the last ends.
     runs: Vec<Vec<u64>>,
     file: Option<File>,
-    /// What was written to an object without partitions.
+    /// The bytes of an object without partitions.
     plain: Option<BufWriter<File>>,
 }
 
