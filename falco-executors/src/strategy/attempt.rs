@@ -64,16 +64,16 @@ pub(super) fn attempt(
 /// The outcome of one attempt, with the lease on its activation where it was submitted.
 ///
 /// In a box, because activations are large, and each future that hands one on moves it.
-type AttemptResult<'a> = Result<(Box<Activation>, Option<Lease<'a>>), Failure>;
+type AttemptResult<'a> = Result<(Box<Activation>, Option<Lease<'a>>), CallFailure>;
 
 /// A failure of the platform.
-struct Failure {
+struct CallFailure {
     error: Error,
     /// Whether the platform had accepted the invocation. Then no layer has had its turn to send it again.
     accepted: bool,
 }
 
-impl From<Error> for Failure {
+impl From<Error> for CallFailure {
     fn from(error: Error) -> Self {
         Self { error, accepted: false }
     }
@@ -165,8 +165,8 @@ impl<'a> Repeats<'a> {
     /// After a failure of the platform: when there is hope, and running it twice does no harm or it certainly did not
     /// run. A refused call is the retry layer's to repeat, and it has had its turn; not so where the platform fails
     /// after it has accepted the invocation.
-    fn after(&mut self, failure: &Failure, invocation: &Invocation) -> Option<Duration> {
-        let Failure { error, accepted } = failure;
+    fn after(&mut self, failure: &CallFailure, invocation: &Invocation) -> Option<Duration> {
+        let CallFailure { error, accepted } = failure;
         let hope = error.kind() == ErrorKind::Lost || error.is_retryable();
         let safe = match error.may_have_run() {
             true => invocation.is_idempotent(),
@@ -287,7 +287,7 @@ async fn call<'a>(
             answered(invocation, &activation);
             Ok((activation, Some(lease)))
         }
-        Err(error) => Err(Failure { error, accepted: true }),
+        Err(error) => Err(CallFailure { error, accepted: true }),
     }
 }
 

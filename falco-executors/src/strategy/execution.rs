@@ -53,7 +53,7 @@ async fn drive(execution: Execution, target: Target, invocations: BoxStream<'sta
     let execution = &execution;
     let mut end = pin!(execution.end(&target));
     let mut collecting = pin!(execution.collector.run());
-    let mut attempts = Attempts {
+    let mut attempts = AttemptLoop {
         execution,
         admission: Admission::new(&execution.permits, invocations),
         in_flight: InFlight::new(),
@@ -98,7 +98,7 @@ enum Progress {
 }
 
 /// The attempts in flight, and the admission of further ones.
-struct Attempts<'a, A, S> {
+struct AttemptLoop<'a, A, S> {
     execution: &'a Execution,
     admission: Admission<'a>,
     in_flight: InFlight<A>,
@@ -106,7 +106,7 @@ struct Attempts<'a, A, S> {
     has_begun: bool,
 }
 
-impl<A, S> Attempts<'_, A, S>
+impl<A, S> AttemptLoop<'_, A, S>
 where
     A: Future<Output = Ended>,
     S: Fn(Invocation) -> A,

@@ -26,7 +26,11 @@ const STORAGE_FAILURES: u32 = 3;
 impl Inner {
     /// Grants access to `members` and waits until this caller is let in, and, where the function has to store its
     /// results, until it can.
-    pub(super) async fn let_in(&self, deployment: &Deployment, members: &[String]) -> Result<()> {
+    pub(super) async fn grant_invoker(
+        &self,
+        deployment: &Deployment,
+        members: &[String],
+    ) -> Result<()> {
         if self.access == Access::Unchanged {
             return Ok(());
         }
@@ -90,7 +94,7 @@ impl Inner {
             Some(probe) => Ok(probe),
             None => {
                 let secret = token.as_ref().map_or("", |(_, token)| token.expose());
-                let text = refusal::shown(&reply.body, &[secret]);
+                let text = refusal::redacted_excerpt(&reply.body, &[secret]);
                 Err(Error::new(ErrorKind::Protocol, format!("HTTP {}: {text}", reply.status)))
             }
         }

@@ -61,7 +61,7 @@ impl Inner {
         let active = self.active(&id).await.map_err(at)?;
         let deployment = self.describe(&active).map_err(at)?;
         self.ensure_bucket().await.map_err(at)?;
-        self.let_in(&deployment, &members).await.map_err(at)?;
+        self.grant_invoker(&deployment, &members).await.map_err(at)?;
         Ok(deployment)
     }
 

@@ -65,7 +65,7 @@ impl Inner {
                 return Ok(self.activation(deployment, id, record));
             }
             let Some((audience, token)) = token else {
-                return self.other(deployment, id, &reply, "");
+                return self.map_non_record(deployment, id, &reply, "");
             };
             // The front end refuses a token before it starts anything.
             if reply.status == 401 && !refused_before {
@@ -73,7 +73,7 @@ impl Inner {
                 self.api.tokens.forget_id(&audience, &token);
                 continue;
             }
-            return self.other(deployment, id, &reply, token.expose());
+            return self.map_non_record(deployment, id, &reply, token.expose());
         }
     }
 
@@ -93,7 +93,7 @@ impl Inner {
     }
 
     /// The function's failure or the platform's, for an answer that is not a record.
-    fn other(
+    fn map_non_record(
         &self,
         deployment: &Deployment,
         id: &str,

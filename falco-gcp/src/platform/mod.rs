@@ -104,7 +104,7 @@ impl GcpFunctions {
         let calls = client().with_http1_only(true).with_read_timeout(invoke::LONGEST);
         let functions = calls.build().map_err(at)?;
 
-        let (project, location) = place(&config, &http).await?;
+        let (project, location) = resolve_project_and_location(&config, &http).await?;
         let source = token::source(&config.credentials, endpoints, &http)?;
         let shared = match &config.submission {
             Submission::CloudTasks(tasks) => Some(Shared::new(tasks, &project, &location)),
@@ -152,7 +152,7 @@ impl GcpFunctions {
 }
 
 /// Project and location: as configured, or as the metadata server says when the credentials are its own.
-async fn place(config: &GcpConfig, http: &Http) -> Result<(String, String)> {
+async fn resolve_project_and_location(config: &GcpConfig, http: &Http) -> Result<(String, String)> {
     let missing = |setting: &str, variables: &str| {
         Error::invalid_input(format!("no {setting} is set"))
             .at(Operation::new(crate::NAME, "connect"))

@@ -5,7 +5,7 @@ use std::time::Duration;
 use falco_core::{Error, ErrorKind, FunctionError, FunctionErrorKind};
 use falco_http::Reply;
 
-use super::{kind_of, shown};
+use super::{kind_of, redacted_excerpt};
 
 /// The side that has failed.
 pub(crate) enum Refusal {
@@ -18,7 +18,7 @@ pub(crate) enum Refusal {
 /// Maps an answer that is not one of Falco's handler. `beginning` is what the handler's begin with.
 pub(crate) fn of_call(reply: &Reply, beginning: &[u8], timeout: Duration, secret: &str) -> Refusal {
     let status = reply.status.as_u16();
-    let text = shown(&reply.body, &[secret]);
+    let text = redacted_excerpt(&reply.body, &[secret]);
     let failed = |kind, message| Refusal::Function(FunctionError::new(kind, message));
     // The framework's mark: the handler itself raised.
     if status == 500 && reply.headers.contains_key("x-google-status") {

@@ -39,7 +39,7 @@ struct Envelope {
 }
 
 /// One readable line of foreign text. Secrets are taken out first: an excerpt might end in the middle of one.
-pub(crate) fn shown(text: &[u8], secrets: &[&str]) -> String {
+pub(crate) fn redacted_excerpt(text: &[u8], secrets: &[&str]) -> String {
     let beginning = &text[..text.len().min(MAX_READ)];
     let text = redact(&String::from_utf8_lossy(beginning), secrets.iter().copied());
     excerpt(text.as_bytes())
@@ -75,7 +75,7 @@ pub(crate) fn of_reply(reply: &Reply, secrets: &[&str]) -> Error {
     };
     let told = match &status {
         Some(status) => status.words(secrets),
-        None => shown(&reply.body, secrets),
+        None => redacted_excerpt(&reply.body, secrets),
     };
     // Google's APIs answer in JSON; anything else comes from what stands before them.
     let is_from_a_gateway = status.is_none() && matches!(http, 502..=504);
@@ -119,8 +119,8 @@ pub(crate) fn of_operation(status: &Status, secrets: &[&str]) -> Error {
 }
 
 /// The text of a reply of any shape, on one line.
-pub(crate) fn told(body: &[u8], secrets: &[&str]) -> String {
-    parsed(body).map_or_else(|| shown(body, secrets), |status| status.words(secrets))
+pub(crate) fn error_message(body: &[u8], secrets: &[&str]) -> String {
+    parsed(body).map_or_else(|| redacted_excerpt(body, secrets), |status| status.words(secrets))
 }
 
 /// Whether a refusal is this one of Google's, such as `ALREADY_EXISTS`.
@@ -150,7 +150,7 @@ fn hinted(error: Error, http: u16, status: Option<&Status>, secrets: &[&str]) ->
 impl Status {
     /// The message with what the details add to it.
     fn words(&self, secrets: &[&str]) -> String {
-        let mut words = shown(self.message.as_bytes(), secrets);
+        let mut words = redacted_excerpt(self.message.as_bytes(), secrets);
         if self.message.trim().is_empty() {
             words = format!("code {}", self.code);
         }
@@ -161,10 +161,10 @@ impl Status {
                 let subject = ["field", "subject"].iter().find_map(|key| violation[key].as_str());
                 if let Some(description) = violation["description"].as_str() {
                     let subject = subject.unwrap_or_default();
-                    let description = shown(description.as_bytes(), secrets);
+                    let description = redacted_excerpt(description.as_bytes(), secrets);
                     words.push_str(&format!(
                         "; {}: {description}",
-                        shown(subject.as_bytes(), secrets)
+                        redacted_excerpt(subject.as_bytes(), secrets)
                     ));
                 }
             }
@@ -195,7 +195,7 @@ impl Status {
         let link = self.detail("Help")?["links"].get(0)?;
         let (url, description) =
             (link["url"].as_str()?, link["description"].as_str().unwrap_or("see"));
-        Some(shown(format!("{description}: {url}").as_bytes(), secrets))
+        Some(redacted_excerpt(format!("{description}: {url}").as_bytes(), secrets))
     }
 }
 

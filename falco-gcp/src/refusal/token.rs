@@ -3,7 +3,7 @@
 use falco_core::{Error, ErrorKind, Operation};
 use serde::Deserialize;
 
-use super::{kind_of, shown, told};
+use super::{error_message, kind_of, redacted_excerpt};
 
 /// Why a token endpoint refused, in OAuth's shape or in that of Google's APIs.
 pub(crate) fn of_token_endpoint(reply: &falco_http::Reply, secrets: &[&str]) -> Error {
@@ -21,9 +21,9 @@ pub(crate) fn of_token_endpoint(reply: &falco_http::Reply, secrets: &[&str]) -> 
     let words = match serde_json::from_slice::<OAuth>(&reply.body) {
         Ok(OAuth { error, error_description }) if error_description.is_empty() => error,
         Ok(OAuth { error, error_description }) => format!("{error}: {error_description}"),
-        Err(_) => told(&reply.body, secrets),
+        Err(_) => error_message(&reply.body, secrets),
     };
-    let words = shown(words.as_bytes(), secrets);
+    let words = redacted_excerpt(words.as_bytes(), secrets);
     let error = Error::new(kind, format!("no token was granted (HTTP {status}): {words}"));
     let error = error.at(Operation::new(crate::NAME, "authenticate")).with_may_have_run(false);
     let error = match reply.retry_after() {

@@ -48,7 +48,7 @@ impl Aimd {
 
     /// Starts from what the platform reports. Where that is a rate, there is no slow start.
     pub fn from_capabilities(capabilities: &Capabilities) -> Self {
-        let slow_start = Quota::told(capabilities).is_none();
+        let slow_start = Quota::reported(capabilities).is_none();
         Self { slow_start, ..Self::new(Pace::from_capabilities(capabilities)) }
     }
 

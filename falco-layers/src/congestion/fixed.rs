@@ -39,7 +39,7 @@ impl Fixed {
 
     /// Allows what the platform reports, and everything where it reports nothing.
     pub fn from_capabilities(capabilities: &Capabilities) -> Self {
-        let allowance = match Quota::told(capabilities) {
+        let allowance = match Quota::reported(capabilities) {
             Some(quota) => Allowance::UNLIMITED.with_rate(quota.per_second, 1),
             None => Allowance::UNLIMITED,
         };

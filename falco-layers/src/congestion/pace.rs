@@ -57,7 +57,7 @@ impl Pace {
 
     /// Starts from what the platform reports, has its quota's window for an interval, and stays within its concurrency.
     pub fn from_capabilities(capabilities: &Capabilities) -> Self {
-        let quota = Quota::told(capabilities);
+        let quota = Quota::reported(capabilities);
         let mut pace = Self::new(quota.map_or(UNKNOWN_RATE, |quota| quota.per_second));
         pace.concurrency = capabilities.concurrency;
         let window = quota.map_or(Duration::ZERO, |quota| quota.window);

@@ -15,7 +15,7 @@ pub(super) struct Quota {
 
 impl Quota {
     /// The quota that `capabilities` state. One of nothing, or in no time, is a platform that does not know it.
-    pub(super) fn told(capabilities: &Capabilities) -> Option<Self> {
+    pub(super) fn reported(capabilities: &Capabilities) -> Option<Self> {
         let told = capabilities.rate?;
         let is_one = told.invocations > 0 && !told.window.is_zero();
         is_one.then(|| Self {

@@ -30,7 +30,7 @@ pub(super) struct Ceiling {
 
 impl Ceiling {
     /// The level that the platform states.
-    pub(super) fn told(level: f64) -> Self {
+    pub(super) fn reported(level: f64) -> Self {
         let level = level.max(1.0);
         let (limit, known) = (Some(level), Some(level));
         let mut told = Self { limit, known, hold: HOLD, ..Self::unlimited() };
@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn it_probes_with_small_steps_that_grow_while_nothing_is_refused() {
-        let mut ceiling = Ceiling::told(100.0);
+        let mut ceiling = Ceiling::reported(100.0);
         let mut seen = Vec::new();
         for _ in 0..8 {
             ceiling.rest(200, 1.0);

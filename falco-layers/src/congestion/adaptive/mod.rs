@@ -129,15 +129,15 @@ impl Default for Adaptive {
 impl Adaptive {
     /// Begins with what the platform reports.
     pub fn from_capabilities(capabilities: &Capabilities) -> Self {
-        let quota = Quota::told(capabilities);
+        let quota = Quota::reported(capabilities);
         let window = quota.map_or(SECOND, |quota| quota.window.max(SECOND));
         let starts = quota.map(|quota| quota.per_second * window.as_secs_f64());
-        let rate_ceiling = starts.map_or_else(Ceiling::unlimited, Ceiling::told);
+        let rate_ceiling = starts.map_or_else(Ceiling::unlimited, Ceiling::reported);
         Self {
             rate: if window > SECOND { rate_ceiling } else { rate_ceiling.paced() },
             concurrency: capabilities.concurrency.map_or_else(
                 || Ceiling::searched_from(UNKNOWN_CONCURRENCY),
-                |limit| Ceiling::told(f64::from(limit)),
+                |limit| Ceiling::reported(f64::from(limit)),
             ),
             window: Interval::new(window),
             second: Interval::new(SECOND),
