@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use falco_aws::AwsWaits;
+use falco_aws::{AwsConfig, AwsLambda, AwsWaits};
 use falco_core::{
     AsyncPlatform, Deployable, Driver, Event, ExecutionPlan, ExecutionStrategy, Monitor, Payload,
     Result, Stage, Verdict,
@@ -15,16 +15,21 @@ use falco_executors::{
 use falco_fakes::aws::{FAKE_ACCESS_KEY, FAKE_SECRET, FakeAws};
 use falco_fakes::gcp::FakeGcp;
 use falco_fakes::openwhisk::{FAKE_AUTH, FakeOpenWhisk, FakeSettings};
+use falco_gcp::GcpFunctions;
 use falco_layers::{RetryPolicy, Stack};
+use falco_openwhisk::{OpenWhisk, OpenWhiskConfig};
 use falco_testkit::{Line, TcpProxy};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
-use crate::program::has;
-
 const INVOCATIONS: usize = 30;
-/// How long it is away after that was seen.
-const AWAY: Duration = Duration::from_millis(200);
+
+/// What was tried on a real controller: how it is away, and for how many seconds after that was seen.
+const OUTAGES: [(Line, u32); 4] =
+    [(Line::Cut, 3), (Line::Cut, 8), (Line::Cut, 25), (Line::Hung, 20)];
+/// A second of that lasts so long here, and so do the pauses in an outage.
+const SECOND: Duration = Duration::from_millis(20);
+
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
@@ -46,11 +51,22 @@ impl Driver for Echoes {
     }
 }
 
-/// Says when a third is done, and counts outages.
+/// When an outage begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum When {
+    Deploying,
+    /// A third is done.
+    #[default]
+    Running,
+    Removing,
+}
+
+/// Says when the outage is to begin, and counts outages.
 #[derive(Debug, Default)]
 struct Watch {
+    when: When,
     done: AtomicUsize,
-    third: Notify,
+    begin: Notify,
     outages: AtomicUsize,
     seen: Notify,
 }
@@ -60,10 +76,12 @@ impl Monitor for Watch {
         match event {
             Event::Completed { .. } => {
                 let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
-                if done == INVOCATIONS / 3 {
-                    self.third.notify_one();
+                if done == INVOCATIONS / 3 && self.when == When::Running {
+                    self.begin.notify_one();
                 }
             }
+            Event::RunStarted { .. } if self.when == When::Deploying => self.begin.notify_one(),
+            Event::StageFinished { .. } if self.when == When::Removing => self.begin.notify_one(),
             Event::OutageStarted { .. } => {
                 self.outages.fetch_add(1, Ordering::Relaxed);
                 self.seen.notify_one();
@@ -79,6 +97,44 @@ fn echo() -> FakeSettings {
     FakeSettings { function: Some(Arc::new(serde_json::Value::clone)), ..FakeSettings::default() }
 }
 
+async fn openwhisk(proxy: &TcpProxy) -> OpenWhisk {
+    let config = OpenWhiskConfig::builder().apihost(proxy.url()).auth(FAKE_AUTH);
+    OpenWhisk::connect(config.build().unwrap()).await.unwrap()
+}
+
+/// Functions of AWS that answer with their arguments, without a process.
+fn aws_echo() -> falco_fakes::aws::FakeSettings {
+    let function = |args: &serde_json::Value| {
+        std::thread::sleep(Duration::from_millis(10));
+        args.clone()
+    };
+    falco_fakes::aws::FakeSettings {
+        function: Some(Arc::new(function)),
+        ..falco_fakes::aws::FakeSettings::default()
+    }
+}
+
+async fn aws(proxy: &TcpProxy) -> AwsLambda {
+    let config = AwsConfig::builder()
+        .region("eu-central-1")
+        .endpoint_for_all(proxy.url())
+        .static_credentials(FAKE_ACCESS_KEY, FAKE_SECRET, Some("fake-session-token".to_owned()))
+        .waits(
+            AwsWaits::default()
+                .with_state_interval(Duration::from_millis(5))
+                .with_role_interval(Duration::from_millis(5))
+                // A result whose delivery was cut comes again after it.
+                .with_queue_visibility(SECOND * 50),
+        )
+        .build()
+        .unwrap();
+    AwsLambda::connect(config).await.unwrap()
+}
+
+async fn gcp(fake: &FakeGcp) -> GcpFunctions {
+    GcpFunctions::connect(fake.config().build().unwrap()).await.unwrap()
+}
+
 fn executors() -> [(&'static str, Arc<dyn ExecutionStrategy>); 3] {
     [
         ("sequential", Arc::new(SequentialExecutor::new())),
@@ -91,28 +147,27 @@ async fn run(
     platform: Arc<dyn AsyncPlatform>,
     strategy: Arc<dyn ExecutionStrategy>,
     is_seen: bool,
+    (when, away): (When, Duration),
     begin: impl FnOnce(),
     end: impl FnOnce(),
 ) -> (RunOutcome, usize) {
-    let pause = Duration::from_millis(10);
-    let mut retry = RetryPolicy::default();
-    (retry.min_delay, retry.max_delay) = (pause, 5 * pause);
+    let retry = RetryPolicy::default().with_min_delay(SECOND / 10).with_max_delay(SECOND * 5);
     let layered = Stack::new()
         .with_retry(retry)
-        .with_outage_pauses(pause, 10 * pause)
+        .with_outage_pauses(SECOND / 2, SECOND * 10)
         .with_outage_patience(PATIENCE)
         .wrap(platform)
         .unwrap();
-    let watch = Arc::new(Watch::default());
+    let watch = Arc::new(Watch { when, ..Watch::default() });
     let options = RunOptions::new(layered, strategy).with_monitor(watch.clone());
     let outage = async {
-        watch.third.notified().await;
+        watch.begin.notified().await;
         begin();
         if is_seen {
             // The outcome shows whether nobody has seen it.
             let _ = timeout(PATIENCE, watch.seen.notified()).await;
         }
-        sleep(AWAY).await;
+        sleep(away).await;
         end();
     };
     let (outcome, ()) = tokio::join!(Echoes.run(options), outage);
@@ -121,11 +176,27 @@ async fn run(
 
 async fn run_with(
     proxy: &TcpProxy,
-    line: Line,
+    (line, seconds): (Line, u32),
     platform: Arc<dyn AsyncPlatform>,
     strategy: Arc<dyn ExecutionStrategy>,
 ) -> (RunOutcome, usize) {
-    run(platform, strategy, line == Line::Cut, || proxy.set(line), || proxy.set(Line::Up)).await
+    let (begin, end) = (|| proxy.set(line), || proxy.set(Line::Up));
+    let away = (When::Running, SECOND * seconds);
+    run(platform, strategy, line == Line::Cut, away, begin, end).await
+}
+
+/// Runs with outages that begin while the function is deployed and while it is removed.
+async fn run_with_outages_around<P: AsyncPlatform>(
+    proxy: &TcpProxy,
+    platform: impl AsyncFn() -> P,
+) {
+    for when in [When::Deploying, When::Removing] {
+        let (begin, end) = (|| proxy.set(Line::Cut), || proxy.set(Line::Up));
+        let strategy = Arc::new(ParallelExecutor::with_concurrency(4).unwrap());
+        let platform = Arc::new(platform().await);
+        let ran = run(platform, strategy, true, (when, SECOND * 8), begin, end).await;
+        check(&format!("{when:?}"), &ran, Line::Cut);
+    }
 }
 
 fn check(what: &str, (outcome, outages): &(RunOutcome, usize), line: Line) {
@@ -141,13 +212,12 @@ fn check(what: &str, (outcome, outages): &(RunOutcome, usize), line: Line) {
 #[tokio::test(flavor = "multi_thread")]
 async fn openwhisk_may_be_away_in_mid_run() {
     for (name, strategy) in executors() {
-        for line in [Line::Cut, Line::Hung] {
+        for outage in OUTAGES {
             let fake = FakeOpenWhisk::with(echo());
             let proxy = TcpProxy::start(fake.url()).await.unwrap();
-            let config = falco_openwhisk::OpenWhiskConfig::builder();
-            let config = config.apihost(proxy.url()).auth(FAKE_AUTH).build().unwrap();
-            let platform = falco_openwhisk::OpenWhisk::connect(config).await.unwrap();
-            check(name, &run_with(&proxy, line, Arc::new(platform), strategy.clone()).await, line);
+            let platform = Arc::new(openwhisk(&proxy).await);
+            let ran = run_with(&proxy, outage, platform, strategy.clone()).await;
+            check(name, &ran, outage.0);
             assert_eq!(fake.actions(), Vec::<String>::new(), "{name}");
         }
     }
@@ -155,32 +225,13 @@ async fn openwhisk_may_be_away_in_mid_run() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn aws_may_be_away_in_mid_run() {
-    if !has("python3") {
-        return;
-    }
     for (name, strategy) in executors() {
-        for line in [Line::Cut, Line::Hung] {
-            let fake = FakeAws::start();
+        for outage in OUTAGES.into_iter().chain([(Line::Cut, 15)]) {
+            let fake = FakeAws::with(aws_echo());
             let proxy = TcpProxy::start(fake.url()).await.unwrap();
-            let config = falco_aws::AwsConfig::builder()
-                .region("eu-central-1")
-                .endpoint_for_all(proxy.url())
-                .static_credentials(
-                    FAKE_ACCESS_KEY,
-                    FAKE_SECRET,
-                    Some("fake-session-token".to_owned()),
-                )
-                .waits(
-                    AwsWaits::default()
-                        .with_state_interval(Duration::from_millis(5))
-                        .with_role_interval(Duration::from_millis(5))
-                        // A result whose delivery was cut comes again after it.
-                        .with_queue_visibility(Duration::from_secs(1)),
-                )
-                .build()
-                .unwrap();
-            let platform = falco_aws::AwsLambda::connect(config).await.unwrap();
-            check(name, &run_with(&proxy, line, Arc::new(platform), strategy.clone()).await, line);
+            let platform = Arc::new(aws(&proxy).await);
+            let ran = run_with(&proxy, outage, platform, strategy.clone()).await;
+            check(name, &ran, outage.0);
             assert_eq!(fake.leftovers(), Vec::<String>::new(), "{name}");
         }
     }
@@ -189,7 +240,7 @@ async fn aws_may_be_away_in_mid_run() {
 #[tokio::test(flavor = "multi_thread")]
 async fn google_may_be_away_in_mid_run() {
     for (name, strategy) in executors() {
-        for line in [Line::Cut, Line::Hung] {
+        for outage in OUTAGES {
             let fake = FakeGcp::start();
             fake.answer_with(|args| {
                 std::thread::sleep(Duration::from_millis(10));
@@ -197,12 +248,32 @@ async fn google_may_be_away_in_mid_run() {
             });
             let proxy = TcpProxy::start(fake.url()).await.unwrap();
             fake.stand_behind(proxy.url());
-            let platform = falco_gcp::GcpFunctions::connect(fake.config().build().unwrap());
-            let platform = Arc::new(platform.await.unwrap());
-            check(name, &run_with(&proxy, line, platform, strategy.clone()).await, line);
+            let platform = Arc::new(gcp(&fake).await);
+            let ran = run_with(&proxy, outage, platform, strategy.clone()).await;
+            check(name, &ran, outage.0);
             assert_eq!(fake.leftovers(), Vec::<String>::new(), "{name}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_provider_may_be_away_while_functions_are_deployed_and_removed() {
+    let fake = FakeOpenWhisk::with(echo());
+    let proxy = TcpProxy::start(fake.url()).await.unwrap();
+    run_with_outages_around(&proxy, async || openwhisk(&proxy).await).await;
+    assert_eq!(fake.actions(), Vec::<String>::new());
+
+    let fake = FakeAws::with(aws_echo());
+    let proxy = TcpProxy::start(fake.url()).await.unwrap();
+    run_with_outages_around(&proxy, async || aws(&proxy).await).await;
+    assert_eq!(fake.leftovers(), Vec::<String>::new());
+
+    let fake = FakeGcp::start();
+    fake.answer_with(Payload::clone);
+    let proxy = TcpProxy::start(fake.url()).await.unwrap();
+    fake.stand_behind(proxy.url());
+    run_with_outages_around(&proxy, async || gcp(&fake).await).await;
+    assert_eq!(fake.leftovers(), Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -216,13 +287,15 @@ async fn the_key_of_openwhisk_may_be_replaced_in_mid_run() {
             std::fs::write(&file, props).unwrap();
         };
         write(FAKE_AUTH);
-        let config = falco_openwhisk::OpenWhiskConfig::builder();
+        let config = OpenWhiskConfig::builder();
         let in_file =
             |name: &str| (name == "WSK_CONFIG_FILE").then(|| file.to_str().unwrap().to_owned());
         let config = config.build_with(&in_file).unwrap();
-        let platform = falco_openwhisk::OpenWhisk::connect(config).await.unwrap();
+        let platform = OpenWhisk::connect(config).await.unwrap();
         let replace = || fake.change(|settings| settings.key = "another:key".to_owned());
-        let ran = run(Arc::new(platform), strategy, true, replace, || write("another:key")).await;
+        let renew = || write("another:key");
+        let away = (When::Running, SECOND * 10);
+        let ran = run(Arc::new(platform), strategy, true, away, replace, renew).await;
         check(name, &ran, Line::Cut);
         assert_eq!(fake.actions(), Vec::<String>::new(), "{name}");
     }

@@ -1,14 +1,67 @@
 //! A signal in mid-run: nothing is left, no half of a result is printed, and the exit code says so.
 
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use falco_fakes::openwhisk::FakeOpenWhisk;
+use falco_testkit::{Line, TcpProxy};
 
 use crate::program::{Machine, has};
+use crate::remote::on_openwhisk;
 
 fn send(signal: &str, child: &Child) {
     let kill = format!("kill -{signal} {}", child.id());
     assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+}
+
+/// Reads what a program says until it has said `words`.
+fn read_until(words: &str, stderr: &mut BufReader<ChildStderr>, said: &mut String) {
+    while !said.contains(words) {
+        assert!(stderr.read_line(said).unwrap() > 0, "it ended without {words:?}: {said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_in_an_outage_ends_at_once_and_names_what_removes_the_rest() {
+    if !has("python3") {
+        return;
+    }
+    let fake = FakeOpenWhisk::start();
+    let proxy = TcpProxy::start(fake.url()).await.unwrap();
+    let mut chain = on_openwhisk("chain", &proxy.url());
+    chain.args(["--executor", "parallel", "200000"]);
+    let mut child = chain.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let (said, code, took) = tokio::task::spawn_blocking(move || {
+        let mut said = String::new();
+        read_until("square: started", &mut stderr, &mut said);
+        proxy.set(Line::Cut);
+        read_until("platform unreachable", &mut stderr, &mut said);
+        send("INT", &child);
+        read_until("a second signal leaves at once", &mut stderr, &mut said);
+        send("INT", &child);
+        let left_at = Instant::now();
+        stderr.read_to_string(&mut said).unwrap();
+        let code = child.wait().unwrap();
+        (said, code, left_at.elapsed())
+    })
+    .await
+    .unwrap();
+    assert!(!code.success(), "{said}");
+    // An outage costs half a minute after the first signal.
+    assert!(took < Duration::from_secs(25), "{took:?}: {said}");
+    for function in ["square", "cube"] {
+        let left = format!("left behind: chain-{function}-");
+        assert!(said.contains(&left), "{left:?} in {said}");
+    }
+    let command = said.split_once("remove what is left with: falco cleanup ");
+    let command = command.unwrap_or_else(|| panic!("no command in {said}")).1;
+    let (_, run) = command.split_once("--platform openwhisk --run ").unwrap();
+    let mut cleanup = on_openwhisk("cleanup", fake.url());
+    cleanup.args(["--run", run.lines().next().unwrap()]);
+    crate::remote::run(cleanup).await.ok();
+    assert_eq!(fake.actions(), Vec::<String>::new());
 }
 
 #[test]
