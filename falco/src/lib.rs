@@ -21,6 +21,9 @@ pub use falco_aws as aws;
 #[cfg(feature = "data")]
 #[doc(inline)]
 pub use falco_data as data;
+#[cfg(feature = "docker")]
+#[doc(inline)]
+pub use falco_docker as docker;
 #[cfg(feature = "function")]
 #[doc(inline)]
 pub use falco_function as function;

@@ -18,6 +18,7 @@ const CONSUMERS: &[(&str, &[&str], usize)] = &[
     ("facade-aws", &["falco/aws"], 190),
     ("core", &["falco-core"], 20),
     ("local", &["falco-core", "falco-executors", "falco-local"], 140),
+    ("docker", &["falco-core", "falco-executors", "falco-docker"], 140),
     ("openwhisk", &["falco-core", "falco-executors", "falco-openwhisk"], 140),
     ("gcp", &["falco-core", "falco-executors", "falco-gcp"], 140),
     ("aws", &["falco-core", "falco-executors", "falco-aws"], 190),

@@ -21,6 +21,7 @@ const FACADE: &[&str] = &[
     "falco-trace",
     "falco-meter",
     "falco-local",
+    "falco-docker",
     "falco-openwhisk",
     "falco-aws",
     "falco-gcp",

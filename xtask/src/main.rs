@@ -6,6 +6,7 @@ mod bench;
 mod circles;
 mod consumers;
 mod dependencies;
+mod docker;
 mod docs;
 mod features;
 mod licences;

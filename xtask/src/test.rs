@@ -1,5 +1,8 @@
 //! `cargo xtask test`: all tests of all crates.
 
+use std::ffi::OsString;
+
+use crate::docker::{self, Daemon};
 use crate::runtimes;
 use crate::shell::{cargo, no_arguments, step, version};
 use crate::test_programs;
@@ -20,9 +23,13 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
         .collect();
     println!("tools: {}", tools.join("; "));
     let runtimes = runtimes::install()?;
+    let daemon = Daemon::start()?;
+    let host = daemon.as_ref().map(Daemon::host);
+    let mut environment = vec![(runtimes::VARIABLE, OsString::from(&runtimes))];
+    environment.extend(host.map(|host| (docker::VARIABLE, OsString::from(host))));
     // Both, whatever fails: a gate that stops at the first failure has to be run once for each.
-    let programs = test_programs::run(&runtimes);
+    let programs = test_programs::run(&environment);
     let mut doc_tests = cargo(&["test", "--workspace", "--doc", "--no-fail-fast"]);
-    let documents = step("doc tests", doc_tests.env(runtimes::VARIABLE, &runtimes));
+    let documents = step("doc tests", doc_tests.envs(environment.iter().cloned()));
     programs.and(documents)
 }

@@ -4,6 +4,7 @@
 //! so side by side they take half as long. cargo-nextest does this too, and would first have to be compiled on a machine
 //! that has only Rust.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::Mutex;
@@ -12,7 +13,6 @@ use std::time::Instant;
 use anyhow::{Context, bail, ensure};
 use serde_json::Value;
 
-use crate::runtimes;
 use crate::shell::{cargo, check};
 
 /// One test program, as cargo built it.
@@ -28,7 +28,7 @@ struct Program {
 }
 
 /// Builds all test programs and runs them.
-pub(crate) fn run(runtimes: &Path) -> anyhow::Result<()> {
+pub(crate) fn run(environment: &[(&str, OsString)]) -> anyhow::Result<()> {
     let mut programs = Vec::new();
     check("build of the tests", || {
         programs = build()?;
@@ -36,7 +36,7 @@ pub(crate) fn run(runtimes: &Path) -> anyhow::Result<()> {
     })?;
     // The largest are those of crates that stand on all others, whose tests take longest: they begin first.
     programs.sort_by_key(|program| program.size);
-    check("tests", || run_all(programs, runtimes))
+    check("tests", || run_all(programs, environment))
 }
 
 /// Builds what plain `cargo test` would run: also the examples, which tests start.
@@ -70,14 +70,14 @@ fn describe(message: &Value, executable: PathBuf) -> anyhow::Result<Program> {
 }
 
 /// Runs all, as many at once as there are processors, and names those that failed.
-fn run_all(programs: Vec<Program>, runtimes: &Path) -> anyhow::Result<()> {
+fn run_all(programs: Vec<Program>, environment: &[(&str, OsString)]) -> anyhow::Result<()> {
     let at_once = std::thread::available_parallelism().map_or(2, usize::from).max(2);
     let (waiting, failed) = (Mutex::new(programs), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
         for _ in 0..at_once {
             scope.spawn(|| {
                 while let Some(program) = take(&waiting) {
-                    if let Err(error) = run_one(&program, runtimes) {
+                    if let Err(error) = run_one(&program, environment) {
                         lock(&failed).push(format!("{}: {error:#}", program.name));
                     }
                 }
@@ -91,12 +91,12 @@ fn run_all(programs: Vec<Program>, runtimes: &Path) -> anyhow::Result<()> {
     bail!("{} test programs failed:\n  {}", failed.len(), failed.join("\n  "));
 }
 
-fn run_one(program: &Program, runtimes: &Path) -> anyhow::Result<()> {
+fn run_one(program: &Program, environment: &[(&str, OsString)]) -> anyhow::Result<()> {
     let start = Instant::now();
     let output = Command::new(&program.executable)
         .current_dir(&program.folder)
         .env("CARGO_MANIFEST_DIR", &program.folder)
-        .env(runtimes::VARIABLE, runtimes)
+        .envs(environment.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .output()
         .context("it does not start")?;

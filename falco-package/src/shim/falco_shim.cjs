@@ -279,6 +279,7 @@ function lines(descriptor) {
   };
 }
 
+const LOG_MARK = '\0falco:end\n';
 const { readSync, writeSync } = fs;
 const bell = new Int32Array(new SharedArrayBuffer(4));
 
@@ -294,7 +295,15 @@ function patiently(attempt) {
   }
 }
 
-async function serve(directory, entryPoint, requests, answers) {
+// What the function closed cannot be written to.
+function writeMark(mark) {
+  try {
+    patiently(() => writeSync(2, mark));
+  } catch {}
+}
+
+// The mark ends the log of each call.
+async function serve(directory, entryPoint, requests, answers, mark) {
   const readLine = lines(requests);
   const send = (answer) => {
     const data = from(`${answer}\n`);
@@ -318,7 +327,9 @@ async function serve(directory, entryPoint, requests, answers) {
       send(line({ error: { kind: 'unspecified', message }, ms: 0 }));
       continue;
     }
-    send(line(await loaded.call(asked.value, asked.env)));
+    const answer = line(await loaded.call(asked.value, asked.env));
+    if (mark) writeMark(mark);
+    send(answer);
   }
   return 0;
 }
@@ -326,7 +337,8 @@ async function serve(directory, entryPoint, requests, answers) {
 module.exports = { load, line, runtime, traced };
 
 if (require.main === module) {
-  const [directory, entryPoint, requests = '4', answers = '3'] = process.argv.slice(2);
+  const [directory, entryPoint, requests = '4', answers = '3', marked] = process.argv.slice(2);
   process.argv.splice(1, process.argv.length, path.join(directory, SOURCE));
-  serve(directory, entryPoint, Number(requests), Number(answers)).then(exit);
+  const mark = marked === 'mark-logs' ? LOG_MARK : undefined;
+  serve(directory, entryPoint, Number(requests), Number(answers), mark).then(exit);
 }

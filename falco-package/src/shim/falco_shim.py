@@ -10,6 +10,7 @@ import sys
 import time
 
 MESSAGE = 64 * 1024
+LOG_MARK = b"\0falco:end\n"
 TRACE = 16 * 1024
 
 # Python has these before it runs any program, so a user's module of the same name is never imported.
@@ -351,8 +352,8 @@ def load(directory, entry_point):
 # ---- the transport of pipes -----------------------------------------------------------------------------------------
 
 
-def serve(directory, entry_point, requests, answers):
-    """Answers requests, one line each, until there are no more."""
+def serve(directory, entry_point, requests, answers, mark=b""):
+    """Answers requests, one line each, until there are no more. The mark ends the log of each call."""
 
     def send(line):
         line += b"\n"
@@ -393,6 +394,8 @@ def serve(directory, entry_point, requests, answers):
             answer = Answer(error=record("unspecified", text))
         else:
             answer = function.call(value, environment)
+        if mark:
+            os.write(2, mark)
         send(answer.line())
     return 0
 
@@ -401,9 +404,10 @@ def serve(directory, entry_point, requests, answers):
 if __name__ == "__main__":
     where, name = sys.argv[1:3]
     descriptors = [int(number) for number in sys.argv[3:5]] or [4, 3]
+    mark = LOG_MARK if sys.argv[5:] == ["mark-logs"] else b""
     sys.argv = [os.path.join(where, "main__.py")]
     del sys.path[0]
-    status = serve(where, name, *descriptors)
+    status = serve(where, name, *descriptors, mark)
     flush_logs()
     # Not `sys.exit`, which waits for the function's threads.
     os._exit(status)

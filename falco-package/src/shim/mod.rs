@@ -17,6 +17,13 @@ pub const PYTHON: &str = "falco_shim.py";
 /// The shim for Node.js, at the root of the archive.
 pub const NODE: &str = "falco_shim.cjs";
 
+/// The last argument of a shim that serves pipes: it then writes [`LOG_MARK`] to standard error after each call, for platforms
+/// that get logs and answers in two streams without a common order.
+pub const MARK_LOGS: &str = "mark-logs";
+
+/// The end of a call's log, where [`MARK_LOGS`] was asked for.
+pub const LOG_MARK: &[u8] = b"\0falco:end\n";
+
 /// The directory in the archive where the user's files are.
 pub const FUNCTION: &str = "function";
 

@@ -1,6 +1,7 @@
 //! The platforms that a program can run on: one file each.
 
 mod aws;
+mod docker;
 mod gcp;
 #[cfg(feature = "local")]
 mod local;
@@ -26,6 +27,9 @@ pub struct PlatformFlags {
 
     #[command(flatten)]
     gcp: gcp::GcpFlags,
+
+    #[command(flatten)]
+    docker: docker::DockerFlags,
 }
 
 /// A platform that a program can run on.
@@ -33,6 +37,8 @@ pub struct PlatformFlags {
 pub enum PlatformName {
     /// This machine.
     Local,
+    /// Containers, on any image.
+    Docker,
     /// Apache OpenWhisk.
     Openwhisk,
     /// AWS Lambda.
@@ -52,6 +58,8 @@ impl PlatformFlags {
         match self.platform {
             #[cfg(feature = "local")]
             PlatformName::Local => local::connect(),
+            #[cfg(feature = "docker")]
+            PlatformName::Docker => self.docker.connect().await,
             #[cfg(feature = "openwhisk")]
             PlatformName::Openwhisk => self.openwhisk.connect().await,
             #[cfg(feature = "aws")]

@@ -1,0 +1,38 @@
+//! Containers.
+
+use clap::Args;
+
+/// What is not named is read as the command `docker` reads it.
+#[cfg_attr(
+    not(feature = "docker"),
+    allow(dead_code, reason = "parsed, so that --help and errors are the same")
+)]
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Docker (else DOCKER_HOST, the current docker context, ..)")]
+pub(super) struct DockerFlags {
+    /// The image that functions run in; the usual one of their runtime, such as python:3-slim, if none is named.
+    #[arg(long, value_name = "REFERENCE")]
+    image: Option<String>,
+
+    /// The network of the containers: none, bridge, or one of your own.
+    #[arg(long, value_name = "NETWORK", default_value = "none")]
+    docker_network: String,
+}
+
+#[cfg(feature = "docker")]
+impl DockerFlags {
+    pub(super) async fn connect(
+        &self,
+    ) -> anyhow::Result<std::sync::Arc<dyn falco_core::AsyncPlatform>> {
+        use falco_docker::{DockerConfig, DockerPlatform, Isolation};
+
+        let isolation = Isolation::default().with_network(&self.docker_network);
+        let mut config = DockerConfig::from_env()?.with_isolation(isolation);
+        if let Some(image) = &self.image {
+            for family in ["python", "nodejs", "native"] {
+                config = config.with_image(family, image);
+            }
+        }
+        Ok(std::sync::Arc::new(DockerPlatform::connect(config).await?))
+    }
+}

@@ -1,0 +1,121 @@
+//! How containers ended. They remove themselves, so nobody can be asked afterwards: the daemon's events say it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use bollard::Docker;
+use bollard::models::EventMessage;
+use bollard::query_parameters::EventsOptionsBuilder;
+use futures_util::StreamExt;
+use tokio::sync::oneshot;
+
+/// How long the daemon is left alone after its stream of events has broken.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// How a container ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct End {
+    pub(crate) status: Option<i32>,
+    pub(crate) out_of_memory: bool,
+}
+
+/// The containers whose end is waited for.
+#[derive(Debug, Default)]
+pub(crate) struct Ends(Mutex<HashMap<String, Expected>>);
+
+#[derive(Debug)]
+struct Expected {
+    end: oneshot::Sender<End>,
+    out_of_memory: bool,
+}
+
+impl Ends {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Expected>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Expects the end of a container, which has not been started yet.
+    pub(crate) fn expect(&self, container: &str) -> oneshot::Receiver<End> {
+        let (end, receiver) = oneshot::channel();
+        let expected = Expected { end, out_of_memory: false };
+        self.lock().insert(container.to_owned(), expected);
+        receiver
+    }
+
+    pub(crate) fn forget(&self, container: &str) {
+        self.lock().remove(container);
+    }
+
+    fn hear(&self, event: &EventMessage) {
+        let Some(actor) = &event.actor else { return };
+        let Some(container) = &actor.id else { return };
+        let mut expected = self.lock();
+        match event.action.as_deref() {
+            // The kernel ends a process before its container ends.
+            Some("oom") => {
+                if let Some(expected) = expected.get_mut(container) {
+                    expected.out_of_memory = true;
+                }
+            }
+            Some("die") => {
+                let Some(Expected { end, out_of_memory }) = expected.remove(container) else {
+                    return;
+                };
+                let attributes = actor.attributes.as_ref();
+                let status = attributes.and_then(|all| all.get("exitCode")?.parse().ok());
+                // Nobody waits any more for a container that was given up.
+                let _ = end.send(End { status, out_of_memory });
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Listens for as long as anybody waits. `driver` is the label of this process's containers.
+pub(crate) async fn listen(docker: Docker, driver: String, ends: Weak<Ends>) {
+    let filters =
+        HashMap::from([("event", vec!["oom".to_owned(), "die".into()]), ("label", vec![driver])]);
+    loop {
+        let options = EventsOptionsBuilder::new().filters(&filters).build();
+        let mut events = Box::pin(docker.events(Some(options)));
+        while let Some(Ok(event)) = events.next().await {
+            match Weak::upgrade(&ends) {
+                Some(ends) => Arc::as_ref(&ends).hear(&event),
+                None => return,
+            }
+        }
+        if ends.strong_count() == 0 {
+            return;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bollard::models::EventActor;
+
+    use super::*;
+
+    fn event(action: &str, container: &str, status: Option<&str>) -> EventMessage {
+        let attributes = status.map(|s| HashMap::from([("exitCode".to_owned(), s.to_owned())]));
+        EventMessage {
+            action: Some(action.into()),
+            actor: Some(EventActor { id: Some(container.into()), attributes }),
+            ..EventMessage::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn an_end_has_its_status_and_says_whether_memory_ran_out() {
+        let ends = Ends::default();
+        let (a, b) = (ends.expect("a"), ends.expect("b"));
+        ends.hear(&event("oom", "a", None));
+        ends.hear(&event("die", "b", Some("3")));
+        ends.hear(&event("die", "a", Some("137")));
+        ends.hear(&event("die", "a stranger", Some("1")));
+        assert_eq!(a.await.unwrap(), End { status: Some(137), out_of_memory: true });
+        assert_eq!(b.await.unwrap(), End { status: Some(3), out_of_memory: false });
+    }
+}

@@ -1,0 +1,55 @@
+//! The platform passes the suite that every platform passes, on a real daemon.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use falco_core::{AsyncPlatform, RuntimeName, async_trait};
+use falco_docker::{DockerConfig, DockerPlatform};
+use falco_testkit::conformance::{Fault, Harness, Skip};
+use falco_testkit::{conformance_tests, shim_tests};
+
+use crate::daemon;
+
+struct Daemon(Option<Arc<DockerPlatform>>);
+
+#[async_trait]
+impl Harness for Daemon {
+    async fn start() -> Self {
+        let Some(host) = daemon::host() else { return Self(None) };
+        let config: DockerConfig = daemon::config(&host)
+            .await
+            .with_max_workers(2)
+            .with_max_payload(1 << 20)
+            .with_max_result(1 << 20);
+        Self(Some(Arc::new(DockerPlatform::connect(config).await.unwrap())))
+    }
+
+    fn platform(&self) -> Arc<dyn AsyncPlatform> {
+        self.0.clone().expect("without a daemon every case is exempt")
+    }
+
+    fn runtimes(&self) -> Vec<RuntimeName> {
+        // The native fixture is an executable in Python.
+        ["python:3", "nodejs", "native"].map(|runtime| runtime.parse().unwrap()).into()
+    }
+
+    async fn provoke(&self, fault: Fault) -> Result<Arc<dyn AsyncPlatform>, Skip> {
+        match fault {
+            // It reports every result until it is released.
+            Fault::Duplicates => Ok(self.platform()),
+            Fault::Throttled => Err(Skip::new("it queues what it cannot run at once")),
+            other => Err(Skip::new(format!("a daemon on this machine knows no {other}"))),
+        }
+    }
+
+    fn exempt(&self, _: &str) -> Option<Skip> {
+        self.0.is_none().then(|| Skip::new("there is no Docker daemon"))
+    }
+
+    fn patience(&self) -> Duration {
+        Duration::from_secs(120)
+    }
+}
+
+conformance_tests!(Daemon);
+shim_tests!(Daemon);

@@ -1,0 +1,7 @@
+//! The platform against a real daemon.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail by panicking")]
+
+mod conformance;
+mod daemon;
+mod failures;
+mod image;
