@@ -168,10 +168,10 @@ start() {
 
 # Hands the event of the reply that is being read to the executable, as one line.
 deliver() {
-  local rest="\"activation_id\":\"$id\",\"action_name\":\"${AWS_LAMBDA_FUNCTION_NAME-}\",\"deadline\":\"$deadline\"}"
+  local rest=",\"activation_id\":\"$id\",\"action_name\":\"${AWS_LAMBDA_FUNCTION_NAME-}\",\"deadline\":\"$deadline\""
   local unread=$((length - ${#body})) end=
   open "${body:0:${#SUBMITTED}}"
-  rest=",${trace:+\"traceparent\":\"$trace\",}$rest"
+  rest+="${trace:+,\"traceparent\":\"$trace\"}}"
   if [ "$unread" -gt 0 ]; then
     {
       printf '{"value":'

@@ -113,9 +113,6 @@ impl AwsLambda {
 /// Invocations a second that Lambda starts for each unit of concurrency.
 const RATE_PER_CONCURRENCY: u32 = 10;
 
-/// The most that the shims write around a result, in bytes: their measurements.
-const AROUND_RESULT: u64 = 256;
-
 #[async_trait]
 impl Platform for AwsLambda {
     fn name(&self) -> &str {
@@ -137,7 +134,7 @@ impl Platform for AwsLambda {
             .with_scaling(true)
             .with_max_payload(limits.payload)
             .with_max_submit_payload(limits.submit_payload)
-            .with_max_result(limits.result.saturating_sub(AROUND_RESULT))
+            .with_max_result(limits.result)
             .with_max_code(uploaded)
             .with_concurrency(concurrency)
             .with_rate(concurrency.map(|concurrency| {

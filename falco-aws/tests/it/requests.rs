@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::SystemTime;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use falco_aws::{AwsLambda, Limits};
 use falco_core::{AsyncPlatform, Deployable, Platform, Release, Scaling};
 use falco_fakes::aws::FakeAws;
@@ -176,7 +178,7 @@ async fn every_request_to_lambda_is_as_the_contract_has_it() {
 }
 
 #[tokio::test]
-async fn an_invocation_and_an_event_differ_by_their_headers_only() {
+async fn an_invocation_and_an_event_differ_by_their_headers_and_where_the_trace_context_is() {
     let requests = everything().await;
     let invokes: Vec<_> = requests.iter().filter(|r| r.operation == "Invoke").collect();
     let headers = |request: &Request| {
@@ -187,7 +189,14 @@ async fn an_invocation_and_an_event_differ_by_their_headers_only() {
     // The log of an event is reported to nobody, and asking for it is an error.
     assert_eq!(headers(invokes[1]), ["Event", ""]);
     assert_eq!(invokes[1].target, invokes[0].target);
-    assert_eq!(invokes[1].json(), json!({"n": 2}));
+    let context = STANDARD.decode(invokes[0].header("x-amz-client-context")).unwrap();
+    let context: Value = serde_json::from_slice(&context).unwrap();
+    let trace = context["custom"]["traceparent"].as_str().unwrap();
+    let event = invokes[1].json();
+    assert_eq!(event["falco:args"], json!({"n": 2}));
+    let other = event["falco:tp"].as_str().unwrap();
+    assert_eq!((trace.len(), other.len(), &trace[..3]), (55, 55, "00-"));
+    assert_eq!(invokes[1].header("x-amz-client-context"), "");
 }
 
 #[tokio::test]

@@ -123,7 +123,11 @@ async fn execute(shared: &Arc<Shared>, name: &str, id: &str, argument: Argument)
     };
     let closure = lock(&shared.world).settings.function.clone();
     if let Some(function) = closure {
-        let argument = serde_json::from_slice(&argument.body).unwrap_or(Value::Null);
+        let mut argument = serde_json::from_slice(&argument.body).unwrap_or(Value::Null);
+        // As a shim does with an event that Falco has submitted.
+        if argument["falco:tp"].is_string() {
+            argument = argument["falco:args"].take();
+        }
         let body = function(&argument).to_string().into();
         return Ran { body, failed: false, ..failed("") };
     }
