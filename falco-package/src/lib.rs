@@ -5,6 +5,7 @@ pub mod native;
 pub mod shim;
 
 mod archive;
+mod cache;
 mod directory;
 mod requirements;
 mod zipped;
