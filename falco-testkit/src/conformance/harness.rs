@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use falco_core::{AsyncPlatform, RuntimeName};
+use falco_core::{AsyncPlatform, Deployable, RuntimeName};
+
+use crate::fixture;
 
 /// The suite's view of a platform crate: how to make the platform, and how to make its provider misbehave.
 ///
@@ -25,6 +27,12 @@ pub trait Harness: Send + Sync + 'static {
     /// The runtimes to try the [fixture](crate::fixture) in, such as `python:3`, `nodejs:22` and `native`: those that the
     /// provider can run here. Cases that do not depend on the language use the first.
     fn runtimes(&self) -> Vec<RuntimeName>;
+
+    /// The fixture for a runtime, under this name: [`fixture::function`] unless the harness brings its own, such as one in a
+    /// language that the suite does not have. `None` leaves the runtime out.
+    fn fixture(&self, name: &str, runtime: &RuntimeName) -> Option<Deployable> {
+        fixture::function(name, runtime)
+    }
 
     /// Makes the provider misbehave from now on, and gives a platform that sees it. Both platforms see the same
     /// deployments.

@@ -13,7 +13,6 @@ use serde_json::Value;
 use tokio::time::{sleep, timeout};
 
 use super::harness::{Fault, Harness, Skip};
-use crate::fixture;
 
 /// The platform under test in one case. It removes what the case has deployed.
 pub(super) struct Subject {
@@ -60,7 +59,7 @@ impl Subject {
     /// The runtimes to try, at least one.
     pub(super) fn runtimes(&self) -> Result<Vec<RuntimeName>, Skip> {
         let runtimes = self.harness.runtimes();
-        let has_fixture = |runtime: &RuntimeName| fixture::function("f", runtime).is_some();
+        let has_fixture = |runtime: &RuntimeName| self.harness.fixture("f", runtime).is_some();
         let usable: Vec<_> = runtimes.into_iter().filter(has_fixture).collect();
         if usable.is_empty() {
             return Err(Skip::new("no runtime of the fixture is there"));
@@ -74,7 +73,7 @@ impl Subject {
     }
 
     pub(super) fn function_for(&self, runtime: &RuntimeName) -> Result<Deployable, Skip> {
-        fixture::function(&self.name(), runtime).ok_or_else(|| no_fixture(runtime))
+        self.harness.fixture(&self.name(), runtime).ok_or_else(|| no_fixture(runtime))
     }
 
     /// Deploys the fixture for the first runtime.
