@@ -19,6 +19,7 @@ mod memory;
 mod native;
 mod openwhisk;
 mod registry;
+mod rust;
 mod table;
 mod tracing_runs;
 mod wordcount;
@@ -34,6 +35,7 @@ use crate::registry::{BENCHMARKS, Benchmark};
 const USAGE: &str = "usage: cargo xtask bench [NAME ..] [--no-check] [--list]";
 
 fn main() -> ExitCode {
+    rust::serve_if_worker();
     match run() {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,

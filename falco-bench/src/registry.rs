@@ -1,7 +1,7 @@
 //! All benchmarks, one file each.
 
 use crate::figure::Figure;
-use crate::{aws, engine, first_build, gcp, local, wordcount};
+use crate::{aws, engine, first_build, gcp, local, rust, wordcount};
 
 /// A benchmark: it runs in a process of its own.
 #[derive(Debug)]
@@ -75,5 +75,10 @@ pub(crate) const BENCHMARKS: &[Benchmark] = &[
         name: "native",
         about: "warm calls of a native function on the fakes of AWS, Google and OpenWhisk",
         run: crate::native::run,
+    },
+    Benchmark {
+        name: "rust",
+        about: "functions in Rust on this machine and on a fake of AWS, beside bare pipes and Python",
+        run: rust::run,
     },
 ];
