@@ -1,15 +1,22 @@
 //! Filling in a [`GcpConfig`].
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use falco_core::{Error, ErrorKind, Operation, Result};
 use falco_http::ClientConfig;
 
 use super::{
     Access, Credentials, Endpoints, GcpConfig, GcpWaits, Service, Submission, check_segment,
-    environment, invalid,
+    environment, invalid, whole_seconds,
 };
 use crate::price::PriceTable;
+
+/// How long a function's code may take to load, unless set.
+pub(crate) const START_TIMEOUT: Duration = Duration::from_secs(25);
+
+const START_TIMEOUTS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(600);
 
 /// Fills in a [`GcpConfig`]. What is set here wins over the environment.
 #[derive(Clone, Debug)]
@@ -28,6 +35,7 @@ pub struct GcpConfigBuilder {
     service_account: Option<String>,
     submission: Submission,
     max_instances: u32,
+    start_timeout: Duration,
     prices: PriceTable,
     waits: GcpWaits,
     http: ClientConfig,
@@ -48,6 +56,7 @@ impl GcpConfigBuilder {
             service_account: None,
             submission: Submission::default(),
             max_instances: 100,
+            start_timeout: START_TIMEOUT,
             prices: PriceTable::default(),
             waits: GcpWaits::default(),
             http: ClientConfig::new(concat!("falco-gcp/", env!("CARGO_PKG_VERSION"))),
@@ -124,6 +133,14 @@ impl GcpConfigBuilder {
         self
     }
 
+    /// How long a function's code may take to load in a new instance, from 1 second to 10 minutes and rounded up to a
+    /// whole second; 25 seconds unless set, or the function's own timeout where that is longer. It leaves that much less
+    /// of Google's hour to the longest timeout of a function, 3,570 seconds with the default.
+    pub fn start_timeout(mut self, start_timeout: Duration) -> Self {
+        self.start_timeout = start_timeout;
+        self
+    }
+
     /// The prices of your region, or of your contract.
     pub fn prices(mut self, prices: PriceTable) -> Self {
         self.prices = prices;
@@ -168,6 +185,14 @@ impl GcpConfigBuilder {
         if self.max_instances == 0 {
             return Err(invalid("max_instances must not be zero".into()));
         }
+        if !START_TIMEOUTS.contains(&self.start_timeout) {
+            return Err(invalid(format!(
+                "invalid start_timeout {:?}: use {:?} to {:?}",
+                self.start_timeout,
+                START_TIMEOUTS.start(),
+                START_TIMEOUTS.end()
+            )));
+        }
         self.submission.validate()?;
         let quota = credentials.quota_project().map(str::to_owned);
         Ok(GcpConfig {
@@ -183,6 +208,7 @@ impl GcpConfigBuilder {
             service_account: self.service_account,
             submission: self.submission,
             max_instances: self.max_instances,
+            start_timeout: Duration::from_secs(whole_seconds(self.start_timeout)),
             prices: self.prices,
             waits: self.waits,
             http: self.http,
@@ -262,6 +288,8 @@ mod tests {
             (user().project("a/b"), "invalid project"),
             (user().location(""), "invalid location"),
             (user().max_instances(0), "max_instances"),
+            (user().start_timeout(Duration::ZERO), "start_timeout"),
+            (user().start_timeout(Duration::MAX), "start_timeout"),
             (user().endpoint_for_all("nonsense"), "endpoint"),
             (user().endpoint(Service::CloudTasks, "ftp://x"), "CloudTasks"),
         ] {

@@ -8,11 +8,14 @@ mod environment;
 mod submission;
 mod waits;
 
+use std::time::Duration;
+
 use falco_core::{Error, Operation, Result};
 use falco_http::ClientConfig;
 
 pub use access::Access;
 pub use builder::GcpConfigBuilder;
+pub(crate) use builder::START_TIMEOUT;
 pub use credentials::{AuthorizedUser, Credentials, ServiceAccountKey};
 pub(crate) use endpoints::Endpoints;
 pub use endpoints::Service;
@@ -61,6 +64,7 @@ pub struct GcpConfig {
     pub(crate) service_account: Option<String>,
     pub(crate) submission: Submission,
     pub(crate) max_instances: u32,
+    pub(crate) start_timeout: Duration,
     pub(crate) prices: PriceTable,
     pub(crate) waits: GcpWaits,
     pub(crate) http: ClientConfig,
@@ -112,6 +116,11 @@ pub(crate) fn check_segment(setting: &str, value: &str) -> Result<()> {
         )));
     }
     Ok(())
+}
+
+/// A whole number of seconds, as Google counts, never less than asked for.
+pub(crate) fn whole_seconds(time: Duration) -> u64 {
+    time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }
 
 fn invalid(message: String) -> Error {

@@ -26,6 +26,9 @@ pub struct GcpWaits {
     pub grant: Duration,
     /// The wait between two looks for results of submitted invocations; 1 second unless set.
     pub results: Duration,
+    /// How long after its submission a call without a result is looked up in its queue, how often, and how much longer
+    /// than it may run it is waited for once its task is gone; 1 minute unless set.
+    pub given_up: Duration,
 }
 
 impl Default for GcpWaits {
@@ -36,6 +39,7 @@ impl Default for GcpWaits {
             operation: Duration::from_secs(25 * 60),
             grant: Duration::from_secs(5 * 60),
             results: Duration::from_secs(1),
+            given_up: Duration::from_secs(60),
         }
     }
 }
@@ -71,6 +75,13 @@ impl GcpWaits {
     #[must_use]
     pub fn with_results(mut self, results: Duration) -> Self {
         self.results = results;
+        self
+    }
+
+    /// Sets when, and how often, calls without a result are looked up in their queue.
+    #[must_use]
+    pub fn with_given_up(mut self, given_up: Duration) -> Self {
+        self.given_up = given_up;
         self
     }
 

@@ -27,10 +27,6 @@ MAX_LOG = 1024 * 1024
 # What a pipe holds at most.
 PIPE = 1 << 16
 TAIL = 4096
-# How much longer than the function may run a call may take, for the start of its process: a little less than Google
-# waits, which ends an instance without a word.
-START = 25.0
-
 # Puts the answers on descriptor 3 and becomes the native function. A shell cannot: of the descriptors that it can name,
 # POSIX guarantees 0 to 9, and dash, the /bin/sh of Debian and Ubuntu, has no more. Python ignores two signals, which a
 # program that it becomes would inherit.
@@ -114,10 +110,14 @@ class Shim:
 
 
 class Pool:
-    """One process for each call that runs at the same time; a process that has failed is not used again."""
+    """One process for each call that runs at the same time; a process that has failed is not used again.
 
-    def __init__(self, program, cwd, log_line):
-        self.program, self.cwd, self.log_line = program, cwd, log_line
+    `start` is how much longer than the function may run a call may take, in seconds, for the start of its process: a
+    little less than Google waits, which ends an instance without a word.
+    """
+
+    def __init__(self, program, cwd, log_line, start):
+        self.program, self.cwd, self.log_line, self.start = program, cwd, log_line, start
         self.lock, self.idle = threading.Lock(), []
 
     def warm_up(self):
@@ -128,7 +128,7 @@ class Pool:
             pass  # the first call says why
 
     def child(self):
-        return Child(self.program, self.cwd, self.log_line)
+        return Child(self.program, self.cwd, self.log_line, self.start)
 
     def run(self, body, activation, trace, seconds, about):
         """Who has answered, and the line of the answer.
@@ -166,8 +166,8 @@ class Pool:
 
 
 class Child:
-    def __init__(self, program, cwd, log_line):
-        self.program, self.log_line = program, log_line
+    def __init__(self, program, cwd, log_line, start):
+        self.program, self.log_line, self.start = program, log_line, start
         self.activation, self.tail, self.calls, self.is_ready = None, b"", 0, not program.acknowledges
         self.is_broken, self.log_left = False, MAX_LOG
         self.pending = bytearray()
@@ -214,11 +214,11 @@ class Child:
 
     def call(self, body, activation, trace, seconds, about):
         begin = time.monotonic()
-        last = None if seconds is None else begin + seconds + START
+        last = None if seconds is None else begin + seconds + self.start
         self.drain_logs()
         self.activation, self.tail, self.log_left = activation, b"", MAX_LOG
         if not self.is_ready:
-            limit = None if seconds is None else max(seconds, START)
+            limit = None if seconds is None else max(seconds, self.start)
             line = self.exchange(b"", None if limit is None else begin + limit, limit)
             waited = (time.monotonic() - begin) * 1000.0
             about["ready_ms"] = waited

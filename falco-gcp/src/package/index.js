@@ -20,12 +20,12 @@ const TAIL = 4096;
 const MAX_LOG_LINE = 64 * 1024;
 // The log of one call, in bytes: Cloud Logging charges for each, and hands out 1,000 lines a second at most.
 const MAX_LOG = 1024 * 1024;
-// How much longer than the function may run a call may take, for the start of its process: a little less than Google
-// waits, which ends an instance without a word.
-const START = 25;
 // How long the log of a process that has ended is waited for: a child of its own may keep it open.
 const LAST_WORDS = 200;
 const manifest = JSON.parse(fs.readFileSync(path.join(__dirname, 'falco.json'), 'utf8'));
+// How much longer than the function may run a call may take, in seconds, for the start of its process: a little less than
+// Google waits, which ends an instance without a word.
+const START = manifest.start;
 
 // One line of Cloud Logging, labelled so that a filter finds it by its activation.
 function logLine(activation, stream, text) {

@@ -44,15 +44,17 @@ def log_line(activation, stream, text):
         sys.stdout.flush()
 
 
+with open(os.path.join(HERE, "falco.json"), encoding="utf-8") as file:
+    manifest = json.load(file)
+
+
 def program():
-    with open(os.path.join(HERE, "falco.json"), encoding="utf-8") as file:
-        manifest = json.load(file)
     if manifest["kind"] == "native":
         return Native(os.path.join(FUNCTION, "exec"), manifest["entry"])
     return Shim(os.path.join(HERE, "falco_shim.py"), FUNCTION, manifest["entry"])
 
 
-processes = Pool(program(), FUNCTION, log_line)
+processes = Pool(program(), FUNCTION, log_line, manifest["start"])
 # The framework loads this file in one process and serves in a copy of it. A process that the first one had started would
 # not be the copy's own: it could neither wait for it nor learn how it ended.
 os.register_at_fork(after_in_child=processes.warm_up)

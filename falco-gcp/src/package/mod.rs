@@ -8,6 +8,8 @@
 //! | `falco.json` | what the handler has to call |
 //! | `function/` | the user's files |
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use falco_core::{Deployable, Error, Result};
 use falco_package::{Archive, Glibc, Machine, System, shim};
@@ -20,22 +22,22 @@ const NODE_HANDLER: &str = include_str!("index.js");
 /// The target that the framework calls, in every shim.
 pub(crate) const TARGET: &str = "handler";
 
-/// The function's zip file; equal functions give equal bytes.
+/// The function's zip file; equal functions give equal bytes. `start` is how long loading may take.
 ///
 /// # Errors
 ///
 /// `InvalidInput` or `NotFound` when the code is not what its runtime starts with; `Unsupported` for other families.
-pub(crate) fn zip(function: &Deployable) -> Result<Bytes> {
+pub(crate) fn zip(function: &Deployable, start: Duration) -> Result<Bytes> {
     let archive = match function.runtime.family() {
-        "python" => python(function),
-        "nodejs" => node(function),
-        "native" => native(function),
+        "python" => python(function, start),
+        "nodejs" => node(function, start),
+        "native" => native(function, start),
         family => Err(Error::unsupported(format!("there is no runtime of the family {family:?}"))),
     };
     archive?.to_zip()
 }
 
-fn python(function: &Deployable) -> Result<Archive> {
+fn python(function: &Deployable, start: Duration) -> Result<Archive> {
     let mut archive = shim::wrap(function)?;
     // Google installs what stands at the root only.
     let requirements = archive.remove(&user_file("requirements.txt")).map(|file| file.content);
@@ -43,10 +45,10 @@ fn python(function: &Deployable) -> Result<Archive> {
         .with_file("main.py", PYTHON_HANDLER)?
         .with_file("falco_pool.py", PYTHON_POOL)?
         .with_file("requirements.txt", requirements_with_framework(requirements.as_deref()))?
-        .with_file("falco.json", manifest("python", Some(function.entry_point_or_main())))
+        .with_file("falco.json", manifest("python", Some(function.entry_point_or_main()), start))
 }
 
-fn native(function: &Deployable) -> Result<Archive> {
+fn native(function: &Deployable, start: Duration) -> Result<Archive> {
     let user = Archive::from_code(&function.code, "exec")?;
     user.check_native_on(&System {
         name: "Google's Python runtime".to_owned(),
@@ -61,17 +63,17 @@ fn native(function: &Deployable) -> Result<Archive> {
         .with_file("main.py", PYTHON_HANDLER)?
         .with_file("falco_pool.py", PYTHON_POOL)?
         .with_file("requirements.txt", requirements_with_framework(None))?
-        .with_file("falco.json", manifest("native", function.entry_point.as_deref()))
+        .with_file("falco.json", manifest("native", function.entry_point.as_deref(), start))
 }
 
-fn node(function: &Deployable) -> Result<Archive> {
+fn node(function: &Deployable, start: Duration) -> Result<Archive> {
     let archive = shim::wrap(function)?;
     let package =
         node_package(archive.get(&user_file("package.json")).map(|file| file.content.as_ref()))?;
     archive
         .with_file("index.js", NODE_HANDLER)?
         .with_file("package.json", package)?
-        .with_file("falco.json", manifest("nodejs", Some(function.entry_point_or_main())))
+        .with_file("falco.json", manifest("nodejs", Some(function.entry_point_or_main()), start))
 }
 
 /// Where a file of the user's is, out of the way of the handler's.
@@ -79,8 +81,8 @@ fn user_file(path: &str) -> String {
     format!("{}/{path}", shim::FUNCTION)
 }
 
-fn manifest(kind: &str, entry: Option<&str>) -> String {
-    format!("{}\n", json!({"kind": kind, "entry": entry}))
+fn manifest(kind: &str, entry: Option<&str>, start: Duration) -> String {
+    format!("{}\n", json!({"kind": kind, "entry": entry, "start": start.as_secs()}))
 }
 
 fn requirements_with_framework(user: Option<&[u8]>) -> String {
@@ -124,6 +126,10 @@ mod tests {
     use falco_core::Code;
 
     use super::*;
+
+    fn zip(function: &Deployable) -> Result<Bytes> {
+        super::zip(function, Duration::from_secs(25))
+    }
 
     fn function(runtime: &str, code: Code) -> Deployable {
         match code {

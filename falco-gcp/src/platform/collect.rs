@@ -65,6 +65,14 @@ impl Inner {
                 Err(error) => failure = Some(error),
             }
         }
+        if failure.is_none() {
+            let finished = collected.finished.iter().map(|activation| &activation.id);
+            let gone = collected.gone.iter().map(|(id, _)| id);
+            let known: HashSet<&ActivationId> = finished.chain(gone).collect();
+            let waiting = pending.iter().filter(|pending| !known.contains(&pending.id)).collect();
+            let given_up = self.given_up(shared, deployment, waiting).await;
+            collected.gone.extend(given_up.into_iter().map(|(id, error)| (id, at(error))));
+        }
         match failure {
             Some(error) if collected.is_empty() => Err(at(error)),
             _ => Ok(collected),

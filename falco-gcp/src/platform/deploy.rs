@@ -45,10 +45,10 @@ impl Inner {
     pub(super) async fn deploy(&self, function: &Deployable) -> Result<Deployment> {
         let at = |e: Error| e.at(Operation::new(crate::NAME, "deploy").on(&function.name));
         function.validate().map_err(at)?;
-        sizes::check(&function.scaling).map_err(at)?;
+        sizes::check(&function.scaling, self.start_timeout).map_err(at)?;
         check_environment(function).map_err(at)?;
         let runtime = self.runtimes.resolve(&function.runtime).map_err(at)?;
-        let zip = package::zip(function).map_err(at)?;
+        let zip = package::zip(function, self.start_timeout).map_err(at)?;
         let members = self.members().await.map_err(at)?;
 
         let id = names::function_id(&function.name);
@@ -76,7 +76,7 @@ impl Inner {
             .with_max_instances(self.max_instances)
             .with_timeout(sizes::DEFAULT_TIMEOUT);
         let scaling = defaults.overridden_by(&function.scaling);
-        let mut service = sizes::fields(&scaling);
+        let mut service = sizes::fields(&scaling, self.start_timeout);
         let own = function.env.iter().map(|(name, value)| (name.to_owned(), json!(value)));
         let mut variables: Map<_, _> = own.chain(self.shim_environment(id)).collect();
         if runtime.starts_with("python") {
@@ -88,6 +88,7 @@ impl Inner {
         }
         let mut labels =
             names::labels(&function.name, &function.runtime, function.ownership.as_ref());
+        names::label_start(&mut labels, self.start_timeout);
         if let Some(shared) = &self.shared {
             names::label_shared(&mut labels, &shared.queue, &shared.bucket);
         }
@@ -195,8 +196,9 @@ impl Inner {
         let id = self.id_of(deployment);
         let at = |e: Error| e.at(Operation::new(crate::NAME, "scale").on(&deployment.name));
         scaling.validate().map_err(at)?;
-        sizes::check(&deployment.scaling.overridden_by(scaling)).map_err(at)?;
-        let fields = sizes::fields(scaling);
+        let start = Self::start_timeout_of(deployment);
+        sizes::check(&deployment.scaling.overridden_by(scaling), start).map_err(at)?;
+        let fields = sizes::fields(scaling, start);
         if fields.is_empty() {
             return Ok(deployment.clone());
         }

@@ -1,10 +1,13 @@
 //! A function of Google's as a deployment of Falco's.
 
+use std::time::Duration;
+
 use falco_core::{Deployment, Error, ErrorKind, Result, RuntimeName};
 use reqwest::Url;
 
 use super::{Inner, names, sizes};
 use crate::client::Function;
+use crate::config::START_TIMEOUT;
 
 /// Attributes of a deployment.
 pub(super) mod attribute {
@@ -18,6 +21,8 @@ pub(super) mod attribute {
     pub(crate) const QUEUE: &str = "queue";
     /// The bucket of its results.
     pub(crate) const BUCKET: &str = "bucket";
+    /// How long it may take to start, in seconds.
+    pub(crate) const START: &str = "start_timeout";
 }
 
 impl Inner {
@@ -36,12 +41,19 @@ impl Inner {
             (attribute::REVISION, Some(config.revision.clone())),
             (attribute::QUEUE, queue),
             (attribute::BUCKET, bucket),
+            (attribute::START, Some(names::start_of(function).as_secs().to_string())),
         ] {
             if let Some(value) = value.filter(|value| !value.is_empty()) {
                 deployment = deployment.with_attribute(name, value);
             }
         }
         Ok(deployment)
+    }
+
+    /// How long a function may take to start.
+    pub(super) fn start_timeout_of(deployment: &Deployment) -> Duration {
+        let seconds = deployment.attribute(attribute::START).and_then(|text| text.parse().ok());
+        seconds.map_or(START_TIMEOUT, Duration::from_secs)
     }
 
     /// Where a function is called. Tokens go there, so it has to be encrypted, unless everything is local anyway.

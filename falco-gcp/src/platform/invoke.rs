@@ -15,8 +15,8 @@ use crate::config::Access;
 use crate::refusal::{self, Refusal};
 use crate::token::Token;
 
-/// How much longer than the function may run its answer is waited for: a cold start, and the way back.
-pub(super) const MARGIN: Duration = Duration::from_secs(60);
+/// How much longer than function and start may take its answer is waited for: the instance itself, and the way back.
+pub(super) const MARGIN: Duration = Duration::from_secs(35);
 /// The longest that a call is held open.
 pub(super) const LONGEST: Duration = Duration::from_secs(3600 + 2 * 60);
 /// A record is longer than its result.
@@ -42,7 +42,9 @@ impl Inner {
     ) -> Result<Activation> {
         invocation.payload().check_argument(self.capabilities.max_payload)?;
         let uri = self.uri(deployment)?;
-        let timeout = deployment.scaling.timeout.unwrap_or(sizes::TIMEOUT.max) + MARGIN;
+        let timeout = deployment.scaling.timeout.unwrap_or(LONGEST)
+            + Self::start_timeout_of(deployment)
+            + MARGIN;
         let mut refused_before = false;
         loop {
             let token = self.id_token(deployment).await?;

@@ -4,6 +4,7 @@ mod access;
 mod collect;
 mod deploy;
 mod describe;
+mod given_up;
 mod invoke;
 mod leftovers;
 mod logs;
@@ -31,6 +32,7 @@ use crate::config::{Access, GcpConfig, GcpWaits, Submission, check_segment};
 use crate::http::Http;
 use crate::price::PriceTable;
 use crate::token::{self, Metadata, TokenCache};
+use given_up::GivenUp;
 use leftovers::Leftovers;
 use runtimes::Runtimes;
 use submit::Shared;
@@ -67,12 +69,14 @@ struct Inner {
     access: Access,
     service_account: Option<String>,
     max_instances: u32,
+    start_timeout: Duration,
     prices: PriceTable,
     waits: GcpWaits,
     runtimes: Runtimes,
     capabilities: Capabilities,
     shared: Option<Shared>,
     leftovers: Leftovers,
+    given_up: GivenUp,
 }
 
 impl GcpFunctions {
@@ -122,7 +126,7 @@ impl GcpFunctions {
             .with_max_result(MAX_BODY)
             .with_concurrency(config.max_instances)
             .with_memory_mib(sizes::MEMORY_MIB)
-            .with_timeout(sizes::TIMEOUT)
+            .with_timeout(sizes::timeouts(config.start_timeout))
             .with_wants_layers(true)
             .with_runtimes(runtimes.names());
         Ok(Self(Arc::new(Inner {
@@ -131,12 +135,14 @@ impl GcpFunctions {
             access: config.access,
             service_account: config.service_account,
             max_instances: config.max_instances,
+            start_timeout: config.start_timeout,
             prices: config.prices,
             waits: config.waits,
             runtimes,
             capabilities,
             shared,
             leftovers: Leftovers::default(),
+            given_up: GivenUp::default(),
         })))
     }
 
@@ -283,9 +289,4 @@ impl AsyncPlatform for GcpFunctions {
     ) -> Result<Vec<ActivationLog>> {
         self.0.activation_log(deployment, activations).await
     }
-}
-
-/// A whole number of seconds, as Google counts, never less than asked for.
-fn whole_seconds(duration: Duration) -> u64 {
-    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use falco_core::{Ownership, RunId, RuntimeName};
 
 use crate::client::Function;
+use crate::config::START_TIMEOUT;
 
 /// Google's names are lower-case, in letters, digits and hyphens.
 const MAX_ID: usize = 63;
@@ -73,6 +74,7 @@ const OWNER: &str = "falco-owner";
 const EXPIRES: &str = "falco-expires";
 const QUEUE: &str = "falco-queue";
 const BUCKET: &str = "falco-bucket";
+const START: &str = "falco-start";
 
 /// The labels that mark a function as Falco's.
 pub(crate) fn labels(
@@ -102,6 +104,20 @@ pub(crate) fn label_shared(labels: &mut BTreeMap<&'static str, String>, queue: &
             labels.insert(label, encoded);
         }
     }
+}
+
+/// Notes how long a function may take to start, in seconds, unless it is as long as everywhere: Google's timeout of it
+/// holds that time.
+pub(crate) fn label_start(labels: &mut BTreeMap<&'static str, String>, start: Duration) {
+    if start != START_TIMEOUT {
+        labels.insert(START, start.as_secs().to_string());
+    }
+}
+
+/// How long a function of Falco's may take to start.
+pub(crate) fn start_of(function: &Function) -> Duration {
+    let noted = function.labels.get(START).and_then(|seconds| seconds.parse().ok());
+    noted.map_or(START_TIMEOUT, Duration::from_secs)
 }
 
 /// The queue and the bucket of a function that can be submitted to.

@@ -37,6 +37,7 @@ impl Inner {
             self.api.tokens.forget_audience(audience);
         }
         self.leftovers.forget(id);
+        self.given_up.forget(id);
         if let (Some(bucket), Ok(false)) = (bucket, &emptied) {
             self.sweep(bucket, id).await;
         }

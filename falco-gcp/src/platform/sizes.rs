@@ -5,17 +5,18 @@ use std::time::Duration;
 use falco_core::{Bounds, Error, Result, Scaling};
 use serde_json::{Map, Value, json};
 
-use super::{names, whole_seconds};
+use super::names;
 use crate::client::Function;
+use crate::config::whole_seconds;
 use crate::price::default_cpus;
 
 pub(super) const MEMORY_MIB: Bounds<u32> = Bounds { min: 128, max: 32 * 1024 };
-pub(super) const TIMEOUT: Bounds<Duration> =
-    Bounds { min: Duration::from_secs(1), max: Duration::from_secs(3600 - GRACE_SECONDS) };
-/// How much longer Google waits than the function may run. The handler ends a function that runs too long and says so;
-/// Google, whose time counts the start of the instance too, would end the call without a word, and a queue of tasks would
-/// call again.
-pub(super) const GRACE_SECONDS: u64 = 30;
+/// The longest that Google waits for an answer.
+const LONGEST: Duration = Duration::from_secs(3600);
+/// How much longer Google waits than function and start may take together. The handler ends a function that runs too long
+/// and says so; Google, whose time counts the start of the instance too, would end the call without a word, and a queue of
+/// tasks would call again.
+const MARGIN: Duration = Duration::from_secs(5);
 /// Google's defaults for a function whose memory or timeout is not set.
 pub(super) const DEFAULT_MEMORY_MIB: u32 = 256;
 pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
@@ -26,8 +27,14 @@ pub(super) const THREADS: (&str, &str) = ("THREADS", "512");
 const MAX_CPUS: f32 = 8.0;
 const MAX_CONCURRENCY: u32 = 1000;
 
+/// The timeouts that a function may have whose start may take `start`.
+pub(super) fn timeouts(start: Duration) -> Bounds<Duration> {
+    Bounds { min: Duration::from_secs(1), max: LONGEST.saturating_sub(start + MARGIN) }
+}
+
 /// Checks what Google refuses, often only minutes later and inside of an operation.
-pub(super) fn check(scaling: &Scaling) -> Result<()> {
+pub(super) fn check(scaling: &Scaling, start: Duration) -> Result<()> {
+    let longest = timeouts(start).max;
     scaling.validate()?;
     let invalid = |message: String| Err(Error::invalid_input(message));
     if let Some(memory) = scaling.memory_mib.filter(|memory| !MEMORY_MIB.contains(*memory)) {
@@ -37,10 +44,9 @@ pub(super) fn check(scaling: &Scaling) -> Result<()> {
         ));
     }
     // Fractions of a second are rounded up, so that anything above zero can be had.
-    if let Some(timeout) = scaling.timeout.filter(|timeout| *timeout > TIMEOUT.max) {
+    if let Some(timeout) = scaling.timeout.filter(|timeout| *timeout > longest) {
         return invalid(format!(
-            "a timeout of {timeout:?} is asked for; at most {:?} are allowed",
-            TIMEOUT.max
+            "a timeout of {timeout:?} is asked for; at most {longest:?} are allowed"
         ));
     }
     if let Some(cpus) = scaling.cpus.filter(|cpus| *cpus > MAX_CPUS) {
@@ -67,7 +73,7 @@ pub(super) fn check(scaling: &Scaling) -> Result<()> {
 }
 
 /// The fields of `serviceConfig` that `scaling` names.
-pub(super) fn fields(scaling: &Scaling) -> Map<String, Value> {
+pub(super) fn fields(scaling: &Scaling, start: Duration) -> Map<String, Value> {
     let mut fields = Map::new();
     let mut set = |name: &str, value: Option<Value>| {
         if let Some(value) = value {
@@ -77,7 +83,7 @@ pub(super) fn fields(scaling: &Scaling) -> Map<String, Value> {
     // Without a unit it would be bytes.
     set("availableMemory", scaling.memory_mib.map(|mib| json!(format!("{mib}Mi"))));
     set("availableCpu", scaling.cpus.map(|cpus| json!(cpus.to_string())));
-    set("timeoutSeconds", scaling.timeout.map(|timeout| json!(served_seconds(timeout))));
+    set("timeoutSeconds", scaling.timeout.map(|timeout| json!(served_seconds(timeout, start))));
     set("minInstanceCount", scaling.min_instances.map(|n| json!(n)));
     set("maxInstanceCount", scaling.max_instances.map(|n| json!(n)));
     set("maxInstanceRequestConcurrency", scaling.concurrency.map(|n| json!(n)));
@@ -85,15 +91,16 @@ pub(super) fn fields(scaling: &Scaling) -> Map<String, Value> {
 }
 
 /// How long Google waits for a function that may run for `timeout`.
-pub(super) fn served_seconds(timeout: Duration) -> u64 {
-    whole_seconds(timeout) + GRACE_SECONDS
+pub(super) fn served_seconds(timeout: Duration, start: Duration) -> u64 {
+    whole_seconds(timeout) + (start + MARGIN).as_secs()
 }
 
 /// The scaling in force, as far as a reply says.
 pub(super) fn in_force(function: &Function) -> Scaling {
     let config = &function.service_config;
     let positive = |n: u32| (n > 0).then_some(n);
-    let grace = if names::is_falcos(function) { GRACE_SECONDS } else { 0 };
+    let is_falcos = names::is_falcos(function);
+    let grace = if is_falcos { (names::start_of(function) + MARGIN).as_secs() } else { 0 };
     let timeout =
         u64::from(config.timeout_seconds).checked_sub(grace).filter(|seconds| *seconds > 0);
     Scaling::default()
@@ -136,6 +143,7 @@ fn cpus(quantity: &str) -> Option<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::START_TIMEOUT;
 
     #[test]
     fn a_quantity_without_a_unit_is_bytes() {
@@ -164,7 +172,7 @@ mod tests {
         let sizes = |change: fn(&mut Scaling)| {
             let mut scaling = Scaling::default();
             change(&mut scaling);
-            check(&scaling).map_err(|e| e.to_string())
+            check(&scaling, START_TIMEOUT).map_err(|e| e.to_string())
         };
         for (change, word) in [
             ((|s| s.memory_mib = Some(64)) as fn(&mut Scaling), "64 MiB"),

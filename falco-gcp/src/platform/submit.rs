@@ -145,7 +145,7 @@ impl Inner {
             return Err(at(error));
         }
         let timeout = deployment.scaling.timeout.unwrap_or(sizes::DEFAULT_TIMEOUT);
-        let seconds = sizes::served_seconds(timeout);
+        let seconds = sizes::served_seconds(timeout, Self::start_timeout_of(deployment));
         if seconds > MAX_DEADLINE {
             let error = Error::invalid_input(format!(
                 "a queue waits {MAX_DEADLINE} s at most, and the function may \

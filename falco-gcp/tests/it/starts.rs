@@ -76,3 +76,23 @@ async fn an_answer_that_is_not_json_is_a_bad_result_and_an_error_counts_whatever
         assert_eq!(error.kind, kind, "{answer}: {error:?}");
     }
 }
+
+#[tokio::test]
+async fn code_that_is_not_loaded_within_the_start_timeout_fails_in_its_initialization() {
+    let fake = FakeGcp::start();
+    let platform = connect(fake.config().start_timeout(Duration::from_secs(2))).await;
+    let slow = "import time\ntime.sleep(60)\ndef main(args):\n    return {}\n";
+    let function = python("slow", slow).with_scaling(Scaling::default().with_timeout(TIMEOUT));
+    let deployment = platform.deploy(&function).await.unwrap();
+    let activation = platform.invoke(&deployment, &invocation(&json!({}))).await.unwrap();
+    let error = activation.outcome.unwrap_err();
+    assert_eq!(error.kind, FunctionErrorKind::Initialization, "{error:?}");
+    assert!(error.message.contains("did not start within 2 seconds"), "{error:?}");
+    // Whoever connects with another setting still finds the function's own timeout.
+    let other = connect(fake.config()).await;
+    let found = other.fetch_deployment(&deployment.name).await.unwrap();
+    assert_eq!(found.scaling.timeout, Some(TIMEOUT));
+    let scaled = Scaling::default().with_timeout(Duration::from_secs(7));
+    let scaled = other.scale(&found, &scaled).await.unwrap();
+    assert_eq!(scaled.scaling.timeout, Some(Duration::from_secs(7)));
+}

@@ -1,5 +1,6 @@
 //! Submission by Cloud Tasks: accepted once, run once, reported once, and nothing left.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use falco_core::{
@@ -7,7 +8,7 @@ use falco_core::{
 };
 use falco_fakes::gcp::FakeGcp;
 use falco_fakes::http::Fault;
-use falco_gcp::{Access, CloudTasks, Submission};
+use falco_gcp::{Access, CloudTasks, GcpWaits, Submission};
 use serde_json::json;
 
 use crate::support::{ECHO, connect, echoing, invocation, python, with_tasks};
@@ -248,4 +249,38 @@ pub(crate) async fn collected(
         }
         tokio::time::sleep(collected.poll_after).await;
     }
+}
+
+#[tokio::test]
+async fn a_call_that_the_queue_has_given_up_is_gone_and_says_so() {
+    let fake = echoing();
+    let mut waits = GcpWaits::every(Duration::from_millis(10));
+    waits.given_up = Duration::from_millis(200);
+    let tasks = CloudTasks::default().with_attempts(NonZeroU32::new(2).unwrap());
+    let config = fake.config().waits(waits).submission(Submission::CloudTasks(tasks));
+    let platform = connect(config.start_timeout(Duration::from_secs(1))).await;
+    let scaling = Scaling::default().with_timeout(Duration::from_secs(1));
+    let function = python("echo", ECHO).with_scaling(scaling);
+    let deployment = platform.deploy(&function).await.unwrap();
+    fake.inject(Fault::answer("POST /run/echo", 503, "the instance failed"));
+    let given_up = platform.submit(&deployment, &invocation(&json!({}))).await.unwrap();
+    let (id, error) = loop {
+        let pending = std::slice::from_ref(&given_up);
+        let collected = platform.collect(&deployment, pending).await.unwrap();
+        assert!(collected.finished.is_empty());
+        match collected.gone.into_iter().next() {
+            Some(gone) => break gone,
+            None => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    };
+    assert_eq!((&id, error.kind()), (&given_up.id, ErrorKind::Lost), "{error}");
+    assert!(error.may_have_run() && error.to_string().contains("given the call up"), "{error}");
+    assert_eq!((error.operation(), error.function()), (Some("collect"), Some("echo")));
+    assert_eq!(fake.requests_to("POST /run/echo").len(), 2, "two tries, as configured");
+
+    // Another call of the same function is not.
+    fake.heal();
+    let later = platform.submit(&deployment, &invocation(&json!({"n": 1}))).await.unwrap();
+    let found = collected(&platform, &deployment, &later).await;
+    assert_eq!(found.outcome.unwrap().as_str(), r#"{"n":1}"#);
 }
