@@ -88,7 +88,7 @@ class Native:
         about = {"activation_id": activation}
         if trace:
             about["traceparent"] = trace
-        return b'{"value":' + body + b"," + json.dumps(about).encode("ascii")[1:] + b"\n"
+        return b'{"value":' + body + b"," + json.dumps(about, separators=(",", ":")).encode("ascii")[1:] + b"\n"
 
 
 class Shim:

@@ -215,7 +215,9 @@ async fn a_compiled_executable_runs_from_the_zip_stays_warm_and_crashes_like_any
     let platform = connect(with_tasks(fake.config())).await;
     let deployment = platform.deploy(&compiled("compiled")).await.unwrap();
     let frame = |id: &str, argument: &Value| {
-        format!("{{\"value\":{argument},\"activation_id\":\"{id}\"}}").len()
+        let trace = "0".repeat(55);
+        format!("{{\"value\":{argument},\"activation_id\":\"{id}\",\"traceparent\":\"{trace}\"}}")
+            .len()
     };
     for count in 1..4 {
         let argument = json!({"text": "größe 🦅", "n": count});
