@@ -9,7 +9,7 @@ use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, System, ZipArchive, ZipWriter};
 
 use crate::archive::{Archive, File};
-use crate::cache::{self, Cache};
+use crate::cache::Cache;
 
 /// How large an archive may become when it is unpacked, in bytes, unless the caller says otherwise: 1 GiB.
 pub const DEFAULT_MAX_UNPACKED: u64 = 1 << 30;
@@ -20,7 +20,7 @@ const LEVEL: i64 = 6;
 /// Files and archives of this size are packed and unpacked once, however many functions they belong to, in bytes.
 const LARGE: usize = 1 << 20;
 
-/// What each of the caches keeps, in bytes.
+/// The contents that each of the caches keeps, in bytes.
 const KEPT: usize = 128 << 20;
 
 /// Large files, each packed as an archive of its own.
@@ -55,14 +55,13 @@ impl Archive {
             let added = if file.content.len() < LARGE {
                 add(&mut zip, path, file)
             } else {
-                let key =
-                    cache::key(&[path.as_bytes(), &[u8::from(file.executable)], &file.content]);
+                let label = format!("{path} {}", file.executable);
                 let alone = || {
                     let mut alone = writer();
                     add(&mut alone, path, file)?;
                     Ok(alone.finish()?.into_inner().into())
                 };
-                let packed = cache.get_or_make(key, Bytes::len, alone);
+                let packed = cache.get_or_make(&label, &file.content, alone);
                 packed.and_then(|packed| {
                     let mut alone = ZipArchive::new(Cursor::new(packed))?;
                     zip.raw_copy_file(alone.by_index_raw(0)?)
@@ -100,9 +99,7 @@ impl Archive {
         if zip.len() < LARGE {
             return unpacked(zip, max_unpacked);
         }
-        let key = cache::key(&[zip, &max_unpacked.to_le_bytes()]);
-        let size = |archive: &Self| usize::try_from(archive.unpacked_len()).unwrap_or(usize::MAX);
-        UNPACKED.get_or_make(key, size, || unpacked(zip, max_unpacked))
+        UNPACKED.get_or_make(&max_unpacked.to_string(), zip, || unpacked(zip, max_unpacked))
     }
 }
 

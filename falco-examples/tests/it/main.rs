@@ -21,5 +21,6 @@ mod program;
 mod remote;
 mod results;
 mod rust;
+mod rust_fixture;
 mod signals;
 mod wordcount;

@@ -81,11 +81,12 @@ impl Printed {
     }
 }
 
-fn path_of(program: &str) -> &'static Path {
+pub(crate) fn path_of(program: &str) -> &'static Path {
     Path::new(match program {
         "chain" => env!("CARGO_BIN_EXE_chain"),
         "cleanup" => env!("CARGO_BIN_EXE_cleanup"),
         "etl" => env!("CARGO_BIN_EXE_etl"),
+        "fixture-rs" => env!("CARGO_BIN_EXE_fixture-rs"),
         "hello" => env!("CARGO_BIN_EXE_hello"),
         "montecarlo" => env!("CARGO_BIN_EXE_montecarlo"),
         "montecarlo-rs" => env!("CARGO_BIN_EXE_montecarlo-rs"),

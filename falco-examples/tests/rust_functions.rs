@@ -9,8 +9,6 @@
     reason = "tests"
 )]
 
-mod suite;
-
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -97,20 +95,15 @@ fn main() -> ExitCode {
     let obey = functions.add_with("obey", || Ok::<_, String>(0), obey);
     let broken =
         functions.add_with("broken", || Err("no model"), |(): &mut (), order: Order| Ok(order));
-    let fixture = functions.add("fixture", suite::fixture);
     functions.serve_if_worker();
     if std::env::args().any(|argument| argument == "--list") {
         return ExitCode::SUCCESS;
     }
-    run(&obey, &broken, &fixture)
+    run(&obey, &broken)
 }
 
 #[tokio::main]
-async fn run(
-    obey: &Registered<Order, Value>,
-    broken: &Registered<Order, Order>,
-    fixture: &Registered<suite::Command, Value>,
-) -> ExitCode {
+async fn run(obey: &Registered<Order, Value>, broken: &Registered<Order, Order>) -> ExitCode {
     let program = Executable::current().unwrap();
     let obey = program.function(obey).unwrap().deployable().clone();
     let broken = program.function(broken).unwrap().deployable().clone();
@@ -148,8 +141,6 @@ async fn run(
         }
     }
     println!("{} passed, {failed} failed", platforms.len() - failed);
-    suite::HOLDER.set(program.function(fixture).unwrap().deployable().clone()).unwrap();
-    failed += suite::run().await;
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 

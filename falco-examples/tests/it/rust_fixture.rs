@@ -1,0 +1,147 @@
+//! The conformance suite's fixture in Rust, `fixture-rs`, on every platform, from the archive that it uploads.
+
+use std::any::Any;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use falco_aws::AwsLambda;
+use falco_core::{AsyncPlatform, Deployable, RuntimeName, async_trait};
+use falco_fakes::aws::FakeAws;
+use falco_fakes::gcp::FakeGcp;
+use falco_fakes::openwhisk::{FakeOpenWhisk, FakeSettings};
+use falco_function::{Executable, Functions};
+use falco_gcp::GcpFunctions;
+use falco_local::{LocalConfig, LocalPlatform};
+use falco_openwhisk::OpenWhisk;
+use falco_testkit::conformance::{Fault, Harness, Skip, check};
+use serde_json::Value;
+
+use crate::program::path_of;
+
+/// The cases in which the function does something of its own.
+const CASES: [&str; 9] = [
+    "environment_variables_reach_the_function",
+    "the_drivers_environment_stays_outside",
+    "nested_and_non_ascii_json_passes_unchanged",
+    "raising_is_a_function_error",
+    "a_result_that_is_no_object_is_a_bad_result",
+    "running_too_long_is_a_timeout",
+    "a_crash_is_told_and_the_next_call_works",
+    "what_a_function_prints_is_its_log",
+    "a_submitted_invocation_is_collected",
+];
+
+async fn pass<P: Provider>() {
+    for case in CASES {
+        check::<On<P>>(case).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_fixture_in_rust_conforms_on_this_machine() {
+    pass::<Local>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_fixture_in_rust_conforms_on_openwhisk() {
+    pass::<Whisk>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_fixture_in_rust_conforms_on_aws() {
+    pass::<Aws>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_fixture_in_rust_conforms_on_google() {
+    pass::<Google>().await;
+}
+
+/// A platform on its provider, which is dropped with it.
+struct On<P> {
+    platform: Arc<dyn AsyncPlatform>,
+    _provider: Box<dyn Any + Send + Sync>,
+    kind: PhantomData<P>,
+}
+
+impl<P> On<P> {
+    fn new(platform: Arc<dyn AsyncPlatform>, provider: impl Any + Send + Sync) -> Self {
+        Self { platform, _provider: Box::new(provider), kind: PhantomData }
+    }
+}
+
+#[async_trait]
+impl<P: Provider> Harness for On<P> {
+    async fn start() -> Self {
+        P::start().await
+    }
+
+    fn platform(&self) -> Arc<dyn AsyncPlatform> {
+        self.platform.clone()
+    }
+
+    fn runtimes(&self) -> Vec<RuntimeName> {
+        vec!["native".parse().unwrap()]
+    }
+
+    fn fixture(&self, name: &str, _: &RuntimeName) -> Option<Deployable> {
+        // Only the name counts: the executable is another one.
+        let fixture =
+            Functions::new().add("fixture", |nothing: Value| Ok::<Value, String>(nothing));
+        let program = Executable::at(path_of("fixture-rs")).unwrap();
+        Some(program.function(&fixture).unwrap().deployable().clone().with_name(name))
+    }
+
+    async fn provoke(&self, _: Fault) -> Result<Arc<dyn AsyncPlatform>, Skip> {
+        Err(Skip::new("faults have tests of their own"))
+    }
+}
+
+#[async_trait]
+trait Provider: Send + Sync + Sized + 'static {
+    async fn start() -> On<Self>;
+}
+
+struct Local;
+
+#[async_trait]
+impl Provider for Local {
+    async fn start() -> On<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let config = LocalConfig::new(folder.path()).with_max_workers(2).with_max_payload(1 << 20);
+        On::new(Arc::new(LocalPlatform::new(config).unwrap()), folder)
+    }
+}
+
+struct Whisk;
+
+#[async_trait]
+impl Provider for Whisk {
+    async fn start() -> On<Self> {
+        let fake = FakeOpenWhisk::start(FakeSettings::default()).await.unwrap();
+        On::new(Arc::new(OpenWhisk::connect(fake.config().build().unwrap()).await.unwrap()), fake)
+    }
+}
+
+struct Aws;
+
+#[async_trait]
+impl Provider for Aws {
+    async fn start() -> On<Self> {
+        let fake = FakeAws::start().await;
+        On::new(Arc::new(AwsLambda::connect(fake.config().build().unwrap()).await.unwrap()), fake)
+    }
+}
+
+struct Google;
+
+#[async_trait]
+impl Provider for Google {
+    async fn start() -> On<Self> {
+        let fake = FakeGcp::start();
+        On::new(
+            Arc::new(GcpFunctions::connect(fake.config().build().unwrap()).await.unwrap()),
+            fake,
+        )
+    }
+}
