@@ -151,7 +151,7 @@ async fn on_this_machine(
 }
 
 async fn on_the_fake_lambda() -> anyhow::Result<Vec<Figure>> {
-    let fake = FakeAws::start().await;
+    let fake = FakeAws::start();
     let platform = AwsLambda::connect(fake.config().build()?).await?;
     let rust = platform.deploy(&function(&registry().nothing)?).await?;
     let python = platform.deploy(&python()?).await?;
@@ -166,7 +166,7 @@ async fn deploying(local: &Arc<LocalPlatform>) -> anyhow::Result<Vec<Figure>> {
     let packed = Archive::native("/proc/self/exe")?.with_file("nothing", "else")?.to_zip()?;
     let packing = begun.elapsed().as_secs_f64();
     ensure!(!packed.is_empty(), "nothing was packed");
-    let fake = FakeAws::start().await;
+    let fake = FakeAws::start();
     let aws = Arc::new(AwsLambda::connect(fake.config().build()?).await?);
     let platforms: [(&str, Arc<dyn AsyncPlatform>); 2] = [("local", local.clone()), ("aws", aws)];
     let mut figures = Vec::new();

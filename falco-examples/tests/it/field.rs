@@ -11,7 +11,7 @@ use falco_core::{
 };
 use falco_fakes::aws::FakeAws;
 use falco_fakes::gcp::FakeGcp;
-use falco_fakes::openwhisk::{FakeOpenWhisk, FakeSettings};
+use falco_fakes::openwhisk::FakeOpenWhisk;
 use falco_gcp::GcpFunctions;
 use falco_local::{LocalConfig, LocalPlatform};
 use falco_openwhisk::OpenWhisk;
@@ -169,7 +169,7 @@ async fn what_failed_in_the_field_is_right_on_this_machine() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_failed_in_the_field_is_right_on_openwhisk() {
-    let fake = FakeOpenWhisk::start(FakeSettings::default()).await.unwrap();
+    let fake = FakeOpenWhisk::start();
     check(Arc::new(OpenWhisk::connect(fake.config().build().unwrap()).await.unwrap())).await;
 }
 
@@ -178,7 +178,7 @@ async fn what_failed_in_the_field_is_right_under_the_runtimes_of_aws() {
     for name in ["awslambdaric", "aws-lambda-ric"] {
         runtimes::find(name);
     }
-    let fake = FakeAws::start().await;
+    let fake = FakeAws::start();
     check(Arc::new(AwsLambda::connect(fake.config().build().unwrap()).await.unwrap())).await;
 }
 

@@ -33,7 +33,7 @@ fn settings() -> FakeSettings {
 #[tokio::test(flavor = "multi_thread")]
 async fn wordcount_counts_right_on_openwhisk_with_every_executor_and_leaves_nothing() {
     if has("python3") {
-        let fake = FakeOpenWhisk::start(settings()).await.unwrap();
+        let fake = FakeOpenWhisk::with(settings());
         counts_right_with_every_executor(&fake, &fake.url()).await;
     }
 }
@@ -43,7 +43,7 @@ async fn wordcount_counts_right_on_openwhisk_when_calls_fail_and_leaves_nothing(
     if !has("python3") {
         return;
     }
-    let fake = FakeOpenWhisk::start(settings()).await.unwrap();
+    let fake = FakeOpenWhisk::with(settings());
     let busy = br#"{"error":"The server is currently unavailable.","code":"tid"}"#;
     let json = [("content-type", "application/json")];
     let refused = Script::reply("503 Service Unavailable", json, busy);

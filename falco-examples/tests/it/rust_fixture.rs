@@ -8,7 +8,7 @@ use falco_aws::AwsLambda;
 use falco_core::{AsyncPlatform, Deployable, RuntimeName, async_trait};
 use falco_fakes::aws::FakeAws;
 use falco_fakes::gcp::FakeGcp;
-use falco_fakes::openwhisk::{FakeOpenWhisk, FakeSettings};
+use falco_fakes::openwhisk::FakeOpenWhisk;
 use falco_function::{Executable, Functions};
 use falco_gcp::GcpFunctions;
 use falco_local::{LocalConfig, LocalPlatform};
@@ -118,7 +118,7 @@ struct Whisk;
 #[async_trait]
 impl Provider for Whisk {
     async fn start() -> On<Self> {
-        let fake = FakeOpenWhisk::start(FakeSettings::default()).await.unwrap();
+        let fake = FakeOpenWhisk::start();
         On::new(Arc::new(OpenWhisk::connect(fake.config().build().unwrap()).await.unwrap()), fake)
     }
 }
@@ -128,7 +128,7 @@ struct Aws;
 #[async_trait]
 impl Provider for Aws {
     async fn start() -> On<Self> {
-        let fake = FakeAws::start().await;
+        let fake = FakeAws::start();
         On::new(Arc::new(AwsLambda::connect(fake.config().build().unwrap()).await.unwrap()), fake)
     }
 }
