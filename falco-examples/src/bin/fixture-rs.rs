@@ -10,7 +10,7 @@ use falco_function::Functions;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-/// What the function is told to do; `falco_testkit::fixture` says what each is.
+/// The orders that the function takes; `falco_testkit::fixture` says what each does.
 #[derive(Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
 enum Command {

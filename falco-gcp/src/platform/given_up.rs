@@ -11,7 +11,7 @@ use super::describe::attribute;
 use super::submit::Shared;
 use super::{Inner, names, sizes};
 
-/// What is known of the tasks of the calls that wait for a result, by function.
+/// The tasks of the calls that wait for a result, by function.
 #[derive(Debug, Default)]
 pub(super) struct GivenUp(Mutex<HashMap<String, Watched>>);
 

@@ -88,7 +88,7 @@ async fn code_that_is_not_loaded_within_the_start_timeout_fails_in_its_initializ
     let error = activation.outcome.unwrap_err();
     assert_eq!(error.kind, FunctionErrorKind::Initialization, "{error:?}");
     assert!(error.message.contains("did not start within 2 seconds"), "{error:?}");
-    // Whoever connects with another setting still finds the function's own timeout.
+    // A platform with another setting still finds the function's own timeout.
     let other = connect(fake.config()).await;
     let found = other.fetch_deployment(&deployment.name).await.unwrap();
     assert_eq!(found.scaling.timeout, Some(TIMEOUT));
