@@ -6,14 +6,17 @@ use clap::Args;
 use falco_core::{Deployment, Platform};
 use falco_data::{Store, clean, expired};
 use falco_executors::{Which, cleanup};
+use serde_json::json;
 
-use crate::flags::{PlatformFlags, open_store};
-use crate::{print, say};
+use crate::flags::{PlatformFlags, ShowFlags, open_store};
+use crate::{log, print, say};
 
 /// Lists and removes the functions that carry Falco's marks.
 ///
 /// Without --run, --owner and --older-than it takes those that have expired, and those of processes of this machine
 /// that have ended.
+///
+/// For example: falco cleanup --older-than 1d --dry-run
 #[derive(Debug, Args)]
 pub struct CleanupFlags {
     /// Take what this run made.
@@ -38,6 +41,9 @@ pub struct CleanupFlags {
 
     #[command(flatten)]
     platform: PlatformFlags,
+
+    #[command(flatten)]
+    output: ShowFlags,
 }
 
 /// Lists or removes what the flags name, and returns whether all of it is gone.
@@ -46,6 +52,7 @@ pub struct CleanupFlags {
 ///
 /// When the platform does not answer, or stdout cannot be written to.
 pub async fn clean_up(flags: &CleanupFlags) -> anyhow::Result<bool> {
+    log::start(flags.output.log.as_ref())?;
     let is_swept = match &flags.store {
         Some(store) => sweep_store(flags, &open_store(store)?).await?,
         None => true,
@@ -54,21 +61,30 @@ pub async fn clean_up(flags: &CleanupFlags) -> anyhow::Result<bool> {
     let which = flags.which();
     let all = platform.list_deployments().await?;
     let taken: Vec<_> = all.iter().filter(|deployment| which.takes(deployment)).collect();
-    if taken.is_empty() && !all.is_empty() {
+    if taken.is_empty() && !all.is_empty() && !flags.output.quiet {
         let count = all.len();
         say(format_args!(
             "nothing to remove; {count} deployed, which --run, --owner or --older-than may take"
         ));
     }
     if flags.dry_run {
+        if flags.output.json {
+            print(format_args!("{}\n", json!({"would_remove": taken})))?;
+            return Ok(true);
+        }
         for deployment in taken {
             print(format_args!("would remove {}\n", describe(deployment)))?;
         }
         return Ok(is_swept);
     }
     let cleaned = cleanup(&*platform, &which).await?;
-    for deployment in &cleaned.removed {
-        print(format_args!("removed {}\n", describe(deployment)))?;
+    if flags.output.json {
+        let left: Vec<_> = cleaned.leftovers.iter().map(|left| &left.deployment).collect();
+        print(format_args!("{}\n", json!({"removed": cleaned.removed, "left": left})))?;
+    } else if !flags.output.quiet {
+        for deployment in &cleaned.removed {
+            print(format_args!("removed {}\n", describe(deployment)))?;
+        }
     }
     for leftover in &cleaned.leftovers {
         let line = describe(&leftover.deployment);

@@ -15,7 +15,7 @@ use falco_layers::{
     Aimd, Caps, Fixed, Gate, HeldPolicy, Pid, RetryPolicy, Stack, TargetRate, TimeoutPolicy,
 };
 
-use crate::flags::{Controller, ExecutionFlags, Executor, OnFailure, RunFlags};
+use crate::flags::{Controller, ExecutionFlags, Executor, OnFailure, PlatformName, RunFlags};
 #[cfg(feature = "meter")]
 use crate::observation::Observation;
 use crate::output::say;
@@ -60,7 +60,7 @@ impl<'a> Launch<'a> {
         flags: &'a RunFlags,
         layer: impl FnOnce(Arc<dyn AsyncPlatform>) -> falco_core::Result<Arc<dyn AsyncPlatform>>,
     ) -> anyhow::Result<Self> {
-        let logs = log::start(&flags.output)?;
+        let logs = log::start(flags.output.log.as_ref())?;
         let results = flags.output.open_results()?;
         let progress = match (flags.output.quiet, logs) {
             (true, _) => None,
@@ -94,6 +94,16 @@ impl<'a> Launch<'a> {
     /// What the platform can do.
     pub fn capabilities(&self) -> Capabilities {
         self.platform.capabilities()
+    }
+
+    /// The name of the platform on the command line.
+    pub fn platform_name(&self) -> PlatformName {
+        self.flags.platform.platform
+    }
+
+    /// The platform, with its layers.
+    pub fn platform(&self) -> &Arc<dyn AsyncPlatform> {
+        &self.platform
     }
 
     /// How invocations are driven.

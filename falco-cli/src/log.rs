@@ -7,15 +7,15 @@ use tracing_subscriber::fmt::format::FmtSpan;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::flags::{Log, OutputFlags};
+use crate::flags::Log;
 
-/// Begins the log that the flags or `RUST_LOG` ask for, and returns whether there is one.
+/// Begins the log that `--log` or `RUST_LOG` asks for, and returns whether there is one.
 ///
 /// # Errors
 ///
 /// When `RUST_LOG` is not a list of levels.
-pub fn start(flags: &OutputFlags) -> anyhow::Result<bool> {
-    let Some(Log(filter)) = asked_for(flags)? else { return Ok(false) };
+pub fn start(flag: Option<&Log>) -> anyhow::Result<bool> {
+    let Some(Log(filter)) = asked_for(flag)? else { return Ok(false) };
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(io::stderr)
         // A call to the platform is a span: its line shows when it ends, with the time that it took.
@@ -26,8 +26,8 @@ pub fn start(flags: &OutputFlags) -> anyhow::Result<bool> {
     Ok(true)
 }
 
-fn asked_for(flags: &OutputFlags) -> anyhow::Result<Option<Log>> {
-    if let Some(log) = &flags.log {
+fn asked_for(flag: Option<&Log>) -> anyhow::Result<Option<Log>> {
+    if let Some(log) = flag {
         return Ok(Some(log.clone()));
     }
     match std::env::var("RUST_LOG") {

@@ -17,6 +17,7 @@ pub use derivation::{Chunks, FanIn, FanOut, Merge, OneToOne, Shuffle};
 pub use falco_core::{OnFailure, Repeats, StagePolicy};
 pub use progress::Progress;
 pub use results::ResultsSink;
+pub use run::owner::user_and_host as owner;
 pub use run::{
     DriverExt, KeepResults, Leftover, LogPolicy, Partial, RunOptions, RunOutcome, StopSignal,
     stop_signals,

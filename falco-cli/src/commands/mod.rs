@@ -1,7 +1,14 @@
 //! The commands: one file or folder for each.
 
+mod call;
+mod deployed;
+mod doctor;
 mod function;
+mod inputs;
 mod map;
+mod packages;
+mod pipeline;
+mod shell;
 
 use std::process::ExitCode;
 
@@ -22,22 +29,40 @@ pub(crate) struct Falco {
 #[derive(Debug, Subcommand)]
 enum Command {
     Map(Box<map::MapFlags>),
+    Run(Box<pipeline::PipelineFlags>),
+    Invoke(Box<call::InvokeFlags>),
+    Call(Box<call::CallFlags>),
+    Deploy(Box<deployed::DeployFlags>),
+    List(Box<deployed::ListFlags>),
+    Remove(Box<deployed::RemoveFlags>),
+    Logs(Box<deployed::LogsFlags>),
+    Doctor(Box<doctor::DoctorFlags>),
     Cleanup(Box<CleanupFlags>),
     #[cfg(feature = "meter")]
     #[command(flatten)]
     Trace(falco_meter::cli::TraceCommand),
+    Completions(shell::CompletionsFlags),
+    Man(shell::ManFlags),
 }
 
 impl Falco {
     /// Runs the command, and returns what the shell sees of it.
     pub(crate) async fn run(self) -> ExitCode {
-        match self.command {
-            Command::Map(flags) => map::map(*flags).await,
-            Command::Cleanup(flags) => exit_code(clean_up(&flags).await),
+        exit_code(match self.command {
+            Command::Map(flags) => return map::map(*flags).await,
+            Command::Run(flags) => pipeline::run(*flags).await,
+            Command::Invoke(flags) => call::invoke(*flags).await,
+            Command::Call(flags) => call::call(*flags).await,
+            Command::Deploy(flags) => deployed::deploy(*flags).await,
+            Command::List(flags) => deployed::list(*flags).await,
+            Command::Remove(flags) => deployed::remove(*flags).await,
+            Command::Logs(flags) => deployed::logs(*flags).await,
+            Command::Doctor(flags) => doctor::doctor(*flags).await,
+            Command::Cleanup(flags) => clean_up(&flags).await,
             #[cfg(feature = "meter")]
-            Command::Trace(command) => {
-                exit_code(command.run().await.map(|()| true).map_err(Into::into))
-            }
-        }
+            Command::Trace(command) => command.run().await.map(|()| true).map_err(Into::into),
+            Command::Completions(flags) => shell::completions(&flags),
+            Command::Man(flags) => shell::man(&flags),
+        })
     }
 }

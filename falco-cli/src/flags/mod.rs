@@ -20,8 +20,8 @@ pub use execution::{Controller, ExecutionFlags, Executor, OnFailure};
 pub use function::FunctionFlags;
 #[cfg(feature = "meter")]
 pub use observe::ObserveFlags;
-pub use output::{Log, OutputFlags};
-pub use platform::{PlatformFlags, PlatformName};
+pub use output::{Log, OutputFlags, ShowFlags};
+pub use platform::{Inspected, PlatformFlags, PlatformName};
 pub use values::{count, duration, positive};
 
 /// Where a program runs its functions, and how.

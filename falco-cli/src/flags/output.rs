@@ -30,6 +30,23 @@ pub struct OutputFlags {
     pub log: Option<Log>,
 }
 
+/// What a command prints that runs no plan.
+#[derive(Debug, Args)]
+pub struct ShowFlags {
+    /// Print JSON.
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+
+    /// Print nothing beside results and errors.
+    #[arg(long, short, help_heading = "Output")]
+    pub quiet: bool,
+
+    /// Write a log to stderr: error, warn, info, debug or trace, also by part, such as falco_aws=debug
+    /// [default: RUST_LOG, else nothing]
+    #[arg(long, value_name = "LEVEL", help_heading = "Output")]
+    pub log: Option<Log>,
+}
+
 impl OutputFlags {
     /// Whether results are written to stdout as they come.
     pub fn results_to_stdout(&self) -> bool {

@@ -2,8 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "tests")]
 #![cfg(all(feature = "command", feature = "local"))]
 
+mod doctor;
 mod map;
+mod packages;
+mod pipeline;
 mod program;
+mod single;
 mod terminal;
 #[cfg(feature = "meter")]
 mod trace;

@@ -7,8 +7,9 @@ use crate::derivation::stable_hash;
 /// Digits of the hash that stands for the machine.
 const MACHINE_DIGITS: usize = 8;
 
-/// `USER@HOST`: from the environment, and from the system where the environment says nothing.
-pub(super) fn user_and_host() -> String {
+/// The owner that deployments carry unless [`RunOptions::with_owner`](crate::RunOptions::with_owner) names another:
+/// `USER@HOST`, from the environment, and from the system where the environment says nothing.
+pub fn user_and_host() -> String {
     let variable = |names: &[&str]| {
         names.iter().find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
     };

@@ -90,19 +90,22 @@ fn python(code: &Code) -> Result<Archive> {
 
 fn node(code: &Code, entry_point: &str) -> Result<Archive> {
     if let Code::Source(source) = code {
-        // A function that is declared and not exported counts too, as on OpenWhisk.
-        let exported = format!(
-            "{}\n;if (typeof {entry_point} === 'function' && !module.exports.{entry_point}) \
-             module.exports.{entry_point} = {entry_point};\n",
-            without_bom(source)
-        );
-        return Archive::new().with_file(NODE_MAIN, exported);
+        return Archive::new().with_file(NODE_MAIN, exported(source, entry_point));
     }
     let archive = Archive::from_code(code, NODE_MAIN)?;
     if !archive.contains("package.json") && !archive.contains(NODE_MAIN) {
         required(&archive, "index.js", "a Node archive has index.js or package.json at its root")?;
     }
     Ok(archive)
+}
+
+/// Source text whose function counts when it is declared and not exported, too, as on OpenWhisk.
+pub(crate) fn exported(source: &str, entry_point: &str) -> String {
+    format!(
+        "{}\n;if (typeof {entry_point} === 'function' && !module.exports.{entry_point}) \
+         module.exports.{entry_point} = {entry_point};\n",
+        without_bom(source)
+    )
 }
 
 /// Editors put a byte order mark in front of a text, and not every interpreter takes it.

@@ -12,9 +12,9 @@ use futures_util::{Stream, StreamExt, stream};
 use tokio::sync::mpsc::Receiver;
 
 use super::failures::Failures;
-use super::inputs::Given;
 use super::results::{Results, Written};
 use super::window::Window;
+use crate::commands::inputs::Given;
 
 /// Shows a line beside progress.
 pub(super) type Show = Box<dyn Fn(&str) + Send + Sync>;

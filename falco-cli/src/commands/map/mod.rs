@@ -2,7 +2,6 @@
 
 mod driver;
 mod failures;
-mod inputs;
 mod results;
 mod window;
 
@@ -19,9 +18,9 @@ use falco_cli::{Launch, RunFlags, conclude, exit_code, say};
 use falco_executors::KeepResults;
 
 use super::function::FunctionFile;
+use super::inputs::{Format, Sources};
 use driver::{Mapping, Sink};
 use failures::Failures;
-use inputs::{Format, Sources};
 use results::{Results, Written};
 
 /// What a shell sees of a program whose reader has gone away: 128 and the number of SIGPIPE.
@@ -109,6 +108,7 @@ async fn run(mut flags: MapFlags) -> anyhow::Result<(bool, Written)> {
     let sources = Sources::new(std::mem::take(&mut flags.inputs), format)?;
     let failures = flags.failed.as_deref().map(Failures::into_file).transpose()?;
     let launch = Launch::connect(&flags.flags).await?.with_kept_results(KeepResults::Nothing);
+    let function = flags.function.with_packages(function, &launch).await?;
 
     let window = Arc::default();
     let results = match flags.flags.output.results_to_stdout() {

@@ -1,6 +1,10 @@
 //! Google Cloud Functions, 2nd generation.
 
+use std::time::Duration;
+
 use clap::Args;
+
+use super::inspect::{Inspected, at_home, by_variable, setting, sources, variable};
 
 /// What is not named is read as Google's own tools read it.
 #[cfg_attr(
@@ -23,6 +27,36 @@ pub(super) struct GcpFlags {
     /// Submit through Cloud Tasks with results in Cloud Storage, instead of calls that are held open.
     #[arg(long)]
     cloud_tasks: bool,
+}
+
+impl GcpFlags {
+    /// Where the settings were found.
+    pub(super) fn inspect(&self) -> Inspected {
+        let file = at_home(".config/gcloud/application_default_credentials.json");
+        let endpoint = variable("CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDFUNCTIONS");
+        Inspected {
+            credentials: Some(sources([
+                by_variable("GOOGLE_APPLICATION_CREDENTIALS"),
+                file.map(|file| format!("the file {}", file.display())),
+            ])),
+            region: setting(self.location.as_ref(), "--location", &["GOOGLE_CLOUD_LOCATION"]),
+            endpoint: endpoint.or_else(|| Some("https://cloudfunctions.googleapis.com".to_owned())),
+        }
+    }
+}
+
+/// What one invocation costs at most.
+#[cfg(feature = "gcp")]
+pub(super) fn price(busy: Duration, memory_mib: u32) -> Option<f64> {
+    // As many processors as Google gives an instance of that size, or more.
+    let cpus = f64::from(memory_mib.div_ceil(2_048).max(1));
+    Some(falco_gcp::PriceTable::default().activation(busy, cpus, memory_mib).0)
+}
+
+/// Without the platform nobody knows its prices.
+#[cfg(not(feature = "gcp"))]
+pub(super) fn price(_: Duration, _: u32) -> Option<f64> {
+    None
 }
 
 #[cfg(feature = "gcp")]

@@ -3,14 +3,18 @@
 mod aws;
 mod docker;
 mod gcp;
+mod inspect;
 #[cfg(feature = "local")]
 mod local;
 mod openwhisk;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use falco_core::AsyncPlatform;
+
+pub use inspect::Inspected;
 
 /// Where to run, and what each platform needs to know.
 #[derive(Debug, Args)]
@@ -68,6 +72,36 @@ impl PlatformFlags {
             PlatformName::Gcp => self.gcp.connect().await,
             #[allow(unreachable_patterns, reason = "with every feature, none is absent")]
             absent => Err(not_built(absent)),
+        }
+    }
+}
+
+impl PlatformFlags {
+    /// Where the settings of the platform were found, without connecting to it.
+    pub fn inspect(&self) -> Inspected {
+        match self.platform {
+            PlatformName::Local | PlatformName::Docker => Inspected::default(),
+            PlatformName::Openwhisk => self.openwhisk.inspect(),
+            PlatformName::Aws => self.aws.inspect(),
+            PlatformName::Gcp => self.gcp.inspect(),
+        }
+    }
+
+    /// How far this machine's clock is from the provider's.
+    ///
+    /// # Errors
+    ///
+    /// When nobody answers at `endpoint`, or not with a date.
+    pub async fn clock_skew(&self, endpoint: &str) -> anyhow::Result<Duration> {
+        inspect::clock_skew(endpoint, self.openwhisk.insecure()).await
+    }
+
+    /// What one invocation costs at most, in US dollars, at the provider's list prices; none where Falco knows no price.
+    pub fn price(&self, busy: Duration, memory_mib: u32) -> Option<f64> {
+        match self.platform {
+            PlatformName::Local | PlatformName::Docker | PlatformName::Openwhisk => None,
+            PlatformName::Aws => aws::price(busy, memory_mib),
+            PlatformName::Gcp => gcp::price(busy, memory_mib),
         }
     }
 }

@@ -1,8 +1,12 @@
 //! Apache OpenWhisk.
 
+use std::path::PathBuf;
+
 use clap::Args;
 #[cfg(feature = "openwhisk")]
 use falco_http::Secret;
+
+use super::inspect::{Inspected, at_home, by_variable, sources, variable};
 
 /// Stands for the secret, which nobody reads without the platform.
 #[cfg(not(feature = "openwhisk"))]
@@ -39,6 +43,41 @@ pub(super) struct OpenWhiskFlags {
     /// Accept any certificate of the API host.
     #[arg(long)]
     insecure: bool,
+}
+
+impl OpenWhiskFlags {
+    /// Whether any certificate is accepted.
+    pub(super) fn insecure(&self) -> bool {
+        self.insecure
+    }
+
+    /// Where the settings were found.
+    pub(super) fn inspect(&self) -> Inspected {
+        let file = variable("WSK_CONFIG_FILE").map(PathBuf::from).or_else(|| at_home(".wskprops"));
+        let text = file.as_ref().and_then(|file| std::fs::read_to_string(file).ok());
+        let has = |key: &str| {
+            let mut lines = text.iter().flat_map(|text| text.lines());
+            lines
+                .find_map(|line| line.trim().strip_prefix(key)?.strip_prefix('='))
+                .map(str::to_owned)
+        };
+        let shown = file.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
+        let host =
+            self.apihost.clone().or_else(|| variable("WHISK_APIHOST")).or_else(|| has("APIHOST"));
+        Inspected {
+            credentials: Some(sources([
+                self.auth.as_ref().map(|_| "the flag --auth".to_owned()),
+                by_variable("WHISK_AUTH"),
+                has("AUTH").map(|_| format!("the file {shown}")),
+            ])),
+            region: None,
+            endpoint: host.map(
+                |host| {
+                    if host.contains("://") { host } else { format!("https://{host}") }
+                },
+            ),
+        }
+    }
 }
 
 #[cfg(feature = "openwhisk")]

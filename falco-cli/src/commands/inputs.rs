@@ -17,7 +17,7 @@ const LONGEST_LINE: u64 = 64 * 1024 * 1024;
 
 /// How inputs are made of what is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Format {
+pub(crate) enum Format {
     /// Each line is a JSON object.
     Json,
     /// Each line becomes `{"line": ..}`.
@@ -30,7 +30,7 @@ pub(super) enum Format {
 
 /// One input, or why there is none.
 #[derive(Debug)]
-pub(super) enum Given {
+pub(crate) enum Given {
     /// An argument.
     Argument(Payload),
     /// Something that cannot be an argument, and what is wrong with it; the others follow.
@@ -41,7 +41,7 @@ pub(super) enum Given {
 
 /// Where inputs come from; stdin is `-`.
 #[derive(Debug)]
-pub(super) struct Sources(Vec<PathBuf>);
+pub(crate) struct Sources(Vec<PathBuf>);
 
 impl Sources {
     /// Checks that all of it can be read.
@@ -49,7 +49,7 @@ impl Sources {
     /// # Errors
     ///
     /// `InvalidInput` that names the first file that cannot.
-    pub(super) fn new(paths: Vec<PathBuf>, format: Format) -> Result<Self> {
+    pub(crate) fn new(paths: Vec<PathBuf>, format: Format) -> Result<Self> {
         let stdin = PathBuf::from("-");
         let paths = if paths.is_empty() { vec![stdin.clone()] } else { paths };
         for path in paths.iter().filter(|path| **path != stdin) {
@@ -69,7 +69,7 @@ impl Sources {
     }
 
     /// How many inputs there are, where that is known without reading them.
-    pub(super) fn count(&self, format: Format) -> Option<usize> {
+    pub(crate) fn count(&self, format: Format) -> Option<usize> {
         let named = format == Format::Files && self.0.iter().all(|path| path.as_os_str() != "-");
         named.then_some(self.0.len())
     }
@@ -79,7 +79,7 @@ impl Sources {
     /// # Errors
     ///
     /// When the system starts no thread.
-    pub(super) fn read(self, format: Format) -> io::Result<Receiver<Given>> {
+    pub(crate) fn read(self, format: Format) -> io::Result<Receiver<Given>> {
         let (inputs, receiver) = channel(AHEAD);
         let read = move || read_all(&self.0, format, &inputs);
         std::thread::Builder::new().name("inputs".to_owned()).spawn(read)?;

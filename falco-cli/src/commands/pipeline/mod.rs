@@ -1,0 +1,55 @@
+//! `falco run`: a plan of stages in a file, without Rust.
+
+mod driver;
+mod file;
+
+use std::path::PathBuf;
+
+use clap::Args;
+use falco_cli::{Launch, RunFlags, conclude};
+use falco_executors::KeepResults;
+
+use driver::Pipeline;
+
+/// Runs the stages that a TOML file describes
+///
+/// For example, words.toml:
+///
+///   name = "words"
+///
+///   [[stage]]
+///   name = "map"
+///   function = "map.py"
+///   inputs = "texts/*.txt"
+///   format = "files"
+///   idempotent = true
+///
+///   [[stage]]
+///   name = "reduce"
+///   function = "reduce.py"
+///   after = "map"
+///   derivation = { shuffle = "counts", partitions = 16 }
+///   output = "counts.jsonl"
+///
+///   falco run words.toml
+///
+/// The results of stages that no other follows go to their output, else to stdout, as lines of JSON.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct PipelineFlags {
+    /// The file. Files that it names are beside it.
+    file: PathBuf,
+
+    #[command(flatten)]
+    flags: RunFlags,
+}
+
+/// Runs the pipeline, and returns whether everything succeeded.
+pub(crate) async fn run(flags: PipelineFlags) -> anyhow::Result<bool> {
+    let described = file::read(&flags.file)?;
+    let pipeline = Pipeline::new(&described, &flags.flags.function)?;
+    let launch = Launch::connect(&flags.flags).await?.with_kept_results(KeepResults::Nothing);
+    let outcome = launch.run(&pipeline).await?;
+    let went = pipeline.finish()?;
+    Ok(conclude(&flags.flags.output, &outcome.report, &outcome.leftovers, &went))
+}

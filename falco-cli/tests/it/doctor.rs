@@ -1,0 +1,76 @@
+//! `falco doctor`: whether a run could start.
+
+use falco_fakes::FakeAws;
+use serde_json::Value;
+
+use crate::program::{Machine, Printed, has};
+
+fn checks(printed: &str) -> Value {
+    serde_json::from_str(printed).unwrap()
+}
+
+fn found<'a>(report: &'a Value, name: &str) -> &'a str {
+    let mut checks = report["checks"].as_array().unwrap().iter();
+    let check = checks.find(|check| check["name"] == name);
+    check.unwrap_or_else(|| panic!("there is no {name}: {report}"))["found"].as_str().unwrap()
+}
+
+#[test]
+fn this_machine_is_described_and_a_function_is_tried() {
+    if !has("python3") {
+        return;
+    }
+    let machine = Machine::new();
+    let report = checks(&machine.run(&["doctor", "--json", "--deploy"]).ok());
+    assert_eq!(report["could_start"], true);
+    assert!(found(&report, "python3").starts_with("Python 3"));
+    assert!(found(&report, "permissions").contains("deployed, called and removed"));
+    assert!(found(&report, "cost").contains("charges nothing"));
+    let function = machine.file("kept.py", "def main(args): return args");
+    machine.run(&["deploy", "-f", &function]).ok();
+    let shown = machine.run(&["doctor"]).ok();
+    assert!(shown.contains("deployed      kept  python:3"), "{shown}");
+    machine.run(&["remove", "kept"]).ok();
+    machine.assert_clean();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_remote_platform_is_described_without_its_secrets() {
+    if !has("python3") {
+        return;
+    }
+    let (machine, aws) = (Machine::new(), FakeAws::start().await);
+    let mut command = machine.command(&["doctor", "--json", "--deploy", "--platform", "aws"]);
+    command
+        .args(["--invocations", "10000", "--duration", "800ms"])
+        .env("AWS_ENDPOINT_URL", aws.url())
+        .env("AWS_REGION", "eu-central-1")
+        .env("AWS_ACCESS_KEY_ID", falco_fakes::aws::FAKE_ACCESS_KEY)
+        .env("AWS_SECRET_ACCESS_KEY", falco_fakes::aws::FAKE_SECRET)
+        .env("AWS_SESSION_TOKEN", "fake-session-token");
+    let run = move || Printed::of(command.output().unwrap());
+    let printed = tokio::task::spawn_blocking(run).await.unwrap().ok();
+    let report = checks(&printed);
+    assert_eq!(found(&report, "credentials"), "the variable AWS_ACCESS_KEY_ID");
+    assert_eq!(found(&report, "region"), "eu-central-1, by the variable AWS_REGION");
+    assert_eq!(found(&report, "endpoint"), aws.url());
+    assert!(found(&report, "permissions").contains("deployed, called and removed"));
+    assert!(found(&report, "limits").contains("code: "));
+    assert!(found(&report, "cost").contains("at most 0.135"), "{}", found(&report, "cost"));
+    for secret in [falco_fakes::aws::FAKE_SECRET, "fake-session-token"] {
+        assert!(!printed.contains(secret));
+    }
+    assert_eq!(aws.leftovers(), Vec::<String>::new());
+}
+
+#[test]
+fn a_platform_that_cannot_be_reached_fails_and_names_what_is_missing() {
+    let machine = Machine::new();
+    let arguments = ["doctor", "--json", "--platform", "openwhisk"];
+    let mut command = machine.command(&arguments);
+    let printed = Printed::of(command.env("HOME", machine.path("home")).output().unwrap());
+    assert_eq!(printed.code, Some(1));
+    let report = checks(&printed.stdout);
+    assert_eq!(report["could_start"], false);
+    assert!(found(&report, "connection").contains("WHISK_APIHOST"), "{report}");
+}

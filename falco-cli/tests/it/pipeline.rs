@@ -1,0 +1,107 @@
+//! `falco run`: pipelines without Rust.
+
+use serde_json::json;
+
+use crate::program::{Machine, has, json_lines, read};
+
+#[test]
+fn words_are_counted_by_map_shuffle_and_reduce() {
+    if !has("python3") {
+        return;
+    }
+    let machine = Machine::new();
+    machine.file("one.txt", "to be or not to be");
+    machine.file("two.txt", "be quick");
+    machine.file(
+        "map.py",
+        "
+def main(args):
+    counts = {}
+    for word in args['text'].split():
+        counts[word] = counts.get(word, 0) + 1
+    return {'counts': counts}
+",
+    );
+    machine.file(
+        "reduce.py",
+        "def main(args): return {'counts': {k: sum(v) for k, v in args['groups'].items()}}",
+    );
+    let pipeline = machine.file(
+        "words.toml",
+        r#"
+[[stage]]
+name = "map"
+function = "map.py"
+inputs = "*.txt"
+format = "files"
+idempotent = true
+timeout = "30s"
+
+[[stage]]
+name = "reduce"
+function = "reduce.py"
+after = "map"
+derivation = { shuffle = "counts", partitions = 2 }
+output = "counts.jsonl"
+"#,
+    );
+    let printed = machine.run(&["run", "-q", &pipeline]);
+    assert_eq!(printed.ok(), "");
+    let mut counts = serde_json::Map::new();
+    for line in json_lines(&read(machine.path("counts.jsonl"))) {
+        counts.extend(line["counts"].as_object().unwrap().clone());
+    }
+    assert_eq!(
+        serde_json::Value::Object(counts),
+        json!({"be": 3, "not": 1, "or": 1, "quick": 1, "to": 2})
+    );
+    machine.assert_clean();
+}
+
+#[test]
+fn stages_fan_out_and_in_and_the_last_results_go_to_stdout() {
+    if !has("python3") {
+        return;
+    }
+    let machine = Machine::new();
+    machine.file("inputs.jsonl", "{\"n\": 2}\n{\"n\": 3}\n");
+    machine
+        .file("count.py", "def main(args): return {'all': [{'n': n} for n in range(args['n'])]}");
+    machine.file("square.py", "def main(args): return {'n': args['n'] ** 2}");
+    machine.file("sum.py", "def main(args): return {'sum': sum(r['n'] for r in args['results'])}");
+    let pipeline = machine.file(
+        "p.toml",
+        r#"
+stage = [
+  { name = "count", function = "count.py", inputs = "inputs.jsonl" },
+  { name = "square", function = "square.py", after = "count", derivation = { fan-out = "all" } },
+  { name = "sum", function = "sum.py", after = ["square"], derivation = "fan-in" },
+]
+"#,
+    );
+    let printed = machine.run(&["run", "-q", &pipeline]).ok();
+    assert_eq!(json_lines(&printed), [json!({"sum": 6})]);
+}
+
+#[test]
+fn what_a_file_says_wrong_is_named_by_file_line_and_key() {
+    let machine = Machine::new();
+    machine.file("f.py", "def main(args): return args");
+    let stage = "[[stage]]\nname = \"a\"\nfunction = \"f.py\"\n";
+    for (rest, words) in [
+        ("inputs = \"none.jsonl\"\n", "p.toml:4: inputs: "),
+        ("inputs = \"*.none\"\n", "p.toml:4: inputs: no file is named"),
+        ("inputs = \"f.py\"\nmemory = \"much\"\n", "p.toml:5: memory: "),
+        ("inputs = \"f.py\"\noutput = \"/no/such/folder/o\"\n", "p.toml:5: output: cannot write"),
+        ("after = \"b\"\n", "p.toml:4: after: there is no stage \"b\""),
+    ] {
+        let pipeline = machine.file("p.toml", &format!("{stage}{rest}"));
+        let error = machine.run(&["run", &pipeline]).error();
+        assert!(error.contains(words), "{rest}: {error}");
+    }
+    let pipeline = machine.file("p.toml", &stage.replace("f.py", "g.py"));
+    let error = machine.run(&["run", &pipeline]).error();
+    assert!(error.contains("p.toml:2: name: the stage \"a\" needs inputs"), "{error}");
+    assert!(machine.run(&["run", "none.toml"]).error().contains("cannot read none.toml"));
+    machine.assert_clean();
+}

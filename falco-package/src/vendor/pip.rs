@@ -1,0 +1,91 @@
+//! Packages for Python, by pip.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use falco_core::{Error, Result};
+
+use super::{PackageTarget, cache, cache_folder, read, tool};
+use crate::requirements::Machine;
+
+const MISSING: &str =
+    "install pip for this python3, such as by apt install python3-pip or python3 -m ensurepip";
+
+/// The names of the systems whose wheels run on all platforms, the newest first.
+const SYSTEMS: [&str; 3] = ["manylinux_2_28", "manylinux_2_17", "manylinux2014"];
+
+/// Installs the packages that a file names, and returns their folder.
+pub(super) fn install(file: &Path, target: &PackageTarget) -> Result<PathBuf> {
+    let requirements = read(file)?;
+    let mut command = Command::new(interpreter(target));
+    command.args([
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-compile",
+    ]);
+    // Options in the user's own configuration, such as `user`, do not go together with a folder.
+    command.args(["--no-input", "--no-user", "--upgrade"]);
+    let mut options = Vec::new();
+    if let Some(machine) = target.machine {
+        options = wheels_for(target, machine)?;
+    }
+    command.args(&options);
+    let described = format!("pip {options:?} {}", target.runtime);
+    let here = std::env::consts::ARCH;
+    let about = if target.machine.is_some() { described } else { format!("{described} {here}") };
+    cache::folder_for(&cache_folder()?, &[&about, &requirements], |folder| {
+        command.arg("--target").arg(folder).arg("--requirement").arg(file);
+        tool::run(&mut command, MISSING)?;
+        // Scripts start with the path of this machine's interpreter, and no function calls them.
+        let _ = std::fs::remove_dir_all(folder.join("bin"));
+        Ok(())
+    })
+}
+
+/// The interpreter whose pip is asked: for this machine the one that runs the function.
+fn interpreter(target: &PackageTarget) -> String {
+    match (target.machine, target.runtime.version()) {
+        (None, Some(version)) if version.contains('.') => format!("python{version}"),
+        _ => "python3".to_owned(),
+    }
+}
+
+fn wheels_for(target: &PackageTarget, machine: Machine) -> Result<Vec<String>> {
+    let version = target.runtime.version().filter(|version| version.contains('.'));
+    let version = version.ok_or_else(|| {
+        let message = format!("the runtime {} does not say which Python it is", target.runtime);
+        Error::invalid_input(message)
+            .with_hint("packages are built for one version: name it, such as python:3.13")
+    })?;
+    let machine = match machine {
+        Machine::X86_64 => "x86_64",
+        Machine::Aarch64 => "aarch64",
+        Machine::Other(_) => {
+            return Err(Error::unsupported(format!("there are no wheels for {machine}")));
+        }
+    };
+    let fixed = ["--only-binary=:all:", "--implementation=cp"].map(str::to_owned);
+    let version = format!("--python-version={version}");
+    let systems = SYSTEMS.map(|system| format!("--platform={system}_{machine}"));
+    Ok(fixed.into_iter().chain([version]).chain(systems).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wheels_are_those_of_the_platforms_version_and_machine() {
+        let target = PackageTarget::new("python:3.13".parse().unwrap(), Machine::Aarch64);
+        let options = wheels_for(&target, Machine::Aarch64).unwrap();
+        for option in ["--python-version=3.13", "--platform=manylinux_2_28_aarch64"] {
+            assert!(options.iter().any(|it| it == option), "{options:?}");
+        }
+        let unknown = PackageTarget::new("python:3".parse().unwrap(), Machine::X86_64);
+        let error = wheels_for(&unknown, Machine::X86_64).unwrap_err().to_string();
+        assert!(error.contains("python:3.13"), "{error}");
+    }
+}
