@@ -108,3 +108,35 @@ fn a_meter_whose_port_is_in_use_costs_a_warning() {
     let nowhere = machine.run_with("1\n", &["map", "-f", &function, "--trace", "/none/t.jsonl"]);
     assert!(nowhere.error().contains("cannot write the trace file /none/t.jsonl"));
 }
+
+#[test]
+fn functions_see_the_ids_under_which_their_calls_are_exported() {
+    if !has("python3") {
+        return;
+    }
+    let machine = Machine::new();
+    let source = "import os\ndef main(args): return {'seen': os.environ.get('TRACEPARENT')}";
+    let function = machine.file("context.py", source);
+    let trace = machine.path("run.jsonl");
+    let trace = trace.to_str().unwrap();
+    let printed =
+        machine.run_with("1\n2\n3\n", &["map", "--text", "-f", &function, "--trace", trace]);
+    let mut seen: Vec<String> = json_lines(&printed.ok())
+        .iter()
+        .map(|result| result["seen"].as_str().unwrap()[..52].to_owned())
+        .collect();
+    let mut run = String::new();
+    let mut exported = Vec::new();
+    falco_trace::read_file(trace, |record| match record {
+        falco_trace::Record::Run(record) => run = record.run,
+        falco_trace::Record::Call(call) => {
+            exported.push(call.trace_context(&run).to_string()[..52].to_owned());
+        }
+        _ => {}
+    })
+    .unwrap();
+    seen.sort();
+    exported.sort();
+    assert_eq!(seen, exported);
+    assert_eq!(seen.len(), 3);
+}

@@ -49,6 +49,8 @@ const table = (node, caption, head, rows) => {
   const title = make('caption', caption, 'hidden');
   const top = make('thead'), body = make('tbody');
   top.append(row(head, true));
+  // Texts stand at the left, and so do their names.
+  head.forEach((_, index) => { if (rows[0]?.[index]?.wide) top.rows[0].cells[index].className = 'left'; });
   body.append(...rows.map(cells => row(cells)));
   fill(node, title, top, body);
 };
@@ -71,7 +73,7 @@ const canvas = node => {
   paint.font = '12px system-ui, sans-serif';
   return { paint, width, height, scale };
 };
-const LEFT = 56, BOTTOM = 20;
+const LEFT = 66, BOTTOM = 20;
 const steps = (from, to, most) => {
   const rough = (to - from) / most, power = 10 ** Math.floor(Math.log10(rough || 1));
   const step = [1, 2, 5, 10].map(n => n * power).find(n => n >= rough) || power;
@@ -384,7 +386,7 @@ const showLanes = () => {
   key($('lanes-key'), [['warm', 'warm or not known'], ['cold', 'cold start'], ['failed', 'failed']]);
   const all = embedded ? `${number(embedded.calls)} calls` : `the latest ${number(lanes.start.length)} of ${number(state.seq)} calls`;
   $('lanes-help').textContent = embedded
-    ? `All ${number(embedded.calls)} calls, one line for each ${what === 'slots' ? 'slot, the first that is free' : 'instance'}. Drag to zoom; arrow keys move, + and − zoom, 0 shows all.`
+    ? `All ${number(embedded.calls)} calls, one line for each ${what === 'slots' ? 'slot, the first that is free' : 'instance, from when it took the call'}. Drag to zoom; arrow keys move, + and − zoom, 0 shows all.`
     : `The last minute, ${all}, packed into slots. The report shows all.`;
   node.setAttribute('aria-label', `Timeline from ${time(from)} to ${time(to)}: ${number(shown)} of ${all}`);
   lanes.shown = [from, to, width, shown];

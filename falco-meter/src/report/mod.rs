@@ -72,7 +72,7 @@ pub fn report(trace: impl AsRef<Path>) -> Result<String> {
         state: State::of(view, &Flying::default(), 0),
         details,
         calls: collected.calls.len(),
-        columns: STANDARD.encode(columns::write(&collected, &lanes.of_calls)),
+        columns: STANDARD.encode(columns::write(&collected, &lanes)),
         lanes: lanes.count,
         by_instance: lanes.by_instance,
         span: Micros(view.now.0.max(1)),
