@@ -44,7 +44,7 @@ fn a_run_leaves_a_trace_a_report_and_what_other_tools_read() {
     assert_eq!(printed.code, Some(1));
     assert!(printed.stderr.contains("meter: http://127.0.0.1:"), "{}", printed.stderr);
     assert!(printed.stderr.contains("report: "), "{}", printed.stderr);
-    let lines = json_lines(&read(&machine.path("run.jsonl")));
+    let lines = json_lines(&read(machine.path("run.jsonl")));
     let calls: Vec<&Value> = lines.iter().filter(|line| line["e"] == "call").collect();
     assert_eq!(calls.len(), 40);
     assert!(calls.iter().all(|call| call["last"] == true && call["ran"].is_number()));
@@ -53,20 +53,20 @@ fn a_run_leaves_a_trace_a_report_and_what_other_tools_read() {
     assert!(calls.iter().any(|call| call["boot"].is_number()), "{}", calls[0]);
     assert!(calls.iter().any(|call| call["rt"].as_str().is_some_and(|rt| rt.contains("ython"))));
     assert!(lines.iter().any(|line| line["e"] == "log" && line["lines"][0][2] == "looking at 13"));
-    assert!(!read(&machine.path("run.jsonl")).contains("\"line\""), "a payload is in the trace");
-    let html = read(&machine.path("run.html"));
+    assert!(!read(machine.path("run.jsonl")).contains("\"line\""), "a payload is in the trace");
+    let html = read(machine.path("run.html"));
     assert!(html.contains("looking at 13") && html.contains("default-src 'none'"));
 
     let again = text("again.html");
     machine.run(&["report", &trace, "--output", &again]).ok();
-    assert!(read(&machine.path("again.html")).len() > html.len() / 2);
+    assert!(read(machine.path("again.html")).len() > html.len() / 2);
     let printed = machine.run(&["plot", &trace]).ok();
     assert_eq!(printed.lines().count(), 10);
     assert!(machine.path("run/latency.svg").exists());
     let (csv, perfetto) = (text("fact.csv"), text("run.pftrace"));
     machine.run(&["export", &trace, "--fact-csv", &csv, "--perfetto", &perfetto]).ok();
     // The header, the calls, the stage and the run.
-    assert_eq!(read(&machine.path("fact.csv")).lines().count(), 43);
+    assert_eq!(read(machine.path("fact.csv")).lines().count(), 43);
     assert!(std::fs::metadata(perfetto).unwrap().len() > 1_000);
     assert!(machine.run(&["export", &trace]).code == Some(2), "it has to be told what to write");
     let missing = machine.run(&["report", &text("none.jsonl")]);
