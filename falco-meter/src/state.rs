@@ -8,7 +8,7 @@ use falco_trace::{
 };
 use serde::Serialize;
 
-/// Calls that one answer lists at most.
+/// Calls that an answer lists at most, after the first one.
 const RECENT: usize = 300;
 /// Failures that are listed over all stages.
 const FAILURES: usize = 100;
@@ -174,7 +174,8 @@ impl State {
             StageState::of(stage, flying.stages.get(index).copied().unwrap_or_default())
         };
         let recent = view.recent.iter().filter(|call| call.number >= since);
-        let skip = recent.clone().count().saturating_sub(RECENT);
+        let most = if since == 0 { usize::MAX } else { RECENT };
+        let skip = recent.clone().count().saturating_sub(most);
         let gates = &view.gates[view.gates.len().saturating_sub(GATES)..];
         Self {
             run: view.run.run.clone(),
@@ -200,6 +201,14 @@ impl State {
             notes: view.notes.iter().map(|note| note.text.clone()).collect(),
             leftovers: view.leftovers.iter().map(|left| left.name.clone()).collect(),
         }
+    }
+}
+
+impl State {
+    /// Without the latest calls, where all are shown anyway.
+    pub(crate) fn without_recent(mut self) -> Self {
+        self.recent.clear();
+        self
     }
 }
 

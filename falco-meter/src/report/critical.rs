@@ -110,6 +110,8 @@ struct Index<'a> {
     ended: Vec<Vec<usize>>,
     by_id: HashMap<(u16, u64), Vec<usize>>,
     upstream: Vec<Vec<usize>>,
+    /// Whether a stage takes results in while the stages before go on: then ids say which result it follows.
+    is_pipelined: Vec<bool>,
 }
 
 impl<'a> Index<'a> {
@@ -127,9 +129,16 @@ impl<'a> Index<'a> {
             ended.sort_by_key(|call| (all.calls[*call].done, *call));
         }
         let position = |name: &String| stages.iter().position(|stage| stage.name == *name);
-        let upstream =
+        let upstream: Vec<Vec<usize>> =
             stages.iter().map(|it| it.after.iter().filter_map(position).collect()).collect();
-        Self { all, ended, by_id, upstream }
+        let first_in = |stage: usize| ended[stage].iter().map(|call| all.calls[*call].at).min();
+        let last_out = |stage: &usize| ended[*stage].last().map(|call| all.calls[*call].done);
+        let is_pipelined = upstream
+            .iter()
+            .enumerate()
+            .map(|(stage, upstream)| first_in(stage) < upstream.iter().filter_map(last_out).max())
+            .collect();
+        Self { all, ended, by_id, upstream, is_pipelined }
     }
 
     /// What let this call begin, and in what way.
@@ -149,7 +158,9 @@ impl<'a> Index<'a> {
         }
         let stage = usize::from(one.stage);
         let upstream = self.upstream.get(stage).map(Vec::as_slice).unwrap_or_default();
-        let parents = upstream.iter().filter_map(|stage| u16::try_from(*stage).ok());
+        let is_pipelined = self.is_pipelined.get(stage).copied().unwrap_or_default();
+        let parents =
+            upstream.iter().filter(|_| is_pipelined).filter_map(|stage| u16::try_from(*stage).ok());
         let parent = parents
             .flat_map(|stage| self.by_id.get(&(stage, one.id)).into_iter().flatten().copied())
             .filter(|other| is_before(other, one.at))

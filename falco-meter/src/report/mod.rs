@@ -69,7 +69,7 @@ pub fn report(trace: impl AsRef<Path>) -> Result<String> {
     let path = critical::find(&collected);
     let ids = collected::ids_of(trace, path.steps.iter().map(|step| step.call))?;
     let embedded = Embedded {
-        state: State::of(view, &Flying::default(), 0),
+        state: State::of(view, &Flying::default(), 0).without_recent(),
         details,
         calls: collected.calls.len(),
         columns: STANDARD.encode(columns::write(&collected, &lanes)),

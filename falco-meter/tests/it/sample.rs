@@ -204,6 +204,21 @@ fn gates(all: &mut Vec<Record<'static>>, end: Micros) {
         gate.window = Some(100);
         all.push(Record::Gate(gate));
     }
+    // In the order in which a recorder writes them; what has no time of its own stays where it is.
+    let mut latest = Micros(0);
+    let mut timed: Vec<(Micros, Record<'static>)> = Vec::new();
+    for record in all.drain(..) {
+        latest = match &record {
+            Record::Call(call) => call.done,
+            Record::Gate(gate) => gate.t,
+            Record::Stage(stage) | Record::Sized(stage) => stage.t,
+            Record::End(end) => end.t,
+            _ => latest,
+        };
+        timed.push((latest, record));
+    }
+    timed.sort_by_key(|(time, _)| *time);
+    all.extend(timed.into_iter().map(|(_, record)| record));
 }
 
 /// Writes the records into a file of `folder`.
