@@ -1,5 +1,7 @@
 //! The daemon that the tests use.
 
+#![expect(clippy::print_stderr, reason = "what is skipped is named")]
+
 use bollard::Docker;
 use falco_docker::{DockerConfig, Pull};
 
