@@ -30,7 +30,8 @@ use crate::setters;
 pub struct Capabilities {
     /// Whether invocations can be submitted and collected later.
     pub submit: bool,
-    /// Whether the same attempt of an invocation, submitted twice, runs once: the provider knows it by its name.
+    /// Whether the same attempt of an invocation that is [unique](crate::Invocation::with_unique), submitted twice, runs
+    /// once: the provider knows it by its name.
     pub resubmit: bool,
     /// Whether [`activation_log`](crate::AsyncPlatform::activation_log) has anything to say.
     pub logs: bool,

@@ -39,6 +39,8 @@ pub struct Invocation {
     result_is_read: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     submitted: Option<Pending>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    unique: bool,
     #[serde(skip)]
     monitor: Option<Arc<dyn Monitor>>,
 }
@@ -60,6 +62,7 @@ impl Invocation {
             idempotent: false,
             result_is_read: false,
             submitted: None,
+            unique: false,
             monitor: None,
         }
     }
@@ -84,6 +87,15 @@ impl Invocation {
     #[must_use]
     pub fn with_submitted(mut self, pending: Pending) -> Self {
         self.submitted = Some(pending);
+        self
+    }
+
+    /// Says that no other invocation ever has its run, stage, id and attempt. A platform whose
+    /// [capabilities](crate::Capabilities::resubmit) say so then names it by these at the provider: submitted twice, also
+    /// by another process, it runs once. A journal says it of what must not run twice.
+    #[must_use]
+    pub fn with_unique(mut self, unique: bool) -> Self {
+        self.unique = unique;
         self
     }
 
@@ -153,6 +165,11 @@ impl Invocation {
     /// Whether the driver looks into its result.
     pub fn is_result_read(&self) -> bool {
         self.result_is_read
+    }
+
+    /// Whether no other invocation ever has its run, stage, id and attempt.
+    pub fn is_unique(&self) -> bool {
+        self.unique
     }
 
     /// The handle that an earlier process got when it sent this attempt.

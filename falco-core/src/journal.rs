@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::completion::Completion;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::id::RunId;
 use crate::invocation::Invocation;
 use crate::monitor::Monitor;
@@ -23,7 +23,7 @@ use crate::platform::{AsyncPlatform, Platform};
 ///
 /// - The runner takes the run's id from it, calls [`begin`](Self::begin) before anything is deployed,
 ///   [`recall`](Self::recall) before an invocation enters the strategy, and [`flush`](Self::flush) before it returns
-///   the outcome.
+///   the outcome. When the run is to go on elsewhere, it calls [`suspend`](Self::suspend) and removes nothing.
 /// - Completions that were recalled are handed on like others: to hooks, derivations and kept results.
 ///
 /// # For implementers
@@ -35,6 +35,9 @@ pub trait Journal: Monitor {
     /// The run that it records.
     fn run(&self) -> &RunId;
 
+    /// Whether an earlier process has worked on the run.
+    fn is_resumed(&self) -> bool;
+
     /// Records the plan, or compares it with the recorded one.
     ///
     /// # Errors
@@ -44,13 +47,17 @@ pub trait Journal: Monitor {
 
     /// The record of an invocation: at most one read.
     ///
+    /// An invocation that is not idempotent, may have run, and has no recorded outcome, comes back as done with the
+    /// outcome [`Unknown`](crate::Outcome::Unknown), or is settled by the [layer](Self::layer) without running twice.
+    ///
     /// # Errors
     ///
-    /// `Conflict` for an invocation that is not idempotent, may have run, and has no recorded outcome, and for an
-    /// argument that differs from the recorded one; `Other` when the journal cannot be read.
+    /// `Conflict` for an argument that differs from the recorded one, where running it again may do harm; `Other` when
+    /// the journal cannot be read.
     fn recall(&self, invocation: &Invocation) -> Result<Recalled>;
 
-    /// Wraps the platform, beneath all layers that limit or repeat calls.
+    /// Wraps the platform, beneath all layers that limit or repeat calls. A platform that this journal has wrapped
+    /// already comes back as it is.
     fn layer(self: Arc<Self>, platform: Arc<dyn AsyncPlatform>) -> Arc<dyn AsyncPlatform>;
 
     /// Returns once everything that was recorded is on disk.
@@ -59,6 +66,13 @@ pub trait Journal: Monitor {
     ///
     /// `Other` when it could not be written.
     async fn flush(&self) -> Result<()>;
+
+    /// Takes note that the run is to go on in another process: activations that are abandoned from here on stay at the
+    /// provider.
+    fn suspend(&self);
+
+    /// Why it cannot record any more, if so. The run is suspended then.
+    fn failure(&self) -> Option<Error>;
 }
 
 /// A [`Journal`]'s knowledge of an invocation.

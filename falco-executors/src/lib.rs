@@ -19,8 +19,8 @@ pub use progress::Progress;
 pub use results::ResultsSink;
 pub use run::owner::user_and_host as owner;
 pub use run::{
-    DriverExt, KeepResults, Leftover, LogPolicy, Partial, RunOptions, RunOutcome, StopSignal,
-    stop_signals,
+    DriverExt, KeepResults, Leftover, LogPolicy, OnStop, Partial, RunOptions, RunOutcome,
+    StopSignal, stop_signals,
 };
 pub use strategy::{
     AsyncExecutor, ExecutionOptions, ParallelExecutor, Patience, RepeatPolicy, SequentialExecutor,

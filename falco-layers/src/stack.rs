@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use falco_core::{AsyncPlatform, Capabilities, Error, Result};
+use falco_core::{AsyncPlatform, Capabilities, Error, Journal, Result};
 
 use crate::congestion::{Adaptive, Caps, CongestionControl, Gate};
 use crate::held::{Held, HeldPolicy};
@@ -35,6 +35,8 @@ use crate::trace::Trace;
 ///
 ///   With the timeout outside, calls that stand in line time out without ever being sent; the more there are, the
 ///   more so.
+/// - **[Held](Self::with_held) and [journal](Self::with_journal) between congestion control and timeout**, where there are
+///   any: `Retry<CongestionControl<Held<Journal<Timeout<Trace<P>>>>>>`. What waits for its turn has no intent on disk yet.
 /// - **Trace innermost.** A span is one request to the platform; retries and time in line are not in it.
 ///
 /// # Examples
@@ -74,6 +76,7 @@ pub struct Stack {
     outage_pauses: Option<(Duration, Duration)>,
     timeout: TimeoutPolicy,
     held: Option<HeldPolicy>,
+    journal: Option<Arc<dyn Journal>>,
     own: Vec<Arc<dyn Layer>>,
 }
 
@@ -153,6 +156,16 @@ impl Stack {
         self
     }
 
+    /// Records what is about to be sent in `journal`, and holds releases back until the results are on disk.
+    ///
+    /// Its layer stands between the held calls and the timeout: inside of congestion control, so that what waits for its
+    /// turn is not taken for sent.
+    #[must_use]
+    pub fn with_journal(mut self, journal: Arc<dyn Journal>) -> Self {
+        self.journal = Some(journal);
+        self
+    }
+
     /// Puts a layer of your own around the platform, inside of all others: it sees each attempt as it is sent. It may be
     /// called more than once; the first layer is the innermost.
     #[must_use]
@@ -196,6 +209,13 @@ impl Stack {
 
     fn around(&self, platform: impl AsyncPlatform) -> Result<Arc<dyn AsyncPlatform>> {
         let innermost = Timeout::new(Trace::new(platform), self.timeout);
+        match &self.journal {
+            Some(journal) => self.held(journal.clone().layer(Arc::new(innermost))),
+            None => self.held(innermost),
+        }
+    }
+
+    fn held(&self, innermost: impl AsyncPlatform) -> Result<Arc<dyn AsyncPlatform>> {
         match self.held {
             Some(policy) => self.outer(Held::new(innermost, policy)),
             None => self.outer(innermost),
@@ -261,6 +281,7 @@ impl fmt::Debug for Stack {
             .field("retry", &self.retry)
             .field("timeout", &self.timeout)
             .field("held", &self.held)
+            .field("journal", &self.journal.as_ref().map(|journal| journal.run()))
             .field("own_layers", &self.own.len())
             .finish_non_exhaustive()
     }

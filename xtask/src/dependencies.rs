@@ -20,6 +20,7 @@ const FACADE: &[&str] = &[
     "falco-data",
     "falco-trace",
     "falco-meter",
+    "falco-journal",
     "falco-local",
     "falco-docker",
     "falco-openwhisk",
@@ -38,9 +39,8 @@ const IN_TESTS: [&str; 5] =
 fn allowed(name: &str) -> &'static [&'static str] {
     match name {
         "falco-core" | "xtask" => &[],
-        "falco-layers" | "falco-package" | "falco-workers" | "falco-http" | "falco-testkit" => {
-            &["falco-core"]
-        }
+        "falco-layers" | "falco-package" | "falco-workers" | "falco-http" | "falco-journal"
+        | "falco-testkit" => &["falco-core"],
         "falco-executors" => &["falco-core", "falco-layers"],
         "falco-function" => &["falco-core", "falco-executors", "falco-package"],
         "falco-data" => &["falco-core", "falco-executors", "falco-package"],

@@ -129,6 +129,12 @@ impl State {
             Event::Admitted { invocation } => {
                 self.update(invocation.stage(), StageProgress::admitted);
             }
+            Event::Recalled { completion } => {
+                self.update(&completion.stage, |progress| {
+                    progress.admitted();
+                    progress.completed(completion);
+                });
+            }
             Event::Completed { completion } => {
                 self.update(&completion.stage, |progress| progress.completed(completion));
             }

@@ -101,26 +101,21 @@ impl StageRecorder {
         self.deadline.get().copied()
     }
 
+    /// Counts a completion of an earlier process. It says nothing about how long this one's calls take.
+    pub(crate) fn recalled(&self, completion: &Completion) {
+        let mut completed = self.lock();
+        completed.counts.recalled += 1;
+        completed.count(completion);
+        completed.note_failure(completion);
+    }
+
     pub(crate) fn completion(&self, completion: &Completion) {
         let mut completed = self.lock();
         completed.attempts += u64::from(completion.attempts);
-        let counts = &mut completed.counts;
-        match &completion.outcome {
-            Outcome::Succeeded(_) => counts.succeeded += 1,
-            Outcome::FunctionFailed(_) => counts.function_failed += 1,
-            Outcome::PlatformFailed(_) => counts.platform_failed += 1,
-            Outcome::Unknown(_) => counts.unknown += 1,
-            Outcome::Cancelled => counts.cancelled += 1,
-            Outcome::DeadlineExceeded => counts.deadline_exceeded += 1,
-            // An outcome that this crate does not know yet is not a success.
-            _ => counts.unknown += 1,
-        }
+        completed.count(completion);
         if !matches!(completion.outcome, Outcome::Cancelled) {
             completed.distributions.total.record(completion.latency);
             completed.note_failure(completion);
-        }
-        if let Some(cost) = completion.cost {
-            *completed.cost.get_or_insert_default() += cost;
         }
         if let Some(activation) = completion.outcome.activation()
             && !self.answers_are_reported.load(Relaxed)
@@ -181,6 +176,24 @@ pub(super) fn rounded(UsDollars(amount): UsDollars) -> UsDollars {
 }
 
 impl Completed {
+    /// Adds the outcome and the cost of a completion.
+    fn count(&mut self, completion: &Completion) {
+        let counts = &mut self.counts;
+        match &completion.outcome {
+            Outcome::Succeeded(_) => counts.succeeded += 1,
+            Outcome::FunctionFailed(_) => counts.function_failed += 1,
+            Outcome::PlatformFailed(_) => counts.platform_failed += 1,
+            Outcome::Unknown(_) => counts.unknown += 1,
+            Outcome::Cancelled => counts.cancelled += 1,
+            Outcome::DeadlineExceeded => counts.deadline_exceeded += 1,
+            // An outcome that this crate does not know yet is not a success.
+            _ => counts.unknown += 1,
+        }
+        if let Some(cost) = completion.cost {
+            *self.cost.get_or_insert_default() += cost;
+        }
+    }
+
     fn note_failure(&mut self, completion: &Completion) {
         if self.failures.len() == LISTED_FAILURES {
             self.failures_not_listed += u64::from(!completion.is_success());

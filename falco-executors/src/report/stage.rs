@@ -102,6 +102,10 @@ pub struct Counts {
     pub cancelled: u64,
     /// The stage's deadline passed.
     pub deadline_exceeded: u64,
+    /// Those of all of these that an earlier process completed, and that were not sent again: their completions come from
+    /// a [journal](crate::RunOptions::with_journal).
+    #[serde(skip_serializing_if = "is_zero")]
+    pub recalled: u64,
     /// Inputs that never entered the strategy, because the stage stopped before.
     pub skipped: u64,
     /// Whether `skipped` is "at least": a derived stage lacks results to derive its inputs from, or the inputs could
@@ -128,6 +132,7 @@ impl Counts {
         self.unknown += other.unknown;
         self.cancelled += other.cancelled;
         self.deadline_exceeded += other.deadline_exceeded;
+        self.recalled += other.recalled;
         self.skipped += other.skipped;
         self.skipped_is_lower_bound |= other.skipped_is_lower_bound;
     }

@@ -94,7 +94,7 @@ impl<'a> Row<'a> {
 /// A header, whether the column is worth its width when it has only zeros, and what stands in it.
 type Column = (&'static str, bool, fn(&Row<'_>) -> String);
 
-const COLUMNS: [Column; 14] = [
+const COLUMNS: [Column; 15] = [
     ("stage", true, |row| row.name.to_owned()),
     ("state", true, |row| row.state.to_owned()),
     ("ok", true, |row| number(row.counts.succeeded)),
@@ -102,6 +102,7 @@ const COLUMNS: [Column; 14] = [
     ("unknown", false, |row| number(row.counts.unknown)),
     ("cancelled", false, |row| number(row.counts.cancelled)),
     ("skipped", false, |row| skipped(row.counts)),
+    ("recalled", false, |row| number(row.counts.recalled)),
     ("attempts", true, |row| number(row.attempts)),
     ("retries", false, |row| number(row.retries)),
     ("copies", false, |row| number(row.copies)),

@@ -11,6 +11,9 @@ pub(super) fn with_default_layers(options: RunOptions) -> Result<RunOptions> {
         return Ok(options);
     }
     let mut stack = Stack::new();
+    if let Some(journal) = &options.journal {
+        stack = stack.with_journal(journal.clone());
+    }
     // A strategy that submits works on a platform that can only invoke: its calls are held open.
     if options.strategy().submits() && !options.platform().capabilities().submit {
         stack = stack.with_held(HeldPolicy::default());

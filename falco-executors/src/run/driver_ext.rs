@@ -54,6 +54,13 @@ pub trait DriverExt: Driver {
             let functions = deployed.plan.stages().iter().map(|stage| &stage.function);
             if let Err(error) = deployed.session.deploy_all(functions).await {
                 let _ = deployed.session.error.set(error.clone());
+                if deployed.session.must_keep() {
+                    // The functions hold what an earlier process has submitted.
+                    deployed.session.hub.suspend();
+                    deployed.session.finish();
+                    deployed.session.flush().await?;
+                    return Err(error);
+                }
                 let leftovers = deployed.session.remove_all().await;
                 return Err(match leftovers.first() {
                     // Otherwise it stands on stderr already.
@@ -96,7 +103,8 @@ pub trait DriverExt: Driver {
         }
     }
 
-    /// Deploys, executes, and always removes, also after a failure, a stop, or a panic in the user's code.
+    /// Deploys, executes, and always removes, also after a failure, a stop, or a panic in the user's code; but for a run
+    /// with a [journal](RunOptions::with_journal) that is suspended.
     ///
     /// Failed invocations are not an error here: see [`RunOutcome::error`]. Dropped, it cannot remove: its deployments
     /// carry run, owner and expiry, so that `cleanup` finds them. Use a [stop](RunOptions::with_stop) instead of
@@ -114,12 +122,21 @@ pub trait DriverExt: Driver {
             let deployed = self.deploy(options).await?;
             let strategy = deployed.strategy().clone();
             let mut outcome = self.execute(&*strategy, &deployed).await;
-            add_logs(&deployed.session, &deployed.plan, &mut outcome.report).await;
-            if deployed.session.keep_deployments {
-                deployed.session.finish();
+            let session = &deployed.session;
+            if session.is_suspended() {
+                outcome.suspended = true;
+                session.finish();
             } else {
-                outcome.leftovers = deployed.session.remove_all().await;
-                outcome.report.outage = deployed.session.outages.lost();
+                add_logs(session, &deployed.plan, &mut outcome.report).await;
+                if session.keep_deployments {
+                    session.finish();
+                } else {
+                    outcome.leftovers = session.remove_all().await;
+                    outcome.report.outage = session.outages.lost();
+                }
+            }
+            if let Err(error) = session.flush().await {
+                outcome.report.error.get_or_insert(error);
             }
             Ok(outcome)
         }

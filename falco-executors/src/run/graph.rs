@@ -195,7 +195,7 @@ impl<D: Driver + ?Sized> MainLoop<'_, D> {
         let run = self.session.run().clone();
         let (elapsed, outage) = (self.session.elapsed(), self.session.outages.lost());
         let report = RunReport::new(run.clone(), error, elapsed, outage, reports);
-        RunOutcome { run, report, leftovers: Vec::new(), results, inputs }
+        RunOutcome { run, report, leftovers: Vec::new(), suspended: false, results, inputs }
     }
 }
 

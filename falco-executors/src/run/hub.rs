@@ -3,15 +3,17 @@
 use std::fmt;
 use std::io::Write;
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, OnceLock};
 
-use falco_core::{Error, ErrorKind, Event, Monitor, Verdict};
+use falco_core::{Error, ErrorKind, Event, Journal, Monitor, Verdict};
 use futures_util::FutureExt;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::guard::{guard, panicked};
+use super::options::OnStop;
 use super::stop::StopSignal;
 use crate::report::StageRecorder;
 use crate::results::ResultsSink;
@@ -30,6 +32,9 @@ pub(super) struct Hub {
     reason: OnceLock<Error>,
     /// Whether stops are announced on stderr, as [`stop_signals`](super::stop_signals) promises.
     announces: bool,
+    journal: Option<Arc<dyn Journal>>,
+    on_stop: OnStop,
+    suspended: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -54,7 +59,34 @@ impl Hub {
             stopped_at: OnceLock::new(),
             reason: OnceLock::new(),
             announces,
+            journal: None,
+            on_stop: OnStop::default(),
+            suspended: AtomicBool::new(false),
         }
+    }
+
+    /// Lets the run be suspended, and have its events recorded before any other monitor sees them.
+    pub(super) fn with_journal(mut self, journal: Arc<dyn Journal>, on_stop: OnStop) -> Self {
+        self.monitors.insert(0, Watcher { monitor: journal.clone(), broken: OnceLock::new() });
+        (self.journal, self.on_stop) = (Some(journal), on_stop);
+        self
+    }
+
+    pub(super) fn journal(&self) -> Option<&Arc<dyn Journal>> {
+        self.journal.as_ref()
+    }
+
+    /// Whether the run goes on in another process: what is submitted and deployed stays.
+    pub(super) fn is_suspended(&self) -> bool {
+        self.suspended.load(SeqCst)
+    }
+
+    /// Suspends the run instead of ending it; false without a journal.
+    pub(super) fn suspend(&self) -> bool {
+        let Some(journal) = &self.journal else { return false };
+        journal.suspend();
+        self.suspended.store(true, SeqCst);
+        true
     }
 
     /// Watches `signal` until the handle is dropped.
@@ -73,8 +105,15 @@ impl Hub {
         let (mut stop, mut leave) = (signal.stop, signal.leave);
         tokio::select! {
             () = &mut stop => {
-                self.announce("stopping; a second signal leaves at once");
-                self.stop(Error::new(ErrorKind::Cancelled, "the run was stopped"));
+                if self.on_stop == OnStop::Suspend && self.suspend() {
+                    self.announce(
+                        "suspending: what is submitted and deployed stays; a second signal leaves at once",
+                    );
+                    self.stop(Error::new(ErrorKind::Cancelled, "the run was suspended"));
+                } else {
+                    self.announce("stopping; a second signal leaves at once");
+                    self.stop(Error::new(ErrorKind::Cancelled, "the run was stopped"));
+                }
                 leave.await;
             }
             () = &mut leave => {}
@@ -89,6 +128,10 @@ impl Hub {
         let _ = self.reason.set(reason);
         let _ = self.stopped_at.set(Instant::now());
         self.stopped.cancel();
+    }
+
+    fn failure_of_journal(&self) -> Option<Error> {
+        self.journal.as_ref()?.failure()
     }
 
     /// Whether stops and leftovers are announced on stderr.
@@ -130,7 +173,8 @@ impl Hub {
 
 impl Monitor for Hub {
     fn event(&self, event: &Event<'_>) -> Verdict {
-        if let (Some(results), Event::Completed { completion }) = (&self.results, event)
+        if let (Some(results), Event::Completed { completion } | Event::Recalled { completion }) =
+            (&self.results, event)
             && let Err(error) = results.write(completion)
         {
             self.stop(error);
@@ -143,6 +187,11 @@ impl Monitor for Hub {
             match guard(what, || watcher.monitor.event(event)) {
                 Ok(Verdict::Continue) => {}
                 Ok(Verdict::Stop) => {
+                    if let Some(error) = self.failure_of_journal() {
+                        self.suspend();
+                        self.stop(error);
+                        continue;
+                    }
                     let message =
                         format!("the monitor {} stopped the run", watcher.monitor.type_name());
                     self.stop(Error::new(ErrorKind::Cancelled, message));

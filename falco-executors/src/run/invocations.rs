@@ -3,15 +3,16 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use falco_core::{Error, Input, Invocation, Monitor, Result, RunId};
+use falco_core::{Error, Event, Input, Invocation, Monitor, Result, RunId};
 use futures_core::Stream;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::control::{Inputs, StageControl};
 use super::guard::guard;
 use super::ids::IdSet;
+use super::recall::Recall;
 use super::stage_spec::StageSpec;
 
 /// The invocations of a stage, made of its inputs. It ends with the inputs, with the first that is wrong, or when the
@@ -24,6 +25,7 @@ pub(super) struct Invocations {
     monitor: Arc<dyn Monitor>,
     control: Arc<StageControl>,
     stopped: Pin<Box<WaitForCancellationFutureOwned>>,
+    recall: Option<Recall>,
 }
 
 impl Invocations {
@@ -44,10 +46,18 @@ impl Invocations {
             monitor,
             control,
             stopped,
+            recall: None,
         }
     }
 
-    fn admit(&mut self, input: Input) -> Result<Invocation> {
+    /// Asks a journal about each invocation.
+    pub(super) fn with_recall(mut self, recall: Recall) -> Self {
+        self.recall = Some(recall);
+        self
+    }
+
+    /// The invocation of an input; none for one that an earlier process has completed.
+    fn admit(&mut self, input: Input) -> Result<Option<Invocation>> {
         let stage = &self.control.stage;
         input.payload.check_argument(None).map_err(|error| {
             error.context(format_args!("input {:?} of stage {stage:?}", input.id))
@@ -59,17 +69,30 @@ impl Invocations {
             ))
             .with_hint("ids have to be unique within a stage"));
         }
+        let mut invocation =
+            Invocation::new(self.run.clone(), stage.clone(), input.id, input.payload)
+                .with_idempotent(self.idempotent)
+                .with_result_read(self.control.results_are_read);
+        if let Some(recall) = &mut self.recall {
+            invocation = match recall.ask(invocation)? {
+                Ok(invocation) => invocation,
+                Err(completion) => {
+                    self.control.entered.fetch_add(1, SeqCst);
+                    let _ = self.monitor.event(&Event::Recalled { completion: &completion });
+                    recall.hand_over(completion);
+                    return Ok(None);
+                }
+            };
+        }
         self.control.entered.fetch_add(1, SeqCst);
-        let invocation = Invocation::new(self.run.clone(), stage.clone(), input.id, input.payload)
-            .with_idempotent(self.idempotent)
-            .with_result_read(self.control.results_are_read)
-            .with_monitor(self.monitor.clone());
-        Ok(invocation)
+        Ok(Some(invocation.with_monitor(self.monitor.clone())))
     }
 
     /// Ends admission; the inputs that are left go back.
     fn end(&mut self) {
         let left_over = self.inputs.take();
+        // The consumer learns that no more are recalled.
+        self.recall = None;
         self.control.return_inputs(left_over);
     }
 
@@ -84,44 +107,55 @@ impl Stream for Invocations {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Invocation>> {
         let this = &mut *self;
-        // Polled first, so that a strategy that waits for an input only wakes when the stage stops.
-        if this.control.stop.is_cancelled() || this.stopped.as_mut().poll(cx).is_ready() {
-            this.end();
-            return Poll::Ready(None);
-        }
-        let Some(inputs) = &mut this.inputs else { return Poll::Ready(None) };
-        let what = || format!("the input stream of stage {:?}", this.control.stage);
-        match guard(what, || inputs.as_mut().poll_next(cx)) {
-            Ok(Poll::Pending) => Poll::Pending,
-            Ok(Poll::Ready(None)) => {
-                this.control.exhausted.store(true, SeqCst);
-                this.inputs = None;
+        loop {
+            // Polled first, so that a strategy that waits for an input only wakes when the stage stops.
+            if this.control.stop.is_cancelled() || this.stopped.as_mut().poll(cx).is_ready() {
                 this.end();
-                Poll::Ready(None)
+                return Poll::Ready(None);
             }
-            Ok(Poll::Ready(Some(Ok(input)))) => match this.admit(input) {
-                Ok(invocation) => Poll::Ready(Some(invocation)),
-                Err(error) => {
-                    // It was taken from the inputs and did not enter.
-                    this.control.recorder.skipped(1, false);
-                    this.fail(error);
-                    Poll::Ready(None)
+            let Some(inputs) = &mut this.inputs else { return Poll::Ready(None) };
+            if let Some(recall) = &mut this.recall
+                && ready!(recall.poll_ready(cx)).is_err()
+            {
+                this.end();
+                return Poll::Ready(None);
+            }
+            let what = || format!("the input stream of stage {:?}", this.control.stage);
+            match guard(what, || inputs.as_mut().poll_next(cx)) {
+                Ok(Poll::Pending) => return Poll::Pending,
+                Ok(Poll::Ready(None)) => {
+                    this.control.exhausted.store(true, SeqCst);
+                    this.inputs = None;
+                    this.end();
+                    return Poll::Ready(None);
                 }
-            },
-            Ok(Poll::Ready(Some(Err(error)))) => {
-                this.fail(error);
-                Poll::Ready(None)
-            }
-            Err(panic) => {
-                this.inputs = None;
-                this.fail(panic);
-                Poll::Ready(None)
+                Ok(Poll::Ready(Some(Ok(input)))) => match this.admit(input) {
+                    Ok(Some(invocation)) => return Poll::Ready(Some(invocation)),
+                    Ok(None) => {}
+                    Err(error) => {
+                        // It was taken from the inputs and did not enter.
+                        this.control.recorder.skipped(1, false);
+                        this.fail(error);
+                        return Poll::Ready(None);
+                    }
+                },
+                Ok(Poll::Ready(Some(Err(error)))) => {
+                    this.fail(error);
+                    return Poll::Ready(None);
+                }
+                Err(panic) => {
+                    this.inputs = None;
+                    this.fail(panic);
+                    return Poll::Ready(None);
+                }
             }
         }
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        self.inputs.as_ref().map_or((0, Some(0)), Stream::size_hint)
+        let (least, most) = self.inputs.as_ref().map_or((0, Some(0)), Stream::size_hint);
+        // Those that an earlier process has completed do not come.
+        (if self.recall.is_some() { 0 } else { least }, most)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use falco_core::{AsyncPlatform, ExecutionStrategy, Monitor, Result, RunId, StageName};
+use falco_core::{AsyncPlatform, ExecutionStrategy, Journal, Monitor, Result, RunId, StageName};
 
 use super::log_policy::LogPolicy;
 use super::stop::StopSignal;
@@ -61,7 +61,9 @@ pub struct RunOptions {
     pub(super) strategy: Arc<dyn ExecutionStrategy>,
     may_add_layers: bool,
     pub(super) monitors: Vec<Arc<dyn Monitor>>,
+    pub(super) journal: Option<Arc<dyn Journal>>,
     pub(super) stop: Option<StopSignal>,
+    pub(super) on_stop: OnStop,
     pub(super) run: Option<RunId>,
     pub(super) owner: Option<String>,
     pub(super) expires_after: Duration,
@@ -71,6 +73,17 @@ pub struct RunOptions {
     pub(super) keep_inputs: bool,
     pub(super) results: Option<ResultsSink>,
     pub(super) failed_logs: LogPolicy,
+}
+
+/// What becomes of a run with a journal when it is stopped from outside.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum OnStop {
+    /// What is submitted and deployed stays, so that another process goes on with the run.
+    #[default]
+    Suspend,
+    /// What is in flight is given up, and the deployments are removed, as without a journal.
+    Remove,
 }
 
 /// Of which stages a run keeps the results in memory.
@@ -95,7 +108,9 @@ impl RunOptions {
             strategy,
             may_add_layers: true,
             monitors: Vec::new(),
+            journal: None,
             stop: None,
+            on_stop: OnStop::default(),
             run: None,
             owner: None,
             expires_after: DEFAULT_EXPIRY,
@@ -145,6 +160,24 @@ impl RunOptions {
     #[must_use]
     pub fn with_monitor(mut self, monitor: Arc<dyn Monitor>) -> Self {
         self.monitors.push(monitor);
+        self
+    }
+
+    /// Records the run in `journal`, or goes on with the run that it has recorded.
+    ///
+    /// The run takes its id from the journal. Completions that are recorded come back without being sent, past the
+    /// strategy. A [stop](Self::with_stop) suspends the run, and so does an outage that lasts too long, and a journal that
+    /// cannot record any more: see [`RunOutcome::is_suspended`](super::RunOutcome::is_suspended).
+    #[must_use]
+    pub fn with_journal(mut self, journal: Arc<dyn Journal>) -> Self {
+        self.journal = Some(journal);
+        self
+    }
+
+    /// Says what becomes of a run with a journal when it is stopped from outside.
+    #[must_use]
+    pub fn with_on_stop(mut self, on_stop: OnStop) -> Self {
+        self.on_stop = on_stop;
         self
     }
 

@@ -22,6 +22,7 @@ pub struct RunOutcome {
     pub report: RunReport,
     /// Deployments that could not be removed.
     pub leftovers: Vec<Leftover>,
+    pub(super) suspended: bool,
     pub(super) results: BTreeMap<StageName, Vec<(InvocationId, Payload)>>,
     /// The inputs of the same invocations, in the same order; none unless they are kept.
     pub(super) inputs: BTreeMap<StageName, Vec<Payload>>,
@@ -31,6 +32,12 @@ impl RunOutcome {
     /// Why the run did not succeed: what stopped it, or the first stage that failed.
     pub fn error(&self) -> Option<&Error> {
         self.report.error.as_ref()
+    }
+
+    /// Whether the run was suspended: what was submitted and deployed stays, and another process can go on with it by
+    /// means of its [journal](super::RunOptions::with_journal).
+    pub fn is_suspended(&self) -> bool {
+        self.suspended
     }
 
     /// Whether every stage succeeded.

@@ -48,8 +48,13 @@ impl Session {
     /// Removes everything that this run deployed and that is still there, and ends the run.
     ///
     /// Returns what could not be removed; it may be called again. A second signal ends it early, and so does an outage of the
-    /// platform that lasts for 30 seconds after the first.
+    /// platform that lasts for 30 seconds after the first. Of a run that is [suspended](Self::is_suspended) it removes nothing:
+    /// another process goes on with what is there.
     pub async fn remove_all(&self) -> Vec<Leftover> {
+        if self.is_suspended() {
+            self.finish();
+            return Vec::new();
+        }
         let remove = |deployment: Arc<Deployment>| async move {
             let error = self.remove(&deployment).await.err()?;
             Some(Leftover { deployment: (*deployment).clone(), error })

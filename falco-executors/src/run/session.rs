@@ -25,6 +25,7 @@ use super::log_policy::LogPolicy;
 use super::options::{KeepResults, RunOptions};
 use super::outages::{self, Outages};
 use super::owner;
+use super::recall::Recall;
 use super::stage_run::StageRun;
 use super::stage_spec::StageSpec;
 use crate::report::{RunReport, StageReport};
@@ -99,21 +100,30 @@ impl Session {
     pub(super) fn start_with(options: RunOptions, plan: Option<&ExecutionPlan>) -> Result<Self> {
         let options = with_default_layers(options)?;
         let now = SystemTime::now();
-        let run = options.run.unwrap_or_else(|| RunId::starting_at(now, fastrand::u32(..)));
-        check_run_id(&run)?;
+        let run = run_id(&options, now)?;
         let expires_at = now.checked_add(options.expires_after).ok_or_else(|| {
             let after = options.expires_after;
             Error::invalid_input(format!("no deployment can expire {after:?} from now"))
                 .with_hint("shorten RunOptions::with_expiry; a day is the default")
         })?;
         let announces = options.stop.as_ref().is_some_and(|stop| stop.announce);
-        let hub = Arc::new(Hub::new(options.monitors, options.results, announces));
+        let mut hub = Hub::new(options.monitors, options.results, announces);
+        let mut platform = options.platform;
+        if let Some(journal) = &options.journal {
+            platform = journal.clone().layer(platform);
+            if let Some(plan) = plan {
+                journal.begin(plan, &platform)?;
+            }
+            hub = hub.with_journal(journal.clone(), options.on_stop);
+        }
+        let hub = Arc::new(hub);
         let watcher = options.stop.map(|stop| hub.watch(stop));
         let outages = Arc::new(Outages::new(hub.clone()));
         let monitor: Arc<dyn Monitor> = outages.clone();
-        options.platform.watch_outages(Arc::downgrade(&monitor));
-        let owner = options.owner.unwrap_or_else(|| match options.keep_deployments {
-            // They stay on purpose when the process ends.
+        platform.watch_outages(Arc::downgrade(&monitor));
+        let stays = options.keep_deployments || options.journal.is_some();
+        let owner = options.owner.unwrap_or_else(|| match stays {
+            // The deployments stay on purpose when the process ends, or another process goes on with them.
             true => owner::user_and_host(),
             false => owner::with_process(owner::user_and_host()),
         });
@@ -121,7 +131,7 @@ impl Session {
         let _ = hub.event(&Event::RunStarted { run: &run, plan });
         Ok(Self {
             run,
-            platform: options.platform,
+            platform,
             strategy: options.strategy,
             keep: options.keep,
             keep_inputs: options.keep_inputs,
@@ -151,6 +161,29 @@ impl Session {
     /// The reason why the run stops, if it does.
     pub fn stop_reason(&self) -> Option<&Error> {
         self.hub.reason()
+    }
+
+    /// Whether the run was suspended: what is submitted and deployed stays, and another process goes on with it by means
+    /// of its [journal](RunOptions::with_journal). Remove nothing then.
+    pub fn is_suspended(&self) -> bool {
+        self.hub.is_suspended()
+    }
+
+    /// Returns once the journal is on disk; at once without one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Journal::flush`](falco_core::Journal::flush).
+    pub async fn flush(&self) -> Result<()> {
+        match self.hub.journal() {
+            Some(journal) => journal.flush().await,
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a deployment may hold activations of an earlier process, or is to be kept for a later one.
+    pub(super) fn must_keep(&self) -> bool {
+        self.is_suspended() || self.hub.journal().is_some_and(|journal| journal.is_resumed())
     }
 
     /// Deploys a function under a name of this run's own. The same function is deployed once, however often and
@@ -188,6 +221,7 @@ impl Session {
             drop(slot);
             return match self.hub.reason() {
                 None => Ok(deployment),
+                Some(reason) if self.must_keep() => Err(reason.clone()),
                 Some(reason) => {
                     // What cannot be removed stays known, and `remove_all` tries again.
                     let _ = self.unless_left(self.remove(&deployment)).await;
@@ -199,7 +233,10 @@ impl Session {
             Some(Err(error)) => error.may_have_run(),
             _ => true,
         };
-        let swept = self.sweep(&entry, may_come_late).await;
+        let swept = match self.must_keep() {
+            true => Ok(()),
+            false => self.sweep(&entry, may_come_late).await,
+        };
         // The platform has refused it: that it refuses the look as well is not a sign of anything left behind.
         let is_refused = matches!(&result, Some(Err(error)) if is_refusal(error));
         entry.in_doubt.store(swept.is_err() && !is_refused, Relaxed);
@@ -291,8 +328,14 @@ impl Session {
             let sized = Event::StageSized { stage: &stage.name, invocations: least as u64 };
             let _ = monitor.event(&sized);
         }
-        let invocations =
+        let mut invocations =
             Invocations::new(inputs, self.run.clone(), stage, monitor.clone(), control.clone());
+        let mut recalled = None;
+        if let Some(journal) = self.hub.journal() {
+            let (recall, completions) = Recall::new(journal.clone());
+            invocations = invocations.with_recall(recall);
+            recalled = Some(completions);
+        }
         let stop = control.stop.clone();
         let target = Target::new(self.platform().clone(), deployment.clone())
             .with_deadline(stage.deadline)
@@ -301,7 +344,8 @@ impl Session {
         let what = || format!("the strategy of stage {:?}", stage.name);
         let completions = guard(what, || strategy.execute(target, Box::pin(invocations)));
         let completions = completions.map_err(|panic| control.fail(panic)).ok();
-        StageRun { completions, control, hub: self.hub.clone(), delivered: 0 }
+        let hub = self.hub.clone();
+        StageRun { completions, recalled, control, hub, delivered: 0 }
     }
 
     /// Ends the run and leaves what is deployed; it still expires.
@@ -354,12 +398,30 @@ impl Session {
             return std::future::pending().await;
         };
         let error = self.outages.last_for(patience).await;
+        self.hub.suspend();
         self.hub.stop(error);
     }
 
     pub(super) fn elapsed(&self) -> Duration {
         self.started.elapsed()
     }
+}
+
+/// The id of the run: that of its journal, else the one that the options name, else a new one.
+fn run_id(options: &RunOptions, now: SystemTime) -> Result<RunId> {
+    let recorded = options.journal.as_ref().map(|journal| journal.run());
+    let run = match (recorded, &options.run) {
+        (Some(recorded), Some(run)) if recorded != run => {
+            let message =
+                format!("the run is named {run}, and its journal is that of run {recorded}");
+            return Err(Error::invalid_input(message)
+                .with_hint("leave out RunOptions::with_run_id: the journal names the run"));
+        }
+        (Some(run), _) | (None, Some(run)) => run.clone(),
+        (None, None) => RunId::starting_at(now, fastrand::u32(..)),
+    };
+    check_run_id(&run)?;
+    Ok(run)
 }
 
 /// Whether the platform has refused a deployment, rather than failed at it.

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 
 use falco_core::{BoxStream, Completion, Error, ErrorKind, Event, Monitor};
 use futures_core::Stream;
+use tokio::sync::mpsc;
 
 use super::control::{Inputs, StageControl};
 use super::cut::Unsuccessful;
@@ -21,6 +22,8 @@ use crate::report::StageReport;
 #[must_use = "a stage stops when this is dropped"]
 pub struct StageRun {
     pub(super) completions: Option<BoxStream<'static, Completion>>,
+    /// Completions of earlier processes, which the strategy has not seen.
+    pub(super) recalled: Option<mpsc::Receiver<Completion>>,
     pub(super) control: Arc<StageControl>,
     pub(super) hub: Arc<Hub>,
     /// How many completions came out.
@@ -31,7 +34,7 @@ impl StageRun {
     /// A stage that does not start: its inputs are counted as skipped.
     pub(super) fn not_started(inputs: Inputs, control: Arc<StageControl>, hub: Arc<Hub>) -> Self {
         control.return_inputs(Some(inputs));
-        Self { completions: None, control, hub, delivered: 0 }
+        Self { completions: None, recalled: None, control, hub, delivered: 0 }
     }
 
     /// Stops the stage cleanly: nothing more is taken in, and what is in flight leaves as cancelled.
@@ -48,7 +51,7 @@ impl StageRun {
 
     /// Lets go of the strategy, and counts the inputs that it has not taken.
     pub(super) async fn close(&mut self) {
-        self.completions = None;
+        (self.completions, self.recalled) = (None, None);
         let missing = self.control.entered.load(SeqCst).saturating_sub(self.delivered);
         if missing > 0 {
             self.control.recorder.unreported(missing);
@@ -75,6 +78,21 @@ impl StageRun {
         (report, end)
     }
 
+    /// The next completion of an earlier process.
+    fn poll_recalled(&mut self, cx: &mut Context<'_>) -> Poll<Option<Completion>> {
+        let Some(recalled) = &mut self.recalled else { return Poll::Ready(None) };
+        let next = recalled.poll_recv(cx);
+        match &next {
+            Poll::Ready(Some(completion)) => {
+                self.delivered += 1;
+                self.control.recorder.recalled(completion);
+            }
+            Poll::Ready(None) => self.recalled = None,
+            Poll::Pending => {}
+        }
+        next
+    }
+
     /// Checks, when the strategy has ended, that each invocation has left it once.
     fn check_conservation(&self) {
         let (entered, delivered) = (self.control.entered.load(SeqCst), self.delivered);
@@ -93,6 +111,9 @@ impl Stream for StageRun {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Completion>> {
         let this = &mut *self;
+        if let Poll::Ready(Some(completion)) = this.poll_recalled(cx) {
+            return Poll::Ready(Some(completion));
+        }
         let Some(completions) = &mut this.completions else { return Poll::Ready(None) };
         let what = || format!("the strategy of stage {:?}", this.control.stage);
         match guard(what, || completions.as_mut().poll_next(cx)) {
@@ -103,6 +124,13 @@ impl Stream for StageRun {
                 Poll::Ready(Some(completion))
             }
             Ok(Poll::Ready(None)) => {
+                // The strategy takes nothing more, so that no more are recalled: what is there comes first.
+                if let Some(recalled) = &mut this.recalled {
+                    recalled.close();
+                    if let Poll::Ready(Some(completion)) = this.poll_recalled(cx) {
+                        return Poll::Ready(Some(completion));
+                    }
+                }
                 this.check_conservation();
                 this.completions = None;
                 Poll::Ready(None)

@@ -1,0 +1,32 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod blobs;
+mod config;
+mod disk;
+mod head;
+mod index;
+mod journal;
+mod keeper;
+mod kill;
+mod layer;
+mod line;
+mod lock;
+mod log;
+mod monitor;
+mod plan;
+mod recall;
+mod recalled;
+mod record;
+mod releases;
+mod replay;
+mod reuse;
+mod runs;
+mod segment;
+
+pub use config::{Durability, JournalConfig, ResumeOptions};
+pub use journal::RunJournal;
+pub use runs::{
+    Counted, Keeping, Pruned, Repaired, RunDetails, RunState, RunSummary, SentAgainBecause,
+    StageSummary, Unsettled,
+};

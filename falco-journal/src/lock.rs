@@ -1,0 +1,181 @@
+//! The lock of a run: one process at a time works on it.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use falco_core::{Error, ErrorKind, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::log::now;
+
+/// A lease that was not renewed for so long is over.
+const LEASE: Duration = Duration::from_secs(60);
+/// How often it is renewed.
+pub(crate) const RENEW_EVERY: Duration = Duration::from_secs(10);
+
+/// The process that works on a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Owner {
+    pub(crate) host: String,
+    /// The boot of the host.
+    pub(crate) boot: String,
+    pub(crate) pid: u32,
+    /// In microseconds since the Unix epoch.
+    pub(crate) since: u64,
+    pub(crate) renewed_at: u64,
+}
+
+impl Owner {
+    fn this() -> Self {
+        let line = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
+        let host = match line("/proc/sys/kernel/hostname") {
+            host if !host.is_empty() => host,
+            _ => std::env::var("HOSTNAME").unwrap_or_else(|_| "unknown".to_owned()),
+        };
+        let at = now();
+        let boot = line("/proc/sys/kernel/random/boot_id");
+        Self { host, boot, pid: std::process::id(), since: at, renewed_at: at }
+    }
+}
+
+/// The lock of a run, held until it is dropped or the process ends.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    directory: PathBuf,
+    owner: Owner,
+    _file: File,
+}
+
+impl Lock {
+    /// Takes the lock.
+    ///
+    /// # Errors
+    ///
+    /// `Conflict` that names the process that holds it; `Other` when the file cannot be made.
+    pub(crate) fn take(directory: &Path, take_over: bool) -> Result<Self> {
+        Self::take_by(directory, take_over, File::try_lock)
+    }
+
+    fn take_by(
+        directory: &Path,
+        take_over: bool,
+        try_lock: impl FnOnce(&File) -> Result<(), TryLockError>,
+    ) -> Result<Self> {
+        let path = directory.join("lock");
+        let failed = |error: io::Error| {
+            let message = format!("the lock {} cannot be taken", path.display());
+            Error::new(ErrorKind::Other, message).with_source(&error)
+        };
+        let file = open(&path).map_err(failed)?;
+        match try_lock(&file) {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(held(directory, false)),
+            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
+                // The file system has no locks: the owner's file is a lease.
+                let is_live = read_owner(directory).is_some_and(|owner| {
+                    now().saturating_sub(owner.renewed_at) < LEASE.as_micros() as u64
+                });
+                if is_live && !take_over {
+                    return Err(held(directory, true));
+                }
+            }
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        }
+        let lock = Self { directory: directory.to_owned(), owner: Owner::this(), _file: file };
+        lock.renew().map_err(failed)?;
+        Ok(lock)
+    }
+
+    /// Says that the process is still there.
+    pub(crate) fn renew(&self) -> io::Result<()> {
+        let owner = Owner { renewed_at: now(), ..self.owner.clone() };
+        let path = self.directory.join("owner.json");
+        let partial = self.directory.join("owner.json.partial");
+        fs::write(&partial, serde_json::to_vec(&owner)?)?;
+        fs::rename(partial, path)
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // A lease that is over lets the next process in at once.
+        let _ = fs::remove_file(self.directory.join("owner.json"));
+    }
+}
+
+/// Whether a process works on the run now.
+pub(crate) fn is_held(directory: &Path) -> bool {
+    let Ok(file) = open(&directory.join("lock")) else { return false };
+    match file.try_lock() {
+        Ok(()) => false,
+        Err(TryLockError::WouldBlock) => true,
+        Err(TryLockError::Error(_)) => read_owner(directory)
+            .is_some_and(|owner| now().saturating_sub(owner.renewed_at) < LEASE.as_micros() as u64),
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+pub(crate) fn read_owner(directory: &Path) -> Option<Owner> {
+    serde_json::from_slice(&fs::read(directory.join("owner.json")).ok()?).ok()
+}
+
+fn held(directory: &Path, is_lease: bool) -> Error {
+    let by = match read_owner(directory) {
+        Some(Owner { host, pid, since, .. }) => {
+            let minutes = now().saturating_sub(since) / 60_000_000;
+            format!("process {pid} on {host} works on it since {minutes} minutes ago")
+        }
+        None => "another process works on it".to_owned(),
+    };
+    let run = directory.file_name().unwrap_or_default().to_string_lossy();
+    let error = Error::new(ErrorKind::Conflict, format!("run {run} is in use: {by}"));
+    match is_lease {
+        true => error.with_hint(
+            "the file system has no locks: wait a minute after the end of that process, or use ResumeOptions::with_take_over",
+        ),
+        false => error.with_hint("wait for its end, or end it"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_process_is_refused_with_the_name_of_the_first() {
+        let directory = tempfile::tempdir().unwrap();
+        let lock = Lock::take(directory.path(), false).unwrap();
+        assert!(is_held(directory.path()));
+        let error = Lock::take(directory.path(), true).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Conflict);
+        assert!(error.message().contains(&format!("process {}", std::process::id())), "{error}");
+        drop(lock);
+        assert!(!is_held(directory.path()));
+        Lock::take(directory.path(), false).unwrap();
+    }
+
+    #[test]
+    fn without_locks_a_lease_keeps_others_out_until_it_is_over_or_taken_over() {
+        let directory = tempfile::tempdir().unwrap();
+        let directory = directory.path();
+        let unsupported =
+            |_: &File| Err(TryLockError::Error(io::Error::from(io::ErrorKind::Unsupported)));
+        let first = Lock::take_by(directory, false, unsupported).unwrap();
+        let error = Lock::take_by(directory, false, unsupported).unwrap_err();
+        assert!(error.hint().unwrap().contains("take_over"), "{error}");
+        let second = Lock::take_by(directory, true, unsupported).unwrap();
+        let old = Owner { renewed_at: now() - 61_000_000, ..second.owner.clone() };
+        fs::write(directory.join("owner.json"), serde_json::to_vec(&old).unwrap()).unwrap();
+        Lock::take_by(directory, false, unsupported).unwrap();
+        drop((first, second));
+    }
+}

@@ -1,0 +1,402 @@
+//! The end of the log that this process writes: appends, group commit, and what follows when the disk fails.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use falco_core::{Error, ErrorKind, Result};
+use serde::Serialize;
+use tokio::sync::watch;
+
+use crate::disk::{Appender, Disk};
+use crate::kill;
+use crate::line;
+use crate::record::{Header, Synced, VERSION, kind};
+use crate::segment;
+
+/// How often a record says how much is on disk, at most. Tests that cut a log as the loss of power does have to know it
+/// of each sync.
+const CLAIM_EVERY: Duration =
+    if cfg!(feature = "kill-points") { Duration::ZERO } else { Duration::from_millis(100) };
+
+/// What a log needs to begin.
+#[derive(Clone, Debug)]
+pub(crate) struct Begin {
+    pub(crate) directory: PathBuf,
+    pub(crate) run: String,
+    pub(crate) name: String,
+    /// The number of the first segment of this process.
+    pub(crate) first: u32,
+    /// How many bytes of each segment before are valid.
+    pub(crate) after: Vec<(u32, u64)>,
+    pub(crate) lost: Vec<(u32, u64, u64)>,
+    /// A segment is closed when it has so many bytes.
+    pub(crate) segment_bytes: u64,
+    /// The most bytes that this process may write.
+    pub(crate) most_bytes: u64,
+}
+
+/// The end of the log that this process writes.
+#[derive(Debug)]
+pub(crate) struct Log {
+    begin: Begin,
+    disk: Arc<dyn Disk>,
+    tail: Mutex<Tail>,
+    /// One sync at a time.
+    syncing: Mutex<Claimed>,
+    /// Signals that somebody waits for the disk.
+    wanted: (Mutex<u64>, Condvar),
+    progress: watch::Sender<Progress>,
+}
+
+/// Where the log ends.
+#[derive(Debug)]
+struct Tail {
+    file: Arc<dyn Appender>,
+    number: u32,
+    /// Bytes in the segment, and in all segments of this process.
+    length: u64,
+    total: u64,
+    after: Vec<(u32, u64)>,
+    buffer: Vec<u8>,
+    /// Files beside the log that records name, to be synced before the log is.
+    beside: Vec<(Arc<dyn Appender>, PathBuf)>,
+    failure: Option<Error>,
+}
+
+/// The last record that says how much is on disk.
+#[derive(Debug, Default)]
+struct Claimed {
+    at: Option<Instant>,
+    /// Where the log ended after it, when nothing else came between the sync and it.
+    end: Option<u64>,
+}
+
+/// How much is on disk.
+#[derive(Clone, Debug, Default)]
+struct Progress {
+    synced: u64,
+    failure: Option<Error>,
+}
+
+impl Log {
+    /// Creates the first segment of this process, and makes it durable.
+    ///
+    /// # Errors
+    ///
+    /// `Conflict` when another process has created it; `Other` when the disk fails.
+    pub(crate) fn create(begin: Begin, disk: Arc<dyn Disk>) -> Result<Self> {
+        let file: Arc<dyn Appender> = Arc::from(create(&*disk, &begin.directory, begin.first)?);
+        let tail = Tail {
+            file,
+            number: begin.first,
+            length: 0,
+            total: 0,
+            after: begin.after.clone(),
+            buffer: Vec::new(),
+            beside: Vec::new(),
+            failure: None,
+        };
+        let log = Self {
+            syncing: Mutex::default(),
+            wanted: (Mutex::new(0), Condvar::new()),
+            progress: watch::Sender::default(),
+            tail: Mutex::new(tail),
+            begin,
+            disk,
+        };
+        log.write_header(&mut log.tail())?;
+        log.sync()?;
+        Ok(log)
+    }
+
+    /// Appends a record, and returns where the log ends then.
+    ///
+    /// # Errors
+    ///
+    /// `Other` when the disk fails, now or earlier: the journal takes nothing more then.
+    pub(crate) fn append(&self, kind: u8, fields: &impl Serialize) -> Result<u64> {
+        self.append_naming(kind, fields, None)
+    }
+
+    /// Appends a record that names a file beside the log, which is synced before the log is.
+    pub(crate) fn append_naming(
+        &self,
+        kind: u8,
+        fields: &impl Serialize,
+        beside: Option<(Arc<dyn Appender>, PathBuf)>,
+    ) -> Result<u64> {
+        kill::point();
+        let mut tail = self.tail();
+        if tail.length >= self.begin.segment_bytes {
+            self.rotate(&mut tail)?;
+        }
+        tail.beside.extend(beside);
+        let result = self.write(&mut tail, kind, fields);
+        drop(tail);
+        kill::point();
+        result
+    }
+
+    /// Returns once the first `total` bytes are on disk.
+    ///
+    /// # Errors
+    ///
+    /// `Other` when the disk fails.
+    pub(crate) async fn synced(&self, total: u64) -> Result<()> {
+        if self.is_synced(total)? {
+            return Ok(());
+        }
+        self.want(total);
+        let mut progress = self.progress.subscribe();
+        let reached = progress
+            .wait_for(|progress| progress.synced >= total || progress.failure.is_some())
+            .await;
+        match reached.map(|progress| progress.failure.clone()) {
+            Ok(None) => Ok(()),
+            Ok(Some(error)) => Err(error),
+            // The sender lives as long as this does.
+            Err(_) => Err(Error::new(ErrorKind::Other, "the journal was closed")),
+        }
+    }
+
+    /// Whether the first `total` bytes are on disk.
+    pub(crate) fn is_synced(&self, total: u64) -> Result<bool> {
+        let progress = self.progress.borrow();
+        match &progress.failure {
+            Some(error) => Err(error.clone()),
+            None => Ok(progress.synced >= total),
+        }
+    }
+
+    /// Asks for the first `total` bytes to be synced, and does not wait for it.
+    pub(crate) fn want(&self, total: u64) {
+        let mut wanted = self.wanted.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if *wanted < total {
+            *wanted = total;
+            self.wanted.1.notify_one();
+        }
+    }
+
+    /// Waits until somebody asks for a sync, for a while at most, and says whether somebody did.
+    pub(crate) fn wait(&self, at_most: Duration) -> bool {
+        let synced = self.progress.borrow().synced;
+        let wanted = self.wanted.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.wanted.1.wait_timeout_while(wanted, at_most, |wanted| *wanted <= synced);
+        let (wanted, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        *wanted > synced
+    }
+
+    /// Makes all that was appended durable.
+    ///
+    /// # Errors
+    ///
+    /// `Other` when the disk fails. It is not tried again: the kernel may have marked the pages as clean.
+    pub(crate) fn sync(&self) -> Result<()> {
+        let mut claimed = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
+        let (file, number, length, total, beside) = {
+            let mut tail = self.tail();
+            if let Some(error) = &tail.failure {
+                return Err(error.clone());
+            }
+            // The record that says how much is on disk is not worth a sync of its own.
+            if claimed.end == Some(tail.total) {
+                return Ok(());
+            }
+            let beside = std::mem::take(&mut tail.beside);
+            (tail.file.clone(), tail.number, tail.length, tail.total, beside)
+        };
+        kill::point();
+        let synced = self.sync_beside(beside).and_then(|()| file.sync());
+        kill::point();
+        if let Err(error) = synced {
+            return Err(self.fail(&mut self.tail(), "cannot be synced", &error));
+        }
+        let mut synced = total;
+        if claimed.at.is_none_or(|at| at.elapsed() >= CLAIM_EVERY) {
+            claimed.at = Some(Instant::now());
+            let mut tail = self.tail();
+            // A later segment says by its header that this one was on disk.
+            if tail.number == number && tail.failure.is_none() {
+                let is_alone = tail.total == total;
+                let end = self.write(&mut tail, kind::SYNCED, &Synced { n: length })?;
+                claimed.end = is_alone.then_some(end);
+                synced = claimed.end.unwrap_or(total);
+            }
+        }
+        self.progress.send_modify(|progress| progress.synced = progress.synced.max(synced));
+        Ok(())
+    }
+
+    /// Why nothing can be written any more.
+    pub(crate) fn failure(&self) -> Option<Error> {
+        self.tail().failure.clone()
+    }
+
+    /// Takes note that nothing may be written any more.
+    pub(crate) fn poison(&self, error: Error) {
+        self.poison_tail(&mut self.tail(), error);
+    }
+
+    /// Where the log ends.
+    pub(crate) fn end(&self) -> u64 {
+        self.tail().total
+    }
+
+    /// The number of the segment that is written.
+    pub(crate) fn number(&self) -> u32 {
+        self.tail().number
+    }
+
+    fn sync_beside(&self, beside: Vec<(Arc<dyn Appender>, PathBuf)>) -> std::io::Result<()> {
+        let mut directories = HashSet::new();
+        for (file, path) in &beside {
+            file.sync()?;
+            directories.extend(path.parent());
+        }
+        for directory in directories {
+            self.disk.sync_directory(directory)?;
+        }
+        Ok(())
+    }
+
+    fn write(&self, tail: &mut Tail, kind: u8, fields: &impl Serialize) -> Result<u64> {
+        if let Some(error) = &tail.failure {
+            return Err(error.clone());
+        }
+        let mut buffer = std::mem::take(&mut tail.buffer);
+        buffer.clear();
+        let start = line::begin(&mut buffer, kind);
+        let at = buffer.len();
+        serde_json::to_writer(&mut buffer, fields).map_err(|error| {
+            Error::new(ErrorKind::Other, "a record has no JSON form").with_source(&error)
+        })?;
+        line::finish(&mut buffer, start, at);
+        let result = self.write_bytes(tail, &buffer);
+        buffer.shrink_to(1 << 20);
+        tail.buffer = buffer;
+        result.map(|()| tail.total)
+    }
+
+    fn write_bytes(&self, tail: &mut Tail, bytes: &[u8]) -> Result<()> {
+        if tail.total + bytes.len() as u64 > self.begin.most_bytes {
+            let full = std::io::Error::new(
+                std::io::ErrorKind::StorageFull,
+                format!(
+                    "it would exceed {} bytes, as JournalConfig::with_most_bytes says",
+                    self.begin.most_bytes
+                ),
+            );
+            return Err(self.fail(tail, "is full", &full));
+        }
+        let mut left = bytes;
+        while !left.is_empty() {
+            match tail.file.write(left) {
+                Ok(0) => {
+                    let error = std::io::Error::from(std::io::ErrorKind::WriteZero);
+                    return Err(self.cut_back(tail, &error));
+                }
+                Ok(written) => left = &left[written..],
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.cut_back(tail, &error)),
+            }
+        }
+        tail.length += bytes.len() as u64;
+        tail.total += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Takes back the part of a record that was written before the disk failed.
+    fn cut_back(&self, tail: &mut Tail, error: &std::io::Error) -> Error {
+        // If that fails, too, a reader drops the part: it has no valid checksum.
+        let _ = tail.file.cut(tail.length);
+        self.fail(tail, "cannot be written", error)
+    }
+
+    fn fail(&self, tail: &mut Tail, what: &str, error: &std::io::Error) -> Error {
+        let path = self.begin.directory.join(segment::name(tail.number));
+        let message = format!("the journal {} {what}", path.display());
+        let error = Error::new(ErrorKind::Other, message).with_source(error).with_hint(
+            "the run is suspended: functions and activations stay; free the disk, then resume it",
+        );
+        self.poison_tail(tail, error)
+    }
+
+    fn poison_tail(&self, tail: &mut Tail, error: Error) -> Error {
+        let error = tail.failure.get_or_insert(error).clone();
+        self.progress.send_modify(|progress| {
+            progress.failure.get_or_insert_with(|| error.clone());
+        });
+        error
+    }
+
+    /// Closes the segment, and begins the next one.
+    fn rotate(&self, tail: &mut Tail) -> Result<()> {
+        if let Some(error) = &tail.failure {
+            return Err(error.clone());
+        }
+        // The header of the next segment says that this one is on disk.
+        let beside = std::mem::take(&mut tail.beside);
+        if let Err(error) = self.sync_beside(beside).and_then(|()| tail.file.sync()) {
+            return Err(self.fail(tail, "cannot be synced", &error));
+        }
+        let next = tail.number + 1;
+        let file = match create(&*self.disk, &self.begin.directory, next) {
+            Ok(file) => file,
+            Err(error) => return Err(self.poison_tail(tail, error)),
+        };
+        tail.after.push((tail.number, tail.length));
+        (tail.file, tail.number, tail.length) = (Arc::from(file), next, 0);
+        self.write_header(tail)
+    }
+
+    fn write_header(&self, tail: &mut Tail) -> Result<()> {
+        let header = Header {
+            v: VERSION,
+            run: self.begin.run.clone(),
+            epoch: self.begin.first,
+            name: self.begin.name.clone(),
+            at: now(),
+            after: tail.after.clone(),
+            lost: self.begin.lost.clone(),
+        };
+        self.write(tail, kind::HEADER, &header).map(drop)
+    }
+
+    fn tail(&self) -> MutexGuard<'_, Tail> {
+        self.tail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Creates a segment; its number is the fence that keeps a second process out.
+fn create(disk: &dyn Disk, directory: &Path, number: u32) -> Result<Box<dyn Appender>> {
+    let path = directory.join(segment::name(number));
+    let created = disk.create(&path).and_then(|file| {
+        disk.sync_directory(directory)?;
+        Ok(file)
+    });
+    created.map_err(|error| {
+        if error.kind() == std::io::ErrorKind::AlreadyExists {
+            let message =
+                format!("another process works on this run: it has created {}", path.display());
+            return Error::new(ErrorKind::Conflict, message);
+        }
+        let message = format!("the journal {} cannot be created", path.display());
+        Error::new(ErrorKind::Other, message).with_source(&error)
+    })
+}
+
+/// Microseconds since the Unix epoch.
+pub(crate) fn now() -> u64 {
+    micros(SystemTime::now())
+}
+
+/// A time as microseconds since the Unix epoch.
+pub(crate) fn micros(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,47 @@
+//! Releases that wait until the results are on disk: the provider deletes its copy then.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+
+use falco_core::{ActivationId, AsyncPlatform, Deployment, Release};
+
+use crate::log::Log;
+
+/// Releases of activations whose results are in the log and not on disk yet, in the order of the log.
+///
+/// Each has a place of its own: with one for all, a steady stream of new results would hold back the old ones.
+#[derive(Debug, Default)]
+pub(crate) struct Releases(Mutex<VecDeque<Waiting>>);
+
+#[derive(Debug)]
+struct Waiting {
+    end: u64,
+    deployment: Deployment,
+    activations: Vec<ActivationId>,
+}
+
+impl Releases {
+    /// Takes activations whose results the log holds before `end`.
+    pub(crate) fn add(&self, end: u64, deployment: &Deployment, activations: &[ActivationId]) {
+        let (deployment, activations) = (deployment.clone(), activations.to_vec());
+        self.lock().push_back(Waiting { end, deployment, activations });
+    }
+
+    /// Passes on what is on disk.
+    pub(crate) fn forward(&self, log: &Log, platform: &dyn AsyncPlatform) {
+        loop {
+            let next = {
+                let mut waiting = self.lock();
+                let is_synced =
+                    waiting.front().is_some_and(|first| log.is_synced(first.end).unwrap_or(false));
+                if is_synced { waiting.pop_front() } else { None }
+            };
+            let Some(Waiting { deployment, activations, .. }) = next else { return };
+            platform.release(&deployment, &activations, Release::Taken);
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<Waiting>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,83 @@
+//! The results of another run, for stages whose results follow from function and argument alone.
+
+use std::path::{Path, PathBuf};
+
+use falco_core::{Completion, Invocation, Result};
+
+use crate::head::{head, kind_of};
+use crate::index::{Entry, Index, Position, hash_of};
+use crate::recall::{Done, Reader};
+use crate::record::{Argument, Completed, Verdict, kind};
+use crate::replay::{Keep, Replay, replay};
+use crate::segment::{self, Claims, parse};
+
+/// The results of another run, by function and argument.
+#[derive(Debug)]
+pub(crate) struct Reused {
+    directory: PathBuf,
+    reader: Reader,
+    results: Index,
+}
+
+impl Reused {
+    /// Reads the journal of a run, which may still be written to.
+    ///
+    /// # Errors
+    ///
+    /// As for a resume.
+    pub(crate) fn open(directory: &Path) -> Result<Self> {
+        let replay = replay(directory, Keep::Places)?;
+        let mut results = Index::default();
+        for (place, segment) in replay.segments.iter().enumerate() {
+            let lost = replay.lost.iter().filter(|(number, ..)| *number == segment.number);
+            let claims = Claims {
+                length: Some(segment.length),
+                lost: lost.map(|(_, from, to)| (*from, *to)).collect(),
+            };
+            let read = segment::read(segment.number, &segment.path, &claims, |at, json| {
+                let position = Position { segment: place as u16, byte: at as u32 };
+                if let Some(key) = key_of(&replay, &segment.path, at, json)? {
+                    results.add(key, position, Entry::Completed(Verdict::Succeeded));
+                }
+                Ok(())
+            })?;
+            read.map_err(|damage| damage.error())?;
+        }
+        results.settle();
+        Ok(Self { directory: directory.to_owned(), reader: Reader::new(&replay), results })
+    }
+
+    /// The completion of `invocation`, of a function with this identity, if the run has its result.
+    pub(crate) fn completion(
+        &self,
+        identity: &str,
+        invocation: &Invocation,
+    ) -> Result<Option<Completion>> {
+        let argument = Argument::of(invocation.payload());
+        let Some((at, _)) = self.results.get(hash_of(&(identity, argument))).last() else {
+            return Ok(None);
+        };
+        let record: Completed<'static> = self.reader.with(at, parse)?;
+        if record.h != argument {
+            return Ok(None);
+        }
+        // A result that is missing beside the log is computed again.
+        Ok(Done { record }.completion(&self.directory, invocation).ok())
+    }
+}
+
+/// The key of a record, if it is a success.
+fn key_of(replay: &Replay, path: &Path, at: u64, json: &[u8]) -> Result<Option<u128>> {
+    if kind_of(json) != Some(kind::COMPLETED) {
+        return Ok(None);
+    }
+    let Some(head) = head(json).filter(|head| head.verdict == Verdict::Succeeded) else {
+        return Ok(None);
+    };
+    let planned = replay.plan.iter().flat_map(|plan| &plan.stages);
+    let Some(stage) = planned.into_iter().find(|stage| stage.s == head.stage) else {
+        return Ok(None);
+    };
+    let Completed { h, .. } = parse(path, at, json)?;
+    Ok(Some(hash_of(&(stage.function.identity(), h))))
+}

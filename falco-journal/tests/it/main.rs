@@ -1,0 +1,8 @@
+//! Tests of the journal through its public interface.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
+
+mod damage;
+mod recalls;
+mod runs;
+mod support;
+mod whole_runs;

@@ -1,0 +1,167 @@
+//! Lists, pruning, secrets, and the files themselves.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use falco_core::{ErrorKind, Event, Journal, Monitor, Platform};
+use falco_journal::{Keeping, ResumeOptions, RunJournal, RunState};
+
+use crate::support::{
+    RUN, begin_stage, config, create, function, in_memory, invocation, payload, plan, resume,
+    stage, succeed,
+};
+
+fn finish(journal: &RunJournal, error: Option<&falco_core::Error>) {
+    let _ = journal.event(&Event::RunFinished { run: &RUN.into(), error });
+}
+
+#[test]
+fn a_run_is_listed_by_what_it_does_and_how_it_ended() {
+    let directory = tempfile::tempdir().unwrap();
+    let state = || RunJournal::list(&config(directory.path())).unwrap()[0].state;
+    assert!(RunJournal::list(&config(directory.path())).unwrap().is_empty());
+    let journal = create(directory.path());
+    assert_eq!(state(), RunState::Running);
+    let error =
+        RunJournal::resume(&config(directory.path()), &RUN.into(), ResumeOptions::default());
+    assert_eq!(error.unwrap_err().kind(), ErrorKind::Conflict);
+    drop(journal);
+    assert_eq!(state(), RunState::Interrupted);
+    let journal = resume(directory.path());
+    journal.suspend();
+    finish(&journal, None);
+    drop(journal);
+    assert_eq!(state(), RunState::Suspended);
+    let journal = resume(directory.path());
+    finish(&journal, Some(&falco_core::Error::invalid_input("a reason")));
+    drop(journal);
+    assert_eq!(state(), RunState::Failed);
+    let journal = resume(directory.path());
+    begin_stage(&journal, "map");
+    succeed(&journal, invocation("map", "1", 1), payload(2));
+    finish(&journal, None);
+    drop(journal);
+    let summary = RunJournal::list(&config(directory.path())).unwrap().remove(0);
+    assert_eq!(summary.state, RunState::Succeeded);
+    assert_eq!((summary.processes, summary.invocations.done), (4, 1));
+    assert_eq!(summary.name, "test");
+    RunJournal::abandon(&config(directory.path()), &RUN.into()).unwrap();
+    assert_eq!(state(), RunState::Abandoned);
+    let json = serde_json::to_string(&summary).unwrap();
+    assert!(json.contains(r#""state":"succeeded""#), "{json}");
+}
+
+#[test]
+fn the_last_run_is_the_newest_of_its_pipeline() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = config(directory.path());
+    assert_eq!(RunJournal::latest(&config).unwrap_err().kind(), ErrorKind::NotFound);
+    for run in ["6553f100-00000001", "6553f200-00000001"] {
+        RunJournal::create(&config, run.into()).unwrap();
+    }
+    let other = config.clone().with_name("other");
+    RunJournal::create(&other, "6553f300-00000001".into()).unwrap();
+    assert_eq!(RunJournal::latest(&config).unwrap(), "6553f200-00000001");
+    assert_eq!(RunJournal::latest(&other).unwrap(), "6553f300-00000001");
+    let error = RunJournal::create(&config, "6553f100-00000001".into()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+    for run in ["", "../x", "a/b"] {
+        assert_eq!(
+            RunJournal::create(&config, run.into()).unwrap_err().kind(),
+            ErrorKind::InvalidInput
+        );
+    }
+}
+
+#[test]
+fn pruning_keeps_what_is_young_and_what_runs() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = config(directory.path());
+    let done = create(directory.path());
+    finish(&done, None);
+    drop(done);
+    let running = RunJournal::create(&config, "6553f200-00000001".into()).unwrap();
+    let interrupted = RunJournal::create(&config, "6553f300-00000001".into()).unwrap();
+    drop(interrupted);
+    assert!(RunJournal::prune(&config, &Keeping::default()).unwrap().runs.is_empty());
+    let keeping = Keeping::default().with_finished(Duration::ZERO);
+    let pruned = RunJournal::prune(&config, &keeping).unwrap();
+    assert_eq!(pruned.runs.iter().map(|it| it.run.as_str()).collect::<Vec<_>>(), [RUN]);
+    let pruned = RunJournal::prune(&config, &keeping.with_bytes(0)).unwrap();
+    assert_eq!(pruned.runs.len(), 1, "{pruned:?}");
+    let left = RunJournal::list(&config).unwrap();
+    assert_eq!(left.iter().map(|it| it.run.as_str()).collect::<Vec<_>>(), ["6553f200-00000001"]);
+    drop(running);
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn no_secret_is_in_any_file_and_only_the_owner_can_read_them() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let directory = tempfile::tempdir().unwrap();
+    let platform = in_memory();
+    let journal = create(directory.path());
+    let mut secretive = stage("map");
+    secretive.function = function("def main(args): return args").with_env("KEY", "marked-secret");
+    journal.begin(&plan(vec![secretive.clone()]), &platform).unwrap();
+    let layered = journal.clone().layer(platform.clone());
+    let deployment = layered.deploy(&secretive.function).await.unwrap();
+    begin_stage(&journal, "map");
+    let argument = falco_core::Payload::from_bytes(r#"{"argument":"marked-secret"}"#).unwrap();
+    let invocation = falco_core::Invocation::new(RUN, "map", "1", argument);
+    layered.submit(&deployment, &invocation).await.unwrap();
+    let long = serde_json::json!({"text": "x".repeat(100_000)});
+    succeed(&journal, invocation, falco_core::Payload::json(&long).unwrap());
+    journal.flush().await.unwrap();
+    let mut seen = 0;
+    check(directory.path(), &mut seen);
+    assert!(seen >= 4, "{seen}");
+
+    fn check(path: &Path, seen: &mut u32) {
+        for entry in fs::read_dir(path).unwrap() {
+            let path = entry.unwrap().path();
+            let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+            if path.is_dir() {
+                assert_eq!(mode, 0o700, "{path:?}");
+                check(&path, seen);
+                continue;
+            }
+            *seen += 1;
+            let text = String::from_utf8_lossy(&fs::read(&path).unwrap()).into_owned();
+            assert!(!text.contains("marked-secret"), "{path:?}");
+            let is_private = mode == 0o600 || path.ends_with("owner.json");
+            assert!(is_private, "{path:?} {mode:o}");
+        }
+    }
+}
+
+#[test]
+fn the_form_of_version_1_is_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let run = directory.path().join(RUN);
+    fs::create_dir_all(&run).unwrap();
+    fs::write(run.join("lock"), "").unwrap();
+    let lines = [
+        r#"{"k":"h","v":1,"run":"6553f100-0000beef","epoch":1,"name":"test","at":1700000000000000}"#,
+        r#"{"k":"p","platform":"in-memory","stages":[{"s":0,"name":"map","idempotent":false,"pure":false,"function":{"name":"work","runtime":"python:3","entry":"main","code":"ab"}}]}"#,
+        r#"{"k":"n","s":0,"name":"map","deployment":"work-6553f100-0000beef"}"#,
+        r#"{"k":"i","s":0,"i":"1","h":"A1rI4ysaGYxDNUDlvCjR6A","o":"s"}"#,
+        r#"{"k":"s","s":0,"i":"1","h":"A1rI4ysaGYxDNUDlvCjR6A","p":["a-1",1700000000000000]}"#,
+        r#"{"k":"c","s":0,"i":"1","h":"A1rI4ysaGYxDNUDlvCjR6A","q":1700000000000000,"l":1000,"a":{"id":"a-1","outcome":{"Ok":{"n":2}}},"new":1}"#,
+        r#"{"k":"y","n":100}"#,
+    ];
+    let text: String = lines
+        .iter()
+        .map(|line| format!("{:08x} {line}\n", crc32c::crc32c(line.as_bytes())))
+        .collect();
+    fs::write(run.join("000001.log"), &text).unwrap();
+    let details = RunJournal::show(&config(directory.path()), &RUN.into()).unwrap();
+    assert_eq!((details.summary.invocations.done, details.stages.len()), (1, 1));
+    let unknown = r#"{"k":"q","s":0}"#;
+    let line = format!("{:08x} {unknown}\n", crc32c::crc32c(unknown.as_bytes()));
+    fs::write(run.join("000001.log"), text + &line).unwrap();
+    let error = RunJournal::show(&config(directory.path()), &RUN.into()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+}
