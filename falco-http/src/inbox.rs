@@ -121,6 +121,19 @@ impl<R> Inbox<R> {
         records.collect()
     }
 
+    /// Claims the oldest record that nobody expects and that is wanted, and returns its activation: for one that was
+    /// submitted without an answer to the request.
+    pub fn claim_by(&self, mut is_wanted: impl FnMut(&R) -> bool) -> Option<ActivationId> {
+        let mut state = self.lock();
+        let found = state.unclaimed.values().find(|id| {
+            let record = state.slots.get(*id).and_then(|slot| slot.record.as_ref());
+            record.is_some_and(&mut is_wanted)
+        });
+        let id = found.cloned()?;
+        state.claim(&id);
+        Some(id)
+    }
+
     /// Lets go of activations, and gives back the records that were kept of them.
     pub fn release(&self, ids: &[ActivationId]) -> Vec<R> {
         let mut state = self.lock();
@@ -228,6 +241,21 @@ mod tests {
         assert_eq!(inbox.release(&ids([1])), ['x']);
         assert!(inbox.read(&ids([1])).is_empty());
         assert!(inbox.release(&ids([1])).is_empty());
+    }
+
+    #[test]
+    fn a_record_without_an_answer_to_its_request_is_claimed_by_what_is_in_it() {
+        let inbox = Inbox::new(10);
+        inbox.expect(id(1));
+        for (n, record) in [(1, "mine"), (2, "other"), (3, "wanted"), (4, "wanted")] {
+            assert_eq!(inbox.deliver(id(n), record), Delivery::Kept);
+        }
+        let claim = |wanted| inbox.claim_by(|record: &&str| *record == wanted);
+        assert_eq!(claim("wanted"), Some(id(3)));
+        assert_eq!(claim("wanted"), Some(id(4)));
+        assert_eq!(claim("wanted"), None);
+        assert_eq!(claim("mine"), None, "somebody expects it");
+        assert_eq!(inbox.read(&ids([3])), [(id(3), "wanted")]);
     }
 
     #[test]

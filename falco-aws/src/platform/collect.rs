@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use falco_core::{
-    ActivationId, Collected, Deployment, Error, ErrorKind, Operation, Pending, Result,
+    ActivationId, Collected, Deployment, Error, ErrorKind, Invocation, InvocationId, Operation,
+    Pending, Result,
 };
 use futures_util::future::join_all;
 
@@ -79,7 +80,7 @@ impl AwsLambda {
 
     /// Waits until there is a record of one of `ids`, or all polls have ended without.
     async fn wait_for_records(&self, queue: &Arc<Queue>, ids: &[ActivationId]) -> Polled {
-        let polls = queue.poll(ids.len());
+        let polls = queue.poll(ids.len().max(1));
         let others_poll = polls.is_empty();
         let polled = async {
             if others_poll {
@@ -95,6 +96,41 @@ impl AwsLambda {
                 None if others_poll => Polled::ByOthers,
                 None => Polled::Answered,
             },
+        }
+    }
+
+    /// Looks in the queue for the records of attempts that an earlier process may have submitted. It waits for as long as the
+    /// function may run, and for 45 seconds at most: what has not ended by then stays in doubt.
+    pub(super) async fn find_records(
+        &self,
+        deployment: &Deployment,
+        in_doubt: &[Invocation],
+    ) -> Result<Vec<(InvocationId, Pending)>> {
+        let name = &deployment.name;
+        let find = || async { Ok(self.client.queue_url(&names::queue(name)).await?) };
+        let queue = match self.queues.get(name, find).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            queue => queue?,
+        };
+        let run = deployment.scaling.timeout.unwrap_or(LONGEST_RUN) + self.config.waits.queue_poll;
+        let until = tokio::time::Instant::now() + run.min(LONGEST_SEARCH);
+        let mut left: Vec<&Invocation> = in_doubt.iter().collect();
+        let mut found = Vec::new();
+        loop {
+            left.retain(|invocation| {
+                let Some(id) = queue.inbox.claim_by(|record| record.is_of(invocation)) else {
+                    return true;
+                };
+                found.push((invocation.id().clone(), Pending::new(id, SystemTime::now())));
+                false
+            });
+            if left.is_empty() || tokio::time::Instant::now() >= until {
+                return Ok(found);
+            }
+            if let Polled::Failed(failure) = self.wait_for_records(&queue, &[]).await {
+                return Err(failure.into());
+            }
+            tokio::time::sleep(PAUSE).await;
         }
     }
 
@@ -116,6 +152,9 @@ enum Polled {
 
 /// The shortest wait of a collector while others read the queue.
 const SHORTEST_WAIT: Duration = Duration::from_millis(20);
+
+/// The longest that a search for lost submissions waits for records: less than the timeout of a call.
+const LONGEST_SEARCH: Duration = Duration::from_secs(45);
 
 /// Between polls that brought nothing.
 const PAUSE: Duration = Duration::from_millis(10);

@@ -26,8 +26,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use falco_core::{
     Activation, ActivationId, ActivationLog, AsyncPlatform, Bounds, Capabilities, Collected,
-    Deployable, Deployment, Error, Invocation, Operation, Pending, Platform, RateLimit, Release,
-    Result, Scaling,
+    Deployable, Deployment, Error, Invocation, InvocationId, Operation, Pending, Platform,
+    RateLimit, Release, Result, Scaling,
 };
 
 use crate::client::{AccountSettings, Client, LONGEST_RUN};
@@ -215,5 +215,15 @@ impl AsyncPlatform for AwsLambda {
             Error::from(failure)
                 .at(Operation::new(crate::NAME, "activation_log").on(&deployment.name))
         })
+    }
+
+    async fn find_submitted(
+        &self,
+        deployment: &Deployment,
+        in_doubt: &[Invocation],
+    ) -> Result<Vec<(InvocationId, Pending)>> {
+        self.find_records(deployment, in_doubt)
+            .await
+            .map_err(|e| e.at(Operation::new(crate::NAME, "find_submitted").on(&deployment.name)))
     }
 }

@@ -3,7 +3,9 @@
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use falco_core::{Activation, ActivationId, Deployment, FunctionError, FunctionErrorKind};
+use falco_core::{
+    Activation, ActivationId, Deployment, FunctionError, FunctionErrorKind, Invocation,
+};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use time::OffsetDateTime;
@@ -23,6 +25,8 @@ pub(super) struct Record {
     failed: bool,
     version: Option<String>,
     response: Option<Box<RawValue>>,
+    /// The trace context of the attempt that it is of.
+    trace: Option<String>,
 }
 
 /// Its JSON. Response context and payload are missing when the function never ran.
@@ -34,6 +38,14 @@ struct Wire {
     response_context: Option<ResponseContext>,
     /// Embedded JSON, not a string.
     response_payload: Option<Box<RawValue>>,
+    request_payload: Option<Box<RawValue>>,
+}
+
+/// The event, as far as it is Falco's own.
+#[derive(Deserialize)]
+struct Event {
+    #[serde(rename = "falco:tp")]
+    trace: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -67,11 +79,20 @@ impl Record {
                 || context.is_some_and(|context| context.function_error.is_some()),
             version: context.and_then(|context| context.executed_version.clone()),
             response: wire.response_payload,
+            trace: wire
+                .request_payload
+                .and_then(|event| serde_json::from_str::<Event>(event.get()).ok()?.trace),
             condition: wire.request_context.condition,
         };
         let id = ActivationId::from(wire.request_context.request_id);
         tracing::trace!(%id, tries = wire.request_context.approximate_invoke_count, "record");
         Some((id, record))
+    }
+
+    /// Whether it is of this attempt: the event that Lambda hands back says so.
+    pub(super) fn is_of(&self, invocation: &Invocation) -> bool {
+        let wanted = invocation.trace_context().to_string();
+        self.trace.as_deref() == Some(wanted.as_str())
     }
 
     /// The activation that it reports, and what its shim has measured.
@@ -124,6 +145,7 @@ fn time(text: &str) -> Option<SystemTime> {
 mod tests {
     use std::time::Duration;
 
+    use falco_core::Payload;
     use proptest::prelude::*;
 
     use super::*;
@@ -205,5 +227,24 @@ mod tests {
                 let _ = record.into_activation(id, &deployment(), "r");
             }
         }
+    }
+
+    #[test]
+    fn a_record_says_of_which_attempt_it_is() {
+        let attempt = Invocation::new("6553f100-0000beef", "map", "7", Payload::empty());
+        let trace = attempt.trace_context();
+        let body = format!(
+            r#"{{"requestContext":{{"requestId":"a-1","condition":"Success"}},
+            "requestPayload":{{"falco:tp":"{trace}","falco:args":{{}}}},"responsePayload":{{}}}}"#
+        );
+        let message = Message {
+            message_id: "m".to_owned(),
+            receipt_handle: "r".to_owned(),
+            body: body.clone(),
+        };
+        let (_, record) = Record::parse(&message).unwrap();
+        assert!(record.is_of(&attempt) && !record.is_of(&attempt.next_attempt()));
+        let without = Message { body: body.replace("falco:tp", "other"), ..message };
+        assert!(!Record::parse(&without).unwrap().1.is_of(&attempt));
     }
 }

@@ -118,7 +118,7 @@ impl GcpFunctions {
         let runtimes = Runtimes::new(&api.list_runtimes().await?);
         let capabilities = Capabilities::default()
             .with_submit(shared.is_some())
-            .with_resubmit(false)
+            .with_resubmit(shared.is_some())
             .with_logs(true)
             .with_scaling(true)
             .with_max_payload(MAX_BODY)

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use falco_core::{Ownership, RunId, RuntimeName};
+use falco_core::{Invocation, Ownership, RunId, RuntimeName};
+use sha2::{Digest, Sha256};
 
 use crate::client::Function;
 use crate::config::START_TIMEOUT;
@@ -46,7 +47,28 @@ pub(crate) fn activation_id() -> String {
     format!("{:08x}{random:024x}", now as u32)
 }
 
-/// When an activation's id was made; `None` for what is not an id of ours.
+/// The id of a submission: of an attempt that is unique it follows from run, stage, id and attempt, so that the queue takes
+/// it once, however often and by which process it is submitted.
+pub(crate) fn submission_id(invocation: &Invocation) -> String {
+    let (run, stage, id) = (invocation.run(), invocation.stage(), invocation.id());
+    if !invocation.is_unique() {
+        return activation_id();
+    }
+    // A user's own run id does not say when the run began.
+    let started_at = run.started_at().unwrap_or(UNIX_EPOCH);
+    let mut hash = Sha256::new();
+    for part in [run.as_str(), stage.as_str(), id.as_str()] {
+        // With their lengths, so that no two lists of parts give the same text.
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    hash.update(invocation.attempt().to_le_bytes());
+    let rest: String = hash.finalize()[..12].iter().map(|byte| format!("{byte:02x}")).collect();
+    let seconds = started_at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    format!("{:08x}{rest}", seconds as u32)
+}
+
+/// When an activation's id was made, or its run started; `None` for what is not an id of ours.
 pub(crate) fn activation_time(id: &str) -> Option<SystemTime> {
     let is_ours =
         id.len() == 32 && id.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
@@ -192,6 +214,7 @@ fn decode(label: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use falco_core::Payload;
     use proptest::prelude::*;
 
     use super::*;
@@ -247,5 +270,23 @@ mod tests {
         assert!(is_task_of(&task, "my-map"));
         assert!(!is_task_of(&task, "map") && !is_task_of("x", "map"));
         assert!(!is_task_of(&task_id(&activation_id(), "map"), "my-map"));
+    }
+
+    #[test]
+    fn an_attempt_that_is_unique_has_one_id_and_every_other_submission_its_own() {
+        let first = Invocation::new("6553f100-0000beef", "map", "7", Payload::empty());
+        assert_ne!(submission_id(&first), submission_id(&first));
+        let unique = first.clone().with_unique(true);
+        assert_eq!(submission_id(&unique), submission_id(&unique.clone()));
+        assert!(submission_id(&unique).starts_with("6553f100"));
+        assert!(activation_time(&submission_id(&unique)).is_some());
+        let others = [
+            unique.next_attempt(),
+            Invocation::new("6553f100-0000beef", "ma", "p7", Payload::empty()).with_unique(true),
+            Invocation::new("6553f100-0000beee", "map", "7", Payload::empty()).with_unique(true),
+        ];
+        for other in others {
+            assert_ne!(submission_id(&other), submission_id(&unique));
+        }
     }
 }

@@ -157,7 +157,7 @@ impl Inner {
             return Err(at(error));
         }
         let caller = self.caller(shared).await.map_err(at)?;
-        let activation = names::activation_id();
+        let activation = names::submission_id(invocation);
         let mut headers = invoke::headers(deployment, invocation, &activation).to_vec();
         headers.push(("Content-Type", "application/json".to_owned()));
         headers.push(("X-Falco-Store", "1".to_owned()));
