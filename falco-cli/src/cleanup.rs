@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use clap::Args;
-use falco_core::{Deployment, Platform};
+use falco_core::{Deployment, ErrorKind, Platform, RunId};
 use falco_data::{Store, clean, expired};
 use falco_executors::{Which, cleanup};
+use falco_journal::{JournalConfig, RunJournal};
 use serde_json::json;
 
 use crate::flags::{PlatformFlags, ShowFlags, open_store};
@@ -90,6 +91,11 @@ pub async fn clean_up(flags: &CleanupFlags) -> anyhow::Result<bool> {
         let line = describe(&leftover.deployment);
         say(format_args!("could not remove {line}: {}", leftover.error));
     }
+    if let Which::Run(run) = &which
+        && cleaned.leftovers.is_empty()
+    {
+        mark_abandoned(run)?;
+    }
     Ok(cleaned.leftovers.is_empty() && is_swept)
 }
 
@@ -115,6 +121,17 @@ async fn sweep_store(flags: &CleanupFlags, store: &Store) -> anyhow::Result<bool
         }
     }
     Ok(is_gone)
+}
+
+/// Says in the journal of a run, if it has one, that its functions are gone.
+fn mark_abandoned(run: &RunId) -> anyhow::Result<()> {
+    let Ok(config) = JournalConfig::from_env() else { return Ok(()) };
+    match RunJournal::abandon(&config, run) {
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidInput) => {
+            Ok(())
+        }
+        marked => Ok(marked?),
+    }
 }
 
 impl CleanupFlags {

@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use falco_core::congestion::CongestionController;
 use falco_core::{AsyncPlatform, Capabilities, Driver, ExecutionStrategy, Platform};
+use falco_executors::session::Session;
 use falco_executors::{
     AsyncExecutor, DriverExt, ExecutionOptions, KeepResults, LogPolicy, ParallelExecutor, Patience,
     Progress, RepeatPolicy, ResultsSink, RunOptions, RunOutcome, SequentialExecutor, Speculation,
     stop_signals,
 };
+use falco_journal::RunJournal;
 use falco_layers::{
     Aimd, Caps, Fixed, Gate, HeldPolicy, Pid, RetryPolicy, Stack, TargetRate, TimeoutPolicy,
 };
@@ -37,6 +39,7 @@ pub struct Launch<'a> {
     results: Option<ResultsSink>,
     /// None when nothing is to be shown.
     progress: Option<Arc<Progress>>,
+    journal: Option<Arc<RunJournal>>,
     #[cfg(feature = "meter")]
     observation: Observation,
 }
@@ -69,10 +72,11 @@ impl<'a> Launch<'a> {
             (false, false) => Some(Arc::new(Progress::stderr())),
         };
         let platform = layer(flags.platform.connect().await?)?;
+        let journal = flags.journal.open()?;
         let (platform, gate) = if flags.execution.no_layers {
             (platform, None)
         } else {
-            in_layers(&flags.execution, platform)?
+            in_layers(&flags.execution, platform, journal.as_ref())?
         };
         let strategy = strategy(&flags.execution)?;
         #[cfg(feature = "meter")]
@@ -86,6 +90,7 @@ impl<'a> Launch<'a> {
             keep: KeepResults::default(),
             results,
             progress,
+            journal,
             #[cfg(feature = "meter")]
             observation,
         })
@@ -145,6 +150,7 @@ impl<'a> Launch<'a> {
             Some(monitor) => options.with_monitor(monitor),
             None => options,
         };
+        let options = self.flags.journal.options(options, self.journal.as_ref());
         let options = match &self.results {
             Some(results) => options.with_results(results.clone()),
             None => options,
@@ -169,7 +175,20 @@ impl<'a> Launch<'a> {
     ///
     /// When nothing could be executed; what came of an execution is in the outcome.
     pub async fn run(&self, driver: &dyn Driver) -> anyhow::Result<RunOutcome> {
-        Ok(driver.run(self.options()).await?)
+        let outcome = driver.run(self.options()).await?;
+        self.flags.journal.finish(&outcome.run, outcome.is_suspended());
+        Ok(outcome)
+    }
+
+    /// Says how to go on with a run of a driver with loops of its own, if the run was suspended, and waits until its
+    /// journal is on disk.
+    ///
+    /// # Errors
+    ///
+    /// When the journal cannot be written.
+    pub async fn conclude(&self, session: &Session) -> falco_core::Result<()> {
+        self.flags.journal.finish(session.run(), session.is_suspended());
+        session.flush().await
     }
 }
 
@@ -177,11 +196,15 @@ impl<'a> Launch<'a> {
 fn in_layers(
     flags: &ExecutionFlags,
     platform: Arc<dyn AsyncPlatform>,
+    journal: Option<&Arc<RunJournal>>,
 ) -> falco_core::Result<(Arc<dyn AsyncPlatform>, Option<Gate>)> {
     let mut stack = Stack::new()
         .with_retry(RetryPolicy::with_retries(flags.retries))
         .with_outage_patience(flags.outage_patience)
         .with_timeout(timeouts(flags));
+    if let Some(journal) = journal {
+        stack = stack.with_journal(journal.clone());
+    }
     if let Some(rate) = flags.max_rate {
         stack = stack.with_max_rate(rate);
     }

@@ -8,6 +8,7 @@ pub mod log;
 #[cfg(feature = "meter")]
 mod observation;
 mod output;
+pub mod runs;
 mod signals;
 
 pub use flags::RunFlags;

@@ -30,6 +30,9 @@ pub use falco_function as function;
 #[cfg(feature = "gcp")]
 #[doc(inline)]
 pub use falco_gcp as gcp;
+#[cfg(feature = "journal")]
+#[doc(inline)]
+pub use falco_journal as journal;
 #[cfg(feature = "local")]
 #[doc(inline)]
 pub use falco_local as local;

@@ -15,6 +15,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use falco_cli::cleanup::{CleanupFlags, clean_up};
 use falco_cli::exit_code;
+use falco_cli::runs::{RunsFlags, runs};
 
 /// Runs functions on this machine and on FaaS platforms.
 ///
@@ -38,6 +39,7 @@ enum Command {
     Logs(Box<deployed::LogsFlags>),
     Doctor(Box<doctor::DoctorFlags>),
     Cleanup(Box<CleanupFlags>),
+    Runs(RunsFlags),
     #[cfg(feature = "meter")]
     #[command(flatten)]
     Trace(falco_meter::cli::TraceCommand),
@@ -59,6 +61,7 @@ impl Falco {
             Command::Logs(flags) => deployed::logs(*flags).await,
             Command::Doctor(flags) => doctor::doctor(*flags).await,
             Command::Cleanup(flags) => clean_up(&flags).await,
+            Command::Runs(flags) => runs(&flags),
             #[cfg(feature = "meter")]
             Command::Trace(command) => command.run().await.map(|()| true).map_err(Into::into),
             Command::Completions(flags) => shell::completions(&flags),

@@ -7,6 +7,7 @@
 mod data;
 mod execution;
 mod function;
+mod journal;
 #[cfg(feature = "meter")]
 mod observe;
 mod output;
@@ -18,6 +19,7 @@ use clap::Args;
 pub use data::{DataFlags, Stores, open_store};
 pub use execution::{Controller, ExecutionFlags, Executor, OnFailure};
 pub use function::FunctionFlags;
+pub use journal::{JournalFlags, Rerun, WhenStopped, directory as journal_directory};
 #[cfg(feature = "meter")]
 pub use observe::ObserveFlags;
 pub use output::{Log, OutputFlags, ShowFlags};
@@ -38,6 +40,10 @@ pub struct RunFlags {
     /// How functions are deployed.
     #[command(flatten)]
     pub function: FunctionFlags,
+
+    /// How the run is recorded, and gone on with.
+    #[command(flatten)]
+    pub journal: JournalFlags,
 
     /// What is printed.
     #[command(flatten)]

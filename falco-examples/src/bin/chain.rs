@@ -40,8 +40,14 @@ async fn add_powers(Arguments { flags, numbers }: Arguments) -> anyhow::Result<b
         Chain { session: Session::start(launch.options())?, launch: &launch, reports: Vec::new() };
     let functions = Functions::new(&flags)?;
     let outcome = chain.run(&functions, numbers).await;
-    // Whatever came of it, nothing stays behind.
-    let leftovers = if flags.function.keep { Vec::new() } else { chain.session.remove_all().await };
+    // Whatever came of it, nothing stays behind, unless the run is to go on in another process.
+    let leftovers = if flags.function.keep {
+        chain.session.finish();
+        Vec::new()
+    } else {
+        chain.session.remove_all().await
+    };
+    launch.conclude(&chain.session).await?;
     let sums = outcome?;
     let report = chain.session.report(chain.reports);
     finish(&flags.output, &report, &leftovers, || {

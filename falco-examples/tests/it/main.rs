@@ -12,6 +12,7 @@ mod field;
 mod flaky;
 mod gcp;
 mod hello;
+mod journal;
 mod layers;
 mod montecarlo;
 mod openwhisk;

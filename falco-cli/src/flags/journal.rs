@@ -1,0 +1,198 @@
+//! How a run is recorded, and gone on with.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use clap::{Args, ValueEnum};
+use falco_core::RunId;
+use falco_executors::{OnStop, RunOptions};
+use falco_journal::{JournalConfig, ResumeOptions, RunJournal};
+
+use crate::output::say;
+
+/// How a run is recorded, and gone on with.
+#[derive(Debug, Args)]
+pub struct JournalFlags {
+    /// Record the run in a journal, so that another process can go on with it
+    /// [default directory: $XDG_STATE_HOME/falco/runs, else ~/.local/state/falco/runs]
+    #[arg(
+        long,
+        value_name = "DIR",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "",
+        help_heading = "Journal"
+    )]
+    pub journal: Option<PathBuf>,
+
+    /// Go on with a run that was killed, suspended or failed; `last` is the newest of this program.
+    #[arg(long, value_name = "RUN|last", help_heading = "Journal")]
+    pub resume: Option<String>,
+
+    /// Send invocations again that are not idempotent: those that failed, or those of which nobody knows whether they ran.
+    #[arg(long, value_enum, value_name = "WHICH", requires = "resume", help_heading = "Journal")]
+    pub rerun: Vec<Rerun>,
+
+    /// Keep the results of a stage although its function has changed.
+    #[arg(long, value_name = "STAGE", requires = "resume", help_heading = "Journal")]
+    pub accept_changed: Vec<String>,
+
+    /// Use the results of another run in stages whose results follow from code and arguments alone.
+    #[arg(long, value_name = "RUN", help_heading = "Journal")]
+    pub reuse: Vec<String>,
+
+    /// What Ctrl-C, SIGTERM and SIGHUP do to a run with a journal.
+    #[arg(long, value_enum, default_value_t = WhenStopped::Suspend, help_heading = "Journal")]
+    pub on_stop: WhenStopped,
+
+    /// Go on although another process may work on the run, where the file system has no locks.
+    #[arg(long, requires = "resume", help_heading = "Journal")]
+    pub take_over: bool,
+}
+
+/// Which invocations run again that are not idempotent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Rerun {
+    /// Those whose function failed.
+    Failed,
+    /// Those of which nobody knows whether they ran: they may run twice.
+    Unknown,
+}
+
+/// What a signal does to a run with a journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum WhenStopped {
+    /// What is submitted and deployed stays; --resume goes on.
+    Suspend,
+    /// What is in flight is given up, and functions are removed.
+    Remove,
+}
+
+impl JournalFlags {
+    /// Opens the journal that the flags name, if they name one.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such run, another process works on it, or the journal cannot be read or written.
+    pub fn open(&self) -> falco_core::Result<Option<Arc<RunJournal>>> {
+        if self.journal.is_none() && self.resume.is_none() && self.reuse.is_empty() {
+            return Ok(None);
+        }
+        let config = directory(self.journal.as_ref())?.with_name(program());
+        let config = self.reuse.iter().fold(config, |config, run| config.with_reuse(run.as_str()));
+        let Some(resume) = &self.resume else {
+            let run = RunId::starting_at(SystemTime::now(), fastrand::u32(..));
+            return RunJournal::create(&config, run).map(Some);
+        };
+        let run = match resume.as_str() {
+            "last" => RunJournal::latest(&config)?,
+            run => RunId::from(run),
+        };
+        let mut options = ResumeOptions::default()
+            .with_rerun_failed(self.rerun.contains(&Rerun::Failed))
+            .with_rerun_unknown(self.rerun.contains(&Rerun::Unknown))
+            .with_take_over(self.take_over);
+        for stage in &self.accept_changed {
+            options = options.with_accepted(stage.as_str());
+        }
+        RunJournal::resume(&config, &run, options).map(Some)
+    }
+
+    /// Has the run recorded.
+    pub(crate) fn options(
+        &self,
+        options: RunOptions,
+        journal: Option<&Arc<RunJournal>>,
+    ) -> RunOptions {
+        let Some(journal) = journal else { return options };
+        let on_stop = match self.on_stop {
+            WhenStopped::Suspend => OnStop::Suspend,
+            WhenStopped::Remove => OnStop::Remove,
+        };
+        options.with_journal(journal.clone()).with_on_stop(on_stop)
+    }
+
+    /// Says how to go on with a run that was suspended.
+    pub(crate) fn finish(&self, run: &RunId, is_suspended: bool) {
+        if is_suspended {
+            let command = resuming(std::env::args(), run.as_str());
+            say(format_args!("the run is suspended; go on with it by: {command}"));
+        }
+    }
+}
+
+/// The journals in a directory; in the default place when none or an empty one is named.
+///
+/// # Errors
+///
+/// When no place for them is known.
+pub fn directory(directory: Option<&PathBuf>) -> falco_core::Result<JournalConfig> {
+    match directory {
+        Some(directory) if !directory.as_os_str().is_empty() => Ok(JournalConfig::new(directory)),
+        _ => JournalConfig::from_env(),
+    }
+}
+
+/// The name of this program, by which its runs are listed.
+fn program() -> String {
+    let path = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
+    path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// The command line that goes on with `run`: this one, with what says which run it is replaced.
+fn resuming(arguments: impl Iterator<Item = String>, run: &str) -> String {
+    let mut arguments = arguments.peekable();
+    let mut words = vec![arguments.next().unwrap_or_default()];
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            // The choice was made for this process.
+            "--resume" | "--rerun" | "--on-stop" => drop(arguments.next()),
+            "--journal" | "--take-over" => {}
+            _ if ["--resume=", "--rerun=", "--on-stop="]
+                .iter()
+                .any(|it| argument.starts_with(it)) => {}
+            // Not what others may read in a log.
+            "--token" => {
+                words.extend([argument, "***".to_owned()]);
+                let _ = arguments.next();
+            }
+            _ if argument.starts_with("--token=") => words.push("--token=***".to_owned()),
+            _ => words.push(argument),
+        }
+    }
+    words.extend(["--resume".to_owned(), run.to_owned()]);
+    words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_=./:@,+".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_to_go_on_is_the_same_one_with_the_run_in_it() {
+        let command =
+            |line: &str| resuming(line.split(' ').map(str::to_owned), "6553f100-0000beef");
+        for (line, expected) in [
+            ("hello --journal Ada", "hello Ada --resume 6553f100-0000beef"),
+            ("hello --journal=/x Ada", "hello --journal=/x Ada --resume 6553f100-0000beef"),
+            (
+                "hello --resume last --rerun failed --memory 512",
+                "hello --memory 512 --resume 6553f100-0000beef",
+            ),
+            ("hello --token marked --journal", "hello --token '***' --resume 6553f100-0000beef"),
+            ("hello --journal it's", r"hello 'it'\''s' --resume 6553f100-0000beef"),
+        ] {
+            assert_eq!(command(line), expected);
+        }
+    }
+}
