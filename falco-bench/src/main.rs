@@ -13,6 +13,7 @@ mod first_build;
 mod full_stack;
 mod gcp;
 mod invoking;
+mod journal;
 mod local;
 mod lockstep;
 mod memory;

@@ -67,6 +67,11 @@ pub(crate) const BENCHMARKS: &[Benchmark] = &[
         run: gcp::run,
     },
     Benchmark {
+        name: "journal",
+        about: "what recording a run costs, and how fast a recorded one is gone on with",
+        run: crate::journal::run,
+    },
+    Benchmark {
         name: "first-build",
         about: "what a newcomer compiles first, beside building falco-aws; takes minutes",
         run: first_build::run,
