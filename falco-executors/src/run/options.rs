@@ -75,14 +75,14 @@ pub struct RunOptions {
     pub(super) failed_logs: LogPolicy,
 }
 
-/// What becomes of a run with a journal when it is stopped from outside.
+/// The end of a run with a journal that is stopped from outside.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum OnStop {
-    /// What is submitted and deployed stays, so that another process goes on with the run.
+    /// Activations and deployments stay, so that another process goes on with the run.
     #[default]
     Suspend,
-    /// What is in flight is given up, and the deployments are removed, as without a journal.
+    /// Calls in flight are given up, and the deployments are removed, as without a journal.
     Remove,
 }
 
