@@ -22,6 +22,7 @@ const CONSUMERS: &[(&str, &[&str], usize)] = &[
     ("openwhisk", &["falco-core", "falco-executors", "falco-openwhisk"], 140),
     ("gcp", &["falco-core", "falco-executors", "falco-gcp"], 140),
     ("aws", &["falco-core", "falco-executors", "falco-aws"], 190),
+    ("openfaas", &["falco-core", "falco-executors", "falco-openfaas"], 140),
 ];
 
 /// Crates of Falco that a consumer of a platform gets with it.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use falco_core::{Bytes, Code, Environment};
-use falco_fakes::http::Reply;
+use falco_fakes::http::{Reply, Request};
 use falco_testkit::fixture::{Ending, Fixture};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -23,7 +23,8 @@ pub(crate) enum Functions {
     Emulated,
 }
 
-pub(crate) async fn run(functions: Functions, specification: &Value, body: &Bytes) -> Reply {
+pub(crate) async fn run(functions: Functions, specification: &Value, request: &Request) -> Reply {
+    let body = &request.body;
     let env = &specification["envVars"];
     let limit = env["exec_timeout"]
         .as_str()
@@ -31,7 +32,7 @@ pub(crate) async fn run(functions: Functions, specification: &Value, body: &Byte
     let begun = Instant::now();
     let answer = async {
         match functions {
-            Functions::Processes => process(specification, body).await,
+            Functions::Processes => process(specification, request).await,
             Functions::Emulated => emulated(env, body).await,
         }
     };
@@ -46,7 +47,7 @@ pub(crate) async fn run(functions: Functions, specification: &Value, body: &Byte
     }
 }
 
-async fn process(specification: &Value, body: &Bytes) -> Result<Vec<u8>, String> {
+async fn process(specification: &Value, request: &Request) -> Result<Vec<u8>, String> {
     let command = specification["envProcess"].as_str().unwrap();
     let mut parts = command.split(' ');
     let program = if parts.next() == Some("python3") { python() } else { panic!("{command}") };
@@ -57,10 +58,17 @@ async fn process(specification: &Value, body: &Bytes) -> Result<Vec<u8>, String>
     for (name, value) in specification["envVars"].as_object().unwrap() {
         child.env(name, value.as_str().unwrap());
     }
+    if specification["envVars"]["cgi_headers"] != "false" {
+        // As `getAdditionalEnvs` in `handler.go` does.
+        for (name, value) in &request.headers {
+            let name = format!("Http_{}", name.as_str().replace('-', "_"));
+            child.env(name, value.to_str().unwrap_or_default());
+        }
+    }
     child.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = child.spawn().map_err(|error| error.to_string())?;
     let mut stdin = child.stdin.take().unwrap();
-    let body = body.clone();
+    let body = request.body.clone();
     tokio::spawn(async move { stdin.write_all(&body).await });
     let output = child.wait_with_output().await.map_err(|error| error.to_string())?;
     match output.status.code() {

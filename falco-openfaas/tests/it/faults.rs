@@ -9,7 +9,7 @@ use falco_openfaas::{OpenFaas, OpenFaasConfig};
 use falco_testkit::{RawPeer, Script, Step};
 
 use crate::fake::Fake;
-use crate::watchdog::Functions;
+use crate::watchdog::{Functions, has_python};
 
 /// A platform whose gateway answers the call after `connect` so, and the error of that call.
 async fn invoked(script: Script) -> falco_core::Result<falco_core::Activation> {
@@ -101,10 +101,27 @@ async fn what_the_gateway_would_refuse_is_refused_before_it_is_sent() {
         (function.clone().with_name("Not_DNS"), ErrorKind::InvalidInput),
         (function.clone().with_env("fprocess", "sh"), ErrorKind::InvalidInput),
         (function.clone().with_env("FALCO_CODE", "x"), ErrorKind::InvalidInput),
+        (function.clone().with_env("port", "9"), ErrorKind::InvalidInput),
     ] {
         let error = platform.deploy(&wrong).await.unwrap_err();
         assert_eq!(error.kind(), kind, "{error}");
         assert!(error.hint().is_some(), "{error}");
         assert!(fake.specification(&wrong.name).is_none(), "{error}");
     }
+}
+
+#[tokio::test]
+async fn a_function_does_not_see_the_gateways_password() {
+    if !has_python() {
+        return;
+    }
+    let fake = Fake::start(Functions::Processes);
+    let platform = OpenFaas::connect(fake.config()).await.unwrap();
+    let source = "import os\ndef main(args): return {'seen': sorted(os.environ)}";
+    let function = Deployable::from_source("f", "python:3".parse().unwrap(), source);
+    let deployment = platform.deploy(&function).await.unwrap();
+    let invocation = Invocation::new("run", "stage", "1", Payload::empty());
+    let activation = platform.invoke(&deployment, &invocation).await.unwrap();
+    let seen = activation.outcome.unwrap();
+    assert!(!seen.as_str().contains("Http_"), "{seen:?}");
 }

@@ -24,15 +24,26 @@ pub(crate) const MAX_CODE: u64 = 96 * 1024 - 64;
 const PROCESS: &str = "python3 -c exec(__import__('os').environ['FALCO_SHIM'])";
 const SHIM: &str = include_str!("shim.py");
 
-/// Variables with a meaning for the watchdog or the shim; a function that sets one would change how it is run.
-const RESERVED: [&str; 11] = [
+/// Variables with a meaning for the watchdog (`readconfig.go` in classic-watchdog) or the shim; a function that sets one
+/// would change how it is run.
+const RESERVED: [&str; 21] = [
     "fprocess",
     "exec_timeout",
     "read_timeout",
     "write_timeout",
+    "healthcheck_interval",
     "combine_output",
     "cgi_headers",
     "content_type",
+    "marshal_request",
+    "max_inflight",
+    "port",
+    "suppress_lock",
+    "write_debug",
+    "debug_headers",
+    "jwt_auth",
+    "jwt_auth_debug",
+    "jwt_auth_local",
     "FALCO_CODE",
     "FALCO_ENTRY_POINT",
     "FALCO_SHIM",
@@ -58,6 +69,8 @@ pub(crate) fn package(function: &Deployable, image: &str) -> Result<(FunctionDep
     set("FALCO_SHIM", SHIM.to_owned());
     // By default the watchdog puts stderr into the answer.
     set("combine_output", "false".to_owned());
+    // By default it hands the request's headers to the function, the gateway's password among them.
+    set("cgi_headers", "false".to_owned());
     if let Some(timeout) = function.scaling.timeout {
         // Zero would switch it off.
         set("exec_timeout", format!("{}ms", timeout.as_millis().max(1)));

@@ -165,7 +165,7 @@ impl World {
             Some(None) => Reply::new(503, format!("No endpoints available for: {name}."))
                 .with_header("x-openfaas-internal", "proxy"),
             Some(Some(specification)) => {
-                watchdog::run(self.functions, &specification, &request.body).await
+                watchdog::run(self.functions, &specification, request).await
             }
         }
     }
