@@ -25,7 +25,7 @@ impl Provider for Counter {
         request.header("x-operation").unwrap_or_default().to_owned()
     }
 
-    fn finish(&self, reply: Reply) -> Reply {
+    fn finish(&self, _: &Request, reply: Reply) -> Reply {
         reply.with_header("x-request-id", "1")
     }
 }
