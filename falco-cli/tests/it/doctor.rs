@@ -39,7 +39,7 @@ async fn a_remote_platform_is_described_without_its_secrets() {
     if !has("python3") {
         return;
     }
-    let (machine, aws) = (Machine::new(), FakeAws::start().await);
+    let (machine, aws) = (Machine::new(), FakeAws::start());
     let mut command = machine.command(&["doctor", "--json", "--deploy", "--platform", "aws"]);
     command
         .args(["--invocations", "10000", "--duration", "800ms"])

@@ -59,18 +59,18 @@ async fn numpy_runs_on_this_machine_and_on_every_platforms_fake() {
     };
     let gcp = FakeGcp::start();
     assert_mean(remote("gcp", &[], gcp.environment()).await.unwrap());
-    let aws = FakeAws::start().await;
+    let aws = FakeAws::start();
     let environment = [
-        ("AWS_ENDPOINT_URL", aws.url()),
+        ("AWS_ENDPOINT_URL", aws.url().to_owned()),
         ("AWS_ACCESS_KEY_ID", falco_fakes::aws::FAKE_ACCESS_KEY.to_owned()),
         ("AWS_SECRET_ACCESS_KEY", falco_fakes::aws::FAKE_SECRET.to_owned()),
         ("AWS_SESSION_TOKEN", "fake-session-token".to_owned()),
     ];
     let printed = remote("aws", &["--region", "eu-central-1"], environment.to_vec()).await.unwrap();
     assert_mean(printed);
-    let openwhisk = FakeOpenWhisk::start(Default::default()).await.unwrap();
+    let openwhisk = FakeOpenWhisk::start();
     let auth = falco_fakes::openwhisk::FAKE_AUTH;
-    let flags = ["--apihost", &openwhisk.url(), "--auth", auth];
+    let flags = ["--apihost", openwhisk.url(), "--auth", auth];
     assert_mean(remote("openwhisk", &flags, Vec::new()).await.unwrap());
 }
 

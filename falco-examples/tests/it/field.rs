@@ -59,7 +59,10 @@ const LENGTH: &str = "function main(args) { return { length: args.text.length };
 type Right = Result<&'static str, (FunctionErrorKind, &'static str)>;
 
 /// The runtime, the source, and calls one after the other.
-fn table() -> Vec<(&'static str, &'static str, Vec<(&'static str, Right)>)> {
+/// A runtime's source, its name, and inputs with what is right.
+type Row = (&'static str, &'static str, Vec<(&'static str, Right)>);
+
+fn table() -> Vec<Row> {
     use FunctionErrorKind::{BadResult, Raised};
     let squares = Ok(r#"{"squares":[1,4,9]}"#);
     vec![

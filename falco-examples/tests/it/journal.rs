@@ -14,7 +14,7 @@ use falco_core::{Deployable, Driver, ExecutionPlan, OnFailure, Payload, Stage, S
 use falco_executors::KeepResults;
 use falco_fakes::aws::{FAKE_ACCESS_KEY, FAKE_SECRET, FakeAws};
 use falco_fakes::gcp::FakeGcp;
-use falco_fakes::openwhisk::{FAKE_AUTH, FakeOpenWhisk, FakeSettings};
+use falco_fakes::openwhisk::{FAKE_AUTH, FakeOpenWhisk};
 use falco_journal::{JournalConfig, RunJournal};
 use falco_testkit::runtimes;
 use serde_json::json;
@@ -278,8 +278,8 @@ async fn a_run_on_openwhisk_that_is_killed_loses_and_doubles_nothing() {
     if !has("python3") {
         return;
     }
-    let fake = FakeOpenWhisk::start(FakeSettings::default()).await.unwrap();
-    let url = fake.url();
+    let fake = FakeOpenWhisk::start();
+    let url = fake.url().to_owned();
     let killing = tokio::task::spawn_blocking(move || {
         let words = ["--platform", "openwhisk", "--host", url.as_str(), "--token", FAKE_AUTH];
         let words = [&words[..], &["--executor", "async", "--quiet"]].concat();
@@ -294,8 +294,8 @@ async fn a_run_on_aws_that_is_killed_loses_and_doubles_nothing() {
     if !has("python3") {
         return;
     }
-    let fake = FakeAws::start().await;
-    let url = fake.url();
+    let fake = FakeAws::start();
+    let url = fake.url().to_owned();
     let killing = tokio::task::spawn_blocking(move || {
         let prepare = |driver: &mut Command| {
             driver

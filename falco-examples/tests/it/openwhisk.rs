@@ -34,7 +34,7 @@ fn settings() -> FakeSettings {
 async fn wordcount_counts_right_on_openwhisk_with_every_executor_and_leaves_nothing() {
     if has("python3") {
         let fake = FakeOpenWhisk::with(settings());
-        counts_right_with_every_executor(&fake, &fake.url()).await;
+        counts_right_with_every_executor(&fake, fake.url()).await;
     }
 }
 
@@ -56,7 +56,7 @@ async fn wordcount_counts_right_on_openwhisk_when_calls_fail_and_leaves_nothing(
             ("an answer that is lost", Fault::AfterRunning(refused)),
         ],
     };
-    let proxy = FlakyProxy::start(&fake.url(), [faults]).await;
+    let proxy = FlakyProxy::start(fake.url(), [faults]).await;
     counts_right_with_every_executor(&fake, &proxy.url()).await;
     proxy.assert_each_happened();
 }
