@@ -59,7 +59,6 @@ const LENGTH: &str = "function main(args) { return { length: args.text.length };
 type Right = Result<&'static str, (FunctionErrorKind, &'static str)>;
 
 /// The runtime, the source, and calls one after the other.
-/// A runtime's source, its name, and inputs with what is right.
 type Row = (&'static str, &'static str, Vec<(&'static str, Right)>);
 
 fn table() -> Vec<Row> {
