@@ -14,6 +14,8 @@ use crate::flags::journal_directory;
 use crate::print;
 
 /// Lists the runs that have journals, and looks after them.
+///
+/// For example: falco runs show last --why
 #[derive(Debug, Args)]
 pub struct RunsFlags {
     #[command(subcommand)]

@@ -18,12 +18,20 @@ use crate::{MeterServer, MeterSettings, write_plots, write_report};
 #[non_exhaustive]
 pub enum TraceCommand {
     /// Shows a trace as a page in the browser, and follows it while it grows.
+    ///
+    /// For example: falco view run.trace
     View(ViewFlags),
     /// Makes one HTML file of a trace, which loads nothing and sends nothing.
+    ///
+    /// For example: falco report run.trace -o report.html
     Report(ReportFlags),
     /// Makes plots of a trace: SVG files, and the numbers behind each as CSV.
+    ///
+    /// For example: falco plot run.trace -o plots
     Plot(PlotFlags),
     /// Writes a trace in the form of another tool: FACT, Perfetto, OpenTelemetry.
+    ///
+    /// For example: falco export run.trace --perfetto run.perfetto.gz
     Export(ExportFlags),
 }
 

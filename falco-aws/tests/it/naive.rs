@@ -392,9 +392,9 @@ async fn n17_each_service_is_spoken_to_in_its_own_protocol() {
     assert_eq!(header("FilterLogEvents", "content-type"), "application/x-amz-json-1.1");
     assert_eq!(header("FilterLogEvents", "x-amz-target"), "Logs_20140328.FilterLogEvents");
     let created = aws.fake.requests_of("CreateQueue")[0].json();
-    assert_eq!(created["Attributes"]["VisibilityTimeout"], "120", "here a string");
+    assert_eq!(created["Attributes"]["VisibilityTimeout"], "10", "here a string");
     let received = aws.fake.requests_of("ReceiveMessage")[0].json();
-    assert_eq!(received["VisibilityTimeout"], 120, "and here a number");
+    assert_eq!(received["VisibilityTimeout"], 10, "and here a number");
     assert_eq!(received["MaxNumberOfMessages"], 10);
 }
 

@@ -212,7 +212,7 @@ async fn every_request_to_sqs_and_cloudwatch_logs_is_as_the_contract_has_it() {
             "CreateQueue",
             json!({
                 "QueueName": "falco-f",
-                "Attributes": {"VisibilityTimeout": "120", "MessageRetentionPeriod": "345600"},
+                "Attributes": {"VisibilityTimeout": "10", "MessageRetentionPeriod": "345600"},
                 "tags": {"falco:runtime": "python:3"},
             }),
         ),
@@ -220,7 +220,7 @@ async fn every_request_to_sqs_and_cloudwatch_logs_is_as_the_contract_has_it() {
         (
             "ReceiveMessage",
             queue(
-                json!({"MaxNumberOfMessages": 10, "WaitTimeSeconds": 1, "VisibilityTimeout": 120}),
+                json!({"MaxNumberOfMessages": 10, "WaitTimeSeconds": 1, "VisibilityTimeout": 10}),
             ),
         ),
         (

@@ -76,7 +76,7 @@ impl FakeOpenWhisk {
     /// Answers the next invocation so, and starts nothing; called again, the one after it.
     pub fn answer_next_invocation(&self, answer: Reply) {
         let answer = answers::with_request_id(answer);
-        self.inject(Fault::reply("POST /api/v1/namespaces/_/actions/", answer).times(1));
+        self.inject(Fault::reply("POST /api/v1/namespaces/", answer).times(1));
     }
 
     /// How many requests have asked for activations or their number, kept or not.

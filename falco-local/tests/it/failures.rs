@@ -239,12 +239,12 @@ async fn a_worker_that_died_while_idle_is_replaced_without_a_failure() {
     let local = Local::new();
     let function = local.deploy(&native("echo '{}' >&3")).await;
     let first = local.invoke(&function, "{}").await.container.unwrap();
-    let killed = std::process::Command::new("kill").args(["-9", &first]).status().unwrap();
+    // `PID@START`, since ids of processes are used again.
+    let pid = first.split('@').next().unwrap();
+    let killed = std::process::Command::new("kill").args(["-9", pid]).status().unwrap();
     assert!(killed.success());
-    crate::support::eventually("the worker's end", || {
-        (!crate::support::runs(&first)).then_some(())
-    })
-    .await;
+    crate::support::eventually("the worker's end", || (!crate::support::runs(pid)).then_some(()))
+        .await;
     let next = local.platform.invoke(&function, &invocation("{}")).await.unwrap();
     assert!(next.is_success() && next.container != Some(first));
 }

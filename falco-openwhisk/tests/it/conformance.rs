@@ -37,7 +37,7 @@ impl Harness for OverTheFake {
             Fault::Duplicates => settings.lists_twice = true,
             _ => {}
         });
-        let calls = "POST /api/v1/namespaces/_/actions/";
+        let calls = "POST /api/v1/namespaces/";
         match fault {
             Fault::Silent => self.fake.inject(http::Fault::silence("")),
             Fault::LostAnswer => self.fake.inject(http::Fault::reset(calls).after_doing_it()),
