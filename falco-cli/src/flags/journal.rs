@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use falco_core::RunId;
 use falco_executors::{OnStop, RunOptions};
@@ -22,6 +23,8 @@ pub struct JournalFlags {
         num_args = 0..=1,
         require_equals = true,
         default_missing_value = "",
+        // The parser of paths refuses an empty one, which stands for the default directory.
+        value_parser = OsStringValueParser::new().map(PathBuf::from),
         help_heading = "Journal"
     )]
     pub journal: Option<PathBuf>,
@@ -176,7 +179,26 @@ fn quoted(word: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+
+    #[derive(Parser)]
+    struct Program {
+        #[command(flatten)]
+        flags: JournalFlags,
+        names: Vec<String>,
+    }
+
+    #[test]
+    fn a_journal_without_a_directory_is_in_the_default_one() {
+        let parse = |words: &[&str]| Program::try_parse_from(words).unwrap();
+        let default = parse(&["hello", "--journal", "Ada"]);
+        assert_eq!((default.flags.journal, default.names), (Some("".into()), vec!["Ada".into()]));
+        let named = parse(&["hello", "--journal=/x", "Ada"]);
+        assert_eq!(named.flags.journal, Some("/x".into()));
+        assert_eq!(parse(&["hello"]).flags.journal, None);
+    }
 
     #[test]
     fn the_command_to_go_on_is_the_same_one_with_the_run_in_it() {
