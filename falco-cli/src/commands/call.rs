@@ -104,7 +104,7 @@ fn read_argument(argument: &str) -> anyhow::Result<Payload> {
     Ok(payload)
 }
 
-/// What came of a call.
+/// The outcome of a call.
 struct Called {
     completion: Completion,
     log: Vec<String>,

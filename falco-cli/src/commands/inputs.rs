@@ -236,7 +236,7 @@ fn unreadable(path: &Path, error: &(dyn std::error::Error + 'static)) -> Error {
 mod tests {
     use super::*;
 
-    /// What a file of so much text gives: arguments, and errors behind `!`.
+    /// The inputs that a file with this text gives: arguments, and errors behind `!`.
     fn given(format: Format, content: &[u8]) -> Vec<String> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("in");

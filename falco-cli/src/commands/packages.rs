@@ -51,8 +51,8 @@ impl PackageFlags {
     }
 }
 
-/// What packages are installed for. A runtime that names no version becomes the newest one of the platform, so that the
-/// packages fit what they run on.
+/// The system that packages are installed for. A runtime that names no version becomes the newest one of the platform,
+/// so that the packages fit what they run on.
 fn target(
     runtime: &RuntimeName,
     platform: PlatformName,

@@ -24,11 +24,11 @@ pub struct DataFlags {
 /// The stores that the flags name.
 #[derive(Clone, Debug)]
 pub struct Stores {
-    /// What is read.
+    /// The input.
     pub input: Store,
-    /// What is written.
+    /// The output.
     pub output: Store,
-    /// What lives no longer than the run.
+    /// Objects that are deleted with the run.
     pub scratch: Store,
 }
 

@@ -113,7 +113,7 @@ impl<P: AsyncPlatform> Data<P> {
         Payload::from_bytes(bytes).map_err(|error| error.context(format_args!("the value {url}")))
     }
 
-    /// What came of a call: a failure of the store instead of the function's, and the value of a short spilled result.
+    /// The outcome of a call: a failure of the store instead of the function's, and the value of a short spilled result.
     async fn answered(&self, mut activation: Activation, is_read: bool) -> Result<Activation> {
         match &activation.outcome {
             Ok(result) => {

@@ -51,11 +51,11 @@ pub(crate) struct DoctorFlags {
 struct Check {
     name: &'static str,
     state: State,
-    /// What was found.
+    /// The finding.
     found: String,
 }
 
-/// What a check says about a run.
+/// The verdict of a check: whether a run could start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum State {

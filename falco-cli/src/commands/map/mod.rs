@@ -23,7 +23,7 @@ use driver::{Mapping, Sink};
 use failures::Failures;
 use results::{Results, Written};
 
-/// What a shell sees of a program whose reader has gone away: 128 and the number of SIGPIPE.
+/// The exit code of a program whose reader has gone away, as shells have it: 128 and the number of SIGPIPE.
 const READER_LEFT: u8 = 141;
 
 /// Runs a function once for each input, and writes the results as lines of JSON

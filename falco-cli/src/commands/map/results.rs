@@ -21,7 +21,7 @@ pub(super) struct Results {
     thread: Option<(Sender<Numbered>, JoinHandle<()>)>,
 }
 
-/// What came of writing.
+/// The outcome of writing.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Written {
     /// Everything was written.
