@@ -141,7 +141,7 @@ async fn connect(mut near: TcpStream, upstream: SocketAddr, line: watch::Receive
     let (far_reads, far_writes) = far.split();
     let there = pass_on(near_reads, far_writes, line.clone());
     let back = pass_on(far_reads, near_writes, line);
-    let _ = tokio::join!(there, back);
+    let _ = tokio::try_join!(there, back);
 }
 
 async fn pass_on(
@@ -152,8 +152,10 @@ async fn pass_on(
     let mut buffer = vec![0; 16 << 10];
     loop {
         let length = from.read(&mut buffer).await?;
-        if line.wait_for(|line| *line != Line::Hung).await.is_err() {
-            return Ok(());
+        match line.wait_for(|line| *line != Line::Hung).await.map(|line| *line) {
+            // On a busy machine `serve` notices the cut later; nothing may pass until then.
+            Ok(Line::Cut) | Err(_) => return Err(io::ErrorKind::ConnectionReset.into()),
+            Ok(Line::Up | Line::Hung) => {}
         }
         if length == 0 {
             return to.shutdown().await;
