@@ -41,38 +41,49 @@ elapsed() { # SINCE
   [ "$us" -ge 0 ] || us=0
 }
 
-# Opens descriptor 7 and sends a request, with as much of its body as there is already.
+# Opens the connection of the next request as descriptor 8.
+connect() {
+  exec 8<>"/dev/tcp/$host/$port" || exit 1
+  is_connected=1
+}
+
+# Sends a request on descriptor 7, with as much of its body as there is already. What ends with a newline is one packet.
 request() { # METHOD PATH HEADERS BODY
-  exec 7<>"/dev/tcp/$host/$port" || exit 1
+  [ -n "$is_connected" ] || connect
+  is_connected=
+  exec 7<&8 8>&-
   printf '%s' "$1 $api/$2 HTTP/1.1"$'\r\n'"Host: $host:$port"$'\r\nConnection: close\r\n'"$3"$'\r\n'"$4" >&7
 }
 
-# Reads a reply: its head, and the start of its body. The API closes the connection behind a reply, so that one that is
-# short is read in blocks to its end; line by line, bash reads byte by byte.
+# Reads the start of a reply: its status, its head, and the start of its body. The API closes the connection behind a
+# reply, so that one that is short is read in blocks to its end; line by line, bash reads byte by byte.
 reply() {
-  local line name value
-  status= length= is_chunked= request_id= deadline= trace=
   IFS= read -r -N "$SHORT_REPLY" -u 7 body
   case $body in
     *$'\r\n\r\n'*) ;;
     *) exit 1 ;;
   esac
-  line=${body%%$'\r\n\r\n'*}
-  body=${body:${#line}+4}
-  status=${line#* }
+  head=${body%%$'\r\n\r\n'*}
+  body=${body:${#head}+4}
+  status=${head#* }
   status=${status%% *}
+}
+
+# Sets what the head of a reply with an event says.
+examine() {
+  local line value is_chunked=
+  length= request_id= deadline= trace=
   # Without quotes, so that it is split into its lines.
   local IFS=$'\r\n'
-  for line in $line; do
-    name=${line%%:*}
+  for line in $head; do
     value=${line#*:}
     value=${value#"${value%%[! ]*}"}
-    case ${name,,} in
-      content-length) length=$value ;;
-      transfer-encoding) is_chunked=1 ;;
-      lambda-runtime-aws-request-id) request_id=$value ;;
-      lambda-runtime-deadline-ms) deadline=$value ;;
-      lambda-runtime-client-context) trace=$value ;;
+    case ${line,,} in
+      content-length:*) length=$value ;;
+      transfer-encoding:*) is_chunked=1 ;;
+      lambda-runtime-aws-request-id:*) request_id=$value ;;
+      lambda-runtime-deadline-ms:*) deadline=$value ;;
+      lambda-runtime-client-context:*) trace=$value ;;
     esac
   done
   [ -z "$is_chunked" ] || join_chunks
@@ -91,8 +102,10 @@ join_chunks() {
   length=${#body}
 }
 
-# Ends a request that was a POST: reads the whole reply, since closing earlier would reset the connection.
+# Ends a request that was a POST: reads the whole reply, since closing earlier would reset the connection. The next
+# request's connection is made while the API answers.
 finish() {
+  connect
   reply
   exec 7>&-
 }
@@ -148,7 +161,7 @@ start() {
     trap - PIPE
     if [ -n "$function_locale" ]; then LC_ALL=$function_locale; else unset LC_ALL; fi
     unset AWS_LAMBDA_RUNTIME_API
-    exec ./exec 3>&1 1>&4 4>&-
+    exec ./exec 3>&1 1>&4 4>&- 7>&- 8>&-
   }
   # Bash forgets a coprocess that has ended, and its descriptors: these are our own.
   pid=$FUNCTION_PID
@@ -190,7 +203,7 @@ deliver() {
 # Sends the result between what Falco wants to know of the run: Lambda reports to the caller of an event neither how
 # long it ran nor what it costs.
 answer() {
-  local start end='}' result lines=1 bytes=0
+  local start end=$'}\n' result lines=1 bytes=0
   IFS= read -r -n "$SHORT_RESULT" -u 6 result || leave
   if [ "${#result}" -eq "$SHORT_RESULT" ]; then
     head -n 1 <&6 >"$work/rest"
@@ -204,7 +217,7 @@ answer() {
   [ -z "$init" ] || printf -v start '%s,"init_ms":%d.%03d' "$start" $((init / 1000)) $((init % 1000))
   start+='},"result":'
   init=
-  local headers=$'Content-Type: application/json\r\n'"Content-Length: $((${#start} + ${#result} + bytes + 1))"$'\r\n'
+  local headers=$'Content-Type: application/json\r\n'"Content-Length: $((${#start} + ${#result} + bytes + ${#end}))"$'\r\n'
   if [ "$bytes" -eq 0 ]; then
     request POST "invocation/$id/response" "$headers" "$start$result$end"
   else
@@ -220,13 +233,14 @@ answer() {
   esac
 }
 
-id=
+id= is_connected=
 start
 while :; do
   id=
   # There is no timeout: the environment is frozen until there is an event.
   request GET invocation/next '' ''
   reply
+  examine
   [ -n "$request_id" ] || exit 1
   id=$request_id
   # One that ended between two calls has not seen this event.
