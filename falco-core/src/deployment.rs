@@ -30,17 +30,22 @@ pub struct Deployment {
 }
 
 impl Deployment {
-    /// A deployment of `name` on `platform`, with the provider's `id`.
-    pub fn new(
-        platform: impl Into<String>,
-        name: impl Into<String>,
-        id: impl Into<String>,
-        runtime: RuntimeName,
-    ) -> Self {
+    /// A deployment of `name`, which is its `id` as well until [`with_id`](Self::with_id) sets another one.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use falco_core::{Deployment, RuntimeName};
+    ///
+    /// let arn = "arn:aws:lambda:eu-central-1:123456789012:function:hello";
+    /// let hello = Deployment::new("hello", RuntimeName::python()).with_platform("aws").with_id(arn);
+    /// ```
+    pub fn new(name: impl Into<String>, runtime: RuntimeName) -> Self {
+        let name = name.into();
         Self {
-            platform: platform.into(),
-            name: name.into(),
-            id: id.into(),
+            platform: String::new(),
+            id: name.clone(),
+            name,
             runtime,
             scaling: Scaling::default(),
             ownership: None,
@@ -48,7 +53,21 @@ impl Deployment {
         }
     }
 
-    /// Sets what is in force.
+    /// Sets the platform that holds it. Each platform does, for all its deployments.
+    #[must_use]
+    pub fn with_platform(mut self, platform: impl Into<String>) -> Self {
+        self.platform = platform.into();
+        self
+    }
+
+    /// Sets the provider's own identifier.
+    #[must_use]
+    pub fn with_id(mut self, id: impl Into<String>) -> Self {
+        self.id = id.into();
+        self
+    }
+
+    /// Sets the sizes in force.
     #[must_use]
     pub fn with_scaling(mut self, scaling: Scaling) -> Self {
         self.scaling = scaling;
@@ -81,7 +100,9 @@ mod tests {
 
     #[test]
     fn a_deployment_survives_being_stored() {
-        let deployment = Deployment::new("local", "f-1", "/tmp/f-1", "python:3".parse().unwrap())
+        let deployment = Deployment::new("f-1", RuntimeName::python())
+            .with_platform("local")
+            .with_id("/tmp/f-1")
             .with_attribute("code", "abc");
         let json = serde_json::to_string(&deployment).unwrap();
         assert_eq!(serde_json::from_str::<Deployment>(&json).unwrap(), deployment);

@@ -83,7 +83,7 @@ impl ExecutionPlan {
 fn check_upstream(stage: &Stage, index: &HashMap<StageName, usize>) -> Result<()> {
     if matches!(stage.source, StageSource::Derived { .. }) && stage.upstream().is_empty() {
         return Err(Error::invalid_input(format!(
-            "stage {:?} is derived, and names no stage that it follows",
+            "derived stage {:?} has no upstream stage",
             stage.name
         )));
     }

@@ -52,7 +52,7 @@ use crate::scaling::Scaling;
 ///     fn name(&self) -> &str { "echo" }
 ///     fn capabilities(&self) -> Capabilities { Capabilities::default() }
 ///     async fn deploy(&self, function: &Deployable) -> Result<Deployment> {
-///         Ok(Deployment::new("echo", &function.name, &function.name, function.runtime.clone()))
+///         Ok(Deployment::new(&function.name, function.runtime.clone()).with_platform("echo"))
 ///     }
 ///     async fn fetch_deployment(&self, name: &str) -> Result<Deployment> {
 ///         Err(Error::new(ErrorKind::NotFound, "nothing is kept").with_function(name))

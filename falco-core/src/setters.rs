@@ -26,3 +26,24 @@ macro_rules! setters {
         $crate::setters! { $($rest)* }
     };
 }
+
+/// The setters that a stage has by whatever name it is described. For Falco's own crates.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! stage_setters {
+    () => {
+        /// Says that running one of its invocations twice does no harm.
+        #[must_use]
+        pub fn idempotent(mut self) -> Self {
+            self.idempotent = true;
+            self
+        }
+
+        $crate::setters! {
+            /// Limits how long a stage may take, from its first invocation.
+            with_deadline(deadline: Option<::std::time::Duration>);
+            /// Sets how its invocations are driven, where that differs from the rest of the run.
+            with_policy(policy: $crate::StagePolicy);
+        }
+    };
+}

@@ -18,6 +18,7 @@ use crate::input::Input;
 use crate::payload::Payload;
 use crate::policy::StagePolicy;
 use crate::runtime::{Options, Runtime};
+use crate::stage_setters;
 
 /// A stage of a plan: a function, and where its invocations come from.
 ///
@@ -199,12 +200,7 @@ impl Stage {
         }
     }
 
-    /// Says that running one of its invocations twice does no harm.
-    #[must_use]
-    pub fn idempotent(mut self) -> Self {
-        self.idempotent = true;
-        self
-    }
+    stage_setters!();
 
     /// Says that the results follow from the function and the arguments alone, so that those of an earlier run may be
     /// used again. Such a stage is idempotent, too.
@@ -212,20 +208,6 @@ impl Stage {
     pub fn pure(mut self) -> Self {
         self.pure = true;
         self.idempotent = true;
-        self
-    }
-
-    /// Limits how long the stage may take.
-    #[must_use]
-    pub fn with_deadline(mut self, deadline: Duration) -> Self {
-        self.deadline = Some(deadline);
-        self
-    }
-
-    /// Says how its invocations are driven, where it differs from the rest of the run.
-    #[must_use]
-    pub fn with_policy(mut self, policy: StagePolicy) -> Self {
-        self.policy = policy;
         self
     }
 

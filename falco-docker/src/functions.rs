@@ -53,12 +53,12 @@ impl Functions {
         let bundle = pack(function)?;
         let scaling = self.in_force(&function.scaling);
         check_bounds(&scaling)?;
-        let deployment =
-            Deployment::new(NAME, &function.name, &function.name, function.runtime.clone())
-                .with_scaling(scaling)
-                .with_ownership(function.ownership.clone())
-                .with_attribute("version", &bundle.version)
-                .with_attribute("image", &reference);
+        let deployment = Deployment::new(&function.name, function.runtime.clone())
+            .with_platform(NAME)
+            .with_scaling(scaling)
+            .with_ownership(function.ownership.clone())
+            .with_attribute("version", &bundle.version)
+            .with_attribute("image", &reference);
         Ok((bundle, deployment, reference))
     }
 

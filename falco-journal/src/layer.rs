@@ -1,12 +1,11 @@
 //! The layer next to the platform: intents before calls, and releases after the disk.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use falco_core::{
-    Activation, ActivationId, ActivationLog, AsyncPlatform, Capabilities, Collected, Deployable,
-    Deployment, Error, ErrorKind, Invocation, InvocationId, Monitor, Pending, Platform, Release,
-    Result, Scaling, async_trait,
+    Activation, ActivationId, AsyncPlatform, Collected, Deployable, Deployment, Error, ErrorKind,
+    Invocation, Pending, Platform, Release, Result, async_trait, forward,
 };
 
 use crate::config::Durability;
@@ -194,12 +193,8 @@ fn lives_on(found: &Deployment, function: &Deployable) -> bool {
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
 impl Platform for Journaled {
-    fn name(&self) -> &str {
-        self.platform.name()
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        self.platform.capabilities()
+    forward! { self => self.platform;
+        name, capabilities, fetch_deployment, list_deployments, scale, watch_outages
     }
 
     async fn deploy(&self, function: &Deployable) -> Result<Deployment> {
@@ -213,18 +208,6 @@ impl Platform for Journaled {
         let record = Deployed { deployment: deployment.clone(), function: identity };
         self.journal.log.append(kind::DEPLOYED, &record)?;
         Ok(deployment)
-    }
-
-    async fn fetch_deployment(&self, name: &str) -> Result<Deployment> {
-        self.platform.fetch_deployment(name).await
-    }
-
-    async fn list_deployments(&self) -> Result<Vec<Deployment>> {
-        self.platform.list_deployments().await
-    }
-
-    async fn scale(&self, deployment: &Deployment, scaling: &Scaling) -> Result<Deployment> {
-        self.platform.scale(deployment, scaling).await
     }
 
     async fn remove(&self, deployment: &Deployment) -> Result<()> {
@@ -250,15 +233,13 @@ impl Platform for Journaled {
         let call = self.platform.invoke(deployment, invocation);
         self.send(Call::Invoke, invocation, call).await
     }
-
-    fn watch_outages(&self, monitor: Weak<dyn Monitor>) {
-        self.platform.watch_outages(monitor);
-    }
 }
 
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
 impl AsyncPlatform for Journaled {
+    forward! { self => self.platform; activation_log, find_submitted }
+
     async fn submit(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Pending> {
         if let Some(doubt) = self.doubt(invocation) {
             return self.settle(deployment, invocation, doubt).await;
@@ -293,21 +274,5 @@ impl AsyncPlatform for Journaled {
                 self.releases.forward(&journal.log, &*self.platform);
             }
         }
-    }
-
-    async fn activation_log(
-        &self,
-        deployment: &Deployment,
-        activations: &[ActivationId],
-    ) -> Result<Vec<ActivationLog>> {
-        self.platform.activation_log(deployment, activations).await
-    }
-
-    async fn find_submitted(
-        &self,
-        deployment: &Deployment,
-        in_doubt: &[Invocation],
-    ) -> Result<Vec<(InvocationId, Pending)>> {
-        self.platform.find_submitted(deployment, in_doubt).await
     }
 }

@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use falco_core::{
-    Activation, ActivationId, ActivationLog, AsyncPlatform, Capabilities, Collected, Deployable,
-    Deployment, Error, ErrorKind, Invocation, InvocationId, Monitor, Pending, Platform, Release,
-    Result, Scaling, async_trait, setters,
+    Activation, ActivationId, ActivationLog, AsyncPlatform, Capabilities, Collected, Deployment,
+    Error, ErrorKind, Invocation, InvocationId, Pending, Platform, Release, Result, async_trait,
+    forward, setters,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::AbortHandle;
@@ -219,8 +219,8 @@ impl<P> Drop for Submission<'_, P> {
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
 impl<P: AsyncPlatform> Platform for Held<P> {
-    fn name(&self) -> &str {
-        self.0.shared.platform.name()
+    forward! { self => self.0.shared.platform;
+        name, deploy, fetch_deployment, list_deployments, scale, remove, invoke, watch_outages
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -229,34 +229,6 @@ impl<P: AsyncPlatform> Platform for Held<P> {
         let concurrency = inner.concurrency.map_or(most, |calls| calls.min(most));
         let longest = inner.max_payload;
         inner.with_submit(true).with_concurrency(concurrency).with_max_submit_payload(longest)
-    }
-
-    async fn deploy(&self, function: &Deployable) -> Result<Deployment> {
-        self.0.shared.platform.deploy(function).await
-    }
-
-    async fn fetch_deployment(&self, name: &str) -> Result<Deployment> {
-        self.0.shared.platform.fetch_deployment(name).await
-    }
-
-    async fn list_deployments(&self) -> Result<Vec<Deployment>> {
-        self.0.shared.platform.list_deployments().await
-    }
-
-    async fn scale(&self, deployment: &Deployment, scaling: &Scaling) -> Result<Deployment> {
-        self.0.shared.platform.scale(deployment, scaling).await
-    }
-
-    async fn remove(&self, deployment: &Deployment) -> Result<()> {
-        self.0.shared.platform.remove(deployment).await
-    }
-
-    async fn invoke(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Activation> {
-        self.0.shared.platform.invoke(deployment, invocation).await
-    }
-
-    fn watch_outages(&self, monitor: Weak<dyn Monitor>) {
-        self.0.shared.platform.watch_outages(monitor);
     }
 }
 

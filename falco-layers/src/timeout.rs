@@ -1,13 +1,12 @@
 //! The layer that does not wait for ever.
 
 use std::future::Future;
-use std::sync::Weak;
 use std::time::Duration;
 
 use falco_core::{
-    Activation, ActivationId, ActivationLog, AsyncPlatform, Capabilities, Collected, Deployable,
-    Deployment, Error, ErrorKind, Invocation, InvocationId, Monitor, Operation, Pending, Platform,
-    Release, Result, Scaling, async_trait, setters,
+    Activation, ActivationId, ActivationLog, AsyncPlatform, Collected, Deployable, Deployment,
+    Error, ErrorKind, Invocation, InvocationId, Operation, Pending, Platform, Result, Scaling,
+    async_trait, forward, setters,
 };
 
 /// How long each kind of call may take, counted from sending.
@@ -140,13 +139,7 @@ impl<'a> CallContext<'a> {
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
 impl<P: AsyncPlatform> Platform for Timeout<P> {
-    fn name(&self) -> &str {
-        self.inner.name()
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        self.inner.capabilities()
-    }
+    forward! { self => self.inner; name, capabilities, watch_outages }
 
     async fn deploy(&self, function: &Deployable) -> Result<Deployment> {
         let context = CallContext::new("deploy", &function.name);
@@ -178,15 +171,13 @@ impl<P: AsyncPlatform> Platform for Timeout<P> {
         let call = self.inner.invoke(deployment, invocation);
         self.limit(self.invoke_limit(deployment), context, call).await
     }
-
-    fn watch_outages(&self, monitor: Weak<dyn Monitor>) {
-        self.inner.watch_outages(monitor);
-    }
 }
 
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
 impl<P: AsyncPlatform> AsyncPlatform for Timeout<P> {
+    forward! { self => self.inner; release }
+
     async fn submit(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Pending> {
         let context = CallContext::new("submit", &deployment.name);
         self.limit(self.policy.call, context, self.inner.submit(deployment, invocation)).await
@@ -195,10 +186,6 @@ impl<P: AsyncPlatform> AsyncPlatform for Timeout<P> {
     async fn collect(&self, deployment: &Deployment, pending: &[Pending]) -> Result<Collected> {
         let context = CallContext::new("collect", &deployment.name);
         self.limit(self.policy.call, context, self.inner.collect(deployment, pending)).await
-    }
-
-    fn release(&self, deployment: &Deployment, activations: &[ActivationId], release: Release) {
-        self.inner.release(deployment, activations, release);
     }
 
     async fn activation_log(

@@ -2,12 +2,11 @@
 
 use std::fmt::Display;
 use std::future::Future;
-use std::sync::Weak;
 
 use falco_core::{
-    Activation, ActivationId, ActivationLog, AsyncPlatform, Capabilities, Collected, Deployable,
-    Deployment, Error, ErrorKind, Invocation, InvocationId, Monitor, Pending, Platform, Release,
-    Result, Scaling, async_trait,
+    Activation, ActivationId, ActivationLog, AsyncPlatform, Collected, Deployable, Deployment,
+    Error, ErrorKind, Invocation, InvocationId, Pending, Platform, Release, Result, Scaling,
+    async_trait, forward,
 };
 use tracing::field::{Empty, display};
 use tracing::{Instrument, Span};
@@ -127,13 +126,7 @@ fn note_nothing<T>(_: &Span, _: &T) {}
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
 impl<P: AsyncPlatform> Platform for Trace<P> {
-    fn name(&self) -> &str {
-        self.inner.name()
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        self.inner.capabilities()
-    }
+    forward! { self => self.inner; name, capabilities, watch_outages }
 
     async fn deploy(&self, function: &Deployable) -> Result<Deployment> {
         let span = call_span!(
@@ -168,10 +161,6 @@ impl<P: AsyncPlatform> Platform for Trace<P> {
     async fn invoke(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Activation> {
         let span = invocation_span!(self, "invoke", deployment, invocation);
         traced(span, self.inner.invoke(deployment, invocation), note_activation).await
-    }
-
-    fn watch_outages(&self, monitor: Weak<dyn Monitor>) {
-        self.inner.watch_outages(monitor);
     }
 }
 

@@ -65,11 +65,11 @@ impl Functions {
         let package = pack(function, &interpreter)?;
         let scaling = self.in_force(&function.scaling);
         check_bounds(&scaling)?;
-        let deployment =
-            Deployment::new(NAME, &function.name, &function.name, function.runtime.clone())
-                .with_scaling(scaling)
-                .with_ownership(function.ownership.clone())
-                .with_attribute("version", &package.version);
+        let deployment = Deployment::new(&function.name, function.runtime.clone())
+            .with_platform(NAME)
+            .with_scaling(scaling)
+            .with_ownership(function.ownership.clone())
+            .with_attribute("version", &package.version);
         let record = Record {
             deployment,
             entry_point: function.entry_point.clone(),

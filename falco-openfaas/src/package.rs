@@ -177,6 +177,6 @@ pub(crate) fn deployment(status: &FunctionStatus) -> Option<Deployment> {
         .with_timeout(
             told("falco.timeout-ms").and_then(|ms| ms.parse().ok().map(Duration::from_millis)),
         );
-    let deployment = Deployment::new(crate::NAME, &status.name, &status.name, runtime);
+    let deployment = Deployment::new(&status.name, runtime).with_platform(crate::NAME);
     Some(deployment.with_scaling(scaling).with_ownership(ownership()))
 }

@@ -116,7 +116,8 @@ impl Platform for OpenFaas {
         };
         deploy.await.map_err(|e| e.at(Operation::new(crate::NAME, "deploy").on(&function.name)))?;
         let name = function.name.as_str();
-        Ok(Deployment::new(crate::NAME, name, name, function.runtime.clone())
+        Ok(Deployment::new(name, function.runtime.clone())
+            .with_platform(crate::NAME)
             .with_scaling(function.scaling.clone())
             .with_ownership(function.ownership.clone()))
     }

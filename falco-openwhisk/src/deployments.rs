@@ -44,7 +44,7 @@ pub(crate) fn deployment(call: &Call<'_>, action: &Action<'_>) -> Result<Deploym
 
 /// A deployment of which only the name is known.
 pub(crate) fn named(name: &QualifiedName, runtime: RuntimeName) -> Deployment {
-    Deployment::new(NAME, name.filter(), name.to_string(), runtime)
+    Deployment::new(name.filter(), runtime).with_platform(NAME).with_id(name.to_string())
 }
 
 /// Where a deployment is.

@@ -1,14 +1,12 @@
 //! A platform that can be away.
 
 use std::future::Future;
-use std::sync::Weak;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use falco_core::{
-    Activation, ActivationId, ActivationLog, AsyncPlatform, Capabilities, Collected, Deployable,
-    Deployment, Error, ErrorKind, Invocation, InvocationId, Monitor, Pending, Platform, Release,
-    Result, Scaling,
+    Activation, ActivationId, ActivationLog, AsyncPlatform, Collected, Deployable, Deployment,
+    Error, ErrorKind, Invocation, InvocationId, Pending, Platform, Result, Scaling, forward,
 };
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
@@ -160,13 +158,7 @@ impl<P: AsyncPlatform> Outages<P> {
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
 impl<P: AsyncPlatform> Platform for Outages<P> {
-    fn name(&self) -> &str {
-        self.inner.name()
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        self.inner.capabilities()
-    }
+    forward! { self => self.inner; name, capabilities, watch_outages }
 
     async fn deploy(&self, function: &Deployable) -> Result<Deployment> {
         self.cross("deploy", &function.name, self.inner.deploy(function)).await
@@ -191,25 +183,19 @@ impl<P: AsyncPlatform> Platform for Outages<P> {
     async fn invoke(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Activation> {
         self.cross("invoke", &deployment.name, self.inner.invoke(deployment, invocation)).await
     }
-
-    fn watch_outages(&self, monitor: Weak<dyn Monitor>) {
-        self.inner.watch_outages(monitor);
-    }
 }
 
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
 impl<P: AsyncPlatform> AsyncPlatform for Outages<P> {
+    forward! { self => self.inner; release }
+
     async fn submit(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Pending> {
         self.cross("submit", &deployment.name, self.inner.submit(deployment, invocation)).await
     }
 
     async fn collect(&self, deployment: &Deployment, pending: &[Pending]) -> Result<Collected> {
         self.cross("collect", &deployment.name, self.inner.collect(deployment, pending)).await
-    }
-
-    fn release(&self, deployment: &Deployment, activations: &[ActivationId], release: Release) {
-        self.inner.release(deployment, activations, release);
     }
 
     async fn activation_log(

@@ -179,7 +179,7 @@ mod tests {
     }
 
     fn deployment(runtime: &str) -> Deployment {
-        Deployment::new("aws", "f", "arn", runtime.parse().unwrap())
+        Deployment::new("f", runtime.parse().unwrap())
     }
 
     #[test]

@@ -34,15 +34,16 @@ impl AwsLambda {
             .with_timeout(there.timeout.map(Duration::from_secs))
             .with_max_instances(function.reserved());
         let architecture = there.architectures.first().cloned();
-        let mut deployment =
-            Deployment::new(crate::NAME, &there.function_name, &there.function_arn, runtime)
-                .with_scaling(scaling)
-                .with_ownership(names::ownership(&tags))
-                .with_attribute(CODE_SHA256, &there.code_sha256)
-                .with_attribute(
-                    ARCHITECTURE,
-                    architecture.unwrap_or_else(|| Architecture::default().as_str().into()),
-                );
+        let mut deployment = Deployment::new(&there.function_name, runtime)
+            .with_platform(crate::NAME)
+            .with_id(&there.function_arn)
+            .with_scaling(scaling)
+            .with_ownership(names::ownership(&tags))
+            .with_attribute(CODE_SHA256, &there.code_sha256)
+            .with_attribute(
+                ARCHITECTURE,
+                architecture.unwrap_or_else(|| Architecture::default().as_str().into()),
+            );
         if let Some(storage) = there.ephemeral_storage {
             deployment = deployment.with_attribute(STORAGE_MIB, storage.size.to_string());
         }

@@ -88,6 +88,8 @@ impl AwsLambda {
 
     fn partial(&self, name: &str, tags: &BTreeMap<String, String>) -> Deployment {
         let runtime = names::runtime(tags).unwrap_or_else(super::describe::unknown_runtime);
-        Deployment::new(crate::NAME, name, name, runtime).with_ownership(names::ownership(tags))
+        Deployment::new(name, runtime)
+            .with_platform(crate::NAME)
+            .with_ownership(names::ownership(tags))
     }
 }

@@ -151,7 +151,7 @@ mod tests {
     use super::*;
 
     fn deployment() -> Deployment {
-        Deployment::new("aws", "f", "arn", "python:3".parse().unwrap())
+        Deployment::new("f", "python:3".parse().unwrap())
     }
 
     fn parse(body: &str) -> Option<(ActivationId, Record)> {

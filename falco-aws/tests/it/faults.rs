@@ -38,7 +38,9 @@ async fn peer(script: Script) -> RawPeer {
 
 fn deployment() -> Deployment {
     let runtime = "python:3".parse().unwrap();
-    Deployment::new("aws", "f", "arn:aws:lambda:eu-central-1:123456789012:function:f", runtime)
+    Deployment::new("f", runtime)
+        .with_platform("aws")
+        .with_id("arn:aws:lambda:eu-central-1:123456789012:function:f")
         .with_scaling(Scaling::default().with_timeout(Duration::from_millis(1)))
 }
 

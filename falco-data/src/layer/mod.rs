@@ -7,13 +7,12 @@ mod sign;
 
 use std::collections::HashSet;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use falco_core::{
-    Activation, ActivationId, ActivationLog, AsyncPlatform, Capabilities, Collected, Deployable,
-    Deployment, Error, Invocation, InvocationId, Monitor, Operation, Payload, Pending, Platform,
-    Release, Result, RunId, Scaling,
+    Activation, ActivationId, AsyncPlatform, Capabilities, Collected, Deployable, Deployment,
+    Error, Invocation, Operation, Payload, Pending, Platform, Release, Result, RunId, forward,
 };
 use futures_util::{StreamExt, stream};
 use tokio::sync::OnceCell;
@@ -188,8 +187,8 @@ impl State {
 
 #[async_trait]
 impl<P: AsyncPlatform> Platform for Data<P> {
-    fn name(&self) -> &str {
-        self.inner.name()
+    forward! { self => self.inner;
+        name, fetch_deployment, list_deployments, scale, remove, watch_outages
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -222,22 +221,6 @@ impl<P: AsyncPlatform> Platform for Data<P> {
         Ok(deployment)
     }
 
-    async fn fetch_deployment(&self, name: &str) -> Result<Deployment> {
-        self.inner.fetch_deployment(name).await
-    }
-
-    async fn list_deployments(&self) -> Result<Vec<Deployment>> {
-        self.inner.list_deployments().await
-    }
-
-    async fn scale(&self, deployment: &Deployment, scaling: &Scaling) -> Result<Deployment> {
-        self.inner.scale(deployment, scaling).await
-    }
-
-    async fn remove(&self, deployment: &Deployment) -> Result<()> {
-        self.inner.remove(deployment).await
-    }
-
     async fn invoke(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Activation> {
         let prepared = self.prepared(deployment, invocation, Way::Invoke).await;
         let sent = prepared.map_err(|error| error.at(self.at("invoke", deployment)))?;
@@ -245,14 +228,12 @@ impl<P: AsyncPlatform> Platform for Data<P> {
         let answered = self.answered(activation, invocation.is_result_read()).await;
         answered.map_err(|error| error.at(self.at("invoke", deployment)))
     }
-
-    fn watch_outages(&self, monitor: Weak<dyn Monitor>) {
-        self.inner.watch_outages(monitor);
-    }
 }
 
 #[async_trait]
 impl<P: AsyncPlatform> AsyncPlatform for Data<P> {
+    forward! { self => self.inner; activation_log, find_submitted }
+
     async fn submit(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Pending> {
         let prepared = self.prepared(deployment, invocation, Way::Submit).await;
         let sent = prepared.map_err(|error| error.at(self.at("submit", deployment)))?;
@@ -292,22 +273,6 @@ impl<P: AsyncPlatform> AsyncPlatform for Data<P> {
         }
         drop(read);
         self.inner.release(deployment, activations, release);
-    }
-
-    async fn activation_log(
-        &self,
-        deployment: &Deployment,
-        activations: &[ActivationId],
-    ) -> Result<Vec<ActivationLog>> {
-        self.inner.activation_log(deployment, activations).await
-    }
-
-    async fn find_submitted(
-        &self,
-        deployment: &Deployment,
-        in_doubt: &[Invocation],
-    ) -> Result<Vec<(InvocationId, Pending)>> {
-        self.inner.find_submitted(deployment, in_doubt).await
     }
 }
 

@@ -154,7 +154,8 @@ impl Session {
     fn assumed(&self, function: &Function) -> Deployment {
         let name = deployment_name(&function.function.name, self.run());
         let runtime = function.function.runtime.clone();
-        Deployment::new(self.platform().name(), name.as_str(), name.as_str(), runtime)
+        Deployment::new(name.as_str(), runtime)
+            .with_platform(self.platform().name())
             .with_ownership(Some(self.ownership.clone()))
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use falco_core::{Stage, StageName, StagePolicy};
+use falco_core::{Stage, StageName, StagePolicy, stage_setters};
 
 /// The part of a stage that [`Session::execute`](super::Session::execute) needs besides function and inputs.
 ///
@@ -38,26 +38,7 @@ impl StageSpec {
         }
     }
 
-    /// Says that running one of its invocations twice does no harm.
-    #[must_use]
-    pub fn idempotent(mut self) -> Self {
-        self.idempotent = true;
-        self
-    }
-
-    /// Limits how long the stage may take.
-    #[must_use]
-    pub fn with_deadline(mut self, deadline: Duration) -> Self {
-        self.deadline = Some(deadline);
-        self
-    }
-
-    /// Sets how its invocations are driven, where that differs from the strategy.
-    #[must_use]
-    pub fn with_policy(mut self, policy: StagePolicy) -> Self {
-        self.policy = policy;
-        self
-    }
+    stage_setters!();
 }
 
 impl From<&Stage> for StageSpec {

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use falco_core::{Deployable, Scaling, Stage, StagePolicy};
+use falco_core::{Deployable, Scaling, Stage, StagePolicy, stage_setters};
 
 /// A function from `A` to `R`, both as JSON objects.
 ///
@@ -71,26 +71,7 @@ impl<A, R> Function<A, R> {
         self
     }
 
-    /// Says that running one of its invocations twice does no harm.
-    #[must_use]
-    pub fn idempotent(mut self) -> Self {
-        self.idempotent = true;
-        self
-    }
-
-    /// Limits how long each of its stages may take.
-    #[must_use]
-    pub fn with_deadline(mut self, deadline: Duration) -> Self {
-        self.deadline = Some(deadline);
-        self
-    }
-
-    /// Says how each of its stages is driven, where it differs from the rest of the run.
-    #[must_use]
-    pub fn with_policy(mut self, policy: StagePolicy) -> Self {
-        self.policy = policy;
-        self
-    }
+    stage_setters!();
 
     /// The function without its types.
     pub fn deployable(&self) -> &Deployable {
@@ -100,11 +81,7 @@ impl<A, R> Function<A, R> {
     /// Gives a stage of this function its settings.
     pub(super) fn set_up(&self, stage: Stage) -> Stage {
         let stage = if self.idempotent { stage.idempotent() } else { stage };
-        let stage = stage.with_policy(self.policy);
-        match self.deadline {
-            Some(deadline) => stage.with_deadline(deadline),
-            None => stage,
-        }
+        stage.with_policy(self.policy).with_deadline(self.deadline)
     }
 }
 

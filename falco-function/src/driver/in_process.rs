@@ -93,7 +93,7 @@ impl Platform for InProcess {
                 .with_hint("add the function before in_process() is called"))
         })?;
         let mut deployment =
-            Deployment::new(NAME, &function.name, &function.name, function.runtime.clone());
+            Deployment::new(&function.name, function.runtime.clone()).with_platform(NAME);
         deployment = deployment.with_scaling(function.scaling.clone());
         deployment = deployment.with_ownership(function.ownership.clone());
         let pool = Arc::new(Pool::new(start));

@@ -29,10 +29,11 @@ impl Inner {
     pub(super) fn describe(&self, function: &Function) -> Result<Deployment> {
         let full_name = Self::checked_name(&function.name, "function")?;
         let runtime = names::runtime_of(function).unwrap_or_else(unknown_runtime);
-        let mut deployment =
-            Deployment::new(crate::NAME, names::name_of(function), full_name, runtime)
-                .with_scaling(sizes::in_force(function))
-                .with_ownership(names::ownership_of(function));
+        let mut deployment = Deployment::new(names::name_of(function), runtime)
+            .with_platform(crate::NAME)
+            .with_id(full_name)
+            .with_scaling(sizes::in_force(function))
+            .with_ownership(names::ownership_of(function));
         let config = &function.service_config;
         let (queue, bucket) = names::shared_of(function);
         for (name, value) in [

@@ -51,7 +51,8 @@ pub(crate) fn invocation(stage: &str, id: &str, number: u64) -> Invocation {
 /// Records that a stage begins.
 pub(crate) fn begin_stage(journal: &Arc<RunJournal>, name: &str) {
     let runtime = "python:3".parse().unwrap();
-    let deployment = Deployment::new("in-memory", format!("work-{RUN}"), "id", runtime);
+    let deployment =
+        Deployment::new(format!("work-{RUN}"), runtime).with_platform("in-memory").with_id("id");
     let event = Event::StageStarted { stage: &name.into(), deployment: &deployment };
     assert_eq!(journal.event(&event), Verdict::Continue);
 }

@@ -11,7 +11,7 @@ use falco_core::congestion::SignalKind;
 use falco_core::{
     Activation, ActivationId, ActivationLog, AsyncPlatform, Capabilities, Collected, Deployable,
     Deployment, Error, ErrorKind, Event, Invocation, InvocationId, Monitor, Pending, Platform,
-    Release, Result, Scaling, WaitReason, async_trait,
+    Release, Result, Scaling, WaitReason, async_trait, forward,
 };
 use futures_util::poll;
 use tokio::time::Instant;
@@ -248,9 +248,7 @@ fn signal_of(error: &Error) -> SignalKind {
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
 impl<P: AsyncPlatform> Platform for CongestionControl<P> {
-    fn name(&self) -> &str {
-        self.inner.name()
-    }
+    forward! { self => self.inner; name }
 
     fn capabilities(&self) -> Capabilities {
         self.inner.capabilities().with_wants_layers(false)

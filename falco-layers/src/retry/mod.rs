@@ -5,14 +5,14 @@ mod policy;
 
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use backon::ExponentialBackoff;
 use falco_core::{
-    Activation, ActivationId, ActivationLog, AsyncPlatform, AttemptReason, Capabilities, Collected,
-    Deployable, Deployment, Error, ErrorKind, Event, Invocation, InvocationId, Monitor, Pending,
-    Platform, Release, Result, Scaling, WaitReason, async_trait,
+    Activation, ActivationId, ActivationLog, AsyncPlatform, AttemptReason, Collected, Deployable,
+    Deployment, Error, ErrorKind, Event, Invocation, InvocationId, Pending, Platform, Result,
+    Scaling, WaitReason, async_trait, forward,
 };
 use tokio::time::Instant;
 
@@ -326,13 +326,7 @@ impl Attempts<'_> {
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
 impl<P: AsyncPlatform> Platform for Retry<P> {
-    fn name(&self) -> &str {
-        self.inner.name()
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        self.inner.capabilities()
-    }
+    forward! { self => self.inner; name, capabilities, watch_outages }
 
     async fn deploy(&self, function: &Deployable) -> Result<Deployment> {
         self.begin(None).run(|| self.inner.deploy(function)).await
@@ -373,15 +367,13 @@ impl<P: AsyncPlatform> Platform for Retry<P> {
     async fn invoke(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Activation> {
         self.begin(Some(invocation)).run(|| self.inner.invoke(deployment, invocation)).await
     }
-
-    fn watch_outages(&self, monitor: Weak<dyn Monitor>) {
-        self.inner.watch_outages(monitor);
-    }
 }
 
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
 impl<P: AsyncPlatform> AsyncPlatform for Retry<P> {
+    forward! { self => self.inner; release }
+
     async fn submit(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Pending> {
         self.begin(Some(invocation)).run(|| self.inner.submit(deployment, invocation)).await
     }
@@ -390,10 +382,6 @@ impl<P: AsyncPlatform> AsyncPlatform for Retry<P> {
         let collect = || self.inner.collect(deployment, pending);
         let attempts = self.begin_as(Class::Query, None);
         attempts.run_judged(collect, |collected| !collected.is_from_memory).await
-    }
-
-    fn release(&self, deployment: &Deployment, activations: &[ActivationId], release: Release) {
-        self.inner.release(deployment, activations, release);
     }
 
     async fn activation_log(

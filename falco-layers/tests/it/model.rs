@@ -201,7 +201,7 @@ impl Platform for Provider {
 invoke_only!(Provider);
 
 pub(crate) fn deployment() -> Deployment {
-    Deployment::new("model", "f", "f", "python:3".parse().unwrap())
+    Deployment::new("f", "python:3".parse().unwrap()).with_platform("model")
 }
 
 /// Keeps `window` calls at the gate or in flight until `until`.

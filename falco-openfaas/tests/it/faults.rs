@@ -16,7 +16,7 @@ async fn invoked(script: Script) -> falco_core::Result<falco_core::Activation> {
     let peer = RawPeer::start([reply("200 OK", "", "{}"), script]).await.unwrap();
     let platform = OpenFaas::connect(OpenFaasConfig::new(&peer.url(), "image").unwrap()).await;
     let runtime = "python:3".parse().unwrap();
-    let deployment = falco_core::Deployment::new("openfaas", "f", "f", runtime);
+    let deployment = falco_core::Deployment::new("f", runtime).with_platform("openfaas");
     let invocation = Invocation::new("run", "stage", "1", Payload::empty());
     platform.unwrap().invoke(&deployment, &invocation).await
 }

@@ -39,7 +39,9 @@ pub(crate) fn invocation(arguments: &Value) -> Invocation {
 
 /// A deployment that no request has made.
 pub(crate) fn deployment() -> Deployment {
-    Deployment::new("openwhisk", "function", "/_/function", "python:3".parse().unwrap())
+    Deployment::new("function", "python:3".parse().unwrap())
+        .with_platform("openwhisk")
+        .with_id("/_/function")
 }
 
 /// A server of which a test says each answer; limits and runtimes are unknown.

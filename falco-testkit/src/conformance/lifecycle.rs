@@ -219,7 +219,8 @@ async fn remove_all_of(
     requests: u64,
 ) {
     let name = function.name.as_str();
-    let by_name = Deployment::new(subject.platform.name(), name, name, function.runtime.clone());
+    let by_name =
+        Deployment::new(name, function.runtime.clone()).with_platform(subject.platform.name());
     // What is on its way when its caller goes may arrive a little later.
     for _ in 0..50 {
         let listed = listed(subject, name).await;

@@ -74,7 +74,8 @@ impl Platform for InMemory {
         check(function, &self.settings().capabilities)
             .map_err(|e| self.error(Operation::Deploy, name, e))?;
         let lost_answer = self.control(Operation::Deploy, name).await?;
-        let deployment = Deployment::new(NAME, name, name, function.runtime.clone())
+        let deployment = Deployment::new(name, function.runtime.clone())
+            .with_platform(NAME)
             .with_scaling(function.scaling.clone())
             .with_ownership(function.ownership.clone());
         let mut world = self.write();

@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use falco_core::{
-    Activation, ActivationId, ActivationLog, AsyncPlatform, Capabilities, Collected, Deployable,
-    Deployment, Error, ErrorKind, Event, Invocation, Monitor, Pending, Platform, Release, Result,
-    Scaling, Verdict,
+    AsyncPlatform, Deployable, Deployment, Error, ErrorKind, Event, Monitor, Platform, Result,
+    Verdict, forward,
 };
 use falco_executors::{DriverExt, OnFailure, ParallelExecutor, RunOptions, StopSignal};
 use falco_testkit::{InMemory, Latency, Line, Outages, Settings};
@@ -149,12 +148,8 @@ struct LosesItsLine(Arc<Outages<InMemory>>);
 
 #[async_trait]
 impl Platform for LosesItsLine {
-    fn name(&self) -> &str {
-        self.0.name()
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        self.0.capabilities()
+    forward! { self => self.0;
+        name, capabilities, fetch_deployment, list_deployments, scale, remove, invoke
     }
 
     async fn deploy(&self, function: &Deployable) -> Result<Deployment> {
@@ -162,49 +157,11 @@ impl Platform for LosesItsLine {
         self.0.set(Line::Cut);
         Err(Error::new(ErrorKind::Timeout, "no answer").with_may_have_run(true))
     }
-
-    async fn fetch_deployment(&self, name: &str) -> Result<Deployment> {
-        self.0.fetch_deployment(name).await
-    }
-
-    async fn list_deployments(&self) -> Result<Vec<Deployment>> {
-        self.0.list_deployments().await
-    }
-
-    async fn scale(&self, deployment: &Deployment, scaling: &Scaling) -> Result<Deployment> {
-        self.0.scale(deployment, scaling).await
-    }
-
-    async fn remove(&self, deployment: &Deployment) -> Result<()> {
-        self.0.remove(deployment).await
-    }
-
-    async fn invoke(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Activation> {
-        self.0.invoke(deployment, invocation).await
-    }
 }
 
 #[async_trait]
 impl AsyncPlatform for LosesItsLine {
-    async fn submit(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Pending> {
-        self.0.submit(deployment, invocation).await
-    }
-
-    async fn collect(&self, deployment: &Deployment, pending: &[Pending]) -> Result<Collected> {
-        self.0.collect(deployment, pending).await
-    }
-
-    fn release(&self, deployment: &Deployment, activations: &[ActivationId], release: Release) {
-        self.0.release(deployment, activations, release);
-    }
-
-    async fn activation_log(
-        &self,
-        deployment: &Deployment,
-        activations: &[ActivationId],
-    ) -> Result<Vec<ActivationLog>> {
-        self.0.activation_log(deployment, activations).await
-    }
+    forward! { self => self.0; submit, collect, release, activation_log }
 }
 
 #[tokio::test(start_paused = true)]

@@ -114,7 +114,7 @@ async fn it_says_what_invocations_wait_for() {
     let progress = Progress::lines(log.clone());
     let stage = falco_core::StageName::from("map");
     let deployment =
-        falco_core::Deployment::new("memory", "map", "map", "python:3".parse().unwrap());
+        falco_core::Deployment::new("map", "python:3".parse().unwrap()).with_platform("memory");
     let _ = progress.event(&Event::StageStarted { stage: &stage, deployment: &deployment });
     let invocations = ["1", "2", "3"].map(|id| Invocation::new("run", "map", id, Payload::empty()));
     for invocation in &invocations {

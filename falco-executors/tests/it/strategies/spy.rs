@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use falco_core::{
-    Activation, ActivationId, ActivationLog, AsyncPlatform, Capabilities, Collected, Deployable,
-    Deployment, Invocation, Pending, Platform, Release, Result, Scaling, async_trait,
+    Activation, ActivationId, AsyncPlatform, Collected, Deployment, Invocation, Pending, Platform,
+    Release, Result, async_trait, forward,
 };
 use futures_util::FutureExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -63,32 +63,8 @@ impl<P: AsyncPlatform> Spy<P> {
 
 #[async_trait]
 impl<P: AsyncPlatform> Platform for Spy<P> {
-    fn name(&self) -> &str {
-        self.inner.name()
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        self.inner.capabilities()
-    }
-
-    async fn deploy(&self, function: &Deployable) -> Result<Deployment> {
-        self.inner.deploy(function).await
-    }
-
-    async fn fetch_deployment(&self, name: &str) -> Result<Deployment> {
-        self.inner.fetch_deployment(name).await
-    }
-
-    async fn list_deployments(&self) -> Result<Vec<Deployment>> {
-        self.inner.list_deployments().await
-    }
-
-    async fn scale(&self, deployment: &Deployment, scaling: &Scaling) -> Result<Deployment> {
-        self.inner.scale(deployment, scaling).await
-    }
-
-    async fn remove(&self, deployment: &Deployment) -> Result<()> {
-        self.inner.remove(deployment).await
+    forward! { self => self.inner;
+        name, capabilities, deploy, fetch_deployment, list_deployments, scale, remove
     }
 
     async fn invoke(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Activation> {
@@ -99,6 +75,8 @@ impl<P: AsyncPlatform> Platform for Spy<P> {
 
 #[async_trait]
 impl<P: AsyncPlatform> AsyncPlatform for Spy<P> {
+    forward! { self => self.inner; activation_log }
+
     async fn submit(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Pending> {
         let permit = self.permit(invocation).await;
         let pending = self.inner.submit(deployment, invocation).await?;
@@ -128,13 +106,5 @@ impl<P: AsyncPlatform> AsyncPlatform for Spy<P> {
             self.journal.write(format!("released {release:?}"));
         }
         self.inner.release(deployment, activations, release);
-    }
-
-    async fn activation_log(
-        &self,
-        deployment: &Deployment,
-        activations: &[ActivationId],
-    ) -> Result<Vec<ActivationLog>> {
-        self.inner.activation_log(deployment, activations).await
     }
 }

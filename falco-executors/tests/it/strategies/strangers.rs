@@ -175,7 +175,7 @@ impl Platform for Strange {
     }
 
     async fn deploy(&self, function: &Deployable) -> Result<Deployment> {
-        Ok(Deployment::new("strange", &function.name, &function.name, function.runtime.clone()))
+        Ok(Deployment::new(&function.name, function.runtime.clone()).with_platform("strange"))
     }
 
     async fn fetch_deployment(&self, name: &str) -> Result<Deployment> {

@@ -216,7 +216,7 @@ impl Platform for Mutant {
         });
         if takes_it {
             let name = function.name.as_str();
-            return Ok(Deployment::new(self.name(), name, name, function.runtime.clone()));
+            return Ok(Deployment::new(name, function.runtime.clone()).with_platform(self.name()));
         }
         self.changed(deployed)
     }
@@ -236,7 +236,7 @@ impl Platform for Mutant {
         }
         if self.is(Mutation::ListsStrangers) {
             let runtime = "python:3".parse()?;
-            listed.push(Deployment::new(self.name(), "stranger", "stranger", runtime));
+            listed.push(Deployment::new("stranger", runtime).with_platform(self.name()));
         }
         Ok(listed)
     }
