@@ -12,10 +12,12 @@ set -uf
 # blocks, and a line byte by byte.
 readonly SHORT_REPLY=8192 SHORT_RESULT=1024
 
-# The start of an event that Falco has submitted. Each `?` is a character of its trace context.
-readonly SUBMITTED='{"falco:tp":"???????????????????????????????????????????????????????","falco:args":'
+# The start of an event that Falco has submitted: its trace context, of a fixed length, stands between the two.
+readonly BEFORE_TRACE='{"falco:tp":"' AFTER_TRACE='","falco:args":' TRACE_LENGTH=55
+readonly SUBMITTED_LENGTH=$((${#BEFORE_TRACE} + TRACE_LENGTH + ${#AFTER_TRACE}))
 
-booted=$((${EPOCHREALTIME/./} / 1000))
+# What an answer says of this environment.
+environment="\"boot\":$((${EPOCHREALTIME/./} / 1000)),\"c\":\"${AWS_LAMBDA_LOG_STREAM_NAME-}\""
 host=${AWS_LAMBDA_RUNTIME_API%:*}
 port=${AWS_LAMBDA_RUNTIME_API##*:}
 api=/2018-06-01/runtime
@@ -35,10 +37,11 @@ case ${_HANDLER-} in
   bootstrap/*) export FALCO_FUNCTION=${_HANDLER#*/} __OW_WAIT_FOR_ACK=1 ;;
 esac
 
-# Sets `us` to the microseconds since a time. A clock that was set must not make it negative.
-elapsed() { # SINCE
-  us=$((${EPOCHREALTIME/./} - $1))
-  [ "$us" -ge 0 ] || us=0
+# Sets `ms` to the milliseconds of a span in microseconds. A clock that was set may have made it negative.
+milliseconds() { # MICROSECONDS
+  local us=$(($1 < 0 ? 0 : $1))
+  local fraction=$((us % 1000 + 1000))
+  ms=$((us / 1000)).${fraction:1}
 }
 
 # Opens the connection of the next request as descriptor 8.
@@ -59,11 +62,8 @@ request() { # METHOD PATH HEADERS BODY
 # reply, so that one that is short is read in blocks to its end; line by line, bash reads byte by byte.
 reply() {
   IFS= read -r -N "$SHORT_REPLY" -u 7 body
-  case $body in
-    *$'\r\n\r\n'*) ;;
-    *) exit 1 ;;
-  esac
   head=${body%%$'\r\n\r\n'*}
+  [ ${#head} -lt ${#body} ] || exit 1
   body=${body:${#head}+4}
   status=${head#* }
   status=${status%% *}
@@ -71,21 +71,21 @@ reply() {
 
 # Sets what the head of a reply with an event says.
 examine() {
-  local line value is_chunked=
+  local line is_chunked=
   length= request_id= deadline= trace=
-  # Without quotes, so that it is split into its lines.
+  # Names of headers have no case. Without quotes, the head is split into its lines.
+  shopt -s nocasematch
   local IFS=$'\r\n'
   for line in $head; do
-    value=${line#*:}
-    value=${value#"${value%%[! ]*}"}
-    case ${line,,} in
-      content-length:*) length=$value ;;
+    case $line in
+      content-length:*) length=${line##*[: ]} ;;
       transfer-encoding:*) is_chunked=1 ;;
-      lambda-runtime-aws-request-id:*) request_id=$value ;;
-      lambda-runtime-deadline-ms:*) deadline=$value ;;
-      lambda-runtime-client-context:*) trace=$value ;;
+      lambda-runtime-aws-request-id:*) request_id=${line##*[: ]} ;;
+      lambda-runtime-deadline-ms:*) deadline=${line##*[: ]} ;;
+      lambda-runtime-client-context:*) trace=$line ;;
     esac
   done
+  shopt -u nocasematch
   [ -z "$is_chunked" ] || join_chunks
   length=${length:-${#body}}
 }
@@ -135,23 +135,23 @@ leave() {
   exit "$status"
 }
 
-# Sets `trace` for an event that begins like this. Falco puts the trace context around an event that it submits: that is
-# taken off `body`, and `end` is what has to go behind it. For one that it waits for, it is in the client's context.
-open() { # START-OF-EVENT
-  local before='*"traceparent"*:*"'
-  if [[ $1 == "${SUBMITTED%%\?*}"*"${SUBMITTED##*\?}" ]]; then
-    trace=${1#"${SUBMITTED%%\?*}"}
-    trace=${trace%"${SUBMITTED##*\?}"}
-    body=${body:${#SUBMITTED}}
+# Sets `trace`. Falco puts the trace context around an event that it submits: that is taken off `body`, and `end` is what
+# has to go behind it. For one that it waits for, it is in the client's context.
+open() {
+  if [[ $body == "$BEFORE_TRACE"* && ${body:${#BEFORE_TRACE} + TRACE_LENGTH} == "$AFTER_TRACE"* ]]; then
+    trace=${body:${#BEFORE_TRACE}:TRACE_LENGTH}
+    body=${body:SUBMITTED_LENGTH}
     end='}'
   else
     case $trace in
-      $before*) trace=${trace#$before} trace=${trace%%\"*} ;;
+      *'"traceparent"'*) trace=${trace#*'"traceparent"'*:*'"'} trace=${trace%%'"'*} ;;
       *) trace= ;;
     esac
   fi
   # It becomes part of a line of JSON.
-  [ -z "${trace//[0-9a-f-]/}" ] || trace=
+  case $trace in
+    *[!0-9a-f-]*) trace= ;;
+  esac
 }
 
 start() {
@@ -175,15 +175,14 @@ start() {
       exit 1
     fi
   fi
-  elapsed "$since"
-  init=$us
+  init=$((${EPOCHREALTIME/./} - since))
 }
 
 # Hands the event of the reply that is being read to the executable, as one line.
 deliver() {
   local rest=",\"activation_id\":\"$id\",\"action_name\":\"${AWS_LAMBDA_FUNCTION_NAME-}\",\"deadline\":\"$deadline\""
   local unread=$((length - ${#body})) end=
-  open "${body:0:${#SUBMITTED}}"
+  open
   rest+="${trace:+,\"traceparent\":\"$trace\"}}"
   if [ "$unread" -gt 0 ]; then
     {
@@ -211,10 +210,12 @@ answer() {
     # Without its end, the line is that of an executable that ended while it wrote.
     [ "$lines" -eq 1 ] || leave
   fi
-  elapsed "$began"
-  printf -v start '{"falco:ran":{"ms":%d.%03d,"t":%d,"boot":%d,"c":"%s"' $((us / 1000)) $((us % 1000)) \
-    $((began / 1000)) "$booted" "${AWS_LAMBDA_LOG_STREAM_NAME-}"
-  [ -z "$init" ] || printf -v start '%s,"init_ms":%d.%03d' "$start" $((init / 1000)) $((init % 1000))
+  milliseconds $((${EPOCHREALTIME/./} - began))
+  start="{\"falco:ran\":{\"ms\":$ms,\"t\":$((began / 1000)),$environment"
+  if [ -n "$init" ]; then
+    milliseconds "$init"
+    start+=",\"init_ms\":$ms"
+  fi
   start+='},"result":'
   init=
   local headers=$'Content-Type: application/json\r\n'"Content-Length: $((${#start} + ${#result} + bytes + ${#end}))"$'\r\n'
