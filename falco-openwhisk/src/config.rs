@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use falco_core::{Error, Result};
 use falco_http::reqwest::Url;
 use falco_http::{Client, ClientConfig, Secret};
+use falco_package::Machine;
 
 use crate::name::is_entity_name;
 use crate::waits::OpenWhiskWaits;
@@ -47,6 +48,7 @@ pub struct OpenWhiskConfig {
     pub(crate) namespace: String,
     pub(crate) log_limit_mib: Option<u32>,
     pub(crate) plain_code: bool,
+    pub(crate) machine: Machine,
     pub(crate) waits: OpenWhiskWaits,
     http: ClientConfig,
 }
@@ -87,6 +89,7 @@ pub struct OpenWhiskConfigBuilder {
     namespace: Option<String>,
     log_limit_mib: Option<u32>,
     plain_code: bool,
+    machine: Machine,
     waits: OpenWhiskWaits,
     http: ClientConfig,
 }
@@ -101,6 +104,7 @@ impl OpenWhiskConfigBuilder {
             namespace: None,
             log_limit_mib: None,
             plain_code: false,
+            machine: Machine::X86_64,
             waits: OpenWhiskWaits::default(),
             http: ClientConfig::new(USER_AGENT),
         }
@@ -144,6 +148,13 @@ impl OpenWhiskConfigBuilder {
     /// without its traceback in Python, and with another message in Node.js.
     pub fn plain_code(mut self, plain: bool) -> Self {
         self.plain_code = plain;
+        self
+    }
+
+    /// The processor of the server's invokers, which native functions have to be built for; `X86_64` unless set. The API
+    /// does not report it.
+    pub fn machine(mut self, machine: Machine) -> Self {
+        self.machine = machine;
         self
     }
 
@@ -206,6 +217,7 @@ impl OpenWhiskConfigBuilder {
             namespace,
             log_limit_mib: self.log_limit_mib,
             plain_code: self.plain_code,
+            machine: self.machine,
             waits: self.waits,
             http: self.http,
         })

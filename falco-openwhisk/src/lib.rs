@@ -23,6 +23,7 @@ mod wskprops;
 
 pub use config::{OpenWhiskConfig, OpenWhiskConfigBuilder};
 pub use falco_http::ClientConfig;
+pub use falco_package::Machine;
 pub use platform::OpenWhisk;
 pub use waits::OpenWhiskWaits;
 

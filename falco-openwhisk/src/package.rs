@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use falco_core::{Code, Deployable, Error, ErrorKind, Result, RuntimeName};
-use falco_package::{Archive, File, NATIVE_EXECUTABLE, shim};
+use falco_package::{Archive, File, Glibc, Machine, NATIVE_EXECUTABLE, System, shim};
 
 use crate::limits::{Kind, MAX_CODE, Server};
 
@@ -50,7 +50,8 @@ pub(crate) struct Exec<'a> {
     pub(crate) main: &'a str,
 }
 
-/// Makes of a function what the server's runtime starts. Python and Node.js get Falco's shim, unless `plain`.
+/// Makes of a function what the server's runtime starts. Python and Node.js get Falco's shim, unless `plain`; a native
+/// executable has to fit `machine`.
 ///
 /// # Errors
 ///
@@ -60,11 +61,12 @@ pub(crate) fn prepare<'a>(
     function: &'a Deployable,
     server: &Server,
     plain: bool,
+    machine: Machine,
 ) -> Result<Exec<'a>> {
     let kind = resolve(&function.runtime, server)?;
     let mut main = function.entry_point_or_main();
     let code = match (function.runtime.family(), &function.code) {
-        ("native", _) => Cow::Owned(BASE64.encode(native(function, &kind)?.to_zip()?)),
+        ("native", _) => Cow::Owned(BASE64.encode(native(function, &kind, machine)?.to_zip()?)),
         ("python" | "nodejs", _) if !plain => {
             main = TRANSPORT_MAIN;
             Cow::Owned(BASE64.encode(wrapped(function)?.to_zip()?))
@@ -182,11 +184,18 @@ fn check_archive(family: &str, archive: &Archive) -> Result<()> {
     }
 }
 
+/// The system of the kind's image. Those of Go 1.22 and later are made from Debian 12, as
+/// <https://github.com/apache/openwhisk-runtime-go> shows; what older ones and an operator's own have is not known.
+fn system(kind: &Kind, machine: Machine) -> System {
+    let is_known = numbers(version_of(&kind.kind)) >= vec![1, 22];
+    System { name: kind.kind.clone(), machine, glibc: is_known.then_some(Glibc(2, 36)) }
+}
+
 /// One without an entry point does not know of acknowledgements. One with an entry point acknowledges its own start, where
 /// the proxy waits for that.
-fn native(function: &Deployable, kind: &Kind) -> Result<Archive> {
+fn native(function: &Deployable, kind: &Kind, machine: Machine) -> Result<Archive> {
     let mut archive = Archive::from_code(&function.code, NATIVE_EXECUTABLE)?;
-    archive.check_native()?;
+    archive.check_native_on(&system(kind, machine))?;
     archive.rename(NATIVE_EXECUTABLE, NATIVE_INNER)?;
     let content = match &function.entry_point {
         Some(name) => {
@@ -302,7 +311,7 @@ mod tests {
     fn the_shim_gets_the_entry_point_and_the_runtime_the_requirements() {
         let source = Deployable::from_source("f", "nodejs:20".parse().unwrap(), "x = 1");
         let source = source.with_entry_point("start$1");
-        let exec = prepare(&source, &Server::default(), false).unwrap();
+        let exec = prepare(&source, &Server::default(), false, Machine::X86_64).unwrap();
         assert_eq!(exec.main, "main");
         let archive = wrapped(&source).unwrap();
         let transport = String::from_utf8_lossy(&archive.get("index.js").unwrap().content);
@@ -325,7 +334,8 @@ mod tests {
             let zip = Archive::new().with_file("other.txt", "x").unwrap().to_zip().unwrap();
             let function = Deployable::from_archive("f", family.parse().unwrap(), zip);
             for plain in [false, true] {
-                let error = prepare(&function, &Server::default(), plain).unwrap_err();
+                let error =
+                    prepare(&function, &Server::default(), plain, Machine::X86_64).unwrap_err();
                 assert!(error.to_string().contains(file), "{error}");
             }
         };
@@ -347,5 +357,20 @@ mod tests {
         {
             assert_eq!(execution_environment(&kind(image)), "openwhisk/action-golang-v1.20");
         }
+    }
+
+    #[test]
+    fn an_executable_for_another_processor_is_refused_before_it_is_uploaded() {
+        let archive = Archive::native(std::env::current_exe().unwrap()).unwrap();
+        let zip = archive.to_zip().unwrap();
+        let function = Deployable::from_archive("f", "native".parse().unwrap(), zip);
+        let other = match Machine::current() {
+            Machine::X86_64 => Machine::Aarch64,
+            _ => Machine::X86_64,
+        };
+        let error = prepare(&function, &Server::default(), false, other).unwrap_err();
+        let complaint = format!("built for {}, but go:default runs on {other}", Machine::current());
+        assert!(error.to_string().contains(&complaint), "{error}");
+        prepare(&function, &Server::default(), false, Machine::current()).unwrap();
     }
 }

@@ -219,7 +219,8 @@ impl Platform for OpenWhisk {
                 format!("the environment has {size} bytes, and {allowed} are allowed"),
             )));
         }
-        let exec = prepare(function, server, self.inner.config.plain_code).map_err(refused)?;
+        let config = &self.inner.config;
+        let exec = prepare(function, server, config.plain_code, config.machine).map_err(refused)?;
         let body = PutAction {
             exec: Some(PutExec { kind: &exec.kind, code: &exec.code, main: exec.main }),
             limits,

@@ -83,6 +83,9 @@ impl Request {
 
     /// A parameter of a form in the body, decoded.
     pub fn form(&self, name: &str) -> Option<String> {
+        self.header("content-type")?
+            .starts_with("application/x-www-form-urlencoded")
+            .then_some(())?;
         let fields = pairs(&String::from_utf8_lossy(&self.body));
         fields.into_iter().find(|(known, _)| known == name).map(|(_, value)| value)
     }
