@@ -32,12 +32,15 @@ pub struct Object {
     pub etag: Option<String>,
     /// The lengths of its partitions in bytes, if a mapper wrote it.
     pub parts: Option<Vec<u64>>,
+    /// Whether it is compressed by gzip, each partition by itself: functions read what was compressed. Sizes and ranges are
+    /// those of the compressed bytes.
+    pub gzip: bool,
 }
 
 impl Object {
     /// A whole object, of which only the place is known.
     pub fn new(url: impl Into<String>) -> Self {
-        Self { url: url.into(), range: None, size: None, etag: None, parts: None }
+        Self { url: url.into(), range: None, size: None, etag: None, parts: None, gzip: false }
     }
 
     /// Takes the bytes from `from` to the one before `to`.
@@ -58,6 +61,13 @@ impl Object {
     #[must_use]
     pub fn with_etag(mut self, etag: Option<String>) -> Self {
         self.etag = etag;
+        self
+    }
+
+    /// Says whether functions decompress it.
+    #[must_use]
+    pub fn with_gzip(mut self, gzip: bool) -> Self {
+        self.gzip = gzip;
         self
     }
 
@@ -90,6 +100,13 @@ pub(crate) struct Fields {
     pub(crate) etag: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) parts: Option<Vec<u64>>,
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(crate) gzip: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
+pub(crate) fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 impl From<Wire> for Object {
@@ -105,14 +122,14 @@ impl From<Object> for Wire {
 }
 
 impl From<Fields> for Object {
-    fn from(Fields { url, range, size, etag, parts }: Fields) -> Self {
-        Self { url, range, size, etag, parts }
+    fn from(Fields { url, range, size, etag, parts, gzip }: Fields) -> Self {
+        Self { url, range, size, etag, parts, gzip }
     }
 }
 
 impl From<Object> for Fields {
-    fn from(Object { url, range, size, etag, parts }: Object) -> Self {
-        Self { url, range, size, etag, parts }
+    fn from(Object { url, range, size, etag, parts, gzip }: Object) -> Self {
+        Self { url, range, size, etag, parts, gzip }
     }
 }
 
@@ -145,6 +162,8 @@ pub(crate) struct SinkFields {
     pub(crate) url: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) partitions: Option<u32>,
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(crate) gzip: bool,
 }
 
 impl From<SinkWire> for Sink {
@@ -166,13 +185,31 @@ impl Sink {
     }
 
     pub(crate) fn at(base: &str, key: &str) -> Self {
-        Self(SinkFields { url: Some(join(base, key)), partitions: None })
+        Self(SinkFields { url: Some(join(base, key)), ..SinkFields::default() })
     }
 
     /// Cuts what is written into `partitions`, as a shuffle needs it.
     #[must_use]
     pub fn partitions(mut self, partitions: u32) -> Self {
         self.0.partitions = Some(partitions);
+        self
+    }
+
+    /// Compresses what is written by gzip, each partition by itself, so that reducers still read by ranges. It costs about a
+    /// tenth of a mapper's time, and saves bytes and no requests. Functions that read the object decompress it; its key is left
+    /// as it is, so end it in `.gz` for other readers.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use falco_data::Store;
+    ///
+    /// let sink = Store::open("file:///data/out")?.sink("part.csv.gz").gzip();
+    /// # Ok::<(), falco_core::Error>(())
+    /// ```
+    #[must_use]
+    pub fn gzip(mut self) -> Self {
+        self.0.gzip = true;
         self
     }
 
@@ -219,9 +256,14 @@ mod tests {
         object.parts = Some(vec![0, 4, 2]);
         let json = serde_json::to_string(&object).unwrap();
         assert_eq!(serde_json::from_str::<Object>(&json).unwrap(), object);
+        let packed = object.with_gzip(true);
+        let json = serde_json::to_string(&packed).unwrap();
+        assert_eq!(serde_json::from_str::<Object>(&json).unwrap(), packed);
         let sink = Sink::at("s3://b/out", "part.csv").numbered(3).partitions(7);
         let json = serde_json::to_string(&sink).unwrap();
         let expected = r#"{"falco:sink":{"url":"s3://b/out/part-00003.csv","partitions":7}}"#;
         assert_eq!(json, expected);
+        let json = serde_json::to_string(&Sink::scratch().gzip()).unwrap();
+        assert_eq!(json, r#"{"falco:sink":{"gzip":true}}"#);
     }
 }

@@ -8,7 +8,7 @@ use serde::ser::SerializeSeq;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use crate::object::{Fields, SinkFields};
+use crate::object::{Fields, SinkFields, is_false};
 
 /// The text of a payload, cut at its references.
 pub(crate) enum Piece<'a> {
@@ -42,6 +42,8 @@ pub(crate) struct PartsFields {
     /// What all URLs begin with.
     pub(crate) base: String,
     pub(crate) parts: Vec<Part>,
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(crate) gzip: bool,
 }
 
 /// `[key, bound, bound, ..]`: the partitions between the bounds, which follow one another.
@@ -230,7 +232,7 @@ mod tests {
     #[test]
     fn references_are_found_at_any_depth_and_all_else_stays_as_it_stands() {
         let text = r#"{"n": 1.50, "ä\n": [12345678901234567890123, {"falco:sink": {}}, "\u00e4"]}"#;
-        let sink = "<Sink(SinkFields { url: None, partitions: None })>";
+        let sink = "<Sink(SinkFields { url: None, partitions: None, gzip: false })>";
         let expected = format!(r#"{{"n":1.50,"ä\n":[12345678901234567890123,{sink},"\u00e4"]}}"#);
         assert_eq!(joined(text).unwrap(), expected);
     }

@@ -14,15 +14,18 @@ use crate::object::Sink;
 
 /// Merges the sorted lines of a block, partition by partition.
 const MERGE: &str = r#"
-from itertools import islice
-
-
 def main(args):
     out = args["out"]
     for number, lines in enumerate(args["in"].sorted()):
-        partition, lines = out.partition(number), iter(lines)
-        for batch in iter(lambda: list(islice(lines, 4096)), []):
-            partition.write(b"".join(batch))
+        write = out.partition(number).write
+        batch, size = [], 0
+        for line in lines:
+            batch.append(line)
+            size += len(line)
+            if size > 1 << 16:
+                write(b"".join(batch))
+                batch, size = [], 0
+        write(b"".join(batch))
     return {args["field"]: out.close(), "first": args["first"]}
 "#;
 
@@ -81,9 +84,11 @@ impl Deriver for Dividing {
                     continue;
                 }
                 let width = u32::try_from(to - from).unwrap_or(u32::MAX);
+                let out = Sink::scratch().partitions(width);
+                let out = if parts.gzip { out.gzip() } else { out };
                 let payload = Payload::json(&json!({
                     "in": parts_json(&parts),
-                    "out": Sink::scratch().partitions(width),
+                    "out": out,
                     "first": from,
                     "field": self.recipe.field,
                 }))?;

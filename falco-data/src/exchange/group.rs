@@ -19,6 +19,8 @@ pub(super) struct Written {
     first: u64,
     /// Where its partitions begin, and where the last ends.
     bounds: Vec<u64>,
+    /// Whether its partitions are compressed.
+    pub(super) gzip: bool,
 }
 
 impl Written {
@@ -47,7 +49,7 @@ impl Written {
         let stage = context.upstream.iter().position(|name| *name == completion.stage);
         let place = (stage.unwrap_or(usize::MAX), completion.invocation.clone());
         let first = if is_second { first(completion).map_err(wrong)? } else { 0 };
-        Ok(Self { place, url: object.url, first, bounds })
+        Ok(Self { place, url: object.url, first, bounds, gzip: object.gzip })
     }
 
     fn end(&self) -> u64 {
@@ -116,6 +118,7 @@ pub(super) fn group(
             other.end()
         )));
     }
+    check_compression(context, written)?;
     // A group lies within the same objects.
     let borders: BTreeSet<u64> = written.iter().flat_map(|it| [it.first, it.end()]).collect();
     let mut sizes = vec![0_u64; usize::try_from(partitions).unwrap_or(0)];
@@ -156,20 +159,38 @@ pub(super) fn group(
     Ok(counted.collect())
 }
 
+/// Objects of one stage become one list of parts, which is compressed or not.
+fn check_compression(context: &DerivationContext, written: &[Written]) -> Result<()> {
+    let differ =
+        |pair: &&[Written]| pair[0].place.0 == pair[1].place.0 && pair[0].gzip != pair[1].gzip;
+    let Some([one, other]) = written.windows(2).find(differ) else { return Ok(()) };
+    let (packed, plain) = if one.gzip { (one, other) } else { (other, one) };
+    Err(Error::invalid_input(format!(
+        "stage {:?}: {} is compressed and {} is not, and all need the same",
+        context.stage, packed.url, plain.url
+    )))
+}
+
 /// The references to the partitions `from..to`, those without content left out.
 pub(super) fn references<'a>(
     written: impl Iterator<Item = &'a Written>,
     from: u64,
     to: u64,
 ) -> PartsFields {
-    let found: Vec<(&str, &[u64])> =
-        written.filter_map(|it| Some((&*it.url, it.bounds(from, to)?))).collect();
+    let mut gzip = false;
+    let found: Vec<(&str, &[u64])> = written
+        .filter_map(|it| Some((it.bounds(from, to)?, it)))
+        .map(|(bounds, it)| {
+            gzip |= it.gzip;
+            (&*it.url, bounds)
+        })
+        .collect();
     let base = common_folder(found.iter().map(|(url, _)| *url));
     let parts = found.iter().map(|(url, bounds)| Part {
         key: url[base.len() + 1..].to_owned(),
         bounds: bounds.to_vec(),
     });
-    PartsFields { parts: parts.collect(), base: base.to_owned() }
+    PartsFields { parts: parts.collect(), base: base.to_owned(), gzip }
 }
 
 /// The longest folder in which all URLs lie.

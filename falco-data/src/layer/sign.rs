@@ -97,6 +97,9 @@ impl Signing<'_> {
             }
             fields.insert("partitions".into(), partitions.into());
         }
+        if sink.gzip {
+            fields.insert("gzip".into(), true.into());
+        }
         Ok(Value::Object(fields))
     }
 
@@ -143,6 +146,9 @@ impl Signing<'_> {
         let mut fields = Map::new();
         if let Some(until) = until {
             fields.insert("until".into(), until.into());
+        }
+        if parts.gzip {
+            fields.insert("gzip".into(), true.into());
         }
         fields.insert("groups".into(), groups.into());
         Ok(Value::Object(fields))

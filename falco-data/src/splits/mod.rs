@@ -29,12 +29,13 @@ use crate::store::Store;
 pub enum Splits {}
 
 impl Splits {
-    /// Lines. Compressed objects (`.gz`, `.zst`, `.bz2`) are not cut; small objects are packed together.
+    /// Lines. Small objects are packed together. Compressed objects are not cut: functions decompress `.gz`, and get `.zst`,
+    /// `.bz2` and `.xz` as they are.
     pub fn lines(store: &Store, prefix: &str) -> SplitsOf {
         SplitsOf::new(store, prefix, Format::Lines)
     }
 
-    /// Rows of CSV files.
+    /// Rows of CSV files. Compressed objects are treated as by [`lines`](Self::lines), and keep their header.
     pub fn csv(store: &Store, prefix: &str, csv: Csv) -> SplitsOf {
         SplitsOf::new(store, prefix, Format::Csv(csv))
     }

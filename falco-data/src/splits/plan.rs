@@ -37,10 +37,13 @@ type Pieces = BoxStream<'static, Result<Piece>>;
 
 async fn cut(store: Store, object: Arc<Listed>, format: Format, target: u64) -> Result<Pieces> {
     let is_compressed = COMPRESSED.iter().any(|ending| object.url.ends_with(ending));
-    let whole = |header| Piece { object: object.reference(), header, packs: false };
+    let whole = |object| Piece { object, header: None, packs: false };
     let (header, from) = match format {
-        Format::Whole => return Ok(one(whole(None))),
-        Format::Lines | Format::Csv(_) if is_compressed => return Ok(one(whole(None))),
+        Format::Whole => return Ok(one(whole(object.reference()))),
+        Format::Lines | Format::Csv(_) if is_compressed => {
+            let is_gzip = object.url.ends_with(".gz");
+            return Ok(one(whole(object.reference().with_gzip(is_gzip))));
+        }
         Format::Csv(csv) if csv.header && csv.quoted_newlines => {
             scan::first_row(&store, &object).await.map(|(header, from)| (Some(header), from))?
         }

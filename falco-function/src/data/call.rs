@@ -7,7 +7,7 @@ use memchr::memmem;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::error::DataError;
+use super::error::{DataError, Kind};
 use super::http::{Readable, Writable};
 use super::{MEMORY, UNKNOWN_MEMORY};
 use crate::failure::Failure;
@@ -94,7 +94,11 @@ fn failure(error: &DataError) -> Failure {
 fn read(spilled: &Readable) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     let read = spilled.open().and_then(|mut it| Ok(it.read_to_end(&mut bytes)?));
-    read.map_err(|error| failure(&error))?;
+    read.map_err(|error| match error.kind {
+        // The function was not called: repeating the call is safe.
+        Kind::UrlExpired => Failure::new("UrlExpiredBeforeStart", error.message),
+        _ => failure(&error),
+    })?;
     Ok(bytes)
 }
 

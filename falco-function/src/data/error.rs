@@ -40,7 +40,9 @@ impl DataError {
     /// The error of a temporary file.
     pub(super) fn temporary(error: &io::Error) -> Self {
         let kind = match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Kind::TemporaryFolderFull,
+            io::ErrorKind::StorageFull
+            | io::ErrorKind::QuotaExceeded
+            | io::ErrorKind::FileTooLarge => Kind::TemporaryFolderFull,
             _ => Kind::StoreRefused,
         };
         let folder = std::env::temp_dir();
@@ -74,5 +76,22 @@ impl From<io::Error> for DataError {
             Ok(error) => error,
             Err(error) => Self::temporary(&error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_temporary_folder_is_named() {
+        for kind in
+            [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded, io::ErrorKind::FileTooLarge]
+        {
+            let text = DataError::temporary(&kind.into()).to_string();
+            assert!(text.starts_with("TemporaryFolderFull: the temporary folder /"), "{text}");
+        }
+        let text = DataError::temporary(&io::ErrorKind::PermissionDenied.into()).to_string();
+        assert!(text.starts_with("StoreRefused: "), "{text}");
     }
 }

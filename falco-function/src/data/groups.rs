@@ -1,28 +1,22 @@
 //! The input of a reducer.
 
+use std::borrow::Cow;
 use std::fs::File;
-use std::io::{Cursor, Read, Seek};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 
 use super::bound;
 use super::error::DataError;
-use super::http::Readable;
-use super::runs::{Slice, merged};
+use super::fetch::{Entry, fetch, fetch_into};
+use super::runs::{Piece, merged, step};
 
 /// The keys and values that all mappers wrote for the partitions of a call.
 #[derive(Clone, Debug)]
 pub struct Groups {
     entries: Vec<Entry>,
+    gzip: bool,
     bound: u64,
-}
-
-#[derive(Clone, Debug)]
-struct Entry {
-    get: String,
-    until: Option<u64>,
-    bounds: Vec<u64>,
 }
 
 #[derive(Deserialize)]
@@ -34,6 +28,8 @@ struct Wire {
 #[derive(Deserialize)]
 struct Parts {
     until: Option<u64>,
+    #[serde(default)]
+    gzip: bool,
     groups: Vec<Group>,
 }
 
@@ -48,7 +44,7 @@ struct Group {
 
 impl<'de> Deserialize<'de> for Groups {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Parts { until, groups } = Wire::deserialize(deserializer)?.parts;
+        let Parts { until, gzip, groups } = Wire::deserialize(deserializer)?.parts;
         let mut entries = Vec::new();
         for Group { head, mid, tail, parts } in groups {
             for part in parts {
@@ -61,8 +57,14 @@ impl<'de> Deserialize<'de> for Groups {
                 entries.push(Entry { get, until, bounds });
             }
         }
-        Ok(Self { entries, bound: bound() })
+        Ok(Self { entries, gzip, bound: bound() })
     }
+}
+
+/// The bytes of all entries, in memory or in one file.
+enum Fetched {
+    Memory(Vec<Vec<u8>>),
+    File(File, Vec<u64>),
 }
 
 impl Groups {
@@ -76,85 +78,56 @@ impl Groups {
         &self,
         mut each: impl FnMut(&str, V) -> Result<(), E>,
     ) -> Result<(), E> {
-        let total: u64 = self.entries.iter().map(Entry::len).sum();
         let partitions = self.entries.iter().map(|it| it.bounds.len()).max().unwrap_or(1) - 1;
-        let mut file = if total > self.bound { Some(temporary()?) } else { None };
-        let (mut memory, mut starts) = (Vec::new(), Vec::new());
-        for entry in &self.entries {
-            let mut data = entry.fetch()?;
-            match &mut file {
-                None => memory.push(data),
-                Some(file) => {
-                    let at = file.stream_position().map_err(|error| DataError::temporary(&error));
-                    starts.push(at?);
-                    let copied = std::io::copy(&mut Cursor::new(&mut data), file);
-                    copied.map_err(|error| DataError::temporary(&error))?;
-                }
-            }
-        }
+        let fetched = self.fetched()?;
         for partition in 0..partitions {
-            let range = |entry: &Entry| {
-                let first = entry.bounds.first().copied().unwrap_or(0);
-                (entry.bounds[partition] - first, entry.bounds[partition + 1] - first)
-            };
-            let sources: Vec<Box<dyn Read>> = match &file {
-                None => self
-                    .entries
-                    .iter()
-                    .zip(&memory)
-                    .map(|(entry, data)| {
-                        let (from, to) = range(entry);
-                        let data: &[u8] = &data[from as usize..to as usize];
-                        Box::new(Cursor::new(data)) as Box<dyn Read>
-                    })
-                    .collect(),
-                Some(file) => self
-                    .entries
-                    .iter()
-                    .zip(&starts)
-                    .map(|(entry, start)| {
-                        let (from, to) = range(entry);
-                        Box::new(Slice::new(file, start + from, start + to)) as Box<dyn Read>
-                    })
-                    .collect(),
-            };
-            for line in merged(sources) {
-                let line = line.map_err(DataError::from)?;
-                let (key, value): (String, V) = serde_json::from_slice(&line).map_err(|error| {
-                    let text = String::from_utf8_lossy(&line).chars().take(80).collect::<String>();
-                    DataError::wrong(format!(
-                        "{:?} is not a key and a value: {error}",
-                        text.trim_end()
-                    ))
-                })?;
+            let mut lines = merged(self.slices(&fetched, partition), self.gzip);
+            while let Some(line) = lines.next().map_err(DataError::from)? {
+                let (key, value) = pair(line)?;
                 each(&key, value)?;
             }
         }
         Ok(())
     }
-}
 
-impl Entry {
-    fn len(&self) -> u64 {
-        match self.bounds.as_slice() {
-            [first, .., last] => last - first,
-            _ => 0,
+    fn fetched(&self) -> Result<Fetched, DataError> {
+        let total: u64 = self.entries.iter().map(Entry::len).sum();
+        if total <= self.bound {
+            return fetch(&self.entries).map(Fetched::Memory);
         }
+        let file = tempfile::tempfile().map_err(|error| DataError::temporary(&error))?;
+        let starts = fetch_into(&self.entries, &file)?;
+        Ok(Fetched::File(file, starts))
     }
 
-    fn fetch(&self) -> Result<Vec<u8>, DataError> {
-        let (Some(from), Some(to)) = (self.bounds.first(), self.bounds.last()) else {
-            return Ok(Vec::new());
-        };
-        let mut data = Vec::with_capacity(usize::try_from(to - from).unwrap_or(0));
-        if from < to {
-            let range = Readable::range_of(self.get.clone(), self.until, *from, *to);
-            range.open()?.read_to_end(&mut data)?;
-        }
-        Ok(data)
+    /// The lines of a partition, of each mapper.
+    fn slices<'a>(&self, fetched: &'a Fetched, partition: usize) -> Vec<Piece<'a>> {
+        let step = step(self.bound, self.entries.len());
+        let slices = self.entries.iter().enumerate().filter_map(|(at, entry)| {
+            let [first, .., _] = *entry.bounds else { return None };
+            let [from, to] = *entry.bounds.get(partition..partition + 2)? else { return None };
+            let (from, to) = (from - first, to - first);
+            (from < to).then(|| match fetched {
+                Fetched::Memory(data) => Piece::memory(&data[at][from as usize..to as usize]),
+                Fetched::File(file, starts) => {
+                    Piece::file(file, starts[at] + from, starts[at] + to, step)
+                }
+            })
+        });
+        slices.collect()
     }
 }
 
-fn temporary() -> Result<File, DataError> {
-    tempfile::tempfile().map_err(|error| DataError::temporary(&error))
+/// The key of most lines stands in them as it is.
+#[derive(Deserialize)]
+#[serde(bound = "V: DeserializeOwned")]
+struct Pair<'a, V>(#[serde(borrow)] Cow<'a, str>, V);
+
+/// A line that `emit` wrote.
+pub(super) fn pair<V: DeserializeOwned>(line: &[u8]) -> Result<(Cow<'_, str>, V), DataError> {
+    let pair = serde_json::from_slice(line).map(|Pair(key, value)| (key, value));
+    pair.map_err(|error| {
+        let text = String::from_utf8_lossy(line).chars().take(80).collect::<String>();
+        DataError::wrong(format!("{:?} is not a key and a value: {error}", text.trim_end()))
+    })
 }

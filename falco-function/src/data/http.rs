@@ -1,12 +1,16 @@
 //! Requests by signed URLs, and files in their place.
 
+use std::collections::hash_map::RandomState;
+use std::fmt;
 use std::fs::{self, File};
+use std::hash::{BuildHasher, Hasher};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use flate2::read::MultiGzDecoder;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use ureq::http::Response;
@@ -17,6 +21,9 @@ use super::error::{DataError, Kind, shown};
 
 const TRIES: u32 = 4;
 
+/// Requests of one call at once.
+pub(super) const AT_ONCE: usize = 8;
+
 /// Connections are kept from call to call.
 static AGENT: LazyLock<Agent> = LazyLock::new(|| {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -25,13 +32,14 @@ static AGENT: LazyLock<Agent> = LazyLock::new(|| {
         .http_status_as_error(false)
         .timeout_connect(Some(Duration::from_secs(20)))
         .timeout_recv_response(Some(Duration::from_secs(60)))
+        .max_idle_connections_per_host(AT_ONCE)
         .tls_config(tls)
         .build()
         .new_agent()
 });
 
 /// A range that can be read.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Deserialize)]
 pub(super) struct Readable {
     pub(super) get: String,
     #[serde(default)]
@@ -44,6 +52,8 @@ pub(super) struct Readable {
     pub(super) etag: Option<String>,
     #[serde(default)]
     pub(super) until: Option<u64>,
+    #[serde(default)]
+    gzip: bool,
     #[serde(default, rename = "parts")]
     _parts: Option<IgnoredAny>,
 }
@@ -51,10 +61,16 @@ pub(super) struct Readable {
 impl Readable {
     pub(super) fn range_of(get: String, until: Option<u64>, from: u64, to: u64) -> Self {
         let (url, range) = (String::new(), Some((from, to)));
-        Self { get, url, range, size: None, etag: None, until, _parts: None }
+        Self { get, url, range, size: None, etag: None, until, gzip: false, _parts: None }
     }
 
+    /// Its content, decompressed where it is compressed.
     pub(super) fn open(&self) -> Result<Box<dyn Read + Send>, DataError> {
+        let bytes = self.open_stored()?;
+        Ok(if self.gzip { Box::new(MultiGzDecoder::new(bytes)) } else { bytes })
+    }
+
+    fn open_stored(&self) -> Result<Box<dyn Read + Send>, DataError> {
         let range = self.range.or(self.size.map(|size| (0, size)));
         match self.get.strip_prefix("file://") {
             Some(path) => self.open_file(&decoded(path), range),
@@ -170,7 +186,7 @@ impl Read for HttpRange {
 }
 
 /// A place that can be written.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Deserialize)]
 pub(super) struct Writable {
     pub(super) url: String,
     pub(super) put: String,
@@ -180,6 +196,21 @@ pub(super) struct Writable {
     until: Option<u64>,
     #[serde(default)]
     pub(super) partitions: Option<u32>,
+    #[serde(default)]
+    pub(super) gzip: bool,
+}
+
+// The signed URLs are secrets.
+impl fmt::Debug for Readable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Readable").field("url", &shown(&self.get)).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Writable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Writable").field("url", &self.url).finish_non_exhaustive()
+    }
 }
 
 impl Writable {
@@ -297,7 +328,9 @@ fn check_time(url: &str, until: Option<u64>) -> Result<(), DataError> {
 }
 
 fn pause(attempt: u32, seconds: Option<u64>) {
-    let own = Duration::from_millis(60 * u64::from(4_u32.pow(attempt)));
+    // Functions that failed together do not come back together.
+    let jitter = RandomState::new().build_hasher().finish() % 50;
+    let own = Duration::from_millis((50 + jitter) * u64::from(4_u32.pow(attempt)));
     std::thread::sleep(seconds.map_or(own, Duration::from_secs).min(Duration::from_secs(20)));
 }
 

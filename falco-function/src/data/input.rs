@@ -1,6 +1,7 @@
 //! The input of a function.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
+use std::vec;
 
 use serde::{Deserialize, Deserializer};
 
@@ -57,12 +58,10 @@ impl Input {
     /// # Errors
     ///
     /// When an object cannot be opened. An error while reading carries a [`DataError`].
-    pub fn lines(&self) -> Result<impl BufRead + Send, DataError> {
-        let mut all: Box<dyn Read + Send> = Box::new(std::io::empty());
-        for object in &self.0 {
-            all = Box::new(all.chain(object.open()?));
-        }
-        Ok(BufReader::with_capacity(1 << 20, all))
+    pub fn lines(&self) -> Result<impl BufRead + Send + use<>, DataError> {
+        let mut left = self.0.clone().into_iter();
+        let now = left.next().map(|first| first.open()).transpose()?;
+        Ok(BufReader::with_capacity(1 << 20, Joined { left, now, ends_line: true }))
     }
 
     /// All bytes.
@@ -74,5 +73,31 @@ impl Input {
         let mut bytes = Vec::new();
         self.lines()?.read_to_end(&mut bytes)?;
         Ok(bytes)
+    }
+}
+
+/// Objects that follow one another. What one ends with and what the next begins with never share a line.
+struct Joined {
+    left: vec::IntoIter<Readable>,
+    now: Option<Box<dyn Read + Send>>,
+    ends_line: bool,
+}
+
+impl Read for Joined {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while let Some(now) = &mut self.now {
+            let count = now.read(buffer)?;
+            if count > 0 || buffer.is_empty() {
+                self.ends_line = buffer[..count].last().is_none_or(|last| *last == b'\n');
+                return Ok(count);
+            }
+            self.now = self.left.next().map(|next| next.open()).transpose()?;
+            if self.now.is_some() && !self.ends_line {
+                self.ends_line = true;
+                buffer[0] = b'\n';
+                return Ok(1);
+            }
+        }
+        Ok(0)
     }
 }

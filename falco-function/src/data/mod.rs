@@ -1,8 +1,11 @@
 //! Objects of stores in the arguments of functions: types that a function names in its parameter, and what stands around a
 //! call whose argument or result travels through a store.
 
+mod body;
 mod call;
+mod combine;
 mod error;
+mod fetch;
 mod groups;
 mod http;
 mod input;
@@ -11,10 +14,12 @@ mod runs;
 
 use std::cell::Cell;
 
+pub use body::Written;
+pub use combine::Combined;
 pub use error::DataError;
 pub use groups::Groups;
 pub use input::Input;
-pub use output::{Output, Written};
+pub use output::Output;
 
 pub(crate) use call::Prepared;
 

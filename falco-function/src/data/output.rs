@@ -3,12 +3,17 @@
 use std::fs::File;
 use std::io::{BufWriter, Seek, Write};
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::body::{Runs, Written, temporary};
 use super::bound;
+use super::combine::Combined;
 use super::error::DataError;
 use super::http::Writable;
-use super::runs::{Bucket, Slice, merged};
+use super::runs::{Bucket, merged, partition, step};
 
 /// One object to write. Without partitions it takes bytes; with partitions keys and values, for a shuffle.
 ///
@@ -26,13 +31,13 @@ use super::runs::{Bucket, Slice, merged};
 /// struct Emitted { out: Written }
 ///
 /// fn map(split: Split) -> Result<Emitted, DataError> {
-///     let Split { input, mut out } = split;
-///     for line in input.lines()?.lines() {
+///     let mut counts = split.out.combine(|one: u64, other| one + other)?;
+///     for line in split.input.lines()?.lines() {
 ///         for word in line?.split_whitespace() {
-///             out.emit(word, &1)?;
+///             counts.emit(word, 1)?;
 ///         }
 ///     }
-///     Ok(Emitted { out: out.close()? })
+///     Ok(Emitted { out: counts.close()? })
 /// }
 /// ```
 #[derive(Debug)]
@@ -41,26 +46,15 @@ pub struct Output {
     bound: u64,
     held: u64,
     buckets: Vec<Bucket>,
-    /// Sorted runs on disk: where each partition begins, and where the last ends.
-    runs: Vec<Vec<u64>>,
-    file: Option<File>,
+    runs: Runs,
     /// The bytes of an object without partitions.
-    plain: Option<BufWriter<File>>,
+    plain: Option<Plain>,
 }
 
-/// A reference to an object that was written, for the result of the function.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Written {
-    #[serde(rename = "falco:object")]
-    object: Fields,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-struct Fields {
-    url: String,
-    size: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    parts: Option<Vec<u64>>,
+#[derive(Debug)]
+enum Plain {
+    AsIs(BufWriter<File>),
+    Gzip(Box<GzEncoder<BufWriter<File>>>),
 }
 
 #[derive(Deserialize)]
@@ -73,8 +67,8 @@ impl<'de> Deserialize<'de> for Output {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let target = Wire::deserialize(deserializer)?.sink;
         let buckets = (0..target.partitions.unwrap_or(0)).map(|_| Bucket::default()).collect();
-        let (runs, file, plain) = (Vec::new(), None, None);
-        Ok(Self { target, bound: bound(), held: 0, buckets, runs, file, plain })
+        let runs = Runs::default();
+        Ok(Self { target, bound: bound(), held: 0, buckets, runs, plain: None })
     }
 }
 
@@ -88,11 +82,15 @@ impl Output {
         if !self.buckets.is_empty() {
             return Err(DataError::wrong("this object has partitions: use emit"));
         }
-        let file = match &mut self.plain {
-            Some(file) => file,
-            None => self.plain.insert(BufWriter::with_capacity(1 << 20, temporary()?)),
+        let plain = match &mut self.plain {
+            Some(plain) => plain,
+            None => self.plain.insert(Plain::new(self.target.gzip)?),
         };
-        file.write_all(bytes).map_err(|error| DataError::temporary(&error))
+        let written = match plain {
+            Plain::AsIs(to) => to.write_all(bytes),
+            Plain::Gzip(to) => to.write_all(bytes),
+        };
+        written.map_err(|error| DataError::temporary(&error))
     }
 
     /// Adds a value under a key.
@@ -101,10 +99,7 @@ impl Output {
     ///
     /// For an object without partitions, for a value without a JSON form, and when the temporary folder is full.
     pub fn emit<V: Serialize + ?Sized>(&mut self, key: &str, value: &V) -> Result<(), DataError> {
-        if self.buckets.is_empty() {
-            return Err(DataError::wrong("this object has no partitions: use write"));
-        }
-        let partition = crc32fast::hash(key.as_bytes()) as usize % self.buckets.len();
+        let partition = partition(key, self.buckets.len())?;
         let added = self.buckets[partition].push(key, value);
         self.held +=
             added.map_err(|error| DataError::wrong(format!("the value of {key:?}: {error}")))?;
@@ -114,22 +109,28 @@ impl Output {
         Ok(())
     }
 
+    /// Folds the values of a key into one as they come, which makes the object smaller. `fold` has to take them in any order.
+    ///
+    /// # Errors
+    ///
+    /// For an object without partitions, and after the first `emit`.
+    pub fn combine<V: Serialize + DeserializeOwned>(
+        self,
+        fold: impl FnMut(V, V) -> V + Send + 'static,
+    ) -> Result<Combined<V>, DataError> {
+        partition("", self.buckets.len())?;
+        if self.held > 0 || self.runs.len() > 0 {
+            return Err(DataError::wrong("combine has to come before the first emit"));
+        }
+        Ok(Combined::new(self.target, self.bound, self.buckets.len(), fold))
+    }
+
     /// Moves what is in memory to a run on disk.
     fn spill(&mut self) -> Result<(), DataError> {
-        let file = match &mut self.file {
-            Some(file) => file,
-            None => self.file.insert(temporary()?),
-        };
-        let failed = |error: std::io::Error| DataError::temporary(&error);
-        let mut end = file.seek(std::io::SeekFrom::End(0)).map_err(failed)?;
-        let mut bounds = vec![end];
-        let mut writer = BufWriter::with_capacity(1 << 20, file);
-        for bucket in &mut self.buckets {
-            end += bucket.drain_sorted(&mut writer).map_err(failed)?;
-            bounds.push(end);
-        }
-        writer.flush().map_err(failed)?;
-        self.runs.push(bounds);
+        let buckets = &mut self.buckets;
+        self.runs.add(buckets.len(), |partition, to| {
+            buckets[partition].drain_sorted(to).map_err(|error| DataError::temporary(&error))
+        })?;
         self.held = 0;
         Ok(())
     }
@@ -140,48 +141,51 @@ impl Output {
     ///
     /// When the store refuses it or does not answer, when its URL has expired, and when the temporary folder is full.
     pub fn close(mut self) -> Result<Written, DataError> {
-        let failed = |error: std::io::Error| DataError::temporary(&error);
-        if self.buckets.is_empty() {
+        let count = self.buckets.len();
+        if count == 0 {
             let plain = match self.plain.take() {
                 Some(plain) => plain,
-                None => BufWriter::new(temporary()?),
+                None => Plain::new(self.target.gzip)?,
             };
-            let mut file = plain.into_inner().map_err(|error| failed(error.into_error()))?;
-            let size = file.stream_position().map_err(failed)?;
-            self.target.store(&mut file, size)?;
-            let (url, parts) = (self.target.url.clone(), None);
-            return Ok(Written { object: Fields { url, size, parts } });
+            let mut file = plain.file()?;
+            let size = file.stream_position().map_err(|error| DataError::temporary(&error))?;
+            return Written::send(&self.target, file, size, None);
         }
-        let mut body = BufWriter::with_capacity(1 << 20, temporary()?);
-        let mut lengths = Vec::with_capacity(self.buckets.len());
-        if !self.runs.is_empty() {
+        if self.runs.len() > 0 {
             self.spill()?;
         }
-        for (partition, bucket) in self.buckets.iter_mut().enumerate() {
-            let length = match &self.file {
-                None => bucket.drain_sorted(&mut body).map_err(failed)?,
-                Some(file) => {
-                    let slice =
-                        |run: &Vec<u64>| Slice::new(file, run[partition], run[partition + 1]);
-                    let mut length = 0;
-                    for line in merged(self.runs.iter().map(slice).collect()) {
-                        let line = line.map_err(failed)?;
-                        body.write_all(&line).map_err(failed)?;
-                        length += line.len() as u64;
-                    }
-                    length
-                }
-            };
-            lengths.push(length);
-        }
-        let size = lengths.iter().sum();
-        let mut file = body.into_inner().map_err(|error| failed(error.into_error()))?;
-        self.target.store(&mut file, size)?;
-        let url = self.target.url.clone();
-        Ok(Written { object: Fields { url, size, parts: Some(lengths) } })
+        let Self { target, bound, mut buckets, runs, .. } = self;
+        let step = step(bound, runs.len());
+        Written::send_partitions(&target, count, |partition, to| {
+            let failed = |error: std::io::Error| DataError::temporary(&error);
+            // Without runs all is in the bucket, and with runs nothing.
+            buckets[partition].drain_sorted(to).map_err(failed)?;
+            let mut lines = merged(runs.pieces(partition, step), false);
+            while let Some(line) = lines.next().map_err(failed)? {
+                to.write_all(line).map_err(failed)?;
+            }
+            Ok(())
+        })
     }
 }
 
-fn temporary() -> Result<File, DataError> {
-    tempfile::tempfile().map_err(|error| DataError::temporary(&error))
+impl Plain {
+    fn new(gzip: bool) -> Result<Self, DataError> {
+        let file = BufWriter::with_capacity(1 << 20, temporary()?);
+        Ok(match gzip {
+            true => Self::Gzip(Box::new(GzEncoder::new(file, Compression::fast()))),
+            false => Self::AsIs(file),
+        })
+    }
+
+    /// The file with all bytes, at its end.
+    fn file(self) -> Result<File, DataError> {
+        let file = match self {
+            Self::AsIs(file) => file,
+            Self::Gzip(encoder) => {
+                encoder.finish().map_err(|error| DataError::temporary(&error))?
+            }
+        };
+        file.into_inner().map_err(|error| DataError::temporary(error.error()))
+    }
 }

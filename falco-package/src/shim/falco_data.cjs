@@ -8,6 +8,7 @@ const fs = require('fs');
 const os = require('os');
 const path = require('path');
 const zlib = require('zlib');
+const { pipeline, Readable } = require('stream');
 const { fileURLToPath } = require('url');
 
 const { parse, stringify } = JSON;
@@ -15,6 +16,7 @@ const { parse, stringify } = JSON;
 const TRIES = 4;
 const AT_ONCE = 8;
 const BUFFER = 1 << 20;
+const BLOCK = 1 << 16;
 const UNKNOWN_MEMORY = 256 * 1024 * 1024;
 const LINE_OVERHEAD = 60;
 const NEWLINE = 10;
@@ -51,6 +53,9 @@ function client(url) {
 // A URL without its signature, which is a secret until it expires.
 const shown = (url) => url.split('?')[0];
 
+// Read ahead by two pieces, and not by sixteen.
+const streamOf = (pieces) => Readable.from(pieces, { highWaterMark: 2 });
+
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 const wait = (attempt, seconds) => sleep(Math.min(1000 * (seconds ?? (0.05 + Math.random() / 20) * 4 ** attempt), 20_000));
@@ -71,7 +76,8 @@ function send(method, url, headers, body) {
     const sent = request(url, { method, headers, agent, timeout: 60_000 }, resolve);
     sent.on('error', reject);
     sent.on('timeout', () => sent.destroy(new Error('no byte within 60 seconds')));
-    sent.end(body);
+    if (body === undefined) sent.end();
+    else pipeline(streamOf(body.pieces()), sent, (error) => error && reject(error));
   });
 }
 
@@ -91,6 +97,8 @@ async function exchange(method, url, until, headers, body) {
       const answer = await send(method, url, headers, body);
       if (answer.statusCode < 300) return answer;
       problem = refusal(method, url, until, answer, await textOf(answer));
+      // The rest of the body is not wanted.
+      if (!answer.req.writableFinished) answer.req.destroy();
     } catch (error) {
       problem = { reason: `${error.code ?? error.name}: ${error.message}` };
     }
@@ -183,21 +191,30 @@ function* fileBytes(url, first, last, etag) {
       const found = [now.ino, now.mtimeNs / 1000n, now.size].map((n) => n.toString(16)).join('-');
       if (etag.replaceAll('"', '') !== found) throw changed(url);
     }
-    yield* piecesOf(file, first, last ?? Number(now.size));
+    yield* piecesOf(file, first, last ?? Number(now.size), BUFFER);
   } finally {
     fs.closeSync(file);
   }
 }
 
-function* piecesOf(file, first, last) {
+function* piecesOf(file, first, last, step) {
   for (let position = first; position < last; ) {
-    const piece = Buffer.allocUnsafe(Math.min(BUFFER, last - position));
+    const piece = Buffer.allocUnsafe(Math.min(step, last - position));
     const count = fs.readSync(file, piece, 0, piece.length, position);
     if (count === 0) throw new ObjectChanged('a file has become shorter');
     position += count;
     yield piece.subarray(0, count);
   }
 }
+
+// The pieces behind a transformation of zlib. An error on either side ends both, and shows in the loop over the pieces.
+async function* through(transformation, pieces) {
+  pipeline(streamOf(pieces), transformation, () => {});
+  yield* transformation;
+}
+
+// The content of gzip members that follow one another.
+const unzipped = (pieces) => through(zlib.createGunzip(), pieces);
 
 // The bytes that a call is to read.
 class Input {
@@ -210,9 +227,18 @@ class Input {
     return this.references[0].url;
   }
 
-  // The bytes, piece by piece. Objects that share the split follow one another.
+  // The bytes, piece by piece. Objects that share the split follow one another, each on a line of its own.
   async *chunks() {
-    for (const it of this.references) yield* rangeOf(it);
+    let last = NEWLINE;
+    for (const it of this.references) {
+      let isFirst = true;
+      for await (const piece of rangeOf(it)) {
+        if (isFirst && last !== NEWLINE) yield Buffer.from('\n');
+        isFirst = false;
+        last = piece.at(-1);
+        yield piece;
+      }
+    }
   }
 
   // The lines, as buffers with their ends.
@@ -247,9 +273,10 @@ class Input {
   }
 }
 
-function rangeOf({ get, range, etag, until }) {
+function rangeOf({ get, range, etag, until, gzip }) {
   const [first, last] = range ?? [0, null];
-  return bytesOf(get, first, last, etag, until);
+  const pieces = bytesOf(get, first, last, etag, until);
+  return gzip ? unzipped(pieces) : pieces;
 }
 
 async function collected(pieces) {
@@ -259,6 +286,10 @@ async function collected(pieces) {
 }
 
 // ---- writing --------------------------------------------------------------------------------------------------------
+
+// A body of pieces that can be sent again, and its length.
+const inMemory = (pieces, length) => ({ length, pieces: () => pieces });
+const inFile = (file, length) => ({ length, pieces: () => piecesOf(file, 0, length, BUFFER) });
 
 async function store(target, body) {
   const url = target.put;
@@ -275,7 +306,12 @@ function storeFile(file, body) {
   const staged = `${file}#${process.pid}${Math.trunc(Math.random() * 2 ** 40)}`;
   try {
     fs.mkdirSync(path.dirname(file), { recursive: true });
-    fs.writeFileSync(staged, body);
+    const whole = fs.openSync(staged, 'wx');
+    try {
+      for (const piece of body.pieces()) write(whole, piece);
+    } finally {
+      fs.closeSync(whole);
+    }
     fs.renameSync(staged, file);
   } catch (error) {
     fs.rmSync(staged, { force: true });
@@ -291,9 +327,16 @@ function temporary() {
   return file;
 }
 
+// At the end of the file, or at a position.
+function write(file, data, position = null) {
+  for (let sent = 0; sent < data.length; ) {
+    sent += fs.writeSync(file, data, sent, data.length - sent, position === null ? null : position + sent);
+  }
+}
+
 function append(file, data, position) {
   try {
-    for (let sent = 0; sent < data.length; ) sent += fs.writeSync(file, data, sent, data.length - sent, position + sent);
+    write(file, data, position);
   } catch (error) {
     if (!['ENOSPC', 'EDQUOT', 'EFBIG'].includes(error.code)) throw error;
     throw new failures.TemporaryFolderFull(
@@ -301,6 +344,34 @@ function append(file, data, position) {
     );
   }
   return position + data.length;
+}
+
+// The pieces as one member of gzip; nothing for no bytes, unless `evenEmpty`.
+async function* zipped(pieces, evenEmpty) {
+  const first = pieces.next();
+  if (first.done && !evenEmpty) return;
+  yield* through(
+    zlib.createGzip({ level: 1 }),
+    (function* () {
+      if (!first.done) yield first.value;
+      yield* pieces;
+    })(),
+  );
+}
+
+// Lines as buffers of many.
+function* blocks(lines) {
+  let held = [];
+  let length = 0;
+  for (const line of lines) {
+    held.push(line);
+    length += line.length;
+    if (length >= BLOCK) {
+      yield Buffer.from(held.join(''), 'latin1');
+      [held, length] = [[], 0];
+    }
+  }
+  if (length > 0) yield Buffer.from(held.join(''), 'latin1');
 }
 
 // Text of which each character is a byte of UTF-8, so that sorting it sorts the bytes.
@@ -334,9 +405,10 @@ class Output {
     this.target = target;
     this.bound = memory / 4;
     this.partitions = target.partitions;
+    this.gzip = target.gzip ?? false;
     this.count = this.partitions ?? 1;
-    this.held = 0;
     this.runs = [];
+    this.isBroken = false;
     this.reset();
   }
 
@@ -383,6 +455,7 @@ class Output {
       throw new TypeError('this object has no partitions, so that nothing can be emitted: use write');
     }
     if (typeof key !== 'string') throw new TypeError(`a key has to be a string, and it is a ${typeof key}`);
+    if (key.isWellFormed?.() === false) throw new TypeError('a key holds half of a surrogate pair, which is not a character');
     this.becomes(true);
     const bucket = this.buckets[crc32(key) % this.count];
     if (!this.fold) {
@@ -391,14 +464,21 @@ class Output {
       this.hold(line.length + LINE_OVERHEAD);
     } else if (bucket.has(key)) {
       bucket.set(key, this.fold(bucket.get(key), value));
+      // The folded value may have grown by as much.
+      this.hold(sizeOf(value));
     } else {
       bucket.set(key, value);
-      this.hold(2 * key.length + 2 * LINE_OVERHEAD);
+      this.hold(2 * key.length + 2 * LINE_OVERHEAD + sizeOf(value));
     }
   }
 
+  check() {
+    if (this.isBroken) throw new Error('a part of the object is lost, since an earlier write failed: throw that error');
+  }
+
   becomes(isSorted) {
-    if (this.reference) throw new Error('the object is closed');
+    if (this.made) throw new Error('the object is closed');
+    this.check();
     if (this.isSorted !== undefined && this.isSorted !== isSorted) {
       throw new TypeError('keys with values and plain bytes cannot share an object');
     }
@@ -407,62 +487,126 @@ class Output {
 
   hold(length) {
     this.held += length;
-    if (this.held > this.bound) this.spill();
+    if (this.held > this.bound) this.makeRoom();
   }
 
-  // The bytes of a partition that are in memory.
+  // Counts again where folding may have made less of it; else moves what is in memory to a run on disk.
+  makeRoom() {
+    if (this.fold) {
+      this.held = 0;
+      for (const bucket of this.buckets) {
+        for (const [key, value] of bucket) this.held += 2 * key.length + 2 * LINE_OVERHEAD + sizeOf(value);
+      }
+    }
+    if (2 * this.held > this.bound) this.spill();
+  }
+
+  // The lines or pieces of a partition that are in memory, in their order. They are not in memory twice afterwards.
   taken(number) {
     let bucket = this.buckets[number];
-    if (!this.isSorted) return Buffer.concat(bucket);
+    this.buckets[number] = [];
     if (this.fold) bucket = Array.from(bucket, ([key, value]) => lineOf(key, value));
-    return Buffer.from(bucket.sort().join(''), 'latin1');
+    return this.isSorted ? bucket.sort() : bucket;
   }
 
   // Moves what is in memory to a run on disk.
   spill() {
+    this.isBroken = true;
     this.file ??= temporary();
     let end = this.runs.at(-1)?.at(-1) ?? 0;
     const bounds = [end];
     for (let number = 0; number < this.count; number += 1) {
-      end = append(this.file, this.taken(number), end);
+      const taken = this.taken(number);
+      for (const piece of this.isSorted ? blocks(taken) : taken) end = append(this.file, piece, end);
       bounds.push(end);
     }
     this.runs.push(bounds);
     this.reset();
+    this.isBroken = false;
   }
 
-  // The bytes of a partition from all runs and from memory.
-  merged(number) {
-    if (this.runs.length === 0) return this.taken(number);
+  // The bytes of a partition from all runs and from memory, piece by piece.
+  *merged(number) {
     const runs = this.runs.map((bounds) => [bounds[number], bounds[number + 1]]);
+    const taken = this.taken(number);
     if (!this.isSorted) {
-      const pieces = runs.flatMap(([first, last]) => [...piecesOf(this.file, first, last)]);
-      return Buffer.concat([...pieces, this.taken(number)]);
+      for (const [first, last] of runs) yield* piecesOf(this.file, first, last, BUFFER);
+      yield* taken;
+      return;
     }
-    const lines = merge([...runs.map(([first, last]) => linesOf(this.file, first, last)), linesIn([this.taken(number)])]);
-    const sorted = [];
-    if (this.fold) {
-      for (const [key, values] of grouped(lines)) {
-        sorted.push(lineOf(key, [...values].reduce((left, right) => this.fold(left, right))));
+    if (runs.length === 0) {
+      yield* blocks(taken);
+      return;
+    }
+    const step = stepOf(this.bound, runs.length);
+    const sources = runs.map(([first, last]) => linesIn(piecesOf(this.file, first, last, step)));
+    const lines = merge([...sources, taken[Symbol.iterator]()]);
+    yield* blocks(this.fold ? this.folded(lines) : lines);
+  }
+
+  *folded(lines) {
+    for (const [key, values] of grouped(lines)) {
+      let folded = values.next().value;
+      for (const value of values) folded = this.fold(folded, value);
+      yield lineOf(key, folded);
+    }
+  }
+
+  // What the object holds of a partition.
+  async *packed(number) {
+    const pieces = this.merged(number);
+    yield* this.gzip ? zipped(pieces, this.partitions === undefined) : pieces;
+  }
+
+  // The object, in memory or in a file, and the lengths of its partitions. It can be made once.
+  async make() {
+    if (this.runs.length > 0 && this.partitions === undefined && !this.gzip) {
+      // The runs follow one another, as the bytes of the object do.
+      let size = this.runs.at(-1).at(-1);
+      for (const piece of this.taken(0)) size = append(this.file, piece, size);
+      return { body: inFile(this.file, size), lengths: [size] };
+    }
+    const file = this.runs.length > 0 ? temporary() : undefined;
+    const [pieces, lengths] = [[], []];
+    let size = 0;
+    for (let number = 0; number < this.count; number += 1) {
+      const first = size;
+      for await (const piece of this.packed(number)) {
+        if (file === undefined) pieces.push(piece);
+        else append(file, piece, size);
+        size += piece.length;
       }
-    } else {
-      for (const line of lines) sorted.push(line);
+      lengths.push(size - first);
     }
-    return Buffer.from(sorted.join(''), 'latin1');
+    if (file === undefined) return { body: inMemory(pieces, size), lengths };
+    fs.closeSync(this.file);
+    this.file = file;
+    return { body: inFile(file, size), lengths };
   }
 
   // Writes the object and resolves to its reference, for the result of the function.
   async close() {
     if (this.reference) return this.reference;
-    const parts = Array.from({ length: this.count }, (_, number) => this.merged(number));
-    if (this.file !== undefined) fs.closeSync(this.file);
-    const body = Buffer.concat(parts);
+    this.check();
+    if (!this.made) {
+      this.isBroken = true;
+      this.made = await this.make();
+      this.isBroken = false;
+    }
+    const { body, lengths } = this.made;
     await store(this.target, body);
-    const lengths = this.partitions === undefined ? {} : { parts: parts.map((part) => part.length) };
-    this.reference = { 'falco:object': { url: this.target.url, size: body.length, ...lengths } };
-    this.buckets = [];
+    if (this.file !== undefined) fs.closeSync(this.file);
+    const parts = this.partitions === undefined ? {} : { parts: lengths };
+    const gzip = this.gzip ? { gzip: true } : {};
+    this.reference = { 'falco:object': { url: this.target.url, size: body.length, ...parts, ...gzip } };
+    this.made = {};
     return this.reference;
   }
+}
+
+// The bytes of a value beside its place; numbers have none.
+function sizeOf(value) {
+  return typeof value === 'number' || typeof value === 'boolean' ? 0 : (stringify(value)?.length ?? 0);
 }
 
 // ---- reducing -------------------------------------------------------------------------------------------------------
@@ -477,7 +621,34 @@ function* linesIn(pieces) {
   if (rest !== '') yield rest;
 }
 
-const linesOf = (file, first, last) => linesIn(piecesOf(file, first, last));
+// How much to read at once of each of so many sources: their lines take a few times as much memory.
+const stepOf = (bound, sources) => Math.max(1 << 10, Math.min(Math.trunc(bound / (8 * Math.max(sources, 1))), BLOCK));
+
+function* cut(data, step) {
+  for (let at = 0; at < data.length; at += step) yield data.subarray(at, at + step);
+}
+
+// Cuts a stream of pieces at lengths that are asked for one after the other.
+class Cutter {
+  constructor(pieces) {
+    this.pieces = pieces;
+    this.rest = Buffer.alloc(0);
+  }
+
+  async *take(length) {
+    for (let left = length; left > 0; ) {
+      if (this.rest.length === 0) {
+        const { value, done } = await this.pieces.next();
+        if (done) throw new ObjectChanged('an object is shorter than planned: plan the run again');
+        this.rest = value;
+      }
+      const piece = this.rest.subarray(0, left);
+      this.rest = this.rest.subarray(piece.length);
+      left -= piece.length;
+      yield piece;
+    }
+  }
+}
 
 // Merges sorted lines, by a heap of their sources.
 function* merge(sources) {
@@ -541,6 +712,7 @@ function* grouped(lines) {
 class Parts {
   constructor(reference, memory) {
     this.bound = memory / 4;
+    this.gzip = reference.gzip ?? false;
     this.entries = reference.groups.flatMap(({ head, mid, tail, parts }) =>
       parts.map(([name, signature, ...bounds]) => ({
         url: head + name + mid + signature + tail,
@@ -550,9 +722,9 @@ class Parts {
     );
   }
 
-  // The number of bytes.
+  // The number of bytes in the store.
   get length() {
-    return this.entries.reduce((sum, { bounds }) => sum + bounds.at(-1) - bounds[0], 0);
+    return this.entries.reduce((sum, entry) => sum + lengthOf(entry), 0);
   }
 
   // The bytes that each mapper wrote, one after the other.
@@ -563,7 +735,7 @@ class Parts {
       at += 1;
       for (let number = 1; number < bounds.length; number += 1) {
         const part = data.subarray(bounds[number - 1] - bounds[0], bounds[number] - bounds[0]);
-        if (part.length > 0) yield part;
+        if (part.length > 0) yield this.gzip ? zlib.gunzipSync(part) : part;
       }
     }
   }
@@ -571,42 +743,98 @@ class Parts {
   // Each key with an iterator over its values, sorted by key.
   async *groups() {
     const count = Math.max(0, ...this.entries.map(({ bounds }) => bounds.length - 1));
-    const inMemory = this.length <= this.bound;
-    const file = inMemory ? undefined : temporary();
-    try {
+    const step = stepOf(this.bound, this.entries.length);
+    // How long compressed data is shows only when it is there.
+    if (this.length <= this.bound && !this.gzip) {
       const data = [];
-      let end = 0;
-      for await (const piece of this.fetched()) {
-        data.push(inMemory ? piece : end);
-        end = inMemory ? end : append(file, piece, end);
-      }
+      for await (const it of this.fetched()) data.push(it);
       for (let number = 0; number < count; number += 1) {
-        const sources = this.entries.map(({ bounds }, at) => {
-          const [first, last] = [bounds[number] - bounds[0], bounds[number + 1] - bounds[0]];
-          return inMemory ? linesIn([data[at].subarray(first, last)]) : linesOf(file, data[at] + first, data[at] + last);
-        });
-        yield* grouped(merge(sources));
+        const slices = this.entries.map(({ bounds }, at) =>
+          data[at].subarray(bounds[number] - bounds[0], bounds[number + 1] - bounds[0]),
+        );
+        yield* grouped(merge(slices.map((slice) => linesIn(cut(slice, step)))));
+      }
+      return;
+    }
+    const file = temporary();
+    try {
+      const places = await this.fetchInto(file);
+      for (let number = 0; number < count; number += 1) {
+        yield* grouped(merge(places.map((parts) => linesIn(extents(file, parts[number], step)))));
       }
     } finally {
-      if (file !== undefined) fs.closeSync(file);
+      fs.closeSync(file);
     }
   }
 
-  // The bytes of each entry, in order; some are fetched ahead.
-  async *fetched() {
-    const fetch = ({ url, until, bounds }) => {
-      const data = collected(bytesOf(url, bounds[0], bounds.at(-1), undefined, until));
-      // It is waited for in its turn.
-      data.catch(() => {});
-      return data;
+  // Fetches all entries into a file, and says where each partition of each is: a list of places from one byte to another.
+  async fetchInto(file) {
+    let [end, isFailed] = [0, false];
+    const fetch = async ({ url, until, bounds }) => {
+      const cutter = new Cutter(bytesOf(url, bounds[0], bounds.at(-1), undefined, until));
+      const parts = [];
+      for (let number = 1; number < bounds.length; number += 1) {
+        const length = bounds[number] - bounds[number - 1];
+        const places = [];
+        const pieces = length > 0 && this.gzip ? unzipped(cutter.take(length)) : cutter.take(length);
+        for await (const piece of pieces) {
+          if (isFailed) return parts;
+          if (places.length > 0 && places.at(-1)[1] === end) places.at(-1)[1] += piece.length;
+          else places.push([end, end + piece.length]);
+          end = append(file, piece, end);
+        }
+        parts.push(places);
+      }
+      return parts;
     };
-    const ahead = this.entries.slice(0, AT_ONCE).map(fetch);
-    for (let following = AT_ONCE; ahead.length > 0; following += 1) {
-      const data = await ahead.shift();
-      if (following < this.entries.length) ahead.push(fetch(this.entries[following]));
-      yield data;
+    const all = this.entries.map(() => []);
+    const waiting = this.entries.entries();
+    const worker = async () => {
+      for (const [at, entry] of waiting) {
+        if (isFailed) return;
+        all[at] = await fetch(entry);
+      }
+    };
+    const workers = Array.from({ length: AT_ONCE }, () =>
+      worker().catch((error) => {
+        isFailed = true;
+        throw error;
+      }),
+    );
+    // The file stays open until none of them writes.
+    const failed = (await Promise.allSettled(workers)).find(({ status }) => status === 'rejected');
+    if (failed) throw failed.reason;
+    return all;
+  }
+
+  // The bytes of each entry, in order. Some are fetched ahead, as many as fit into the bound.
+  async *fetched() {
+    const [ahead, lengths] = [[], this.entries.map(lengthOf)];
+    let [held, following] = [0, 0];
+    for (let current = 0; current < lengths.length; current += 1) {
+      while (
+        following < lengths.length &&
+        ahead.length < AT_ONCE &&
+        (ahead.length === 0 || held + lengths[following] <= this.bound)
+      ) {
+        const { url, until, bounds } = this.entries[following];
+        const data = collected(bytesOf(url, bounds[0], bounds.at(-1), undefined, until));
+        // It is waited for in its turn.
+        data.catch(() => {});
+        ahead.push(data);
+        held += lengths[following];
+        following += 1;
+      }
+      yield await ahead.shift();
+      held -= lengths[current];
     }
   }
+}
+
+const lengthOf = ({ bounds }) => bounds.at(-1) - bounds[0];
+
+function* extents(file, places, step) {
+  for (const [first, last] of places) yield* piecesOf(file, first, last, step);
 }
 
 // ---- for the shim ---------------------------------------------------------------------------------------------------
@@ -661,7 +889,7 @@ async function result(json, spill) {
   const length = Buffer.byteLength(json);
   if (length <= spill.over) return json;
   if (length > spill.most) throw new RangeError(`the result has ${length} bytes, and ${spill.most} are allowed`);
-  await store(spill, Buffer.from(json));
+  await store(spill, inMemory([Buffer.from(json)], length));
   return stringify({ 'falco:value': { url: spill.url, size: length } });
 }
 
