@@ -6,7 +6,7 @@ use std::fmt;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use falco_function::Functions;
+use falco_function::{Context, Functions};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -22,6 +22,7 @@ enum Command {
     Env { name: String },
     Raise { message: String },
     BadResult,
+    Context,
     Sleep { seconds: f64 },
     Exit { status: i32 },
     Print { stdout: Option<Vec<String>>, stderr: Option<Vec<String>> },
@@ -46,6 +47,14 @@ fn fixture(command: Command) -> Result<Value, ValueError> {
         Command::Env { name } => json!({ "value": std::env::var(name).ok() }),
         Command::Raise { message } => return Err(ValueError(message)),
         Command::BadResult => json!(42),
+        Command::Context => {
+            let context = Context::current().unwrap_or_default();
+            json!({
+                "activation_id": context.activation_id,
+                "traceparent": context.traceparent,
+                "milliseconds_left": context.time_left().map(|left| left.as_millis() as u64),
+            })
+        }
         Command::Sleep { seconds } => {
             let began = now();
             std::thread::sleep(Duration::from_secs_f64(seconds));

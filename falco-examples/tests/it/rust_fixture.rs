@@ -3,9 +3,12 @@
 use std::any::Any;
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::time::Duration;
 
 use falco_aws::AwsLambda;
-use falco_core::{AsyncPlatform, Deployable, RuntimeName, async_trait};
+use falco_core::{
+    AsyncPlatform, Deployable, Invocation, Payload, RuntimeName, Scaling, async_trait,
+};
 use falco_fakes::aws::FakeAws;
 use falco_fakes::gcp::FakeGcp;
 use falco_fakes::openwhisk::FakeOpenWhisk;
@@ -14,7 +17,7 @@ use falco_gcp::GcpFunctions;
 use falco_local::{LocalConfig, LocalPlatform};
 use falco_openwhisk::OpenWhisk;
 use falco_testkit::conformance::{Fault, Harness, Skip, check};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::program::path_of;
 
@@ -35,6 +38,25 @@ async fn pass<P: Provider>() {
     for case in CASES {
         check::<On<P>>(case).await;
     }
+    the_context_is_that_of_the_call::<P>().await;
+}
+
+async fn the_context_is_that_of_the_call<P: Provider>() {
+    let provider = P::start().await;
+    let function = provider.fixture("context", &"native".parse().unwrap()).unwrap();
+    let scaling = Scaling::default().with_timeout(Duration::from_secs(20));
+    let deployment = provider.platform.deploy(&function.with_scaling(scaling)).await.unwrap();
+    let payload = Payload::json(&json!({"do": "context"})).unwrap();
+    let invocation = Invocation::new("run", "stage", "0", payload);
+    let activation = provider.platform.invoke(&deployment, &invocation).await.unwrap();
+    let context: Value = activation.outcome.unwrap().parse().unwrap();
+    assert_eq!(context["activation_id"], activation.id.as_str(), "{context}");
+    assert_eq!(context["traceparent"], invocation.trace_context().to_string(), "{context}");
+    match context["milliseconds_left"].as_u64() {
+        Some(left) => assert!((1..=20_000).contains(&left), "{context}"),
+        None => assert_eq!(deployment.platform, "gcp", "only Google does not report it: {context}"),
+    }
+    provider.platform.remove(&deployment).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
