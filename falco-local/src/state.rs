@@ -69,6 +69,7 @@ impl State {
         let state = Self { drivers, deployments, driver, _lock: lock };
         state.sweep();
         state.sweep_expired(SystemTime::now());
+        state.sweep_rubbish();
         Ok(state)
     }
 
@@ -106,6 +107,7 @@ impl State {
     pub(crate) fn save(&self, record: &Record, env: &Environment, package: &Package) -> Result<()> {
         let place = self.place(&record.deployment.name);
         let failed = |error: io::Error| unusable(&place, &error);
+        let _lock = self.lock().map_err(failed)?;
         let previous = self.load_record(&record.deployment.name).ok().map(|record| record.version);
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&place).map_err(failed)?;
         self.update(record)?;
@@ -113,17 +115,13 @@ impl State {
         write_json(&place, ENV, &env).map_err(failed)?;
 
         let target = self.version_directory(record);
-        if !target.exists() {
+        if !is_whole(&target) {
             let unpacked = tempfile::tempdir_in(&place).map_err(failed)?;
             let ready = unpacked.path().join("ready");
             package.files.unpack_to(&ready)?;
             // As on a provider: what writes beside its code fails here, too.
             tree::make_read_only(&ready.join(shim::FUNCTION)).map_err(failed)?;
-            match fs::rename(&ready, &target) {
-                // Somebody else has unpacked the same bytes meanwhile.
-                Err(_) if target.exists() => {}
-                other => other.map_err(failed)?,
-            }
+            put(&ready, &target).map_err(failed)?;
         }
         // Workers of the previous version may still load modules.
         let kept = [Some(&record.version), previous.as_ref()];
@@ -182,10 +180,25 @@ impl State {
         Ok(records)
     }
 
+    /// Excludes other processes, so that none removes what another one deploys again.
+    fn lock(&self) -> io::Result<File> {
+        let directory = File::open(&self.deployments)?;
+        flock(&directory, FlockOperation::LockExclusive)?;
+        Ok(directory)
+    }
+
     /// Removes everything of a deployment.
     pub(crate) fn remove(&self, name: &str) -> Result<()> {
-        self.load_record(name)?;
+        self.remove_if(name, |_| true).map(drop)
+    }
+
+    /// Removes everything of a deployment whose record is as it should be, and says whether it was.
+    fn remove_if(&self, name: &str, is_wanted: impl FnOnce(&Record) -> bool) -> Result<bool> {
         let place = self.place(name);
+        let _lock = self.lock().map_err(|error| unusable(&place, &error))?;
+        if !is_wanted(&self.load_record(name)?) {
+            return Ok(false);
+        }
         // Away in one step: what is half removed must not look like a deployment.
         let away = tempfile::Builder::new()
             .prefix(".removed-")
@@ -195,7 +208,8 @@ impl State {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(missing()),
             other => other.map_err(|error| unusable(&place, &error))?,
         }
-        tree::remove(&away.keep()).map_err(|error| unusable(&place, &error))
+        tree::remove(&away.keep()).map_err(|error| unusable(&place, &error))?;
+        Ok(true)
     }
 
     /// Removes what dead drivers have left. What cannot be removed is left for the next.
@@ -215,8 +229,10 @@ impl State {
             for record in self.list().unwrap_or_default() {
                 if record.driver == id {
                     let name = &record.deployment.name;
-                    match self.remove(name) {
-                        Ok(()) => tracing::info!(name, "removed the deployment of a dead driver"),
+                    // Another driver may have deployed it again meanwhile.
+                    match self.remove_if(name, |record| record.driver == id) {
+                        Ok(true) => tracing::info!(name, "removed the deployment of a dead driver"),
+                        Ok(false) => {}
                         Err(error) => {
                             tracing::warn!(%error, name, "a dead driver's deployment stays")
                         }
@@ -235,9 +251,26 @@ impl State {
                 continue;
             }
             let name = &record.deployment.name;
-            match self.remove(name) {
-                Ok(()) => tracing::info!(name, "removed a deployment that has expired"),
+            match self.remove_if(name, |now| now.driver == record.driver) {
+                Ok(true) => tracing::info!(name, "removed a deployment that has expired"),
+                Ok(false) => {}
                 Err(error) => tracing::warn!(%error, name, "a deployment that has expired stays"),
+            }
+        }
+    }
+
+    /// Removes what is not a deployment any more: half removed ones, and what workers of dead drivers have written since.
+    fn sweep_rubbish(&self) {
+        // Those who deploy or remove hold it: nothing is in the making.
+        let Ok(_lock) = self.lock() else { return };
+        let Ok(entries) = fs::read_dir(&self.deployments) else { return };
+        for entry in entries.flatten() {
+            let path = entry.path();
+            if path.is_dir()
+                && !path.join(RECORD).exists()
+                && let Err(error) = tree::remove(&path)
+            {
+                tracing::debug!(%error, path = %path.display(), "a directory stays for now");
             }
         }
     }
@@ -247,6 +280,25 @@ impl Drop for State {
     fn drop(&mut self) {
         let _ = fs::remove_file(self.drivers.join(&self.driver));
     }
+}
+
+/// Whether a version of a function is there, with its code. Without it, all that is there is what a worker of a dead driver
+/// has put into its cache after the version was removed.
+fn is_whole(version: &Path) -> bool {
+    version.join(shim::FUNCTION).is_dir()
+}
+
+/// Gives an unpacked version its name, in the place of what a dead driver's worker may write there at the same time.
+fn put(ready: &Path, target: &Path) -> io::Result<()> {
+    const ATTEMPTS: u32 = 100;
+    for _ in 1..ATTEMPTS {
+        match fs::rename(ready, target) {
+            // It may be written to meanwhile.
+            Err(_) if target.exists() => drop(tree::remove(target)),
+            done => return done,
+        }
+    }
+    fs::rename(ready, target)
 }
 
 /// A file that is locked already when others see it, or they would take its driver for dead.

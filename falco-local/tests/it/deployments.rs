@@ -76,6 +76,49 @@ async fn removing_leaves_nothing_and_a_second_time_is_not_found() {
 }
 
 #[tokio::test]
+async fn what_a_worker_of_a_dead_driver_writes_late_does_not_break_the_next_deployment() {
+    let local = Local::new();
+    let function = native("echo '{}' >&3");
+    let deployed = local.deploy(&function).await;
+    let version =
+        local.path("deployments").join(&deployed.name).join(&deployed.attributes["version"]);
+    local.platform.remove(&deployed).await.unwrap();
+    let late = version.join("pycache/module.pyc");
+    fs::create_dir_all(late.parent().unwrap()).unwrap();
+    fs::write(&late, "x").unwrap();
+    let again = local.deploy(&function).await;
+    assert_eq!(local.result(&again, "{}").await, "{}");
+    local.platform.remove(&again).await.unwrap();
+    fs::create_dir_all(late.parent().unwrap()).unwrap();
+    let _other = local.other();
+    assert_eq!(fs::read_dir(local.path("deployments")).unwrap().count(), 0, "it is rubbish");
+}
+
+#[tokio::test]
+async fn a_deployment_that_another_driver_has_taken_over_meanwhile_is_not_swept() {
+    let local = Local::new();
+    let deployed = local.deploy(&native("echo '{}' >&3")).await;
+    let record = local.path("deployments").join(&deployed.name).join("record.json");
+    let own = fs::read_to_string(&record).unwrap();
+    let mut json: serde_json::Value = serde_json::from_str(&own).unwrap();
+    json["driver"] = "killed".into();
+    fs::write(&record, json.to_string()).unwrap();
+    fs::write(local.path("drivers").join("killed"), "").unwrap();
+    // Another driver that starts has to wait until the deployment is whole again, and to look once more then.
+    let lock = fs::File::open(local.path("deployments")).unwrap();
+    lock.lock().unwrap();
+    let directory = local.directory.path().to_owned();
+    let sweeping = thread::spawn(move || LocalPlatform::new(LocalConfig::new(directory)).unwrap());
+    while local.path("drivers").read_dir().unwrap().count() < 3 {
+        thread::sleep(Duration::from_millis(1));
+    }
+    fs::write(&record, own).unwrap();
+    lock.unlock().unwrap();
+    let _other = sweeping.join().unwrap();
+    assert_eq!(local.platform.list_deployments().await.unwrap(), [deployed]);
+}
+
+#[tokio::test]
 async fn a_name_that_leads_elsewhere_is_not_found() {
     let local = Local::new();
     local.deploy(&native("echo '{}' >&3")).await;
