@@ -105,6 +105,10 @@ impl Harness for Fake {
         self.fake.go_on();
     }
 
+    async fn reconnect(&self) -> Result<Arc<dyn AsyncPlatform>, Skip> {
+        Ok(connect(&self.fake, self.fake.url()).await)
+    }
+
     fn leftovers(&self) -> Option<Vec<String>> {
         Some(self.fake.leftovers())
     }

@@ -21,9 +21,7 @@ impl Google {
         let fake = FakeGcp::start();
         let proxy = TcpProxy::start(fake.url()).await.unwrap();
         fake.stand_behind(proxy.url());
-        let platform = Arc::new(
-            GcpFunctions::connect(configure(fake.config()).build().unwrap()).await.unwrap(),
-        );
+        let platform = Arc::new(connect(&fake, configure).await);
         Self { fake, platform, proxy }
     }
 
@@ -56,6 +54,13 @@ impl Google {
         }
         Ok(self.platform.clone())
     }
+}
+
+async fn connect(
+    fake: &FakeGcp,
+    configure: fn(GcpConfigBuilder) -> GcpConfigBuilder,
+) -> GcpFunctions {
+    GcpFunctions::connect(configure(fake.config()).build().unwrap()).await.unwrap()
 }
 
 fn secrets() -> Vec<String> {
@@ -114,15 +119,16 @@ mod tasks {
 
     struct Tasks(Google);
 
+    fn tasks(config: GcpConfigBuilder) -> GcpConfigBuilder {
+        // Listing a thousand results every few milliseconds would keep a slow machine from making them.
+        let mut waits = GcpWaits::every(Duration::from_millis(10));
+        waits.results = Duration::from_millis(200);
+        config.waits(waits).submission(Submission::CloudTasks(CloudTasks::default()))
+    }
+
     #[async_trait]
     impl Harness for Tasks {
         async fn start() -> Self {
-            let tasks = |config: GcpConfigBuilder| {
-                // Listing a thousand results every few milliseconds would keep a slow machine from making them.
-                let mut waits = GcpWaits::every(Duration::from_millis(10));
-                waits.results = Duration::from_millis(200);
-                config.waits(waits).submission(Submission::CloudTasks(CloudTasks::default()))
-            };
             Self(Google::start(tasks).await)
         }
 
@@ -145,6 +151,10 @@ mod tasks {
         async fn place_stranger(&self) -> Result<String, Skip> {
             self.0.fake.place_function("stranger");
             Ok("stranger".to_owned())
+        }
+
+        async fn reconnect(&self) -> Result<Arc<dyn AsyncPlatform>, Skip> {
+            Ok(Arc::new(connect(&self.0.fake, tasks).await))
         }
 
         fn secrets(&self) -> Vec<String> {

@@ -136,6 +136,10 @@ mod held {
             self.gateway.secrets()
         }
 
+        async fn reconnect(&self) -> Result<Arc<dyn AsyncPlatform>, Skip> {
+            Err(Skip::new("calls that are held open go with the process that holds them"))
+        }
+
         async fn provoke(&self, fault: Fault) -> Result<Arc<dyn AsyncPlatform>, Skip> {
             // It reports every result until it is released.
             if fault == Fault::Duplicates {

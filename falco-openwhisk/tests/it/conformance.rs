@@ -105,6 +105,11 @@ impl Harness for OverTheFake {
         self.fake.go_on();
     }
 
+    async fn reconnect(&self) -> Result<Arc<dyn AsyncPlatform>, Skip> {
+        let platform = OpenWhisk::connect(self.fake.config().build().unwrap()).await.unwrap();
+        Ok(Arc::new(platform))
+    }
+
     fn leftovers(&self) -> Option<Vec<String>> {
         let actions = self.fake.actions();
         Some(actions.into_iter().map(|name| format!("action {name}")).collect())

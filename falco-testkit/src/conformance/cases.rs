@@ -131,7 +131,8 @@ macro_rules! __conformance_cases {
             removing_twice_is_not_found:
                 "The second remove is NotFound, so that a clean-up can be repeated and report what it did."
             deployments_are_listed_with_their_owner:
-                "list_deployments reports run, owner and expiry of what deploy was given: cleanup removes by them."
+                "list_deployments reports run, owner, expiry and epoch of what deploy was given: cleanup removes by them, and \
+                 a run that another process has taken over stops by them."
             a_dropped_deploy_leaves_nothing_once_it_is_removed:
                 "Dropping deploy is how it is cancelled, at any moment. What is then removed by its name stays away, \
                  also when the provider applies the deployment late: what nobody knows of costs money and holds secrets."
@@ -262,6 +263,15 @@ macro_rules! __conformance_cases {
                 "An activation that the provider knows is lost is gone, so that executors need not wait for it."
             results_told_twice_are_harmless:
                 "A provider that delivers twice makes no wrong result, no error and no answer for a released id."
+            another_process_collects_what_was_submitted:
+                "A second platform collects by the ids alone what the first one has submitted: a run that was killed goes \
+                 on in another process."
+            a_unique_attempt_that_is_submitted_again_runs_once:
+                "Where capabilities().resubmit says so, an attempt that is unique has one activation, however often and \
+                 by which process it is submitted: what was being sent when a driver died is sent again."
+            a_submission_whose_answer_was_lost_is_found:
+                "find_submitted returns the activation of a submission whose answer was lost, and none for what was never \
+                 sent: a resumed run goes on with the one, and must not call the other one known."
             a_platform_that_cannot_submit_says_so:
                 "Without capabilities().submit, submit and collect are Unsupported, so that executors fall back."
         }

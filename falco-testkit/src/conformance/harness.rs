@@ -93,6 +93,16 @@ pub trait Harness: Send + Sync + 'static {
     /// Lets the provider answer again.
     fn go_on(&self) {}
 
+    /// Another platform on the same provider, as another process has it: what the first one knows, it learns from the
+    /// provider only.
+    ///
+    /// # Errors
+    ///
+    /// A [`Skip`] where activations go with the process that has submitted them, or the harness cannot connect again.
+    async fn reconnect(&self) -> Result<Arc<dyn AsyncPlatform>, Skip> {
+        Err(Skip::new("the harness connects once"))
+    }
+
     /// Everything that the provider holds, in words: functions, roles, queues, logs. `None` where the harness cannot look.
     fn leftovers(&self) -> Option<Vec<String>> {
         None

@@ -105,7 +105,8 @@ pub(super) async fn deployments_are_listed_with_their_owner(subject: &Subject) -
         "run-5f2c",
         "Ada.L@work-station.example",
         UNIX_EPOCH + whole_seconds(SystemTime::now()) + Duration::from_secs(86_400),
-    );
+    )
+    .with_epoch(2);
     let function = subject.function()?.with_ownership(ownership.clone());
     let deployment = subject.deploy(&function).await;
     assert_eq!(deployment.ownership.as_ref(), Some(&ownership), "deploy has to report it");

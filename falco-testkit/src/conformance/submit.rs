@@ -3,14 +3,17 @@
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, SystemTime};
 
-use falco_core::{ActivationId, ErrorKind, FunctionErrorKind, Pending, Release};
+use falco_core::{
+    Activation, ActivationId, AsyncPlatform, Deployment, ErrorKind, FunctionErrorKind, Pending,
+    Release,
+};
 use futures_util::{StreamExt, stream};
 use serde_json::json;
 use tokio::time::{sleep, timeout};
 
-use super::harness::{Fault, Verdict};
+use super::harness::{Fault, Skip, Verdict};
 use super::invoke::{payload_of, small_limit};
-use super::subject::{Subject, ids, refused_as, served, value};
+use super::subject::{Subject, ids, refused_as, served, unthrottled, value};
 
 pub(super) async fn a_submitted_invocation_is_collected(subject: &Subject) -> Verdict {
     subject.needs_submit()?;
@@ -269,6 +272,106 @@ pub(super) async fn results_told_twice_are_harmless(subject: &Subject) -> Verdic
         platform.release(&deployment, &ids(&pending), Release::Taken);
     }
     Ok(())
+}
+
+pub(super) async fn another_process_collects_what_was_submitted(subject: &Subject) -> Verdict {
+    subject.needs_submit()?;
+    let other = subject.harness.reconnect().await?;
+    let deployment = subject.deployed().await?;
+    let mut pending = Vec::new();
+    for n in 0..3 {
+        pending.push(subject.submit(&deployment, json!({"do": "echo", "value": n})).await);
+    }
+    let found = served("fetch_deployment", other.fetch_deployment(&deployment.name).await);
+    for (n, activation) in collect_by(&*other, &found, &pending).await.iter().enumerate() {
+        assert_eq!(value(activation), json!({"value": n}));
+    }
+    Ok(())
+}
+
+pub(super) async fn a_unique_attempt_that_is_submitted_again_runs_once(
+    subject: &Subject,
+) -> Verdict {
+    subject.needs_submit()?;
+    if !subject.capabilities.resubmit {
+        return Err(Skip::new("it knows no attempt by its name"));
+    }
+    let deployment = subject.deployed().await?;
+    let other = match subject.harness.reconnect().await {
+        Ok(other) => other,
+        Err(_) => subject.platform.clone(),
+    };
+    let sleeps = json!({"do": "sleep", "seconds": 0.02});
+    let first = subject.invocation(sleeps).with_unique(true);
+    let mut submitted = Vec::new();
+    for platform in [&subject.platform, &other, &subject.platform] {
+        let submit = || platform.submit(&deployment, &first);
+        submitted.push(served("submit", unthrottled(submit).await));
+    }
+    let ids: HashSet<_> = submitted.iter().map(|pending| &pending.id).collect();
+    assert_eq!(ids.len(), 1, "the attempt has one activation: {ids:?}");
+    let ran = value(&collect_by(&*other, &deployment, &submitted[..1]).await[0]);
+    let again = served("submit", unthrottled(|| other.submit(&deployment, &first)).await);
+    assert_eq!(again.id, submitted[0].id, "also once it has ended");
+    sleep(Duration::from_millis(50)).await;
+    let collected = subject.platform.collect(&deployment, &submitted[..1]).await;
+    for activation in served("collect", collected).finished {
+        assert_eq!(value(&activation), ran, "it ran once");
+    }
+    subject.platform.release(&deployment, std::slice::from_ref(&again.id), Release::Taken);
+
+    let second = first.next_attempt();
+    let next = served("submit", unthrottled(|| other.submit(&deployment, &second)).await);
+    assert_ne!(next.id, again.id, "another attempt is another activation");
+    collect_by(&*other, &deployment, &[next]).await;
+    Ok(())
+}
+
+pub(super) async fn a_submission_whose_answer_was_lost_is_found(subject: &Subject) -> Verdict {
+    subject.needs_submit()?;
+    let deployment = subject.deployed().await?;
+    let losing = subject.provoke(Fault::LostAnswer).await?;
+    let sent = subject.invocation(json!({"do": "echo", "value": "sent"}));
+    let never = subject.invocation(json!({"do": "echo", "value": "never sent"}));
+    let Err(error) = losing.submit(&deployment, &sent).await else {
+        return Err(Skip::new("the fault loses no answer of a submission"));
+    };
+    assert!(error.may_have_run(), "it may have run: {error}");
+    let found = losing.find_submitted(&deployment, std::slice::from_ref(&sent)).await;
+    let found = served("find_submitted", found);
+    let Some((id, pending)) = found.first() else {
+        return Err(Skip::new("it looks for no submissions"));
+    };
+    assert_eq!((id, found.len()), (sent.id(), 1));
+    let activations = collect_by(&*losing, &deployment, std::slice::from_ref(pending)).await;
+    assert_eq!(value(&activations[0]), json!({"value": "sent"}));
+    // It may look for as long as an activation may take.
+    let looking = losing.find_submitted(&deployment, std::slice::from_ref(&never));
+    if let Ok(found) = timeout(Duration::from_secs(2), looking).await {
+        assert_eq!(served("find_submitted", found), [], "it was never sent");
+    }
+    Ok(())
+}
+
+/// Collects until all of `pending` are there, and gives them in the order asked.
+async fn collect_by(
+    platform: &dyn AsyncPlatform,
+    deployment: &Deployment,
+    pending: &[Pending],
+) -> Vec<Activation> {
+    let mut found: HashMap<ActivationId, Activation> = HashMap::new();
+    loop {
+        let collected = served("collect", platform.collect(deployment, pending).await);
+        assert!(collected.gone.is_empty(), "nothing is gone, but {:?}", collected.gone);
+        let finished = collected.finished.into_iter();
+        found.extend(finished.map(|activation| (activation.id.clone(), activation)));
+        let all = pending.iter().map(|pending| found.get(&pending.id).cloned());
+        if let Some(all) = all.collect::<Option<Vec<_>>>() {
+            platform.release(deployment, &ids(pending), Release::Taken);
+            return all;
+        }
+        sleep(collected.poll_after.max(Duration::from_millis(1))).await;
+    }
 }
 
 pub(super) async fn a_platform_that_cannot_submit_says_so(subject: &Subject) -> Verdict {

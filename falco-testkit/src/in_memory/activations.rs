@@ -5,7 +5,7 @@ use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use falco_core::{ActivationId, Error, LogLine};
+use falco_core::{ActivationId, Error, LogLine, Payload, Pending};
 use tokio::time::Instant;
 
 use super::deployed::Deployed;
@@ -37,7 +37,7 @@ fn number(id: &ActivationId) -> Option<u64> {
 }
 
 /// How a submitted activation will show in `collect`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Record {
     Finished,
     Gone(Error),
@@ -46,7 +46,7 @@ pub(super) enum Record {
     Unknown,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Submitted {
     deployed: Arc<Deployed>,
     run: Run,
@@ -70,6 +70,10 @@ pub(super) struct Activations {
     ends: BinaryHeap<Reverse<(Instant, u64)>>,
     logs: HashMap<u64, (Instant, Vec<LogLine>)>,
     unknown: u64,
+    /// Those whose ids have reached nobody, with what they were sent.
+    unlearned: Vec<(u64, Payload, Submitted)>,
+    /// Attempts that the platform knows by their names.
+    named: HashMap<String, Pending>,
 }
 
 impl Activations {
@@ -87,6 +91,36 @@ impl Activations {
         let visible_at = ends_at + record_delay;
         let running = true;
         self.submitted.insert(number, Submitted { deployed, run, record, visible_at, running });
+    }
+
+    /// Remembers what an activation was sent whose id has reached nobody.
+    pub(super) fn forget_id(&mut self, number: u64, payload: Payload) {
+        if let Some(submitted) = self.submitted.get(&number) {
+            self.unlearned.push((number, payload, submitted.clone()));
+        }
+    }
+
+    /// Finds an activation of `function` that was sent `payload` and whose id has reached nobody; it can be collected then.
+    pub(super) fn learn_id(&mut self, function: &str, payload: &Payload) -> Option<ActivationId> {
+        let at = self.unlearned.iter().position(|(_, sent, submitted)| {
+            sent == payload && submitted.deployed.deployment.name == function
+        })?;
+        let (number, _, mut submitted) = self.unlearned.swap_remove(at);
+        // It runs as long as it has not been taken out.
+        submitted.running = self.submitted.remove(&number).is_some();
+        self.unknown -= u64::from(submitted.running);
+        submitted.record = Record::Finished;
+        self.submitted.insert(number, submitted);
+        Some(id(number))
+    }
+
+    /// The handle of an attempt that the platform knows by this name.
+    pub(super) fn named(&self, name: &str) -> Option<Pending> {
+        self.named.get(name).cloned()
+    }
+
+    pub(super) fn name(&mut self, name: String, pending: Pending) {
+        self.named.insert(name, pending);
     }
 
     /// Ends those whose time is over; how many that were.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use falco_core::{
     Activation, ActivationId, ActivationLog, AsyncPlatform, Capabilities, Collected, Deployable,
-    Deployment, Error, Invocation, Pending, Platform, Release, Result, Scaling,
+    Deployment, Error, Invocation, InvocationId, Pending, Platform, Release, Result, Scaling,
 };
 use tokio::time::{Instant, sleep};
 
@@ -67,6 +67,10 @@ impl Platform for InMemory {
 
     fn capabilities(&self) -> Capabilities {
         self.read().settings.capabilities.clone()
+    }
+
+    async fn account(&self) -> Result<Option<String>> {
+        Ok(self.read().settings.account.clone())
     }
 
     async fn deploy(&self, function: &Deployable) -> Result<Deployment> {
@@ -170,6 +174,10 @@ impl AsyncPlatform for InMemory {
         if matches!(admitted.fate, Fate::Hang) {
             return pending().await;
         }
+        let name = name_of(&deployment.name, invocation, &admitted.settings);
+        if let Some(pending) = name.as_ref().and_then(|name| self.activations().named(name)) {
+            return Ok(pending);
+        }
         let accepted_after = admitted.settings.submit_latency.sample(invocation, &mut admitted.rng);
         if !accepted_after.is_zero() {
             sleep(accepted_after).await;
@@ -177,25 +185,34 @@ impl AsyncPlatform for InMemory {
         let Started { place, number, run } =
             self.start(Operation::Submit, &mut admitted, invocation)?;
         let Admitted { settings, fate, mut rng, .. } = admitted;
-        let name = deployment.name.as_str();
+        let function = deployment.name.as_str();
         let record = match &fate {
             Fate::Lose => Record::Never,
-            Fate::Vanish => Record::Gone(self.vanished(Operation::Collect, name)),
+            Fate::Vanish => Record::Gone(self.vanished(Operation::Collect, function)),
             Fate::FailLate(error) => {
-                Record::Gone(self.error(Operation::Collect, name, error.clone()))
+                Record::Gone(self.error(Operation::Collect, function, error.clone()))
             }
             Fate::LoseAnswer(_) => Record::Unknown,
             _ => Record::Finished,
         };
         let submitted_at = self.wall_time(run.started_at);
         let delay = settings.record_delay.sample(invocation, &mut rng);
+        let pending = Pending::new(activations::id(number), submitted_at);
         if let Some(deployed) = place.hand_over() {
-            self.activations().insert(number, deployed, run, record, delay);
+            let mut activations = self.activations();
+            activations.insert(number, deployed, run, record, delay);
+            match name {
+                Some(name) => activations.name(name, pending.clone()),
+                None if matches!(fate, Fate::LoseAnswer(_)) => {
+                    activations.forget_id(number, invocation.payload().clone());
+                }
+                None => {}
+            }
         }
         self.end_what_is_over();
         match fate {
             Fate::LoseAnswer(error) => Err(self.error(Operation::Submit, &deployment.name, error)),
-            _ => Ok(Pending::new(activations::id(number), submitted_at)),
+            _ => Ok(pending),
         }
     }
 
@@ -280,4 +297,28 @@ impl AsyncPlatform for InMemory {
         });
         Ok(logs.collect())
     }
+
+    async fn find_submitted(
+        &self,
+        deployment: &Deployment,
+        in_doubt: &[Invocation],
+    ) -> Result<Vec<(InvocationId, Pending)>> {
+        self.end_what_is_over();
+        let now = self.wall_time(Instant::now());
+        let mut activations = self.activations();
+        let found = in_doubt.iter().filter_map(|invocation| {
+            let id = activations.learn_id(&deployment.name, invocation.payload())?;
+            Some((invocation.id().clone(), Pending::new(id, now)))
+        });
+        Ok(found.collect())
+    }
+}
+
+/// The name by which the platform knows an attempt, where it does.
+fn name_of(function: &str, invocation: &Invocation, settings: &Settings) -> Option<String> {
+    let is_known = settings.capabilities.resubmit && invocation.is_unique();
+    is_known.then(|| {
+        let (run, stage, id) = (invocation.run(), invocation.stage(), invocation.id());
+        format!("{function:?} {run:?} {stage:?} {id:?} {}", invocation.attempt())
+    })
 }

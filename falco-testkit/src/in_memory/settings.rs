@@ -57,6 +57,8 @@ pub struct Settings {
     pub fates: Fates,
     /// Whether every call is refused as unauthorised.
     pub unauthorized: bool,
+    /// The account that it says it works in.
+    pub account: Option<String>,
     /// Where chance begins.
     pub seed: u64,
 }
@@ -66,6 +68,7 @@ impl Default for Settings {
         Self {
             capabilities: Capabilities::default()
                 .with_submit(true)
+                .with_adopt(true)
                 .with_logs(true)
                 .with_scaling(true)
                 .with_memory_mib(Bounds { min: 64, max: 65_536 })
@@ -88,6 +91,7 @@ impl Default for Settings {
             cost: None,
             fates: Fates::SERVE,
             unauthorized: false,
+            account: None,
             seed: 0,
         }
     }

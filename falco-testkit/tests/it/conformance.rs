@@ -45,6 +45,7 @@ impl Harness for Memory {
         let settings = Settings {
             capabilities: defaults
                 .capabilities
+                .with_resubmit(true)
                 .with_max_payload(6 << 20)
                 .with_max_submit_payload(1 << 20)
                 .with_max_result(1 << 20)
@@ -115,6 +116,11 @@ impl Harness for Memory {
 
     fn go_on(&self) {
         self.platform.configure(|settings| settings.fates = Fates::SERVE);
+    }
+
+    async fn reconnect(&self) -> Result<Arc<dyn AsyncPlatform>, Skip> {
+        // It has no state beside that of the provider.
+        Ok(self.platform.clone())
     }
 
     fn leftovers(&self) -> Option<Vec<String>> {

@@ -73,6 +73,9 @@ const CAUGHT: &[(&str, Mutation)] = &[
     ("submitted_payloads_have_their_limit", Mutation::TakesAnySubmission),
     ("a_lost_activation_is_reported_as_gone", Mutation::KeepsQuietAboutTheGone),
     ("results_told_twice_are_harmless", Mutation::FailsOnDuplicates),
+    ("another_process_collects_what_was_submitted", Mutation::CollectsOnlyItsOwn),
+    ("a_unique_attempt_that_is_submitted_again_runs_once", Mutation::RunsAnAttemptTwice),
+    ("a_submission_whose_answer_was_lost_is_found", Mutation::FindsWhatWasNeverSent),
     ("a_platform_that_cannot_submit_says_so", Mutation::SubmitsInSecret),
     ("throttling_keeps_its_kind", Mutation::TakesThrottlingForAFault),
     ("a_throttled_call_is_sent_once", Mutation::RepeatsThrottledCalls),
@@ -145,6 +148,10 @@ impl Harness for Mutated {
 
     fn go_on(&self) {
         self.inner.go_on();
+    }
+
+    async fn reconnect(&self) -> Result<Arc<dyn AsyncPlatform>, Skip> {
+        Ok(self.platform())
     }
 
     fn leftovers(&self) -> Option<Vec<String>> {

@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime};
 
 use falco_core::{
     Activation, ActivationId, ActivationLog, AsyncPlatform, Capabilities, Code, Collected,
-    Deployable, Deployment, Environment, Error, ErrorKind, FunctionErrorKind, Invocation, Payload,
-    Pending, Platform, Release, Result, Scaling, async_trait,
+    Deployable, Deployment, Environment, Error, ErrorKind, FunctionErrorKind, Invocation,
+    InvocationId, Payload, Pending, Platform, Release, Result, Scaling, async_trait,
 };
 use falco_testkit::fixture;
 use tokio::time::sleep;
@@ -312,6 +312,8 @@ impl Platform for Mutant {
 impl AsyncPlatform for Mutant {
     async fn submit(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Pending> {
         self.enter().await?;
+        let is_unique = invocation.is_unique() && !self.is(Mutation::RunsAnAttemptTwice);
+        let invocation = &invocation.clone().with_unique(is_unique);
         let submission = self.inner.submit(deployment, invocation).await;
         self.leave();
         let pending = match self.changed(submission) {
@@ -331,8 +333,10 @@ impl AsyncPlatform for Mutant {
 
     async fn collect(&self, deployment: &Deployment, pending: &[Pending]) -> Result<Collected> {
         let all = self.submitted.lock().unwrap().clone();
+        let own: Vec<_> = pending.iter().filter(|it| all.contains(it)).cloned().collect();
         let asked = match self.mutation {
             Mutation::ReportsWhatNobodyAskedFor => &all,
+            Mutation::CollectsOnlyItsOwn => &own,
             _ => pending,
         };
         let mut collected = self.inner.collect(deployment, asked).await?;
@@ -402,5 +406,18 @@ impl AsyncPlatform for Mutant {
             logs.iter_mut().for_each(|log| log.lines.reverse());
         }
         Ok(logs)
+    }
+
+    async fn find_submitted(
+        &self,
+        deployment: &Deployment,
+        in_doubt: &[Invocation],
+    ) -> Result<Vec<(InvocationId, Pending)>> {
+        let mut found = self.inner.find_submitted(deployment, in_doubt).await?;
+        if self.is(Mutation::FindsWhatWasNeverSent) && found.is_empty() {
+            let made_up = |it: &Invocation| (it.id().clone(), Pending::new("a", SystemTime::now()));
+            found.extend(in_doubt.iter().map(made_up));
+        }
+        Ok(found)
     }
 }

@@ -70,6 +70,9 @@ pub(super) enum Mutation {
     TakesAnySubmission,
     KeepsQuietAboutTheGone,
     FailsOnDuplicates,
+    CollectsOnlyItsOwn,
+    RunsAnAttemptTwice,
+    FindsWhatWasNeverSent,
     SubmitsInSecret,
 
     // Failing platforms.
