@@ -33,6 +33,9 @@ pub struct Capabilities {
     /// Whether the same attempt of an invocation that is [unique](crate::Invocation::with_unique), submitted twice, runs
     /// once: the provider knows it by its name.
     pub resubmit: bool,
+    /// Whether a function that another process has deployed can be used as it is: it stays when that process ends, and calls
+    /// of both reach it. Where it is false, a run that is resumed deploys its functions again.
+    pub adopt: bool,
     /// Whether [`activation_log`](crate::AsyncPlatform::activation_log) has anything to say.
     pub logs: bool,
     /// Whether [`scale`](crate::Platform::scale) has an effect.
@@ -67,6 +70,8 @@ impl Capabilities {
         with_submit(submit: bool);
         /// Sets whether the same attempt of an invocation, submitted twice, runs once: the provider knows it by its name.
         with_resubmit(resubmit: bool);
+        /// Sets whether a function that another process has deployed can be used as it is.
+        with_adopt(adopt: bool);
         /// Sets whether [`activation_log`](crate::AsyncPlatform::activation_log) has anything to say.
         with_logs(logs: bool);
         /// Sets whether [`scale`](crate::Platform::scale) has an effect.

@@ -22,7 +22,8 @@ use crate::{AsyncPlatform, Platform};
 /// #[async_trait]
 /// impl<P: AsyncPlatform> Platform for Counted<P> {
 ///     forward! { self => self.inner;
-///         name, capabilities, deploy, fetch_deployment, list_deployments, scale, remove, watch_outages
+///         name, capabilities, account, deploy, fetch_deployment, list_deployments, scale, remove,
+///         watch_outages
 ///     }
 ///
 ///     async fn invoke(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Activation> {
@@ -72,6 +73,9 @@ macro_rules! forward {
         }
     };
 
+    (@account $($rest:tt)*) => { $crate::forward! { @call $($rest)*
+        account() -> ::std::option::Option<::std::string::String>
+    } };
     (@deploy $($rest:tt)*) => { $crate::forward! { @call $($rest)*
         deploy('a function: $crate::Deployable) -> $crate::Deployment
     } };
@@ -139,8 +143,8 @@ macro_rules! pointer {
         #[deny(clippy::missing_trait_methods)]
         impl<P: Platform + ?Sized> Platform for $pointer<P> {
             forward! { self => (**self);
-                name, capabilities, deploy, fetch_deployment, list_deployments, scale, remove, invoke,
-                watch_outages
+                name, capabilities, account, deploy, fetch_deployment, list_deployments, scale, remove,
+                invoke, watch_outages
             }
         }
 

@@ -38,12 +38,17 @@ pub trait Journal: Monitor {
     /// Whether an earlier process has worked on the run.
     fn is_resumed(&self) -> bool;
 
-    /// Records the plan, or compares it with the recorded one.
+    /// Records the plan, the platform and its [account](Platform::account), or compares them with the recorded ones.
     ///
     /// # Errors
     ///
     /// `Conflict` that names what changed; `Other` when the journal cannot be read or written.
-    fn begin(&self, plan: &ExecutionPlan, platform: &dyn Platform) -> Result<()>;
+    fn begin(
+        &self,
+        plan: &ExecutionPlan,
+        platform: &dyn Platform,
+        account: Option<&str>,
+    ) -> Result<()>;
 
     /// The record of an invocation: at most one read.
     ///

@@ -80,6 +80,18 @@ pub trait Platform: Debug + Send + Sync + 'static {
     /// at the latest in the first [`deploy`](Self::deploy).
     fn capabilities(&self) -> Capabilities;
 
+    /// The account, project or namespace whose functions it sees, without a secret in it: what another one of the same
+    /// platform does not see. `None` where nobody can say.
+    ///
+    /// A [journal](crate::Journal) compares it before a run goes on in another process.
+    ///
+    /// # Errors
+    ///
+    /// As the provider answers.
+    async fn account(&self) -> Result<Option<String>> {
+        Ok(None)
+    }
+
     /// Makes `function` callable; a function of that name is updated in place.
     ///
     /// It returns when the new code answers invocations. Idempotent: deploying the same twice leaves what deploying

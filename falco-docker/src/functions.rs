@@ -86,6 +86,13 @@ impl Functions {
         Ok(stored.deployment)
     }
 
+    /// The daemon's own id, if it has one.
+    pub(crate) async fn daemon(&self) -> Result<Option<String>> {
+        let images = &self.shared.images;
+        let info = images.docker.info().await.map_err(|error| refusal(&images.host, &error))?;
+        Ok(info.id.map(|id| format!("daemon {id}")))
+    }
+
     async fn check_architecture(&self, reference: &str, image: &ImageInspect) -> Result<()> {
         let images = &self.shared.images;
         let own = self.architecture.get_or_try_init(|| async {

@@ -179,6 +179,7 @@ impl Platform for DockerPlatform {
         Capabilities::default()
             .with_submit(true)
             .with_resubmit(false)
+            .with_adopt(true)
             .with_logs(true)
             .with_scaling(true)
             .with_max_payload(config.max_payload)
@@ -189,6 +190,10 @@ impl Platform for DockerPlatform {
             .with_timeout(TIMEOUT)
             .with_wants_layers(false)
             .with_runtimes(["python:3", "nodejs", "native"])
+    }
+
+    async fn account(&self) -> Result<Option<String>> {
+        self.0.functions.daemon().await.map_err(|error| error.at(Operation::new(NAME, "account")))
     }
 
     async fn deploy(&self, function: &Deployable) -> Result<Deployment> {

@@ -27,6 +27,20 @@ pub struct JournalConfig {
     pub(crate) segment_bytes: u64,
     pub(crate) most_bytes: u64,
     pub(crate) reuse: Vec<RunId>,
+    pub(crate) without: Option<Part>,
+}
+
+/// A part of the journal that a test leaves out, to see that its laws find that.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Part {
+    /// Intents are not written.
+    Intents,
+    /// Calls do not wait until their intents are on disk.
+    Waits,
+    /// The provider's copy of a result goes before the result is on disk.
+    Order,
 }
 
 /// What a journal survives.
@@ -51,6 +65,7 @@ impl JournalConfig {
             segment_bytes: 64 << 20,
             most_bytes: u64::MAX,
             reuse: Vec::new(),
+            without: None,
         }
     }
 
@@ -106,6 +121,15 @@ impl JournalConfig {
     #[must_use]
     pub fn with_reuse(mut self, run: impl Into<RunId>) -> Self {
         self.reuse.push(run.into());
+        self
+    }
+
+    /// Leaves a part of the journal out, for tests that have to find that something is wrong then.
+    #[cfg(feature = "kill-points")]
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_part_left_out(mut self, part: Part) -> Self {
+        self.without = Some(part);
         self
     }
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use falco_core::{Error, ErrorKind, Invocation, InvocationId, Result, RunId, StageName};
 
-use crate::config::{Durability, JournalConfig, ResumeOptions};
+use crate::config::{Durability, JournalConfig, Part, ResumeOptions};
 use crate::disk::{Disk, Files, create_directory};
 use crate::index::key;
 use crate::keeper::Keeper;
@@ -48,6 +48,10 @@ pub struct RunJournal {
     pub(crate) directory: PathBuf,
     pub(crate) durability: Durability,
     pub(crate) options: ResumeOptions,
+    /// The first segment of this process, which counts the processes of the run.
+    pub(crate) epoch: u32,
+    /// What a test leaves out.
+    pub(crate) without: Option<Part>,
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) log: Arc<Log>,
     pub(crate) replay: Replay,
@@ -139,12 +143,13 @@ impl RunJournal {
         let reused = config.reuse.iter().filter(|other| **other != run);
         let reused =
             reused.map(|run| Reused::open(&existing(config, run)?)).collect::<Result<_>>()?;
+        let epoch = replay.segments.last().map_or(1, |segment| segment.number + 1);
         let log = Arc::new(Log::create(
             Begin {
                 directory: directory.clone(),
                 run: run.as_str().to_owned(),
                 name: config.name.clone(),
-                first: replay.segments.last().map_or(1, |segment| segment.number + 1),
+                first: epoch,
                 after: replay.lengths(),
                 lost: replay.lost.clone(),
                 segment_bytes: config.segment_bytes,
@@ -169,6 +174,8 @@ impl RunJournal {
             directory,
             durability: config.durability,
             options,
+            epoch,
+            without: config.without,
             disk,
             log,
             reader: Reader::new(&replay),

@@ -21,16 +21,3 @@ pub(crate) fn point() {
         let _ = kill_process(getpid(), Signal::KILL);
     }
 }
-
-/// Whether a part of the journal is left out, for tests that have to find that something is wrong then.
-#[cfg(not(feature = "kill-points"))]
-#[inline]
-pub(crate) fn is_without(_: &str) -> bool {
-    false
-}
-
-/// Whether `FALCO_JOURNAL_WITHOUT` names a part of the journal.
-#[cfg(feature = "kill-points")]
-pub(crate) fn is_without(part: &str) -> bool {
-    std::env::var("FALCO_JOURNAL_WITHOUT").is_ok_and(|without| without == part)
-}

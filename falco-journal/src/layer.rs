@@ -1,19 +1,22 @@
 //! The layer next to the platform: intents before calls, and releases after the disk.
 
+use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use falco_core::{
-    Activation, ActivationId, AsyncPlatform, Collected, Deployable, Deployment, Error, ErrorKind,
-    Invocation, Pending, Platform, Release, Result, async_trait, forward,
+    Activation, ActivationId, ActivationLog, AsyncPlatform, Collected, Deployable, Deployment,
+    Error, Invocation, InvocationId, Pending, Platform, Release, Result, Scaling, async_trait,
+    forward,
 };
 
-use crate::config::Durability;
+use crate::config::{Durability, Part};
+use crate::deployments::Deployments;
 use crate::journal::{Doubt, RunJournal};
 use crate::kill;
 use crate::log::micros;
 use crate::recalled::nobody_knows;
-use crate::record::{Argument, Call, Deployed, Function, Intent, NotRun, Removed, Submitted, kind};
+use crate::record::{Argument, Call, Intent, NotRun, Submitted, kind};
 use crate::releases::Releases;
 
 /// How often an invocation in doubt is handed over again under the same name, and the pause between.
@@ -25,12 +28,19 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub(crate) struct Journaled {
     journal: Arc<RunJournal>,
     platform: Arc<dyn AsyncPlatform>,
+    deployments: Deployments,
     releases: Releases,
 }
 
 impl Journaled {
     pub(crate) fn new(journal: Arc<RunJournal>, platform: Arc<dyn AsyncPlatform>) -> Self {
-        Self { journal, platform, releases: Releases::default() }
+        let (deployments, releases) = (Deployments::default(), Releases::default());
+        Self { journal, platform, deployments, releases }
+    }
+
+    /// The deployment as it is to be called: one that was put off is deployed now.
+    async fn there<'a>(&self, deployment: &'a Deployment) -> Result<Cow<'a, Deployment>> {
+        self.deployments.there(&self.journal, &*self.platform, deployment).await
     }
 
     /// Sends an attempt, with its intent on disk before where running it twice may do harm.
@@ -41,7 +51,7 @@ impl Journaled {
         send: impl Future<Output = Result<T>> + Send,
     ) -> Result<T> {
         let journal = &*self.journal;
-        if invocation.is_idempotent() || kill::is_without("intents") {
+        if invocation.is_idempotent() || journal.without == Some(Part::Intents) {
             kill::point();
             let answer = send.await;
             kill::point();
@@ -55,7 +65,9 @@ impl Journaled {
             o: call,
         };
         let end = journal.log.append(kind::INTENT, &intent)?;
-        journal.durable(end).await?;
+        if journal.without != Some(Part::Waits) {
+            journal.durable(end).await?;
+        }
         kill::point();
         let answer = send.await;
         kill::point();
@@ -127,44 +139,6 @@ impl Journaled {
             }
         }
     }
-
-    /// The deployment of an earlier process, if it is there and as it should be.
-    async fn adopted(
-        &self,
-        function: &Deployable,
-        identity: &Function,
-    ) -> Result<Option<Deployment>> {
-        let journal = &*self.journal;
-        let Some(recorded) = journal.replay.deployed.get(&function.name) else { return Ok(None) };
-        if journal.state().vanished.contains(&function.name) {
-            return Ok(None);
-        }
-        if journal.replay.plan.is_none()
-            && let Some(difference) = recorded.function.difference(identity)
-        {
-            let message = format!("the function differs from the recorded one: {difference}");
-            return Err(Error::new(ErrorKind::Conflict, message));
-        }
-        match self.platform.fetch_deployment(&function.name).await {
-            Ok(found) => {
-                let is_current = recorded.function == *identity
-                    // On this machine a deployment goes with the process that made it.
-                    && self.platform.capabilities().wants_layers
-                    // Their values are not recorded, and may have changed.
-                    && function.env.is_empty()
-                    && found.scaling.overridden_by(&function.scaling) == found.scaling
-                    && lives_on(&found, function);
-                Ok(is_current.then_some(found))
-            }
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                let name = function.name.clone();
-                journal.log.append(kind::REMOVED, &Removed { name: name.clone() })?;
-                journal.state().vanished.insert(name);
-                Ok(None)
-            }
-            Err(error) => Err(error),
-        }
-    }
 }
 
 /// The error of an invocation that an earlier process was sending when it ended.
@@ -180,56 +154,38 @@ fn in_doubt(invocation: &Invocation, error: Option<&Error>) -> Error {
     }
 }
 
-/// Whether the deployment lives at least half as long as a new one would.
-fn lives_on(found: &Deployment, function: &Deployable) -> bool {
-    let now = SystemTime::now();
-    let left = |at: SystemTime| at.duration_since(now).unwrap_or_default();
-    match (&found.ownership, &function.ownership) {
-        (Some(found), Some(wanted)) => left(found.expires_at) >= left(wanted.expires_at) / 2,
-        _ => false,
-    }
-}
-
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
 impl Platform for Journaled {
     forward! { self => self.platform;
-        name, capabilities, fetch_deployment, list_deployments, scale, watch_outages
+        name, capabilities, account, fetch_deployment, list_deployments, watch_outages
     }
 
     async fn deploy(&self, function: &Deployable) -> Result<Deployment> {
-        let identity = Function::of(function);
-        if let Some(deployment) = self.adopted(function, &identity).await? {
-            return Ok(deployment);
+        let ownership = function.ownership.clone();
+        let epoch = self.journal.epoch;
+        let mut function = function.clone();
+        function.ownership = ownership.map(|ownership| ownership.with_epoch(epoch));
+        match self.deployments.put_off(&self.journal, &function) {
+            Some(recorded) => Ok(recorded),
+            None => self.deployments.deploy(&self.journal, &*self.platform, &function).await,
         }
-        kill::point();
-        let deployment = self.platform.deploy(function).await?;
-        kill::point();
-        let record = Deployed { deployment: deployment.clone(), function: identity };
-        self.journal.log.append(kind::DEPLOYED, &record)?;
-        Ok(deployment)
+    }
+
+    async fn scale(&self, deployment: &Deployment, scaling: &Scaling) -> Result<Deployment> {
+        let deployment = self.there(deployment).await?;
+        self.platform.scale(&deployment, scaling).await
     }
 
     async fn remove(&self, deployment: &Deployment) -> Result<()> {
-        kill::point();
-        let removed = self.platform.remove(deployment).await;
-        kill::point();
-        let is_gone = match &removed {
-            Ok(()) => true,
-            Err(error) => error.kind() == ErrorKind::NotFound,
-        };
-        if is_gone {
-            let name = deployment.name.clone();
-            // Without this record the next process finds out that it is gone.
-            let _ = self.journal.log.append(kind::REMOVED, &Removed { name });
-        }
-        removed
+        self.deployments.remove(&self.journal, &*self.platform, deployment).await
     }
 
     async fn invoke(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Activation> {
         if self.doubt(invocation).is_some() {
             return Err(in_doubt(invocation, None));
         }
+        let deployment = &*self.there(deployment).await?;
         let call = self.platform.invoke(deployment, invocation);
         self.send(Call::Invoke, invocation, call).await
     }
@@ -238,9 +194,8 @@ impl Platform for Journaled {
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
 impl AsyncPlatform for Journaled {
-    forward! { self => self.platform; activation_log, find_submitted }
-
     async fn submit(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Pending> {
+        let deployment = &*self.there(deployment).await?;
         if let Some(doubt) = self.doubt(invocation) {
             return self.settle(deployment, invocation, doubt).await;
         }
@@ -255,7 +210,8 @@ impl AsyncPlatform for Journaled {
 
     async fn collect(&self, deployment: &Deployment, pending: &[Pending]) -> Result<Collected> {
         self.releases.forward(&self.journal.log, &*self.platform);
-        self.platform.collect(deployment, pending).await
+        let deployment = self.there(deployment).await?;
+        self.platform.collect(&deployment, pending).await
     }
 
     fn release(&self, deployment: &Deployment, activations: &[ActivationId], release: Release) {
@@ -264,7 +220,10 @@ impl AsyncPlatform for Journaled {
             // Another process collects them.
             Release::Abandoned if journal.is_suspended() => {}
             Release::Abandoned => self.platform.release(deployment, activations, release),
-            Release::Taken if journal.durability == Durability::Process => {
+            Release::Taken
+                if journal.durability == Durability::Process
+                    || journal.without == Some(Part::Order) =>
+            {
                 self.platform.release(deployment, activations, release);
             }
             Release::Taken => {
@@ -274,5 +233,23 @@ impl AsyncPlatform for Journaled {
                 self.releases.forward(&journal.log, &*self.platform);
             }
         }
+    }
+
+    async fn activation_log(
+        &self,
+        deployment: &Deployment,
+        activations: &[ActivationId],
+    ) -> Result<Vec<ActivationLog>> {
+        let deployment = self.there(deployment).await?;
+        self.platform.activation_log(&deployment, activations).await
+    }
+
+    async fn find_submitted(
+        &self,
+        deployment: &Deployment,
+        in_doubt: &[Invocation],
+    ) -> Result<Vec<(InvocationId, Pending)>> {
+        let deployment = self.there(deployment).await?;
+        self.platform.find_submitted(&deployment, in_doubt).await
     }
 }

@@ -3,6 +3,7 @@
 
 mod blobs;
 mod config;
+mod deployments;
 mod disk;
 mod head;
 mod index;
@@ -24,6 +25,8 @@ mod reuse;
 mod runs;
 mod segment;
 
+#[doc(hidden)]
+pub use config::Part;
 pub use config::{Durability, JournalConfig, ResumeOptions};
 pub use journal::RunJournal;
 pub use runs::{

@@ -1,7 +1,7 @@
 //! The lock of a run: one process at a time works on it.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -27,16 +27,23 @@ pub(crate) struct Owner {
     pub(crate) renewed_at: u64,
 }
 
+/// The name of this machine.
+pub(crate) fn host() -> String {
+    match line("/proc/sys/kernel/hostname") {
+        host if !host.is_empty() => host,
+        _ => std::env::var("HOSTNAME").unwrap_or_else(|_| "unknown".to_owned()),
+    }
+}
+
+fn line(path: &str) -> String {
+    fs::read_to_string(path).unwrap_or_default().trim().to_owned()
+}
+
 impl Owner {
     fn this() -> Self {
-        let line = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
-        let host = match line("/proc/sys/kernel/hostname") {
-            host if !host.is_empty() => host,
-            _ => std::env::var("HOSTNAME").unwrap_or_else(|_| "unknown".to_owned()),
-        };
         let at = now();
         let boot = line("/proc/sys/kernel/random/boot_id");
-        Self { host, boot, pid: std::process::id(), since: at, renewed_at: at }
+        Self { host: host(), boot, pid: std::process::id(), since: at, renewed_at: at }
     }
 }
 
@@ -93,7 +100,9 @@ impl Lock {
         let owner = Owner { renewed_at: now(), ..self.owner.clone() };
         let path = self.directory.join("owner.json");
         let partial = self.directory.join("owner.json.partial");
-        fs::write(&partial, serde_json::to_vec(&owner)?)?;
+        let mut file = open(&partial)?;
+        file.set_len(0)?;
+        file.write_all(&serde_json::to_vec(&owner)?)?;
         fs::rename(partial, path)
     }
 }
@@ -132,7 +141,7 @@ fn held(directory: &Path, is_lease: bool) -> Error {
     let by = match read_owner(directory) {
         Some(Owner { host, pid, since, .. }) => {
             let minutes = now().saturating_sub(since) / 60_000_000;
-            format!("process {pid} on {host} works on it since {minutes} minutes ago")
+            format!("process {pid} on {host} has worked on it for {minutes} minutes")
         }
         None => "another process works on it".to_owned(),
     };

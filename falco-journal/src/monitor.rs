@@ -59,7 +59,12 @@ impl Journal for RunJournal {
         self.replay.processes > 0
     }
 
-    fn begin(&self, plan: &ExecutionPlan, platform: &dyn Platform) -> Result<()> {
+    fn begin(
+        &self,
+        plan: &ExecutionPlan,
+        platform: &dyn Platform,
+        account: Option<&str>,
+    ) -> Result<()> {
         for name in &self.options.accepted {
             if plan.stage(name.as_str()).is_none() {
                 let message =
@@ -68,7 +73,10 @@ impl Journal for RunJournal {
             }
         }
         let then = self.replay.plan.as_ref();
-        let now = planned(plan, platform.name(), &self.replay.stages, self.replay.next_stage());
+        // What was known of the account stays known.
+        let account = account.or_else(|| then?.account.as_deref());
+        let (numbers, next) = (&self.replay.stages, self.replay.next_stage());
+        let now = planned(plan, platform.name(), account, numbers, next);
         if let Some(then) = then {
             let results_of = |stage| self.replay.successes_of(&self.reader, stage);
             let accepted = &self.options.accepted;

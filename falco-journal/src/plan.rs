@@ -68,6 +68,7 @@ impl Function {
 pub(crate) fn planned(
     plan: &ExecutionPlan,
     platform: &str,
+    account: Option<&str>,
     numbers: &BTreeMap<StageName, u32>,
     mut next: u32,
 ) -> Plan {
@@ -86,7 +87,11 @@ pub(crate) fn planned(
         pure: stage.pure,
         function: Function::of(&stage.function),
     });
-    Plan { platform: platform.to_owned(), stages: stages.collect() }
+    Plan {
+        stages: stages.collect(),
+        platform: platform.to_owned(),
+        account: account.map(str::to_owned),
+    }
 }
 
 /// Checks that `now` is the plan that was recorded, but for stages that are new, gone or accepted. Returns the names of
@@ -109,6 +114,14 @@ pub(crate) fn compare(
         );
         return Err(Error::new(ErrorKind::Conflict, message)
             .with_hint("resume it on the platform that holds its activations"));
+    }
+    if let (Some(recorded), Some(here)) = (&then.account, &now.account)
+        && recorded != here
+    {
+        let message = format!("run {run} was recorded in {recorded:?}, and this is {here:?}");
+        return Err(Error::new(ErrorKind::Conflict, message).with_hint(
+            "resume it with the credentials and settings of the place that holds its activations",
+        ));
     }
     let (mut gone, mut changes, mut hints) = (Vec::new(), Vec::new(), Vec::new());
     for stage in &then.stages {

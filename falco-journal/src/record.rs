@@ -41,6 +41,9 @@ pub(crate) struct Header {
     pub(crate) name: String,
     /// Since the Unix epoch, in microseconds.
     pub(crate) at: u64,
+    /// The machine that the process runs on.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) host: String,
     /// How many bytes of each segment before are valid.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) after: Vec<(u32, u64)>,
@@ -53,6 +56,9 @@ pub(crate) struct Header {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Plan {
     pub(crate) platform: String,
+    /// The account in which the functions are, where the platform can say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) account: Option<String>,
     pub(crate) stages: Vec<PlannedStage>,
 }
 

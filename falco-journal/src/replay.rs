@@ -1,15 +1,15 @@
 //! Reads a journal from its beginning, and keeps what a resume has to know.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use falco_core::{Error, ErrorKind, Result, StageName};
+use falco_core::{Deployment, Error, ErrorKind, Result, StageName};
 
 use crate::head::{head, kind_of};
 use crate::index::{Entry, Index, Position, key};
 use crate::record::{
-    Abandoned, Completed, Deployed, Finished, Header, Plan, Removed, SentAgain, StageBegun,
-    StageEnded, Verdict, kind,
+    Abandoned, Completed, Deployed, Finished, Header, Plan, PlannedStage, Removed, SentAgain,
+    StageBegun, StageEnded, Verdict, kind,
 };
 use crate::segment::{self, Claims, Damage, parse};
 
@@ -23,6 +23,8 @@ pub(crate) struct Replay {
     pub(crate) resumed_at: u64,
     /// The segments with their valid bytes.
     pub(crate) segments: Vec<Segment>,
+    /// The machine of its last process.
+    pub(crate) host: String,
     /// How many processes have worked on it.
     pub(crate) processes: u32,
     pub(crate) plan: Option<Plan>,
@@ -32,6 +34,8 @@ pub(crate) struct Replay {
     pub(crate) deployment_of: HashMap<u32, String>,
     /// What was deployed and not removed.
     pub(crate) deployed: BTreeMap<String, Deployed>,
+    /// What was deployed last under each name, removed or not.
+    pub(crate) last_deployed: HashMap<String, Deployment>,
     /// Where the last removal of a deployment is.
     pub(crate) removed: HashMap<String, Position>,
     /// Stages that have ended, with their errors.
@@ -159,8 +163,9 @@ impl Replay {
         if header.epoch == number {
             self.processes += 1;
             self.resumed_at = header.at;
-            self.finished = None;
+            (self.finished, self.abandoned) = (None, None);
         }
+        self.host = header.host;
         if !header.name.is_empty() {
             self.name = header.name;
         }
@@ -192,7 +197,9 @@ impl Replay {
             }
             kind::DEPLOYED => {
                 let deployed: Deployed = parse(path, byte, json)?;
-                self.deployed.insert(deployed.deployment.name.clone(), deployed);
+                let name = deployed.deployment.name.clone();
+                self.last_deployed.insert(name.clone(), deployed.deployment.clone());
+                self.deployed.insert(name, deployed);
             }
             kind::REMOVED => {
                 let Removed { name } = parse(path, byte, json)?;
@@ -248,6 +255,20 @@ impl Replay {
         for cost in [activation, completed.d].into_iter().flatten() {
             *self.cost.get_or_insert_default() += cost.0;
         }
+    }
+
+    /// Whether all stages whose function is this deployment have ended without an error, so that it may never be called
+    /// again.
+    pub(crate) fn has_ended(&self, deployment: &str) -> bool {
+        let stages = || self.plan.iter().flat_map(|plan| &plan.stages);
+        let runs_on_it = |stage: &PlannedStage| {
+            self.deployment_of.get(&stage.s).is_some_and(|on| on == deployment)
+        };
+        let functions: HashSet<&str> =
+            stages().filter(|it| runs_on_it(it)).map(|it| it.function.name.as_str()).collect();
+        let mut all = stages().filter(|it| functions.contains(it.function.name.as_str()));
+        !functions.is_empty()
+            && all.all(|it| runs_on_it(it) && self.ended.get(&it.s).is_some_and(Option::is_none))
     }
 
     /// The next number of a stage.

@@ -220,7 +220,8 @@ impl<P> Drop for Submission<'_, P> {
 #[deny(clippy::missing_trait_methods)]
 impl<P: AsyncPlatform> Platform for Held<P> {
     forward! { self => self.0.shared.platform;
-        name, deploy, fetch_deployment, list_deployments, scale, remove, invoke, watch_outages
+        name, account, deploy, fetch_deployment, list_deployments, scale, remove, invoke,
+        watch_outages
     }
 
     fn capabilities(&self) -> Capabilities {

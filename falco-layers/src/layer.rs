@@ -65,6 +65,8 @@ pub trait Intercept: Debug + Send + Sync + 'static {
         capabilities,
         /// As [`Platform::watch_outages`].
         watch_outages,
+        /// As [`Platform::account`].
+        account,
         /// As [`Platform::deploy`].
         deploy,
         /// As [`Platform::fetch_deployment`].
@@ -98,7 +100,8 @@ pub struct Intercepted<L>(pub L);
 #[deny(clippy::missing_trait_methods)]
 impl<L: Intercept> Platform for Intercepted<L> {
     forward! { self => self.0;
-        name, capabilities, deploy, fetch_deployment, list_deployments, scale, remove, invoke, watch_outages
+        name, capabilities, account, deploy, fetch_deployment, list_deployments, scale, remove,
+        invoke, watch_outages
     }
 }
 

@@ -141,6 +141,11 @@ impl<'a> CallContext<'a> {
 impl<P: AsyncPlatform> Platform for Timeout<P> {
     forward! { self => self.inner; name, capabilities, watch_outages }
 
+    async fn account(&self) -> Result<Option<String>> {
+        let context = CallContext::new("account", "");
+        self.limit(self.policy.call, context, self.inner.account()).await
+    }
+
     async fn deploy(&self, function: &Deployable) -> Result<Deployment> {
         let context = CallContext::new("deploy", &function.name);
         self.limit(self.policy.deploy, context, self.inner.deploy(function)).await

@@ -128,6 +128,11 @@ fn note_nothing<T>(_: &Span, _: &T) {}
 impl<P: AsyncPlatform> Platform for Trace<P> {
     forward! { self => self.inner; name, capabilities, watch_outages }
 
+    async fn account(&self) -> Result<Option<String>> {
+        let span = call_span!(self, "account", Empty);
+        traced(span, self.inner.account(), note_nothing).await
+    }
+
     async fn deploy(&self, function: &Deployable) -> Result<Deployment> {
         let span = call_span!(
             self,

@@ -170,6 +170,8 @@ impl Platform for LocalPlatform {
         Capabilities::default()
             .with_submit(true)
             .with_resubmit(false)
+            // The next process sweeps what this one leaves when it is killed.
+            .with_adopt(false)
             .with_logs(true)
             .with_scaling(true)
             .with_max_payload(config.max_payload)
@@ -180,6 +182,12 @@ impl Platform for LocalPlatform {
             .with_timeout(TIMEOUT)
             .with_wants_layers(false)
             .with_runtimes(self.0.runtimes.clone())
+    }
+
+    async fn account(&self) -> Result<Option<String>> {
+        // Not the name of the machine: that of a laptop changes with its network.
+        let directory = std::path::absolute(&self.config().directory);
+        Ok(directory.ok().map(|directory| directory.display().to_string()))
     }
 
     /// Packs the code and stores it. Dropped, it stops, and leaves nothing of a function that was not there before.

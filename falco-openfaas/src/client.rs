@@ -22,6 +22,11 @@ pub(crate) struct Gateway {
 }
 
 impl Gateway {
+    /// Where it is. No password is in it, as the configuration has checked.
+    pub(crate) fn url(&self) -> &str {
+        self.url.as_str()
+    }
+
     pub(crate) fn new(config: &OpenFaasConfig) -> Result<Self> {
         let credentials = config.password.as_ref().map(|password| {
             Secret::from(BASE64.encode(format!("{}:{}", config.user, password.expose())))

@@ -154,6 +154,10 @@ fn annotations(function: &Deployable) -> BTreeMap<String, String> {
         ("falco.run", ownership.map(|o| o.run.to_string())),
         ("falco.owner", ownership.map(|o| o.owner.clone())),
         ("falco.expires", expiry.map(|expiry| expiry.as_secs().to_string())),
+        (
+            "falco.epoch",
+            ownership.map(|o| o.epoch).filter(|epoch| *epoch > 0).map(|n| n.to_string()),
+        ),
     ]
     .into_iter()
     .filter_map(|(name, value)| Some((name.to_owned(), value?)))
@@ -166,11 +170,13 @@ pub(crate) fn deployment(status: &FunctionStatus) -> Option<Deployment> {
     let runtime = told("falco.runtime")?.parse().ok()?;
     let seconds = |name| told(name)?.parse().ok().map(Duration::from_secs);
     let ownership = || {
-        Some(Ownership::new(
+        let ownership = Ownership::new(
             told("falco.run")?,
             told("falco.owner")?,
             UNIX_EPOCH.checked_add(seconds("falco.expires")?)?,
-        ))
+        );
+        let epoch = told("falco.epoch").and_then(|epoch| epoch.parse().ok());
+        Some(ownership.with_epoch(epoch.unwrap_or_default()))
     };
     let scaling = Scaling::default()
         .with_memory_mib(told("falco.memory-mib").and_then(|mib| mib.parse().ok()))

@@ -103,9 +103,14 @@ impl Platform for OpenFaas {
 
     fn capabilities(&self) -> Capabilities {
         Capabilities::default()
+            .with_adopt(true)
             .with_max_code(MAX_CODE)
             .with_wants_layers(true)
             .with_runtimes(RUNTIMES)
+    }
+
+    async fn account(&self) -> Result<Option<String>> {
+        Ok(Some(self.gateway.url().to_owned()))
     }
 
     async fn deploy(&self, function: &Deployable) -> Result<Deployment> {

@@ -73,6 +73,15 @@ impl OpenWhiskConfig {
         Self::builder().build_with_env()
     }
 
+    /// The namespace and its server. The default namespace is that of the key, whose first half is the name of its user.
+    pub(crate) fn account(&self) -> String {
+        let namespace = match self.namespace.as_str() {
+            "_" => self.auth.expose().split_once(':').map_or("_", |(user, _)| user),
+            named => named,
+        };
+        format!("namespace {namespace} at {}", self.host)
+    }
+
     pub(crate) fn client(&self) -> Result<Client> {
         self.http.clone().with_plain_http_only(self.host.scheme() == "http").build()
     }

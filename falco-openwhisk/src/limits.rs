@@ -146,6 +146,7 @@ impl Server {
         Capabilities::default()
             .with_submit(true)
             .with_resubmit(false)
+            .with_adopt(true)
             .with_logs(true)
             .with_scaling(true)
             .with_max_payload(limits.max_payload())

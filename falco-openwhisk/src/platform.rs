@@ -198,6 +198,10 @@ impl Platform for OpenWhisk {
         self.inner.server.capabilities()
     }
 
+    async fn account(&self) -> Result<Option<String>> {
+        Ok(Some(self.inner.config.account()))
+    }
+
     async fn deploy(&self, function: &Deployable) -> Result<Deployment> {
         let secrets: Vec<&str> = function.env.iter().map(|(_, value)| value).collect();
         let call = Call { secrets: &secrets, ..Call::on("deploy", &function.name) };

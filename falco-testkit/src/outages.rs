@@ -160,6 +160,10 @@ impl<P: AsyncPlatform> Outages<P> {
 impl<P: AsyncPlatform> Platform for Outages<P> {
     forward! { self => self.inner; name, capabilities, watch_outages }
 
+    async fn account(&self) -> Result<Option<String>> {
+        self.cross("account", "", self.inner.account()).await
+    }
+
     async fn deploy(&self, function: &Deployable) -> Result<Deployment> {
         self.cross("deploy", &function.name, self.inner.deploy(function)).await
     }

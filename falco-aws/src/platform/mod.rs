@@ -130,6 +130,7 @@ impl Platform for AwsLambda {
         Capabilities::default()
             .with_submit(true)
             .with_resubmit(false)
+            .with_adopt(true)
             .with_logs(true)
             .with_scaling(true)
             .with_max_payload(limits.payload)
@@ -147,6 +148,17 @@ impl Platform for AwsLambda {
             .with_timeout(Bounds { min: Duration::from_secs(1), max: LONGEST_RUN })
             .with_wants_layers(true)
             .with_runtimes(package::supported(&self.config.runtimes))
+    }
+
+    async fn account(&self) -> Result<Option<String>> {
+        match self.client.account().await {
+            Ok(account) => Ok(Some(format!("{account} in {}", self.config.region))),
+            // No other operation needs STS, and a network may not lead to it.
+            Err(failure) => {
+                tracing::info!(error = %Error::from(failure), "the account is not known");
+                Ok(None)
+            }
+        }
     }
 
     async fn deploy(&self, function: &Deployable) -> Result<Deployment> {

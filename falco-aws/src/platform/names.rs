@@ -17,6 +17,7 @@ pub(super) const DESCRIPTION: &str = "Deployed by Falco";
 const RUN: &str = "falco:run";
 const OWNER: &str = "falco:owner";
 const EXPIRES: &str = "falco:expires";
+const EPOCH: &str = "falco:epoch";
 const RUNTIME: &str = "falco:runtime";
 
 pub(super) fn queue(function: &str) -> String {
@@ -62,17 +63,22 @@ fn marks(runtime: &RuntimeName, ownership: Option<&Ownership>) -> BTreeMap<Strin
         tags.insert(RUN.into(), tag_value(ownership.run.as_str()));
         tags.insert(OWNER.into(), tag_value(&ownership.owner));
         tags.insert(EXPIRES.into(), expires.as_secs().to_string());
+        if ownership.epoch > 0 {
+            tags.insert(EPOCH.into(), ownership.epoch.to_string());
+        }
     }
     tags
 }
 
 pub(super) fn ownership(tags: &BTreeMap<String, String>) -> Option<Ownership> {
     let expires: u64 = tags.get(EXPIRES)?.parse().ok()?;
-    Some(Ownership::new(
+    let ownership = Ownership::new(
         RunId::from(tags.get(RUN)?.as_str()),
         tags.get(OWNER)?.clone(),
         UNIX_EPOCH.checked_add(Duration::from_secs(expires))?,
-    ))
+    );
+    let epoch = tags.get(EPOCH).and_then(|epoch| epoch.parse().ok());
+    Some(ownership.with_epoch(epoch.unwrap_or_default()))
 }
 
 /// The runtime as the user named it.
@@ -97,7 +103,8 @@ mod tests {
             "6553f100-0000beef",
             "ada@workstation",
             UNIX_EPOCH + Duration::from_secs(1_700_000_000),
-        );
+        )
+        .with_epoch(3);
         let function = Deployable::from_source("f", "python:3".parse().unwrap(), "x")
             .with_ownership(owner.clone());
         let tags = tags(&function);

@@ -188,7 +188,7 @@ impl State {
 #[async_trait]
 impl<P: AsyncPlatform> Platform for Data<P> {
     forward! { self => self.inner;
-        name, fetch_deployment, list_deployments, scale, remove, watch_outages
+        name, account, fetch_deployment, list_deployments, scale, remove, watch_outages
     }
 
     fn capabilities(&self) -> Capabilities {

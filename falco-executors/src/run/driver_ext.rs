@@ -49,7 +49,11 @@ pub trait DriverExt: Driver {
         async move {
             let what = || format!("the plan of driver {:?}", self.name());
             let plan = guard(what, || self.plan())??;
-            let session = Session::start_with(options, Some(&plan))?;
+            let account = match &options.journal {
+                Some(_) => options.platform().account().await?,
+                None => None,
+            };
+            let session = Session::start_with(options, Some(&plan), account.as_deref())?;
             let deployed = Deployed { session, plan };
             let functions = deployed.plan.stages().iter().map(|stage| &stage.function);
             if let Err(error) = deployed.session.deploy_all(functions).await {

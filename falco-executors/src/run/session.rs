@@ -94,10 +94,15 @@ impl Session {
     /// `InvalidInput` for a run id that no deployment can be named after, or an expiry that no clock reaches; and as
     /// [`Stack::wrap`](falco_layers::Stack::wrap).
     pub fn start(options: RunOptions) -> Result<Self> {
-        Self::start_with(options, None)
+        Self::start_with(options, None, None)
     }
 
-    pub(super) fn start_with(options: RunOptions, plan: Option<&ExecutionPlan>) -> Result<Self> {
+    /// Begins a run of a plan. Its journal compares the plan, and the account if that is known.
+    pub(super) fn start_with(
+        options: RunOptions,
+        plan: Option<&ExecutionPlan>,
+        account: Option<&str>,
+    ) -> Result<Self> {
         let options = with_default_layers(options)?;
         let now = SystemTime::now();
         let run = run_id(&options, now)?;
@@ -112,7 +117,7 @@ impl Session {
         if let Some(journal) = &options.journal {
             platform = journal.clone().layer(platform);
             if let Some(plan) = plan {
-                journal.begin(plan, &platform)?;
+                journal.begin(plan, &platform, account)?;
             }
             hub = hub.with_journal(journal.clone(), options.on_stop);
         }

@@ -119,6 +119,7 @@ impl GcpFunctions {
         let capabilities = Capabilities::default()
             .with_submit(shared.is_some())
             .with_resubmit(shared.is_some())
+            .with_adopt(true)
             .with_logs(true)
             .with_scaling(true)
             .with_max_payload(MAX_BODY)
@@ -230,6 +231,11 @@ impl Platform for GcpFunctions {
 
     fn capabilities(&self) -> Capabilities {
         self.0.capabilities.clone()
+    }
+
+    async fn account(&self) -> Result<Option<String>> {
+        let Api { project, location, .. } = &self.0.api;
+        Ok(Some(format!("project {project} in {location}")))
     }
 
     async fn deploy(&self, function: &Deployable) -> Result<Deployment> {

@@ -94,6 +94,7 @@ const RUNTIME: &str = "falco-runtime";
 const RUN: &str = "falco-run";
 const OWNER: &str = "falco-owner";
 const EXPIRES: &str = "falco-expires";
+const EPOCH: &str = "falco-epoch";
 const QUEUE: &str = "falco-queue";
 const BUCKET: &str = "falco-bucket";
 const START: &str = "falco-start";
@@ -114,6 +115,9 @@ pub(crate) fn labels(
         labels.insert(RUN, encode(ownership.run.as_str()));
         labels.insert(OWNER, encode(&ownership.owner));
         labels.insert(EXPIRES, expires.as_secs().to_string());
+        if ownership.epoch > 0 {
+            labels.insert(EPOCH, ownership.epoch.to_string());
+        }
     }
     labels
 }
@@ -167,11 +171,13 @@ pub(crate) fn runtime_of(function: &Function) -> Option<RuntimeName> {
 
 pub(crate) fn ownership_of(function: &Function) -> Option<Ownership> {
     let expires = function.labels.get(EXPIRES)?.parse().ok()?;
-    Some(Ownership::new(
+    let ownership = Ownership::new(
         RunId::new(decode(function.labels.get(RUN)?)),
         function.labels.get(OWNER).map(|owner| decode(owner)).unwrap_or_default(),
         UNIX_EPOCH.checked_add(Duration::from_secs(expires))?,
-    ))
+    );
+    let epoch = function.labels.get(EPOCH).and_then(|epoch| epoch.parse().ok());
+    Some(ownership.with_epoch(epoch.unwrap_or_default()))
 }
 
 /// Labels hold lower-case letters, digits, `-` and `_`: everything else becomes `_` and its code in hexadecimal.

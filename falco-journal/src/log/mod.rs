@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use crate::disk::{Appender, Disk};
 use crate::kill;
 use crate::line;
+use crate::lock::host;
 use crate::record::{Header, Synced, VERSION, kind};
 use crate::segment;
 
@@ -358,6 +359,7 @@ impl Log {
             epoch: self.begin.first,
             name: self.begin.name.clone(),
             at: now(),
+            host: host(),
             after: tail.after.clone(),
             lost: self.begin.lost.clone(),
         };

@@ -2,6 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
 
 mod damage;
+mod deployments;
+mod kills;
+mod mortal;
 mod recalls;
 mod runs;
 mod support;

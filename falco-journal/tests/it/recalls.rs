@@ -246,38 +246,40 @@ fn a_changed_plan_is_refused_by_name_and_a_stage_can_be_accepted() {
     let platform = in_memory();
     let journal = create(directory.path());
     let recorded = plan(vec![stage("map"), stage("other")]);
-    journal.begin(&recorded, &platform).unwrap();
+    journal.begin(&recorded, &platform, None).unwrap();
     begin_stage(&journal, "map");
     succeed(&journal, invocation("map", "1", 1), payload(2));
     drop(journal);
 
     let journal = resume(directory.path());
-    journal.begin(&recorded, &platform).unwrap();
+    journal.begin(&recorded, &platform, None).unwrap();
     // Sizes are not compared.
     let mut larger = stage("map");
     larger.function.scaling.memory_mib = Some(2048);
-    journal.begin(&plan(vec![larger, stage("other")]), &platform).unwrap();
+    journal.begin(&plan(vec![larger, stage("other")]), &platform, None).unwrap();
     // New stages run, and removed ones do not matter.
-    journal.begin(&plan(vec![stage("map"), stage("new")]), &platform).unwrap();
+    journal.begin(&plan(vec![stage("map"), stage("new")]), &platform, None).unwrap();
     let mut changed = stage("map");
     changed.function = function("def main(args): return {}");
     let changed = plan(vec![changed, stage("other")]);
-    let error = journal.begin(&changed, &platform).unwrap_err();
+    let error = journal.begin(&changed, &platform, None).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
     let text = error.to_string();
     for part in [RUN, "stage \"map\"", "code of function \"work\" changed", "keeps its 1 results"] {
         assert!(text.contains(part), "{text}");
     }
     let idempotent = plan(vec![stage("map").idempotent(), stage("other")]);
-    assert!(journal.begin(&idempotent, &platform).unwrap_err().message().contains("idempotent"));
+    assert!(
+        journal.begin(&idempotent, &platform, None).unwrap_err().message().contains("idempotent")
+    );
     drop(journal);
 
     let journal = resume_with(directory.path(), options().with_accepted("map"));
-    journal.begin(&changed, &platform).unwrap();
+    journal.begin(&changed, &platform, None).unwrap();
     assert_eq!(result_of(&journal, &invocation("map", "1", 1)), Some(payload(2)));
     drop(journal);
     let journal = resume_with(directory.path(), options().with_accepted("mpa"));
-    assert!(journal.begin(&changed, &platform).unwrap_err().message().contains("\"mpa\""));
+    assert!(journal.begin(&changed, &platform, None).unwrap_err().message().contains("\"mpa\""));
 }
 
 #[test]
@@ -286,7 +288,7 @@ fn pure_stages_use_the_results_of_another_run_for_the_same_code_and_argument() {
     let platform = in_memory();
     let journal = create(directory.path());
     let first = plan(vec![stage("map").pure(), stage("impure")]);
-    journal.begin(&first, &platform).unwrap();
+    journal.begin(&first, &platform, None).unwrap();
     for name in ["map", "impure"] {
         begin_stage(&journal, name);
     }
@@ -296,7 +298,7 @@ fn pure_stages_use_the_results_of_another_run_for_the_same_code_and_argument() {
     let reusing = config(directory.path()).with_reuse(RUN);
     let other = "6553f101-0000beef";
     let journal = RunJournal::create(&reusing, other.into()).unwrap();
-    journal.begin(&plan(vec![stage("renamed").pure(), stage("impure")]), &platform).unwrap();
+    journal.begin(&plan(vec![stage("renamed").pure(), stage("impure")]), &platform, None).unwrap();
     let ask = |stage: &str, number| {
         let invocation = Invocation::new(other, stage, "7", payload(number)).with_idempotent(true);
         word(&journal, &invocation)
@@ -312,6 +314,6 @@ fn pure_stages_use_the_results_of_another_run_for_the_same_code_and_argument() {
     let mut changed = stage("map").pure();
     changed.function = function("def main(args): return {}");
     let journal = RunJournal::create(&reusing, "6553f102-0000beef".into()).unwrap();
-    journal.begin(&plan(vec![changed]), &platform).unwrap();
+    journal.begin(&plan(vec![changed]), &platform, None).unwrap();
     assert_eq!(word(&journal, &invocation("map", "1", 1).with_idempotent(true)), "send 1");
 }

@@ -105,7 +105,7 @@ async fn no_secret_is_in_any_file_and_only_the_owner_can_read_them() {
     let journal = create(directory.path());
     let mut secretive = stage("map");
     secretive.function = function("def main(args): return args").with_env("KEY", "marked-secret");
-    journal.begin(&plan(vec![secretive.clone()]), &platform).unwrap();
+    journal.begin(&plan(vec![secretive.clone()]), &platform, None).unwrap();
     let layered = journal.clone().layer(platform.clone());
     let deployment = layered.deploy(&secretive.function).await.unwrap();
     begin_stage(&journal, "map");

@@ -254,6 +254,10 @@ impl<P: AsyncPlatform> Platform for CongestionControl<P> {
         self.inner.capabilities().with_wants_layers(false)
     }
 
+    async fn account(&self) -> Result<Option<String>> {
+        self.pass(Class::Management, false, self.inner.account()).await
+    }
+
     async fn deploy(&self, function: &Deployable) -> Result<Deployment> {
         self.pass(Class::Management, true, self.inner.deploy(function)).await
     }

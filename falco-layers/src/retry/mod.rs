@@ -328,6 +328,10 @@ impl Attempts<'_> {
 impl<P: AsyncPlatform> Platform for Retry<P> {
     forward! { self => self.inner; name, capabilities, watch_outages }
 
+    async fn account(&self) -> Result<Option<String>> {
+        self.begin(None).run(|| self.inner.account()).await
+    }
+
     async fn deploy(&self, function: &Deployable) -> Result<Deployment> {
         self.begin(None).run(|| self.inner.deploy(function)).await
     }

@@ -149,7 +149,7 @@ struct LosesItsLine(Arc<Outages<InMemory>>);
 #[async_trait]
 impl Platform for LosesItsLine {
     forward! { self => self.0;
-        name, capabilities, fetch_deployment, list_deployments, scale, remove, invoke
+        name, capabilities, account, fetch_deployment, list_deployments, scale, remove, invoke
     }
 
     async fn deploy(&self, function: &Deployable) -> Result<Deployment> {

@@ -64,7 +64,7 @@ impl<P: AsyncPlatform> Spy<P> {
 #[async_trait]
 impl<P: AsyncPlatform> Platform for Spy<P> {
     forward! { self => self.inner;
-        name, capabilities, deploy, fetch_deployment, list_deployments, scale, remove
+        name, capabilities, account, deploy, fetch_deployment, list_deployments, scale, remove
     }
 
     async fn invoke(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Activation> {
