@@ -94,6 +94,8 @@ impl Deployments {
             // An earlier process has removed it.
             return Ok(());
         }
+        // The provider's copies of the results go with the function.
+        journal.durable(journal.log.end()).await?;
         let removed = match platform.fetch_deployment(name).await {
             Ok(found) => {
                 check_epoch(journal, &found, deployment.ownership.as_ref())?;
