@@ -12,7 +12,7 @@ use tokio::sync::OnceCell;
 
 use crate::journal::RunJournal;
 use crate::kill;
-use crate::lock::host;
+use crate::machine::host;
 use crate::record::{Deployed, Function, Removed, kind};
 
 /// Functions that are deployed once they are needed: all their stages had ended when the process began.
@@ -196,7 +196,7 @@ fn check_epoch(journal: &RunJournal, found: &Deployment, own: Option<&Ownership>
         found.name, journal.epoch
     );
     let error = Error::new(ErrorKind::Conflict, message).with_hint(
-        "work with one copy of the journal, the one that has the later records; ResumeOptions::with_take_over uses this one all the same",
+        "work with one copy of the journal, the one that has the later records; ResumeOptions::with_take_over works with this one anyway",
     );
     tracing::warn!(%error, "the run was taken over");
     Err(error)

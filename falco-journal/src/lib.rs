@@ -14,6 +14,7 @@ mod layer;
 mod line;
 mod lock;
 mod log;
+mod machine;
 mod monitor;
 mod plan;
 mod recall;

@@ -9,6 +9,7 @@ use falco_core::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::log::now;
+use crate::machine::{boot, host};
 
 /// A lease that was not renewed for so long is over.
 const LEASE: Duration = Duration::from_secs(60);
@@ -27,23 +28,10 @@ pub(crate) struct Owner {
     pub(crate) renewed_at: u64,
 }
 
-/// The name of this machine.
-pub(crate) fn host() -> String {
-    match line("/proc/sys/kernel/hostname") {
-        host if !host.is_empty() => host,
-        _ => std::env::var("HOSTNAME").unwrap_or_else(|_| "unknown".to_owned()),
-    }
-}
-
-fn line(path: &str) -> String {
-    fs::read_to_string(path).unwrap_or_default().trim().to_owned()
-}
-
 impl Owner {
     fn this() -> Self {
         let at = now();
-        let boot = line("/proc/sys/kernel/random/boot_id");
-        Self { host: host(), boot, pid: std::process::id(), since: at, renewed_at: at }
+        Self { host: host(), boot: boot(), pid: std::process::id(), since: at, renewed_at: at }
     }
 }
 

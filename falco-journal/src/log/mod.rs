@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use crate::disk::{Appender, Disk};
 use crate::kill;
 use crate::line;
-use crate::lock::host;
+use crate::machine::host;
 use crate::record::{Header, Synced, VERSION, kind};
 use crate::segment;
 
