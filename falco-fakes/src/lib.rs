@@ -8,6 +8,8 @@ pub mod gcp;
 pub mod http;
 #[cfg(feature = "openwhisk")]
 pub mod openwhisk;
+#[cfg(feature = "s3")]
+pub mod s3;
 
 #[cfg(feature = "aws")]
 pub use aws::FakeAws;
@@ -16,3 +18,5 @@ pub use gcp::FakeGcp;
 pub use http::{Fault, HttpFake, Reply, Request};
 #[cfg(feature = "openwhisk")]
 pub use openwhisk::FakeOpenWhisk;
+#[cfg(feature = "s3")]
+pub use s3::FakeS3;

@@ -2,14 +2,17 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use falco_core::{Deployable, ErrorKind, Stage};
+use falco_core::{Deployable, ErrorKind, Invocation, Payload, Platform, RuntimeName, Stage};
 use falco_data::{Data, DataPolicy, Exchange, Sink, Splits, Store};
 use falco_executors::{DriverExt, ParallelExecutor, RunOptions};
 use falco_local::{LocalConfig, LocalPlatform};
+use falco_testkit::InMemory;
 use futures_util::TryStreamExt;
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::{ObjectStoreExt, PutPayload};
+use serde_json::{Value, json};
 
 use crate::local::{COUNT_PYTHON, Plan, TOTAL_NODE};
 
@@ -90,6 +93,49 @@ impl Drop for Azurite {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+#[tokio::test]
+async fn signed_urls_of_blobs_are_refused_when_they_are_altered_or_expired_or_used_otherwise() {
+    let Some(azurite) = Azurite::start() else { return };
+    let content = PutPayload::from_static(b"0123456789");
+    azurite.client(KEY).put(&"in/a.txt".into(), content).await.unwrap();
+    let input = azurite.store("in");
+    let policy = DataPolicy::default().with_url_lifetime(Duration::from_secs(2));
+    let data = Data::new(InMemory::default(), azurite.store("scratch"), policy).unwrap();
+    let data = data.with_store(input.clone());
+    let echo = Deployable::from_source("f", RuntimeName::python(), "def main(args): return args");
+    let deployment = data.deploy(&echo).await.unwrap();
+    let argument = json!({"input": input.object("a.txt"), "out": Sink::scratch()});
+    let payload = Payload::json(&argument).unwrap();
+    let activation = data.invoke(&deployment, &Invocation::new("r", "s", "1", payload)).await;
+    let sent: Value = activation.unwrap().outcome.unwrap().parse().unwrap();
+    let get = sent["input"]["falco:object"]["get"].as_str().unwrap();
+    let sink = &sent["out"]["falco:sink"];
+    let put = sink["put"].as_str().unwrap();
+    let client = reqwest::Client::new();
+    let write = |url: &str| {
+        let headers = sink["headers"].as_object().unwrap().iter();
+        headers.fold(client.put(url), |request, (name, value)| {
+            request.header(name, value.as_str().unwrap())
+        })
+    };
+    let status = |request: reqwest::RequestBuilder| async {
+        request.send().await.unwrap().status().as_u16()
+    };
+
+    assert_eq!(status(client.get(get).header("Range", "bytes=2-4")).await, 206);
+    assert_eq!(status(write(put).body("x")).await, 201);
+    assert_eq!(status(client.get(get.replace("a.txt", "b.txt"))).await, 403);
+    assert_eq!(status(client.get(get.replace("sig=", "sig=A"))).await, 403);
+    assert_eq!(status(write(get).body("x")).await, 403);
+    assert_eq!(status(client.get(put)).await, 403);
+    let until = sent["input"]["falco:object"]["until"].as_u64().unwrap();
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    while now() <= until + 1 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(status(client.get(get)).await, 403);
 }
 
 #[tokio::test]

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod azure;
+mod exchange;
+mod faults;
 mod functions;
 mod gcs;
 mod local;

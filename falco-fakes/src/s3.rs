@@ -1,0 +1,221 @@
+//! A server with the protocol of Amazon S3, which checks signatures and misbehaves where a test wants it to.
+
+use std::fmt;
+use std::fs;
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::thread::JoinHandle;
+
+use hyper::body::Incoming;
+use hyper::service::Service;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use s3s::auth::SimpleAuth;
+use s3s::service::{S3Service, S3ServiceBuilder};
+use s3s::{Body, HttpError, HttpResponse};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+
+/// The bucket that is there from the beginning.
+pub const BUCKET: &str = "bucket";
+/// The access key that it knows.
+pub const ACCESS_KEY: &str = "access";
+/// The secret key of [`ACCESS_KEY`].
+pub const SECRET_KEY: &str = "secret";
+
+/// Amazon S3 on a port of loopback, over a temporary folder and with a thread of its own: the server `s3s-fs`. It refuses
+/// requests whose signature is altered, expired or of another method. Dropped, it ends.
+///
+/// # Examples
+///
+/// ```
+/// use falco_fakes::FakeS3;
+///
+/// let s3 = FakeS3::start();
+/// s3.put("in/a.txt", b"to be or not to be");
+/// // A program that opens `s3://bucket/in` finds it by these variables.
+/// assert!(s3.environment().iter().any(|(name, _)| *name == "AWS_ENDPOINT"));
+/// assert_eq!(s3.objects("in"), [("in/a.txt".to_owned(), b"to be or not to be".to_vec())]);
+/// ```
+pub struct FakeS3 {
+    url: String,
+    folder: tempfile::TempDir,
+    faults: Arc<Faults>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Every n-th request fails, in turn with 503, half a body, and a closed connection.
+#[derive(Default)]
+struct Faults {
+    every: AtomicU64,
+    requests: AtomicU64,
+}
+
+impl FakeS3 {
+    /// Starts a server with the bucket [`BUCKET`].
+    ///
+    /// # Panics
+    ///
+    /// When no port of loopback or no temporary folder can be had.
+    #[expect(clippy::expect_used, reason = "a test without its server has nothing to test")]
+    pub fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        fs::create_dir(folder.path().join(BUCKET)).expect("a folder for the bucket");
+        let files = s3s_fs::FileSystem::new(folder.path()).expect("a folder that is there");
+        let mut builder = S3ServiceBuilder::new(files);
+        builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
+        let faults = Arc::<Faults>::default();
+        let service = Faulty(builder.build(), faults.clone());
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port of loopback");
+        listener.set_nonblocking(true).expect("a listener that does not block");
+        let url = format!("http://{}", listener.local_addr().expect("the address of a listener"));
+        let (stop, stopped) = oneshot::channel();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.expect("a runtime").block_on(async {
+                let listener = TcpListener::from_std(listener).expect("a listener");
+                tokio::select! {
+                    () = accept(listener, service) => {}
+                    _ = stopped => {}
+                }
+            });
+        });
+        Self { url, folder, faults, stop: Some(stop), thread: Some(thread) }
+    }
+
+    /// The address, such as `http://127.0.0.1:40123`.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The variables by which a program finds it, those of the crate `object_store`.
+    pub fn environment(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("AWS_ENDPOINT", self.url.clone()),
+            ("AWS_ALLOW_HTTP", "true".to_owned()),
+            ("AWS_REGION", "us-east-1".to_owned()),
+            ("AWS_ACCESS_KEY_ID", ACCESS_KEY.to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", SECRET_KEY.to_owned()),
+        ]
+    }
+
+    /// Lets every n-th request fail from now on, in turn with 503, half a body, and a closed connection after it was done; 0
+    /// for none.
+    pub fn fail_every(&self, n: u64) {
+        self.faults.every.store(n, SeqCst);
+    }
+
+    /// How many requests it has got so far.
+    pub fn requests(&self) -> u64 {
+        self.faults.requests.load(SeqCst)
+    }
+
+    /// Puts an object into the bucket, without a request.
+    ///
+    /// # Panics
+    ///
+    /// When its file cannot be written.
+    #[expect(clippy::expect_used, reason = "a test without its objects has nothing to test")]
+    pub fn put(&self, key: &str, content: impl AsRef<[u8]>) {
+        let path = self.root().join(key);
+        let folder = path.parent().expect("a key has a folder");
+        fs::create_dir_all(folder).and_then(|()| fs::write(&path, content)).expect("a file");
+    }
+
+    /// The objects in the bucket below a prefix, with their contents, sorted by key.
+    pub fn objects(&self, prefix: &str) -> Vec<(String, Vec<u8>)> {
+        let root = self.root();
+        let (mut found, mut folders) = (Vec::new(), vec![root.join(prefix)]);
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+                let path = entry.path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if let (Ok(key), Ok(content)) = (path.strip_prefix(&root), fs::read(&path)) {
+                    found.push((key.to_string_lossy().into_owned(), content));
+                }
+            }
+        }
+        found.sort();
+        found
+    }
+
+    fn root(&self) -> PathBuf {
+        self.folder.path().join(BUCKET)
+    }
+}
+
+impl Drop for FakeS3 {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic in it is a defect, and has been printed.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl fmt::Debug for FakeS3 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FakeS3").field("url", &self.url).finish_non_exhaustive()
+    }
+}
+
+async fn accept(listener: TcpListener, service: Faulty) {
+    loop {
+        let Ok((socket, _)) = listener.accept().await else { continue };
+        // Without it answers wait for the client's acknowledgement.
+        let _ = socket.set_nodelay(true);
+        let service = service.clone();
+        tokio::spawn(async move {
+            let server = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+            // A connection that a client or a fault has ended is none of the server's business.
+            let _ = server.serve_connection(TokioIo::new(socket), service).await;
+        });
+    }
+}
+
+#[derive(Clone)]
+struct Faulty(S3Service, Arc<Faults>);
+
+impl Service<hyper::Request<Incoming>> for Faulty {
+    type Response = HttpResponse;
+    type Error = HttpError;
+    type Future = Pin<Box<dyn Future<Output = Result<HttpResponse, HttpError>> + Send>>;
+
+    fn call(&self, request: hyper::Request<Incoming>) -> Self::Future {
+        let every = self.1.every.load(SeqCst);
+        let number = self.1.requests.fetch_add(1, SeqCst);
+        let served = Service::call(&self.0, request);
+        if every == 0 || !number.is_multiple_of(every) {
+            return Box::pin(served);
+        }
+        let which = number / every % 3;
+        Box::pin(async move {
+            match which {
+                0 => {
+                    let mut response = HttpResponse::new(Body::from("slow down".to_owned()));
+                    *response.status_mut() = hyper::StatusCode::SERVICE_UNAVAILABLE;
+                    Ok(response)
+                }
+                // More is announced than comes.
+                1 => {
+                    let response = served.await?;
+                    let (parts, _) = response.into_parts();
+                    let mut half = HttpResponse::from_parts(parts, Body::from("half".to_owned()));
+                    half.headers_mut()
+                        .insert("content-length", hyper::header::HeaderValue::from(10_000));
+                    Ok(half)
+                }
+                // It has happened, and nobody says so.
+                _ => {
+                    served.await?;
+                    Err(HttpError::new(Box::new(std::io::Error::other("a fault"))))
+                }
+            }
+        })
+    }
+}
