@@ -144,6 +144,7 @@ impl<'a> Launch<'a> {
             .with_outage_patience(self.flags.execution.outage_patience)
             .with_kept_deployments(self.flags.function.keep)
             .with_kept_results(self.keep.clone())
+            .with_batch(self.flags.execution.batch)
             .with_failed_logs(LogPolicy::all());
         #[cfg(feature = "meter")]
         let options = match self.observation.monitor() {

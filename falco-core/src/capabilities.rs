@@ -60,6 +60,9 @@ pub struct Capabilities {
     /// limits per account, false on this machine, and false for a platform that is wrapped in congestion control
     /// already. The facade crate `falco` puts the default stack around platforms that say so.
     pub wants_layers: bool,
+    /// Whether functions in Python and Node.js run under Falco's shim, which takes several inputs in one call
+    /// ([`Batch`](crate::Batch)) and arguments that are stored with the function. Functions in Rust bring their own.
+    pub shim: bool,
     /// The runtimes that it takes, such as `python:3`.
     pub runtimes: Vec<String>,
 }
@@ -94,6 +97,8 @@ impl Capabilities {
         with_timeout(timeout: Option<Bounds<Duration>>);
         /// Sets whether calls should go through layers that pace and repeat them.
         with_wants_layers(wants_layers: bool);
+        /// Sets whether functions in Python and Node.js run under Falco's shim.
+        with_shim(shim: bool);
     }
 
     /// Sets the runtimes that it takes, such as `python:3`.

@@ -33,6 +33,9 @@ pub enum ErrorKind {
     Protocol,
     /// The activation was accepted and never answered.
     Lost,
+    /// The invocation was accepted in a [batch](crate::Batch) and comes back without an answer because of another input of
+    /// the batch: it did not run, or running it twice does no harm. Executors send it again at once, however often.
+    Deferred,
     /// The caller stopped the operation.
     Cancelled,
     /// Code supplied by the user (a driver, monitor, derivation or platform) panicked.
@@ -57,6 +60,7 @@ impl ErrorKind {
             Self::Unsupported => "unsupported",
             Self::Protocol => "protocol error",
             Self::Lost => "lost",
+            Self::Deferred => "deferred",
             Self::Cancelled => "cancelled",
             Self::Panicked => "panicked",
             Self::Other => "error",
@@ -100,6 +104,7 @@ mod tests {
             Unsupported,
             Protocol,
             Lost,
+            Deferred,
             Cancelled,
             Panicked,
             Other,

@@ -128,6 +128,30 @@ id! {
     ActivationId
 }
 
+impl ActivationId {
+    /// The id of one input of a batch: `ID#INDEX`, where this is the id of the activation that runs the batch.
+    pub fn of_member(&self, index: usize) -> Self {
+        Self::from(format!("{self}#{index}"))
+    }
+
+    /// The activation that ran the batch, and the index of the input in it, for the id of one input of a batch.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use falco_core::ActivationId;
+    ///
+    /// let batch = ActivationId::from("a-1");
+    /// assert_eq!(batch.of_member(7).member(), Some((batch.clone(), 7)));
+    /// assert_eq!(batch.member(), None);
+    /// ```
+    pub fn member(&self) -> Option<(Self, usize)> {
+        let (batch, index) = self.0.rsplit_once('#')?;
+        let is_number = !index.is_empty() && index.bytes().all(|byte| byte.is_ascii_digit());
+        is_number.then(|| Some((Self::from(batch), index.parse().ok()?)))?
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

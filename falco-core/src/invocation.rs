@@ -41,6 +41,10 @@ pub struct Invocation {
     submitted: Option<Pending>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     unique: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    alone: bool,
+    #[serde(skip)]
+    members: Option<Arc<[Self]>>,
     #[serde(skip)]
     monitor: Option<Arc<dyn Monitor>>,
 }
@@ -63,6 +67,8 @@ impl Invocation {
             result_is_read: false,
             submitted: None,
             unique: false,
+            alone: false,
+            members: None,
             monitor: None,
         }
     }
@@ -96,6 +102,21 @@ impl Invocation {
     #[must_use]
     pub fn with_unique(mut self, unique: bool) -> Self {
         self.unique = unique;
+        self
+    }
+
+    /// Says that it is sent by itself, in no [batch](crate::Batch).
+    #[must_use]
+    pub fn with_alone(mut self, alone: bool) -> Self {
+        self.alone = alone;
+        self
+    }
+
+    /// Makes it the envelope of a batch: its argument holds those of `members`. To layers and platforms it is one
+    /// invocation with the identity of the first member; a journal records each member.
+    #[must_use]
+    pub fn with_members(mut self, members: impl Into<Arc<[Self]>>) -> Self {
+        self.members = Some(members.into());
         self
     }
 
@@ -170,6 +191,16 @@ impl Invocation {
     /// Whether no other invocation ever has its run, stage, id and attempt.
     pub fn is_unique(&self) -> bool {
         self.unique
+    }
+
+    /// Whether it is sent by itself, in no batch.
+    pub fn is_alone(&self) -> bool {
+        self.alone
+    }
+
+    /// The invocations that travel in this one; none unless it is the envelope of a batch.
+    pub fn members(&self) -> &[Self] {
+        self.members.as_deref().unwrap_or_default()
     }
 
     /// The handle that an earlier process got when it sent this attempt.

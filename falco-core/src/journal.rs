@@ -89,6 +89,12 @@ pub enum Recalled {
         /// The number of the next attempt, from 1.
         attempt: u32,
     },
+    /// An earlier process was sending it when it ended, and the [layer](Journal::layer) settles what became of it: send it
+    /// by itself, in no batch.
+    Settle {
+        /// The number of the attempt that is in doubt.
+        attempt: u32,
+    },
     /// An earlier process submitted it: collect it.
     Collect {
         /// The number of the attempt that was submitted.

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod activation;
+mod batch;
 mod capabilities;
 mod collected;
 mod completion;
@@ -40,6 +41,7 @@ pub use activation::{
     Activation, ActivationLog, FunctionError, FunctionErrorKind, LogLine, LogStream, UsDollars,
 };
 pub use async_trait::async_trait;
+pub use batch::{Batch, BatchSize};
 pub use bytes::Bytes;
 pub use capabilities::{Bounds, Capabilities, RateLimit};
 pub use collected::Collected;

@@ -237,6 +237,8 @@ pub enum AttemptReason {
     Lost,
     /// The attempt before is slow: this is a copy, and the first answer wins.
     Straggler,
+    /// It was sent in a batch and did not run there, or its answer did not come back, because of another input.
+    Deferred,
 }
 
 /// The reason why an invocation waits.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::batch::Batch;
 use crate::error::{Error, Result};
 
 /// How the invocations of one stage are driven. What it leaves open follows the run's executor.
@@ -23,7 +24,8 @@ use crate::error::{Error, Result};
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct StagePolicy {
-    /// How many invocations of the stage may be in flight at once; never more than the executor's window.
+    /// How many invocations of the stage may be in flight at once; never more than the executor's window. With batches,
+    /// how many calls.
     pub concurrency: Option<usize>,
     /// How often an invocation is sent again after its function failed.
     pub repeats: Option<Repeats>,
@@ -31,6 +33,8 @@ pub struct StagePolicy {
     pub speculation: Option<f64>,
     /// The effect of the first failure on the rest of the stage.
     pub on_failure: Option<OnFailure>,
+    /// How many inputs travel in one call; each by itself without this.
+    pub batch: Option<Batch>,
 }
 
 impl StagePolicy {
@@ -63,12 +67,20 @@ impl StagePolicy {
         self
     }
 
+    /// Sends several inputs in each call.
+    #[must_use]
+    pub fn with_batch(mut self, batch: Batch) -> Self {
+        self.batch = Some(batch);
+        self
+    }
+
     /// Checks the numbers. [`ExecutionPlan::new`](crate::ExecutionPlan::new) does it for each stage.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for a concurrency of zero, and for a speculation factor that is not above 1.
+    /// `InvalidInput` for a concurrency or a batch of zero, and for a speculation factor that is not above 1.
     pub fn validate(&self) -> Result<()> {
+        self.batch.map_or(Ok(()), Batch::validate)?;
         if self.concurrency == Some(0) {
             return Err(Error::invalid_input("invalid concurrency 0: use 1 or more"));
         }

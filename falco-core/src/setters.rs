@@ -39,6 +39,14 @@ macro_rules! stage_setters {
             self
         }
 
+        /// Sends several inputs in each call of the platform: a call costs milliseconds and money, and an input may take
+        /// microseconds. It needs a platform whose functions run under Falco's shim: `Capabilities::shim`.
+        #[must_use]
+        pub fn with_batch(mut self, batch: $crate::Batch) -> Self {
+            self.policy.batch = Some(batch);
+            self
+        }
+
         $crate::setters! {
             /// Limits how long a stage may take, from its first invocation.
             with_deadline(deadline: Option<::std::time::Duration>);

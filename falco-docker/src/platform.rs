@@ -189,6 +189,7 @@ impl Platform for DockerPlatform {
             .with_memory_mib(MEMORY_MIB)
             .with_timeout(TIMEOUT)
             .with_wants_layers(false)
+            .with_shim(true)
             .with_runtimes(["python:3", "nodejs", "native"])
     }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::batch::Batch;
 use crate::context::Context;
 use crate::failure::{BAD_ARGUMENT, Failure};
 use crate::output;
@@ -65,14 +66,23 @@ impl Worker {
         let prepared = crate::data::Prepared::new(argument)?;
         #[cfg(feature = "data")]
         let argument = &*prepared.argument;
+        let result = match Batch::of(argument) {
+            Some(batch) => Ok(batch.answer(|input| self.call_one(input))),
+            None => self.call_one(argument),
+        };
+        #[cfg(feature = "data")]
+        let result = result.and_then(|result| prepared.result(result));
+        result
+    }
+
+    /// Calls the function for one input.
+    fn call_one(&mut self, argument: &[u8]) -> Result<Vec<u8>, Failure> {
         let mut call = match self.call.take() {
             Some(call) => call,
             None => started(&self.start)?,
         };
         let result = panics::caught(AssertUnwindSafe(|| call(argument)))?;
         self.call = Some(call);
-        #[cfg(feature = "data")]
-        let result = result.and_then(|result| prepared.result(result));
         result
     }
 }

@@ -57,38 +57,42 @@ impl Journaled {
             kill::point();
             return answer;
         }
-        let intent = Intent {
-            s: journal.stage(invocation.stage()),
-            i: invocation.id().clone(),
-            n: invocation.attempt(),
-            h: Argument::of(invocation.payload()),
-            o: call,
-        };
-        let end = journal.log.append(kind::INTENT, &intent)?;
+        let s = journal.stage(invocation.stage());
+        for sent in sent(invocation) {
+            let (i, n) = (sent.id().clone(), sent.attempt());
+            let intent = Intent { s, i, n, h: Argument::of(sent.payload()), o: call };
+            journal.log.append(kind::INTENT, &intent)?;
+        }
         if journal.without != Some(Part::Waits) {
-            journal.durable(end).await?;
+            journal.durable(journal.log.end()).await?;
         }
         kill::point();
         let answer = send.await;
         kill::point();
         if answer.as_ref().is_err_and(|error| !error.may_have_run()) {
-            let Intent { s, i, n, .. } = intent;
-            // Without this record the attempt is in doubt, which is the safe side.
-            let _ = journal.log.append(kind::NOT_RUN, &NotRun { s, i, n });
+            for sent in sent(invocation) {
+                let (i, n) = (sent.id().clone(), sent.attempt());
+                // Without this record the attempt is in doubt, which is the safe side.
+                let _ = journal.log.append(kind::NOT_RUN, &NotRun { s, i, n });
+            }
         }
         answer
     }
 
     fn record_submission(&self, invocation: &Invocation, pending: &Pending) {
-        let record = Submitted {
-            s: self.journal.stage(invocation.stage()),
-            i: invocation.id().clone(),
-            n: invocation.attempt(),
-            h: Argument::of(invocation.payload()),
-            p: (pending.id.as_str().to_owned().into(), micros(pending.submitted_at)),
-        };
-        // The activation is there, whether or not it could be recorded; the next event stops the run.
-        let _ = self.journal.log.append(kind::SUBMITTED, &record);
+        let is_batch = !invocation.members().is_empty();
+        for (index, sent) in sent(invocation).iter().enumerate() {
+            let id = if is_batch { pending.id.of_member(index) } else { pending.id.clone() };
+            let record = Submitted {
+                s: self.journal.stage(sent.stage()),
+                i: sent.id().clone(),
+                n: sent.attempt(),
+                h: Argument::of(sent.payload()),
+                p: (id.as_str().to_owned().into(), micros(pending.submitted_at)),
+            };
+            // The activation is there, whether or not it could be recorded; the next event stops the run.
+            let _ = self.journal.log.append(kind::SUBMITTED, &record);
+        }
     }
 
     fn doubt(&self, invocation: &Invocation) -> Option<Doubt> {
@@ -138,6 +142,14 @@ impl Journaled {
                 answer => return answer,
             }
         }
+    }
+}
+
+/// The invocations that a call sends: those of a batch, or the one that it is.
+fn sent(invocation: &Invocation) -> &[Invocation] {
+    match invocation.members() {
+        [] => std::slice::from_ref(invocation),
+        members => members,
     }
 }
 
@@ -200,7 +212,9 @@ impl AsyncPlatform for Journaled {
             return self.settle(deployment, invocation, doubt).await;
         }
         // In a second execution of the same plan its id comes again.
-        let is_unique = !invocation.is_idempotent() && !self.journal.is_executed_again(invocation);
+        let is_unique = !invocation.is_idempotent()
+            && invocation.members().is_empty()
+            && !self.journal.is_executed_again(invocation);
         let invocation = invocation.clone().with_unique(is_unique);
         let call = self.platform.submit(deployment, &invocation);
         let pending = self.send(Call::Submit, &invocation, call).await?;

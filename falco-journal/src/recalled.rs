@@ -68,7 +68,7 @@ impl RunJournal {
             Past::InDoubt { attempt, call, .. } => {
                 self.state().doubts.insert((number, id.clone()), Doubt { attempt, call });
                 self.begins_with(number, id, attempt);
-                Ok(Recalled::Send { attempt })
+                Ok(Recalled::Settle { attempt })
             }
             Past::Submitted { attempt, argument, pending } if is_same(argument, invocation) => {
                 self.begins_with(number, id, attempt);

@@ -181,6 +181,7 @@ impl Platform for LocalPlatform {
             .with_memory_mib(MEMORY_MIB)
             .with_timeout(TIMEOUT)
             .with_wants_layers(false)
+            .with_shim(true)
             .with_runtimes(self.0.runtimes.clone())
     }
 

@@ -162,6 +162,7 @@ impl Server {
             .with_memory_mib(limits.memory_mib())
             .with_timeout(limits.timeout())
             .with_wants_layers(true)
+            .with_shim(true)
             .with_runtimes(self.runtimes())
     }
 

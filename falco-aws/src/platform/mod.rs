@@ -147,6 +147,7 @@ impl Platform for AwsLambda {
             .with_memory_mib(settings::MEMORY_MIB)
             .with_timeout(Bounds { min: Duration::from_secs(1), max: LONGEST_RUN })
             .with_wants_layers(true)
+            .with_shim(true)
             .with_runtimes(package::supported(&self.config.runtimes))
     }
 

@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use falco_core::Batch;
 
 use super::values::{count, duration, positive};
 
@@ -17,6 +18,10 @@ pub struct ExecutionFlags {
     /// Invocations in flight at once [default: the platform's limit, at most 64]
     #[arg(long, value_name = "N", value_parser = count::<NonZeroUsize>, allow_negative_numbers = true, help_heading = "Execution")]
     pub concurrency: Option<NonZeroUsize>,
+
+    /// Inputs in each call of the platform, or auto for as many as take 100 to 500 ms [default: one]
+    #[arg(long, value_name = "N|auto", allow_negative_numbers = true, help_heading = "Execution")]
+    pub batch: Option<Batch>,
 
     /// Leave out retries, congestion control, timeouts and traces.
     #[arg(long, help_heading = "Execution")]

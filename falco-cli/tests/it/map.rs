@@ -37,6 +37,13 @@ fn text_in_results_out_in_the_order_of_the_inputs() {
         json_lines(&printed.ok()).iter().map(|line| line["square"].as_u64()).collect();
     unordered.sort_unstable();
     assert_eq!(unordered, squares);
+    for batch in ["7", "auto"] {
+        let arguments = ["map", "--text", "-qf", &function, "--batch", batch];
+        let printed = machine.run_with(&inputs, &arguments).ok();
+        let found: Vec<_> =
+            json_lines(&printed).iter().map(|line| line["square"].as_u64()).collect();
+        assert_eq!(found, squares, "--batch {batch}");
+    }
     machine.assert_clean();
 }
 

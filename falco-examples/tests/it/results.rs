@@ -91,6 +91,8 @@ fn flags_reach_what_the_library_can_do() {
         ["--repeat-failed", "2"],
         ["--on-failure", "continue"],
         ["--deadline", "1h"],
+        ["--batch", "auto"],
+        ["--batch", "3"],
     ] {
         let printed = machine.run("hello", &[&flags[..], &["--quiet"]].concat());
         assert_eq!(printed.ok(), "Hello world!\n", "{flags:?}");
@@ -100,6 +102,7 @@ fn flags_reach_what_the_library_can_do() {
         (&["--target-rate", "5", "--controller", "pid"], "--controller"),
         (&["--deadline", "0s"], "--deadline"),
         (&["--repeat-failed", "-1"], "--repeat-failed"),
+        (&["--batch", "0"], "use a number of inputs from 1, or auto"),
         (&["--log", "loud"], "use error, warn, info, debug or trace"),
     ] {
         let error = machine.run("hello", flags).error();

@@ -4,6 +4,7 @@ use std::future::Future;
 
 use falco_core::{Driver, Error, ErrorKind, ExecutionStrategy, Result};
 
+use super::batches;
 use super::deployed::Deployed;
 use super::graph;
 use super::guard::guard;
@@ -49,6 +50,12 @@ pub trait DriverExt: Driver {
         async move {
             let what = || format!("the plan of driver {:?}", self.name());
             let plan = guard(what, || self.plan())??;
+            let capabilities = options.platform().capabilities();
+            for stage in plan.stages() {
+                let runtime = &stage.function.runtime;
+                let policy = batches::policy(stage.policy, options.batch);
+                batches::check(&stage.name, &policy, runtime, &capabilities)?;
+            }
             let account = match &options.journal {
                 Some(_) => options.platform().account().await?,
                 None => None,

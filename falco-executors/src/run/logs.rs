@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::log_policy::LogPolicy;
 use super::session::Session;
 use crate::report::{Failure, RunReport};
+use crate::strategy::activation_log;
 
 /// The pauses before a log that the provider did not have yet is asked for again; the last one goes on.
 const PAUSES: [Duration; 3] =
@@ -71,7 +72,7 @@ async fn fetch(
     let mut pauses = PAUSES.into_iter();
     while !wanted.is_empty() {
         let ids: Vec<ActivationId> = wanted.keys().cloned().collect();
-        let fetching = AssertUnwindSafe(session.platform().activation_log(deployment, &ids));
+        let fetching = AssertUnwindSafe(activation_log(&**session.platform(), deployment, &ids));
         let logs = match fetching.catch_unwind().await {
             Ok(Ok(logs)) => logs,
             Ok(Err(error)) if error.is_retryable() => Vec::new(),

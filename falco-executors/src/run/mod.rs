@@ -1,5 +1,6 @@
 //! Running a plan: deploy, execute, remove; and the steps beneath, for drivers with loops of their own.
 
+mod batches;
 mod consequences;
 mod control;
 mod cut;

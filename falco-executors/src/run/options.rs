@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use falco_core::{AsyncPlatform, ExecutionStrategy, Journal, Monitor, Result, RunId, StageName};
+use falco_core::{
+    AsyncPlatform, Batch, ExecutionStrategy, Journal, Monitor, Result, RunId, StageName,
+};
 
 use super::log_policy::LogPolicy;
 use super::stop::StopSignal;
@@ -71,6 +73,7 @@ pub struct RunOptions {
     pub(super) keep_deployments: bool,
     pub(super) keep: KeepResults,
     pub(super) keep_inputs: bool,
+    pub(super) batch: Option<Batch>,
     pub(super) results: Option<ResultsSink>,
     pub(super) failed_logs: LogPolicy,
 }
@@ -118,6 +121,7 @@ impl RunOptions {
             keep_deployments: false,
             keep: KeepResults::default(),
             keep_inputs: false,
+            batch: None,
             results: None,
             failed_logs: LogPolicy::without_traceback(),
         }
@@ -233,6 +237,13 @@ impl RunOptions {
     #[must_use]
     pub fn with_kept_inputs(mut self, keep: bool) -> Self {
         self.keep_inputs = keep;
+        self
+    }
+
+    /// Sends several inputs in each call, in each stage that says nothing else: see [`Batch`].
+    #[must_use]
+    pub fn with_batch(mut self, batch: impl Into<Option<Batch>>) -> Self {
+        self.batch = batch.into();
         self
     }
 

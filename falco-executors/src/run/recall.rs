@@ -55,6 +55,7 @@ impl Recall {
                 Err(*completion)
             }
             Recalled::Send { attempt } => Ok(invocation.with_attempt(attempt)),
+            Recalled::Settle { attempt } => Ok(invocation.with_attempt(attempt).with_alone(true)),
             Recalled::Collect { attempt, pending } => {
                 Ok(invocation.with_attempt(attempt).with_submitted(pending))
             }

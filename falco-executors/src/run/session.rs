@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use falco_core::{
-    AsyncPlatform, Deployable, Deployment, Error, ErrorKind, Event, ExecutionPlan,
+    AsyncPlatform, Batch, Deployable, Deployment, Error, ErrorKind, Event, ExecutionPlan,
     ExecutionStrategy, Input, Monitor, Ownership, Result, RunId, Target,
 };
 use futures_core::Stream;
@@ -15,6 +15,7 @@ use futures_util::{FutureExt, StreamExt, stream};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::batches;
 use super::control::{Inputs, StageControl};
 use super::default_layers::with_default_layers;
 use super::functions::{Functions, check_run_id, deployment_name};
@@ -72,6 +73,7 @@ pub struct Session {
     pub(super) strategy: Arc<dyn ExecutionStrategy>,
     pub(super) keep: KeepResults,
     pub(super) keep_inputs: bool,
+    batch: Option<Batch>,
     pub(super) failed_logs: LogPolicy,
     pub(super) keep_deployments: bool,
     pub(super) ownership: Ownership,
@@ -140,6 +142,7 @@ impl Session {
             strategy: options.strategy,
             keep: options.keep,
             keep_inputs: options.keep_inputs,
+            batch: options.batch,
             failed_logs: options.failed_logs,
             keep_deployments: options.keep_deployments,
             ownership,
@@ -342,12 +345,16 @@ impl Session {
             recalled = Some(completions);
         }
         let stop = control.stop.clone();
+        let policy = batches::policy(stage.policy, self.batch);
         let target = Target::new(self.platform().clone(), deployment.clone())
             .with_deadline(stage.deadline)
-            .with_policy(stage.policy)
+            .with_policy(policy)
             .with_stop(move || stop.clone().cancelled_owned());
         let what = || format!("the strategy of stage {:?}", stage.name);
-        let completions = guard(what, || strategy.execute(target, Box::pin(invocations)));
+        let capabilities = self.platform().capabilities();
+        let checked = batches::check(&stage.name, &policy, &deployment.runtime, &capabilities);
+        let completions =
+            checked.and_then(|()| guard(what, || strategy.execute(target, Box::pin(invocations))));
         let completions = completions.map_err(|panic| control.fail(panic)).ok();
         let hub = self.hub.clone();
         StageRun { completions, recalled, control, hub, delivered: 0 }

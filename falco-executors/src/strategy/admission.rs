@@ -66,6 +66,11 @@ impl<'a> Admission<'a> {
         self.waiting = None;
     }
 
+    /// Whether there is room for an invocation, and the stream has none yet.
+    pub(super) fn waits_for_input(&self) -> bool {
+        self.next.is_some()
+    }
+
     pub(super) fn is_closed(&self) -> bool {
         self.invocations.is_none()
     }

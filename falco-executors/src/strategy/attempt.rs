@@ -123,6 +123,7 @@ async fn pursue<'a>(
             Err(failure) => {
                 reason = match failure.error.kind() {
                     ErrorKind::Lost => AttemptReason::Lost,
+                    ErrorKind::Deferred => AttemptReason::Deferred,
                     _ => AttemptReason::CallFailed,
                 };
                 repeats.after(failure, current)
@@ -167,6 +168,9 @@ impl<'a> Repeats<'a> {
     /// after it has accepted the invocation.
     fn after(&mut self, failure: &CallFailure, invocation: &Invocation) -> Option<Duration> {
         let CallFailure { error, accepted } = failure;
+        if error.kind() == ErrorKind::Deferred {
+            return Some(Duration::ZERO);
+        }
         let hope = error.kind() == ErrorKind::Lost || error.is_retryable();
         let safe = match error.may_have_run() {
             true => invocation.is_idempotent(),

@@ -7,6 +7,7 @@ use falco_core::{AsyncPlatform, Deployment, Invocation, Outcome, Target};
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::sleep;
 
+use super::batches::Batches;
 use super::clock::Clock;
 use super::collector::Collector;
 use super::completions::Sender;
@@ -28,6 +29,8 @@ pub(super) struct Shape {
 #[derive(Debug)]
 pub(super) struct Execution {
     pub(super) platform: Arc<dyn AsyncPlatform>,
+    /// The same as `platform`, where inputs travel in batches.
+    pub(super) batches: Option<Arc<Batches>>,
     pub(super) deployment: Arc<Deployment>,
     pub(super) options: ExecutionOptions,
     pub(super) submit: bool,
@@ -66,8 +69,16 @@ impl Execution {
         permits: Arc<Semaphore>,
         sender: Sender,
     ) -> Self {
-        let platform = target.platform.clone();
         let deployment = target.deployment.clone();
+        let batches = target.policy.batch.map(|batch| {
+            let (platform, deployment) = (target.platform.clone(), deployment.clone());
+            let (permits, slots) = (permits.clone(), shape.window);
+            Arc::new(Batches::new(batch, platform, deployment, permits, slots, shape.submit))
+        });
+        let platform = match &batches {
+            Some(batches) => batches.clone(),
+            None => target.platform.clone(),
+        };
         let clock = Clock::start();
         let limit = target.deadline.or(options.deadline);
         Self {
@@ -83,6 +94,7 @@ impl Execution {
             sender,
             permits,
             platform,
+            batches,
             deployment,
             options,
             submit: shape.submit,

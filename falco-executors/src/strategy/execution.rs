@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 
 use super::admission::Admission;
 use super::attempt::{Ended, attempt};
+use super::batches::Supply;
 use super::completions::{Completions, Sender};
 use super::context::{End, Execution, Shape};
 use super::in_flight::InFlight;
@@ -21,6 +22,9 @@ const STEPS_PER_ROUND: usize = 64;
 
 /// Rounds before the task lets others run, itself being aborted included.
 const ROUNDS_PER_POLL: usize = 16;
+
+/// Completions are handed over, where inputs travel in batches, as for a window of this many.
+const INPUTS_OF_BATCHES: usize = 1024;
 
 /// As many as the platform runs at once, and `at_most` where it does not report or runs more.
 pub(super) fn default_window(platform: &dyn AsyncPlatform, at_most: usize) -> usize {
@@ -43,10 +47,12 @@ pub(super) fn start(
     let window = shape.window.min(limit).min(Semaphore::MAX_PERMITS);
     let (shape, options) = (Shape { window, ..shape }, options.with_policy(&target.policy));
     let permits = Arc::new(Semaphore::new(window));
-    let (sender, channel) = Sender::new(window);
+    // The window of calls; their inputs are more.
+    let inputs = if target.policy.batch.is_some() { window.max(INPUTS_OF_BATCHES) } else { window };
+    let (sender, channel) = Sender::new(inputs);
     let execution = Execution::new(shape, options, &target, permits.clone(), sender);
     let task = tokio::spawn(drive(execution, target, invocations));
-    Completions::new(channel, permits, window, task).boxed()
+    Completions::new(channel, permits, inputs, task).boxed()
 }
 
 async fn drive(execution: Execution, target: Target, invocations: BoxStream<'static, Invocation>) {
@@ -70,7 +76,17 @@ async fn drive(execution: Execution, target: Target, invocations: BoxStream<'sta
             };
             let _ = collecting.as_mut().poll(cx);
             rounds += 1;
-            match attempts.poll(end, cx) {
+            let mut progress = attempts.poll(end, cx);
+            if let Some(batches) = &execution.batches
+                && !matches!(progress, Progress::Done)
+            {
+                // A batch that is released makes room for the next one.
+                execution.collector.flush();
+                if batches.poll(attempts.supply(&progress), cx) {
+                    progress = Progress::More;
+                }
+            }
+            match progress {
                 Progress::Done => break Poll::Ready(()),
                 Progress::Stuck => break Poll::Pending,
                 Progress::More if rounds < ROUNDS_PER_POLL => execution.collector.flush(),
@@ -148,6 +164,19 @@ where
         match self.admission.is_closed() && self.in_flight.is_empty() {
             true => Progress::Done,
             false => Progress::Stuck,
+        }
+    }
+
+    /// Whether more inputs may come, after a round.
+    fn supply(&self, progress: &Progress) -> Supply {
+        if matches!(progress, Progress::More) {
+            Supply::Flows
+        } else if self.admission.is_closed() {
+            Supply::Ended
+        } else if self.admission.waits_for_input() {
+            Supply::Waits
+        } else {
+            Supply::Full
         }
     }
 

@@ -8,6 +8,7 @@ mod admission;
 mod answers;
 mod asynchronous;
 mod attempt;
+mod batches;
 mod caught;
 mod clock;
 mod collector;
@@ -22,6 +23,7 @@ mod sequential;
 mod stragglers;
 
 pub use asynchronous::AsyncExecutor;
+pub(crate) use batches::activation_log;
 pub use options::{ExecutionOptions, RepeatPolicy, Speculation};
 pub use parallel::ParallelExecutor;
 pub use patience::Patience;

@@ -82,7 +82,7 @@ impl Platform for InProcess {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities::default().with_runtimes(["native"])
+        Capabilities::default().with_shim(true).with_runtimes(["native"])
     }
 
     async fn deploy(&self, function: &Deployable) -> Result<Deployment> {

@@ -129,6 +129,7 @@ impl GcpFunctions {
             .with_memory_mib(sizes::MEMORY_MIB)
             .with_timeout(sizes::timeouts(config.start_timeout))
             .with_wants_layers(true)
+            .with_shim(true)
             .with_runtimes(runtimes.names());
         Ok(Self(Arc::new(Inner {
             api,

@@ -26,6 +26,7 @@ fn resume_with(directory: &std::path::Path, options: ResumeOptions) -> Arc<RunJo
 fn word(journal: &RunJournal, invocation: &Invocation) -> String {
     match journal.recall(invocation) {
         Ok(Recalled::Send { attempt }) => format!("send {attempt}"),
+        Ok(Recalled::Settle { attempt }) => format!("settle {attempt}"),
         Ok(Recalled::Collect { attempt, pending }) => format!("collect {attempt} {}", pending.id),
         Ok(Recalled::Done(completion)) => completion.outcome.as_str().to_owned(),
         Ok(other) => format!("{other:?}"),
@@ -172,7 +173,7 @@ async fn an_attempt_in_doubt_is_not_sent_again_but_by_the_users_word() {
     let journal = resume(directory.path());
     let layered = journal.clone().layer(platform.clone());
     let again = invocation("map", "1", 1);
-    assert_eq!(word(&journal, &again), "send 1");
+    assert_eq!(word(&journal, &again), "settle 1");
     let error = layered.invoke(&deployment, &again).await.unwrap_err();
     assert!(error.may_have_run() && !error.is_retryable(), "{error}");
     complete(&journal, again.clone(), Outcome::from_error(error));
@@ -186,6 +187,35 @@ async fn an_attempt_in_doubt_is_not_sent_again_but_by_the_users_word() {
     assert_eq!(word(&journal, &again), "send 2");
     let layered = journal.clone().layer(platform.clone());
     layered.invoke(&deployment, &again.with_attempt(2)).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_input_of_a_batch_is_recorded_as_if_it_were_sent_by_itself() {
+    let directory = tempfile::tempdir().unwrap();
+    let latency = Latency::fixed(std::time::Duration::from_secs(1));
+    let platform = Arc::new(InMemory::new(Settings { latency, ..Settings::default() }));
+    let journal = create(directory.path());
+    let (layered, deployment) = deployed(&journal, &platform).await;
+    let batch = |ids: [&str; 2]| {
+        let members = ids.map(|id| invocation("map", id, 1));
+        members[0].clone().with_members(members)
+    };
+    let accepted = layered.submit(&deployment, &batch(["1", "2"])).await.unwrap();
+    let invoked = batch(["3", "4"]);
+    let mut call = Box::pin(layered.invoke(&deployment, &invoked));
+    assert!(futures_util::poll!(&mut call).is_pending());
+    drop(call);
+    drop((layered, journal));
+
+    let journal = resume(directory.path());
+    for (index, id) in ["1", "2"].into_iter().enumerate() {
+        let recalled = journal.recall(&invocation("map", id, 1)).unwrap();
+        let Recalled::Collect { pending, .. } = recalled else { panic!("{recalled:?}") };
+        assert_eq!(pending.id, accepted.id.of_member(index));
+    }
+    for id in ["3", "4"] {
+        assert_eq!(word(&journal, &invocation("map", id, 1)), "settle 1");
+    }
 }
 
 #[tokio::test]

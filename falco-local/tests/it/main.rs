@@ -2,6 +2,7 @@
 
 mod answers;
 mod basics;
+mod batches;
 mod conformance;
 mod deployments;
 mod failures;

@@ -12,13 +12,15 @@ const { pathToFileURL } = require('url');
 // The function may replace these.
 const { parse, stringify } = JSON;
 const { exit, hrtime } = process;
-const { from, concat, allocUnsafe } = Buffer;
+const { from, concat, allocUnsafe, byteLength } = Buffer;
 const now = hrtime.bigint;
 
 const MESSAGE = 64 * 1024;
 const TRACE = 16 * 1024;
 const CAUSES = 8;
 const SOURCE = 'main__.cjs';
+const BATCH = 'falco:batch';
+const LIMITS = 'falco:limits';
 
 // What the function runs under, such as `Linux 6.1 node 24.1.0`.
 const release = os.release().split('.').slice(0, 2).join('.');
@@ -93,12 +95,17 @@ function prepareProcess() {
 async function call(main, value, environment, data) {
   const began = now();
   let result;
+  let written;
   let spill;
   try {
     setEnvironment(environment ?? {});
     if (data?.isAsked(value)) ({ value, spill } = await settled(data.argument(value)));
-    result = main(value);
-    if (typeof result?.then === 'function') result = await settled(result);
+    if (isBatch(value)) {
+      written = await batch(main, value, began);
+    } else {
+      result = main(value);
+      if (typeof result?.then === 'function') result = await settled(result);
+    }
   } catch (thrown) {
     const ms = since(began);
     return { result: null, json: null, error: failure('raised', thrown), ms };
@@ -106,14 +113,68 @@ async function call(main, value, environment, data) {
   const ms = since(began);
   // As OpenWhisk has it: a function that returns nothing returns the empty object.
   if (result === undefined) result = {};
-  const { json, error } = encoded(result);
+  const { json, error } = written === undefined ? encoded(result) : { json: written };
   if (error) return { result: null, json: null, error, ms };
+  if (written !== undefined) result = parse(written);
   if (!spill) return { result, json, error: null, ms };
   try {
     const short = await settled(data.result(json, spill));
     return { result: short === json ? result : parse(short), json: short, error: null, ms };
   } catch (thrown) {
     return { result: null, json: null, error: failure('raised', thrown), ms };
+  }
+}
+
+// Whether an argument holds those of several inputs.
+const isBatch = (value) => value !== null && typeof value === 'object' && BATCH in value && LIMITS in value;
+
+// Calls the function for each input of a batch. The result, which holds an answer for each, as JSON.
+async function batch(main, value, began) {
+  const { [BATCH]: inputs, [LIMITS]: limits, ...shared } = value;
+  const answers = [];
+  let length = 0;
+  for (const [index, input] of inputs.entries()) {
+    // A result of up to half of the room always fits.
+    if (index > 0 && (since(began) > limits.ms || length > limits.bytes / 2)) break;
+    markLogs(`falco:input ${limits.mark} ${index}\n`);
+    // What the platform has put beside the inputs belongs to each of them.
+    let answer = line(await one(main, { ...shared, ...input }));
+    const size = byteLength(answer);
+    if (length + size > limits.bytes) {
+      if (index > 0) {
+        answers.push('{"no_room":true}');
+        break;
+      }
+      const message = `the result has ${size} bytes, and ${limits.bytes} are allowed`;
+      answer = line({ error: badResult(message), ms: 0 });
+    }
+    answers.push(answer);
+    length += size + 1;
+  }
+  while (answers.length < inputs.length) answers.push('null');
+  return `{"${BATCH}":[${answers.join(',')}]}`;
+}
+
+// The answer for one input of a batch. It never rejects.
+async function one(main, value) {
+  const began = now();
+  let result;
+  try {
+    result = main(value);
+    if (typeof result?.then === 'function') result = await settled(result);
+  } catch (thrown) {
+    return { error: failure('raised', thrown), ms: since(began) };
+  }
+  const ms = since(began);
+  return { ...encoded(result === undefined ? {} : result), ms };
+}
+
+// Says in both logs where the output of an input begins.
+function markLogs(mark) {
+  for (const stream of [process.stdout, process.stderr]) {
+    try {
+      stream.write(mark);
+    } catch {} // The function has closed it.
   }
 }
 

@@ -12,6 +12,7 @@ import time
 MESSAGE = 64 * 1024
 LOG_MARK = b"\0falco:end\n"
 TRACE = 16 * 1024
+BATCH, LIMITS = "falco:batch", "falco:limits"
 
 # Python has these before it runs any program, so a user's module of the same name is never imported.
 BUILT_IN = frozenset(
@@ -69,9 +70,10 @@ class Function:
                 self.set_environment(environment or {})
             if self.data is not None:
                 value, spill = self.data.falco_argument(value)
-            result = self.main(value)
-            if not isinstance(result, dict) and hasattr(result, "__await__"):
-                result = self.wait_for(result)
+            if is_batch(value):
+                text = self.batch(value, began)
+            else:
+                result = self.run(value)
             ms = (clock() - began) * 1000.0
             self.leave_copy(None)
         except BaseException as raised:
@@ -79,11 +81,57 @@ class Function:
             self.leave_copy(raised)
             error = self.failure("raised", raised)
         else:
-            text, error = self.encoded(result)
+            if text is None:
+                text, error = self.encoded(result)
             if spill is not None and error is None:
                 text, error = self.spilled(text, spill)
         flush_logs()
         return Answer(result if error is None else None, text, error, ms)
+
+    def run(self, value):
+        result = self.main(value)
+        if not isinstance(result, dict) and hasattr(result, "__await__"):
+            result = self.wait_for(result)
+        return result
+
+    def batch(self, value, began):
+        """Calls the function for each input of a batch. The result, which holds an answer for each, as JSON."""
+        inputs, limits = value.pop(BATCH), value.pop(LIMITS)
+        until, room = began + limits["ms"] / 1000.0, limits["bytes"]
+        answers, length = [], 0
+        for index, one in enumerate(inputs):
+            # A result of up to half of the room always fits.
+            if index > 0 and (clock() > until or length > room // 2):
+                break
+            mark_logs("falco:input %s %d\n" % (limits["mark"], index))
+            # What the platform has put beside the inputs belongs to each of them.
+            answer = self.one({**value, **one} if value else one).line()
+            if length + len(answer) > room:
+                if index > 0:
+                    answers.append(b'{"no_room":true}')
+                    break
+                answer = Answer(error=bad_result("the result has %d bytes, and %d are allowed" % (len(answer), room))).line()
+            answers.append(answer)
+            length += len(answer) + 1
+        answers.extend([b"null"] * (len(inputs) - len(answers)))
+        return b'{"%b":[%b]}' % (BATCH.encode(), b",".join(answers))
+
+    def one(self, value):
+        """The answer for one input of a batch. It never raises."""
+        began = clock()
+        try:
+            result = self.run(value)
+            ms = (clock() - began) * 1000.0
+            self.leave_copy(None)
+        except BaseException as raised:
+            ms = (clock() - began) * 1000.0
+            self.leave_copy(raised)
+            answer = Answer(error=self.failure("raised", raised), ms=ms)
+        else:
+            text, error = self.encoded(result)
+            answer = Answer(None, text, error, ms)
+        flush_logs()
+        return answer
 
     def set_environment(self, environment):
         names = tuple(environment)
@@ -224,6 +272,11 @@ class Modules:
             sys.modules.update(theirs)
 
 
+def is_batch(value):
+    """Whether an argument holds those of several inputs."""
+    return isinstance(value, dict) and BATCH in value and LIMITS in value
+
+
 def format_exception(error, trace):
     # Imported only now: it takes as long as all the rest of a start.
     import traceback
@@ -291,6 +344,17 @@ def prepare_logs():
             getattr(sys, name).reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
         except Exception:
             pass  # The platform has put a stream of its own there, which is what is to be used then.
+
+
+def mark_logs(mark):
+    """Says in both logs where the output of an input begins."""
+    for name, _ in LOGS:
+        try:
+            stream = getattr(sys, name)
+            stream.write(mark)
+            stream.flush()
+        except BaseException:
+            pass  # The function has closed it, or put something of its own there.
 
 
 def flush_logs():

@@ -8,6 +8,7 @@ use falco_core::{Deployment, Error, ErrorKind, Invocation, Result};
 use tokio::time::{Instant, sleep};
 
 use super::admission::Arrival;
+use super::batch;
 use super::counters::Tally;
 use super::deployed::Deployed;
 use super::fate::{Call, Fate, Operation, rng};
@@ -161,11 +162,13 @@ impl InMemory {
         let latency = settings.latency.sample(invocation, rng);
         let mut reply = match fate {
             Fate::FailFunction(error) => Reply::failed(error.clone()),
-            _ => (deployed.function)(&FunctionCall {
-                invocation,
-                env: &deployed.env,
-                code: &deployed.code,
-                entry_point: &deployed.entry_point,
+            _ => batch::run(invocation, deployed.deployment.scaling.timeout, |invocation| {
+                (deployed.function)(&FunctionCall {
+                    invocation,
+                    env: &deployed.env,
+                    code: &deployed.code,
+                    entry_point: &deployed.entry_point,
+                })
             }),
         };
         let log = std::mem::take(&mut reply.log);

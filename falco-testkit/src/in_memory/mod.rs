@@ -2,6 +2,7 @@
 
 mod activations;
 mod admission;
+mod batch;
 mod counters;
 mod deployed;
 mod fate;

@@ -71,6 +71,7 @@ impl Default for Settings {
                 .with_adopt(true)
                 .with_logs(true)
                 .with_scaling(true)
+                .with_shim(true)
                 .with_memory_mib(Bounds { min: 64, max: 65_536 })
                 .with_timeout(Bounds {
                     min: Duration::from_millis(1),

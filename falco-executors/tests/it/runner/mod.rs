@@ -2,6 +2,7 @@
 
 mod support;
 
+mod batches;
 mod cleanup;
 mod default_layers;
 mod deployments;
