@@ -20,6 +20,14 @@ impl Architecture {
             Self::Arm64 => "arm64",
         }
     }
+
+    /// Rust's name for it.
+    pub(crate) fn rust_name(self) -> &'static str {
+        match self {
+            Self::X86_64 => "x86_64",
+            Self::Arm64 => "aarch64",
+        }
+    }
 }
 
 impl std::str::FromStr for Architecture {

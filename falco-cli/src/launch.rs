@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use falco_core::congestion::CongestionController;
-use falco_core::{AsyncPlatform, Capabilities, Driver, ExecutionStrategy, Platform};
+use falco_core::{
+    AsyncPlatform, Capabilities, Completion, Deployable, Driver, ExecutionPlan, ExecutionStrategy,
+    Platform, Stage, Verdict,
+};
 use falco_executors::session::Session;
 use falco_executors::{
     AsyncExecutor, DriverExt, ExecutionOptions, KeepResults, LogPolicy, ParallelExecutor, Patience,
@@ -176,9 +179,27 @@ impl<'a> Launch<'a> {
     ///
     /// When nothing could be executed; what came of an execution is in the outcome.
     pub async fn run(&self, driver: &dyn Driver) -> anyhow::Result<RunOutcome> {
-        let outcome = driver.run(self.options()).await?;
+        let packages = &self.flags.function.packages;
+        let outcome = if packages.is_empty() {
+            driver.run(self.options()).await?
+        } else {
+            let (platform, capabilities) = (self.platform_name(), self.capabilities());
+            let plan = packages.add_to_plan(driver.plan()?, platform, &capabilities).await?;
+            Planned { driver, plan }.run(self.options()).await?
+        };
         self.flags.journal.finish(&outcome.run, outcome.is_suspended());
         Ok(outcome)
+    }
+
+    /// Adds the packages that the command line names to a function, for drivers with loops of their own:
+    /// [`run`](Self::run) does it for those with a plan.
+    ///
+    /// # Errors
+    ///
+    /// When the packages cannot be installed, or are over the platform's limit.
+    pub async fn with_packages(&self, function: Deployable) -> anyhow::Result<Deployable> {
+        let packages = &self.flags.function.packages;
+        packages.add_to(function, self.platform_name(), &self.capabilities()).await
     }
 
     /// Says how to go on with a run of a driver with loops of its own, if the run was suspended, and waits until its
@@ -190,6 +211,31 @@ impl<'a> Launch<'a> {
     pub async fn conclude(&self, session: &Session) -> falco_core::Result<()> {
         self.flags.journal.finish(session.run(), session.is_suspended());
         session.flush().await
+    }
+}
+
+/// A driver with the plan that it has made, and the packages in it.
+#[derive(Debug)]
+struct Planned<'a> {
+    driver: &'a dyn Driver,
+    plan: ExecutionPlan,
+}
+
+impl Driver for Planned<'_> {
+    fn name(&self) -> &str {
+        self.driver.name()
+    }
+
+    fn plan(&self) -> falco_core::Result<ExecutionPlan> {
+        Ok(self.plan.clone())
+    }
+
+    fn before_stage(&self, stage: &Stage) -> Verdict {
+        self.driver.before_stage(stage)
+    }
+
+    fn on_completion(&self, completion: &Completion) -> Verdict {
+        self.driver.on_completion(completion)
     }
 }
 

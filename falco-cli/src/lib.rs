@@ -14,3 +14,4 @@ mod signals;
 pub use flags::RunFlags;
 pub use launch::Launch;
 pub use output::{conclude, exit_code, finish, print, say};
+pub use signals::interrupted;

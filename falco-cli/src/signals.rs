@@ -25,3 +25,27 @@ pub(crate) fn remember() {
 
 #[cfg(not(unix))]
 pub(crate) fn remember() {}
+
+/// Resolves at the first SIGINT or SIGTERM, for commands that run no plan. The [exit code](crate::exit_code) then says so.
+#[cfg(unix)]
+pub async fn interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let (interrupt, terminate) = (SignalKind::interrupt(), SignalKind::terminate());
+    let (Ok(mut interrupts), Ok(mut terminations)) = (signal(interrupt), signal(terminate)) else {
+        return std::future::pending().await;
+    };
+    let kind = tokio::select! {
+        _ = interrupts.recv() => interrupt,
+        _ = terminations.recv() => terminate,
+    };
+    let _ = RECEIVED.compare_exchange(0, kind.as_raw_value(), Relaxed, Relaxed);
+}
+
+/// Resolves at Ctrl-C.
+#[cfg(not(unix))]
+pub async fn interrupted() {
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending().await
+    }
+}

@@ -1,9 +1,11 @@
 //! A platform's abilities and limits, as data.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::runtime_name::RuntimeName;
 use crate::setters;
 
 /// A platform's abilities, and its limits as far as it knows them. `None` means unknown or without limit.
@@ -65,6 +67,40 @@ pub struct Capabilities {
     pub shim: bool,
     /// The runtimes that it takes, such as `python:3`.
     pub runtimes: Vec<String>,
+    /// The processor that functions run on, as Rust names it, such as `x86_64` or `aarch64`: what is compiled into a
+    /// function's code has to be for this one.
+    pub architecture: Option<String>,
+    /// Limits of a runtime that are narrower than those of the platform, by the runtime's family, such as `nodejs`. Ask
+    /// [`for_runtime`](Self::for_runtime) instead of reading them.
+    pub runtime_limits: BTreeMap<String, RuntimeLimits>,
+}
+
+/// The limits of one runtime, where they are narrower than those of its platform.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct RuntimeLimits {
+    /// Longest argument of `invoke`, in bytes.
+    pub max_payload: Option<u64>,
+    /// Longest argument of `submit`, in bytes.
+    pub max_submit_payload: Option<u64>,
+    /// Longest result, in bytes.
+    pub max_result: Option<u64>,
+    /// Longest code, in bytes as uploaded.
+    pub max_code: Option<u64>,
+}
+
+impl RuntimeLimits {
+    setters! {
+        /// Sets the longest argument of `invoke`, in bytes.
+        with_max_payload(max_payload: Option<u64>);
+        /// Sets the longest argument of `submit`, in bytes.
+        with_max_submit_payload(max_submit_payload: Option<u64>);
+        /// Sets the longest result, in bytes.
+        with_max_result(max_result: Option<u64>);
+        /// Sets the longest code, in bytes as uploaded.
+        with_max_code(max_code: Option<u64>);
+    }
 }
 
 impl Capabilities {
@@ -99,6 +135,8 @@ impl Capabilities {
         with_wants_layers(wants_layers: bool);
         /// Sets whether functions in Python and Node.js run under Falco's shim.
         with_shim(shim: bool);
+        /// Sets the processor that functions run on, as Rust names it, such as `x86_64` or `aarch64`.
+        with_architecture(architecture: Option<String>);
     }
 
     /// Sets the runtimes that it takes, such as `python:3`.
@@ -108,10 +146,48 @@ impl Capabilities {
         self
     }
 
+    /// Sets the limits of a family of runtimes, such as `nodejs`, that are narrower than those of the platform.
+    #[must_use]
+    pub fn with_runtime_limits(mut self, family: impl Into<String>, limits: RuntimeLimits) -> Self {
+        self.runtime_limits.insert(family.into(), limits);
+        self
+    }
+
+    /// The capabilities for functions of this runtime: of each limit the narrower one, the platform's or the runtime's.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use falco_core::{Capabilities, RuntimeLimits, RuntimeName};
+    ///
+    /// let capabilities = Capabilities::default()
+    ///     .with_max_payload(4_194_304)
+    ///     .with_runtime_limits("nodejs", RuntimeLimits::default().with_max_payload(40_960));
+    /// assert_eq!(capabilities.for_runtime(&RuntimeName::nodejs()).max_payload, Some(40_960));
+    /// assert_eq!(capabilities.for_runtime(&RuntimeName::python()).max_payload, Some(4_194_304));
+    /// ```
+    #[must_use]
+    pub fn for_runtime(&self, runtime: &RuntimeName) -> Self {
+        let mut narrowed = self.clone();
+        if let Some(limits) = self.runtime_limits.get(runtime.family()) {
+            narrowed.max_payload = narrower(self.max_payload, limits.max_payload);
+            narrowed.max_submit_payload =
+                narrower(self.max_submit_payload, limits.max_submit_payload);
+            narrowed.max_result = narrower(self.max_result, limits.max_result);
+            narrowed.max_code = narrower(self.max_code, limits.max_code);
+        }
+        narrowed
+    }
+
     /// Whether any runtime of the family is there.
     pub fn has_family(&self, family: &str) -> bool {
         self.runtimes.iter().any(|runtime| runtime.split(':').next() == Some(family))
     }
+}
+
+/// The smaller of two limits, of which none is no limit.
+fn narrower(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+    [one, other].into_iter().flatten().min()
 }
 
 /// Smallest and largest value allowed, both inclusive. It will never have another field.
@@ -160,5 +236,14 @@ mod tests {
     fn bounds_are_inclusive() {
         let bounds = Bounds { min: 128, max: 512 };
         assert_eq!([127, 128, 512, 513].map(|n| bounds.contains(n)), [false, true, true, false]);
+    }
+
+    #[test]
+    fn a_runtimes_limit_narrows_the_platforms_and_never_widens_it() {
+        let limits = RuntimeLimits::default().with_max_payload(5).with_max_result(5);
+        let all = Capabilities::default().with_max_payload(3).with_runtime_limits("nodejs", limits);
+        let node = all.for_runtime(&RuntimeName::nodejs());
+        assert_eq!((node.max_payload, node.max_result, node.max_code), (Some(3), Some(5), None));
+        assert_eq!(all.for_runtime(&RuntimeName::python()).max_result, None);
     }
 }

@@ -34,7 +34,9 @@ use crate::{AsyncPlatform, Platform};
 ///
 /// #[async_trait]
 /// impl<P: AsyncPlatform> AsyncPlatform for Counted<P> {
-///     forward! { self => self.inner; submit, collect, release, activation_log, find_submitted }
+///     forward! { self => self.inner;
+///         submit, collect, release, activation_log, find_submitted, recent_logs
+///     }
 /// }
 /// ```
 #[macro_export]
@@ -112,6 +114,27 @@ macro_rules! forward {
             -> ::std::vec::Vec<($crate::InvocationId, $crate::Pending)>
     } };
 
+    (@recent_logs $this:ident, $inner:expr, $(#[$doc:meta])*) => {
+        $(#[$doc])*
+        fn recent_logs<'this, 'a, 'async_trait>(
+            &'this $this,
+            deployment: &'a $crate::Deployment,
+            since: ::std::time::SystemTime,
+            most: usize,
+        ) -> ::std::pin::Pin<::std::boxed::Box<
+            dyn ::std::future::Future<Output = $crate::Result<::std::vec::Vec<$crate::ActivationLog>>>
+                + ::std::marker::Send
+                + 'async_trait,
+        >>
+        where
+            'this: 'async_trait,
+            'a: 'async_trait,
+            Self: 'async_trait,
+        {
+            $inner.recent_logs(deployment, since, most)
+        }
+    };
+
     // What `async_trait` makes of an `async fn`, without a second box around the future.
     (
         @call $this:ident, $inner:expr, $(#[$doc:meta])*
@@ -151,7 +174,9 @@ macro_rules! pointer {
         #[async_trait]
         #[deny(clippy::missing_trait_methods)]
         impl<P: AsyncPlatform + ?Sized> AsyncPlatform for $pointer<P> {
-            forward! { self => (**self); submit, collect, release, activation_log, find_submitted }
+            forward! { self => (**self);
+                submit, collect, release, activation_log, find_submitted, recent_logs
+            }
         }
     };
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 use std::sync::Weak;
+use std::time::SystemTime;
 
 use async_trait::async_trait;
 
@@ -14,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::id::{ActivationId, InvocationId};
 use crate::invocation::Invocation;
 use crate::monitor::Monitor;
+use crate::operation::Operation;
 use crate::pending::{Pending, Release};
 use crate::scaling::Scaling;
 
@@ -228,6 +230,25 @@ pub trait AsyncPlatform: Platform {
         _in_doubt: &[Invocation],
     ) -> Result<Vec<(InvocationId, Pending)>> {
         Ok(Vec::new())
+    }
+
+    /// The logs of the activations that ran since `since`, the oldest first and the newest `most` at most, for readers who
+    /// know a function and no ids.
+    ///
+    /// Providers store logs late, and some without a record of what printed nothing: it is what there is, and not all that
+    /// ran.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` where the platform cannot list activations, which is the default; else as the provider answers.
+    async fn recent_logs(
+        &self,
+        deployment: &Deployment,
+        _since: SystemTime,
+        _most: usize,
+    ) -> Result<Vec<ActivationLog>> {
+        let operation = Operation::new(self.name(), "recent_logs").on(&deployment.name);
+        Err(Error::unsupported("this platform does not list activations").at(operation))
     }
 }
 

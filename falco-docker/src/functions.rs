@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use bollard::models::ImageInspect;
 use falco_core::{Deployable, Deployment, Error, ErrorKind, Result, Scaling};
-use tokio::sync::OnceCell;
 
 use crate::NAME;
 use crate::bundle::{Bundle, pack};
@@ -26,8 +25,8 @@ const REMOVAL_POLL: Duration = Duration::from_millis(50);
 pub(crate) struct Functions {
     pub(crate) shared: Arc<Shared>,
     pools: Mutex<Pools>,
-    /// The architecture of the daemon's machine, such as `amd64`.
-    architecture: OnceCell<String>,
+    /// The architecture of the daemon's machine, such as `amd64`; empty where the daemon does not say.
+    architecture: String,
 }
 
 #[derive(Debug, Default)]
@@ -38,8 +37,18 @@ struct Pools {
 }
 
 impl Functions {
-    pub(crate) fn new(shared: Shared) -> Self {
-        Self { shared: Arc::new(shared), pools: Mutex::default(), architecture: OnceCell::new() }
+    pub(crate) fn new(shared: Shared, architecture: String) -> Self {
+        Self { shared: Arc::new(shared), pools: Mutex::default(), architecture }
+    }
+
+    /// The daemon's architecture by Rust's name, such as `x86_64`; none where the daemon does not say.
+    pub(crate) fn architecture(&self) -> Option<&str> {
+        match self.architecture.as_str() {
+            "" => None,
+            "amd64" => Some("x86_64"),
+            "arm64" => Some("aarch64"),
+            other => Some(other),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Pools> {
@@ -71,7 +80,7 @@ impl Functions {
     ) -> Result<Deployment> {
         let images = &self.shared.images;
         let base = images.base(reference, self.shared.config.pull).await?;
-        self.check_architecture(reference, &base).await?;
+        self.check_architecture(reference, &base)?;
         let base = base.id.as_deref().unwrap_or(reference);
         let before = images.load(&deployment.name).await.ok();
         let image = images.build(base, &deployment, bundle).await?;
@@ -93,14 +102,9 @@ impl Functions {
         Ok(info.id.map(|id| format!("daemon {id}")))
     }
 
-    async fn check_architecture(&self, reference: &str, image: &ImageInspect) -> Result<()> {
-        let images = &self.shared.images;
-        let own = self.architecture.get_or_try_init(|| async {
-            let version = images.docker.version().await;
-            let version = version.map_err(|error| refusal(&images.host, &error))?;
-            Ok::<_, Error>(version.arch.unwrap_or_default())
-        });
-        let (own, its) = (own.await?, image.architecture.as_deref().unwrap_or_default());
+    fn check_architecture(&self, reference: &str, image: &ImageInspect) -> Result<()> {
+        let own = self.architecture.as_str();
+        let its = image.architecture.as_deref().unwrap_or_default();
         if own.is_empty() || its.is_empty() || own == its {
             return Ok(());
         }

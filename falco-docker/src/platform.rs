@@ -77,6 +77,7 @@ impl DockerPlatform {
         let docker = connect(&config.host).map_err(at)?;
         let refused = |error: bollard::errors::Error| at(refusal(&config.host, &error));
         let docker = docker.negotiate_version().await.map_err(refused)?;
+        let architecture = docker.version().await.map_err(refused)?.arch.unwrap_or_default();
         sweep::sweep(&docker).await.map_err(refused)?;
         let (driver, ends) = (sweep::driver(), Arc::<Ends>::default());
         let label = format!("{}={driver}", sweep::DRIVER);
@@ -86,7 +87,7 @@ impl DockerPlatform {
         let images = Images { docker, host: config.host.clone() };
         let prefix = format!("{:08x}", fastrand::u32(..));
         Ok(Self(Arc::new(Inner {
-            functions: Functions::new(Shared { config, images, ends, driver, logs }),
+            functions: Functions::new(Shared { config, images, ends, driver, logs }, architecture),
             submissions: Arc::default(),
             prefix,
             next_activation: AtomicU64::new(0),
@@ -191,6 +192,7 @@ impl Platform for DockerPlatform {
             .with_wants_layers(false)
             .with_shim(true)
             .with_runtimes(["python:3", "nodejs", "native"])
+            .with_architecture(self.0.functions.architecture().map(str::to_owned))
     }
 
     async fn account(&self) -> Result<Option<String>> {

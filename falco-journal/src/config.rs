@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use falco_core::{Error, Result, RunId, StageName};
+use serde::{Deserialize, Serialize};
 
 /// The longest segment: positions in it have 32 bits.
 const MOST_SEGMENT_BYTES: u64 = 1 << 30;
@@ -27,7 +28,43 @@ pub struct JournalConfig {
     pub(crate) segment_bytes: u64,
     pub(crate) most_bytes: u64,
     pub(crate) reuse: Vec<RunId>,
+    pub(crate) command: Option<RunCommand>,
     pub(crate) without: Option<Part>,
+}
+
+/// The command that started a process of a run.
+///
+/// # Examples
+///
+/// ```
+/// use falco_journal::{JournalConfig, RunCommand};
+///
+/// let command = RunCommand::new("/usr/bin/wordcount", "/home/ada").with_argument("texts");
+/// let config = JournalConfig::new("/var/lib/falco/runs").with_command(command);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct RunCommand {
+    /// The program.
+    pub program: PathBuf,
+    /// Its arguments, without those that say which run it is, and without secrets.
+    pub arguments: Vec<String>,
+    /// The directory in which it was started.
+    pub directory: PathBuf,
+}
+
+impl RunCommand {
+    /// A program that was started in `directory`.
+    pub fn new(program: impl Into<PathBuf>, directory: impl Into<PathBuf>) -> Self {
+        Self { program: program.into(), arguments: Vec::new(), directory: directory.into() }
+    }
+
+    /// Adds an argument.
+    #[must_use]
+    pub fn with_argument(mut self, argument: impl Into<String>) -> Self {
+        self.arguments.push(argument.into());
+        self
+    }
 }
 
 /// A part of the journal that a test leaves out, to see that its laws find that.
@@ -65,6 +102,7 @@ impl JournalConfig {
             segment_bytes: 64 << 20,
             most_bytes: u64::MAX,
             reuse: Vec::new(),
+            command: None,
             without: None,
         }
     }
@@ -121,6 +159,14 @@ impl JournalConfig {
     #[must_use]
     pub fn with_reuse(mut self, run: impl Into<RunId>) -> Self {
         self.reuse.push(run.into());
+        self
+    }
+
+    /// Records the command by which the process was started, so that another one can be started like it. It stands in the
+    /// journal as it is: leave secrets out.
+    #[must_use]
+    pub fn with_command(mut self, command: RunCommand) -> Self {
+        self.command = Some(command);
         self
     }
 

@@ -149,6 +149,7 @@ impl RunJournal {
                 directory: directory.clone(),
                 run: run.as_str().to_owned(),
                 name: config.name.clone(),
+                command: config.command.clone(),
                 first: epoch,
                 after: replay.lengths(),
                 lost: replay.lost.clone(),

@@ -266,4 +266,14 @@ impl AsyncPlatform for Journaled {
         let deployment = self.there(deployment).await?;
         self.platform.find_submitted(&deployment, in_doubt).await
     }
+
+    async fn recent_logs(
+        &self,
+        deployment: &Deployment,
+        since: SystemTime,
+        most: usize,
+    ) -> Result<Vec<ActivationLog>> {
+        let deployment = self.there(deployment).await?;
+        self.platform.recent_logs(&deployment, since, most).await
+    }
 }

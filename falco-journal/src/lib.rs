@@ -28,7 +28,7 @@ mod segment;
 
 #[doc(hidden)]
 pub use config::Part;
-pub use config::{Durability, JournalConfig, ResumeOptions};
+pub use config::{Durability, JournalConfig, ResumeOptions, RunCommand};
 pub use journal::RunJournal;
 pub use runs::{
     Counted, Keeping, Pruned, Repaired, RunDetails, RunState, RunSummary, SentAgainBecause,

@@ -8,6 +8,8 @@ use falco_core::{Activation, Deployment, Error, InvocationId, Payload, StageName
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::config::RunCommand;
+
 /// The version of the format.
 pub(crate) const VERSION: u32 = 1;
 
@@ -41,6 +43,9 @@ pub(crate) struct Header {
     pub(crate) name: String,
     /// Since the Unix epoch, in microseconds.
     pub(crate) at: u64,
+    /// How the process was started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) command: Option<RunCommand>,
     /// The machine that the process runs on.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) host: String,

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use falco_core::{Deployment, Error, ErrorKind, Result, StageName};
 
+use crate::config::RunCommand;
 use crate::head::{head, kind_of};
 use crate::index::{Entry, Index, Position, key};
 use crate::record::{
@@ -23,6 +24,8 @@ pub(crate) struct Replay {
     pub(crate) resumed_at: u64,
     /// The segments with their valid bytes.
     pub(crate) segments: Vec<Segment>,
+    /// How its last process was started, of those that say so.
+    pub(crate) command: Option<RunCommand>,
     /// The machine of its last process.
     pub(crate) host: String,
     /// How many processes have worked on it.
@@ -166,6 +169,9 @@ impl Replay {
             (self.finished, self.abandoned) = (None, None);
         }
         self.host = header.host;
+        if header.command.is_some() {
+            self.command = header.command;
+        }
         if !header.name.is_empty() {
             self.name = header.name;
         }

@@ -225,7 +225,10 @@ impl<P: AsyncPlatform> Platform for Held<P> {
     }
 
     fn capabilities(&self) -> Capabilities {
-        let inner = self.0.shared.platform.capabilities();
+        let mut inner = self.0.shared.platform.capabilities();
+        for limits in inner.runtime_limits.values_mut() {
+            limits.max_submit_payload = limits.max_payload;
+        }
         let most = self.0.policy.max_calls.max(1);
         let concurrency = inner.concurrency.map_or(most, |calls| calls.min(most));
         let longest = inner.max_payload;
@@ -346,4 +349,6 @@ impl<P: AsyncPlatform> AsyncPlatform for Held<P> {
         // What a process held ended with it.
         Ok(Vec::new())
     }
+
+    forward! { self => self.0.shared.platform; recent_logs }
 }

@@ -89,6 +89,8 @@ pub trait Intercept: Debug + Send + Sync + 'static {
         activation_log,
         /// As [`AsyncPlatform::find_submitted`].
         find_submitted,
+        /// As [`AsyncPlatform::recent_logs`].
+        recent_logs,
     }
 }
 
@@ -108,5 +110,7 @@ impl<L: Intercept> Platform for Intercepted<L> {
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
 impl<L: Intercept> AsyncPlatform for Intercepted<L> {
-    forward! { self => self.0; submit, collect, release, activation_log, find_submitted }
+    forward! { self => self.0;
+        submit, collect, release, activation_log, find_submitted, recent_logs
+    }
 }

@@ -1,7 +1,7 @@
 //! The layer that does not wait for ever.
 
 use std::future::Future;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use falco_core::{
     Activation, ActivationId, ActivationLog, AsyncPlatform, Collected, Deployable, Deployment,
@@ -210,6 +210,17 @@ impl<P: AsyncPlatform> AsyncPlatform for Timeout<P> {
     ) -> Result<Vec<(InvocationId, Pending)>> {
         let context = CallContext::new("find_submitted", &deployment.name);
         let call = self.inner.find_submitted(deployment, in_doubt);
+        self.limit(self.policy.call, context, call).await
+    }
+
+    async fn recent_logs(
+        &self,
+        deployment: &Deployment,
+        since: SystemTime,
+        most: usize,
+    ) -> Result<Vec<ActivationLog>> {
+        let context = CallContext::new("recent_logs", &deployment.name);
+        let call = self.inner.recent_logs(deployment, since, most);
         self.limit(self.policy.call, context, call).await
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::future::Future;
+use std::time::SystemTime;
 
 use falco_core::{
     Activation, ActivationId, ActivationLog, AsyncPlatform, Collected, Deployable, Deployment,
@@ -230,5 +231,15 @@ impl<P: AsyncPlatform> AsyncPlatform for Trace<P> {
         let span =
             call_span!(self, "find_submitted", deployment.name, falco.in_doubt = in_doubt.len());
         traced(span, self.inner.find_submitted(deployment, in_doubt), note_nothing).await
+    }
+
+    async fn recent_logs(
+        &self,
+        deployment: &Deployment,
+        since: SystemTime,
+        most: usize,
+    ) -> Result<Vec<ActivationLog>> {
+        let span = call_span!(self, "recent_logs", deployment.name, falco.most = most);
+        traced(span, self.inner.recent_logs(deployment, since, most), note_nothing).await
     }
 }

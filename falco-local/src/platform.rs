@@ -183,6 +183,7 @@ impl Platform for LocalPlatform {
             .with_wants_layers(false)
             .with_shim(true)
             .with_runtimes(self.0.runtimes.clone())
+            .with_architecture(std::env::consts::ARCH.to_owned())
     }
 
     async fn account(&self) -> Result<Option<String>> {

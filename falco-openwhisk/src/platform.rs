@@ -29,7 +29,7 @@ use crate::name::QualifiedName;
 use crate::outstanding::Allowances;
 use crate::package::prepare;
 use crate::wire::{
-    Action, FalcoAnnotation, InitParameter, Logs, Marks, PutAction, PutExec, annotation,
+    Action, FalcoAnnotation, InitParameter, Logs, Marks, PutAction, PutExec, Record, annotation,
     is_activation_id,
 };
 
@@ -44,6 +44,9 @@ const MAX_CONFLICT_PAUSE: Duration = Duration::from_secs(1);
 /// Submissions that are sent at the same time; more wait. Executors may have thousands on their way, and each that is
 /// being sent holds a connection.
 const SUBMISSIONS_AT_ONCE: usize = 64;
+
+/// Activations that are listed with one request.
+const ACTIVATIONS_PER_PAGE: usize = 200;
 
 /// Logs that are fetched at the same time.
 const LOGS_AT_ONCE: usize = 8;
@@ -165,6 +168,35 @@ impl OpenWhisk {
         let behind = Duration::from_millis(u64::try_from(-ahead).unwrap_or(0));
         let mut known = self.inner.clock_behind.lock().unwrap_or_else(PoisonError::into_inner);
         *known = behind.max(*known);
+    }
+
+    /// The newest `most` activations of an action, the newest first.
+    async fn list_activations(
+        &self,
+        call: &Call<'_>,
+        filter: &str,
+        since: SystemTime,
+        most: usize,
+    ) -> Result<Vec<ActivationId>> {
+        let since = since.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
+        let mut ids: Vec<ActivationId> = Vec::new();
+        while ids.len() < most {
+            let limit = (most - ids.len()).min(ACTIVATIONS_PER_PAGE);
+            let query = [
+                ("name", filter.to_owned()),
+                ("since", since.to_string()),
+                ("limit", limit.to_string()),
+                ("skip", ids.len().to_string()),
+            ];
+            let request = self.api().own(Method::GET, ["activations"]).query(&query);
+            let reply = self.api().expect_success(call, request, MAX_BODY).await?;
+            let page: Vec<Record<'_>> = parse_list(call, &reply)?;
+            ids.extend(page.iter().map(|record| ActivationId::from(&*record.id)));
+            if page.len() < limit {
+                break;
+            }
+        }
+        Ok(ids)
     }
 
     async fn log(&self, call: &Call<'_>, id: &ActivationId) -> Result<Option<ActivationLog>> {
@@ -360,6 +392,22 @@ impl AsyncPlatform for OpenWhisk {
     ) -> Result<Vec<ActivationLog>> {
         let call = Call::on("activation_log", &deployment.name);
         let asked: Vec<_> = activations.iter().map(|id| self.log(&call, id).boxed()).collect();
+        let logs: Vec<_> = stream::iter(asked).buffered(LOGS_AT_ONCE).try_collect().await?;
+        Ok(logs.into_iter().flatten().collect())
+    }
+
+    async fn recent_logs(
+        &self,
+        deployment: &Deployment,
+        since: SystemTime,
+        most: usize,
+    ) -> Result<Vec<ActivationLog>> {
+        let call = Call::on("recent_logs", &deployment.name);
+        let name = location(&call, deployment)?;
+        let mut ids = self.list_activations(&call, &name.filter(), since, most).await?;
+        // The server lists the newest first.
+        ids.reverse();
+        let asked: Vec<_> = ids.iter().map(|id| self.log(&call, id).boxed()).collect();
         let logs: Vec<_> = stream::iter(asked).buffered(LOGS_AT_ONCE).try_collect().await?;
         Ok(logs.into_iter().flatten().collect())
     }

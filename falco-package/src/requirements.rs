@@ -31,6 +31,15 @@ impl Machine {
         if cfg!(target_arch = "aarch64") { Self::Aarch64 } else { Self::X86_64 }
     }
 
+    /// The machine of this name, as Rust, Linux, Docker or Lambda write it; none for one without packages.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "x86_64" | "amd64" => Some(Self::X86_64),
+            "aarch64" | "arm64" => Some(Self::Aarch64),
+            _ => None,
+        }
+    }
+
     /// The first part of a Rust target's name.
     fn target(self) -> &'static str {
         match self {

@@ -1,7 +1,7 @@
 //! A platform that can be away.
 
 use std::future::Future;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use falco_core::{
@@ -217,5 +217,15 @@ impl<P: AsyncPlatform> AsyncPlatform for Outages<P> {
     ) -> Result<Vec<(InvocationId, Pending)>> {
         let call = self.inner.find_submitted(deployment, in_doubt);
         self.cross("find_submitted", &deployment.name, call).await
+    }
+
+    async fn recent_logs(
+        &self,
+        deployment: &Deployment,
+        since: SystemTime,
+        most: usize,
+    ) -> Result<Vec<ActivationLog>> {
+        let call = self.inner.recent_logs(deployment, since, most);
+        self.cross("recent_logs", &deployment.name, call).await
     }
 }

@@ -1,5 +1,7 @@
 //! IAM: execution roles.
 
+use std::collections::HashMap;
+
 use serde::Deserialize;
 
 use super::query::from_xml;
@@ -114,6 +116,59 @@ impl Client {
         let tags = from_xml::<Answer>(&reply)?.list_role_tags_result.tags;
         let tags = tags.map(|list| list.member).unwrap_or_default();
         Ok(tags.into_iter().map(|tag| (tag.key, tag.value)).collect())
+    }
+
+    /// Whether the policies of a user or role allow each of the actions on one of the resources.
+    pub(crate) async fn simulate_principal_policy(
+        &self,
+        principal: &str,
+        actions: &[&str],
+        resources: &[String],
+    ) -> Result<HashMap<String, bool>, RequestError> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Answer {
+            simulate_principal_policy_result: Page,
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Page {
+            evaluation_results: Option<List<Evaluation>>,
+            marker: Option<String>,
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Evaluation {
+            eval_action_name: String,
+            eval_decision: String,
+        }
+        let numbered = |name: &str, count: usize| -> Vec<String> {
+            (1..=count).map(|index| format!("{name}.member.{index}")).collect()
+        };
+        let names = numbered("ActionNames", actions.len());
+        let places = numbered("ResourceArns", resources.len());
+        let mut decisions: HashMap<String, bool> = HashMap::new();
+        let mut marker: Option<String> = None;
+        loop {
+            let mut parameters = vec![("PolicySourceArn", principal)];
+            parameters.extend(names.iter().map(String::as_str).zip(actions.iter().copied()));
+            parameters.extend(
+                places.iter().map(String::as_str).zip(resources.iter().map(String::as_str)),
+            );
+            parameters.extend(marker.as_deref().map(|marker| ("Marker", marker)));
+            let reply = self.query(Service::Iam, "SimulatePrincipalPolicy", &parameters).await?;
+            let page = from_xml::<Answer>(&reply)?.simulate_principal_policy_result;
+            let results = page.evaluation_results.map(|list| list.member).unwrap_or_default();
+            for result in results {
+                // One result for each resource, also for those of other kinds, on which the action is never allowed.
+                *decisions.entry(result.eval_action_name).or_default() |=
+                    result.eval_decision == "allowed";
+            }
+            marker = next_page(marker.as_deref(), page.marker)?;
+            if marker.is_none() {
+                return Ok(decisions);
+            }
+        }
     }
 
     pub(crate) async fn put_role_policy(

@@ -4,7 +4,7 @@
 //! time and has a stream of its own: what stands in a stream between `START` and `END` is that activation's. So the
 //! logs of any number of activations come from one pass over the time in which they ran.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use falco_core::{
@@ -55,6 +55,21 @@ impl AwsLambda {
         let mut logs = Grouped::default();
         self.for_each_event(&group, None, span, |event| logs.add(event)).await?;
         Ok(logs.into_logs(activations))
+    }
+
+    /// The logs of the newest activations that began since `since`.
+    pub(super) async fn read_recent_logs(
+        &self,
+        deployment: &Deployment,
+        since: SystemTime,
+        most: usize,
+    ) -> Result<Vec<ActivationLog>, RequestError> {
+        let span = Span { from: milliseconds(since), ..span(deployment) };
+        let group = names::log_group(&deployment.name);
+        let mut logs = Grouped::keeping(most);
+        self.for_each_event(&group, None, span, |event| logs.add(event)).await?;
+        let newest: Vec<ActivationId> = logs.begun.iter().cloned().collect();
+        Ok(logs.into_logs(&newest))
     }
 
     /// Adds what Lambda billed to activations that were submitted: their records do not say, only their log does.
@@ -156,31 +171,54 @@ impl AwsLambda {
 
 /// When activations of a deployment can have run at all.
 fn span(deployment: &Deployment) -> Span {
-    let milliseconds = |time: SystemTime| {
-        let since = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-    };
     let now = milliseconds(SystemTime::now());
     let started = deployment.ownership.as_ref().and_then(|owner| owner.run.started_at());
     let from = started.map_or(now.saturating_sub(DAY_MS), milliseconds);
     Span { from: from.saturating_sub(MARGIN_MS), to: now + MARGIN_MS }
 }
 
+fn milliseconds(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// Lines by activation, as they come.
-#[derive(Default)]
 struct Grouped {
     logs: HashMap<ActivationId, Vec<LogLine>>,
+    /// The newest activations, the oldest of them first.
+    begun: VecDeque<ActivationId>,
+    /// How many activations are kept, so that a log of millions fits into memory.
+    most: usize,
     /// The activation that each stream's instance is running.
     running: BTreeMap<String, ActivationId>,
 }
 
+impl Default for Grouped {
+    fn default() -> Self {
+        Self::keeping(usize::MAX)
+    }
+}
+
 impl Grouped {
+    /// Keeps the newest `most` activations.
+    fn keeping(most: usize) -> Self {
+        let (logs, begun, running) = (HashMap::new(), VecDeque::new(), BTreeMap::new());
+        Self { logs, begun, most, running }
+    }
+
     fn add(&mut self, event: LogEvent) {
         let LogEvent { log_stream_name: stream, timestamp, message } = event;
         let message = message.trim_end_matches(['\n', '\r']);
         if let Some(id) = request_of(message, "START RequestId: ") {
-            self.logs.entry(id.clone()).or_default();
+            if self.logs.insert(id.clone(), Vec::new()).is_none() {
+                self.begun.push_back(id.clone());
+            }
             self.running.insert(stream, id);
+            if self.begun.len() > self.most
+                && let Some(oldest) = self.begun.pop_front()
+            {
+                self.logs.remove(&oldest);
+            }
             return;
         }
         if request_of(message, "END RequestId: ").is_some() {
@@ -271,6 +309,19 @@ mod tests {
         assert_eq!(texts(&logs[0]), ["one"]);
         assert_eq!(texts(&logs[1]), ["two", "three"]);
         assert_eq!(logs[0].lines[0].at, Some(UNIX_EPOCH + Duration::from_millis(2)));
+    }
+
+    #[test]
+    fn of_many_activations_the_newest_are_kept() {
+        let mut grouped = Grouped::keeping(2);
+        for id in ["a", "b", "c"] {
+            grouped.add(event("s1", 1, &format!("START RequestId: {id} Version: $LATEST\n")));
+            grouped.add(event("s1", 1, &format!("of {id}\n")));
+            grouped.add(event("s1", 1, &format!("END RequestId: {id}\n")));
+        }
+        let newest: Vec<ActivationId> = grouped.begun.iter().cloned().collect();
+        let logs = grouped.into_logs(&newest);
+        assert_eq!(logs.iter().flat_map(texts).collect::<Vec<_>>(), ["of b", "of c"]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod log_group;
 mod logs;
 mod measured;
 mod names;
+mod permissions;
 mod queue;
 mod record;
 mod remove;
@@ -21,7 +22,7 @@ mod submit;
 mod wait;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use falco_core::{
@@ -149,6 +150,7 @@ impl Platform for AwsLambda {
             .with_wants_layers(true)
             .with_shim(true)
             .with_runtimes(package::supported(&self.config.runtimes))
+            .with_architecture(self.config.architecture.rust_name().to_owned())
     }
 
     async fn account(&self) -> Result<Option<String>> {
@@ -227,6 +229,17 @@ impl AsyncPlatform for AwsLambda {
         self.read_logs(deployment, activations).await.map_err(|failure| {
             Error::from(failure)
                 .at(Operation::new(crate::NAME, "activation_log").on(&deployment.name))
+        })
+    }
+
+    async fn recent_logs(
+        &self,
+        deployment: &Deployment,
+        since: SystemTime,
+        most: usize,
+    ) -> Result<Vec<ActivationLog>> {
+        self.read_recent_logs(deployment, since, most).await.map_err(|failure| {
+            Error::from(failure).at(Operation::new(crate::NAME, "recent_logs").on(&deployment.name))
         })
     }
 

@@ -66,7 +66,7 @@ pub(crate) async fn invoke(flags: InvokeFlags) -> anyhow::Result<bool> {
     let function = flags.function.load(&flags.flags.function)?;
     let argument = read_argument(&flags.argument)?;
     let launch = Launch::connect(&flags.flags).await?;
-    let function = flags.function.with_packages(function, &launch).await?;
+    let function = launch.with_packages(function).await?;
     let session = Session::start(launch.options())?;
     let called = match session.deploy(&function).await {
         Ok(deployment) => call_once(&launch, &session, &deployment, argument).await,

@@ -1,12 +1,15 @@
 //! `falco deploy`, `list`, `remove` and `logs`: functions that stay on a platform.
 
+use std::num::NonZeroUsize;
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, bail};
 use clap::Args;
-use falco_cli::flags::{PlatformFlags, ShowFlags};
-use falco_cli::{Launch, RunFlags, log, print, say};
-use falco_core::{ActivationId, AsyncPlatform, Deployment, Ownership, Platform, RunId};
+use falco_cli::flags::{PlatformFlags, ShowFlags, count};
+use falco_cli::{Launch, RunFlags, interrupted, log, print, say};
+use falco_core::{
+    ActivationId, ActivationLog, AsyncPlatform, Deployment, ErrorKind, Ownership, Platform, RunId,
+};
 use serde_json::json;
 
 use super::function::FunctionFile;
@@ -70,20 +73,31 @@ pub(crate) struct RemoveFlags {
     output: ShowFlags,
 }
 
-/// Shows what activations of a function have printed
+/// Shows what a function has printed
+///
+/// Without ids it shows the newest activations, on platforms that list them: AWS, Google and OpenWhisk. This machine and
+/// Docker keep logs only as long as the process runs that called the function: `falco call` shows them.
 ///
 /// For example:
 ///
-///   falco logs hello 3f0c5f..
+///   falco logs hello --platform aws --last 3
+///   falco logs hello 3f0c5f.. --platform aws
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct LogsFlags {
     /// The function's name, as `falco list` shows it.
     name: String,
 
-    /// The activations, as `falco call --json` and the lines of --results name them.
-    #[arg(required = true)]
+    /// The activations, as `falco call --json` and the lines of --results name them [default: the newest]
     activations: Vec<String>,
+
+    /// How many of the newest activations are shown.
+    #[arg(long, value_name = "N", default_value = "10", value_parser = count::<NonZeroUsize>, conflicts_with = "activations")]
+    last: NonZeroUsize,
+
+    /// How far back to look for them, such as 2h.
+    #[arg(long, value_name = "TIME", default_value = "1d", value_parser = falco_cli::flags::duration, conflicts_with = "activations")]
+    since: Duration,
 
     #[command(flatten)]
     platform: PlatformFlags,
@@ -107,8 +121,15 @@ pub(crate) async fn deploy(flags: DeployFlags) -> anyhow::Result<bool> {
     let function = function.with_ownership(Ownership::new(run, owner, expires_at));
     function.validate()?;
     let launch = Launch::connect(&flags.flags).await?;
-    let function = flags.function.with_packages(function, &launch).await?;
-    let deployment = launch.platform().deploy(&function).await?;
+    let function = launch.with_packages(function).await?;
+    let deployment = tokio::select! {
+        deployment = launch.platform().deploy(&function) => deployment?,
+        () = interrupted() => {
+            // An older function of that name may be there, which is not ours to remove.
+            say(format_args!("interrupted; falco remove {} removes what is there", function.name));
+            return Ok(false);
+        }
+    };
     match flags.flags.output.json {
         true => print(format_args!("{}\n", json!(deployment)))?,
         false => print(format_args!("{}\n", deployment.name))?,
@@ -163,27 +184,59 @@ pub(crate) async fn logs(flags: LogsFlags) -> anyhow::Result<bool> {
         bail!("the platform {:?} keeps no logs", platform.name());
     }
     let deployment = platform.fetch_deployment(&flags.name).await?;
+    if flags.activations.is_empty() {
+        return newest_logs(&flags, &*platform, &deployment).await;
+    }
     let ids: Vec<ActivationId> =
         flags.activations.iter().map(|id| ActivationId::from(id.as_str())).collect();
     let logs = platform.activation_log(&deployment, &ids).await?;
-    for log in &logs {
+    show_logs(&flags, &logs, ids.len() == 1)?;
+    let mut all = true;
+    for id in ids.iter().filter(|id| logs.iter().all(|log| log.id != **id)) {
+        say(format_args!("there is no log of {id}, or not yet"));
+        all = false;
+    }
+    Ok(all)
+}
+
+/// Shows the logs of the newest activations. That there are none is not an error.
+async fn newest_logs(
+    flags: &LogsFlags,
+    platform: &dyn AsyncPlatform,
+    deployment: &Deployment,
+) -> anyhow::Result<bool> {
+    let since = SystemTime::now().checked_sub(flags.since).unwrap_or(SystemTime::UNIX_EPOCH);
+    let logs = match platform.recent_logs(deployment, since, flags.last.get()).await {
+        Err(error) if error.kind() == ErrorKind::Unsupported => bail!(
+            "the platform {:?} keeps logs only as long as the process runs that called the function: falco call {} \
+             shows them",
+            platform.name(),
+            flags.name
+        ),
+        logs => logs?,
+    };
+    show_logs(flags, &logs, false)?;
+    if logs.is_empty() && !flags.output.quiet {
+        say(format_args!("nothing was logged in the last {}, or not yet", rounded(flags.since)));
+    }
+    Ok(true)
+}
+
+/// Prints logs: bare lines of a single one that was asked for, else with the activation in front.
+fn show_logs(flags: &LogsFlags, logs: &[ActivationLog], bare: bool) -> anyhow::Result<()> {
+    for log in logs {
         if flags.output.json {
             print(format_args!("{}\n", json!(log)))?;
             continue;
         }
         for line in &log.lines {
-            match ids.len() {
-                1 => print(format_args!("{}\n", line.text))?,
-                _ => print(format_args!("{}: {}\n", log.id, line.text))?,
+            match bare {
+                true => print(format_args!("{}\n", line.text))?,
+                false => print(format_args!("{}: {}\n", log.id, line.text))?,
             }
         }
     }
-    let missing = ids.iter().find(|id| logs.iter().all(|log| log.id != **id));
-    if let Some(id) = missing {
-        ensure!(ids.len() > 1 || !logs.is_empty(), "there is no log of {id}, or not yet");
-        say(format_args!("there is no log of {id}, or not yet"));
-    }
-    Ok(missing.is_none())
+    Ok(())
 }
 
 /// A deployment in one line: name, runtime, size, owner, age and expiry.

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::Args;
-use falco_cli::Launch;
 use falco_cli::flags::FunctionFlags;
 use falco_core::{Deployable, RuntimeName};
 use falco_package::{Archive, NATIVE_EXECUTABLE};
@@ -27,9 +26,6 @@ pub(crate) struct FunctionFile {
     /// The function in the file that is called [default: main]
     #[arg(long, value_name = "NAME", help_heading = "Function")]
     entry_point: Option<String>,
-
-    #[command(flatten)]
-    packages: super::packages::PackageFlags,
 }
 
 impl FunctionFile {
@@ -45,21 +41,6 @@ impl FunctionFile {
             None => function,
         };
         Ok(flags.set_up(function))
-    }
-}
-
-impl FunctionFile {
-    /// Adds the packages that the flags name, as the platform needs them.
-    ///
-    /// # Errors
-    ///
-    /// When they cannot be installed, or are over the platform's limit.
-    pub(crate) async fn with_packages(
-        &self,
-        function: Deployable,
-        launch: &Launch<'_>,
-    ) -> anyhow::Result<Deployable> {
-        self.packages.add_to(function, launch).await
     }
 }
 

@@ -6,7 +6,6 @@ mod doctor;
 mod function;
 mod inputs;
 mod map;
-mod packages;
 mod pipeline;
 mod shell;
 

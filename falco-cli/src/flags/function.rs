@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::Args;
 use falco_core::{Deployable, Scaling};
 
+use super::PackageFlags;
 use super::values::{count, duration};
 
 /// How functions are deployed.
@@ -30,6 +31,10 @@ pub struct FunctionFlags {
     /// Leave the functions on the platform; `falco cleanup` removes them.
     #[arg(long, help_heading = "Function")]
     pub keep: bool,
+
+    /// The third-party packages that travel with functions.
+    #[command(flatten)]
+    pub packages: PackageFlags,
 }
 
 impl FunctionFlags {

@@ -11,6 +11,7 @@ mod journal;
 #[cfg(feature = "meter")]
 mod observe;
 mod output;
+mod packages;
 mod platform;
 mod values;
 
@@ -23,6 +24,7 @@ pub use journal::{JournalFlags, Rerun, WhenStopped, directory as journal_directo
 #[cfg(feature = "meter")]
 pub use observe::ObserveFlags;
 pub use output::{Log, OutputFlags, ShowFlags};
+pub use packages::PackageFlags;
 pub use platform::{Inspected, PlatformFlags, PlatformName};
 pub use values::{count, duration, positive};
 

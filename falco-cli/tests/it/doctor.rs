@@ -24,7 +24,8 @@ fn this_machine_is_described_and_a_function_is_tried() {
     let report = checks(&machine.run(&["doctor", "--json", "--deploy"]).ok());
     assert_eq!(report["could_start"], true);
     assert!(found(&report, "python3").starts_with("Python 3"));
-    assert!(found(&report, "permissions").contains("deployed, called and removed"));
+    assert!(found(&report, "permissions").contains("none are needed"));
+    assert!(found(&report, "trial").contains("deployed, called and removed"));
     assert!(found(&report, "cost").contains("charges nothing"));
     let function = machine.file("kept.py", "def main(args): return args");
     machine.run(&["deploy", "-f", &function]).ok();
@@ -54,13 +55,60 @@ async fn a_remote_platform_is_described_without_its_secrets() {
     assert_eq!(found(&report, "credentials"), "the variable AWS_ACCESS_KEY_ID");
     assert_eq!(found(&report, "region"), "eu-central-1, by the variable AWS_REGION");
     assert_eq!(found(&report, "endpoint"), aws.url());
-    assert!(found(&report, "permissions").contains("deployed, called and removed"));
+    assert!(found(&report, "permissions").starts_with("all 19 that a run needs are granted"));
+    let listed = report["checks"].as_array().unwrap().iter();
+    let listed = listed.filter_map(|check| check["permissions"].as_array()).next().unwrap();
+    assert!(listed.iter().any(|it| it["name"] == "iam:PassRole" && it["granted"] == true));
+    assert!(found(&report, "trial").contains("deployed, called and removed"));
     assert!(found(&report, "limits").contains("code: "));
     assert!(found(&report, "cost").contains("at most 0.135"), "{}", found(&report, "cost"));
     for secret in [falco_fakes::aws::FAKE_SECRET, "fake-session-token"] {
         assert!(!printed.contains(secret));
     }
     assert_eq!(aws.leftovers(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn permissions_that_are_missing_are_named_and_the_region_is_found_in_the_profile() {
+    let settings = falco_fakes::aws::FakeSettings {
+        denied_actions: vec!["iam:CreateRole".into(), "lambda:GetAccountSettings".into()],
+        ..Default::default()
+    };
+    let (machine, aws) = (Machine::new(), FakeAws::with(settings));
+    std::fs::create_dir_all(machine.path("home/.aws")).unwrap();
+    let config = machine.file("home/.aws/config", "[profile work]\nregion = eu-west-3\n");
+    let mut command = machine.command(&["doctor", "--json", "--platform", "aws"]);
+    command
+        .env("HOME", machine.path("home"))
+        .env("AWS_PROFILE", "work")
+        .env("AWS_ENDPOINT_URL", aws.url())
+        .env("AWS_ACCESS_KEY_ID", falco_fakes::aws::FAKE_ACCESS_KEY)
+        .env("AWS_SECRET_ACCESS_KEY", falco_fakes::aws::FAKE_SECRET)
+        .env("AWS_SESSION_TOKEN", "fake-session-token");
+    let run = move || Printed::of(command.output().unwrap());
+    let printed = tokio::task::spawn_blocking(run).await.unwrap();
+    assert_eq!(printed.code, Some(1), "no run could start: {}", printed.stdout);
+    let report = checks(&printed.stdout);
+    let missing: Vec<&str> = found(&report, "permissions").lines().collect();
+    assert_eq!(missing[1], "to do without a role of its own: iam:CreateRole");
+    assert_eq!(missing[3], "to start from the account's concurrency: lambda:GetAccountSettings");
+    let region = format!("eu-west-3, by the profile \"work\" in {config}");
+    assert_eq!(found(&report, "region"), region);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn google_says_which_permissions_are_missing() {
+    let (machine, gcp) = (Machine::new(), falco_fakes::FakeGcp::start());
+    gcp.deny_permissions(&["cloudfunctions.functions.create", "logging.logEntries.list"]);
+    let mut command = machine.command(&["doctor", "--json", "--platform", "gcp"]);
+    command.envs(gcp.environment());
+    let run = move || Printed::of(command.output().unwrap());
+    let printed = tokio::task::spawn_blocking(run).await.unwrap();
+    assert_eq!(printed.code, Some(1), "no run could start: {}", printed.stdout);
+    let report = checks(&printed.stdout);
+    let missing: Vec<&str> = found(&report, "permissions").lines().collect();
+    assert_eq!(missing[1], "to deploy and remove: cloudfunctions.functions.create");
+    assert_eq!(missing[3], "to read logs: logging.logEntries.list");
 }
 
 #[test]

@@ -3,10 +3,12 @@
 #![cfg(all(feature = "command", feature = "local"))]
 
 mod doctor;
+mod logs;
 mod map;
 mod packages;
 mod pipeline;
 mod program;
+mod remote;
 mod single;
 mod terminal;
 #[cfg(feature = "meter")]

@@ -2,9 +2,8 @@
 
 use std::process::Command;
 
-use falco_fakes::{FakeAws, FakeGcp, FakeOpenWhisk};
-
 use crate::program::{Machine, Printed, has, json_lines};
+use crate::remote::Remote;
 
 const MEAN: &str = "
 import numpy
@@ -51,27 +50,10 @@ async fn numpy_runs_on_this_machine_and_on_every_platforms_fake() {
     let here = machine.run_with(NUMBERS, &map);
     assert_mean(here);
     let inputs = machine.file("inputs.jsonl", NUMBERS);
-    let remote = |platform: &str, flags: &[&str], environment: Vec<(&'static str, String)>| {
-        let common = ["--runtime", &python, "--platform", platform, "--timeout", "60s", &inputs];
-        let mut command = machine.command(&[&map[..], &common, flags].concat());
-        command.envs(environment);
-        tokio::task::spawn_blocking(move || Printed::of(command.output().unwrap()))
-    };
-    let gcp = FakeGcp::start();
-    assert_mean(remote("gcp", &[], gcp.environment()).await.unwrap());
-    let aws = FakeAws::start();
-    let environment = [
-        ("AWS_ENDPOINT_URL", aws.url().to_owned()),
-        ("AWS_ACCESS_KEY_ID", falco_fakes::aws::FAKE_ACCESS_KEY.to_owned()),
-        ("AWS_SECRET_ACCESS_KEY", falco_fakes::aws::FAKE_SECRET.to_owned()),
-        ("AWS_SESSION_TOKEN", "fake-session-token".to_owned()),
-    ];
-    let printed = remote("aws", &["--region", "eu-central-1"], environment.to_vec()).await.unwrap();
-    assert_mean(printed);
-    let openwhisk = FakeOpenWhisk::start();
-    let auth = falco_fakes::openwhisk::FAKE_AUTH;
-    let flags = ["--apihost", openwhisk.url(), "--auth", auth];
-    assert_mean(remote("openwhisk", &flags, Vec::new()).await.unwrap());
+    for remote in Remote::all() {
+        let more = ["--runtime", &python, "--timeout", "60s", &inputs];
+        assert_mean(remote.run(&machine, &[&map[..], &more].concat()).await);
+    }
 }
 
 #[test]

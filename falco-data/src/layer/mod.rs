@@ -197,7 +197,18 @@ impl<P: AsyncPlatform> Platform for Data<P> {
         let (payload, submitted) = (longest(inner.max_payload), longest(inner.max_submit_payload));
         let result = longest(inner.max_result).filter(|_| self.policy.spill_results);
         let result = result.or(inner.max_result);
-        inner.with_max_payload(payload).with_max_submit_payload(submitted).with_max_result(result)
+        let mut capabilities = inner
+            .with_max_payload(payload)
+            .with_max_submit_payload(submitted)
+            .with_max_result(result);
+        for limits in capabilities.runtime_limits.values_mut() {
+            limits.max_payload = longest(limits.max_payload);
+            limits.max_submit_payload = longest(limits.max_submit_payload);
+            if self.policy.spill_results {
+                limits.max_result = longest(limits.max_result);
+            }
+        }
+        capabilities
     }
 
     async fn deploy(&self, function: &Deployable) -> Result<Deployment> {
@@ -232,7 +243,7 @@ impl<P: AsyncPlatform> Platform for Data<P> {
 
 #[async_trait]
 impl<P: AsyncPlatform> AsyncPlatform for Data<P> {
-    forward! { self => self.inner; activation_log, find_submitted }
+    forward! { self => self.inner; activation_log, find_submitted, recent_logs }
 
     async fn submit(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Pending> {
         let prepared = self.prepared(deployment, invocation, Way::Submit).await;

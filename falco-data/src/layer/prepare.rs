@@ -32,7 +32,7 @@ impl<P: AsyncPlatform> Data<P> {
         way: Way,
     ) -> Result<Cow<'a, Invocation>> {
         let payload = invocation.payload();
-        let capabilities = self.inner.capabilities();
+        let capabilities = self.inner.capabilities().for_runtime(&deployment.runtime);
         let (limit, lifetime) = match way {
             Way::Invoke => (capabilities.max_payload, self.policy.url_lifetime),
             Way::Submit => {

@@ -36,9 +36,14 @@ async fn main() -> ExitCode {
 
 async fn add_powers(Arguments { flags, numbers }: Arguments) -> anyhow::Result<bool> {
     let launch = Launch::connect(&flags).await?;
+    let Functions { square, cube, join } = Functions::new(&flags)?;
+    let functions = Functions {
+        square: launch.with_packages(square).await?,
+        cube: launch.with_packages(cube).await?,
+        join: launch.with_packages(join).await?,
+    };
     let mut chain =
         Chain { session: Session::start(launch.options())?, launch: &launch, reports: Vec::new() };
-    let functions = Functions::new(&flags)?;
     let outcome = chain.run(&functions, numbers).await;
     // Whatever came of it, nothing stays behind, unless the run is to go on in another process.
     let leftovers = if flags.function.keep {

@@ -72,7 +72,7 @@ pub(super) fn nodes(
             let context = DerivationContext::new(
                 stage.name.clone(),
                 stage.upstream().to_vec(),
-                capabilities.clone(),
+                capabilities.for_runtime(&stage.function.runtime),
             );
             upstream = Some((context, receiver));
         }

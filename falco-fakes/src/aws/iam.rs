@@ -12,6 +12,22 @@ pub(super) fn handle(world: &mut World, request: &Request) -> Reply {
             operation,
             &format!("<Arn>arn:aws:iam::{ACCOUNT}:user/ada</Arn><Account>{ACCOUNT}</Account>"),
         ),
+        "SimulatePrincipalPolicy" => {
+            let asked =
+                (1..).map_while(|index| request.form(&format!("ActionNames.member.{index}")));
+            let results: String = asked
+                .map(|action| {
+                    let denied = world.settings.denied_actions.contains(&action);
+                    let decision = if denied { "implicitDeny" } else { "allowed" };
+                    format!(
+                        "<member><EvalActionName>{action}</EvalActionName><EvalResourceName>*</EvalResourceName>\
+                         <EvalDecision>{decision}</EvalDecision></member>"
+                    )
+                })
+                .collect();
+            let results = format!("<EvaluationResults>{results}</EvaluationResults>");
+            xml(operation, &format!("{results}<IsTruncated>false</IsTruncated>"))
+        }
         "CreateRole" if world.roles.contains_key(&name) => {
             xml_error(409, "EntityAlreadyExists", "Role with name exists.")
         }

@@ -39,6 +39,8 @@ pub struct FakeSettings {
     pub throttles: bool,
     /// Whether the credentials are not accepted any more.
     pub is_revoked: bool,
+    /// Actions that the caller's policies do not allow, as IAM simulates them; requests are answered nevertheless.
+    pub denied_actions: Vec<String>,
     /// Answers in place of functions; no process is started then.
     pub function: Option<Emulated>,
     /// How long after an answer its lines appear in the log, which Lambda writes later than it answers.
@@ -66,6 +68,7 @@ impl Default for FakeSettings {
             drops_events: false,
             throttles: false,
             is_revoked: false,
+            denied_actions: Vec::new(),
             function: None,
             log_delay: Duration::ZERO,
             runtimes: std::env::var_os("FALCO_RUNTIMES").map(PathBuf::from),

@@ -64,11 +64,15 @@ pub(super) fn list(world: &World, seen: &Request) -> Reply {
 }
 
 fn passes(entry: &Value, term: &str) -> bool {
+    let field = |name: &str| name.split('.').fold(entry, |value, part| &value[part]);
+    if let Some(name) = term.strip_suffix(":*") {
+        return !field(name).is_null();
+    }
     let (name, wanted) = match term.split_once(">=") {
         Some((name, since)) => return entry[name].as_str() >= Some(since.trim_matches('"')),
         None => term.split_once('=').expect("a comparison"),
     };
-    let value = name.split('.').fold(entry, |value, part| &value[part]);
+    let value = field(name);
     let wanted = wanted.trim_start_matches('(').trim_end_matches(')');
     wanted.split(" OR ").any(|wanted| value.as_str() == Some(wanted.trim_matches('"')))
 }

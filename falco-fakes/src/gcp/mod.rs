@@ -138,6 +138,7 @@ impl FakeGcp {
                 "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE",
                 "CLOUDSDK_API_ENDPOINT_OVERRIDES_LOGGING",
                 "CLOUDSDK_API_ENDPOINT_OVERRIDES_IAMCREDENTIALS",
+                "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDRESOURCEMANAGER",
             ]
             .map(|name| (name, self.url().to_owned())),
         );
@@ -147,6 +148,12 @@ impl FakeGcp {
     /// Answers every call of a function by `function`, in this process, instead of running what was deployed.
     pub fn answer_with(&self, function: impl Fn(&Payload) -> Payload + Send + Sync + 'static) {
         *self.provider().stub.lock().unwrap() = Some(Arc::new(function));
+    }
+
+    /// Says of these permissions that the caller does not have them; requests are answered nevertheless.
+    pub fn deny_permissions(&self, names: &[&str]) {
+        let names = names.iter().map(|name| (*name).to_owned());
+        self.provider().state().denied_permissions = names.collect();
     }
 
     /// How many looks an operation needs until it is done; 1 unless set.

@@ -71,6 +71,14 @@ async fn dispatch(world: &Arc<World>, seen: Request) -> Reply {
     match segments.as_slice() {
         ["v1", "projects", "-", "serviceAccounts", call] => tokens::impersonate(world, &seen, call),
         ["v2", "entries:list"] => logging::list(world, &seen),
+        ["v1", "projects", call] if call.ends_with(":testIamPermissions") => {
+            let asked = seen.json()["permissions"].as_array().cloned().unwrap_or_default();
+            let denied = &world.state().denied_permissions;
+            let held =
+                |it: &serde_json::Value| !denied.iter().any(|name| it.as_str() == Some(name));
+            let held: Vec<_> = asked.into_iter().filter(held).collect();
+            reply::ok(&serde_json::json!({"permissions": held}))
+        }
         ["v2", "projects", _, "locations", _, kind, rest @ ..] => match *kind {
             "functions" | "functions:generateUploadUrl" | "operations" | "runtimes" => {
                 functions::serve(world, &seen, kind, rest)

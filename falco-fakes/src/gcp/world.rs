@@ -64,6 +64,7 @@ pub(super) struct State {
     pub(super) storing_is_forbidden: bool,
     pub(super) list_twice: bool,
     pub(super) log: Vec<Value>,
+    pub(super) denied_permissions: Vec<String>,
     pub(super) counter: u64,
 }
 
@@ -86,6 +87,7 @@ impl Default for State {
             storing_is_forbidden: false,
             list_twice: false,
             log: Vec::new(),
+            denied_permissions: Vec::new(),
             counter: 0,
         }
     }

@@ -21,18 +21,21 @@ pub enum Service {
     Logging,
     /// IAM credentials, for impersonation.
     IamCredentials,
+    /// Resource Manager, for what the caller is allowed.
+    ResourceManager,
     /// The metadata server, for tokens on Google Cloud.
     Metadata,
 }
 
 impl Service {
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 8] = [
         Self::CloudFunctions,
         Self::Run,
         Self::CloudTasks,
         Self::Storage,
         Self::Logging,
         Self::IamCredentials,
+        Self::ResourceManager,
         Self::Metadata,
     ];
 
@@ -45,6 +48,7 @@ impl Service {
             Self::Storage => "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE",
             Self::Logging => "CLOUDSDK_API_ENDPOINT_OVERRIDES_LOGGING",
             Self::IamCredentials => "CLOUDSDK_API_ENDPOINT_OVERRIDES_IAMCREDENTIALS",
+            Self::ResourceManager => "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDRESOURCEMANAGER",
             Self::Metadata => "GCE_METADATA_HOST",
         }
     }
@@ -59,6 +63,7 @@ pub(crate) struct Endpoints {
     pub(crate) storage: Url,
     pub(crate) logging: Url,
     pub(crate) iam_credentials: Url,
+    pub(crate) resource_manager: Url,
     pub(crate) metadata: Url,
 }
 
@@ -97,6 +102,7 @@ impl Endpoints {
             Service::Storage => &mut self.storage,
             Service::Logging => &mut self.logging,
             Service::IamCredentials => &mut self.iam_credentials,
+            Service::ResourceManager => &mut self.resource_manager,
             Service::Metadata => &mut self.metadata,
         }
     }
@@ -113,6 +119,7 @@ impl Default for Endpoints {
             storage: google("https://storage.googleapis.com/"),
             logging: google("https://logging.googleapis.com/"),
             iam_credentials: google("https://iamcredentials.googleapis.com/"),
+            resource_manager: google("https://cloudresourcemanager.googleapis.com/"),
             metadata: google("http://metadata.google.internal/"),
         }
     }

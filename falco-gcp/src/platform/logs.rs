@@ -1,6 +1,6 @@
 //! The output of activations.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, SystemTime};
 
 use falco_core::{ActivationId, ActivationLog, Deployment, LogLine, LogStream, Result};
@@ -21,10 +21,7 @@ impl Inner {
         deployment: &Deployment,
         activations: &[ActivationId],
     ) -> Result<Vec<ActivationLog>> {
-        // The service's name is the function's, unless Google says otherwise.
-        let service =
-            deployment.attribute(attribute::SERVICE).and_then(|name| name.rsplit('/').next());
-        let service = service.unwrap_or_else(|| self.id_of(deployment));
+        let service = self.service_of(deployment);
         // Ids of other shapes are nobody's, and would end up in the filter as they are.
         let ours: Vec<(&str, SystemTime)> = activations
             .iter()
@@ -32,7 +29,10 @@ impl Inner {
             .collect();
         let mut lines: HashMap<String, Vec<LogLine>> = HashMap::new();
         for batch in ours.chunks(BATCH) {
-            let filter = self.filter(service, batch);
+            let first = batch.iter().map(|(_, at)| *at).min().unwrap_or(SystemTime::UNIX_EPOCH);
+            let ids: Vec<String> = batch.iter().map(|(id, _)| format!("\"{id}\"")).collect();
+            let which = format!("labels.falco_activation=({})", ids.join(" OR "));
+            let filter = self.filter(service, first, &which);
             let entries = self.api.list_entries(self.id_of(deployment), &filter).await;
             for entry in entries.map_err(|e| e.with_function(&deployment.name))? {
                 let Some(id) = entry.labels.get("falco_activation") else { continue };
@@ -46,16 +46,44 @@ impl Inner {
         Ok(activations.iter().filter_map(log).collect())
     }
 
-    fn filter(&self, service: &str, batch: &[(&str, SystemTime)]) -> String {
-        let first = batch.iter().map(|(_, at)| *at).min().unwrap_or(SystemTime::UNIX_EPOCH);
+    /// The logs of the newest activations that began since `since`.
+    pub(super) async fn recent_logs(
+        &self,
+        deployment: &Deployment,
+        since: SystemTime,
+        most: usize,
+    ) -> Result<Vec<ActivationLog>> {
+        // Every line that the pool of processes writes for an activation has the label.
+        let filter = self.filter(self.service_of(deployment), since, "labels.falco_activation:*");
+        let entries = self.api.list_entries(self.id_of(deployment), &filter).await;
+        let mut begun: VecDeque<ActivationLog> = VecDeque::new();
+        for entry in entries.map_err(|e| e.with_function(&deployment.name))? {
+            let Some(id) = entry.labels.get("falco_activation") else { continue };
+            match begun.iter_mut().rev().find(|log| log.id.as_str() == id) {
+                Some(log) => log.lines.push(line(&entry)),
+                None => begun.push_back(ActivationLog::new(id.as_str(), vec![line(&entry)])),
+            }
+            if begun.len() > most {
+                begun.pop_front();
+            }
+        }
+        Ok(begun.into())
+    }
+
+    /// The service's name is the function's, unless Google says otherwise.
+    fn service_of<'a>(&'a self, deployment: &'a Deployment) -> &'a str {
+        let service =
+            deployment.attribute(attribute::SERVICE).and_then(|name| name.rsplit('/').next());
+        service.unwrap_or_else(|| self.id_of(deployment))
+    }
+
+    fn filter(&self, service: &str, first: SystemTime, which: &str) -> String {
         let since = first.checked_sub(SKEW).unwrap_or(SystemTime::UNIX_EPOCH);
         let since = humantime::format_rfc3339_seconds(since);
-        let ids: Vec<String> = batch.iter().map(|(id, _)| format!("\"{id}\"")).collect();
         format!(
             "resource.type=\"cloud_run_revision\" AND resource.labels.service_name=\"{service}\" \
-             AND resource.labels.location=\"{}\" AND timestamp>=\"{since}\" AND labels.falco_activation=({})",
+             AND resource.labels.location=\"{}\" AND timestamp>=\"{since}\" AND {which}",
             self.api.location,
-            ids.join(" OR "),
         )
     }
 }

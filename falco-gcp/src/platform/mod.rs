@@ -10,6 +10,7 @@ mod leftovers;
 mod logs;
 mod names;
 mod operation;
+mod permissions;
 mod record;
 mod remove;
 mod runtimes;
@@ -17,7 +18,7 @@ mod sizes;
 mod submit;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use falco_core::{
@@ -130,7 +131,8 @@ impl GcpFunctions {
             .with_timeout(sizes::timeouts(config.start_timeout))
             .with_wants_layers(true)
             .with_shim(true)
-            .with_runtimes(runtimes.names());
+            .with_runtimes(runtimes.names())
+            .with_architecture("x86_64".to_owned());
         Ok(Self(Arc::new(Inner {
             api,
             functions,
@@ -295,5 +297,14 @@ impl AsyncPlatform for GcpFunctions {
         activations: &[ActivationId],
     ) -> Result<Vec<ActivationLog>> {
         self.0.activation_log(deployment, activations).await
+    }
+
+    async fn recent_logs(
+        &self,
+        deployment: &Deployment,
+        since: SystemTime,
+        most: usize,
+    ) -> Result<Vec<ActivationLog>> {
+        self.0.recent_logs(deployment, since, most).await
     }
 }

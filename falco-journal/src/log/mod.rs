@@ -9,6 +9,7 @@ use falco_core::{Error, ErrorKind, Result};
 use serde::Serialize;
 use tokio::sync::watch;
 
+use crate::config::RunCommand;
 use crate::disk::{Appender, Disk};
 use crate::kill;
 use crate::line;
@@ -27,6 +28,8 @@ pub(crate) struct Begin {
     pub(crate) directory: PathBuf,
     pub(crate) run: String,
     pub(crate) name: String,
+    /// How the process was started.
+    pub(crate) command: Option<RunCommand>,
     /// The number of the first segment of this process.
     pub(crate) first: u32,
     /// How many bytes of each segment before are valid.
@@ -359,6 +362,7 @@ impl Log {
             epoch: self.begin.first,
             name: self.begin.name.clone(),
             at: now(),
+            command: self.begin.command.clone().filter(|_| tail.number == self.begin.first),
             host: host(),
             after: tail.after.clone(),
             lost: self.begin.lost.clone(),

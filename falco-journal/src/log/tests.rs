@@ -11,6 +11,7 @@ fn log(directory: &Path, fault: Fault, segment_bytes: u64) -> (Result<Log>, Faul
         directory: directory.to_owned(),
         run: "run".to_owned(),
         name: String::new(),
+        command: None,
         first: 1,
         after: Vec::new(),
         lost: Vec::new(),

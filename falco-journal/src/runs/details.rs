@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use falco_core::{InvocationId, Result, RunId, StageName};
 use serde::Serialize;
 
-use crate::config::JournalConfig;
+use crate::config::{JournalConfig, RunCommand};
 use crate::head::head;
 use crate::index::Entry;
 use crate::journal::{RunJournal, existing};
@@ -20,6 +20,8 @@ use crate::runs::{Counted, RunSummary};
 pub struct RunDetails {
     /// The run in one line.
     pub summary: RunSummary,
+    /// How its last process was started, if that is recorded.
+    pub command: Option<RunCommand>,
     /// Its stages.
     pub stages: Vec<StageSummary>,
     /// Deployments that no process has removed, as far as the journal knows.
@@ -120,6 +122,7 @@ fn details(summary: RunSummary, replay: &Replay) -> Result<RunDetails> {
         })
     });
     Ok(RunDetails {
+        command: replay.command.clone(),
         stages: stages.collect(),
         deployments: replay.deployed.keys().cloned().collect(),
         sent_again: sent_again.collect(),

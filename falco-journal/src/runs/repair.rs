@@ -72,6 +72,7 @@ impl RunJournal {
                 directory: directory.clone(),
                 run: run.as_str().to_owned(),
                 name: replay.name.clone(),
+                command: None,
                 first: replay.segments.last().map_or(1, |segment| segment.number + 1),
                 after: replay.lengths(),
                 lost: replay.lost.clone(),

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use falco_core::congestion::SignalKind;
 use falco_core::{
@@ -350,5 +350,14 @@ impl<P: AsyncPlatform> AsyncPlatform for CongestionControl<P> {
         in_doubt: &[Invocation],
     ) -> Result<Vec<(InvocationId, Pending)>> {
         self.query(self.inner.find_submitted(deployment, in_doubt), |_| true).await
+    }
+
+    async fn recent_logs(
+        &self,
+        deployment: &Deployment,
+        since: SystemTime,
+        most: usize,
+    ) -> Result<Vec<ActivationLog>> {
+        self.query(self.inner.recent_logs(deployment, since, most), |_| true).await
     }
 }

@@ -404,4 +404,13 @@ impl<P: AsyncPlatform> AsyncPlatform for Retry<P> {
     ) -> Result<Vec<(InvocationId, Pending)>> {
         self.begin(None).run(|| self.inner.find_submitted(deployment, in_doubt)).await
     }
+
+    async fn recent_logs(
+        &self,
+        deployment: &Deployment,
+        since: SystemTime,
+        most: usize,
+    ) -> Result<Vec<ActivationLog>> {
+        self.begin(None).run(|| self.inner.recent_logs(deployment, since, most)).await
+    }
 }

@@ -118,7 +118,7 @@ impl InMemory {
             let world: &World = &self.read();
             (Arc::clone(&world.settings), world.deployed.get(name).map(Arc::clone))
         };
-        let capabilities = &settings.capabilities;
+        let capabilities = settings.capabilities.for_runtime(&deployment.runtime);
         let limit = match operation {
             Operation::Submit => capabilities.max_submit_payload,
             _ => capabilities.max_payload,
@@ -172,7 +172,7 @@ impl InMemory {
             }),
         };
         let log = std::mem::take(&mut reply.log);
-        let run = deployed.run(reply, latency, init, settings.capabilities.max_result);
+        let run = deployed.run(reply, latency, init, settings.capabilities.for_runtime(&deployed.deployment.runtime).max_result);
         if !log.is_empty() {
             self.activations().keep_log(number, run.ends_at(), log);
         }

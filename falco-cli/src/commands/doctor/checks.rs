@@ -2,13 +2,15 @@
 
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use falco_cli::flags::PlatformName;
+use falco_cli::interrupted;
 use falco_core::{
-    AsyncPlatform, Bounds, Capabilities, Deployable, Invocation, Ownership, Payload, Platform,
-    RunId,
+    AsyncPlatform, Bounds, Capabilities, Deployable, Deployment, Invocation, Ownership, Payload,
+    Permission, Platform, RunId,
 };
+use falco_executors::Which;
 
 use super::{Check, DoctorFlags, State};
 use crate::commands::deployed::described;
@@ -17,15 +19,18 @@ use crate::commands::deployed::described;
 const SKEW: Duration = Duration::from_secs(60);
 /// How many leftovers are named.
 const NAMED: usize = 10;
+/// The function that is tried, and for which permissions are asked.
+const FUNCTION: &str = "doctor";
 
 /// Everything, in the order in which it matters.
 pub(super) async fn all(flags: &DoctorFlags) -> Vec<Check> {
     let mut checks = Vec::new();
-    if flags.platform.platform == PlatformName::Local {
+    let name = flags.platform.platform;
+    if name == PlatformName::Local {
         checks.push(interpreter("python3", "functions in Python need it"));
         checks.push(interpreter("node", "functions in JavaScript need it"));
     }
-    let inspected = flags.platform.inspect();
+    let inspected = flags.platform.inspect().await;
     if let Some(sources) = &inspected.credentials {
         checks.push(match sources.first() {
             Some(first) => ok("credentials", found_in(first, &sources[1..])),
@@ -40,7 +45,9 @@ pub(super) async fn all(flags: &DoctorFlags) -> Vec<Check> {
     }
     if let Some(endpoint) = &inspected.endpoint {
         checks.push(ok("endpoint", endpoint));
-        checks.push(clock(flags, endpoint).await);
+        if name != PlatformName::Docker {
+            checks.push(clock(flags, endpoint).await);
+        }
     }
     let platform = match flags.platform.connect().await {
         Ok(platform) => platform,
@@ -50,10 +57,11 @@ pub(super) async fn all(flags: &DoctorFlags) -> Vec<Check> {
         }
     };
     checks.push(ok("connection", format!("to {}", platform.name())));
-    checks.push(leftovers(&*platform).await);
+    checks.push(permissions(flags).await);
     if flags.deploy {
         checks.push(deploy(platform.clone()).await);
     }
+    checks.push(leftovers(&*platform).await);
     let capabilities = platform.capabilities();
     checks.push(ok("runtimes", capabilities.runtimes.join(", ")));
     checks.push(ok("limits", limits(&capabilities)));
@@ -61,16 +69,20 @@ pub(super) async fn all(flags: &DoctorFlags) -> Vec<Check> {
     checks
 }
 
+fn check(name: &'static str, state: State, found: impl Into<String>) -> Check {
+    Check { name, state, found: found.into(), permissions: Vec::new() }
+}
+
 fn ok(name: &'static str, found: impl Into<String>) -> Check {
-    Check { name, state: State::Ok, found: found.into() }
+    check(name, State::Ok, found)
 }
 
 fn warning(name: &'static str, found: impl Into<String>) -> Check {
-    Check { name, state: State::Warning, found: found.into() }
+    check(name, State::Warning, found)
 }
 
 fn failed(name: &'static str, found: impl Into<String>) -> Check {
-    Check { name, state: State::Error, found: found.into() }
+    check(name, State::Error, found)
 }
 
 fn found_in(first: &str, others: &[String]) -> String {
@@ -101,10 +113,74 @@ async fn clock(flags: &DoctorFlags, endpoint: &str) -> Check {
     }
 }
 
+/// The permissions that are needed, and those that the provider says are missing.
+async fn permissions(flags: &DoctorFlags) -> Check {
+    let name = "permissions";
+    match flags.platform.permissions(FUNCTION).await {
+        Ok(Some(permissions)) => {
+            let (state, found) = judged(&permissions);
+            Check { permissions, ..check(name, state, found) }
+        }
+        Ok(None) => {
+            let platform = flags.platform.platform;
+            ok(
+                name,
+                match platform {
+                    PlatformName::Local => "none are needed on this machine",
+                    PlatformName::Docker => "the daemon lets this user in, which is all",
+                    _ => "the key is accepted, and opens everything in its namespace",
+                },
+            )
+        }
+        Err(error) => warning(name, format!("cannot be asked for: {error:#}")),
+    }
+}
+
+/// What the permissions say of a run, with the names of those that are missing.
+fn judged(permissions: &[Permission]) -> (State, String) {
+    let named = |which: &dyn Fn(&Permission) -> bool| {
+        let mut lines: Vec<String> = Vec::new();
+        let mut last = "";
+        for permission in permissions.iter().filter(|permission| which(permission)) {
+            match lines.last_mut() {
+                Some(line) if last == permission.purpose => {
+                    line.push_str(", ");
+                    line.push_str(&permission.name);
+                }
+                _ => lines.push(format!("to {}: {}", permission.purpose, permission.name)),
+            }
+            last = &permission.purpose;
+        }
+        lines
+    };
+    let required = permissions.iter().filter(|permission| permission.required).count();
+    if permissions.iter().all(|permission| permission.granted.is_none()) {
+        let mut lines = vec![
+            "the provider does not say which are granted; --deploy tries them; a run needs:"
+                .to_owned(),
+        ];
+        lines.extend(named(&|permission| permission.required));
+        return (State::Warning, lines.join("\n"));
+    }
+    let missing = named(&|permission| permission.required && permission.is_missing());
+    let optional = named(&|permission| !permission.required && permission.is_missing());
+    let state = if missing.is_empty() { State::Ok } else { State::Error };
+    let mut lines = match missing.is_empty() {
+        true => vec![format!("all {required} that a run needs are granted")],
+        false => vec!["missing, and needed by every run:".to_owned()],
+    };
+    lines.extend(missing);
+    if !optional.is_empty() {
+        lines.push("missing, and needed by some runs only:".to_owned());
+        lines.extend(optional);
+    }
+    (state, lines.join("\n"))
+}
+
 async fn leftovers(platform: &dyn AsyncPlatform) -> Check {
     let mut deployments = match platform.list_deployments().await {
         Ok(deployments) => deployments,
-        Err(error) => return failed("permissions", format!("cannot list functions: {error}")),
+        Err(error) => return failed("deployed", format!("cannot list functions: {error}")),
     };
     if deployments.is_empty() {
         return ok("deployed", "nothing of Falco");
@@ -114,39 +190,67 @@ async fn leftovers(platform: &dyn AsyncPlatform) -> Check {
     if let Some(more) = deployments.len().checked_sub(NAMED).filter(|more| *more > 0) {
         lines.push(format!("and {more} more; falco list shows all"));
     }
-    ok("deployed", lines.join("\n"))
+    match deployments.iter().filter(|deployment| Which::Orphaned.takes(deployment)).count() {
+        0 => ok("deployed", lines.join("\n")),
+        orphaned => {
+            lines.push(format!(
+                "of these, {orphaned} left behind, expired or by a process that has ended: falco cleanup removes them"
+            ));
+            warning("deployed", lines.join("\n"))
+        }
+    }
 }
 
 /// Deploys, calls and removes a function, and says which step is refused.
 async fn deploy(platform: Arc<dyn AsyncPlatform>) -> Check {
-    let now = std::time::SystemTime::now();
+    let now = SystemTime::now();
     let run = RunId::starting_at(now, std::process::id());
     let expires_at = now + Duration::from_secs(3_600);
-    let function = Deployable::python("doctor", "def main(args):\n    return {}\n");
-    let function = function.with_name(format!("doctor-{run}")).with_ownership(Ownership::new(
+    let function = Deployable::python(FUNCTION, "def main(args):\n    return {}\n");
+    let function = function.with_name(format!("{FUNCTION}-{run}")).with_ownership(Ownership::new(
         run.clone(),
         falco_executors::owner(),
         expires_at,
     ));
-    let deployment = match platform.deploy(&function).await {
-        Ok(deployment) => deployment,
-        Err(error) => return failed("permissions", format!("cannot deploy: {error}")),
+    let attempt = async {
+        let deployment = match platform.deploy(&function).await {
+            Ok(deployment) => deployment,
+            Err(error) => return Err(failed("trial", format!("cannot deploy: {error}"))),
+        };
+        let invocation = Invocation::new(run, FUNCTION, "0", Payload::empty());
+        let called = platform.invoke(&deployment, &invocation).await;
+        Ok((deployment, called))
     };
-    let invocation = Invocation::new(run, "doctor", "0", Payload::empty());
-    let called = platform.invoke(&deployment, &invocation).await;
-    let removed = platform.remove(&deployment).await;
-    match (called, removed) {
-        (_, Err(error)) => {
-            failed("permissions", format!("cannot remove {}: {error}", deployment.name))
-        }
-        (Err(error), _) => failed("permissions", format!("cannot call: {error}")),
-        (Ok(activation), _) => match activation.outcome {
-            Ok(_) => ok("permissions", "a function was deployed, called and removed"),
-            Err(error) => {
-                failed("permissions", format!("a function that does nothing fails: {error}"))
-            }
+    let attempted = tokio::select! {
+        attempted = attempt => attempted,
+        () = interrupted() => Err(failed("trial", "interrupted")),
+    };
+    let (deployment, called) = match attempted {
+        Ok((deployment, called)) => (deployment, Some(called)),
+        Err(check) => match platform.fetch_deployment(&function.name).await {
+            // What came of it is not left behind.
+            Ok(partial) => return removed(&*platform, &partial).await.err().unwrap_or(check),
+            Err(_) => return check,
         },
+    };
+    if let Err(check) = removed(&*platform, &deployment).await {
+        return check;
     }
+    match called {
+        Some(Err(error)) => failed("trial", format!("cannot call: {error}")),
+        Some(Ok(activation)) if activation.outcome.is_err() => {
+            let error = activation.outcome.err().map(|error| error.to_string()).unwrap_or_default();
+            failed("trial", format!("a function that does nothing fails: {error}"))
+        }
+        _ => ok("trial", "a function was deployed, called and removed"),
+    }
+}
+
+async fn removed(platform: &dyn AsyncPlatform, deployment: &Deployment) -> Result<(), Check> {
+    platform
+        .remove(deployment)
+        .await
+        .map_err(|error| failed("trial", format!("cannot remove {}: {error}", deployment.name)))
 }
 
 fn limits(capabilities: &Capabilities) -> String {
@@ -159,6 +263,7 @@ fn limits(capabilities: &Capabilities) -> String {
         ("invocations at once", capabilities.concurrency.map(|limit| limit.to_string())),
         ("invocations started", rate),
         ("argument", capabilities.max_payload.map(bytes)),
+        ("argument, submitted", capabilities.max_submit_payload.map(bytes)),
         ("result", capabilities.max_result.map(bytes)),
         ("code", capabilities.max_code.map(bytes)),
         ("memory", capabilities.memory_mib.map(bounds)),
@@ -166,6 +271,7 @@ fn limits(capabilities: &Capabilities) -> String {
             "timeout up to",
             capabilities.timeout.map(|it| humantime::format_duration(it.max).to_string()),
         ),
+        ("processor", capabilities.architecture.clone()),
     ];
     let known = known.into_iter().filter_map(|(name, limit)| Some(format!("{name}: {}", limit?)));
     let known: Vec<String> = known.collect();
@@ -188,4 +294,34 @@ fn cost(flags: &DoctorFlags) -> Check {
             None => format!("{run}: the platform charges nothing that Falco knows of"),
         },
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn permission(name: &str, required: bool, granted: Option<bool>) -> Permission {
+        Permission::new(name, "deploy").with_required(required).with_granted(granted)
+    }
+
+    #[test]
+    fn a_required_permission_that_is_missing_keeps_a_run_from_starting() {
+        let (state, found) = judged(&[
+            permission("a", true, Some(true)),
+            permission("b", true, Some(false)),
+            permission("c", true, Some(false)),
+            permission("d", false, Some(false)),
+        ]);
+        assert_eq!(state, State::Error);
+        let lines: Vec<&str> = found.lines().collect();
+        assert_eq!(lines[1], "to deploy: b, c");
+        assert_eq!(lines[3], "to deploy: d");
+    }
+
+    #[test]
+    fn permissions_that_nobody_judges_are_listed_as_needed() {
+        let (state, found) = judged(&[permission("a", true, None), permission("b", false, None)]);
+        assert_eq!(state, State::Warning);
+        assert!(found.ends_with("a run needs:\nto deploy: a"), "{found}");
+    }
 }

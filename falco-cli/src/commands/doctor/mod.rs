@@ -2,14 +2,15 @@
 
 mod checks;
 
+use std::num::{NonZeroU32, NonZeroU64};
 use std::time::Duration;
 
 use clap::Args;
 use falco_cli::flags::{PlatformFlags, ShowFlags, count, duration};
 use falco_cli::{log, print};
+use falco_core::Permission;
 use serde::Serialize;
 use serde_json::json;
-use std::num::{NonZeroU32, NonZeroU64};
 
 /// Says whether a run could start on a platform: interpreters, credentials and where they were found, region, endpoint, clock,
 /// permissions, limits, leftovers, and what a run would cost at most
@@ -19,11 +20,11 @@ use std::num::{NonZeroU32, NonZeroU64};
 /// For example:
 ///
 ///   falco doctor --platform aws --invocations 10000 --duration 800ms --memory 1024
-///   falco doctor --platform gcp --deploy
+///   falco doctor --platform gcp --deploy --json
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct DoctorFlags {
-    /// Deploy, call and remove a small function, too: that shows every permission that is missing.
+    /// Deploy, call and remove a small function, too: that shows for certain whether a run could start.
     #[arg(long)]
     deploy: bool,
 
@@ -53,6 +54,9 @@ struct Check {
     state: State,
     /// The finding.
     found: String,
+    /// The permissions, one by one, where the check is about them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    permissions: Vec<Permission>,
 }
 
 /// The verdict of a check: whether a run could start.
@@ -77,7 +81,7 @@ pub(crate) async fn doctor(flags: DoctorFlags) -> anyhow::Result<bool> {
         return Ok(could_start);
     }
     let shown = checks.iter().filter(|check| !flags.output.quiet || check.state != State::Ok);
-    for Check { name, state, found } in shown {
+    for Check { name, state, found, .. } in shown {
         let mark = match state {
             State::Ok => "ok",
             State::Warning => "warning",

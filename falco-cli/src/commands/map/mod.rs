@@ -108,7 +108,6 @@ async fn run(mut flags: MapFlags) -> anyhow::Result<(bool, Written)> {
     let sources = Sources::new(std::mem::take(&mut flags.inputs), format)?;
     let failures = flags.failed.as_deref().map(Failures::into_file).transpose()?;
     let launch = Launch::connect(&flags.flags).await?.with_kept_results(KeepResults::Nothing);
-    let function = flags.function.with_packages(function, &launch).await?;
 
     let window = Arc::default();
     let results = match flags.flags.output.results_to_stdout() {

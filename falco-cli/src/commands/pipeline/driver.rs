@@ -6,13 +6,15 @@ use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use falco_cli::flags::FunctionFlags;
+use falco_cli::Launch;
+use falco_cli::flags::{FunctionFlags, PackageFlags};
 use falco_core::{
     BoxStream, Completion, Driver, ExecutionPlan, Input, Result, Stage, StageName, StagePolicy,
     Verdict,
 };
 use falco_executors::{Chunks, FanIn, FanOut, Merge, OneToOne, Shuffle};
 use futures_util::{StreamExt, stream};
+use toml::Spanned;
 
 use super::file::{Derivation, Described, FormatName, NamedDerivation, StageTable};
 use crate::commands::function;
@@ -69,6 +71,37 @@ impl Pipeline {
             outputs.files.insert(name, BufWriter::new(to));
         }
         Ok(Self { name: described.name.clone(), stages, outputs: Mutex::new(outputs) })
+    }
+
+    /// Adds third-party packages to the functions: those that the file names for a stage, else those of the command line.
+    pub(super) async fn add_packages(
+        &mut self,
+        described: &Described,
+        for_all: &PackageFlags,
+        launch: &Launch<'_>,
+    ) -> anyhow::Result<()> {
+        let capabilities = launch.capabilities();
+        let mut fits_any = for_all.is_empty();
+        for (table, stage) in described.stages.iter().zip(&mut self.stages) {
+            let own = table.packages(described);
+            let packages = match own.is_empty() {
+                true if for_all.fits(&stage.function.runtime) => for_all,
+                true => continue,
+                false => &own,
+            };
+            fits_any |= own.is_empty();
+            let function = stage.function.clone();
+            let added = packages.add_to(function, launch.platform_name(), &capabilities).await;
+            let at = [&table.requirements, &table.package].into_iter().flatten().next();
+            let at = at.map_or_else(|| table.function.span(), Spanned::span);
+            stage.function = added.map_err(|error| described.error(&at, format!("{error:#}")))?;
+        }
+        anyhow::ensure!(
+            fits_any,
+            "--requirements and --package fit no stage: they are for functions in Python, --package also for those in \
+             Node.js, and a stage's own keys come first"
+        );
+        Ok(())
     }
 
     /// Writes what is left, and says where the results are.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
+use falco_cli::flags::PackageFlags;
 use falco_core::RuntimeName;
 use serde::Deserialize;
 use serde::de::Error as _;
@@ -43,6 +44,9 @@ pub(super) struct StageTable {
     pub(super) timeout: Option<Duration>,
     #[serde(default)]
     pub(super) env: BTreeMap<String, String>,
+    /// The packages that travel with the function.
+    pub(super) requirements: Option<Spanned<PathBuf>>,
+    pub(super) package: Option<Spanned<PathBuf>>,
     #[serde(default)]
     pub(super) idempotent: bool,
     pub(super) concurrency: Option<usize>,
@@ -56,6 +60,16 @@ pub(super) struct StageTable {
     pub(super) derivation: Option<Spanned<Derivation>>,
     /// Where its results go.
     pub(super) output: Option<Spanned<PathBuf>>,
+}
+
+impl StageTable {
+    /// The packages of its own.
+    pub(super) fn packages(&self, described: &Described) -> PackageFlags {
+        let beside = |path: &Option<Spanned<PathBuf>>| {
+            path.as_ref().map(|path| described.beside(path.get_ref()))
+        };
+        PackageFlags { requirements: beside(&self.requirements), package: beside(&self.package) }
+    }
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -45,10 +45,12 @@ pub(crate) struct PipelineFlags {
 }
 
 /// Runs the pipeline, and returns whether everything succeeded.
-pub(crate) async fn run(flags: PipelineFlags) -> anyhow::Result<bool> {
+pub(crate) async fn run(mut flags: PipelineFlags) -> anyhow::Result<bool> {
     let described = file::read(&flags.file)?;
-    let pipeline = Pipeline::new(&described, &flags.flags.function)?;
+    let packages = std::mem::take(&mut flags.flags.function.packages);
+    let mut pipeline = Pipeline::new(&described, &flags.flags.function)?;
     let launch = Launch::connect(&flags.flags).await?.with_kept_results(KeepResults::Nothing);
+    pipeline.add_packages(&described, &packages, &launch).await?;
     let outcome = launch.run(&pipeline).await?;
     let went = pipeline.finish()?;
     Ok(conclude(&flags.flags.output, &outcome.report, &outcome.leftovers, &went))

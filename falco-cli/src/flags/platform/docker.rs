@@ -2,6 +2,8 @@
 
 use clap::Args;
 
+use super::Inspected;
+
 /// What is not named is read as the command `docker` reads it.
 #[cfg_attr(
     not(feature = "docker"),
@@ -17,6 +19,19 @@ pub(super) struct DockerFlags {
     /// The network of the containers: none, bridge, or one of your own.
     #[arg(long, value_name = "NETWORK", default_value = "none")]
     docker_network: String,
+}
+
+/// Where the daemon is looked for.
+#[cfg(feature = "docker")]
+pub(super) fn inspect() -> Inspected {
+    let endpoint = falco_docker::DockerConfig::from_env().ok().map(|config| config.host);
+    Inspected { endpoint, ..Inspected::default() }
+}
+
+/// Without the platform nobody looks for a daemon.
+#[cfg(not(feature = "docker"))]
+pub(super) fn inspect() -> Inspected {
+    Inspected::default()
 }
 
 #[cfg(feature = "docker")]

@@ -64,6 +64,15 @@ impl GcpFlags {
     pub(super) async fn connect(
         &self,
     ) -> anyhow::Result<std::sync::Arc<dyn falco_core::AsyncPlatform>> {
+        Ok(std::sync::Arc::new(self.platform().await?))
+    }
+
+    /// The permissions that the caller needs.
+    pub(super) async fn permissions(&self) -> anyhow::Result<Vec<falco_core::Permission>> {
+        Ok(self.platform().await?.permissions().await?)
+    }
+
+    async fn platform(&self) -> anyhow::Result<falco_gcp::GcpFunctions> {
         use falco_gcp::{CloudTasks, GcpConfig, GcpFunctions, Submission};
 
         let mut config = GcpConfig::builder();
@@ -76,6 +85,6 @@ impl GcpFlags {
         if self.cloud_tasks {
             config = config.submission(Submission::CloudTasks(CloudTasks::default()));
         }
-        Ok(std::sync::Arc::new(GcpFunctions::connect(config.build_with_env()?).await?))
+        Ok(GcpFunctions::connect(config.build_with_env()?).await?)
     }
 }

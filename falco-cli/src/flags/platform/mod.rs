@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use falco_core::AsyncPlatform;
+use falco_core::{AsyncPlatform, Permission};
 
 pub use inspect::Inspected;
 
@@ -78,12 +78,32 @@ impl PlatformFlags {
 
 impl PlatformFlags {
     /// Where the settings of the platform were found, without connecting to it.
-    pub fn inspect(&self) -> Inspected {
+    pub async fn inspect(&self) -> Inspected {
         match self.platform {
-            PlatformName::Local | PlatformName::Docker => Inspected::default(),
+            PlatformName::Local => Inspected::default(),
+            PlatformName::Docker => docker::inspect(),
             PlatformName::Openwhisk => self.openwhisk.inspect(),
-            PlatformName::Aws => self.aws.inspect(),
+            PlatformName::Aws => self.aws.inspect().await,
             PlatformName::Gcp => self.gcp.inspect(),
+        }
+    }
+
+    /// The permissions that a run with a function of this name needs, and which of them are granted, as the provider says
+    /// without changing anything; none on platforms that have no permissions of their own.
+    ///
+    /// # Errors
+    ///
+    /// As [`connect`](Self::connect).
+    pub async fn permissions(&self, function: &str) -> anyhow::Result<Option<Vec<Permission>>> {
+        match self.platform {
+            #[cfg(feature = "aws")]
+            PlatformName::Aws => self.aws.permissions(function).await.map(Some),
+            #[cfg(feature = "gcp")]
+            PlatformName::Gcp => self.gcp.permissions().await.map(Some),
+            _ => {
+                let _ = function;
+                Ok(None)
+            }
         }
     }
 
