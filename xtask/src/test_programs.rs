@@ -73,17 +73,24 @@ fn describe(message: &Value, executable: PathBuf) -> anyhow::Result<Program> {
 fn run_all(programs: Vec<Program>, environment: &[(&str, OsString)]) -> anyhow::Result<()> {
     let at_once = std::thread::available_parallelism().map_or(2, usize::from).max(2);
     let (waiting, failed) = (Mutex::new(programs), Mutex::new(Vec::new()));
+    let skips = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for _ in 0..at_once {
             scope.spawn(|| {
                 while let Some(program) = take(&waiting) {
-                    if let Err(error) = run_one(&program, environment) {
+                    let ended = run_one(&program, environment).and_then(|output| {
+                        lock(&skips).push((skips_in(&output), program.name.clone()));
+                        ensure!(output.status.success(), "{}", output.status);
+                        Ok(())
+                    });
+                    if let Err(error) = ended {
                         lock(&failed).push(format!("{}: {error:#}", program.name));
                     }
                 }
             });
         }
     });
+    println!("{}", total(&mut lock(&skips)));
     let failed = failed.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     if failed.is_empty() {
         return Ok(());
@@ -91,7 +98,23 @@ fn run_all(programs: Vec<Program>, environment: &[(&str, OsString)]) -> anyhow::
     bail!("{} test programs failed:\n  {}", failed.len(), failed.join("\n  "));
 }
 
-fn run_one(program: &Program, environment: &[(&str, OsString)]) -> anyhow::Result<()> {
+/// How many tests, or parts of one, a program has said that it skips.
+fn skips_in(output: &Output) -> usize {
+    let said = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
+    let lines = said.iter().flat_map(|text| text.lines());
+    lines.filter(|line| line.starts_with("skipped ") || line.starts_with("skipped: ")).count()
+}
+
+/// The skips of all programs, those with most first.
+fn total(skips: &mut Vec<(usize, String)>) -> String {
+    skips.retain(|(count, _)| *count > 0);
+    skips.sort_by(|one, other| other.cmp(one));
+    let sum: usize = skips.iter().map(|(count, _)| count).sum();
+    let lines = skips.iter().map(|(count, program)| format!("\n  {count:>4} in {program}"));
+    format!("skipped: {sum}, each named with its reason above{}", lines.collect::<String>())
+}
+
+fn run_one(program: &Program, environment: &[(&str, OsString)]) -> anyhow::Result<Output> {
     let start = Instant::now();
     let output = Command::new(&program.executable)
         .current_dir(&program.folder)
@@ -101,8 +124,7 @@ fn run_one(program: &Program, environment: &[(&str, OsString)]) -> anyhow::Resul
         .output()
         .context("it does not start")?;
     print(program, &output, start.elapsed().as_secs_f64());
-    ensure!(output.status.success(), "{}", output.status);
-    Ok(())
+    Ok(output)
 }
 
 /// Prints what a program printed, in one piece.
@@ -123,7 +145,23 @@ fn lock<T>(list: &Mutex<Vec<T>>) -> std::sync::MutexGuard<'_, Vec<T>> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
     use super::*;
+
+    #[test]
+    fn skips_are_counted_and_summed_up() {
+        let output = Output {
+            status: std::process::ExitStatus::from_raw(0),
+            stdout: b"test a ... ok\nskipped: there is no node\n".to_vec(),
+            stderr: b"skipped on local (x): b: no [1 skipped so far]\nnothing skipped here\n"
+                .to_vec(),
+        };
+        assert_eq!(skips_in(&output), 2);
+        let mut skips = vec![(0, "a".to_owned()), (2, "b".to_owned()), (3, "c".to_owned())];
+        let lines = total(&mut skips);
+        assert_eq!(lines, "skipped: 5, each named with its reason above\n     3 in c\n     2 in b");
+    }
 
     #[test]
     fn a_test_program_is_told_from_what_else_cargo_builds() {

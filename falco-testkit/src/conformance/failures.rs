@@ -35,8 +35,9 @@ pub(super) async fn a_result_that_is_no_object_is_a_bad_result(subject: &Subject
 }
 
 pub(super) async fn a_result_over_the_limit_is_a_bad_result(subject: &Subject) -> Verdict {
-    let limit = small_limit(subject.capabilities.max_result)?;
+    small_limit(subject.capabilities.max_result)?;
     for deployment in subject.deployed_in_each_runtime().await? {
+        let limit = small_limit(subject.limits_of(&deployment).max_result)?;
         let error = subject.failure(&deployment, json!({"do": "big", "length": limit})).await;
         assert_eq!(error.kind, FunctionErrorKind::BadResult, "{error}");
         let half = subject.value(&deployment, json!({"do": "big", "length": limit / 2})).await;

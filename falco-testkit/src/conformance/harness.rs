@@ -47,6 +47,17 @@ pub trait Harness: Send + Sync + 'static {
         Vec::new()
     }
 
+    /// The harness's own name, in what failed and what was skipped: that of its type, unless it says otherwise.
+    fn name(&self) -> &'static str {
+        std::any::type_name::<Self>()
+    }
+
+    /// Why the case of this name does not apply to functions of one runtime; those of the others are tried.
+    fn exempt_runtime(&self, case: &str, runtime: &RuntimeName) -> Option<Skip> {
+        let _ = (case, runtime);
+        None
+    }
+
     /// Why the case of this name does not apply, although `capabilities()` say that it could: the platform promises
     /// something else than the case demands, on purpose.
     fn exempt(&self, case: &str) -> Option<Skip> {

@@ -58,9 +58,12 @@ pub(super) async fn an_empty_result_is_an_empty_object(subject: &Subject) -> Ver
 }
 
 pub(super) async fn a_payload_at_the_limit_is_taken(subject: &Subject) -> Verdict {
-    let (payload, length) = payload_of(small_limit(subject.capabilities.max_payload)?);
+    small_limit(subject.capabilities.max_payload)?;
     for deployment in subject.deployed_in_each_runtime().await? {
-        let invocation = subject.invocation_of(payload.clone());
+        // A runtime may take less than the platform; never more.
+        let limit = small_limit(subject.limits_of(&deployment).max_payload)?;
+        let (payload, length) = payload_of(limit);
+        let invocation = subject.invocation_of(payload);
         let activation = subject.platform.invoke(&deployment, &invocation).await;
         let answer = value(&served("a payload at the limit", activation));
         assert_eq!(answer, json!({"length": length}), "all of it has to arrive");
@@ -69,12 +72,14 @@ pub(super) async fn a_payload_at_the_limit_is_taken(subject: &Subject) -> Verdic
 }
 
 pub(super) async fn a_payload_over_the_limit_is_refused(subject: &Subject) -> Verdict {
-    let limit = limit_below(subject.capabilities.max_payload, LARGEST_REFUSED)?;
-    let deployment = subject.deployed().await?;
-    let invocation = subject.invocation_of(payload_of(limit + 1).0);
-    let invoked = subject.platform.invoke(&deployment, &invocation).await;
-    let error = refused_as("one byte more", invoked, &[ErrorKind::PayloadTooLarge]);
-    assert!(!error.may_have_run() && !error.is_retryable(), "{error:?}");
+    limit_below(subject.capabilities.max_payload, LARGEST_REFUSED)?;
+    for deployment in subject.deployed_in_runtimes_of_different_limits().await? {
+        let limit = limit_below(subject.limits_of(&deployment).max_payload, LARGEST_REFUSED)?;
+        let invocation = subject.invocation_of(payload_of(limit + 1).0);
+        let invoked = subject.platform.invoke(&deployment, &invocation).await;
+        let error = refused_as("one byte more", invoked, &[ErrorKind::PayloadTooLarge]);
+        assert!(!error.may_have_run() && !error.is_retryable(), "{error:?}");
+    }
     Ok(())
 }
 

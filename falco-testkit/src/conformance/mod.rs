@@ -15,6 +15,7 @@ mod cases;
 mod harness;
 pub(crate) mod run;
 mod secret;
+pub(crate) mod skips;
 pub(crate) mod subject;
 
 mod configuration;

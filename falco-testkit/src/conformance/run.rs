@@ -1,7 +1,7 @@
 //! Runs one case.
 
-use std::io::Write;
-use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use super::cases::{CASES, Case};
 use super::harness::{Harness, Verdict};
 use super::secret::MARKED_SECRET;
+use super::skips::skipped;
 use super::subject::Subject;
 use crate::log_capture::LogCapture;
 
@@ -22,22 +23,36 @@ impl Case {
     ///
     /// # Panics
     ///
-    /// When the platform does not do what the case demands, or the case takes longer than the harness's patience.
+    /// When the platform does not do what the case demands, or the case takes longer than the harness's patience. The text
+    /// says what was seen, the runtime, the harness, and what the case demands.
     pub async fn run(&self, harness: Arc<dyn Harness>) -> Verdict {
         if let Some(skip) = harness.exempt(self.name) {
             return Err(skip);
         }
-        let patience = harness.patience();
-        let subject = Subject::new(harness);
+        let (patience, name) = (harness.patience(), harness.name());
+        let subject = Subject::new(harness, self.name);
         let body = AssertUnwindSafe((self.body)(&subject)).catch_unwind();
         let ended = timeout(patience, body).await;
+        let runtime = subject.last_runtime().map(|runtime| format!(" in {runtime}"));
         subject.clean_up().await;
-        match ended {
-            Ok(Ok(verdict)) => verdict,
-            Ok(Err(panic)) => resume_unwind(panic),
-            Err(_) => panic!("{} did not end within {patience:?}", self.name),
-        }
+        let seen = match ended {
+            Ok(Ok(verdict)) => return verdict,
+            Ok(Err(panic)) => words(&*panic),
+            Err(_) => format!("it did not end within {patience:?}"),
+        };
+        panic!(
+            "{seen}\n{}, on {name}{}, demands: {}",
+            self.name,
+            runtime.unwrap_or_default(),
+            self.demand
+        )
     }
+}
+
+/// What a panic says.
+fn words(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked").to_owned()
 }
 
 /// Runs the case of this name on a harness of its own; what [`conformance_tests!`](crate::conformance_tests) expands to.
@@ -53,27 +68,15 @@ pub async fn check<H: Harness>(name: &str) {
     };
     let log = LogCapture::start();
     let harness = Arc::new(H::start().await);
-    let platform = harness.platform().name().to_owned();
     let mut secrets = harness.secrets();
     secrets.push(MARKED_SECRET.to_owned());
 
-    match AssertUnwindSafe(case.run(harness)).catch_unwind().await {
-        Ok(Ok(())) => {}
-        Ok(Err(skip)) => tell(&format!("skipped on {platform}: {name}: {skip}")),
-        Err(panic) => {
-            tell(&format!("{name} demands: {}", case.demand));
-            resume_unwind(panic)
-        }
+    if let Err(skip) = case.run(harness.clone()).await {
+        skipped(&*harness, name, &skip.to_string());
     }
     let log = log.text();
     for line in log.lines() {
         let told = secrets.iter().any(|secret| line.contains(secret.as_str()));
         assert!(!told, "a secret is in the log: {line}");
     }
-}
-
-/// Written to the descriptor itself: the test runner shows `eprintln!` of failed tests only.
-pub(crate) fn tell(line: &str) {
-    // In one piece, since tests run side by side.
-    let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
 }

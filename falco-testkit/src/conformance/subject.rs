@@ -1,7 +1,7 @@
 //! The platform under test, with what cases do to it again and again.
 
 use std::future::Future;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,25 +13,50 @@ use serde_json::Value;
 use tokio::time::{sleep, timeout};
 
 use super::harness::{Fault, Harness, Skip};
+use super::skips::skipped;
 
 /// The platform under test in one case. It removes what the case has deployed.
 pub(super) struct Subject {
     pub(super) harness: Arc<dyn Harness>,
     pub(super) platform: Arc<dyn AsyncPlatform>,
     pub(super) capabilities: Capabilities,
+    /// The name of the case.
+    case: &'static str,
     /// Keeps apart what runs at the same time in one account.
     token: String,
+    /// The runtime of the function that was deployed or called last.
+    last_runtime: Mutex<Option<RuntimeName>>,
+    /// Whether runtimes that are exempt were named.
+    named_exempt: AtomicBool,
     deployed: Mutex<Vec<Deployment>>,
     counter: AtomicU64,
 }
 
 impl Subject {
-    pub(super) fn new(harness: Arc<dyn Harness>) -> Self {
+    pub(super) fn new(harness: Arc<dyn Harness>, case: &'static str) -> Self {
         let platform = harness.platform();
         let capabilities = platform.capabilities();
         let token = format!("{:08x}", fastrand::u32(..));
-        let (deployed, counter) = (Mutex::default(), AtomicU64::new(0));
-        Self { harness, platform, capabilities, token, deployed, counter }
+        Self {
+            harness,
+            platform,
+            capabilities,
+            case,
+            token,
+            last_runtime: Mutex::default(),
+            named_exempt: AtomicBool::new(false),
+            deployed: Mutex::default(),
+            counter: AtomicU64::new(0),
+        }
+    }
+
+    /// The runtime of the function that was deployed or called last.
+    pub(super) fn last_runtime(&self) -> Option<RuntimeName> {
+        self.last_runtime.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn note(&self, runtime: &RuntimeName) {
+        *self.last_runtime.lock().unwrap_or_else(PoisonError::into_inner) = Some(runtime.clone());
     }
 
     fn number(&self) -> u64 {
@@ -56,15 +81,30 @@ impl Subject {
         if self.capabilities.submit { Ok(()) } else { Err(Skip::new("it cannot submit")) }
     }
 
-    /// The runtimes to try, at least one.
+    /// The runtimes to try, at least one. Those that the harness exempts are named once.
     pub(super) fn runtimes(&self) -> Result<Vec<RuntimeName>, Skip> {
-        let runtimes = self.harness.runtimes();
-        let has_fixture = |runtime: &RuntimeName| self.harness.fixture("f", runtime).is_some();
-        let usable: Vec<_> = runtimes.into_iter().filter(has_fixture).collect();
-        if usable.is_empty() {
-            return Err(Skip::new("no runtime of the fixture is there"));
+        let is_first = !self.named_exempt.swap(true, Ordering::Relaxed);
+        let (mut usable, mut last_skip) = (Vec::new(), None);
+        for runtime in self.harness.runtimes() {
+            if self.harness.fixture("f", &runtime).is_none() {
+                continue;
+            }
+            match self.harness.exempt_runtime(self.case, &runtime) {
+                None => usable.push(runtime),
+                Some(skip) => {
+                    if is_first {
+                        let what = format!("{} in {runtime}", self.case);
+                        skipped(&*self.harness, &what, &skip.to_string());
+                    }
+                    last_skip = Some(skip);
+                }
+            }
         }
-        Ok(usable)
+        match (usable.is_empty(), last_skip) {
+            (false, _) => Ok(usable),
+            (true, Some(skip)) => Err(skip),
+            (true, None) => Err(Skip::new("no runtime of the fixture is there")),
+        }
     }
 
     /// The fixture under a new name, for the first runtime.
@@ -92,7 +132,28 @@ impl Subject {
         Ok(all)
     }
 
+    /// Deploys the fixture for the first runtime, and for each other one that has narrower limits of its own.
+    pub(super) async fn deployed_in_runtimes_of_different_limits(
+        &self,
+    ) -> Result<Vec<Deployment>, Skip> {
+        let mut all = Vec::new();
+        for (at, runtime) in self.runtimes()?.into_iter().enumerate() {
+            if at == 0 || self.capabilities.runtime_limits.contains_key(runtime.family()) {
+                let function = self.function_for(&runtime)?;
+                all.push(self.deploy(&function).await);
+            }
+        }
+        Ok(all)
+    }
+
+    /// The capabilities for functions in the runtime of a deployment.
+    pub(super) fn limits_of(&self, deployment: &Deployment) -> Capabilities {
+        self.note(&deployment.runtime);
+        self.capabilities.for_runtime(&deployment.runtime)
+    }
+
     pub(super) async fn deploy(&self, function: &Deployable) -> Deployment {
+        self.note(&function.runtime);
         let deployment = served("deploy", self.platform.deploy(function).await);
         self.will_remove(&deployment);
         deployment
@@ -130,6 +191,7 @@ impl Subject {
 
     /// Invokes the fixture; the platform has to answer.
     pub(super) async fn call(&self, deployment: &Deployment, args: Value) -> Activation {
+        self.note(&deployment.runtime);
         let invocation = self.invocation(args);
         served("invoke", self.platform.invoke(deployment, &invocation).await)
     }
@@ -149,6 +211,7 @@ impl Subject {
 
     /// Submits an invocation of the fixture; waits where the platform says that it is full.
     pub(super) async fn submit(&self, deployment: &Deployment, args: Value) -> Pending {
+        self.note(&deployment.runtime);
         let invocation = self.invocation(args);
         let submit = || self.platform.submit(deployment, &invocation);
         served("submit", unthrottled(submit).await)

@@ -210,19 +210,21 @@ pub(super) async fn function_errors_are_collected_too(subject: &Subject) -> Verd
 
 pub(super) async fn submitted_payloads_have_their_limit(subject: &Subject) -> Verdict {
     subject.needs_submit()?;
-    let limit = small_limit(subject.capabilities.max_submit_payload)?;
-    let deployment = subject.deployed().await?;
-    let (payload, length) = payload_of(limit);
-    let invocation = subject.invocation_of(payload);
-    let submitted = subject.platform.submit(&deployment, &invocation).await;
-    let pending = [served("a payload at the limit", submitted)];
-    let found = subject.collect(&deployment, &pending).await;
-    assert_eq!(value(&found[0]), json!({"length": length}), "all of it has to arrive");
+    small_limit(subject.capabilities.max_submit_payload)?;
+    for deployment in subject.deployed_in_runtimes_of_different_limits().await? {
+        let limit = small_limit(subject.limits_of(&deployment).max_submit_payload)?;
+        let (payload, length) = payload_of(limit);
+        let invocation = subject.invocation_of(payload);
+        let submitted = subject.platform.submit(&deployment, &invocation).await;
+        let pending = [served("a payload at the limit", submitted)];
+        let found = subject.collect(&deployment, &pending).await;
+        assert_eq!(value(&found[0]), json!({"length": length}), "all of it has to arrive");
 
-    let invocation = subject.invocation_of(payload_of(limit + 1).0);
-    let submitted = subject.platform.submit(&deployment, &invocation).await;
-    let error = refused_as("one byte more", submitted, &[ErrorKind::PayloadTooLarge]);
-    assert!(!error.may_have_run() && !error.is_retryable(), "{error:?}");
+        let invocation = subject.invocation_of(payload_of(limit + 1).0);
+        let submitted = subject.platform.submit(&deployment, &invocation).await;
+        let error = refused_as("one byte more", submitted, &[ErrorKind::PayloadTooLarge]);
+        assert!(!error.may_have_run() && !error.is_retryable(), "{error:?}");
+    }
     Ok(())
 }
 

@@ -172,7 +172,12 @@ impl InMemory {
             }),
         };
         let log = std::mem::take(&mut reply.log);
-        let run = deployed.run(reply, latency, init, settings.capabilities.for_runtime(&deployed.deployment.runtime).max_result);
+        let run = deployed.run(
+            reply,
+            latency,
+            init,
+            settings.capabilities.for_runtime(&deployed.deployment.runtime).max_result,
+        );
         if !log.is_empty() {
             self.activations().keep_log(number, run.ends_at(), log);
         }

@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 use super::cases::{Case, Right, cases};
 use super::{Section, function, sources};
 use crate::conformance::Harness;
-use crate::conformance::run::tell;
+use crate::conformance::skips::skipped;
 use crate::conformance::subject::unthrottled;
 
 /// How long one call may take. `forkserver` starts three interpreters.
@@ -43,16 +43,13 @@ pub async fn check<H: Harness>(family: &str, section: Section) {
     let raised = if family == "nodejs" { "RangeError" } else { "ValueError" };
     let language = if family == "nodejs" { "node" } else { family };
     let Some(runtime) = harness.runtimes().into_iter().find(|one| one.family() == family) else {
-        return tell(&format!(
-            "skipped on {}: {section:?} of {family}: it is not there",
-            platform.name()
-        ));
+        return skipped(&harness, &format!("{section:?} of {family}"), "it is not there");
     };
     let is_exempt = |name: &str| {
         let name = format!("shim_{language}_{name}");
         let skip = harness.exempt(&name);
         if let Some(skip) = &skip {
-            tell(&format!("skipped on {}: {name}: {skip}", platform.name()));
+            skipped(&harness, &name, &skip.to_string());
         }
         skip.is_some()
     };

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use falco_core::{AsyncPlatform, Capabilities, Error, ErrorKind, RuntimeName, async_trait};
+use falco_core::{
+    AsyncPlatform, Capabilities, Error, ErrorKind, RuntimeLimits, RuntimeName, async_trait,
+};
 use falco_testkit::conformance::{Fault, Harness, Skip};
 use falco_testkit::fixture::Fixture;
 use falco_testkit::{Fate, Fates, FunctionCall, InMemory, Settings, conformance_tests};
@@ -49,7 +51,14 @@ impl Harness for Memory {
                 .with_max_payload(6 << 20)
                 .with_max_submit_payload(1 << 20)
                 .with_max_result(1 << 20)
-                .with_max_code(1 << 20),
+                .with_max_code(1 << 20)
+                .with_runtime_limits(
+                    "nodejs",
+                    RuntimeLimits::default()
+                        .with_max_payload(40 << 10)
+                        .with_max_submit_payload(30 << 10)
+                        .with_max_result(20 << 10),
+                ),
             capacity: Some(20),
             ..defaults
         };
@@ -209,4 +218,62 @@ async fn an_exempted_case_is_a_skip_with_its_reason() {
     let case = falco_testkit::conformance::CASES[0];
     let skip = case.run(Arc::new(Exempted::start().await)).await.unwrap_err();
     assert_eq!(skip.to_string(), format!("{} is not promised", case.name));
+}
+
+/// A harness in which something is changed, by the platform in memory.
+struct Changed {
+    inner: Memory,
+    exempt: Option<&'static str>,
+}
+
+#[async_trait]
+impl Harness for Changed {
+    async fn start() -> Self {
+        Self { inner: Memory::start().await, exempt: None }
+    }
+
+    fn platform(&self) -> Arc<dyn AsyncPlatform> {
+        self.inner.platform()
+    }
+
+    fn runtimes(&self) -> Vec<RuntimeName> {
+        self.inner.runtimes()
+    }
+
+    fn fixture(&self, name: &str, runtime: &RuntimeName) -> Option<falco_core::Deployable> {
+        let function = falco_testkit::fixture::function(name, runtime)?;
+        // Whatever is deployed in Node.js is broken.
+        let is_broken = runtime.family() == "nodejs" && name != "f";
+        Some(if is_broken { function.with_entry_point("other") } else { function })
+    }
+
+    fn exempt_runtime(&self, _: &str, runtime: &RuntimeName) -> Option<Skip> {
+        let exempt = self.exempt.is_some_and(|family| family == runtime.family());
+        exempt.then(|| Skip::new("it is broken"))
+    }
+
+    async fn provoke(&self, fault: Fault) -> Result<Arc<dyn AsyncPlatform>, Skip> {
+        self.inner.provoke(fault).await
+    }
+}
+
+fn case(name: &str) -> &'static falco_testkit::conformance::Case {
+    falco_testkit::conformance::CASES.iter().find(|case| case.name == name).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_names_the_demand_the_runtime_and_the_harness() {
+    let harness = Arc::new(Changed::start().await);
+    let name = "a_deployed_function_answers";
+    let failed = tokio::spawn(async move { case(name).run(harness).await }).await.unwrap_err();
+    let words = failed.into_panic().downcast::<String>().unwrap();
+    assert!(words.contains(case(name).demand), "{words}");
+    assert!(words.contains("conformance::Changed in nodejs:22, demands: "), "{words}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_case_can_leave_out_one_runtime() {
+    let mut harness = Changed::start().await;
+    harness.exempt = Some("nodejs");
+    assert_eq!(case("a_deployed_function_answers").run(Arc::new(harness)).await, Ok(()));
 }

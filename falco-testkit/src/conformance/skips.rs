@@ -1,0 +1,20 @@
+//! What is skipped is said, past the test runner's capture.
+
+use std::io::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::harness::Harness;
+
+/// The skips of this process.
+static SKIPPED: AtomicU64 = AtomicU64::new(0);
+
+/// Says that a case, or its part in one runtime, was skipped, and how many were so far: the last line holds the total.
+pub(crate) fn skipped(harness: &dyn Harness, what: &str, reason: &str) {
+    let count = SKIPPED.fetch_add(1, Ordering::Relaxed) + 1;
+    let (platform, name) = (harness.platform().name().to_owned(), harness.name());
+    let line =
+        format!("skipped on {platform} ({name}): {what}: {reason} [{count} skipped so far]\n");
+    // Written to the descriptor itself, since the test runner shows `eprintln!` of failed tests only; and in one piece, since
+    // tests run side by side.
+    let _ = std::io::stderr().write_all(line.as_bytes());
+}

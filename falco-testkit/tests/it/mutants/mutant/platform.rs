@@ -1,0 +1,194 @@
+//! What a mutant does with functions and with calls.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use falco_core::{
+    Activation, Capabilities, Code, Deployable, Deployment, Environment, Error, ErrorKind,
+    Invocation, Payload, Platform, Result, Scaling, async_trait,
+};
+use falco_testkit::fixture;
+use tokio::time::sleep;
+
+use super::{LateDeploy, Mutant};
+use crate::mutants::mutation::Mutation;
+
+#[async_trait]
+impl Platform for Mutant {
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let mut capabilities = self.inner.capabilities();
+        capabilities.submit &= !self.is(Mutation::SubmitsInSecret);
+        if self.is(Mutation::HidesLimitsOfRuntimes) {
+            capabilities.runtime_limits.clear();
+        }
+        capabilities
+    }
+
+    async fn deploy(&self, function: &Deployable) -> Result<Deployment> {
+        let mut function = function.clone();
+        match self.mutation {
+            Mutation::KeepsOldCode => {
+                if let Ok(there) = self.inner.fetch_deployment(&function.name).await {
+                    return Ok(there);
+                }
+            }
+            Mutation::ForgetsOwners => function.ownership = None,
+            Mutation::ForgetsExpiries => {
+                if let Some(ownership) = &mut function.ownership {
+                    ownership.expires_at += Duration::from_secs(86_400);
+                }
+            }
+            Mutation::SetsMoreVariables => function.env.set("FALCO_UNSET", "set"),
+            Mutation::DropsEnvironment => function.env = Environment::default(),
+            Mutation::LeaksTheDriversEnvironment => {
+                let variables = std::env::vars();
+                variables.for_each(|(name, value)| function.env.set(name, value));
+            }
+            Mutation::KeepsOldVariables => {
+                let mut old = self.variables.lock().unwrap();
+                for (name, value) in function.env.iter() {
+                    old.set(name, value);
+                }
+                function.env = old.clone();
+            }
+            Mutation::KeepsOldSizes => {
+                if let Ok(there) = self.inner.fetch_deployment(&function.name).await {
+                    function.scaling = there.scaling;
+                }
+            }
+            Mutation::TagsInASecondRequest => {
+                let mut untagged = function.clone();
+                untagged.ownership = None;
+                self.inner.deploy(&untagged).await?;
+            }
+            Mutation::CallsMain => function.entry_point = None,
+            Mutation::TakesTheFirstModule if matches!(function.code, Code::Archive(_)) => {
+                function.code = Code::Source(fixture::PYTHON.into());
+            }
+            Mutation::ReturnsBeforeTheCodeAnswers => {
+                self.just_deployed.store(true, Ordering::Relaxed);
+            }
+            _ => {}
+        }
+        let late = self
+            .is(Mutation::AppliesADroppedDeployLate)
+            .then(|| LateDeploy(Some((self.inner.clone(), function.clone()))));
+        if let Some(mut late) = late {
+            sleep(Duration::from_millis(30)).await;
+            late.0 = None;
+        }
+        let deployed = self.inner.deploy(&function).await;
+        let takes_it = deployed.as_ref().is_err_and(|error| match error.kind() {
+            ErrorKind::InvalidInput => self.is(Mutation::DeploysAnything),
+            ErrorKind::PayloadTooLarge => self.is(Mutation::TakesAnyLength),
+            _ => false,
+        });
+        if takes_it {
+            let name = function.name.as_str();
+            return Ok(Deployment::new(name, function.runtime.clone()).with_platform(self.name()));
+        }
+        self.changed(deployed)
+    }
+
+    async fn fetch_deployment(&self, name: &str) -> Result<Deployment> {
+        let mut fetched = self.changed(self.inner.fetch_deployment(name).await)?;
+        if self.is(Mutation::FetchesAnotherId) {
+            fetched.id.push('2');
+        }
+        Ok(fetched)
+    }
+
+    async fn list_deployments(&self) -> Result<Vec<Deployment>> {
+        let mut listed = self.inner.list_deployments().await?;
+        if self.is(Mutation::ListsTwice) {
+            listed.extend(listed.clone());
+        }
+        if self.is(Mutation::ListsTheRemoved) {
+            listed.extend(self.removed.lock().unwrap().iter().cloned());
+        }
+        if self.is(Mutation::ListsNothing) {
+            listed.clear();
+        }
+        if self.is(Mutation::ListsStrangers) {
+            let runtime = "python:3".parse()?;
+            listed.push(Deployment::new("stranger", runtime).with_platform(self.name()));
+        }
+        Ok(listed)
+    }
+
+    async fn scale(&self, deployment: &Deployment, to: &Scaling) -> Result<Deployment> {
+        let mut to = to.clone();
+        match self.mutation {
+            Mutation::KeepsTheTimeout => to.timeout = None,
+            Mutation::ScalesNothing => return Ok(deployment.clone()),
+            Mutation::ScalesWhatIsNotNamed => {
+                to.timeout.get_or_insert(Duration::from_secs(1));
+            }
+            _ => {}
+        }
+        match self.inner.scale(deployment, &to).await {
+            Err(_) if self.is(Mutation::ScalesToAnything) => Ok(deployment.clone()),
+            other => other,
+        }
+    }
+
+    async fn remove(&self, deployment: &Deployment) -> Result<()> {
+        self.removed.lock().unwrap().push(deployment.clone());
+        match self.inner.remove(deployment).await {
+            Err(_) if self.is(Mutation::RemovesTwice) => Ok(()),
+            other => self.changed(other),
+        }
+    }
+
+    async fn invoke(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Activation> {
+        let _turn = match self.mutation {
+            Mutation::AnswersOneAtATime => Some(self.one_at_a_time.lock().await),
+            _ => None,
+        };
+        let takes_any = match self.mutation {
+            Mutation::TakesAnyPayload => invocation.payload().len() > 1_000_000,
+            Mutation::TakesAnyArgument => !invocation.payload().is_object(),
+            _ => false,
+        };
+        if takes_any {
+            return Ok(Activation::succeeded("a", Payload::empty()));
+        }
+        let limit = self.inner.capabilities().for_runtime(&deployment.runtime).max_payload;
+        if self.is_at_the_limit(invocation, limit) {
+            return Err(Error::new(ErrorKind::PayloadTooLarge, "it is too long"));
+        }
+        if self.just_deployed.swap(false, Ordering::Relaxed) {
+            return Err(Error::new(ErrorKind::NotFound, "it is still starting"));
+        }
+        if self.crashed.load(Ordering::Relaxed) {
+            return Err(Error::new(ErrorKind::Unavailable, "the process has ended"));
+        }
+        self.enter().await?;
+        let mut result = self.inner.invoke(deployment, invocation).await;
+        self.leave();
+        let is_throttled = |result: &Result<Activation>| {
+            result.as_ref().is_err_and(|error| error.kind() == ErrorKind::Throttled)
+        };
+        if self.is(Mutation::RepeatsThrottledCalls) && is_throttled(&result) {
+            result = self.inner.invoke(deployment, invocation).await;
+        }
+        if self.is(Mutation::TellsNoOperationOfInvoke) {
+            result = result.map_err(|error| Error::new(error.kind(), error.message()));
+        }
+        let args: serde_json::Value = invocation.payload().parse().unwrap_or_default();
+        let mut activation = self.altered(self.changed(result)?)?;
+        if self.is(Mutation::AnswersWithWhatIsPrinted) && args["stdout"].is_array() {
+            activation.outcome = Ok(Payload::json(&serde_json::json!({"out": args["stdout"]}))?);
+        }
+        if self.is(Mutation::RunsOnAfterATimeout)
+            && let Some(path) = args["path"].as_str()
+        {
+            std::fs::write(path, "").unwrap();
+        }
+        Ok(activation)
+    }
+}
