@@ -10,23 +10,47 @@ use falco_gcp::{CloudTasks, GcpConfigBuilder, GcpFunctions, GcpWaits, Submission
 use falco_testkit::conformance::{Fault, Harness, Skip};
 use falco_testkit::{Line, TcpProxy};
 
-struct Google {
+/// Google's cloud, with functions that are only called, or with a queue of tasks in front of them.
+struct Google<const TASKS: bool> {
     fake: FakeGcp,
     platform: Arc<GcpFunctions>,
     proxy: TcpProxy,
 }
 
-impl Google {
-    async fn start(configure: fn(GcpConfigBuilder) -> GcpConfigBuilder) -> Self {
+fn with_tasks(config: GcpConfigBuilder) -> GcpConfigBuilder {
+    // Listing a thousand results every few milliseconds would keep a slow machine from making them.
+    let mut waits = GcpWaits::every(Duration::from_millis(10));
+    waits.results = Duration::from_millis(200);
+    config.waits(waits).submission(Submission::CloudTasks(CloudTasks::default()))
+}
+
+impl<const TASKS: bool> Google<TASKS> {
+    async fn connect(fake: &FakeGcp) -> GcpFunctions {
+        let config = if TASKS { with_tasks(fake.config()) } else { fake.config() };
+        GcpFunctions::connect(config.build().unwrap()).await.unwrap()
+    }
+}
+
+#[async_trait]
+impl<const TASKS: bool> Harness for Google<TASKS> {
+    async fn start() -> Self {
         let fake = FakeGcp::start();
         let proxy = TcpProxy::start(fake.url()).await.unwrap();
         fake.stand_behind(proxy.url());
-        let platform = Arc::new(connect(&fake, configure).await);
+        let platform = Arc::new(Self::connect(&fake).await);
         Self { fake, platform, proxy }
     }
 
+    fn platform(&self) -> Arc<dyn AsyncPlatform> {
+        self.platform.clone()
+    }
+
+    fn runtimes(&self) -> Vec<RuntimeName> {
+        ["python:3", "nodejs:22"].map(|name| name.parse().unwrap()).to_vec()
+    }
+
     /// The first platform sees the fault as well: every case needs it no longer.
-    fn provoke(&self, fault: Fault) -> Result<Arc<dyn AsyncPlatform>, Skip> {
+    async fn provoke(&self, fault: Fault) -> Result<Arc<dyn AsyncPlatform>, Skip> {
         match fault {
             Fault::Unauthorized => {
                 let refusal =
@@ -54,118 +78,61 @@ impl Google {
         }
         Ok(self.platform.clone())
     }
-}
 
-async fn connect(
-    fake: &FakeGcp,
-    configure: fn(GcpConfigBuilder) -> GcpConfigBuilder,
-) -> GcpFunctions {
-    GcpFunctions::connect(configure(fake.config()).build().unwrap()).await.unwrap()
-}
+    fn calls(&self) -> Option<u64> {
+        Some(self.fake.requests_to("POST /run/").len() as u64)
+    }
 
-fn secrets() -> Vec<String> {
-    let key = fake::PRIVATE_KEY;
-    let line = key.lines().nth(3).unwrap().to_owned();
-    let marked = ["marked-access-token", "marked-id-token", "marked-signature"];
-    marked.into_iter().map(str::to_owned).chain([line]).collect()
-}
+    fn shares_files(&self) -> bool {
+        true
+    }
 
-fn runtimes() -> Vec<RuntimeName> {
-    ["python:3", "nodejs:22"].map(|name| name.parse().unwrap()).to_vec()
+    async fn place_stranger(&self) -> Result<String, Skip> {
+        self.fake.place_function("stranger");
+        Ok("stranger".to_owned())
+    }
+
+    async fn reconnect(&self) -> Result<Arc<dyn AsyncPlatform>, Skip> {
+        if !TASKS {
+            return Err(Skip::new("calls end with the process that holds them open"));
+        }
+        Ok(Arc::new(Self::connect(&self.fake).await))
+    }
+
+    async fn stop_after(&self, requests: u64) -> Result<(), Skip> {
+        self.fake.hold_after(requests - 1, true);
+        Ok(())
+    }
+
+    async fn stopped(&self) {
+        self.fake.held().await;
+    }
+
+    fn go_on(&self) {
+        self.fake.go_on();
+    }
+
+    fn leftovers(&self) -> Option<Vec<String>> {
+        Some(self.fake.leftovers())
+    }
+
+    fn secrets(&self) -> Vec<String> {
+        let key = fake::PRIVATE_KEY;
+        let line = key.lines().nth(3).unwrap().to_owned();
+        let marked = ["marked-access-token", "marked-id-token", "marked-signature"];
+        marked.into_iter().map(str::to_owned).chain([line]).collect()
+    }
+
+    /// A thousand real functions store a thousand results: a machine that does much else takes its time.
+    fn patience(&self) -> Duration {
+        Duration::from_secs(if TASKS { 240 } else { 60 })
+    }
 }
 
 mod calls {
-    use super::*;
-
-    struct Calls(Google);
-
-    #[async_trait]
-    impl Harness for Calls {
-        async fn start() -> Self {
-            Self(Google::start(|config| config).await)
-        }
-
-        fn platform(&self) -> Arc<dyn AsyncPlatform> {
-            self.0.platform.clone()
-        }
-
-        fn runtimes(&self) -> Vec<RuntimeName> {
-            runtimes()
-        }
-
-        async fn provoke(&self, fault: Fault) -> Result<Arc<dyn AsyncPlatform>, Skip> {
-            self.0.provoke(fault)
-        }
-
-        fn calls(&self) -> Option<u64> {
-            Some(self.0.fake.requests_to("POST /run/").len() as u64)
-        }
-
-        async fn place_stranger(&self) -> Result<String, Skip> {
-            self.0.fake.place_function("stranger");
-            Ok("stranger".to_owned())
-        }
-
-        fn secrets(&self) -> Vec<String> {
-            secrets()
-        }
-    }
-
-    falco_testkit::conformance_tests!(Calls);
+    falco_testkit::conformance_tests!(super::Google<false>);
 }
 
 mod tasks {
-    use super::*;
-
-    struct Tasks(Google);
-
-    fn tasks(config: GcpConfigBuilder) -> GcpConfigBuilder {
-        // Listing a thousand results every few milliseconds would keep a slow machine from making them.
-        let mut waits = GcpWaits::every(Duration::from_millis(10));
-        waits.results = Duration::from_millis(200);
-        config.waits(waits).submission(Submission::CloudTasks(CloudTasks::default()))
-    }
-
-    #[async_trait]
-    impl Harness for Tasks {
-        async fn start() -> Self {
-            Self(Google::start(tasks).await)
-        }
-
-        fn platform(&self) -> Arc<dyn AsyncPlatform> {
-            self.0.platform.clone()
-        }
-
-        fn runtimes(&self) -> Vec<RuntimeName> {
-            runtimes()
-        }
-
-        async fn provoke(&self, fault: Fault) -> Result<Arc<dyn AsyncPlatform>, Skip> {
-            self.0.provoke(fault)
-        }
-
-        fn calls(&self) -> Option<u64> {
-            Some(self.0.fake.requests_to("POST /run/").len() as u64)
-        }
-
-        async fn place_stranger(&self) -> Result<String, Skip> {
-            self.0.fake.place_function("stranger");
-            Ok("stranger".to_owned())
-        }
-
-        async fn reconnect(&self) -> Result<Arc<dyn AsyncPlatform>, Skip> {
-            Ok(Arc::new(connect(&self.0.fake, tasks).await))
-        }
-
-        fn secrets(&self) -> Vec<String> {
-            secrets()
-        }
-
-        /// A thousand real functions store a thousand results: a machine that does much else takes its time.
-        fn patience(&self) -> Duration {
-            Duration::from_secs(240)
-        }
-    }
-
-    falco_testkit::conformance_tests!(Tasks);
+    falco_testkit::conformance_tests!(super::Google<true>);
 }
