@@ -185,7 +185,7 @@ impl Capabilities {
     }
 }
 
-/// The smaller of two limits, of which none is no limit.
+/// The smaller of two limits; `None` stands for unlimited.
 fn narrower(one: Option<u64>, other: Option<u64>) -> Option<u64> {
     [one, other].into_iter().flatten().min()
 }

@@ -1,4 +1,4 @@
-//! What a caller has to be allowed.
+//! Permissions of a caller.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,32 +1,56 @@
 //! The answer to an invocation: a result, a function that failed, or a platform that did.
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
-use falco_core::{Activation, Error, ErrorKind, FunctionError, FunctionErrorKind, Payload, Result};
+use falco_core::{Activation, Error, ErrorKind, FunctionError, FunctionErrorKind, Result};
 use falco_http::Reply;
 use falco_http::reqwest::StatusCode;
+use falco_package::shim::Answer;
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use crate::client::refusal;
 
-/// The one line that the shim writes.
+/// The first of the two lines that the shim writes. Times are microseconds since the Unix epoch.
 #[derive(Deserialize)]
-pub(crate) struct Envelope<'a> {
-    /// Which version of the function answers.
+pub(crate) struct Instance {
+    /// The version of the function that answers.
     pub(crate) version: String,
-    #[serde(borrow)]
-    result: Option<&'a RawValue>,
-    error: Option<Failure>,
+    container: Option<String>,
+    runtime: Option<String>,
+    booted: Option<u64>,
+    began: Option<u64>,
+    ended: Option<u64>,
 }
 
-#[derive(Deserialize)]
-struct Failure {
-    kind: String,
-    #[serde(rename = "type")]
-    error_type: String,
-    message: String,
-    trace: String,
+impl Instance {
+    pub(crate) fn of(reply: &Reply) -> Result<Self> {
+        let first = reply.body.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        serde_json::from_slice(first).map_err(|error| unknown(reply).with_source(&error))
+    }
+
+    fn describe(self, activation: &mut Activation) {
+        let time = |micros: u64| UNIX_EPOCH.checked_add(Duration::from_micros(micros));
+        activation.code_version = Some(self.version);
+        activation.container = self.container;
+        activation.booted_at = self.booted.and_then(time);
+        activation.started_at = self.began.and_then(time);
+        activation.ended_at = self.ended.and_then(time);
+        if let Some(runtime) = self.runtime {
+            activation.attributes.insert("runtime".to_owned(), runtime);
+        }
+    }
+}
+
+/// The second line: the shim's answer.
+fn answer(reply: &Reply) -> Result<Answer> {
+    let start = reply.body.iter().position(|byte| *byte == b'\n').map(|at| at + 1);
+    let line = start.map(|start| reply.body.slice(start..));
+    line.as_ref().and_then(Answer::from_line).ok_or_else(|| unknown(reply))
+}
+
+fn unknown(reply: &Reply) -> Error {
+    let words = falco_http::excerpt(&reply.body);
+    Error::new(ErrorKind::Protocol, format!("the answer is not one of the shim's: {words}"))
 }
 
 /// The activation that `reply` reports.
@@ -37,11 +61,10 @@ pub(crate) fn activation(reply: &Reply) -> Result<Activation> {
     let of_the_provider = reply.header("x-openfaas-internal").is_some();
     match reply.status {
         StatusCode::OK if !reply.body.is_empty() => {
-            let envelope: Envelope<'_> = reply.json()?;
-            let version = envelope.version.clone();
-            let mut activation = Activation::new(id(reply)?, outcome(envelope)?);
-            activation.code_version = Some(version);
-            activation.execution = duration(reply);
+            let answer = answer(reply)?;
+            let mut activation = Activation::new(id(reply)?, answer.outcome);
+            activation.execution = answer.ran.or_else(|| duration(reply));
+            Instance::of(reply)?.describe(&mut activation);
             Ok(activation)
         }
         // The process has ended well, and said nothing. Without the watchdog's header, it is the gateway that said nothing.
@@ -62,24 +85,6 @@ pub(crate) fn activation(reply: &Reply) -> Result<Activation> {
             }
         }
         _ => Err(refusal(reply)),
-    }
-}
-
-fn outcome(envelope: Envelope<'_>) -> Result<Result<Payload, FunctionError>> {
-    match (envelope.result, envelope.error) {
-        (Some(result), None) => Ok(Ok(Payload::from_bytes(result.get().to_owned())?)),
-        (None, Some(failure)) => {
-            let kind = match failure.kind.as_str() {
-                "raised" => FunctionErrorKind::Raised,
-                "initialization" => FunctionErrorKind::Initialization,
-                "bad_result" => FunctionErrorKind::BadResult,
-                _ => FunctionErrorKind::Unspecified,
-            };
-            Ok(Err(FunctionError::new(kind, failure.message)
-                .with_error_type(failure.error_type)
-                .with_trace(failure.trace)))
-        }
-        _ => Err(Error::new(ErrorKind::Protocol, "the answer has neither a result nor an error")),
     }
 }
 

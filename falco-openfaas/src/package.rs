@@ -7,7 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use falco_core::{Deployable, Deployment, Error, ErrorKind, Ownership, Result, Scaling};
-use falco_package::Archive;
+use falco_package::shim;
 use sha2::{Digest, Sha256};
 
 use crate::wire::{FunctionDeployment, FunctionStatus, Resources};
@@ -53,9 +53,7 @@ const RESERVED: [&str; 21] = [
 /// A function as the gateway takes it, checked, and the version that will answer.
 pub(crate) fn package(function: &Deployable, image: &str) -> Result<(FunctionDeployment, String)> {
     check(function)?;
-    let archive = Archive::from_code(&function.code, "__main__.py")?;
-    archive.require("__main__.py")?;
-    let zip = archive.to_zip()?;
+    let zip = shim::wrap(function)?.to_zip()?;
     if zip.len() as u64 > MAX_CODE {
         let message = format!("the archive has {} bytes, and {MAX_CODE} are allowed", zip.len());
         return Err(Error::new(ErrorKind::PayloadTooLarge, message)

@@ -8,7 +8,7 @@ use falco_http::reqwest::{Method, StatusCode};
 use serde_json::to_vec;
 use tokio::time::{Instant, sleep};
 
-use crate::answer::{Envelope, activation};
+use crate::answer::{Instance, activation};
 use crate::client::{Gateway, refusal};
 use crate::config::{OpenFaasConfig, Rollout};
 use crate::package::{MAX_CODE, RUNTIMES, deployment, package};
@@ -85,7 +85,7 @@ impl OpenFaas {
     async fn answering(&self, name: &str) -> Result<String> {
         let reply = self.call(name, b"null".to_vec()).await?;
         match reply.status {
-            StatusCode::OK if !reply.body.is_empty() => Ok(reply.json::<Envelope<'_>>()?.version),
+            StatusCode::OK if !reply.body.is_empty() => Ok(Instance::of(&reply)?.version),
             _ => Err(refusal(&reply)),
         }
     }
@@ -169,7 +169,10 @@ impl Platform for OpenFaas {
         let invoke = async {
             let payload = invocation.payload();
             payload.check_argument(None)?;
-            let reply = self.call(&deployment.name, payload.to_bytes().to_vec()).await?;
+            // No header reaches the function: the context of the trace travels beside the argument.
+            let trace = invocation.trace_context();
+            let envelope = format!("{{\"args\":{},\"trace\":\"{trace}\"}}", payload.as_str());
+            let reply = self.call(&deployment.name, envelope.into_bytes()).await?;
             let mut activation = activation(&reply)?;
             activation.memory_mib = deployment.scaling.memory_mib;
             Ok(activation)

@@ -1,55 +1,35 @@
-# What the watchdog starts for each request: the argument comes on stdin, and one line of JSON goes to stdout.
+# What the watchdog starts for each request: an envelope with the argument comes on stdin, and two lines go to stdout, where
+# and since when the function runs, and its answer.
 import os
 
 answers = os.dup(1)
 # What the function prints is its log, and no part of the answer: the watchdog logs stderr.
 os.dup2(2, 1)
 
-import base64, importlib.util, io, json, sys, tempfile, traceback, zipfile  # noqa: E402
+import base64, io, json, sys, tempfile, time, zipfile  # noqa: E402
 
 
-def answer(**told):
-    told["version"] = os.environ["FALCO_VERSION"]
-    with os.fdopen(answers, "w", encoding="utf-8") as out:
-        json.dump(told, out, allow_nan=False)
+def send(line, **instance):
+    instance["version"] = os.environ["FALCO_VERSION"]
+    with os.fdopen(answers, "wb") as out:
+        out.write(json.dumps(instance).encode() + b"\n" + line)
 
 
-def failed(kind, error):
-    words = {"type": type(error).__name__, "message": str(error), "trace": traceback.format_exc()}
-    answer(error=dict(words, kind=kind))
-
-
-def run(argument):
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            code = base64.b64decode(os.environ["FALCO_CODE"])
-            zipfile.ZipFile(io.BytesIO(code)).extractall(folder)
-            sys.path.insert(0, folder)
-            file = os.path.join(folder, "__main__.py")
-            # By its file, since `import __main__` would find this shim.
-            found = importlib.util.spec_from_file_location("function", file)
-            module = importlib.util.module_from_spec(found)
-            found.loader.exec_module(module)
-            function = getattr(module, os.environ["FALCO_ENTRY_POINT"])
-        except Exception as error:
-            return failed("initialization", error)
-        try:
-            result = function(argument)
-        except Exception as error:
-            return failed("raised", error)
-        try:
-            if not isinstance(result, dict):
-                raise TypeError("the function returned %s, not an object" % type(result).__name__)
-            json.dumps(result, allow_nan=False)
-        except Exception as error:
-            return failed("bad_result", error)
-        return answer(result=result)
-
-
-argument = json.loads(sys.stdin.buffer.read())
-# `null` is not an argument of a function: it is how `deploy` asks which version answers.
-if argument is None:
-    answer()
+request = json.load(sys.stdin.buffer)
+# `null` is not the envelope of an argument: it is how `deploy` asks which version answers.
+if request is None:
+    send(b"")
 else:
-    run(argument)
-sys.stderr.flush()
+    with tempfile.TemporaryDirectory() as folder:
+        code = base64.b64decode(os.environ["FALCO_CODE"])
+        zipfile.ZipFile(io.BytesIO(code)).extractall(folder)
+        # The empty path of `python3 -c` would be the function's own directory, whose modules may be called as Python's.
+        sys.path[:] = [path for path in sys.path if path] + [folder]
+        import falco_shim
+
+        booted = time.time() - falco_shim.process_age()
+        function = falco_shim.load(folder + "/function", os.environ["FALCO_ENTRY_POINT"])
+        began = time.time()
+        answer = function.call(request["args"], falco_shim.traced(request["trace"]))
+        microseconds = {"booted": int(booted * 1e6), "began": int(began * 1e6), "ended": int(time.time() * 1e6)}
+        send(answer.line(), container=os.uname().nodename, runtime=falco_shim.runtime(), **microseconds)

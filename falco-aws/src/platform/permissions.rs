@@ -1,4 +1,4 @@
-//! What the caller has to be allowed, and what IAM says of it.
+//! The permissions that the caller needs, and those that it has, as IAM says.
 
 use std::collections::HashMap;
 
@@ -117,7 +117,7 @@ impl AwsLambda {
         Ok(permissions.collect())
     }
 
-    /// What IAM decides for each action; nothing where it does not say.
+    /// The decision of IAM for each action; none where it does not say.
     async fn decisions(&self, function: &str) -> Result<HashMap<String, bool>, RequestError> {
         let caller = self.client.caller().await?;
         let Some(principal) = principal(&caller) else { return Ok(HashMap::new()) };
@@ -131,7 +131,7 @@ impl AwsLambda {
 }
 
 impl AwsLambda {
-    /// What belongs to a function, by ARN.
+    /// The ARNs of everything that belongs to a function.
     fn resources(&self, principal: &str, function: &str) -> Vec<String> {
         let partition = principal.split(':').nth(1).unwrap_or("aws");
         let account = names::account(principal).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What the caller has to be allowed, and what Google says of it.
+//! The permissions that the caller needs, and those that it has, as Google says.
 
 use std::collections::BTreeSet;
 
@@ -48,7 +48,7 @@ struct Held {
 impl GcpFunctions {
     /// The permissions that the caller needs, and which of them it has in the project. Nothing is changed.
     ///
-    /// What is granted on a single account, bucket or queue only counts as missing, and so is not called required:
+    /// A grant on a single account, bucket or queue only counts as missing, and so is not called required:
     /// `iam.serviceAccounts.actAs` and those of submissions. Where Google does not say (the Resource Manager API is not
     /// enabled), it is not known what is granted.
     ///

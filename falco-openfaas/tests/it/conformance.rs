@@ -95,6 +95,11 @@ impl Harness for Gateway {
     }
 }
 
+// The other sections are about processes that answer more than one call.
+falco_testkit::shim_tests! { Gateway;
+    shim_python_calls: "python" Calls,
+    shim_python_sources: "python" Sources,
+}
 conformance_tests!(Gateway);
 
 mod held {

@@ -100,29 +100,25 @@ async fn emulated(env: &Value, body: &Bytes) -> Result<Vec<u8>, String> {
     let archive = falco_package::Archive::from_zip(&zip).unwrap();
     let mut sources = archive.files().map(|(_, file)| String::from_utf8_lossy(&file.content));
     let fixture = sources.find_map(|source| Fixture::of_code(&Code::Source(source.into())));
-    let args: Value = serde_json::from_slice(body).unwrap();
-    let version = text("FALCO_VERSION");
-    if args.is_null() {
-        return Ok(json!({"version": version}).to_string().into_bytes());
+    let envelope: Value = serde_json::from_slice(body).unwrap();
+    let args = &envelope["args"];
+    let instance = json!({"version": text("FALCO_VERSION")});
+    if envelope.is_null() {
+        return Ok(format!("{instance}\n").into_bytes());
     }
     let variables = env.as_object().unwrap().iter();
     let variables: Environment =
         variables.map(|(name, value)| (name.as_str(), value.as_str().unwrap())).collect();
     let response =
-        fixture.expect("it is the fixture").respond(text("FALCO_ENTRY_POINT"), &args, &variables);
+        fixture.expect("it is the fixture").respond(text("FALCO_ENTRY_POINT"), args, &variables);
     tokio::time::sleep(response.sleep).await;
-    let failed = |kind: &str, error_type: &str, message: &str| {
-        json!({"version": version, "error":
-            {"kind": kind, "type": error_type, "message": message, "trace": ""}})
-    };
-    let told = match response.ending {
-        Ending::Returned(result) if result.is_object() => {
-            json!({"version": version, "result": result})
-        }
+    let failed = |kind: &str, error_type: &str, message: &str| json!({"error": {"kind": kind, "type": error_type, "message": message}});
+    let line = match response.ending {
+        Ending::Returned(result) if result.is_object() => json!({"ok": result}),
         Ending::Returned(_) => failed("bad_result", "TypeError", "not an object"),
         Ending::Raised { error_type, message } => failed("raised", &error_type, &message),
         Ending::NotLoaded => failed("initialization", "SyntaxError", "invalid syntax"),
         Ending::Exited(status) => return Err(format!("exit status {status}\n")),
     };
-    Ok(told.to_string().into_bytes())
+    Ok(format!("{instance}\n{line}").into_bytes())
 }

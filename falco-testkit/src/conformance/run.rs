@@ -49,7 +49,7 @@ impl Case {
     }
 }
 
-/// What a panic says.
+/// The words of a panic.
 fn words(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked").to_owned()

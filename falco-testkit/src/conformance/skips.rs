@@ -1,4 +1,4 @@
-//! What is skipped is said, past the test runner's capture.
+//! Skips are printed past the test runner's capture.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -28,7 +28,7 @@ impl Platform for Batches {
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
 impl AsyncPlatform for Batches {
-    forward! { self => self.platform; find_submitted }
+    forward! { self => self.platform; find_submitted, recent_logs }
 
     async fn submit(&self, _: &Deployment, invocation: &Invocation) -> Result<Pending> {
         let (reply, answer) = oneshot::channel();

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use falco_core::{
     ActivationId, ActivationLog, AsyncPlatform, Collected, Deployment, Error, ErrorKind,
-    Invocation, Payload, Pending, Release, Result, async_trait,
+    Invocation, InvocationId, Payload, Pending, Release, Result, async_trait,
 };
 use tokio::time::sleep;
 
