@@ -24,7 +24,8 @@ pub(crate) fn run() -> anyhow::Result<Vec<Figure>> {
     let floor = lockstep::calls_per_second(WORKERS as usize, CALLS / 2)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let state = std::env::temp_dir().join(format!("falco-bench-{}", std::process::id()));
-    let platform = Arc::new(LocalPlatform::new(LocalConfig::new(&state))?);
+    let config = LocalConfig::builder().directory(&state).build()?;
+    let platform = Arc::new(runtime.block_on(LocalPlatform::connect(config))?);
     let figures = runtime.block_on(async {
         let rate = rate(&platform).await?;
         let cold = cold_start(&platform).await?;

@@ -1,13 +1,11 @@
-//! The connection to the daemon, and the one mapping of its refusals.
-
-use std::error::Error as StdError;
-use std::io;
+//! The connection to the daemon.
 
 use bollard::Docker;
 use bollard::errors::Error as DockerError;
-use falco_core::{Error, ErrorKind, Result};
+use falco_core::{Error, Result};
 
 use crate::NAME;
+use crate::refusal::{nobody_there, refusal};
 
 /// Connects to the daemon at `host`. Nothing is sent yet.
 pub(crate) fn connect(host: &str) -> Result<Docker> {
@@ -22,106 +20,11 @@ pub(crate) fn connect(host: &str) -> Result<Docker> {
     })
 }
 
-/// The meaning of a refusal. `host` is where the daemon was looked for.
-pub(crate) fn refusal(host: &str, error: &DockerError) -> Error {
-    match error {
-        DockerError::DockerResponseServerError { status_code, message } => {
-            of_status(*status_code, message)
-        }
-        DockerError::DockerStreamError { error } => of_status(500, error),
-        DockerError::RequestTimeoutError => {
-            Error::new(ErrorKind::Timeout, "the daemon did not answer in time")
-        }
-        DockerError::SocketNotFoundError(_) => nobody_there(host),
-        DockerError::JsonDataError { message, .. } => {
-            Error::new(ErrorKind::Protocol, format!("the daemon's answer is not understood: {message}"))
-        }
-        other => match io_kind(other) {
-            Some(io::ErrorKind::PermissionDenied) => {
-                Error::new(ErrorKind::Unauthorized, format!("the daemon at {host} may not be used"))
-                    .with_hint("add the user to the group that owns the socket (usually docker), or set DOCKER_HOST")
-            }
-            Some(io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => nobody_there(host),
-            _ => Error::new(ErrorKind::Unavailable, format!("the connection to the daemon at {host} broke"))
-                .with_source(other)
-                .with_unreachable(true)
-                .with_may_have_run(true),
-        },
-    }
-}
-
-fn nobody_there(host: &str) -> Error {
-    Error::new(ErrorKind::Unavailable, format!("there is no daemon at {host}"))
-        .with_hint("start Docker (systemctl start docker, or Docker Desktop), or set DOCKER_HOST")
-        .with_unreachable(true)
-        .with_may_have_run(false)
-}
-
-fn of_status(status: u16, message: &str) -> Error {
-    let text = excerpt(message);
-    let has = |words: &[&str]| words.iter().any(|word| text.to_lowercase().contains(word));
-    if has(&["unauthorized", "denied: requested access", "authentication required"]) {
-        return Error::new(ErrorKind::Unauthorized, text)
-            .with_hint("log in to the registry with `docker login`");
-    }
-    if has(&["no space left on device"]) {
-        return Error::new(ErrorKind::Unavailable, text)
-            .with_hint("make room on the daemon's disk: `docker system prune`");
-    }
-    let kind = match status {
-        400 => ErrorKind::InvalidInput,
-        401 => ErrorKind::Unauthorized,
-        403 => ErrorKind::Forbidden,
-        404 => ErrorKind::NotFound,
-        409 => ErrorKind::Conflict,
-        // An image that a registry does not have, or that cannot be asked for: the daemon says 500 for both.
-        500 if has(&["not found", "manifest unknown"]) => ErrorKind::NotFound,
-        _ => ErrorKind::Unavailable,
-    };
-    Error::new(kind, text)
-}
-
-/// One line, of a length that a person reads.
-fn excerpt(message: &str) -> String {
-    message.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(300).collect()
-}
-
-/// The kind of the system's error beneath, if there is one.
-fn io_kind(error: &DockerError) -> Option<io::ErrorKind> {
-    let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if let Some(io) = error.downcast_ref::<io::Error>() {
-            return Some(io.kind());
-        }
-        cause = error.source();
-    }
-    None
-}
-
 #[cfg(test)]
 mod tests {
+    use falco_core::ErrorKind;
+
     use super::*;
-
-    fn refused(status_code: u16, message: &str) -> Error {
-        let error = DockerError::DockerResponseServerError { status_code, message: message.into() };
-        refusal("unix:///x", &error)
-    }
-
-    #[test]
-    fn refusals_are_told_apart() {
-        for (status, message, kind) in [
-            (404, "No such image: a:1", ErrorKind::NotFound),
-            (409, "conflict: unable to delete", ErrorKind::Conflict),
-            (500, "manifest for a:1 not found: manifest unknown", ErrorKind::NotFound),
-            (500, "Head \"https://r/v2\": unauthorized: log in", ErrorKind::Unauthorized),
-            (500, "write /var: no space left on device", ErrorKind::Unavailable),
-            (503, "shutting down", ErrorKind::Unavailable),
-        ] {
-            assert_eq!(refused(status, message).kind(), kind, "{status} {message}");
-        }
-        let full = refused(500, "write /var:\n no space left on device").to_string();
-        assert!(full.contains("docker system prune"), "{full}");
-    }
 
     #[tokio::test]
     async fn a_socket_that_is_not_there_is_named() {

@@ -18,9 +18,9 @@ use futures_util::{FutureExt, Stream, StreamExt};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::oneshot::{self, error::TryRecvError};
 
-use crate::connection::refusal;
 use crate::events::{End, Ends};
 use crate::marks::Marks;
+use crate::refusal::refusal;
 use crate::sweep;
 
 /// How often somebody looks whether the answer is still wanted.

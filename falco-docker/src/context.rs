@@ -14,7 +14,7 @@ const SOCKET: &str = "unix:///var/run/docker.sock";
 
 /// `DOCKER_HOST`, else the host of the current context (`DOCKER_CONTEXT`, else `currentContext` in the configuration),
 /// else the usual socket.
-pub(crate) fn host(variable: &impl Fn(&str) -> Option<String>) -> Result<String> {
+pub(crate) fn host(variable: &dyn Fn(&str) -> Option<String>) -> Result<String> {
     if let Some(host) = variable("DOCKER_HOST") {
         return Ok(host);
     }

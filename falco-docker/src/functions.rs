@@ -1,18 +1,17 @@
 //! The functions of a platform: the deployments that the daemon has, and the pools of those that run here.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bollard::models::ImageInspect;
 use falco_core::{Deployable, Deployment, Error, ErrorKind, Result, Scaling};
+use falco_workers::{Pools, check_bounds};
 
 use crate::NAME;
 use crate::bundle::{Bundle, pack};
-use crate::config::{MEMORY_MIB, TIMEOUT};
-use crate::connection::refusal;
 use crate::images::Stored;
-use crate::pool::{Function, Limits, Pool, Shared};
+use crate::pool::{Function, Pool, Shared};
+use crate::refusal::refusal;
 use crate::sweep;
 use crate::worker;
 
@@ -24,21 +23,14 @@ const REMOVAL_POLL: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(crate) struct Functions {
     pub(crate) shared: Arc<Shared>,
-    pools: Mutex<Pools>,
+    pools: Pools<Pool>,
     /// The architecture of the daemon's machine, such as `amd64`; empty where the daemon does not say.
     architecture: String,
 }
 
-#[derive(Debug, Default)]
-struct Pools {
-    by_name: HashMap<String, Arc<Pool>>,
-    /// Replaced by newer code, with containers that are not done yet.
-    retired: Vec<Arc<Pool>>,
-}
-
 impl Functions {
     pub(crate) fn new(shared: Shared, architecture: String) -> Self {
-        Self { shared: Arc::new(shared), pools: Mutex::default(), architecture }
+        Self { shared: Arc::new(shared), pools: Pools::default(), architecture }
     }
 
     /// The daemon's architecture by Rust's name, such as `x86_64`; none where the daemon does not say.
@@ -51,17 +43,13 @@ impl Functions {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Pools> {
-        self.pools.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Checks what can be checked without the daemon.
     pub(crate) fn prepare(&self, function: &Deployable) -> Result<(Bundle, Deployment, String)> {
         function.validate()?;
         let reference = self.shared.config.image(&function.runtime)?;
         let bundle = pack(function)?;
-        let scaling = self.in_force(&function.scaling);
-        check_bounds(&scaling)?;
+        let scaling = self.shared.config.workers.in_force(&function.scaling)?;
+        let scaling = scaling.with_cpus(function.scaling.cpus);
         let deployment = Deployment::new(&function.name, function.runtime.clone())
             .with_platform(NAME)
             .with_scaling(scaling)
@@ -116,7 +104,7 @@ impl Functions {
 
     /// The pool of a function that has run here already.
     pub(crate) fn pool(&self, name: &str) -> Option<Arc<Pool>> {
-        self.lock().by_name.get(name).cloned()
+        self.pools.get(name)
     }
 
     /// Finds a deployment. What another process has changed meanwhile counts from now on.
@@ -135,33 +123,14 @@ impl Functions {
             version: deployment.attributes.get("version").cloned().unwrap_or_default(),
             protocol: stored.protocol,
         };
-        let limits = self.limits(&deployment.scaling);
-        let mut pools = self.lock();
-        pools.retired.retain(|pool| !pool.is_empty());
-        if let Some(pool) = pools.by_name.get(&function.name) {
-            if pool.function == function {
-                pool.set_limits(limits);
-                return pool.clone();
-            }
-            pool.retire();
-        }
-        let pool = Pool::new(function, self.shared.clone(), limits, worker::work);
-        if let Some(old) = pools.by_name.insert(deployment.name.clone(), pool.clone()) {
-            pools.retired.push(old);
-        }
-        pool
+        let limits = self.shared.config.workers.pool(&deployment.scaling);
+        let make =
+            |function, limits| Pool::new(function, self.shared.clone(), limits, worker::work);
+        self.pools.install(&deployment.name, function, limits, make)
     }
 
     pub(crate) async fn remove(&self, name: &str) -> Result<()> {
-        let ended = {
-            let mut pools = self.lock();
-            let mut ended: Vec<_> = pools.by_name.remove(name).into_iter().collect();
-            ended.extend(pools.retired.extract_if(.., |pool| pool.function.name == name));
-            ended
-        };
-        for pool in &ended {
-            pool.close();
-        }
+        let ended = self.pools.close(name);
         for pool in &ended {
             pool.wait_until_empty().await;
         }
@@ -205,60 +174,4 @@ impl Functions {
         self.install(&stored);
         Ok(stored.deployment)
     }
-
-    /// The sizes that a deployment gets, with this platform's defaults for what it does not say.
-    fn in_force(&self, wanted: &Scaling) -> Scaling {
-        let config = &self.shared.config;
-        let min_instances = wanted.min_instances.unwrap_or(0);
-        let max_instances =
-            wanted.max_instances.unwrap_or_else(|| config.max_workers.max(min_instances));
-        Scaling::default()
-            .with_memory_mib(wanted.memory_mib)
-            .with_timeout(wanted.timeout.unwrap_or(config.timeout))
-            .with_cpus(wanted.cpus)
-            .with_min_instances(min_instances)
-            .with_max_instances(max_instances)
-            .with_concurrency(1)
-    }
-
-    fn limits(&self, scaling: &Scaling) -> Limits {
-        let count = |wanted: Option<u32>, default: u32| {
-            usize::try_from(wanted.unwrap_or(default)).unwrap_or(usize::MAX)
-        };
-        Limits {
-            max_workers: count(scaling.max_instances, self.shared.config.max_workers),
-            min_workers: count(scaling.min_instances, 0),
-            timeout: scaling.timeout.unwrap_or(self.shared.config.timeout),
-            memory_mib: scaling.memory_mib,
-            cpus: scaling.cpus.map(f64::from),
-        }
-    }
-}
-
-impl Drop for Functions {
-    fn drop(&mut self) {
-        let mut pools = self.lock();
-        let mut all = std::mem::take(&mut pools.retired);
-        all.extend(std::mem::take(&mut pools.by_name).into_values());
-        drop(pools);
-        for pool in all {
-            pool.close();
-        }
-    }
-}
-
-fn check_bounds(scaling: &Scaling) -> Result<()> {
-    if let Some(memory) = scaling.memory_mib.filter(|memory| !MEMORY_MIB.contains(*memory)) {
-        return Err(Error::invalid_input(format!(
-            "{memory} MiB of memory: {} to {} are allowed",
-            MEMORY_MIB.min, MEMORY_MIB.max
-        )));
-    }
-    if let Some(timeout) = scaling.timeout.filter(|timeout| !TIMEOUT.contains(*timeout)) {
-        return Err(Error::invalid_input(format!(
-            "a timeout of {timeout:?}: {:?} to {:?} are allowed",
-            TIMEOUT.min, TIMEOUT.max
-        )));
-    }
-    Ok(())
 }

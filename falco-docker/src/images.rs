@@ -16,7 +16,7 @@ use futures_util::TryStreamExt;
 
 use crate::bundle::{Bundle, Protocol};
 use crate::config::Pull;
-use crate::connection::refusal;
+use crate::refusal::refusal;
 
 /// The label with the function's name. Labels of an image are labels of its containers, too.
 pub(crate) const NAME: &str = "falco.name";

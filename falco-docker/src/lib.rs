@@ -13,12 +13,14 @@ mod isolation;
 mod marks;
 mod platform;
 mod pool;
+mod refusal;
 mod sweep;
 mod worker;
 
-/// The platform's name in deployments, errors and reports.
-pub(crate) const NAME: &str = "docker";
-
-pub use config::{DockerConfig, Pull};
+pub use config::{DockerConfig, DockerConfigBuilder, Pull};
+pub use falco_workers::WorkerLimits;
 pub use isolation::{Isolation, Mount};
 pub use platform::DockerPlatform;
+
+/// The platform's name in deployments, errors and reports.
+pub(crate) const NAME: &str = "docker";

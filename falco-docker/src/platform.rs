@@ -2,8 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use async_trait::async_trait;
 use falco_core::{
@@ -11,23 +10,18 @@ use falco_core::{
     Deployment, Error, ErrorKind, Invocation, Operation, Pending, Platform, Release, Result,
     Scaling,
 };
-use falco_workers::{Found, Job, Logs, Reply, Submissions};
+use falco_workers::{ActivationIds, Job, Logs, Reply, Submissions};
 use tokio::sync::oneshot;
 
 use crate::NAME;
-use crate::config::{DockerConfig, MEMORY_MIB, TIMEOUT};
-use crate::connection::{connect, refusal};
+use crate::config::DockerConfig;
+use crate::connection::connect;
 use crate::events::{self, Ends};
 use crate::functions::Functions;
 use crate::images::Images;
 use crate::pool::{Pool, Shared};
+use crate::refusal::refusal;
 use crate::sweep;
-
-/// Activations in flight for each container that keep it busy while results travel.
-const IN_FLIGHT_PER_WORKER: u32 = 16;
-
-/// How long to wait before asking again for activations that still run.
-const POLL_AFTER: Duration = Duration::from_millis(2);
 
 /// Functions in containers, on any image.
 ///
@@ -58,9 +52,7 @@ pub struct DockerPlatform(Arc<Inner>);
 struct Inner {
     functions: Functions,
     submissions: Arc<Submissions>,
-    /// Begins the ids of this platform's activations.
-    prefix: String,
-    next_activation: AtomicU64,
+    ids: ActivationIds,
     listener: tokio::task::JoinHandle<()>,
 }
 
@@ -69,11 +61,10 @@ impl DockerPlatform {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for a zero or an address that is not understood in `config`, `Unavailable` where there is no daemon,
+    /// `InvalidInput` for an address that is not understood in `config`, `Unavailable` where there is no daemon,
     /// `Unauthorized` where this user may not use it.
     pub async fn connect(config: DockerConfig) -> Result<Self> {
         let at = |error: Error| error.at(Operation::new(NAME, "connect"));
-        config.validate().map_err(at)?;
         let docker = connect(&config.host).map_err(at)?;
         let refused = |error: bollard::errors::Error| at(refusal(&config.host, &error));
         let docker = docker.negotiate_version().await.map_err(refused)?;
@@ -83,19 +74,18 @@ impl DockerPlatform {
         let label = format!("{}={driver}", sweep::DRIVER);
         let listener = events::listen(docker.clone(), label, Arc::downgrade(&ends));
         let listener = tokio::spawn(listener);
-        let logs = Logs::new(config.retained_logs);
+        let logs = Logs::new(config.workers.retained_logs);
         let images = Images { docker, host: config.host.clone() };
-        let prefix = format!("{:08x}", fastrand::u32(..));
+        let ids = ActivationIds::new(format!("{:08x}", fastrand::u32(..)));
         Ok(Self(Arc::new(Inner {
             functions: Functions::new(Shared { config, images, ends, driver, logs }, architecture),
             submissions: Arc::default(),
-            prefix,
-            next_activation: AtomicU64::new(0),
+            ids,
             listener,
         })))
     }
 
-    /// As [`connect`](Self::connect) with [`DockerConfig::from_env`].
+    /// Connects with [`DockerConfig::from_env`].
     ///
     /// # Errors
     ///
@@ -120,22 +110,15 @@ impl DockerPlatform {
         }
     }
 
-    /// Whether an activation was started by this platform.
-    fn is_ours(&self, id: &ActivationId) -> bool {
-        let number = id.as_str().strip_prefix(&self.0.prefix);
-        number.is_some_and(|number| number.starts_with('-'))
-    }
-
     /// Checks an invocation, and names its activation.
     async fn admit(
         &self,
         deployment: &Deployment,
         invocation: &Invocation,
     ) -> Result<(Arc<Pool>, ActivationId)> {
-        invocation.payload().check_argument(Some(self.config().max_payload))?;
+        invocation.payload().check_argument(Some(self.config().workers.max_payload))?;
         let pool = self.pool(deployment).await?;
-        let number = self.0.next_activation.fetch_add(1, Ordering::Relaxed);
-        Ok((pool, ActivationId::new(format!("{}-{number}", self.0.prefix))))
+        Ok((pool, self.0.ids.next()))
     }
 
     /// Deploys in a task of its own. One that nobody waits for any more removes what it made, if nothing of that name
@@ -176,21 +159,10 @@ impl Platform for DockerPlatform {
     }
 
     fn capabilities(&self) -> Capabilities {
-        let config = self.config();
-        Capabilities::default()
-            .with_submit(true)
-            .with_resubmit(false)
+        self.config()
+            .workers
+            .capabilities()
             .with_adopt(true)
-            .with_logs(true)
-            .with_scaling(true)
-            .with_max_payload(config.max_payload)
-            .with_max_submit_payload(config.max_payload)
-            .with_max_result(config.max_result)
-            .with_concurrency(config.max_workers.saturating_mul(IN_FLIGHT_PER_WORKER))
-            .with_memory_mib(MEMORY_MIB)
-            .with_timeout(TIMEOUT)
-            .with_wants_layers(false)
-            .with_shim(true)
             .with_runtimes(["python:3", "nodejs", "native"])
             .with_architecture(self.0.functions.architecture().map(str::to_owned))
     }
@@ -261,17 +233,10 @@ impl AsyncPlatform for DockerPlatform {
     }
 
     async fn collect(&self, deployment: &Deployment, pending: &[Pending]) -> Result<Collected> {
-        let Found { finished, failed: mut gone, missing } = self.0.submissions.collect(pending);
-        let lost = || {
-            Error::new(ErrorKind::Lost, "the function was removed, or its driver has ended")
-                .at(Operation::new(NAME, "collect").on(&deployment.name))
-        };
+        let operation = Operation::new(NAME, "collect").on(&deployment.name);
         // Results live as long as the platform that took the submission: of others' ids nothing is known.
-        let ours = missing.into_iter().filter(|id| self.is_ours(id));
-        gone.extend(ours.map(|id| (id, lost())));
-        let all = finished.len() + gone.len() == pending.len();
-        let poll_after = if all { Duration::ZERO } else { POLL_AFTER };
-        Ok(Collected::new(finished, gone, poll_after))
+        let are_lost = |id: &ActivationId| self.0.ids.contains(id);
+        Ok(self.0.submissions.collect(pending, operation, are_lost))
     }
 
     fn release(&self, _: &Deployment, activations: &[ActivationId], release: Release) {
@@ -283,7 +248,8 @@ impl AsyncPlatform for DockerPlatform {
         _: &Deployment,
         activations: &[ActivationId],
     ) -> Result<Vec<ActivationLog>> {
-        let ended = |id: &&ActivationId| self.is_ours(id) && !self.0.submissions.is_running(id);
+        let ended =
+            |id: &&ActivationId| self.0.ids.contains(id) && !self.0.submissions.is_running(id);
         let ended = activations.iter().filter(ended);
         let logs = ended.filter_map(|id| self.0.functions.shared.logs.get(id));
         Ok(logs.map(of_one_stream).collect())

@@ -2,10 +2,9 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use falco_core::{Activation, Error, ErrorKind, Invocation, Result};
-use falco_workers::{Job, Logs};
+use falco_core::{Activation, Invocation, Result};
+use falco_workers::{self as workers, Job, Logs, PoolLimits, removed};
 use futures_util::future::BoxFuture;
 use tokio::sync::{oneshot, watch};
 
@@ -23,16 +22,6 @@ pub(crate) struct Shared {
     /// The label by which this process's containers are known.
     pub(crate) driver: String,
     pub(crate) logs: Logs,
-}
-
-/// The sizes in force.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Limits {
-    pub(crate) max_workers: usize,
-    pub(crate) min_workers: usize,
-    pub(crate) timeout: Duration,
-    pub(crate) memory_mib: Option<u32>,
-    pub(crate) cpus: Option<f64>,
 }
 
 /// The code that a pool runs.
@@ -62,10 +51,10 @@ pub(crate) struct Pool {
 #[derive(Debug)]
 struct State {
     queue: VecDeque<Job>,
-    limits: Limits,
+    limits: PoolLimits,
     phase: Phase,
     /// Containers without work; the one that was used last is used first.
-    idle: Vec<oneshot::Sender<(Job, Limits)>>,
+    idle: Vec<oneshot::Sender<(Job, PoolLimits)>>,
     workers: usize,
 }
 
@@ -83,7 +72,7 @@ impl Pool {
     pub(crate) fn new(
         function: Function,
         shared: Arc<Shared>,
-        limits: Limits,
+        limits: PoolLimits,
         work: Work,
     ) -> Arc<Self> {
         let state = State {
@@ -96,7 +85,7 @@ impl Pool {
         let (workers, closed) = (watch::channel(0).0, watch::channel(false).0);
         let pool =
             Arc::new(Self { function, shared, work, state: Mutex::new(state), workers, closed });
-        pool.set_limits(limits);
+        workers::Pool::set_limits(&pool, limits);
         pool
     }
 
@@ -146,7 +135,7 @@ impl Pool {
         &self,
         done: Option<(Job, Result<Activation>)>,
         is_warm: bool,
-    ) -> Option<(Job, Limits)> {
+    ) -> Option<(Job, PoolLimits)> {
         let waiting = {
             let mut state = self.lock();
             match state.queue.pop_front() {
@@ -177,10 +166,11 @@ impl Pool {
 
     async fn wait_for_job(
         &self,
-        mut receiver: oneshot::Receiver<(Job, Limits)>,
-    ) -> Option<(Job, Limits)> {
+        mut receiver: oneshot::Receiver<(Job, PoolLimits)>,
+    ) -> Option<(Job, PoolLimits)> {
         loop {
-            match tokio::time::timeout(self.shared.config.idle_timeout, &mut receiver).await {
+            match tokio::time::timeout(self.shared.config.workers.idle_timeout, &mut receiver).await
+            {
                 Ok(received) => return received.ok(),
                 Err(_) => {
                     let state = self.lock();
@@ -208,12 +198,30 @@ impl Pool {
     }
 
     /// The sizes in force.
-    pub(crate) fn limits(&self) -> Limits {
+    pub(crate) fn limits(&self) -> PoolLimits {
         self.lock().limits
     }
 
-    /// Changes the sizes. Containers that are there stay as they are; those over the maximum end when they are idle.
-    pub(crate) fn set_limits(self: &Arc<Self>, limits: Limits) {
+    /// Waits until no container is left of a closed or retired pool.
+    pub(crate) async fn wait_until_empty(&self) {
+        let mut workers = self.workers.subscribe();
+        // The sender lives as long as the pool.
+        let _ = workers.wait_for(|workers| *workers == 0).await;
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        *self.closed.borrow()
+    }
+}
+
+impl workers::Pool for Pool {
+    type Function = Function;
+
+    fn function(&self) -> &Function {
+        &self.function
+    }
+
+    fn set_limits(self: &Arc<Self>, limits: PoolLimits) {
         let mut state = self.lock();
         state.limits = limits;
         let surplus = state.workers.saturating_sub(limits.max_workers).min(state.idle.len());
@@ -228,8 +236,7 @@ impl Pool {
         }
     }
 
-    /// Lets the containers finish what is queued, and then go.
-    pub(crate) fn retire(&self) {
+    fn retire(&self) {
         let mut state = self.lock();
         if state.phase == Phase::Open {
             state.phase = Phase::Retired;
@@ -237,8 +244,7 @@ impl Pool {
         state.idle.clear();
     }
 
-    /// Ends all containers, whatever they do.
-    pub(crate) fn close(&self) {
+    fn close(&self) {
         let mut state = self.lock();
         state.phase = Phase::Closed;
         state.idle.clear();
@@ -250,25 +256,7 @@ impl Pool {
         }
     }
 
-    /// Waits until no container is left of a closed or retired pool.
-    pub(crate) async fn wait_until_empty(&self) {
-        let mut workers = self.workers.subscribe();
-        // The sender lives as long as the pool.
-        let _ = workers.wait_for(|workers| *workers == 0).await;
-    }
-
-    pub(crate) fn is_closed(&self) -> bool {
-        *self.closed.borrow()
-    }
-
-    /// Whether no container is left.
-    pub(crate) fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.lock().workers == 0
     }
-}
-
-/// The error for a caller that waits for a function which is taken away.
-pub(crate) fn removed() -> Error {
-    Error::new(ErrorKind::NotFound, "the function was removed while it was waited for")
-        .with_may_have_run(true)
 }

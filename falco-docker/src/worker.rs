@@ -7,14 +7,13 @@ use bytes::Bytes;
 use falco_core::{Activation, Error, ErrorKind, FunctionError, FunctionErrorKind, Payload, Result};
 use falco_package::native;
 use falco_package::shim::Answer;
-use falco_workers::{Capture, Job, answer};
+use falco_workers::{Capture, Job, PoolLimits, TIMEOUT, answer, removed};
 use futures_util::future::BoxFuture;
 
 use crate::bundle::Protocol;
-use crate::config::TIMEOUT;
 use crate::container::{Container, Ending, Start};
 use crate::events::End;
-use crate::pool::{Limits, Pool, removed};
+use crate::pool::Pool;
 
 /// How much longer than the result the line of a shim may be, in bytes.
 const AROUND_RESULT: usize = 64;
@@ -75,9 +74,9 @@ impl Worker {
         }
     }
 
-    async fn run(&mut self, job: &Job, limits: &Limits) -> Result<Activation> {
+    async fn run(&mut self, job: &Job, limits: &PoolLimits) -> Result<Activation> {
         let (begun, started_at) = (Instant::now(), SystemTime::now());
-        let mut log = Capture::new(self.pool.shared.config.max_log);
+        let mut log = Capture::new(self.pool.shared.config.workers.max_log);
         let pool = self.pool.clone();
         let is_unwanted = || job.is_unwanted() || pool.is_closed();
         let (mut init, mut execution) = (None, None);
@@ -132,7 +131,7 @@ impl Worker {
     /// Starts a container and waits until it has loaded the function.
     async fn start(
         &mut self,
-        limits: &Limits,
+        limits: &PoolLimits,
         log: &mut Capture,
         is_unwanted: &(dyn Fn() -> bool + Sync),
     ) -> Result<(), Failed> {
@@ -149,7 +148,7 @@ impl Worker {
         let container = container.map_err(|error| not_started(function.protocol, error))?;
         let container = self.container.insert(container);
         // Who wants no limit may say so with more time than a clock can count.
-        let deadline = Instant::now() + shared.config.start_timeout.min(TIMEOUT.max);
+        let deadline = Instant::now() + shared.config.workers.start_timeout.min(TIMEOUT.max);
         let ending = match function.protocol {
             Protocol::Native => return Ok(()),
             Protocol::Shim => {
@@ -181,7 +180,7 @@ impl Worker {
     async fn start_failure(&mut self, ending: &Ending, log: &Capture) -> FunctionError {
         if matches!(ending, Ending::TimedOut) {
             self.container = None;
-            let limit = self.pool.shared.config.start_timeout;
+            let limit = self.pool.shared.config.workers.start_timeout;
             return FunctionError::new(
                 FunctionErrorKind::Initialization,
                 format!("the code was not loaded within {limit:?}, the platform's start_timeout"),
@@ -208,7 +207,8 @@ impl Worker {
     ) -> Ending {
         let function = &self.pool.function;
         let Some(container) = &mut self.container else { return Ending::NotDelivered };
-        let limit = usize::try_from(self.pool.shared.config.max_result).unwrap_or(usize::MAX);
+        let limit =
+            usize::try_from(self.pool.shared.config.workers.max_result).unwrap_or(usize::MAX);
         let payload = job.payload.as_str().as_bytes();
         if function.protocol == Protocol::Shim {
             let envelope = format!("{{\"env\":{{\"TRACEPARENT\":\"{}\"}},\"value\":", job.trace);
@@ -226,10 +226,10 @@ impl Worker {
         &mut self,
         ending: Ending,
         is_new: bool,
-        limits: &Limits,
+        limits: &PoolLimits,
         log: &Capture,
     ) -> Result<Result<Payload, FunctionError>> {
-        let max_result = self.pool.shared.config.max_result;
+        let max_result = self.pool.shared.config.workers.max_result;
         let too_long = || {
             answer::bad_result(format!(
                 "the result is longer than {max_result} bytes, the platform's max_result"

@@ -19,7 +19,7 @@ use falco_fakes::gcp::FakeGcp;
 use falco_fakes::openwhisk::FakeOpenWhisk;
 use falco_function::{Executable, Functions, Registered};
 use falco_gcp::GcpFunctions;
-use falco_local::{LocalConfig, LocalPlatform};
+use falco_local::{LocalConfig, LocalPlatform, WorkerLimits};
 use falco_openwhisk::OpenWhisk;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -113,8 +113,10 @@ async fn run(obey: &Registered<Order, Value>, broken: &Registered<Order, Order>)
         let checked = match name {
             "local" => {
                 let folder = tempfile::tempdir().unwrap();
-                let config = LocalConfig::new(folder.path()).with_max_workers(1);
-                check(Arc::new(LocalPlatform::new(config).unwrap()), &obey, &broken).await
+                let workers = WorkerLimits::default().with_max_workers(1);
+                let config = LocalConfig::builder().directory(folder.path()).workers(workers);
+                let platform = LocalPlatform::connect(config.build().unwrap()).await.unwrap();
+                check(Arc::new(platform), &obey, &broken).await
             }
             "openwhisk" => {
                 let fake = FakeOpenWhisk::start();

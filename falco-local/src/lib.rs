@@ -18,7 +18,8 @@ mod tree;
 mod watch;
 mod worker;
 
-pub use config::LocalConfig;
+pub use config::{LocalConfig, LocalConfigBuilder};
+pub use falco_workers::WorkerLimits;
 pub use platform::LocalPlatform;
 
 /// The platform's name in deployments and errors.

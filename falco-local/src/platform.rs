@@ -2,35 +2,26 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use falco_core::{
     Activation, ActivationId, ActivationLog, AsyncPlatform, Capabilities, Collected, Deployable,
     Deployment, Error, ErrorKind, Invocation, Operation, Pending, Platform, Release, Result,
     Scaling, async_trait,
 };
-use falco_workers::{Found, Job, Logs, Reply, Submissions};
+use falco_workers::{ActivationIds, Job, Logs, Reply, Submissions};
 use tokio::sync::oneshot;
 
 use crate::NAME;
 use crate::abandonment::abandonment;
-use crate::config::{LocalConfig, MEMORY_MIB, TIMEOUT};
+use crate::config::LocalConfig;
 use crate::descriptors;
 use crate::functions::Functions;
 use crate::guardian::Guardian;
 use crate::interpreter;
-
 use crate::pool::{Pool, Shared};
 use crate::scratch::Scratch;
 use crate::state::State;
-
-/// Activations in flight for each worker that keep it busy while results travel. With 2 to 4 of them, a no-op function
-/// reached some 60 % of the rate that it has with 32; longer functions don't care.
-const IN_FLIGHT_PER_WORKER: u32 = 16;
-
-/// How long to wait before asking again for activations that still run.
-const POLL_AFTER: Duration = Duration::from_millis(2);
 
 /// Functions as warm worker processes on this machine.
 ///
@@ -61,44 +52,44 @@ struct Inner {
     functions: Functions,
     submissions: Arc<Submissions>,
     runtimes: Vec<String>,
-    next_activation: AtomicU64,
+    ids: ActivationIds,
 }
 
 impl LocalPlatform {
-    /// Opens the state directory of `config`, and removes what killed drivers have left in it.
+    /// Opens the state directory of `config`, and removes what killed drivers have left in it. It waits for nothing, and is
+    /// asynchronous as on every other platform, so that a program changes in the type only.
     ///
     /// No process is started before the first invocation. The only files it reads are its own. The soft limit of open
     /// files of this process is raised to the hard one, since each worker needs five; workers keep the limit as it was.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for a zero in `config`, `Unavailable` for a directory that cannot be used.
-    pub fn new(config: LocalConfig) -> Result<Self> {
-        let at = |error: Error| error.with_platform(NAME);
-        config.validate().map_err(at)?;
+    /// `Unavailable` for a directory that cannot be used.
+    pub async fn connect(config: LocalConfig) -> Result<Self> {
+        let at = |error: Error| error.at(Operation::new(NAME, "connect"));
         descriptors::raise();
         let state = State::open(&config.directory).map_err(at)?;
         let runtimes = interpreter::available(config.environment.get("PATH").map(AsRef::as_ref));
         let host = rustix::system::uname().nodename().to_str().ok().map(str::to_owned);
-        let logs = Logs::new(config.retained_logs);
+        let logs = Logs::new(config.workers.retained_logs);
         let scratch = Scratch::new(config.environment.get("TMPDIR").map(AsRef::as_ref));
         let shared = Shared { config, guardian: Guardian::default(), scratch, logs, host };
+        let ids = ActivationIds::new(state.driver());
         Ok(Self(Arc::new(Inner {
             functions: Functions::new(state, shared),
             submissions: Arc::default(),
             runtimes,
-            next_activation: AtomicU64::new(0),
+            ids,
         })))
     }
 
-    /// As [`new`](Self::new) with [`LocalConfig::from_env`]. It is asynchronous as on every other platform, so that a
-    /// program changes in the type only.
+    /// Connects with [`LocalConfig::from_env`].
     ///
     /// # Errors
     ///
-    /// As [`new`](Self::new) and [`LocalConfig::from_env`].
+    /// As [`connect`](Self::connect) and [`LocalConfig::from_env`].
     pub async fn from_env() -> Result<Self> {
-        Self::new(LocalConfig::from_env()?)
+        Self::connect(LocalConfig::from_env()?).await
     }
 
     fn config(&self) -> &LocalConfig {
@@ -135,12 +126,6 @@ impl LocalPlatform {
         self.blocking(operation, name, move |functions| Ok(functions.load(&wanted)?.1)).await
     }
 
-    /// Whether an activation was started by this platform.
-    fn is_ours(&self, id: &ActivationId) -> bool {
-        let number = id.as_str().strip_prefix(self.0.functions.state.driver());
-        number.is_some_and(|number| number.starts_with('-'))
-    }
-
     /// Checks an invocation, and gives it a place in the queue's order.
     async fn admit(
         &self,
@@ -148,14 +133,13 @@ impl LocalPlatform {
         deployment: &Deployment,
         invocation: &Invocation,
     ) -> Result<(Arc<Pool>, ActivationId)> {
-        let limit = self.config().max_payload;
+        let limit = self.config().workers.max_payload;
         invocation
             .payload()
             .check_argument(Some(limit))
             .map_err(|error| error.at(Operation::new(NAME, operation).on(&deployment.name)))?;
         let pool = self.pool(operation, deployment).await?;
-        let number = self.0.next_activation.fetch_add(1, Ordering::Relaxed);
-        Ok((pool, ActivationId::new(format!("{}-{number}", self.0.functions.state.driver()))))
+        Ok((pool, self.0.ids.next()))
     }
 }
 
@@ -166,22 +150,11 @@ impl Platform for LocalPlatform {
     }
 
     fn capabilities(&self) -> Capabilities {
-        let config = self.config();
-        Capabilities::default()
-            .with_submit(true)
-            .with_resubmit(false)
+        self.config()
+            .workers
+            .capabilities()
             // The next process sweeps what this one leaves when it is killed.
             .with_adopt(false)
-            .with_logs(true)
-            .with_scaling(true)
-            .with_max_payload(config.max_payload)
-            .with_max_submit_payload(config.max_payload)
-            .with_max_result(config.max_result)
-            .with_concurrency(config.max_workers.saturating_mul(IN_FLIGHT_PER_WORKER))
-            .with_memory_mib(MEMORY_MIB)
-            .with_timeout(TIMEOUT)
-            .with_wants_layers(false)
-            .with_shim(true)
             .with_runtimes(self.0.runtimes.clone())
             .with_architecture(std::env::consts::ARCH.to_owned())
     }
@@ -267,20 +240,13 @@ impl AsyncPlatform for LocalPlatform {
     }
 
     async fn collect(&self, deployment: &Deployment, pending: &[Pending]) -> Result<Collected> {
-        let Found { finished, failed: mut gone, missing } = self.0.submissions.collect(pending);
+        let operation = Operation::new(NAME, "collect").on(&deployment.name);
         // Results live as long as the platform that took the submission. Of ids that are none of ours, and of those of
         // other platforms that live, nothing is known.
-        let will_never_end = |id: &ActivationId| {
-            self.is_ours(id) || self.0.functions.state.is_of_dead_driver(id.as_str())
+        let are_lost = |id: &ActivationId| {
+            self.0.ids.contains(id) || self.0.functions.state.is_of_dead_driver(id.as_str())
         };
-        let lost = || {
-            Error::new(ErrorKind::Lost, "the function was removed, or its driver has ended")
-                .at(Operation::new(NAME, "collect").on(&deployment.name))
-        };
-        gone.extend(missing.into_iter().filter(will_never_end).map(|id| (id, lost())));
-        let all = finished.len() + gone.len() == pending.len();
-        let poll_after = if all { Duration::ZERO } else { POLL_AFTER };
-        Ok(Collected::new(finished, gone, poll_after))
+        Ok(self.0.submissions.collect(pending, operation, are_lost))
     }
 
     fn release(&self, _: &Deployment, activations: &[ActivationId], release: Release) {
@@ -292,7 +258,8 @@ impl AsyncPlatform for LocalPlatform {
         _: &Deployment,
         activations: &[ActivationId],
     ) -> Result<Vec<ActivationLog>> {
-        let ended = |id: &&ActivationId| self.is_ours(id) && !self.0.submissions.is_running(id);
+        let ended =
+            |id: &&ActivationId| self.0.ids.contains(id) && !self.0.submissions.is_running(id);
         let ended = activations.iter().filter(ended);
         Ok(ended.filter_map(|id| self.0.functions.shared.logs.get(id)).collect())
     }

@@ -6,12 +6,11 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use falco_core::{Activation, Error, ErrorKind, Invocation, Result};
-use falco_workers::{Job, Logs};
+use falco_workers::{self as workers, Job, Logs, PoolLimits, removed};
 use rustix::process::Pid;
 
 use crate::config::LocalConfig;
 use crate::guardian::Guardian;
-
 use crate::package::Function;
 use crate::process::kill_group;
 use crate::scratch::Scratch;
@@ -32,15 +31,6 @@ pub(crate) struct Shared {
     pub(crate) host: Option<String>,
 }
 
-/// The sizes in force.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
-    pub(crate) max_workers: usize,
-    pub(crate) min_workers: usize,
-    pub(crate) timeout: Duration,
-    pub(crate) memory_mib: Option<u32>,
-}
-
 /// The work of a worker's thread, by the worker's number; whether it starts its process before there is a job.
 pub(crate) type Work = fn(pool: Arc<Pool>, id: u64, early: bool);
 
@@ -58,7 +48,7 @@ pub(crate) struct Pool {
 #[derive(Debug)]
 struct State {
     queue: VecDeque<Job>,
-    limits: Limits,
+    limits: PoolLimits,
     phase: Phase,
     /// The process groups of all workers, as far as they have one.
     workers: HashMap<u64, Option<Pid>>,
@@ -94,7 +84,7 @@ impl Pool {
     pub(crate) fn new(
         function: Function,
         shared: Arc<Shared>,
-        limits: Limits,
+        limits: PoolLimits,
         work: Work,
     ) -> Arc<Self> {
         let state = State {
@@ -114,7 +104,7 @@ impl Pool {
             state: Mutex::new(state),
             wake: Condvar::new(),
         });
-        pool.set_limits(limits);
+        workers::Pool::set_limits(&pool, limits);
         pool
     }
 
@@ -182,7 +172,7 @@ impl Pool {
         &self,
         done: Option<(Job, Result<Activation>)>,
         is_warm: bool,
-    ) -> Option<(Job, Limits)> {
+    ) -> Option<(Job, PoolLimits)> {
         let mut state = self.lock();
         let job = state.queue.pop_front();
         if job.is_none() && is_warm {
@@ -203,8 +193,8 @@ impl Pool {
         Some((job, limits))
     }
 
-    fn wait_for_job(&self) -> Option<(Job, Limits)> {
-        let idle_timeout = self.shared.config.idle_timeout;
+    fn wait_for_job(&self) -> Option<(Job, PoolLimits)> {
+        let idle_timeout = self.shared.config.workers.idle_timeout;
         let mut state = self.lock();
         loop {
             if let Some(job) = state.queue.pop_front() {
@@ -273,16 +263,23 @@ impl Pool {
     }
 
     /// The sizes in force.
-    pub(crate) fn limits(&self) -> Limits {
+    pub(crate) fn limits(&self) -> PoolLimits {
         self.lock().limits
     }
 
     pub(crate) fn is_closed(&self) -> bool {
         self.lock().phase == Phase::Closed
     }
+}
 
-    /// Changes the sizes. Workers that are there keep their process; those over the maximum leave when they are idle.
-    pub(crate) fn set_limits(self: &Arc<Self>, limits: Limits) {
+impl workers::Pool for Pool {
+    type Function = Function;
+
+    fn function(&self) -> &Function {
+        &self.function
+    }
+
+    fn set_limits(self: &Arc<Self>, limits: PoolLimits) {
         let mut state = self.lock();
         state.limits = limits;
         while state.workers.len() < limits.min_workers && state.phase == Phase::Open {
@@ -302,8 +299,7 @@ impl Pool {
         self.wake.notify_all();
     }
 
-    /// Lets the workers finish what is queued, and then go.
-    pub(crate) fn retire(&self) {
+    fn retire(&self) {
         let mut state = self.lock();
         if state.phase == Phase::Open {
             state.phase = Phase::Retired;
@@ -313,7 +309,7 @@ impl Pool {
     }
 
     /// Ends all workers, whatever they do, and waits until they are gone.
-    pub(crate) fn close(&self) {
+    fn close(&self) {
         let mut state = self.lock();
         state.phase = Phase::Closed;
         let queue = std::mem::take(&mut state.queue);
@@ -333,14 +329,7 @@ impl Pool {
         }
     }
 
-    /// Whether no worker is left.
-    pub(crate) fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.lock().workers.is_empty()
     }
-}
-
-/// The error for who waits for a function that is taken away.
-pub(crate) fn removed() -> Error {
-    Error::new(ErrorKind::NotFound, "the function was removed while it was waited for")
-        .with_may_have_run(true)
 }

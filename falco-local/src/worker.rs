@@ -8,13 +8,12 @@ use bytes::Bytes;
 use falco_core::{Activation, Error, ErrorKind, FunctionError, FunctionErrorKind, Payload, Result};
 use falco_package::native::{self, Started};
 use falco_package::shim::Answer;
-use falco_workers::{Capture, Job, answer};
+use falco_workers::{Capture, Job, PoolLimits, TIMEOUT, answer, removed};
 use rustix::io::Errno;
 
-use crate::config::TIMEOUT;
 use crate::descriptors;
 use crate::interpreter::Interpreter;
-use crate::pool::{Limits, Pool, removed};
+use crate::pool::Pool;
 use crate::process::{Ending, Process, status_number};
 use crate::scratch::Directory;
 use crate::watch::{Container, Watch};
@@ -105,10 +104,10 @@ impl Worker {
         }
     }
 
-    fn run(&mut self, job: &Job, limits: &Limits) -> Result<Activation, Refused> {
+    fn run(&mut self, job: &Job, limits: &PoolLimits) -> Result<Activation, Refused> {
         let begun = Instant::now();
         let started_at = SystemTime::now();
-        let mut log = Capture::new(self.pool.shared.config.max_log);
+        let mut log = Capture::new(self.pool.shared.config.workers.max_log);
         let mut watch = Watch::new(Some(job), limits.memory_mib);
         let mut init = None;
         let mut execution = None;
@@ -161,7 +160,7 @@ impl Worker {
     /// Starts a process and waits until it has loaded the function.
     fn start(
         &mut self,
-        limits: &Limits,
+        limits: &PoolLimits,
         log: &mut Capture,
         watch: &mut Watch<'_>,
     ) -> Result<(), Failed> {
@@ -198,7 +197,7 @@ impl Worker {
             return Ok(());
         }
         // Who wants no limit may say so with more time than a clock can count.
-        let deadline = Instant::now() + config.start_timeout.min(TIMEOUT.max);
+        let deadline = Instant::now() + config.workers.start_timeout.min(TIMEOUT.max);
         let ending =
             process.exchange(&[b"start"], MAX_START_LINE, deadline, log, |group| watch.look(group));
         match ending {
@@ -233,7 +232,7 @@ impl Worker {
         Failed::Function(match ending {
             Ending::TimedOut => initialization(format!(
                 "the code was not loaded within {:?}, the platform's start_timeout",
-                self.pool.shared.config.start_timeout
+                self.pool.shared.config.workers.start_timeout
             )),
             Ending::Stopped => match watch.out_of_memory() {
                 Some(error) => error,
@@ -259,7 +258,8 @@ impl Worker {
     ) -> Ending {
         let Some(process) = &mut self.process else { return Ending::NotDelivered };
         watch.container = Some(Container::of(process));
-        let limit = usize::try_from(self.pool.shared.config.max_result).unwrap_or(usize::MAX);
+        let limit =
+            usize::try_from(self.pool.shared.config.workers.max_result).unwrap_or(usize::MAX);
         let payload = job.payload.as_str().as_bytes();
         let look = |group| watch.look(group);
         if self.pool.function.interpreter == Interpreter::Native {
@@ -277,11 +277,11 @@ impl Worker {
         &mut self,
         ending: Ending,
         is_new: bool,
-        limits: &Limits,
+        limits: &PoolLimits,
         log: &Capture,
         watch: &Watch<'_>,
     ) -> Result<Result<Payload, FunctionError>> {
-        let max_result = self.pool.shared.config.max_result;
+        let max_result = self.pool.shared.config.workers.max_result;
         let too_long = || {
             answer::bad_result(format!(
                 "the result is longer than {max_result} bytes, the platform's max_result"

@@ -3,8 +3,11 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use falco_core::{Activation, ActivationId, Error, Pending, Release, Result};
+use falco_core::{
+    Activation, ActivationId, Collected, Error, ErrorKind, Operation, Pending, Release, Result,
+};
 
 /// Results wait here from the end of an activation until its release.
 #[derive(Debug, Default)]
@@ -20,16 +23,8 @@ enum Submission {
     Failed(Error),
 }
 
-/// The known outcomes of the activations that were asked for; those that still run are left out.
-#[derive(Debug, Default)]
-pub struct Found {
-    /// Those that have ended.
-    pub finished: Vec<Activation>,
-    /// Those that the platform failed, and how.
-    pub failed: Vec<(ActivationId, Error)>,
-    /// Not here: released, removed, or another driver's.
-    pub missing: Vec<ActivationId>,
-}
+/// How long to wait before asking again for activations that still run.
+const POLL_AFTER: Duration = Duration::from_millis(2);
 
 impl Submissions {
     fn lock(&self) -> MutexGuard<'_, HashMap<ActivationId, Submission>> {
@@ -63,21 +58,33 @@ impl Submissions {
         matches!(self.lock().get(id), Some(Submission::Running { .. }))
     }
 
-    /// The state of `pending`.
-    pub fn collect(&self, pending: &[Pending]) -> Found {
-        let mut found = Found::default();
+    /// The known outcomes of `pending`; those that still run are left out, and so are those that are not here, unless
+    /// they `are_lost`: what was removed, or its driver has ended.
+    pub fn collect(
+        &self,
+        pending: &[Pending],
+        operation: Operation<'_>,
+        are_lost: impl Fn(&ActivationId) -> bool,
+    ) -> Collected {
+        let (mut finished, mut gone) = (Vec::new(), Vec::new());
         let submissions = self.lock();
         for Pending { id, .. } in pending {
             match submissions.get(id) {
                 Some(Submission::Finished(activation)) => {
-                    found.finished.push(Activation::clone(activation));
+                    finished.push(Activation::clone(activation));
                 }
-                Some(Submission::Failed(error)) => found.failed.push((id.clone(), error.clone())),
+                Some(Submission::Failed(error)) => gone.push((id.clone(), error.clone())),
                 Some(Submission::Running { .. }) => {}
-                None => found.missing.push(id.clone()),
+                None if are_lost(id) => {
+                    let message = "the function was removed, or its driver has ended";
+                    gone.push((id.clone(), Error::new(ErrorKind::Lost, message).at(operation)));
+                }
+                None => {}
             }
         }
-        found
+        let is_all = finished.len() + gone.len() == pending.len();
+        let poll_after = if is_all { Duration::ZERO } else { POLL_AFTER };
+        Collected::new(finished, gone, poll_after)
     }
 
     /// Drops results. What still runs and is abandoned is stopped by its flag.

@@ -9,7 +9,7 @@ use anyhow::{Context, ensure};
 use falco_core::{Deployable, Driver, ExecutionPlan, Result, Stage};
 use falco_data::{Data, DataPolicy, Exchange, Sink, Splits, Store, clean};
 use falco_executors::{DriverExt, ParallelExecutor, RunOptions};
-use falco_local::{LocalConfig, LocalPlatform};
+use falco_local::{LocalConfig, LocalPlatform, WorkerLimits};
 
 use super::process::{children, output, own};
 use crate::figure::{Figure, Goal};
@@ -85,7 +85,9 @@ pub(super) fn text(folder: &Path) -> anyhow::Result<PathBuf> {
 /// How many words there are, by Falco.
 async fn count(folder: &Path, text: &Path) -> anyhow::Result<String> {
     let state = tempfile::tempdir()?;
-    let local = LocalPlatform::new(LocalConfig::new(state.path()).with_max_workers(WORKERS))?;
+    let workers = WorkerLimits::default().with_max_workers(WORKERS);
+    let config = LocalConfig::builder().directory(state.path()).workers(workers).build()?;
+    let local = LocalPlatform::connect(config).await?;
     let input = Store::folder(text.parent().context("the text is in a folder")?)?;
     let (output, scratch) =
         (Store::folder(folder.join("out"))?, Store::folder(folder.join("scratch"))?);

@@ -95,6 +95,11 @@ impl Drop for Azurite {
     }
 }
 
+async fn connected(folder: &std::path::Path) -> LocalPlatform {
+    let config = LocalConfig::builder().directory(folder).build().unwrap();
+    LocalPlatform::connect(config).await.unwrap()
+}
+
 #[tokio::test]
 async fn signed_urls_of_blobs_are_refused_when_they_are_altered_or_expired_or_used_otherwise() {
     let Some(azurite) = Azurite::start() else { return };
@@ -145,7 +150,7 @@ async fn functions_read_and_write_blobs_and_refusals_name_the_reason() {
     azurite.client(KEY).put(&"in/a.txt".into(), content).await.unwrap();
     let (input, output) = (azurite.store("in"), azurite.store("out"));
     let folder = tempfile::tempdir().unwrap();
-    let local = LocalPlatform::new(LocalConfig::new(folder.path())).unwrap();
+    let local = connected(folder.path()).await;
     let data = Data::new(local, azurite.store("scratch"), DataPolicy::default()).unwrap();
     let data = data.with_store(input.clone()).with_store(output.clone());
     let splits = Splits::lines(&input, "").target(10).with_sink(Sink::scratch().partitions(2));
@@ -176,7 +181,7 @@ async fn functions_read_and_write_blobs_and_refusals_name_the_reason() {
 
     let wrong = "d3Jvbmc=";
     let store = Store::new("az://container/scratch", azurite.client(wrong)).unwrap();
-    let local = LocalPlatform::new(LocalConfig::new(folder.path().join("2"))).unwrap();
+    let local = connected(&folder.path().join("2")).await;
     let error = Data::new(local, store, DataPolicy::default()).unwrap().check().await.unwrap_err();
     assert!(error.kind() == ErrorKind::Forbidden && !error.to_string().contains("sig="), "{error}");
 }

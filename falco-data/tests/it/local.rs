@@ -16,6 +16,7 @@ use falco_executors::{
     RunOutcome, Shuffle,
 };
 use falco_local::{LocalConfig, LocalPlatform};
+use futures_util::FutureExt;
 
 pub(crate) const COUNT_PYTHON: &str = r#"
 def main(args):
@@ -86,8 +87,9 @@ impl World {
     }
 
     pub(crate) fn data(&self, policy: DataPolicy) -> Data<LocalPlatform> {
-        let config = LocalConfig::new(self.folder.path().join("local")).with_max_workers(2);
-        let local = LocalPlatform::new(config).unwrap();
+        let config = LocalConfig::builder().directory(self.folder.path().join("local"));
+        let local = LocalPlatform::connect(config.build().unwrap()).now_or_never();
+        let local = local.expect("connecting waits for nothing").unwrap();
         let data = Data::new(local, self.scratch.clone(), policy).unwrap();
         data.with_store(self.input.clone()).with_store(self.output.clone())
     }

@@ -10,17 +10,19 @@ use falco_data::{Data, DataPolicy, Exchange, Sink, Splits, Store, clean, commit}
 use falco_executors::{DriverExt, ParallelExecutor, RunOptions};
 use falco_fakes::FakeS3;
 use falco_layers::{RetryPolicy, Stack};
-use falco_local::{LocalConfig, LocalPlatform};
+use falco_local::{LocalConfig, LocalPlatform, WorkerLimits};
 use falco_testkit::InMemory;
-use futures_util::TryStreamExt;
+use futures_util::{FutureExt, TryStreamExt};
 use serde_json::{Value, json};
 
 use crate::local::{COUNT_NODE, COUNT_PYTHON, Plan, TOTAL_NODE, TOTAL_PYTHON};
 use crate::server::{store, store_at};
 
 fn local(folder: &tempfile::TempDir, workers: u32) -> LocalPlatform {
-    let config = LocalConfig::new(folder.path().join("local")).with_max_workers(workers);
-    LocalPlatform::new(config).unwrap()
+    let workers = WorkerLimits::default().with_max_workers(workers);
+    let config = LocalConfig::builder().directory(folder.path().join("local")).workers(workers);
+    let local = LocalPlatform::connect(config.build().unwrap()).now_or_never();
+    local.expect("connecting waits for nothing").unwrap()
 }
 
 /// The argument as a function gets it.

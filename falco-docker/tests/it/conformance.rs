@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use falco_core::{AsyncPlatform, RuntimeName, async_trait};
-use falco_docker::{DockerConfig, DockerPlatform};
+use falco_docker::{DockerPlatform, WorkerLimits};
 use falco_testkit::conformance::{Fault, Harness, Skip};
 use falco_testkit::{conformance_tests, shim_tests};
 
@@ -16,11 +16,11 @@ struct Daemon(Option<Arc<DockerPlatform>>);
 impl Harness for Daemon {
     async fn start() -> Self {
         let Some(host) = daemon::host() else { return Self(None) };
-        let config: DockerConfig = daemon::config(&host)
-            .await
+        let workers = WorkerLimits::default()
             .with_max_workers(2)
             .with_max_payload(1 << 20)
             .with_max_result(1 << 20);
+        let config = daemon::config(&host).await.workers(workers).build().unwrap();
         Self(Some(Arc::new(DockerPlatform::connect(config).await.unwrap())))
     }
 

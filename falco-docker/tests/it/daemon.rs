@@ -3,7 +3,7 @@
 #![expect(clippy::print_stderr, reason = "what is skipped is named")]
 
 use bollard::Docker;
-use falco_docker::{DockerConfig, Pull};
+use falco_docker::{DockerConfig, DockerConfigBuilder, Pull};
 
 use crate::image;
 
@@ -31,10 +31,10 @@ pub(crate) async fn docker(host: &str) -> Docker {
 }
 
 /// A configuration for the tests.
-pub(crate) async fn config(host: &str) -> DockerConfig {
+pub(crate) async fn config(host: &str) -> DockerConfigBuilder {
     drop(docker(host).await);
+    let config = DockerConfig::builder().host(host).pull(Pull::Never);
     ["python", "nodejs", "native"]
         .into_iter()
-        .fold(DockerConfig::new(host), |config, family| config.with_image(family, image::IMAGE))
-        .with_pull(Pull::Never)
+        .fold(config, |config, family| config.image(family, image::IMAGE))
 }

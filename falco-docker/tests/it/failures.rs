@@ -1,7 +1,7 @@
 //! What goes wrong with a daemon, and what the user reads.
 
 use falco_core::{Deployable, ErrorKind, Invocation, Payload, Platform};
-use falco_docker::{DockerConfig, DockerPlatform, Pull};
+use falco_docker::{DockerConfig, DockerPlatform};
 
 use crate::daemon;
 
@@ -13,7 +13,7 @@ fn invocation(payload: &str) -> Invocation {
 
 #[tokio::test]
 async fn without_a_daemon_the_error_names_the_place_and_the_setting() {
-    let config = DockerConfig::new("unix:///nowhere/docker.sock");
+    let config = DockerConfig::builder().host("unix:///nowhere/docker.sock").build().unwrap();
     let error = DockerPlatform::connect(config).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     let text = error.to_string();
@@ -23,8 +23,8 @@ async fn without_a_daemon_the_error_names_the_place_and_the_setting() {
 #[tokio::test]
 async fn an_image_that_is_not_there_is_named_where_nothing_may_be_pulled() {
     let Some(host) = daemon::host() else { return };
-    let config = daemon::config(&host).await.with_image("python", "falco-test:none");
-    let platform = DockerPlatform::connect(config.with_pull(Pull::Never)).await.unwrap();
+    let config = daemon::config(&host).await.image("python", "falco-test:none");
+    let platform = DockerPlatform::connect(config.build().unwrap()).await.unwrap();
     let error = platform.deploy(&Deployable::python("f", ECHO)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
     let text = error.to_string();
@@ -34,7 +34,8 @@ async fn an_image_that_is_not_there_is_named_where_nothing_may_be_pulled() {
 #[tokio::test]
 async fn the_kernel_says_that_memory_ran_out() {
     let Some(host) = daemon::host() else { return };
-    let platform = DockerPlatform::connect(daemon::config(&host).await).await.unwrap();
+    let platform =
+        DockerPlatform::connect(daemon::config(&host).await.build().unwrap()).await.unwrap();
     let source = "def main(args):\n    return {'n': len(bytearray(int(args['mib']) << 20))}\n";
     let function = Deployable::python("docker-memory", source)
         .with_scaling(falco_core::Scaling::default().with_memory_mib(64));

@@ -166,7 +166,8 @@ async fn check(platform: Arc<dyn AsyncPlatform>) {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_failed_in_the_field_is_right_on_this_machine() {
     let folder = tempfile::tempdir().unwrap();
-    check(Arc::new(LocalPlatform::new(LocalConfig::new(folder.path())).unwrap())).await;
+    let config = LocalConfig::builder().directory(folder.path()).build().unwrap();
+    check(Arc::new(LocalPlatform::connect(config).await.unwrap())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,7 +14,7 @@ use falco_fakes::gcp::FakeGcp;
 use falco_fakes::openwhisk::FakeOpenWhisk;
 use falco_function::{Executable, Functions};
 use falco_gcp::GcpFunctions;
-use falco_local::{LocalConfig, LocalPlatform};
+use falco_local::{LocalConfig, LocalPlatform, WorkerLimits};
 use falco_openwhisk::OpenWhisk;
 use falco_testkit::conformance::{Fault, Harness, Skip, check};
 use serde_json::{Value, json};
@@ -130,8 +130,10 @@ struct Local;
 impl Provider for Local {
     async fn start() -> On<Self> {
         let folder = tempfile::tempdir().unwrap();
-        let config = LocalConfig::new(folder.path()).with_max_workers(2).with_max_payload(1 << 20);
-        On::new(Arc::new(LocalPlatform::new(config).unwrap()), folder)
+        let workers = WorkerLimits::default().with_max_workers(2).with_max_payload(1 << 20);
+        let config = LocalConfig::builder().directory(folder.path()).workers(workers);
+        let platform = LocalPlatform::connect(config.build().unwrap()).await.unwrap();
+        On::new(Arc::new(platform), folder)
     }
 }
 

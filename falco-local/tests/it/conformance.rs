@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use falco_core::{AsyncPlatform, RuntimeName, async_trait};
-use falco_local::{LocalConfig, LocalPlatform};
+use falco_local::{LocalConfig, LocalPlatform, WorkerLimits};
 use falco_testkit::conformance::{Fault, Harness, Skip};
 use falco_testkit::{conformance_tests, shim_tests};
 use tempfile::TempDir;
@@ -20,11 +20,13 @@ struct ThisMachine {
 impl Harness for ThisMachine {
     async fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let config = LocalConfig::new(directory.path())
+        let workers = WorkerLimits::default()
             .with_max_workers(2)
             .with_max_payload(1 << 20)
             .with_max_result(1 << 20);
-        Self { platform: Arc::new(LocalPlatform::new(config).unwrap()), _directory: directory }
+        let config = LocalConfig::builder().directory(directory.path()).workers(workers);
+        let platform = LocalPlatform::connect(config.build().unwrap()).await.unwrap();
+        Self { platform: Arc::new(platform), _directory: directory }
     }
 
     fn platform(&self) -> Arc<dyn AsyncPlatform> {

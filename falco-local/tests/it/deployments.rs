@@ -10,9 +10,9 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use falco_core::{ErrorKind, Ownership, Platform};
-use falco_local::{LocalConfig, LocalPlatform};
+use falco_local::{LocalConfig, WorkerLimits};
 
-use crate::support::{Local, has, invocation, native, node, python};
+use crate::support::{Local, has, invocation, native, node, open, python};
 
 fn files(directory: &Path) -> Vec<String> {
     let mut found = Vec::new();
@@ -193,11 +193,11 @@ async fn rubbish_in_the_directory_is_left_alone_and_keeps_nobody_waiting() {
     fs::create_dir(local.path("deployments/damaged")).unwrap();
     fs::write(local.path("deployments/damaged/record.json"), b"\xff{").unwrap();
 
-    let config = LocalConfig::new(local.directory.path());
-    let (opened, open) = mpsc::channel();
-    thread::spawn(move || opened.send(LocalPlatform::new(config)));
+    let config = LocalConfig::builder().directory(local.directory.path());
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || sender.send(open(config)));
     let platform =
-        open.recv_timeout(Duration::from_secs(30)).expect("it waits for a pipe").unwrap();
+        receiver.recv_timeout(Duration::from_secs(30)).expect("it waits for a pipe").unwrap();
     assert_eq!(platform.list_deployments().await.unwrap(), []);
     let error = platform.fetch_deployment("damaged").await.unwrap_err();
     assert!(error.to_string().contains("damaged/record.json is damaged"), "{error}");
@@ -226,7 +226,7 @@ async fn a_directory_may_be_relative() {
         ("node", node("function main() { return {}; }")),
     ] {
         if has(program) {
-            let platform = LocalPlatform::new(LocalConfig::new(&relative)).unwrap();
+            let platform = open(LocalConfig::builder().directory(&relative)).unwrap();
             let deployment = platform.deploy(&function).await.unwrap();
             let activation = platform.invoke(&deployment, &invocation("{}")).await.unwrap();
             assert_eq!(activation.outcome.unwrap().as_str(), "{}");
@@ -254,18 +254,19 @@ async fn a_directory_that_cannot_be_used_is_named() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("file");
     fs::write(&file, "").unwrap();
-    let error = LocalPlatform::new(LocalConfig::new(&file)).unwrap_err();
+    let error = open(LocalConfig::builder().directory(&file)).unwrap_err();
     assert!(error.to_string().contains(&file.display().to_string()), "{error}");
     assert!(error.hint().unwrap().contains("FALCO_LOCAL_DIR"));
 
-    let error = LocalPlatform::new(LocalConfig::new(directory.path()).with_max_workers(0));
+    let none = WorkerLimits::default().with_max_workers(0);
+    let error = LocalConfig::builder().directory(directory.path()).workers(none).build();
     assert!(error.unwrap_err().to_string().contains("max_workers must not be zero"));
 }
 
 #[tokio::test]
 async fn a_missing_interpreter_is_named_with_where_it_was_looked_for() {
     let empty = tempfile::tempdir().unwrap();
-    let local = Local::with(|config| config.with_path(empty.path()));
+    let local = Local::configured(|config| config.env("PATH", empty.path()));
     let error = local.platform.deploy(&crate::support::python("x = 1")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     let text = error.to_string();
@@ -282,7 +283,7 @@ async fn a_python_version_is_only_one_that_says_so() {
     let fake = directory.path().join("python3");
     fs::write(&fake, "#!/bin/sh\necho /opt/fake/python\necho 3.12.4\n").unwrap();
     fs::set_permissions(&fake, fs::Permissions::from_mode(0o755)).unwrap();
-    let local = Local::with(|config| config.with_path(directory.path()));
+    let local = Local::configured(|config| config.env("PATH", directory.path()));
     let function = |runtime: &str| {
         falco_core::Deployable::from_source("f", runtime.parse().unwrap(), "def main(a): pass")
     };

@@ -50,8 +50,9 @@ async fn runs_with(strategy: Arc<dyn ExecutionStrategy>) {
         return;
     }
     let directory = tempfile::tempdir().unwrap();
-    let config = LocalConfig::new(directory.path()).with_max_workers(2);
-    let platform = Arc::new(LocalPlatform::new(config).unwrap());
+    let config = LocalConfig::builder().directory(directory.path());
+    let platform = LocalPlatform::connect(config.build().unwrap()).await.unwrap();
+    let platform = Arc::new(platform);
     let outcome = Squares.run(RunOptions::new(platform.clone(), strategy)).await.unwrap();
     let sums: Vec<serde_json::Value> = outcome.results_as("sum").unwrap();
     assert_eq!(sums, [serde_json::json!({ "sum": (0..INPUTS).map(|n| n * n).sum::<u64>() })]);

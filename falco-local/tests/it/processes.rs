@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use falco_core::{AsyncPlatform, Deployable, Platform};
 use falco_local::{LocalConfig, LocalPlatform};
 
-use crate::support::{Local, eventually, has, invocation, native, node, pid_of, python, runs};
+use crate::support::{
+    Local, eventually, has, invocation, native, node, open, pid_of, python, runs,
+};
 
 const ROLE: &str = "FALCO_TEST_DRIVER_DIRECTORY";
 
@@ -85,7 +87,7 @@ async fn a_dropped_platform_has_no_process_left() {
 async fn the_part_of_a_driver() {
     let Some(place) = std::env::var_os(ROLE) else { return };
     let place = Path::new(&place);
-    let platform = LocalPlatform::new(LocalConfig::new(place.join("state"))).unwrap();
+    let platform = open(LocalConfig::builder().directory(place.join("state"))).unwrap();
     keep_busy(&platform, place).await;
     let orders = ["panic", "one more"];
     let ordered = || orders.into_iter().find(|order| place.join(order).exists());
@@ -129,7 +131,7 @@ async fn nothing_outlives(end: impl FnOnce(&mut Child, &Path)) {
     eventually("the end of the temporary directories", is_empty).await;
 
     let state = place.path().join("state");
-    let next = LocalPlatform::new(LocalConfig::new(&state)).unwrap();
+    let next = open(LocalConfig::builder().directory(&state)).unwrap();
     drop(next);
     assert_eq!(fs::read_dir(state.join("drivers")).unwrap().count(), 0);
 }
@@ -164,7 +166,7 @@ async fn a_killed_drivers_deployments_are_gone_with_the_next_driver() {
     assert_eq!(fs::read_dir(state.join("deployments")).unwrap().count(), functions);
     signal(&driver, "-KILL");
     driver.wait().unwrap();
-    let next = LocalPlatform::new(LocalConfig::new(&state)).unwrap();
+    let next = open(LocalConfig::builder().directory(&state)).unwrap();
     assert!(next.list_deployments().await.unwrap().is_empty());
     assert_eq!(fs::read_dir(state.join("deployments")).unwrap().count(), 0);
 }

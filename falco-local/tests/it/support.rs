@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use falco_core::{
     Activation, AsyncPlatform, Deployable, Deployment, FunctionError, Invocation, LogLine,
-    LogStream, Payload, Platform,
+    LogStream, Payload, Platform, Result,
 };
-use falco_local::{LocalConfig, LocalPlatform};
+use falco_local::{LocalConfig, LocalConfigBuilder, LocalPlatform, WorkerLimits};
+use futures_util::FutureExt;
 use tempfile::TempDir;
 
 /// Whether a program is there. Said aloud when it is not: a test that needs it does nothing then.
@@ -23,6 +24,15 @@ pub(crate) fn has(program: &str) -> bool {
     found
 }
 
+fn two_workers() -> WorkerLimits {
+    WorkerLimits::default().with_max_workers(2)
+}
+
+/// Opens a platform, which waits for nothing.
+pub(crate) fn open(config: LocalConfigBuilder) -> Result<LocalPlatform> {
+    LocalPlatform::connect(config.build()?).now_or_never().expect("connecting waits for nothing")
+}
+
 /// A platform whose state is gone at the end of the test.
 pub(crate) struct Local {
     pub(crate) platform: LocalPlatform,
@@ -34,15 +44,22 @@ impl Local {
         Self::with(|config| config)
     }
 
-    pub(crate) fn with(change: impl FnOnce(LocalConfig) -> LocalConfig) -> Self {
+    pub(crate) fn with(change: impl FnOnce(WorkerLimits) -> WorkerLimits) -> Self {
+        Self::configured(|config| config.workers(change(two_workers())))
+    }
+
+    pub(crate) fn configured(
+        change: impl FnOnce(LocalConfigBuilder) -> LocalConfigBuilder,
+    ) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let config = change(LocalConfig::new(directory.path()).with_max_workers(2));
-        Self { platform: LocalPlatform::new(config).unwrap(), directory }
+        let config = LocalConfig::builder().directory(directory.path()).workers(two_workers());
+        Self { platform: open(change(config)).unwrap(), directory }
     }
 
     /// Another platform on the same state, as another process has it.
     pub(crate) fn other(&self) -> LocalPlatform {
-        LocalPlatform::new(LocalConfig::new(self.directory.path()).with_max_workers(2)).unwrap()
+        open(LocalConfig::builder().directory(self.directory.path()).workers(two_workers()))
+            .unwrap()
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use falco_core::{ErrorKind, Event, Monitor, Platform, Scaling, Verdict, WaitReason};
+use falco_local::WorkerLimits;
 use falco_package::Archive;
 use futures_util::future::join_all;
 
@@ -257,9 +258,8 @@ async fn a_worker_has_the_limit_of_open_files_that_its_driver_was_started_with()
 #[tokio::test]
 async fn a_worker_has_a_temporary_directory_of_its_own_that_goes_with_it() {
     let base = tempfile::tempdir().unwrap();
-    let local = Local::with(|mut config| {
-        config.environment.insert("TMPDIR".into(), base.path().into());
-        config.with_max_workers(1)
+    let local = Local::configured(|config| {
+        config.env("TMPDIR", base.path()).workers(WorkerLimits::default().with_max_workers(1))
     });
     let count = || std::fs::read_dir(base.path()).unwrap().count();
     let body = "touch \"$TMPDIR/file\"; echo \"{\\\"at\\\":\\\"$TMPDIR\\\",\\\"files\\\":$(ls \"$TMPDIR\" | wc -l)}\" >&3";

@@ -42,12 +42,12 @@ impl DockerFlags {
         use falco_docker::{DockerConfig, DockerPlatform, Isolation};
 
         let isolation = Isolation::default().with_network(&self.docker_network);
-        let mut config = DockerConfig::from_env()?.with_isolation(isolation);
+        let mut config = DockerConfig::builder().isolation(isolation);
         if let Some(image) = &self.image {
             for family in ["python", "nodejs", "native"] {
-                config = config.with_image(family, image);
+                config = config.image(family, image);
             }
         }
-        Ok(std::sync::Arc::new(DockerPlatform::connect(config).await?))
+        Ok(std::sync::Arc::new(DockerPlatform::connect(config.build_with_env()?).await?))
     }
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use falco_core::AsyncPlatform;
-use falco_local::{LocalConfig, LocalPlatform};
+use falco_local::LocalPlatform;
 
-pub(super) fn connect() -> anyhow::Result<Arc<dyn AsyncPlatform>> {
-    Ok(Arc::new(LocalPlatform::new(LocalConfig::from_env()?)?))
+pub(super) async fn connect() -> anyhow::Result<Arc<dyn AsyncPlatform>> {
+    Ok(Arc::new(LocalPlatform::from_env().await?))
 }

@@ -61,7 +61,7 @@ impl PlatformFlags {
     pub async fn connect(&self) -> anyhow::Result<Arc<dyn AsyncPlatform>> {
         match self.platform {
             #[cfg(feature = "local")]
-            PlatformName::Local => local::connect(),
+            PlatformName::Local => local::connect().await,
             #[cfg(feature = "docker")]
             PlatformName::Docker => self.docker.connect().await,
             #[cfg(feature = "openwhisk")]
