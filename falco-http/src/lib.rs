@@ -9,6 +9,7 @@ mod reply;
 mod retry_after;
 mod secret;
 mod transport;
+mod url;
 
 pub use client::{Client, ClientConfig};
 pub use excerpt::excerpt;
@@ -18,3 +19,4 @@ pub use reqwest;
 pub use retry_after::retry_after;
 pub use secret::{Secret, redact};
 pub use transport::transport_error;
+pub use url::{base_url, below};

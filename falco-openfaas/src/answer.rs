@@ -8,7 +8,7 @@ use falco_http::reqwest::StatusCode;
 use falco_package::shim::Answer;
 use serde::Deserialize;
 
-use crate::client::refusal;
+use crate::refusal::refusal;
 
 /// The first of the two lines that the shim writes. Times are microseconds since the Unix epoch.
 #[derive(Deserialize)]

@@ -9,9 +9,11 @@ use serde_json::to_vec;
 use tokio::time::{Instant, sleep};
 
 use crate::answer::{Instance, activation};
-use crate::client::{Gateway, refusal};
-use crate::config::{OpenFaasConfig, Rollout};
+use crate::client::Api;
+use crate::config::OpenFaasConfig;
 use crate::package::{MAX_CODE, RUNTIMES, deployment, package};
+use crate::refusal::refusal;
+use crate::waits::OpenFaasWaits;
 use crate::wire::{DeleteFunctionRequest, FunctionDeployment, FunctionStatus};
 
 const FUNCTIONS: &[&str] = &["system", "functions"];
@@ -19,28 +21,37 @@ const FUNCTIONS: &[&str] = &["system", "functions"];
 /// Falco on OpenFaaS.
 #[derive(Debug)]
 pub struct OpenFaas {
-    gateway: Gateway,
+    api: Api,
     image: String,
-    rollout: Rollout,
+    waits: OpenFaasWaits,
 }
 
 impl OpenFaas {
+    /// Connects with [`OpenFaasConfig::from_env`].
+    ///
+    /// # Errors
+    ///
+    /// As [`OpenFaasConfig::from_env`] and [`connect`](Self::connect).
+    pub async fn from_env() -> Result<Self> {
+        Self::connect(OpenFaasConfig::from_env()?).await
+    }
+
     /// Connects, and checks that the gateway is there and takes the password.
     ///
     /// # Errors
     ///
-    /// When the gateway cannot be reached, or does not accept the password.
+    /// `Unauthorized` when the gateway does not accept the password; `Unavailable` when it cannot be reached.
     pub async fn connect(config: OpenFaasConfig) -> Result<Self> {
         let named = |error: Error| error.at(Operation::new(crate::NAME, "connect"));
-        let gateway = Gateway::new(&config).map_err(named)?;
-        let info = gateway.ask(Method::GET, &["system", "info"], None, StatusCode::OK);
+        let api = Api::new(&config).map_err(named)?;
+        let info = api.ask(Method::GET, &["system", "info"], None, StatusCode::OK);
         info.await.map_err(named)?;
-        Ok(Self { gateway, image: config.image, rollout: config.rollout })
+        Ok(Self { api, image: config.image, waits: config.waits })
     }
 
     async fn status(&self, name: &str) -> Result<FunctionStatus> {
         let path = ["system", "function", name];
-        self.gateway.ask(Method::GET, &path, None, StatusCode::OK).await?.json()
+        self.api.ask(Method::GET, &path, None, StatusCode::OK).await?.json()
     }
 
     /// Updates the function, or makes it: `PUT` says 404 of one that is not there, and `POST` says 500 of one that
@@ -48,10 +59,10 @@ impl OpenFaas {
     async fn store(&self, function: &FunctionDeployment) -> Result<()> {
         let body = to_vec(function).map_err(|e| unwritable(&e))?;
         let accepted = StatusCode::ACCEPTED;
-        let update = self.gateway.ask(Method::PUT, FUNCTIONS, Some(body.clone()), accepted);
+        let update = self.api.ask(Method::PUT, FUNCTIONS, Some(body.clone()), accepted);
         match update.await {
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                self.gateway.ask(Method::POST, FUNCTIONS, Some(body), accepted).await?;
+                self.api.ask(Method::POST, FUNCTIONS, Some(body), accepted).await?;
             }
             other => {
                 other?;
@@ -63,7 +74,7 @@ impl OpenFaas {
     /// Waits until `version` answers. The gateway accepts first and starts then, and until the new instance is ready
     /// the old one answers, so the function itself is asked.
     async fn wait_for(&self, name: &str, version: &str) -> Result<()> {
-        let end = Instant::now() + self.rollout.patience;
+        let end = Instant::now() + self.waits.rollout_timeout;
         loop {
             let last = match self.answering(name).await {
                 Ok(answering) if answering == version => return Ok(()),
@@ -77,7 +88,7 @@ impl OpenFaas {
                 return Err(Error::new(ErrorKind::Timeout, message)
                     .with_hint("look at its pods: can they load the image?"));
             }
-            sleep(self.rollout.interval).await;
+            sleep(self.waits.rollout_interval).await;
         }
     }
 
@@ -91,7 +102,7 @@ impl OpenFaas {
     }
 
     async fn call(&self, name: &str, argument: Vec<u8>) -> Result<falco_http::Reply> {
-        self.gateway.send(Method::POST, &["function", name], Some(argument)).await
+        self.api.send(Method::POST, &["function", name], Some(argument)).await
     }
 }
 
@@ -110,7 +121,7 @@ impl Platform for OpenFaas {
     }
 
     async fn account(&self) -> Result<Option<String>> {
-        Ok(Some(self.gateway.url().to_owned()))
+        Ok(Some(self.api.url().to_owned()))
     }
 
     async fn deploy(&self, function: &Deployable) -> Result<Deployment> {
@@ -138,7 +149,7 @@ impl Platform for OpenFaas {
 
     async fn list_deployments(&self) -> Result<Vec<Deployment>> {
         let list = async {
-            let reply = self.gateway.ask(Method::GET, FUNCTIONS, None, StatusCode::OK).await?;
+            let reply = self.api.ask(Method::GET, FUNCTIONS, None, StatusCode::OK).await?;
             let functions: Vec<FunctionStatus> = reply.json()?;
             Ok(functions.iter().filter_map(deployment).collect())
         };
@@ -157,7 +168,7 @@ impl Platform for OpenFaas {
             let request = DeleteFunctionRequest { function_name: &deployment.name };
             let body = to_vec(&request).map_err(|e| unwritable(&e))?;
             let accepted = StatusCode::ACCEPTED;
-            self.gateway.ask(Method::DELETE, FUNCTIONS, Some(body), accepted).await
+            self.api.ask(Method::DELETE, FUNCTIONS, Some(body), accepted).await
         };
         remove
             .await

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use falco_core::{Error, ErrorKind, Result};
 use falco_http::reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use falco_http::reqwest::{Method, RequestBuilder, StatusCode, Url};
-use falco_http::{BodyEnd, Client, Reply, Secret};
+use falco_http::{BodyEnd, Client, Reply, Secret, below};
 
 use bytes::Bytes;
 
@@ -74,12 +74,7 @@ impl Api {
     }
 
     fn url<'a>(&self, segments: impl IntoIterator<Item = &'a str>) -> Url {
-        let mut url = self.host.clone();
-        // Only URLs without a host have no segments, and the configuration admits none of those.
-        if let Ok(mut path) = url.path_segments_mut() {
-            path.pop_if_empty().extend(segments);
-        }
-        url
+        below(&self.host, segments)
     }
 
     /// Sends a request and reads at most `limit` bytes of the answer. Any status is `Ok`.

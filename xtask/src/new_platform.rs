@@ -16,6 +16,7 @@ const FILES: &[(&str, &str)] = &[
     ("src/config.rs", include_str!("../template/src/config.rs")),
     ("src/client.rs", include_str!("../template/src/client.rs")),
     ("src/package.rs", include_str!("../template/src/package.rs")),
+    ("src/refusal.rs", include_str!("../template/src/refusal.rs")),
     ("src/shim.py", include_str!("../template/src/shim.py")),
     ("src/platform.rs", include_str!("../template/src/platform.rs")),
     ("tests/it/main.rs", include_str!("../template/tests/it/main.rs")),

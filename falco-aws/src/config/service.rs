@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use falco_core::{Error, Operation, Result};
+use falco_core::{Operation, Result};
+use falco_http::base_url;
 use reqwest::Url;
 
 use super::partition::Partition;
@@ -123,22 +124,15 @@ fn default_url(service: Service, region: &str, partition: Partition) -> String {
 }
 
 fn parse(service: Service, text: &str) -> Result<Url> {
-    let invalid = |what: String| {
-        Error::invalid_input(format!("the endpoint {text:?} of {service:?} {what}"))
+    base_url(text).map_err(|error| {
+        error
+            .context(format_args!("the endpoint of {service:?}"))
             .at(Operation::new(crate::NAME, "configure"))
             .with_hint(format!(
                 "set {} or AWS_ENDPOINT_URL to something like http://127.0.0.1:4566",
                 service.endpoint_variable()
             ))
-    };
-    let url = Url::parse(text).map_err(|e| invalid(format!("is not a valid URL: {e}")))?;
-    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
-        return Err(invalid("is neither http nor https".into()));
-    }
-    if url.query().is_some() || !url.username().is_empty() || url.password().is_some() {
-        return Err(invalid("has a query or credentials in it".into()));
-    }
-    Ok(url)
+    })
 }
 
 #[cfg(test)]
@@ -179,11 +173,13 @@ mod tests {
 
     #[test]
     fn a_bad_endpoint_is_named_with_the_variable_that_sets_it() {
-        let overrides = [(Service::Logs, "localhost:4566".to_owned())].into();
-        let error =
-            Endpoints::new("eu-west-1", Partition::of("eu-west-1"), &overrides).unwrap_err();
-        let text = error.to_string();
-        assert!(text.contains("localhost:4566"), "{text}");
-        assert!(text.contains("AWS_ENDPOINT_URL_CLOUDWATCH_LOGS"), "{text}");
+        for endpoint in ["localhost:4566", "http://marked:marked@host"] {
+            let overrides = [(Service::Logs, endpoint.to_owned())].into();
+            let error =
+                Endpoints::new("eu-west-1", Partition::of("eu-west-1"), &overrides).unwrap_err();
+            let text = error.to_string();
+            assert!(text.contains("AWS_ENDPOINT_URL_CLOUDWATCH_LOGS"), "{text}");
+            assert!(!text.contains("marked"), "{text}");
+        }
     }
 }

@@ -1,9 +1,8 @@
 //! One base URL per service, each of which can be pointed elsewhere.
 
-use falco_core::Result;
+use falco_core::{Operation, Result};
+use falco_http::base_url;
 use reqwest::Url;
-
-use super::invalid;
 
 /// A service of Google's that Falco uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -128,18 +127,8 @@ impl Default for Endpoints {
 /// A base URL with exactly one final slash, so that relative paths are appended and not substituted.
 fn parse(setting: &str, text: &str) -> Result<Url> {
     let base = format!("{}/", text.trim().trim_end_matches('/'));
-    let wrong = |why: String| {
-        invalid(format!("{setting} is not a valid base URL: {why}"))
-            .with_hint("write it as https://host/ or http://127.0.0.1:8080")
-    };
-    let url = Url::parse(&base).map_err(|e| wrong(e.to_string()))?;
-    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-        return Err(wrong(format!("{:?} is neither http nor https", url.scheme())));
-    }
-    if url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() {
-        return Err(wrong("it may hold a host and a path, and nothing else".into()));
-    }
-    Ok(url)
+    base_url(&base)
+        .map_err(|error| error.context(setting).at(Operation::new(crate::NAME, "configure")))
 }
 
 #[cfg(test)]

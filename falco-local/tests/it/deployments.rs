@@ -107,8 +107,8 @@ async fn a_deployment_that_another_driver_has_taken_over_meanwhile_is_not_swept(
     // Another driver that starts has to wait until the deployment is whole again, and to look once more then.
     let lock = fs::File::open(local.path("deployments")).unwrap();
     lock.lock().unwrap();
-    let directory = local.directory.path().to_owned();
-    let sweeping = thread::spawn(move || LocalPlatform::new(LocalConfig::new(directory)).unwrap());
+    let config = LocalConfig::builder().directory(local.directory.path());
+    let sweeping = thread::spawn(move || open(config).unwrap());
     while local.path("drivers").read_dir().unwrap().count() < 3 {
         thread::sleep(Duration::from_millis(1));
     }

@@ -29,7 +29,7 @@ impl Gateway {
     async fn impatient(&self) -> Arc<OpenFaas> {
         // A case may provoke one fault after the other.
         self.fake.http.heal();
-        let config = self.fake.config().with_rollout(Duration::ZERO, Duration::ZERO);
+        let config = self.fake.config_with(Duration::ZERO, Duration::ZERO);
         Arc::new(OpenFaas::connect(config).await.unwrap())
     }
 }

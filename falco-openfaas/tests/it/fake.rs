@@ -8,7 +8,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use falco_core::async_trait;
 use falco_fakes::http::{Fault, HttpFake, Provider, Reply, Request};
-use falco_openfaas::OpenFaasConfig;
+use falco_openfaas::{OpenFaasConfig, OpenFaasWaits};
 use falco_testkit::conformance;
 use serde_json::{Value, json};
 
@@ -46,10 +46,20 @@ impl Fake {
     }
 
     pub(crate) fn config(&self) -> OpenFaasConfig {
-        OpenFaasConfig::new(self.http.url(), IMAGE)
+        self.config_with(Duration::from_millis(5), Duration::from_secs(30))
+    }
+
+    /// With these waits for the new code.
+    pub(crate) fn config_with(&self, interval: Duration, timeout: Duration) -> OpenFaasConfig {
+        let waits =
+            OpenFaasWaits::default().with_rollout_interval(interval).with_rollout_timeout(timeout);
+        OpenFaasConfig::builder()
+            .gateway(self.http.url())
+            .python_image(IMAGE)
+            .password(PASSWORD)
+            .waits(waits)
+            .build()
             .unwrap()
-            .with_password(PASSWORD)
-            .with_rollout(Duration::from_millis(5), Duration::from_secs(30))
     }
 
     /// Misbehaves so from now on, if it can.

@@ -14,7 +14,8 @@ use crate::watchdog::{Functions, has_python};
 /// A platform whose gateway answers the call after `connect` so, and the error of that call.
 async fn invoked(script: Script) -> falco_core::Result<falco_core::Activation> {
     let peer = RawPeer::start([reply("200 OK", "", "{}"), script]).await.unwrap();
-    let platform = OpenFaas::connect(OpenFaasConfig::new(&peer.url(), "image").unwrap()).await;
+    let config = OpenFaasConfig::builder().gateway(peer.url()).python_image("image");
+    let platform = OpenFaas::connect(config.build().unwrap()).await;
     let runtime = "python:3".parse().unwrap();
     let deployment = falco_core::Deployment::new("f", runtime).with_platform("openfaas");
     let invocation = Invocation::new("run", "stage", "1", Payload::empty());
@@ -70,7 +71,7 @@ async fn an_answer_that_breaks_off_leaves_it_open_whether_the_function_ran() {
 async fn a_deploy_that_was_dropped_in_the_middle_is_listed_with_its_owner_and_can_be_removed() {
     let fake = Fake::start(Functions::Emulated);
     // It never asks a second time whether the new code answers.
-    let config = fake.config().with_rollout(Duration::from_secs(3600), Duration::from_secs(3600));
+    let config = fake.config_with(Duration::from_secs(3600), Duration::from_secs(3600));
     let platform = OpenFaas::connect(config).await.unwrap();
     let ownership =
         Ownership::new("run", "ada@workstation", UNIX_EPOCH + Duration::from_secs(4_000_000_000));

@@ -1,8 +1,8 @@
 //! Where the platform is, and who asks.
 
-use falco_core::{Error, Result};
+use falco_core::{Error, Operation, Result};
 use falco_http::reqwest::Url;
-use falco_http::{ClientConfig, Secret};
+use falco_http::{ClientConfig, Secret, base_url};
 
 /// How to reach {{Name}}.
 ///
@@ -11,74 +11,108 @@ use falco_http::{ClientConfig, Secret};
 /// ```
 /// use falco_{{name}}::{{Name}}Config;
 ///
-/// let config = {{Name}}Config::new("http://127.0.0.1:8080")?.with_token("secret");
+/// let config =
+///     {{Name}}Config::builder().endpoint("http://127.0.0.1:8080").token("secret").build()?;
 /// assert!(!format!("{config:?}").contains("secret"));
 /// # Ok::<(), falco_core::Error>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct {{Name}}Config {
-    pub(crate) gateway: Url,
+    pub(crate) endpoint: Url,
     pub(crate) token: Option<Secret>,
     pub(crate) http: ClientConfig,
 }
 
 impl {{Name}}Config {
-    /// A gateway by its URL, without a token.
-    ///
-    /// # Errors
-    ///
-    /// `InvalidInput` when `gateway` is not a URL of http or https, or holds a password.
-    pub fn new(gateway: &str) -> Result<Self> {
-        let invalid = |error: Error| {
-            error
-                .with_platform(crate::NAME)
-                .with_hint("set {{NAME}}_GATEWAY to something like http://127.0.0.1:8080")
-        };
-        let gateway = Url::parse(gateway).map_err(|e| {
-            // Not the text itself: it may hold a password.
-            invalid(Error::invalid_input("the gateway is not a URL").with_source(&e))
-        })?;
-        if !matches!(gateway.scheme(), "http" | "https") {
-            return Err(invalid(Error::invalid_input("the gateway speaks http or https only")));
+    /// A configuration that is set step by step.
+    pub fn builder() -> {{Name}}ConfigBuilder {
+        {{Name}}ConfigBuilder {
+            endpoint: None,
+            token: None,
+            http: ClientConfig::new(concat!("falco-{{name}}/", env!("CARGO_PKG_VERSION"))),
         }
-        if !gateway.username().is_empty() || gateway.password().is_some() {
-            let error = Error::invalid_input("the gateway's URL must not hold a password");
-            return Err(error.with_platform(crate::NAME).with_hint("set {{NAME}}_TOKEN"));
-        }
-        let http = ClientConfig::new(concat!("falco-{{name}}/", env!("CARGO_PKG_VERSION")));
-        Ok(Self { gateway, token: None, http })
     }
 
-    /// The values from the environment: `{{NAME}}_GATEWAY` and `{{NAME}}_TOKEN`.
+    /// The environment's values for everything: `{{NAME}}_ENDPOINT` and `{{NAME}}_TOKEN`.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` that names the variable which is missing or wrong.
+    /// As [`{{Name}}ConfigBuilder::build`].
     pub fn from_env() -> Result<Self> {
-        let Ok(gateway) = std::env::var("{{NAME}}_GATEWAY") else {
-            return Err(Error::invalid_input("{{NAME}}_GATEWAY is not set")
-                .with_platform(crate::NAME)
-                .with_hint("set it to the URL of the gateway"));
-        };
-        let config = Self::new(&gateway)?;
-        Ok(match std::env::var("{{NAME}}_TOKEN") {
-            Ok(token) => config.with_token(token),
-            Err(_) => config,
-        })
+        Self::builder().build_with_env()
+    }
+}
+
+/// Sets a [`{{Name}}Config`] step by step.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct {{Name}}ConfigBuilder {
+    endpoint: Option<String>,
+    token: Option<Secret>,
+    http: ClientConfig,
+}
+
+impl {{Name}}ConfigBuilder {
+    /// The URL of the provider's API.
+    pub fn endpoint(mut self, url: impl Into<String>) -> Self {
+        self.endpoint = Some(url.into());
+        self
     }
 
     /// Sends this token with every request.
-    #[must_use]
-    pub fn with_token(mut self, token: impl Into<Secret>) -> Self {
+    pub fn token(mut self, token: impl Into<Secret>) -> Self {
         self.token = Some(token.into());
         self
     }
 
     /// Replaces timeouts, proxy, certificates, or the whole HTTP client.
-    #[must_use]
-    pub fn with_http(mut self, http: ClientConfig) -> Self {
+    pub fn http(mut self, http: ClientConfig) -> Self {
         self.http = http;
         self
+    }
+
+    /// Checks the values.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for an endpoint that is missing or not a URL of http or https.
+    pub fn build(self) -> Result<{{Name}}Config> {
+        let Self { endpoint, token, http } = self;
+        let invalid = |error: Error| {
+            error
+                .at(Operation::new(crate::NAME, "configure"))
+                .with_hint("set {{NAME}}_ENDPOINT to something like http://127.0.0.1:8080")
+        };
+        let endpoint =
+            endpoint.ok_or_else(|| invalid(Error::invalid_input("no endpoint is set")))?;
+        // The error does not show the text, which may hold a password.
+        let endpoint =
+            base_url(&endpoint).map_err(|error| invalid(error.context("the endpoint")))?;
+        Ok({{Name}}Config { endpoint, token, http })
+    }
+
+    /// As [`build`](Self::build), with the environment's values for what is not set; see [`{{Name}}Config::from_env`].
+    ///
+    /// # Errors
+    ///
+    /// As [`build`](Self::build).
+    pub fn build_with_env(self) -> Result<{{Name}}Config> {
+        self.build_with(&|name| std::env::var(name).ok())
+    }
+
+    /// As [`build_with_env`](Self::build_with_env), with variables from elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// As [`build`](Self::build).
+    pub fn build_with(
+        mut self,
+        variable: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<{{Name}}Config> {
+        let variable = |name| variable(name).filter(|value| !value.is_empty());
+        self.endpoint = self.endpoint.or_else(|| variable("{{NAME}}_ENDPOINT"));
+        self.token = self.token.or_else(|| variable("{{NAME}}_TOKEN").map(Secret::from));
+        self.build()
     }
 }
 
@@ -87,11 +121,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bad_gateway_is_refused_without_being_quoted() {
-        for wrong in ["localhost", "ftp://host", "http://admin:marked@host", "http://marked@host:port"] {
-            let error = {{Name}}Config::new(wrong).unwrap_err();
-            assert!(error.to_string().contains("gateway"), "{error}");
+    fn a_bad_endpoint_is_refused_without_being_quoted() {
+        for wrong in ["localhost", "ftp://host", "http://admin:marked@host"] {
+            let error = {{Name}}Config::builder().endpoint(wrong).build().unwrap_err();
+            assert!(error.to_string().contains("endpoint"), "{error}");
             assert!(!format!("{error:?}").contains("marked"), "{error:?}");
         }
+    }
+
+    #[test]
+    fn what_is_set_wins_over_the_environment() {
+        let variable = |name: &str| match name {
+            "{{NAME}}_ENDPOINT" => Some("http://of.the.environment".to_owned()),
+            _ => None,
+        };
+        let set = {{Name}}Config::builder().endpoint("http://set").build_with(&variable).unwrap();
+        assert_eq!(set.endpoint.as_str(), "http://set/");
+        let found = {{Name}}Config::builder().build_with(&variable).unwrap();
+        assert_eq!(found.endpoint.as_str(), "http://of.the.environment/");
     }
 }

@@ -5,8 +5,10 @@ mod client;
 mod config;
 mod package;
 mod platform;
+mod refusal;
 
-pub use config::{{Name}}Config;
+pub use config::{{{Name}}Config, {{Name}}ConfigBuilder};
+pub use falco_http::ClientConfig;
 pub use platform::{{Name}};
 
 /// The platform's name, in deployments and errors.

@@ -6,32 +6,40 @@ use falco_core::{
 };
 use falco_http::reqwest::Method;
 
-use crate::client::Gateway;
+use crate::client::Api;
 use crate::config::{{Name}}Config;
 use crate::package::{RUNTIMES, package};
 
 /// Falco on {{Name}}.
 #[derive(Debug)]
 pub struct {{Name}} {
-    gateway: Gateway,
+    api: Api,
     capabilities: Capabilities,
 }
 
 impl {{Name}} {
+    /// Connects with [`{{Name}}Config::from_env`].
+    ///
+    /// # Errors
+    ///
+    /// As [`{{Name}}Config::from_env`] and [`connect`](Self::connect).
+    pub async fn from_env() -> Result<Self> {
+        Self::connect({{Name}}Config::from_env()?).await
+    }
+
     /// Connects, and reads what the account may do.
     ///
     /// # Errors
     ///
-    /// When the gateway cannot be reached or does not accept the token.
+    /// `Unauthorized` when the token is not accepted; `Unavailable` when the provider cannot be reached.
     pub async fn connect(config: {{Name}}Config) -> Result<Self> {
-        let gateway = Gateway::new(config)?;
-        let asked = gateway.send(Method::GET, &[], None).await;
+        let api = Api::new(config)?;
+        let asked = api.send(Method::GET, &[], None).await;
         asked.map_err(|error| error.at(Operation::new(crate::NAME, "connect")))?;
         let capabilities =
             Capabilities::default().with_wants_layers(true).with_runtimes(RUNTIMES);
-        Ok(Self { gateway, capabilities })
+        Ok(Self { api, capabilities })
     }
-
 }
 
 /// An error that says which method to write next.
@@ -62,7 +70,7 @@ impl Platform for {{Name}} {
             // Upload it, update what is there already, store function.ownership as tags in the same request, and wait
             // until it answers.
             let path = ["functions", function.name.as_str()];
-            self.gateway.send(Method::PUT, &path, Some(archive.to_vec())).await?;
+            self.api.send(Method::PUT, &path, Some(archive.to_vec())).await?;
             Err(next("deploy"))
         };
         deploy.await.map_err(|error| about(error, "deploy", &function.name))

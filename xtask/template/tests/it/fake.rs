@@ -24,7 +24,7 @@ impl Fake {
     }
 
     pub(crate) fn config(&self) -> {{Name}}Config {
-        {{Name}}Config::new(self.http.url()).unwrap().with_token(TOKEN)
+        {{Name}}Config::builder().endpoint(self.http.url()).token(TOKEN).build().unwrap()
     }
 
     pub(crate) fn token(&self) -> &str {
