@@ -62,7 +62,8 @@ impl World {
         s3.put("in/a.bin", vec![7; SIZE]);
         let proxy = TcpProxy::start(s3.url()).await.unwrap();
         let store = |place| store_at(&proxy.url(), place, SECRET_KEY);
-        let local = LocalPlatform::new(LocalConfig::new(folder.path().join("local"))).unwrap();
+        let config = LocalConfig::builder().directory(folder.path().join("local"));
+        let local = LocalPlatform::connect(config.build().unwrap()).await.unwrap();
         let data = Data::new(local, store("bucket/scratch"), DataPolicy::default()).unwrap();
         let data = Arc::new(data.with_store(store("bucket/in")));
         Self { s3, proxy, folder, data }
