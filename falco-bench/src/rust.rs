@@ -70,8 +70,7 @@ pub(crate) fn run() -> anyhow::Result<Vec<Figure>> {
     let bare_start = pipes::first_answer(COLD)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let state = tempfile::tempdir()?;
-    let config = LocalConfig::builder().directory(state.path()).build()?;
-    let local = Arc::new(runtime.block_on(LocalPlatform::connect(config))?);
+    let local = Arc::new(LocalPlatform::new(LocalConfig::new(state.path()))?);
     runtime.block_on(async {
         figures.extend(on_this_machine(&local, bare, bare_start).await?);
         figures.extend(on_the_fake_lambda().await?);

@@ -33,6 +33,12 @@ pub struct LocalConfig {
 }
 
 impl LocalConfig {
+    #[doc(hidden)]
+    pub fn new(directory: impl Into<PathBuf>) -> Self {
+        let directory = directory.into();
+        Self { directory, workers: WorkerLimits::default(), environment: environment() }
+    }
+
     /// A configuration that is set step by step.
     pub fn builder() -> LocalConfigBuilder {
         LocalConfigBuilder {
@@ -97,12 +103,7 @@ impl LocalConfigBuilder {
                 .with_hint("set LocalConfigBuilder::directory, or FALCO_LOCAL_DIR or HOME")
         })?;
         workers.validate().map_err(at)?;
-        let inherited =
-            INHERITED.iter().filter_map(|name| Some(((*name).into(), env::var_os(name)?)));
-        let mut environment: BTreeMap<String, OsString> = inherited.collect();
-        // Without a locale, Python and the tools that a function starts fall back to ASCII.
-        environment.entry("LANG".into()).or_insert_with(|| "C.UTF-8".into());
-        environment.entry("TMPDIR".into()).or_insert_with(|| env::temp_dir().into());
+        let mut environment = environment();
         environment.extend(set);
         Ok(LocalConfig { directory, workers, environment })
     }
@@ -129,6 +130,16 @@ impl LocalConfigBuilder {
         self.directory = self.directory.or_else(|| directory(variable));
         self.build()
     }
+}
+
+/// The variables that workers have of this process.
+fn environment() -> BTreeMap<String, OsString> {
+    let inherited = INHERITED.iter().filter_map(|name| Some(((*name).into(), env::var_os(name)?)));
+    let mut environment: BTreeMap<String, OsString> = inherited.collect();
+    // Without a locale, Python and the tools that a function starts fall back to ASCII.
+    environment.entry("LANG".into()).or_insert_with(|| "C.UTF-8".into());
+    environment.entry("TMPDIR".into()).or_insert_with(|| env::temp_dir().into());
+    environment
 }
 
 fn directory(variable: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
