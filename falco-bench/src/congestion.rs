@@ -76,7 +76,7 @@ fn providers() -> Vec<Provider> {
 
 struct Contestant {
     name: &'static str,
-    /// From what the platform reports, and from what is allowed in truth for the one that has to be told.
+    /// From what the platform reports, and from what is allowed in truth for the one that needs a number.
     make: fn(&Capabilities, f64) -> Box<dyn CongestionController>,
     is_default: bool,
 }
@@ -84,24 +84,24 @@ struct Contestant {
 const CONTROLLERS: [&Contestant; 4] = [
     &Contestant {
         name: "adaptive",
-        make: |told, _| Box::new(Adaptive::from_capabilities(told)),
+        make: |stated, _| Box::new(Adaptive::from_capabilities(stated)),
         is_default: true,
     },
     &Contestant {
         name: "aimd",
-        make: |told, _| Box::new(Aimd::from_capabilities(told)),
+        make: |stated, _| Box::new(Aimd::from_capabilities(stated)),
         is_default: false,
     },
     &Contestant {
         name: "pid",
-        make: |told, _| Box::new(Pid::from_capabilities(told)),
+        make: |stated, _| Box::new(Pid::from_capabilities(stated)),
         is_default: false,
     },
     &Contestant {
         name: "fixed",
-        make: |told, allowed| {
+        make: |stated, allowed| {
             let allowance = Allowance::UNLIMITED.with_rate(allowed, 1);
-            Box::new(Fixed::new(match told.concurrency {
+            Box::new(Fixed::new(match stated.concurrency {
                 Some(concurrency) => allowance.with_concurrency(concurrency),
                 None => allowance,
             }))

@@ -99,7 +99,7 @@ impl<'a> Launch<'a> {
         })
     }
 
-    /// What the platform can do.
+    /// The abilities of the platform.
     pub fn capabilities(&self) -> Capabilities {
         self.platform.capabilities()
     }

@@ -1,4 +1,4 @@
-//! What records a run, and shows it.
+//! Records a run, and shows it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use falco_trace::{Allowed, FactCollector, Recorder, TraceFile};
 use crate::flags::ObserveFlags;
 use crate::output::say;
 
-/// What records a run, and shows it. Dropped, it writes the report, and with `--meter-stay` it waits for Ctrl-C: results are
+/// Records a run, and shows it. Dropped, it writes the report, and with `--meter-stay` it waits for Ctrl-C: results are
 /// printed by then.
 #[derive(Debug, Default)]
 pub(crate) struct Observation {

@@ -1,4 +1,4 @@
-//! What a program prints: the result on stdout, everything else on stderr.
+//! The output of a program: the result on stdout, everything else on stderr.
 
 use std::fmt::Display;
 use std::io::{self, BufWriter, ErrorKind, Write};

@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn payloads_tell_how_many_are_left() {
+    async fn payloads_report_how_many_are_left() {
         let function = Deployable::from_source("f", "python:3".parse().unwrap(), "x");
         let stage = Stage::from_payloads("s", function.clone(), vec![Payload::empty(); 2]);
         let mut two = inputs(&stage);

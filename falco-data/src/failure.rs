@@ -51,7 +51,7 @@ fn chain(error: &object_store::Error) -> String {
     text
 }
 
-/// What the store's own words say where the status does not.
+/// The meaning of the store's own words where the status has none.
 fn of_text(text: &str) -> (ErrorKind, Option<&'static str>) {
     const REGION: &str = "set the region of the bucket, such as with AWS_REGION";
     if text.contains("redirect") || text.contains("AuthorizationHeaderMalformed") {
@@ -66,7 +66,7 @@ fn of_text(text: &str) -> (ErrorKind, Option<&'static str>) {
     }
 }
 
-/// What to do about a refusal with one of the codes that stores have for it.
+/// The hint for a refusal with one of the codes that stores have for it.
 pub(crate) fn hint_of(text: &str) -> Option<&'static str> {
     const HINTS: &[(&str, &str)] = &[
         ("RequestTimeTooSkewed", "set the clock of this machine"),

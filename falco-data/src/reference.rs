@@ -39,7 +39,7 @@ pub(crate) struct ValueFields {
 /// Parts of many objects.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct PartsFields {
-    /// What all URLs begin with.
+    /// The beginning of all URLs.
     pub(crate) base: String,
     pub(crate) parts: Vec<Part>,
     #[serde(default, skip_serializing_if = "is_false")]

@@ -1,4 +1,4 @@
-//! What lives no longer than a run: its folder in the scratch store.
+//! A run's folder in the scratch store, which lives no longer than the run.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -39,7 +39,7 @@ const MARK: &str = "falco.json";
 ///
 /// # Errors
 ///
-/// What the store refuses when it is asked for a list: nothing was deleted then.
+/// As the store refuses a list: nothing was deleted then.
 pub async fn clean(scratch: &Store, run: &RunId) -> Result<Vec<LeftoverObject>> {
     Scratch::of(scratch).delete_run(&plain(run.as_str())).await
 }
@@ -50,7 +50,7 @@ pub async fn clean(scratch: &Store, run: &RunId) -> Result<Vec<LeftoverObject>> 
 ///
 /// # Errors
 ///
-/// What the store refuses when it is asked for a list: nothing was deleted then.
+/// As the store refuses a list: nothing was deleted then.
 pub async fn sweep(scratch: &Store) -> Result<(Vec<RunId>, Vec<LeftoverObject>)> {
     let scratch = Scratch::of(scratch);
     let (mut runs, mut leftovers) = (Vec::new(), Vec::new());
@@ -65,7 +65,7 @@ pub async fn sweep(scratch: &Store) -> Result<(Vec<RunId>, Vec<LeftoverObject>)>
 ///
 /// # Errors
 ///
-/// What the store refuses when it is asked for a list.
+/// As the store refuses a list.
 pub async fn expired(scratch: &Store) -> Result<Vec<RunId>> {
     let marks = Scratch::of(scratch).expired(SystemTime::now()).await?;
     Ok(marks.into_iter().map(|mark| mark.run.into()).collect())

@@ -62,6 +62,11 @@ impl DockerConfig {
         Self::builder().build_with_env()
     }
 
+    /// The daemon's address.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
     /// The image that functions of a runtime run in.
     pub(crate) fn image(&self, runtime: &RuntimeName) -> Result<String> {
         if let Some(image) = self.images.get(runtime.family()) {

@@ -35,7 +35,7 @@ struct Report {
     calls: u32,
 }
 
-/// Does what it is told, and counts its calls.
+/// Does as its argument says, and counts its calls.
 fn obey(calls: &mut u32, order: Order) -> Result<Value, String> {
     *calls += 1;
     println!("told to {}", order.what);
@@ -51,7 +51,7 @@ fn obey(calls: &mut u32, order: Order) -> Result<Value, String> {
     }
 }
 
-/// What a call has to come to.
+/// The wanted outcome of a call.
 enum Right {
     Result(fn(&Value) -> bool),
     Failure(FunctionErrorKind, Option<&'static str>, &'static str),

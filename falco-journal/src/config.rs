@@ -80,7 +80,7 @@ pub enum Part {
     Order,
 }
 
-/// What a journal survives.
+/// The events that a journal survives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Durability {

@@ -50,7 +50,7 @@ pub struct RunJournal {
     pub(crate) options: ResumeOptions,
     /// The first segment of this process, which counts the processes of the run.
     pub(crate) epoch: u32,
-    /// What a test leaves out.
+    /// The part that a test leaves out.
     pub(crate) without: Option<Part>,
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) log: Arc<Log>,
@@ -64,7 +64,7 @@ pub struct RunJournal {
     _keeper: Keeper,
 }
 
-/// What this process has learned.
+/// The facts that this process has learned.
 #[derive(Debug, Default)]
 pub(crate) struct State {
     pub(crate) stages: HashMap<StageName, Stage>,

@@ -1,4 +1,4 @@
-//! What happens in the run, as records.
+//! The monitor that records the events of a run.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -217,7 +217,7 @@ fn without_result(mut activation: Activation) -> Activation {
     activation
 }
 
-/// What attempts have cost that are not the activation.
+/// The cost of the attempts that are not the activation.
 fn other_cost(all: Option<UsDollars>, paid: Option<UsDollars>) -> Option<UsDollars> {
     match (all, paid) {
         (Some(all), Some(paid)) if all == paid => None,

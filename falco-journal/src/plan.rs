@@ -26,7 +26,7 @@ impl Function {
         }
     }
 
-    /// What differs, in words; none when both are the same.
+    /// The difference, in words; none when both are the same.
     pub(crate) fn difference(&self, now: &Self) -> Option<String> {
         let short = |hash: &str| format!("{}..", hash.get(..6).unwrap_or(hash));
         let name = &self.name;

@@ -1,4 +1,4 @@
-//! What earlier processes recorded of an invocation, and what follows from it.
+//! The records of earlier processes about an invocation, and what follows from them.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -23,7 +23,7 @@ use crate::segment::{parse, unreadable};
 /// The bytes that one read of a record takes; longer records take another.
 const READ: usize = 2048;
 
-/// What is recorded of an invocation.
+/// The records of an invocation.
 #[derive(Debug)]
 pub(crate) enum Past {
     /// Nothing.
@@ -103,7 +103,7 @@ impl Reader {
 }
 
 impl Replay {
-    /// What is recorded of an invocation.
+    /// The records of an invocation.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! What a resume does with an invocation.
+//! The decision of a resume about an invocation.
 
 use std::time::{Duration, SystemTime};
 
@@ -31,7 +31,7 @@ impl RunJournal {
         }
     }
 
-    /// What this process has found out about the deployments of earlier ones.
+    /// The facts that this process has found out about the deployments of earlier ones.
     fn looked_for(&self, stage: u32, past: Past) -> Past {
         let deployment = self.replay.deployment_of.get(&stage);
         match past {

@@ -180,7 +180,7 @@ pub(crate) struct Completed<'a> {
     /// When it was taken in, in microseconds since the Unix epoch, and how many microseconds it took.
     pub(crate) q: u64,
     pub(crate) l: u64,
-    /// What attempts have cost that are not the activation.
+    /// The cost of the attempts that are not the activation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) d: Option<UsDollars>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

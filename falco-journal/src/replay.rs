@@ -14,7 +14,7 @@ use crate::record::{
 };
 use crate::segment::{self, Claims, Damage, parse};
 
-/// What the log of a run says.
+/// The content of a run's log.
 #[derive(Debug, Default)]
 pub(crate) struct Replay {
     pub(crate) run: String,
@@ -35,16 +35,16 @@ pub(crate) struct Replay {
     pub(crate) stages: BTreeMap<StageName, u32>,
     /// The deployment of each stage, by the stage's number.
     pub(crate) deployment_of: HashMap<u32, String>,
-    /// What was deployed and not removed.
+    /// The functions that were deployed and not removed.
     pub(crate) deployed: BTreeMap<String, Deployed>,
-    /// What was deployed last under each name, removed or not.
+    /// The last deployment under each name, removed or not.
     pub(crate) last_deployed: HashMap<String, Deployment>,
     /// Where the last removal of a deployment is.
     pub(crate) removed: HashMap<String, Position>,
     /// Stages that have ended, with their errors.
     pub(crate) ended: BTreeMap<u32, Option<String>>,
     pub(crate) index: Index,
-    /// What all processes have paid, in US dollars.
+    /// The cost of all processes, in US dollars.
     pub(crate) cost: Option<f64>,
     pub(crate) sent_again: Vec<SentAgain>,
     pub(crate) finished: Option<Finished>,
@@ -63,7 +63,7 @@ pub(crate) struct Segment {
     pub(crate) length: u64,
 }
 
-/// What is kept of the records of invocations.
+/// The part of the invocations' records that is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Keep {
     /// Where they are.

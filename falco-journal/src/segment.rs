@@ -39,7 +39,7 @@ pub(crate) fn name(number: u32) -> String {
     format!("{number:06}.log")
 }
 
-/// What later segments say of one.
+/// The facts that later segments hold about one.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Claims {
     /// So many bytes are valid, exactly; none for the last segment.

@@ -15,7 +15,7 @@ const MIB: u64 = 1024 * 1024;
 /// Without a memory limit, the memory is only recorded, and looked at less often.
 const LOOKS_PER_SAMPLE: u32 = 8;
 
-/// A process, told from others that had the same id before it or get it later.
+/// A process, distinguished from others that had the same id before it or get it later.
 #[derive(Clone, Copy)]
 pub(crate) struct Container {
     group: Pid,

@@ -376,13 +376,13 @@ fn unwanted() -> Error {
 
 fn not_started(pool: &Pool, error: &io::Error) -> Refused {
     const NO_ROOM: [Errno; 4] = [Errno::MFILE, Errno::NFILE, Errno::AGAIN, Errno::NOMEM];
-    let told =
+    let described =
         Error::new(ErrorKind::Unavailable, "a worker process cannot be started").with_source(error);
     if Errno::from_io_error(error).is_some_and(|errno| NO_ROOM.contains(&errno)) {
-        return Refused::NoRoom(told);
+        return Refused::NoRoom(described);
     }
     match pool.function.directory.try_exists() {
         Ok(false) => crate::state::missing().into(),
-        _ => told.into(),
+        _ => described.into(),
     }
 }

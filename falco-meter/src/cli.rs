@@ -13,7 +13,7 @@ use flate2::write::GzEncoder;
 
 use crate::{MeterServer, MeterSettings, write_plots, write_report};
 
-/// What is done with a trace.
+/// The commands on a trace.
 #[derive(Debug, Subcommand)]
 #[non_exhaustive]
 pub enum TraceCommand {

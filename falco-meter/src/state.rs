@@ -15,7 +15,7 @@ const FAILURES: usize = 100;
 /// Samples of what was in flight in one answer.
 const GATES: usize = 240;
 
-/// What changes all the time, in a few kilobytes.
+/// The part of the state that changes all the time, in a few kilobytes.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct State {
     run: String,
@@ -76,7 +76,7 @@ struct Times<T> {
     total: T,
 }
 
-/// What is larger, and is asked for less often. Of one stage, or of all.
+/// The larger part of the state, of one stage or of all, which is asked for less often.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Details {
     series: SeriesState,
@@ -159,7 +159,7 @@ impl CallState {
     }
 }
 
-/// What is in flight, which no file holds.
+/// The calls in flight, which no file holds.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Flying {
     pub(crate) now: Option<Micros>,

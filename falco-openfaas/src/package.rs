@@ -1,4 +1,4 @@
-//! From a function's source to what the gateway is told.
+//! From a function's source to the specification that the gateway gets.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -164,22 +164,23 @@ fn annotations(function: &Deployable) -> BTreeMap<String, String> {
 
 /// The deployment that a function's annotations describe; `None` for a function that is not Falco's.
 pub(crate) fn deployment(status: &FunctionStatus) -> Option<Deployment> {
-    let told = |name: &str| status.annotations.as_ref()?.get(name).map(String::as_str);
-    let runtime = told("falco.runtime")?.parse().ok()?;
-    let seconds = |name| told(name)?.parse().ok().map(Duration::from_secs);
+    let annotation = |name: &str| status.annotations.as_ref()?.get(name).map(String::as_str);
+    let runtime = annotation("falco.runtime")?.parse().ok()?;
+    let seconds = |name| annotation(name)?.parse().ok().map(Duration::from_secs);
     let ownership = || {
         let ownership = Ownership::new(
-            told("falco.run")?,
-            told("falco.owner")?,
+            annotation("falco.run")?,
+            annotation("falco.owner")?,
             UNIX_EPOCH.checked_add(seconds("falco.expires")?)?,
         );
-        let epoch = told("falco.epoch").and_then(|epoch| epoch.parse().ok());
+        let epoch = annotation("falco.epoch").and_then(|epoch| epoch.parse().ok());
         Some(ownership.with_epoch(epoch.unwrap_or_default()))
     };
     let scaling = Scaling::default()
-        .with_memory_mib(told("falco.memory-mib").and_then(|mib| mib.parse().ok()))
+        .with_memory_mib(annotation("falco.memory-mib").and_then(|mib| mib.parse().ok()))
         .with_timeout(
-            told("falco.timeout-ms").and_then(|ms| ms.parse().ok().map(Duration::from_millis)),
+            annotation("falco.timeout-ms")
+                .and_then(|ms| ms.parse().ok().map(Duration::from_millis)),
         );
     let deployment = Deployment::new(&status.name, runtime).with_platform(crate::NAME);
     Some(deployment.with_scaling(scaling).with_ownership(ownership()))

@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_does_not_tell_is_asked_for_its_default() {
+    fn a_server_that_does_not_state_its_limit_is_asked_for_its_default() {
         let server = Server::default();
         for (runtime, kind) in [
             ("python:3", "python:default"),

@@ -105,7 +105,7 @@ pub struct Call<'a> {
     /// Peak memory used, in bytes.
     #[serde(rename = "used", default, skip_serializing_if = "Option::is_none")]
     pub memory_used: Option<u64>,
-    /// What this attempt cost.
+    /// The cost of this attempt.
     #[serde(rename = "usd", default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<Picodollars>,
     /// Whether the charged time, and so the cost, is an estimate.
@@ -114,7 +114,7 @@ pub struct Call<'a> {
     /// Whether it settled the invocation.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub last: bool,
-    /// What all attempts of the invocation cost; on the attempt that settled it, if it had several.
+    /// The cost of all attempts of the invocation; on the attempt that settled it, if it had several.
     #[serde(rename = "usd_all", default, skip_serializing_if = "Option::is_none")]
     pub cost_of_all: Option<Picodollars>,
 }
@@ -156,7 +156,7 @@ impl Why {
     }
 }
 
-/// What came of an attempt.
+/// The outcome of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -242,7 +242,7 @@ pub struct CallError {
 }
 
 impl CallError {
-    /// What a function reports.
+    /// The report of a function.
     pub fn of_function(error: &FunctionError) -> Self {
         Self {
             kind: error.kind.to_string(),
@@ -253,7 +253,7 @@ impl CallError {
         }
     }
 
-    /// What a call reports.
+    /// The report of a call.
     pub fn of_call(error: &Error) -> Self {
         Self {
             kind: error.kind().as_str().to_owned(),

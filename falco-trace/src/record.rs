@@ -36,7 +36,7 @@ pub enum Record<'a> {
     Call(Box<Call<'a>>),
     /// An invocation ended with no attempt of its own.
     Settled(SettledRecord<'a>),
-    /// What was in flight and what was allowed, once a second.
+    /// The calls in flight and those allowed, once a second.
     Gate(GateRecord),
     /// The log of an activation that failed.
     Log(LogRecord),
@@ -160,12 +160,12 @@ pub struct SettledRecord<'a> {
     /// Whether an earlier process has completed it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub recalled: bool,
-    /// What all its attempts cost.
+    /// The cost of all its attempts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usd_all: Option<Picodollars>,
 }
 
-/// What was in flight, and what congestion control allowed.
+/// The calls in flight, and those that congestion control allowed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
@@ -217,7 +217,7 @@ pub struct NoteRecord {
     pub t: Micros,
     /// The text.
     pub text: String,
-    /// What was dropped, by kind.
+    /// The number of dropped records, by kind.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub dropped: BTreeMap<String, u64>,
 }

@@ -1,4 +1,4 @@
-//! What else records are handed to.
+//! Further receivers of records.
 
 use std::fmt::Debug;
 

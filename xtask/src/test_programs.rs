@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_test_program_is_told_from_what_else_cargo_builds() {
+    fn a_test_program_is_distinguished_from_other_artefacts() {
         let own = std::env::current_exe().unwrap();
         let artefact = |test: bool, executable: Value| {
             serde_json::json!({

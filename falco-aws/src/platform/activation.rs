@@ -55,8 +55,9 @@ fn function_error(body: &[u8], is_native: bool) -> (FunctionError, Option<Measur
     let text = |name: &str| fields.get(name).and_then(Value::as_str);
     let error_type = text("errorType").unwrap_or_default();
     let (message, measured) = Measured::split_message(text("errorMessage").unwrap_or_default());
-    let told = measured.as_ref().and_then(|measured| measured.kind);
-    let mut error = FunctionError::new(told.unwrap_or_else(|| kind(error_type, message)), message);
+    let reported = measured.as_ref().and_then(|measured| measured.kind);
+    let mut error =
+        FunctionError::new(reported.unwrap_or_else(|| kind(error_type, message)), message);
     // The bootstrap passes on the line with which an executable refuses to start.
     if is_native
         && error_type == INITIALIZATION
@@ -140,7 +141,7 @@ impl AwsLambda {
             report.memory_used_mib.map(|mib| mib.saturating_mul(1 << 20));
         if let Some(billed) = report.billed {
             activation.cost = self.cost(billed, report.memory_mib, deployment);
-            measured::is_told(activation);
+            measured::is_reported(activation);
         }
         // Lambda says "exited" of a process that was killed for its memory, and only the report says so.
         let is_full = match (report.memory_used_mib, report.memory_mib) {

@@ -130,7 +130,7 @@ impl AwsLambda {
 }
 
 /// Notes that the bill of an activation is Lambda's own.
-pub(super) fn is_told(activation: &mut Activation) {
+pub(super) fn is_reported(activation: &mut Activation) {
     activation.attributes.remove(ATTRIBUTE);
 }
 

@@ -1,4 +1,4 @@
-//! What is deployed is also run: unpacked, and started as Lambda starts it.
+//! The deployed artefact is run: unpacked, and started as Lambda starts it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -82,8 +82,8 @@ async fn deploy(aws: &Aws, runtime: &str, source: &str) -> Deployment {
     aws.deploy(&function).await
 }
 
-/// What every runtime has to do alike.
-async fn passes_values_and_tells_failures_apart(aws: &Aws, deployment: &Deployment) {
+/// Checks the behaviour that all runtimes share.
+async fn passes_values_and_distinguishes_failures(aws: &Aws, deployment: &Deployment) {
     for argument in [
         json!({}),
         json!({"größe": {"tief": [1, 2.5, null, {"a": "日本"}]}, "quote": "\"\\\n"}),
@@ -113,7 +113,7 @@ async fn passes_values_and_tells_failures_apart(aws: &Aws, deployment: &Deployme
 async fn a_python_function_runs_behind_its_handler() {
     let aws = Aws::start().await;
     let deployment = deploy(&aws, "python:3", PYTHON).await;
-    passes_values_and_tells_failures_apart(&aws, &deployment).await;
+    passes_values_and_distinguishes_failures(&aws, &deployment).await;
     let raised = run(&aws, &deployment, json!({"do": "raise"})).await.outcome.unwrap_err();
     assert_eq!(raised.error_type.as_deref(), Some("ValueError"));
     assert!(raised.trace.unwrap().contains("main__.py"));
@@ -127,7 +127,7 @@ async fn a_python_function_runs_behind_its_handler() {
 async fn a_node_function_runs_behind_its_handler() {
     let aws = Aws::start().await;
     let deployment = deploy(&aws, "nodejs:22", NODE).await;
-    passes_values_and_tells_failures_apart(&aws, &deployment).await;
+    passes_values_and_distinguishes_failures(&aws, &deployment).await;
     let raised = run(&aws, &deployment, json!({"do": "raise"})).await.outcome.unwrap_err();
     assert_eq!(raised.error_type.as_deref(), Some("RangeError"));
     let thrown = run(&aws, &deployment, json!({"do": "string"})).await.outcome.unwrap_err();
@@ -142,7 +142,7 @@ async fn a_node_function_runs_behind_its_handler() {
 async fn a_native_function_is_driven_by_its_bootstrap() {
     let aws = Aws::start().await;
     let deployment = deploy(&aws, "native", NATIVE).await;
-    passes_values_and_tells_failures_apart(&aws, &deployment).await;
+    passes_values_and_distinguishes_failures(&aws, &deployment).await;
     let killed = run(&aws, &deployment, json!({"do": "killed"})).await.outcome.unwrap_err();
     assert_eq!(killed.kind, FunctionErrorKind::OutOfMemory, "{killed}");
 }
@@ -186,7 +186,7 @@ const fn architectures() -> (Architecture, Architecture) {
 async fn an_executable_from_a_compiler_runs_in_the_artefact_that_is_deployed() {
     let aws = on(architectures().0).await;
     let deployment = aws.deploy(&action(&compiled())).await;
-    passes_values_and_tells_failures_apart(&aws, &deployment).await;
+    passes_values_and_distinguishes_failures(&aws, &deployment).await;
     let panicked = run(&aws, &deployment, json!({"do": "panic"})).await.outcome.unwrap_err();
     assert_eq!((panicked.kind, panicked.exit_status), (FunctionErrorKind::Crashed, Some(101)));
     for expected in 1..=2 {

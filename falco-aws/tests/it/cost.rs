@@ -1,4 +1,4 @@
-//! What activations cost: in the report of a run, with each activation, and by Lambda's own account.
+//! The cost of activations: in the report of a run, with each activation, and by Lambda's own account.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,10 +37,10 @@ const SOURCES: [(&str, &str, &str); 3] = [
     ),
 ];
 
-/// What each of them sleeps at least.
+/// The shortest sleep of each of them.
 const SLEEP: Duration = Duration::from_millis(40);
 
-/// What the fake, which sees more than a shim does, may see later of a start: processes report theirs in 1/100 s.
+/// How much later the fake, which sees more than a shim does, may see a start: processes report theirs in 1/100 s.
 const TICK: Duration = Duration::from_millis(10);
 
 const EACH: usize = 4;

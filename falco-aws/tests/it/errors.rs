@@ -58,8 +58,8 @@ impl Row {
         }
         assert!(error.message().contains(code), "{code}: {error}");
         assert!(error.message().contains(&self.status.to_string()), "{code}: {error}");
-        let told = (error.platform(), error.operation(), error.request_id().is_some());
-        assert_eq!(told, (Some("aws"), Some(operation), true), "{code}");
+        let found = (error.platform(), error.operation(), error.request_id().is_some());
+        assert_eq!(found, (Some("aws"), Some(operation), true), "{code}");
     }
 }
 

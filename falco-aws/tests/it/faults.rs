@@ -127,8 +127,8 @@ async fn a_submission_whose_answer_breaks_off_is_worth_another_try_and_leaves_do
     let peer = RawPeer::start([limits, configured, Script::truncated_body()]).await.unwrap();
     let platform = against(&peer, &aws, LONG).await;
     let error = platform.submit(&deployment(), &invocation(json!({}))).await.unwrap_err();
-    let told = (error.kind(), error.is_retryable(), error.may_have_run());
-    assert_eq!(told, (ErrorKind::Unavailable, true, true), "{error}");
+    let found = (error.kind(), error.is_retryable(), error.may_have_run());
+    assert_eq!(found, (ErrorKind::Unavailable, true, true), "{error}");
 }
 
 #[tokio::test]

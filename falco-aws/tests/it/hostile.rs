@@ -18,7 +18,7 @@ use crate::support::{Aws, echo, echoing, invocation};
 
 const CASES: usize = 40;
 
-/// What is done to a reply.
+/// A change of a reply.
 #[derive(Clone, Debug)]
 enum Spoiling {
     /// A few bytes are others, and the end is missing.
@@ -101,8 +101,8 @@ fn answered<T>(operation: &str, result: Result<T>) -> Option<T> {
     match result {
         Ok(value) => Some(value),
         Err(error) => {
-            let told = (error.platform(), error.operation());
-            assert_eq!(told, (Some("aws"), Some(operation)), "{error}");
+            let found = (error.platform(), error.operation());
+            assert_eq!(found, (Some("aws"), Some(operation)), "{error}");
             assert!(error.message().len() < 3000, "bounded: {error}");
             None
         }

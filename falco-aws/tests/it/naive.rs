@@ -1,4 +1,4 @@
-//! What a naive client gets wrong: the list of the contract, point by point. All codes are in `errors`.
+//! The mistakes of a naive client: the list of the contract, point by point. All codes are in `errors`.
 
 use std::time::{Duration, SystemTime};
 

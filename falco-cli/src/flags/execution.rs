@@ -39,7 +39,7 @@ pub struct ExecutionFlags {
     #[arg(long, value_name = "RATE", value_parser = positive, conflicts_with_all = ["controller", "no_layers"], allow_negative_numbers = true, help_heading = "Execution")]
     pub target_rate: Option<f64>,
 
-    /// What the first failure does to the rest of its stage [default: stop]
+    /// The effect of the first failure on the rest of its stage [default: stop]
     #[arg(long, value_enum, value_name = "WHAT", help_heading = "Execution")]
     pub on_failure: Option<OnFailure>,
 
@@ -105,7 +105,7 @@ pub enum Controller {
     Fixed,
 }
 
-/// What the first failure does to the rest of its stage.
+/// The effect of the first failure on the rest of its stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum OnFailure {
     /// Nothing more is sent, and what is in flight is cancelled.

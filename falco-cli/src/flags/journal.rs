@@ -45,7 +45,7 @@ pub struct JournalFlags {
     #[arg(long, value_name = "RUN", help_heading = "Journal")]
     pub reuse: Vec<String>,
 
-    /// What Ctrl-C, SIGTERM and SIGHUP do to a run with a journal.
+    /// The effect of Ctrl-C, SIGTERM and SIGHUP on a run with a journal.
     #[arg(long, value_enum, default_value_t = WhenStopped::Suspend, help_heading = "Journal")]
     pub on_stop: WhenStopped,
 
@@ -63,12 +63,12 @@ pub enum Rerun {
     Unknown,
 }
 
-/// What a signal does to a run with a journal.
+/// The effect of a signal on a run with a journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum WhenStopped {
-    /// What is submitted and deployed stays; --resume goes on.
+    /// Submissions and deployments stay; --resume goes on.
     Suspend,
-    /// What is in flight is given up, and functions are removed.
+    /// Calls in flight are given up, and functions are removed.
     Remove,
 }
 

@@ -47,7 +47,7 @@ pub struct RunFlags {
     #[command(flatten)]
     pub journal: JournalFlags,
 
-    /// What is printed.
+    /// The output.
     #[command(flatten)]
     pub output: OutputFlags,
 

@@ -1,4 +1,4 @@
-//! What a program prints.
+//! The output of a program.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -8,7 +8,7 @@ use falco_core::Result;
 use falco_executors::ResultsSink;
 use tracing_subscriber::filter::Targets;
 
-/// What a program prints.
+/// The output of a program.
 #[derive(Debug, Args)]
 pub struct OutputFlags {
     /// Print one JSON object with result and report.
@@ -30,7 +30,7 @@ pub struct OutputFlags {
     pub log: Option<Log>,
 }
 
-/// What a command prints that runs no plan.
+/// The output of a command that runs no plan.
 #[derive(Debug, Args)]
 pub struct ShowFlags {
     /// Print JSON.
@@ -67,7 +67,7 @@ impl OutputFlags {
     }
 }
 
-/// What is written to the log, such as `debug` or `warn,falco_aws=trace`.
+/// The filter of the log, such as `debug` or `warn,falco_aws=trace`.
 #[derive(Clone, Debug)]
 pub struct Log(pub(crate) Targets);
 

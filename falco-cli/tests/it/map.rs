@@ -224,8 +224,8 @@ fn ctrl_c_keeps_what_is_finished_and_leaves_nothing() {
     writer.join().unwrap();
     let count = printed.lines().count();
     assert!(json_lines(&printed).iter().all(|line| line["line"] == "line"));
-    let told = format!("the run is incomplete: {count} result");
-    assert!(said.contains(&told), "{told}: {said}");
+    let expected = format!("the run is incomplete: {count} result");
+    assert!(said.contains(&expected), "{expected}: {said}");
     machine.assert_clean();
 }
 

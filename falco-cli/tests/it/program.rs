@@ -12,7 +12,7 @@ pub(crate) struct Machine {
     state: TempDir,
 }
 
-/// What the command has printed.
+/// The output of the command.
 pub(crate) struct Printed {
     pub(crate) code: Option<i32>,
     pub(crate) stdout: String,
@@ -91,7 +91,7 @@ impl Printed {
         self.stdout
     }
 
-    /// What a command that has to fail before it prints anything says about it.
+    /// The error of a command that has to fail before it prints anything.
     #[track_caller]
     pub(crate) fn error(self) -> String {
         assert_ne!(self.code, Some(0), "it succeeded: {}", self.stdout);

@@ -11,7 +11,7 @@ status = pty.spawn(sys.argv[1:])
 sys.exit(os.waitstatus_to_exitcode(status))
 ";
 
-/// What a terminal shows of the command.
+/// The command as a terminal shows it.
 fn in_terminal(machine: &Machine, arguments: &[&str], environment: &[(&str, &str)]) -> Printed {
     let falco = machine.command(arguments);
     let mut terminal = Command::new("python3");

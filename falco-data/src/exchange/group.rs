@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use crate::object::Object;
 use crate::reference::{Part, PartsFields, spilled};
 
-/// What one mapper wrote.
+/// The output of one mapper.
 #[derive(Debug)]
 pub(super) struct Written {
     /// The place of its stage among those upstream, and its id: the order does not depend on the arrival.

@@ -22,7 +22,7 @@ use crate::store::LONGEST_LIFETIME;
 pub struct DataPolicy {
     /// How long a signed URL is good for: cold start, and all that the function reads and writes. 1 hour.
     pub url_lifetime: Duration,
-    /// What is added for invocations that are submitted, since they wait in the provider's queue. 6 hours.
+    /// The time that is added for invocations that are submitted, since they wait in the provider's queue. 6 hours.
     pub queue: Duration,
     /// Arguments and results longer than this are spilled to the scratch store; none leaves it to the platform's limits.
     pub inline: Option<u64>,

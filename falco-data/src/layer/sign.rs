@@ -20,7 +20,7 @@ pub(super) struct Cache(Mutex<HashMap<(String, Duration), (u64, Signed)>>);
 /// Some 50 MB: beyond it the cache begins anew.
 const MOST_CACHED: usize = 100_000;
 
-/// What signing needs to know about one call.
+/// The facts about one call that signing needs.
 #[derive(Debug)]
 pub(super) struct Signing<'a> {
     pub(super) stores: &'a [Store],
@@ -183,7 +183,7 @@ fn readable(fields: &mut Map<String, Value>, signed: Signed) {
     }
 }
 
-/// What many signed URLs have in common.
+/// The parts that many signed URLs have in common.
 #[derive(Debug, PartialEq)]
 struct Shape {
     head: String,

@@ -17,7 +17,7 @@ const AT_ONCE: usize = 8;
 /// The longest header row.
 const LONGEST_HEADER: usize = 1 << 20;
 
-/// What a range says without knowing whether it begins inside quotes.
+/// The findings in a range, without knowing whether it begins inside quotes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Blind {
     /// Whether it holds an odd number of quotes.

@@ -131,7 +131,7 @@ fn range(object: &Listed, from: u64, to: u64, header: bool) -> Result<Payload> {
     }))
 }
 
-/// What a function says of one range.
+/// The answer of a function about one range.
 #[derive(Debug, Deserialize)]
 struct Scanned {
     url: String,

@@ -399,7 +399,7 @@ async fn what_no_store_of_the_layer_holds_is_refused_by_name() {
 }
 
 #[tokio::test]
-async fn rows_with_quoted_line_feeds_are_told_apart_by_functions_as_by_the_driver() {
+async fn rows_with_quoted_line_feeds_are_distinguished_by_functions_as_by_the_driver() {
     let a: String = (0..60).map(|n| format!("{n},\"x\n\"\"{n}\n\"\n")).collect();
     let files = [
         ("a.csv", &*format!("id,\"na\nme\"\n{a}")),

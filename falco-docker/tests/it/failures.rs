@@ -1,4 +1,4 @@
-//! What goes wrong with a daemon, and what the user reads.
+//! Failures of a daemon, and what the user reads.
 
 use falco_core::{Deployable, ErrorKind, Invocation, Payload, Platform};
 use falco_docker::{DockerConfig, DockerPlatform};

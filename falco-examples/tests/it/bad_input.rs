@@ -79,7 +79,7 @@ fn a_function_that_needs_more_time_than_it_has_fails_the_run() {
     assert!(error.contains("timed out"), "{error}");
     for quiet in [&["--quiet"][..], &[]] {
         let error = machine.run("montecarlo", &[&arguments, quiet].concat()).error();
-        let told = error.lines().filter(|line| line.starts_with("stage \"throw\"")).count();
-        assert_eq!(told, 1, "once is enough: {error}");
+        let reported = error.lines().filter(|line| line.starts_with("stage \"throw\"")).count();
+        assert_eq!(reported, 1, "once is enough: {error}");
     }
 }

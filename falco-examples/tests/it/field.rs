@@ -19,7 +19,7 @@ use falco_testkit::runtimes;
 
 use crate::program::has;
 
-/// Answers with what it is told.
+/// Answers as its argument says.
 const ANSWERS_BACK: &str = "#!/usr/bin/env python3
 import json, os, sys
 for line in sys.stdin:

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 /// How long a storm goes on.
 const STORM: Duration = Duration::from_millis(300);
 
-/// What becomes of a request that is spoilt. The script is what its sender sees.
+/// The fate of a request that is spoilt. The script is what its sender sees.
 #[derive(Clone)]
 pub(crate) enum Fault {
     /// It gets no further than the proxy.
@@ -36,7 +36,7 @@ pub(crate) struct Faults {
     pub(crate) table: Vec<(&'static str, Fault)>,
 }
 
-/// What a peer does that breaks in the middle of an exchange, as the platforms' fault tests have it.
+/// The answers of a peer that breaks in the middle of an exchange, as the platforms' fault tests have it.
 pub(crate) fn broken_peer() -> Vec<(&'static str, Fault)> {
     use Fault::{AfterRunning, BreakOff, Instead};
     vec![
@@ -129,7 +129,7 @@ impl Spoiler {
         Self { faults, state: Mutex::default() }
     }
 
-    /// What happens to the next request, if anything.
+    /// The fault of the next request, if there is one.
     fn next(&self) -> Option<Fault> {
         let mut tally = self.state.lock().unwrap();
         if let Some((script, end)) = &tally.storm
@@ -190,13 +190,14 @@ async fn forward(client: &reqwest::Client, upstream: &str, request: Request) -> 
     let url = format!("{upstream}{}", request.path);
     let sent = client.request(request.method, url).headers(request.headers).body(request.body);
     let reply = sent.send().await.unwrap();
-    let told = |name: &str| !["connection", "content-length", "transfer-encoding"].contains(&name);
+    let is_passed_on =
+        |name: &str| !["connection", "content-length", "transfer-encoding"].contains(&name);
     Answer {
         status: reply.status().to_string(),
         headers: reply
             .headers()
             .iter()
-            .filter(|(name, _)| told(name.as_str()))
+            .filter(|(name, _)| is_passed_on(name.as_str()))
             .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
             .collect(),
         body: reply.bytes().await.unwrap().to_vec(),

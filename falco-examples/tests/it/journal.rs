@@ -103,7 +103,7 @@ struct Killed<'a> {
     without: Option<&'a str>,
 }
 
-/// What came of a run.
+/// The outcome of a run.
 #[derive(Debug)]
 struct Came {
     kills: u32,

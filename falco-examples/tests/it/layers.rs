@@ -1,4 +1,4 @@
-//! What the command line says of layers, and what comes of it.
+//! The layers that the command line names, and their effect.
 
 use std::time::Duration;
 

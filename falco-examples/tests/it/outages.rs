@@ -24,7 +24,7 @@ use tokio::time::{sleep, timeout};
 
 const INVOCATIONS: usize = 30;
 
-/// What was tried on a real controller: how it is away, and for how many seconds after that was seen.
+/// The outages that were tried on a real controller: how it is away, and for how many seconds after that was seen.
 const OUTAGES: [(Line, u32); 4] =
     [(Line::Cut, 3), (Line::Cut, 8), (Line::Cut, 25), (Line::Hung, 20)];
 /// A second of that lasts so long here, and so do the pauses in an outage.

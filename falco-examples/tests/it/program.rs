@@ -11,7 +11,7 @@ pub(crate) struct Machine {
     state: TempDir,
 }
 
-/// What a program has printed.
+/// The output of a program.
 pub(crate) struct Printed {
     pub(crate) success: bool,
     pub(crate) stdout: String,
@@ -66,7 +66,7 @@ impl Printed {
         self.stdout
     }
 
-    /// What a program that has to fail says about it.
+    /// The error of a program that has to fail.
     #[track_caller]
     pub(crate) fn error(self) -> String {
         assert!(!self.success, "it succeeded: {}", self.stdout);

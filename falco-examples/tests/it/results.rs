@@ -70,8 +70,8 @@ fn what_has_finished_survives_a_kill_and_an_incomplete_run_says_where_it_is() {
         let succeeded = lines(&file).iter().filter(|line| line["outcome"] == "succeeded").count();
         assert!(succeeded > 0);
         if signal == "INT" {
-            let told = format!("the run is incomplete: {succeeded} result");
-            assert!(said.iter().any(|line| line.starts_with(&told)), "{told}: {said:?}");
+            let expected = format!("the run is incomplete: {succeeded} result");
+            assert!(said.iter().any(|line| line.starts_with(&expected)), "{expected}: {said:?}");
         }
         machine.run("cleanup", &["--older-than", "0s"]).ok();
     }

@@ -29,7 +29,7 @@ const CASES: [&str; 9] = [
     "raising_is_a_function_error",
     "a_result_that_is_no_object_is_a_bad_result",
     "running_too_long_is_a_timeout",
-    "a_crash_is_told_and_the_next_call_works",
+    "a_crash_is_reported_and_the_next_call_works",
     "what_a_function_prints_is_its_log",
     "a_submitted_invocation_is_collected",
 ];

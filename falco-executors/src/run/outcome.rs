@@ -138,7 +138,7 @@ impl RunOutcome {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` when the plan has no such stage or the run was not told to keep its results.
+    /// `InvalidInput` when the plan has no such stage or the run did not keep its results.
     pub fn partial_results(&self, stage: &str) -> Result<&[(InvocationId, Payload)]> {
         self.results.get(stage).map(Vec::as_slice).ok_or_else(|| {
             if self.report.stage(stage).is_none() {

@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout};
 use super::process::{self, Blueprint, LONGEST_START};
 use super::runtime_api::{self, Answer, Event};
 
-/// What a function is called with.
+/// The call of a function.
 #[derive(Clone, Debug)]
 pub(super) struct Argument {
     pub(super) body: bytes::Bytes,
@@ -45,7 +45,7 @@ pub(super) enum Fate {
     NotTaken(Ran),
 }
 
-/// What the fake keeps of the log of one invocation, in bytes; Lambda itself keeps everything.
+/// The longest log of one invocation that the fake keeps, in bytes; Lambda itself keeps everything.
 const LONGEST_LOG: u64 = 4 << 20;
 
 /// One instance. Dropped, its processes are ended.

@@ -55,7 +55,7 @@ pub const FAKE_ACCESS_KEY: &str = "AKIDFAKE";
 /// Its secret.
 pub const FAKE_SECRET: &str = "fake-secret-that-signs";
 
-/// What the fake charges for one activation.
+/// The charge for one activation.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct FakeBill {
@@ -69,7 +69,7 @@ pub struct FakeBill {
     pub cold_start: bool,
 }
 
-/// What the requests of a fake share.
+/// The state that the requests of a fake share.
 #[derive(Debug)]
 pub struct Shared {
     world: Mutex<World>,
@@ -79,7 +79,7 @@ pub struct Shared {
     instances: Semaphore,
 }
 
-/// What this machine can bear.
+/// The limits of this machine.
 const INSTANCES: usize = 8;
 
 /// A fake AWS. Dropped, it ends with all its functions.
@@ -170,7 +170,7 @@ impl FakeAws {
         self.world().functions.get(function).map(|function| function.zip.clone())
     }
 
-    /// What it charges, by its own measure: also for what never answered. It is kept as long as the fake is strict.
+    /// Its charges, by its own measure: also for calls that never answered. They are kept as long as the fake is strict.
     pub fn bills(&self) -> Vec<FakeBill> {
         self.world().bills.clone()
     }
@@ -185,7 +185,7 @@ impl FakeAws {
         self.world().running
     }
 
-    /// What is there: functions, roles, queues, log groups and objects, in words.
+    /// The resources that exist: functions, roles, queues, log groups and objects, in words.
     pub fn leftovers(&self) -> Vec<String> {
         self.world().leftovers()
     }

@@ -25,7 +25,7 @@ pub(super) const LONGEST_START: Duration = Duration::from_secs(30);
 /// started its program, and what somebody may still write into cannot be started ("text file busy").
 static FORKING: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
-/// What an environment is started with.
+/// The settings that an environment is started with.
 #[derive(Clone, Debug)]
 pub(super) struct Blueprint {
     pub(super) function: String,

@@ -27,7 +27,7 @@ pub(super) struct Event {
     pub(super) taken: oneshot::Sender<Instant>,
 }
 
-/// What the process says.
+/// A message of the process.
 #[derive(Debug)]
 pub(super) enum Answer {
     Result(Bytes),
@@ -36,7 +36,7 @@ pub(super) enum Answer {
     InitError(Bytes),
 }
 
-/// What the process may do next.
+/// The next step that the process may take.
 #[derive(Debug)]
 enum Phase {
     Starting,

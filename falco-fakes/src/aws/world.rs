@@ -1,4 +1,4 @@
-//! What the fake holds.
+//! The resources of the fake.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -143,7 +143,7 @@ impl World {
         })
     }
 
-    /// What is left, in words.
+    /// The leftovers, in words.
     pub(super) fn leftovers(&self) -> Vec<String> {
         let mut left: Vec<String> = Vec::new();
         left.extend(self.functions.keys().map(|name| format!("function {name}")));

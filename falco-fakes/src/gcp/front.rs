@@ -51,7 +51,7 @@ pub(super) async fn serve(world: &Arc<World>, seen: &Request) -> Reply {
     }
 }
 
-/// What a handler would answer, without a process.
+/// The answer of a handler, without a process.
 fn stubbed(
     world: &World,
     seen: &Request,

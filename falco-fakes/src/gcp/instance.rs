@@ -204,8 +204,8 @@ async fn start(world: &Arc<World>, id: &str, function: &Value, code: &TempDir) -
             }
         }
         Ready::Says(address, words) => {
-            let told = until(&mut lines, words, |line| logging::store(world, id, line)).await?;
-            format!("{address}{told}")
+            let reported = until(&mut lines, words, |line| logging::store(world, id, line)).await?;
+            format!("{address}{reported}")
         }
     };
     let (world, id) = (Arc::clone(world), id.to_owned());

@@ -248,7 +248,7 @@ impl FakeGcp {
         self.leftovers().is_empty()
     }
 
-    /// What is left of functions, buckets, objects and tasks, by name.
+    /// The functions, buckets, objects and tasks that are left, by name.
     pub fn leftovers(&self) -> Vec<String> {
         let mut left: Vec<_> = {
             let state = self.provider().state();

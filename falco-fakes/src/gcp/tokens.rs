@@ -61,7 +61,7 @@ fn signed_claims(jwt: &str) -> Option<Value> {
     json(claims)
 }
 
-/// What Google grants for an assertion, or why it grants nothing.
+/// The token that Google grants for an assertion, or why it grants none.
 fn answer(world: &World, claims: &Value) -> Result<Reply, &'static str> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let (issued, expires) = (claims["iat"].as_u64(), claims["exp"].as_u64());
@@ -123,13 +123,13 @@ pub(super) fn impersonate(world: &World, seen: &Request, call: &str) -> Reply {
     }
 }
 
-/// Whose access token a request carries.
+/// The account of a request's access token.
 pub(super) fn caller(world: &World, seen: &Request) -> Option<String> {
     let issued = world.state().use_token(seen.bearer()?)?;
     issued.audience.is_none().then_some(issued.email)
 }
 
-/// Whose ID token for `audience` a request carries.
+/// The account of a request's ID token for `audience`.
 pub(super) fn identity(world: &World, bearer: Option<&str>, audience: &str) -> Option<String> {
     let issued = world.state().use_token(bearer?)?;
     (issued.audience.as_deref() == Some(audience)).then_some(issued.email)

@@ -1,4 +1,4 @@
-//! What the fake remembers.
+//! The state of the fake.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -13,7 +13,7 @@ use crate::http::Faults;
 
 pub(super) type Stub = Arc<dyn Fn(&Payload) -> Payload + Send + Sync>;
 
-/// What the requests of a fake share.
+/// The state that the requests of a fake share.
 #[derive(Default)]
 pub struct World {
     pub(super) state: Mutex<State>,
@@ -122,7 +122,7 @@ pub(super) struct Function {
     pub(super) instances: Arc<Instances>,
 }
 
-/// What happens when an operation ends.
+/// The effect of an operation's end.
 pub(super) type Then = Box<dyn FnOnce(&mut State) + Send>;
 
 pub(super) struct Operation {

@@ -173,7 +173,7 @@ struct Shared {
     strikes: AtomicU64,
 }
 
-/// What a request meets.
+/// The faults of a request.
 #[derive(Debug)]
 pub(crate) struct Strike {
     pub(super) kind: Kind,

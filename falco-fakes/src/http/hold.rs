@@ -23,7 +23,7 @@ struct Limit {
     takes_effect: bool,
 }
 
-/// What becomes of a request.
+/// The fate of a request.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Fate {
     Answered,

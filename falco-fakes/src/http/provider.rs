@@ -1,4 +1,4 @@
-//! What a fake does with a request.
+//! The provider behind a fake, which answers requests.
 
 use std::sync::Arc;
 

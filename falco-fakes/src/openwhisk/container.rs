@@ -29,7 +29,7 @@ const NODE_LAUNCHER: &str = include_str!("launcher.js");
 /// The proxy's words for what it could not make an executable of.
 const NO_BINARY: &str = "The action failed to generate or locate a binary. See logs for details.";
 
-/// What the kind's image says it is; an executable that was made for another is refused.
+/// The system of the kind's image; an executable that was made for another is refused.
 const NATIVE_ENVIRONMENT: &str = "openwhisk/action-golang-v1.20";
 
 /// The line that a runtime prints at the end of each activation.
@@ -38,7 +38,7 @@ const END_OF_LOG: &[u8] = b"XXX_THE_END_OF_A_WHISK_ACTIVATION_XXX";
 /// The log driver splits longer lines.
 const MAX_LINE: usize = 16 << 10;
 
-/// What the log driver adds to each line, as far as the limit counts it.
+/// The bytes that the log driver adds to each line, as far as the limit counts them.
 const LINE_OVERHEAD: usize = 67;
 
 /// Descriptor 3 is the pipe; what is printed goes into files. Only a shell can arrange that without unsafe code.
@@ -60,7 +60,7 @@ pub(super) struct Call {
     pub(super) transaction: String,
 }
 
-/// What one activation came to.
+/// The outcome of one activation.
 pub(super) struct Ran {
     pub(super) outcome: Outcome,
     pub(super) init: Option<Duration>,
@@ -269,7 +269,7 @@ impl Container {
                 line => Outcome::of_action_loop(line),
             };
         }
-        /// What the launcher has in place of an answer over HTTP.
+        /// The outcome that the launcher has in place of an answer over HTTP.
         #[derive(Deserialize)]
         struct Answer {
             failure: Option<String>,
@@ -282,7 +282,7 @@ impl Container {
         }
     }
 
-    /// What was printed since the last time, as the server writes it, up to the log limit. What is over it is read with
+    /// The lines printed since the last time, as the server writes them, up to the log limit. The rest is read with
     /// the next activation's.
     fn logs(&mut self, limit_mib: usize) -> Vec<String> {
         let files = log_files(self.directory.path());

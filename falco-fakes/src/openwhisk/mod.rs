@@ -33,7 +33,7 @@ pub const FAKE_AUTH: &str = "23bc46b1-71f6-4ed5-8c54-816aa4f8c502:123zO3xZCLrMN6
 #[derive(Debug)]
 pub struct FakeOpenWhisk(HttpFake<Shared>);
 
-/// What the requests of a fake share.
+/// The state that the requests of a fake share.
 pub struct Shared {
     settings: Mutex<Arc<FakeSettings>>,
     world: Mutex<World>,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-/// What answers in place of a function.
+/// The answer in place of a function.
 pub type FakeFunction = Arc<dyn Fn(&Value) -> Value + Send + Sync>;
 
 /// How a fake behaves. The defaults are those of OpenWhisk, without any lag.

@@ -1,4 +1,4 @@
-//! What the fake holds: actions, records, and the throttles.
+//! The state of the fake: actions, records, and the throttles.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -78,7 +78,7 @@ pub(super) struct Stored {
     pub(super) in_list_from: Instant,
 }
 
-/// What the list is asked for.
+/// The query of a list.
 pub(super) struct Listing {
     pub(super) name: Option<String>,
     pub(super) since: u64,

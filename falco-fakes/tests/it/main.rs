@@ -1,4 +1,4 @@
-//! What every fake does, whatever its provider.
+//! Tests of the behaviour that all fakes share.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod http;

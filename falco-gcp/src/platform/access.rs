@@ -42,7 +42,7 @@ impl Inner {
         let mut wait = self.waits.first;
         let mut storage_failures = 0;
         loop {
-            let told = match self.probe(deployment).await {
+            let last = match self.probe(deployment).await {
                 Ok(Probe { storage: None, .. }) => return Ok(()),
                 Ok(Probe { storage: Some(failure), .. }) => {
                     storage_failures += 1;
@@ -59,7 +59,7 @@ impl Inner {
                 Err(error) => error.to_string(),
             };
             if Instant::now() + wait > until {
-                let message = format!("the grant of access does not act: {told}");
+                let message = format!("the grant of access does not act: {last}");
                 return Err(Error::new(ErrorKind::Forbidden, message).with_hint(
                     "look for a deny policy or ingress setting of the project, or deploy with Access::Unchanged",
                 ));

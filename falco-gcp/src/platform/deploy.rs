@@ -169,9 +169,9 @@ impl Inner {
                 Ok(function) if matches!(&*function.state, "FAILED" | "DELETING") => {
                     let messages: Vec<_> =
                         function.state_messages.iter().map(|m| m.message.as_str()).collect();
-                    let told =
+                    let message =
                         format!("the function is {}: {}", function.state, messages.join("; "));
-                    return Err(Error::new(ErrorKind::InvalidInput, told));
+                    return Err(Error::new(ErrorKind::InvalidInput, message));
                 }
                 Err(error) if !error.is_retryable() => return Err(error),
                 Ok(_) | Err(_) if Instant::now() + wait > until => {

@@ -73,13 +73,13 @@ pub(crate) fn of_reply(reply: &Reply, secrets: &[&str]) -> Error {
         }
         _ => kind_of(http),
     };
-    let told = match &status {
+    let message = match &status {
         Some(status) => status.words(secrets),
         None => redacted_excerpt(&reply.body, secrets),
     };
     // Google's APIs answer in JSON; anything else comes from what stands before them.
     let is_from_a_gateway = status.is_none() && matches!(http, 502..=504);
-    let error = Error::new(kind, format!("HTTP {http}: {told}"))
+    let error = Error::new(kind, format!("HTTP {http}: {message}"))
         .with_may_have_run(false)
         .with_unreachable(is_from_a_gateway);
     let is_aborted = status.as_ref().is_some_and(|status| status.status == "ABORTED");

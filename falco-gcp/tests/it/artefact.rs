@@ -1,4 +1,4 @@
-//! What is deployed is also run: unpacked, and called with the framework's convention.
+//! The deployed artefact is run: unpacked, and called with the framework's convention.
 
 use std::time::Duration;
 

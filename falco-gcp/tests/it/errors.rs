@@ -1,4 +1,4 @@
-//! What each refusal of each service means: kind, whether to try again, whether a function may have run, what to do.
+//! The meaning of each refusal of each service: kind, whether to try again, whether a function may have run, what to do.
 
 use std::time::Duration;
 
@@ -29,8 +29,8 @@ fn check(error: &Error, row: &str, kind: ErrorKind, retryable: bool, hint: &str)
     assert_eq!((error.kind(), error.is_retryable()), (kind, retryable), "{row}: {error:?}");
     assert_eq!(error.platform(), Some("gcp"), "{row}: {error:?}");
     assert!(error.operation().is_some(), "{row}: {error:?}");
-    let told = error.hint().unwrap_or_default();
-    assert!(told.contains(hint), "{row}: {hint:?} in {told:?}");
+    let shown = error.hint().unwrap_or_default();
+    assert!(shown.contains(hint), "{row}: {hint:?} in {shown:?}");
     let shown = error.to_string();
     assert!(!shown.contains('\n') && !shown.contains("b{}"), "{row}: {shown}");
 }

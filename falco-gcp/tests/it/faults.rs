@@ -1,4 +1,4 @@
-//! What goes wrong, and what is reported of it.
+//! Tests of faults, and how they are reported.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -145,7 +145,7 @@ async fn a_grant_that_takes_its_time_is_waited_for() {
     platform.invoke(&deployment, &invocation(&json!({}))).await.unwrap();
 }
 
-/// What each answer of the front end means: kind, retryable, may have run.
+/// The meaning of each answer of the front end: kind, retryable, may have run.
 #[tokio::test]
 async fn answers_that_are_not_the_functions_are_distinguished() {
     let fake = echoing();
@@ -175,8 +175,8 @@ async fn answers_that_are_not_the_functions_are_distinguished() {
     ] {
         fake.inject(Fault::answer("POST /run/echo", status, body));
         let error = platform.invoke(&deployment, &invocation(&json!({}))).await.unwrap_err();
-        let told = (error.kind(), error.is_retryable(), error.may_have_run());
-        assert_eq!(told, (kind, retryable, may_have_run), "{status} {body}: {error}");
+        let found = (error.kind(), error.is_retryable(), error.may_have_run());
+        assert_eq!(found, (kind, retryable, may_have_run), "{status} {body}: {error}");
         assert_eq!((error.platform(), error.function()), (Some("gcp"), Some("echo")));
         assert!(!error.to_string().contains("b{}"), "{error}");
         fake.heal();

@@ -98,8 +98,8 @@ fn paths(value: &Value, at: String) -> Vec<String> {
 }
 
 fn is_one_line(error: &Error) -> bool {
-    let told = error.to_string();
-    told.len() < 4096 && !told.contains('\n')
+    let shown = error.to_string();
+    shown.len() < 4096 && !shown.contains('\n')
 }
 
 /// Runs `check` for many replies to requests that contain `part`.

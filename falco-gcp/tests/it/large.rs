@@ -47,14 +47,14 @@ async fn an_argument_at_the_limit_arrives_by_call_and_by_queue_and_one_over_it_i
     assert_eq!(capabilities.max_payload, Some(LIMIT as u64));
     assert_eq!(capabilities.max_submit_payload, Some(LIMIT as u64));
     let (most, over) = (of_length(LIMIT), of_length(LIMIT + 1));
-    let told = json!({"n": LIMIT - 8});
+    let expected = json!({"n": LIMIT - 8});
     for function in counting() {
         let deployment = platform.deploy(&function).await.unwrap();
         let called = platform.invoke(&deployment, &most).await.unwrap().outcome.unwrap();
-        assert_eq!(called.parse::<Value>().unwrap(), told, "{}", deployment.name);
+        assert_eq!(called.parse::<Value>().unwrap(), expected, "{}", deployment.name);
         let pending = platform.submit(&deployment, &most).await.unwrap();
         let queued = collected(&platform, &deployment, &pending).await.outcome.unwrap();
-        assert_eq!(queued.parse::<Value>().unwrap(), told, "{}", deployment.name);
+        assert_eq!(queued.parse::<Value>().unwrap(), expected, "{}", deployment.name);
         let sent = fake.requests().len();
         for error in [
             platform.invoke(&deployment, &over).await.unwrap_err(),

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::submission::collected;
 use crate::support::{ECHO, connect, echoing, invocation, python, with_tasks};
 
-/// What authorises a request.
+/// The authorisation of a request.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum By {
     Access,

@@ -12,25 +12,25 @@ async fn a_whole_life_with_faults_shows_no_secret() {
     let log = LogCapture::start();
     let fake = echoing();
     let config = with_tasks(fake.config());
-    let mut told = format!("{config:?}");
+    let mut shown = format!("{config:?}");
     let platform = connect(config).await;
     let function = python("echo", ECHO).with_env("KEY", "marked-env-value");
     // A server that quotes what it was sent.
     let quoting = json!({"error": {"code": 400, "status": "INVALID_ARGUMENT", "message": "bad marked-env-value"}});
     fake.fail_next_operation(json!({"code": 3, "message": "Invalid value marked-env-value"}));
-    told += &format!("{:?}", platform.deploy(&function).await.unwrap_err());
+    shown += &format!("{:?}", platform.deploy(&function).await.unwrap_err());
     let deployment = platform.deploy(&function).await.unwrap();
     fake.inject(Fault::answer("PATCH", 400, &quoting.to_string()).times(1));
-    told += &format!("{:?}", platform.deploy(&function).await.unwrap_err());
+    shown += &format!("{:?}", platform.deploy(&function).await.unwrap_err());
     let activation = platform.invoke(&deployment, &invocation(&json!({}))).await.unwrap();
     let pending = platform.submit(&deployment, &invocation(&json!({}))).await.unwrap();
     let collected = platform.collect(&deployment, &[pending]).await;
-    told += &format!("{platform:?} {platform:#?} {deployment:?} {activation:?} {collected:?}");
+    shown += &format!("{platform:?} {platform:#?} {deployment:?} {activation:?} {collected:?}");
     // A front end that quotes the token.
     for status in [200, 401, 403, 500, 503] {
         fake.inject(Fault::answer("POST /run/", status, "bad token {bearer}").times(2));
         let error = platform.invoke(&deployment, &invocation(&json!({}))).await.unwrap_err();
-        told += &format!("{error:?}");
+        shown += &format!("{error:?}");
         fake.heal();
     }
     fake.heal();
@@ -46,7 +46,7 @@ async fn a_whole_life_with_faults_shows_no_secret() {
         "eyJ0eXAi",
     ];
     for secret in secrets.into_iter().chain(key.lines().filter(|line| !line.starts_with('-'))) {
-        assert!(!told.contains(secret), "{secret} is shown: {told}");
+        assert!(!shown.contains(secret), "{secret} is shown: {shown}");
         let line = logged.lines().find(|line| line.contains(secret));
         assert!(line.is_none(), "{secret} is logged: {line:?}");
     }

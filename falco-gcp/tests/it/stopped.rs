@@ -11,7 +11,7 @@ use falco_gcp::{GcpFunctions, GcpWaits};
 
 use crate::support::{ECHO, connect, echoing, python, with_tasks};
 
-/// What the future ends with, unless it has to be polled more than so many times; then it is dropped.
+/// The outcome of the future, unless it has to be polled more than so many times; then it is dropped.
 async fn within<T>(polls: usize, future: impl Future<Output = T>) -> Option<T> {
     let mut future = Box::pin(future);
     let mut left = polls;
@@ -34,7 +34,7 @@ async fn platform(fake: &FakeGcp) -> GcpFunctions {
     connect(with_tasks(fake.config()).waits(GcpWaits::every(Duration::from_millis(1)))).await
 }
 
-/// What `cleanup` does. A request of a dropped future may still be on its way: it is found the next time.
+/// Does what `cleanup` does. A request of a dropped future may still be on its way: it is found the next time.
 async fn clean_up(fake: &FakeGcp) {
     let other = platform(fake).await;
     for deployment in other.list_deployments().await.unwrap() {

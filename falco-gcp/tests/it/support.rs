@@ -1,4 +1,4 @@
-//! What many tests need.
+//! Helpers of many tests.
 
 use falco_core::{Deployable, Deployment, Invocation, Payload, Platform};
 use falco_fakes::gcp::FakeGcp;

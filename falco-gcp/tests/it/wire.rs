@@ -1,4 +1,4 @@
-//! What is sent, request by request, as the wire contract says.
+//! Tests of each request, as the wire contract says.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

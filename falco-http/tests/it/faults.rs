@@ -1,4 +1,4 @@
-//! What an HTTP fake cannot say is said by a raw socket.
+//! Tests with a raw socket, for answers that an HTTP fake cannot give.
 
 use std::future::Future;
 use std::time::Duration;

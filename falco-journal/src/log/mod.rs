@@ -22,7 +22,7 @@ use crate::segment;
 const CLAIM_EVERY: Duration =
     if cfg!(feature = "kill-points") { Duration::ZERO } else { Duration::from_millis(100) };
 
-/// What a log needs to begin.
+/// The settings that a log begins with.
 #[derive(Clone, Debug)]
 pub(crate) struct Begin {
     pub(crate) directory: PathBuf,

@@ -54,7 +54,7 @@ pub struct Unsettled {
     pub stage: StageName,
     /// The invocation.
     pub invocation: InvocationId,
-    /// What is recorded of it, and what a resume does.
+    /// Its record, and the decision of a resume.
     pub why: &'static str,
 }
 
@@ -131,7 +131,7 @@ fn details(summary: RunSummary, replay: &Replay) -> Result<RunDetails> {
     })
 }
 
-/// What a resume does with an invocation, by its last record.
+/// The decision of a resume about an invocation, by its last record.
 fn why(last: Entry, is_idempotent: bool) -> Option<&'static str> {
     Some(match (last, is_idempotent) {
         (Entry::Completed(Verdict::Succeeded), _) => return None,

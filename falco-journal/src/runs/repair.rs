@@ -15,7 +15,7 @@ use crate::record::{Abandoned, Completed, kind};
 use crate::replay::{Keep, Replay, examine, replay};
 use crate::segment::{self, Claims, Damage, parse};
 
-/// What a repair has given up.
+/// The records that a repair has given up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Repaired {

@@ -23,7 +23,7 @@ pub struct RunSummary {
     pub name: String,
     /// The platform, once there is a plan.
     pub platform: Option<String>,
-    /// What it is doing, or how it ended.
+    /// Its state, or how it ended.
     pub state: RunState,
     /// The process that works on it, such as `1234 on workstation`.
     pub process: Option<String>,
@@ -35,7 +35,7 @@ pub struct RunSummary {
     pub processes: u32,
     /// Its invocations.
     pub invocations: Counted,
-    /// What all processes have paid, as far as the provider has reported it.
+    /// The cost of all processes, as far as the provider has reported it.
     pub cost: Option<UsDollars>,
     /// The size of the journal in bytes, long results included.
     pub bytes: u64,
@@ -55,7 +55,7 @@ pub struct Counted {
     pub submitted: u64,
 }
 
-/// What a run is doing, or how it ended.
+/// The state of a run, or how it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]

@@ -167,7 +167,7 @@ impl Provider {
     }
 }
 
-/// What came of a run.
+/// The outcome of a run.
 #[derive(Debug)]
 struct Came {
     deaths: u32,

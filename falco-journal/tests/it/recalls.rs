@@ -1,4 +1,4 @@
-//! What a resume does with each invocation, by what earlier processes recorded.
+//! Tests of the decision of a resume about each invocation, by the records of earlier processes.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ fn resume_with(directory: &std::path::Path, options: ResumeOptions) -> Arc<RunJo
     RunJournal::resume(&config(directory), &RUN.into(), options).unwrap()
 }
 
-/// What a resume says of an invocation, in a word.
+/// The decision of a resume about an invocation, in a word.
 fn word(journal: &RunJournal, invocation: &Invocation) -> String {
     match journal.recall(invocation) {
         Ok(Recalled::Send { attempt }) => format!("send {attempt}"),

@@ -16,11 +16,11 @@ pub(super) struct Quota {
 impl Quota {
     /// The quota that `capabilities` state. One of nothing, or in no time, is a platform that does not know it.
     pub(super) fn reported(capabilities: &Capabilities) -> Option<Self> {
-        let told = capabilities.rate?;
-        let is_one = told.invocations > 0 && !told.window.is_zero();
+        let stated = capabilities.rate?;
+        let is_one = stated.invocations > 0 && !stated.window.is_zero();
         is_one.then(|| Self {
-            per_second: told.per_second(),
-            window: told.window.min(LONGEST_WINDOW),
+            per_second: stated.per_second(),
+            window: stated.window.min(LONGEST_WINDOW),
         })
     }
 }

@@ -1,4 +1,4 @@
-//! What the default controller promises in its docs, one by one.
+//! Tests of the promises in the default controller's docs, one by one.
 
 use std::time::Duration;
 

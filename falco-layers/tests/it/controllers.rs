@@ -12,7 +12,7 @@ use crate::support::*;
 const KINDS: [SignalKind; 4] =
     [SignalKind::Ok, SignalKind::Throttled, SignalKind::Failed, SignalKind::Abandoned];
 
-/// What happens to a controller: some time passes, and a call is sent or answered.
+/// An event of a controller: some time passes, and a call is sent or answered.
 #[derive(Clone, Copy, Debug)]
 struct Step {
     pause: Duration,
@@ -93,7 +93,7 @@ proptest! {
     }
 
     #[test]
-    fn what_was_abandoned_tells_nothing(steps in prop::collection::vec(step(), 1..100)) {
+    fn an_abandoned_call_changes_nothing(steps in prop::collection::vec(step(), 1..100)) {
         let abandoned = Step { sent: false, kind: SignalKind::Abandoned, ..steps[0] };
         let fresh = || -> Vec<Box<dyn CongestionController>> {
             vec![Box::new(Aimd::new(50.0)), Box::new(Pid::new(50.0)), Box::<Adaptive>::default()]
@@ -211,15 +211,15 @@ fn bounds_that_are_none_do_no_harm() {
 
 #[test]
 fn quotas_that_make_no_sense_are_no_quotas() {
-    let told = |invocations, window| {
+    let stated = |invocations, window| {
         Capabilities::default().with_rate(RateLimit::new(invocations, window))
     };
     let nonsense = [
-        told(0, secs(1)),
-        told(100, Duration::ZERO),
-        told(100, Duration::MAX),
-        told(u32::MAX, Duration::from_nanos(1)),
-        told(0, Duration::ZERO),
+        stated(0, secs(1)),
+        stated(100, Duration::ZERO),
+        stated(100, Duration::MAX),
+        stated(u32::MAX, Duration::from_nanos(1)),
+        stated(0, Duration::ZERO),
     ];
     for capabilities in nonsense {
         let controllers: [Box<dyn CongestionController>; 3] = [
@@ -242,7 +242,7 @@ fn quotas_that_make_no_sense_are_no_quotas() {
             }
         }
     }
-    for nothing in [told(0, secs(1)), told(100, Duration::ZERO)] {
+    for nothing in [stated(0, secs(1)), stated(100, Duration::ZERO)] {
         let unknown = Capabilities::default();
         let rate = Aimd::from_capabilities(&nothing).allowance(Duration::ZERO);
         assert_eq!(rate, Aimd::from_capabilities(&unknown).allowance(Duration::ZERO));
@@ -282,7 +282,7 @@ fn an_interval_without_end_breaks_no_sum() {
     }
 }
 
-/// What the rate of a PID controller with these gains is after each of three intervals in which such a share of a
+/// The rate of a PID controller with these gains after each of three intervals in which such a share of a
 /// hundred calls was throttled; it begins with 100.
 fn steered(gains: Gains, throttled_calls: u32) -> [f64; 3] {
     let mut pid = Pid::new(100.0).with_gains(gains);
@@ -340,8 +340,9 @@ fn an_aimd_halves_once_an_interval_and_never_for_what_was_sent_before_it_did() {
 
 #[test]
 fn an_aimd_begins_with_the_platforms_limits() {
-    let told = Capabilities::default().with_concurrency(7).with_rate(RateLimit::new(60, secs(60)));
-    let mut aimd = Aimd::from_capabilities(&told);
+    let stated =
+        Capabilities::default().with_concurrency(7).with_rate(RateLimit::new(60, secs(60)));
+    let mut aimd = Aimd::from_capabilities(&stated);
     for call in 0..60 {
         aimd.on_sent(secs(call), 1);
         assert_eq!(

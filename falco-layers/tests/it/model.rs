@@ -13,7 +13,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::time::Instant;
 
-/// What a provider allows.
+/// The quota of a provider.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Quota {
     /// Calls that may run at once.

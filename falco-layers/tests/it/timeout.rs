@@ -1,4 +1,4 @@
-//! What is too long.
+//! Tests of calls that take too long.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -83,11 +83,11 @@ async fn failure<T>(call: impl Future<Output = Result<T>>) -> Error {
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_the_deployment_tells_no_time_the_longest_of_the_platform_counts() {
-    for (told, longest) in [(Some(secs(900)), secs(900)), (None, secs(3600))] {
+async fn where_the_deployment_states_no_time_the_longest_of_the_platform_counts() {
+    for (stated, longest) in [(Some(secs(900)), secs(900)), (None, secs(3600))] {
         let hanging = fated(Fates::sequence([Fate::Hang]));
         hanging.configure(|settings| {
-            settings.capabilities.timeout = told.map(|max| Bounds { min: secs(1), max });
+            settings.capabilities.timeout = stated.map(|max| Bounds { min: secs(1), max });
         });
         let platform = Timeout::new(hanging, TimeoutPolicy::default());
         let deployment = deployed(&platform).await;

@@ -1,4 +1,4 @@
-//! What subscribers see.
+//! Tests of the spans that subscribers see.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex};
@@ -25,7 +25,7 @@ impl Write for Text {
     }
 }
 
-/// What `calls` leave in a log of all spans.
+/// The log of all spans that `calls` leave.
 fn logged(calls: impl AsyncFnOnce()) -> String {
     let text = Text::default();
     let writer = text.clone();

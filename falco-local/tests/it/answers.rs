@@ -1,4 +1,4 @@
-//! What a worker answers is the function's, and for the activation that it was asked for.
+//! Tests that a worker's answer is the function's, and for the activation that it was asked for.
 
 use falco_core::{FunctionErrorKind, LogStream};
 

@@ -1,4 +1,4 @@
-//! What stays on disk, for whom, and for how long.
+//! Tests of the deployments on disk: for whom they stay, and for how long.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -54,7 +54,7 @@ impl Collected {
         Ok(all)
     }
 
-    /// What stands for an id.
+    /// The number that stands for an id.
     pub(super) fn hash(&self, id: &str) -> u64 {
         self.hasher.hash_one(id)
     }

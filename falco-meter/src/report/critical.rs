@@ -141,7 +141,7 @@ impl<'a> Index<'a> {
         Self { all, ended, by_id, upstream, is_pipelined }
     }
 
-    /// What let this call begin, and in what way.
+    /// The event that let this call begin, and in what way.
     fn before(&self, call: usize) -> (Option<usize>, &'static str) {
         let one = &self.all.calls[call];
         let done = |other: &usize| self.all.calls[*other].done;

@@ -1,4 +1,4 @@
-//! What is asked for, and the answers.
+//! The routes, and their answers.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 pub(super) type Answer = Response<Full<Bytes>>;
 
-/// What is served, and to whom.
+/// The content that is served, and to whom.
 #[derive(Debug)]
 pub(super) struct Routes {
     pub(super) source: Source,

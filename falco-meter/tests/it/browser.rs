@@ -210,7 +210,7 @@ impl Page<'_> {
         (requests, complaints)
     }
 
-    /// What axe-core finds, in one line each; `None` where it is not installed.
+    /// The findings of axe-core, in one line each; `None` where it is not installed.
     pub(crate) fn accessibility(&mut self) -> Option<Vec<String>> {
         let folder = falco_testkit::runtimes::find("axe-core")?;
         let script =

@@ -7,7 +7,7 @@ use falco_trace::{
     Micros, Picodollars, PlannedStage, Record, RunRecord, StageRecord, Why,
 };
 
-/// What a function raised that wants to be a page of its own.
+/// The error of a function that wants to be a page of its own.
 pub(crate) const HOSTILE: &str = "</script><script>document.title='taken'</script><img src=x onerror=\"document.title='taken'\">";
 
 /// A random number generator for samples.

@@ -180,7 +180,7 @@ impl World {
         }
     }
 
-    /// What answers a request to `name`: `Some(None)` while its first instance starts.
+    /// The version that answers a request to `name`: `Some(None)` while its first instance starts.
     fn serving(&self, name: &str) -> Option<Option<Value>> {
         let mut deployed = self.deployed.lock().unwrap();
         let function = deployed.get_mut(name)?;
@@ -194,7 +194,7 @@ impl World {
 
 /// A function as faas-netes shows it.
 fn status(deployed: &Deployed) -> Value {
-    let told = &deployed.specification;
-    json!({"name": told["service"], "image": told["image"], "annotations": told["annotations"],
-           "limits": told["limits"], "availableReplicas": u32::from(deployed.rollout == 0)})
+    let stored = &deployed.specification;
+    json!({"name": stored["service"], "image": stored["image"], "annotations": stored["annotations"],
+           "limits": stored["limits"], "availableReplicas": u32::from(deployed.rollout == 0)})
 }

@@ -1,4 +1,4 @@
-//! What only this provider does, and what no HTTP fake can say.
+//! Tests of answers that only this provider gives, and of those that no HTTP fake can give.
 
 use std::time::{Duration, UNIX_EPOCH};
 

@@ -1,4 +1,4 @@
-//! What the platform has to do, and how it speaks to its gateway.
+//! Tests of the platform, and of how it speaks to its gateway.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod conformance;

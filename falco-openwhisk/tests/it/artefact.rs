@@ -1,4 +1,4 @@
-//! What is deployed is also run: the artefact is unpacked and started as OpenWhisk's runtimes do.
+//! The deployed artefact is run: unpacked and started as OpenWhisk's runtimes do.
 
 use falco_core::{
     Activation, AsyncPlatform, Deployable, FunctionErrorKind, LogStream, Platform, Result,

@@ -74,8 +74,8 @@ async fn a_missing_server_leaves_no_doubt() {
     let nobody = RawPeer::nobody().await.unwrap();
     let config = config(&format!("http://{nobody}")).build().unwrap();
     let error = OpenWhisk::connect(config).await.unwrap_err();
-    let told = (error.kind(), error.is_retryable(), error.may_have_run());
-    assert_eq!(told, (ErrorKind::Unavailable, true, false), "{error}");
+    let found = (error.kind(), error.is_retryable(), error.may_have_run());
+    assert_eq!(found, (ErrorKind::Unavailable, true, false), "{error}");
 }
 
 #[tokio::test]
@@ -99,8 +99,8 @@ async fn an_answer_that_breaks_off_after_naming_its_activation_is_followed() {
 async fn a_submission_whose_answer_breaks_off_is_worth_another_try_and_leaves_doubt() {
     let (_peer, platform) = behind([Script::truncated_body()]).await;
     let error = platform.submit(&deployment(), &invocation(&json!({}))).await.unwrap_err();
-    let told = (error.kind(), error.is_retryable(), error.may_have_run());
-    assert_eq!(told, (ErrorKind::Unavailable, true, true), "{error}");
+    let found = (error.kind(), error.is_retryable(), error.may_have_run());
+    assert_eq!(found, (ErrorKind::Unavailable, true, true), "{error}");
 }
 
 async fn run(

@@ -1,4 +1,4 @@
-//! What is answered: every reply of the contract is distinguished.
+//! Tests of replies: every reply of the contract is distinguished.
 
 use std::time::Duration;
 
@@ -109,8 +109,8 @@ async fn refusals_say_what_they_are_and_whether_the_function_may_have_run() {
         (page(200), Protocol, false, true),
     ] {
         let error = error_of(answer).await;
-        let told = (error.kind(), error.is_retryable(), error.may_have_run());
-        assert_eq!(told, (kind, retryable, may_have_run), "{error}");
+        let found = (error.kind(), error.is_retryable(), error.may_have_run());
+        assert_eq!(found, (kind, retryable, may_have_run), "{error}");
         assert_eq!(error.platform(), Some("openwhisk"));
         assert_eq!((error.operation(), error.function()), (Some("invoke"), Some("function")));
         assert!(!error.to_string().contains('\n') && !error.to_string().contains("q=1"), "{error}");
@@ -278,8 +278,8 @@ async fn an_internal_error_of_whisk_is_the_platforms() {
             duration,
         ));
         let error = error_of(with_id(answer)).await;
-        let told = (error.kind(), error.is_retryable(), error.may_have_run());
-        assert_eq!(told, (ErrorKind::Unavailable, true, may_have_run), "{error}");
+        let found = (error.kind(), error.is_retryable(), error.may_have_run());
+        assert_eq!(found, (ErrorKind::Unavailable, true, may_have_run), "{error}");
         assert!(error.message().contains("provision"), "{error}");
     }
 }

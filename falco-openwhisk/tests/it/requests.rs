@@ -1,4 +1,4 @@
-//! What is sent: method, path, query, headers, body.
+//! Tests of requests: method, path, query, headers, body.
 
 use std::time::{Duration, UNIX_EPOCH};
 

@@ -1,4 +1,4 @@
-//! What the tests share.
+//! Helpers of the tests.
 
 use falco_core::{Deployable, Deployment, Invocation, Payload};
 use falco_fakes::openwhisk::{FAKE_AUTH, FakeOpenWhisk, FakeSettings};

@@ -1,4 +1,4 @@
-//! What is written can be read again, is the same every time, and cannot harm who reads it.
+//! Tests of archives: they can be read again, are the same every time, and harm no reader.
 
 use std::io::{Cursor, Write};
 

@@ -203,7 +203,7 @@ macro_rules! __conformance_cases {
                 "Invocations overlap: nothing in the platform crate makes them wait for each other."
             the_first_activation_is_cold_and_a_later_one_warm:
                 "Where a platform reports cold starts, it reports them right: reports count them."
-            an_activation_tells_plausible_times:
+            an_activation_reports_plausible_times:
                 "Times that are reported have an order: begin, end, and no execution longer than both."
             a_dropped_invoke_leaves_the_platform_usable:
                 "Dropping the future is how a call is cancelled, at any moment; the next call works."
@@ -221,7 +221,7 @@ macro_rules! __conformance_cases {
             a_function_that_was_timed_out_does_not_run_on:
                 "A function that was ended for its time stops: what runs on costs money, and writes into what the next \
                  attempt has begun."
-            a_crash_is_told_and_the_next_call_works:
+            a_crash_is_reported_and_the_next_call_works:
                 "A process that ends is a crash of the function, and the next invocation gets a fresh one: one \
                  bad input spoils no run."
         }
@@ -261,7 +261,7 @@ macro_rules! __conformance_cases {
                  refused: it is often narrower than that of invoke."
             a_lost_activation_is_reported_as_gone:
                 "An activation that the provider knows is lost is gone, so that executors need not wait for it."
-            results_told_twice_are_harmless:
+            results_delivered_twice_are_harmless:
                 "A provider that delivers twice makes no wrong result, no error and no answer for a released id."
             another_process_collects_what_was_submitted:
                 "A second platform collects by the ids alone what the first one has submitted: a run that was killed goes \

@@ -120,9 +120,9 @@ pub(super) async fn scaling_changes_what_it_names_and_keeps_the_rest(subject: &S
     let to = Scaling::default().with_memory_mib(large);
     let scaled = served("scale", subject.platform.scale(&deployment, &to).await);
     let fetched = served("fetch", subject.platform.fetch_deployment(&deployment.name).await);
-    for told in [&scaled, &fetched] {
-        assert_eq!(told.scaling.memory_mib, Some(large), "what scale names");
-        assert_eq!(told.scaling.timeout, Some(timeout), "what scale does not name");
+    for reported in [&scaled, &fetched] {
+        assert_eq!(reported.scaling.memory_mib, Some(large), "what scale names");
+        assert_eq!(reported.scaling.timeout, Some(timeout), "what scale does not name");
     }
     let activation = subject.call(&scaled, json!({"do": "version"})).await;
     assert_eq!(super::subject::value(&activation), json!({"version": 1}), "the code stays");

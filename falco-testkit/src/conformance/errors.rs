@@ -103,10 +103,10 @@ pub(super) async fn an_error_says_where_it_comes_from(subject: &Subject) -> Verd
         }
     }
     for (operation, error) in errors {
-        let told = (error.platform(), error.operation(), error.function());
+        let shown = (error.platform(), error.operation(), error.function());
         let platform = subject.platform.name();
         let wanted = (Some(platform), Some(operation), Some(deployment.name.as_str()));
-        assert_eq!(told, wanted, "{error:?}");
+        assert_eq!(shown, wanted, "{error:?}");
     }
     Ok(())
 }
@@ -116,27 +116,27 @@ pub(super) async fn secrets_appear_nowhere(subject: &Subject) -> Verdict {
     let deployment = subject.deploy(&function).await;
     let listed = subject.platform.list_deployments().await;
     let stored = serde_json::to_string(&deployment).unwrap_or_default();
-    let mut told = vec![
+    let mut shown = vec![
         format!("{:?} {:#?}", subject.platform, subject.platform),
         format!("{function:?} {deployment:?} {listed:?}"),
         stored,
     ];
     let unknown = subject.platform.fetch_deployment(&subject.name()).await;
-    told.push(format!("{:?}", refused("fetch", unknown)));
+    shown.push(format!("{:?}", refused("fetch", unknown)));
     for fault in [Fault::Unauthorized, Fault::Throttled] {
         let Ok(platform) = subject.provoke(fault).await else { continue };
         let invocation = subject.invocation(json!({"do": "nothing"}));
         let error = refused("invoke", platform.invoke(&deployment, &invocation).await);
-        told.push(format!("{platform:?} {error} {error:?}"));
+        shown.push(format!("{platform:?} {error} {error:?}"));
         // With the secret in what is sent.
         let again = function.clone().with_env("FALCO_OTHER", MARKED_SECRET);
         if let Err(error) = platform.deploy(&again).await {
-            told.push(format!("{error} {error:?}"));
+            shown.push(format!("{error} {error:?}"));
         }
     }
     let mut secrets = subject.secrets();
     secrets.push(MARKED_SECRET.to_owned());
-    for text in told {
+    for text in shown {
         for secret in &secrets {
             assert!(!text.contains(secret.as_str()), "{secret} is shown: {text}");
         }

@@ -79,7 +79,7 @@ pub(super) async fn a_function_that_was_timed_out_does_not_run_on(subject: &Subj
     Ok(())
 }
 
-pub(super) async fn a_crash_is_told_and_the_next_call_works(subject: &Subject) -> Verdict {
+pub(super) async fn a_crash_is_reported_and_the_next_call_works(subject: &Subject) -> Verdict {
     for deployment in subject.deployed_in_each_runtime().await? {
         let error = subject.failure(&deployment, json!({"do": "exit", "status": 3})).await;
         assert_eq!(error.kind, FunctionErrorKind::Crashed, "{error}");

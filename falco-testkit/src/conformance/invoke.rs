@@ -157,11 +157,11 @@ pub(super) async fn the_first_activation_is_cold_and_a_later_one_warm(
     panic!("none of 50 later activations was warm")
 }
 
-pub(super) async fn an_activation_tells_plausible_times(subject: &Subject) -> Verdict {
+pub(super) async fn an_activation_reports_plausible_times(subject: &Subject) -> Verdict {
     let deployment = subject.deployed().await?;
     let activation = sleeping(subject, &deployment, 0.2).await;
-    let told = [activation.execution, activation.billed];
-    for duration in told.into_iter().flatten() {
+    let reported = [activation.execution, activation.billed];
+    for duration in reported.into_iter().flatten() {
         // Node's timers may fire a millisecond early, and some providers round.
         assert!(duration >= Duration::from_millis(190), "it slept 200 ms: {activation:?}");
     }

@@ -275,9 +275,9 @@ pub(super) async fn an_unknown_runtime_is_unsupported(subject: &Subject) -> Verd
     let deployed = subject.platform.deploy(&function).await;
     let error = refused_as("an unknown runtime", deployed, &[ErrorKind::Unsupported]);
     let families = subject.capabilities.runtimes.iter().map(|r| r.split(':').next().unwrap_or(r));
-    let told = error.to_string();
+    let shown = error.to_string();
     for family in families {
-        assert!(told.contains(family), "it has to list {family}: {told}");
+        assert!(shown.contains(family), "it has to list {family}: {shown}");
     }
     Ok(())
 }

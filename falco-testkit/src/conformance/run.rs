@@ -76,7 +76,7 @@ pub async fn check<H: Harness>(name: &str) {
     }
     let log = log.text();
     for line in log.lines() {
-        let told = secrets.iter().any(|secret| line.contains(secret.as_str()));
-        assert!(!told, "a secret is in the log: {line}");
+        let is_shown = secrets.iter().any(|secret| line.contains(secret.as_str()));
+        assert!(!is_shown, "a secret is in the log: {line}");
     }
 }

@@ -252,7 +252,7 @@ pub(super) async fn a_lost_activation_is_reported_as_gone(subject: &Subject) -> 
     Ok(())
 }
 
-pub(super) async fn results_told_twice_are_harmless(subject: &Subject) -> Verdict {
+pub(super) async fn results_delivered_twice_are_harmless(subject: &Subject) -> Verdict {
     subject.needs_submit()?;
     let deployment = subject.deployed().await?;
     let platform = subject.provoke(Fault::Duplicates).await?;

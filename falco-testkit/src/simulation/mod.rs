@@ -97,7 +97,7 @@ impl Simulation {
     /// Starts a provider; its clock begins now.
     pub fn new(provider: Provider, seed: u64) -> Self {
         let gate = Arc::new(Gate {
-            tells_wait: provider.tells_wait,
+            states_wait: provider.states_wait,
             state: Mutex::new(State {
                 meter: Meter::new(&provider.quotas),
                 quotas: provider.quotas.clone(),
@@ -169,7 +169,7 @@ impl Simulation {
 /// The entrance between the callers and the instances.
 #[derive(Debug)]
 struct Gate {
-    tells_wait: bool,
+    states_wait: bool,
     state: Mutex<State>,
 }
 
@@ -226,7 +226,7 @@ impl Admission for Gate {
         };
         let error = Error::new(ErrorKind::Throttled, words);
         Err(match wait {
-            Some(wait) if self.tells_wait => error.with_retry_after(wait),
+            Some(wait) if self.states_wait => error.with_retry_after(wait),
             _ => error,
         })
     }

@@ -32,9 +32,9 @@ pub struct Provider {
     /// The quotas.
     pub quotas: Quotas,
     /// Whether `capabilities()` state concurrency and rate. Not every provider says what an account may.
-    pub tells_quotas: bool,
+    pub states_quotas: bool,
     /// Whether a refusal suggests a wait, where one is known.
-    pub tells_wait: bool,
+    pub states_wait: bool,
     /// How long a request is on its way, before it is allowed or refused.
     pub request_latency: Latency,
     /// How long an activation runs.
@@ -61,9 +61,9 @@ impl Provider {
                 rate: Some(Rate::FixedWindow { invocations, window, phase }),
                 ramp: None,
             },
-            tells_quotas: true,
+            states_quotas: true,
             // It sends no Retry-After.
-            tells_wait: false,
+            states_wait: false,
             request_latency: Latency::fixed(Duration::from_millis(10)),
             latency: Latency::log_normal(Duration::from_millis(150), 0.4),
             cold_start: Latency::log_normal(Duration::from_millis(600), 0.3),
@@ -82,8 +82,8 @@ impl Provider {
                 rate: Some(Rate::TokenBucket { per_second: 10_000.0, burst: 10_000 }),
                 ramp: Some(Ramp { per_second: 100.0, burst: 1_000 }),
             },
-            tells_quotas: true,
-            tells_wait: false,
+            states_quotas: true,
+            states_wait: false,
             request_latency: Latency::fixed(Duration::from_millis(15)),
             latency: Latency::log_normal(Duration::from_secs(1), 0.4),
             cold_start: Latency::log_normal(Duration::from_millis(400), 0.4),
@@ -116,8 +116,8 @@ impl Provider {
                 rate: None,
                 ramp: Some(Ramp { per_second: 10.0, burst: 20 }),
             },
-            tells_quotas: false,
-            tells_wait: false,
+            states_quotas: false,
+            states_wait: false,
             request_latency: Latency::fixed(Duration::from_millis(20)),
             latency: Latency::log_normal(Duration::from_millis(500), 0.5),
             cold_start: Latency::log_normal(Duration::from_millis(1_500), 0.5),
@@ -135,7 +135,7 @@ impl Provider {
     /// The capabilities that the provider reports at the beginning.
     pub(super) fn capabilities(&self) -> Capabilities {
         let mut capabilities = Settings::default().capabilities;
-        if self.tells_quotas {
+        if self.states_quotas {
             capabilities.concurrency = self.quotas.concurrency;
             capabilities.rate = self.quotas.rate.map(|rate| match rate {
                 Rate::FixedWindow { invocations, window, .. } => {

@@ -14,10 +14,10 @@ import json, runpy, sys
 module = runpy.run_path(sys.argv[1])
 for entry, args in json.load(sys.stdin):
     try:
-        told = {'result': module[entry](args)}
+        answers = {'result': module[entry](args)}
     except Exception as e:
-        told = {'raised': str(e)}
-    print('TOLD ' + json.dumps(told), flush=True)
+        answers = {'raised': str(e)}
+    print('ANSWER ' + json.dumps(answers), flush=True)
 ";
 
 const NODE_CALLS: &str = "
@@ -28,19 +28,19 @@ const module_ = fs.statSync(file).isDirectory()
     : eval(fs.readFileSync(file, 'utf8') + '; ({ main, other })');
 (async () => {
     for (const [entry, args] of JSON.parse(fs.readFileSync(0, 'utf8'))) {
-        let told;
+        let answers;
         try {
-            told = { result: await module_[entry](args) };
+            answers = { result: await module_[entry](args) };
         } catch (e) {
-            told = { raised: e.message };
+            answers = { raised: e.message };
         }
-        fs.writeSync(1, 'TOLD ' + JSON.stringify(told) + '\\n');
+        fs.writeSync(1, 'ANSWER ' + JSON.stringify(answers) + '\\n');
     }
 })();
 ";
 
 struct Ran {
-    told: Vec<Value>,
+    answers: Vec<Value>,
     stdout: String,
     stderr: String,
     status: Option<i32>,
@@ -68,9 +68,9 @@ fn run(family: &str, file: &Path, calls: &[(&str, Value)]) -> Option<Ran> {
     child.stdin.take().unwrap().write_all(&calls).unwrap();
     let output = child.wait_with_output().unwrap();
     let stdout = String::from_utf8(output.stdout).unwrap();
-    let told = stdout.lines().filter_map(|line| line.strip_prefix("TOLD "));
+    let answers = stdout.lines().filter_map(|line| line.strip_prefix("ANSWER "));
     Some(Ran {
-        told: told.map(|json| serde_json::from_str(json).unwrap()).collect(),
+        answers: answers.map(|json| serde_json::from_str(json).unwrap()).collect(),
         stderr: String::from_utf8(output.stderr).unwrap(),
         status: output.status.code(),
         stdout,
@@ -108,7 +108,7 @@ fn every_command_does_in_rust_what_it_does_in_an_interpreter() {
     for (family, source) in [("python", fixture::PYTHON), ("nodejs", fixture::NODE)] {
         let file = written(&format!("fixture-{family}"), source.as_bytes());
         let Some(ran) = run(family, &file, &calls) else { continue };
-        let mut told = ran.told.iter();
+        let mut answers = ran.answers.iter();
         for (entry_point, args) in &calls {
             let response = fixture.respond(entry_point, args, &env);
             let expected = match response.ending {
@@ -120,7 +120,7 @@ fn every_command_does_in_rust_what_it_does_in_an_interpreter() {
                     break;
                 }
             };
-            assert_eq!(told.next(), Some(&expected), "{family}: {args}: {}", ran.stderr);
+            assert_eq!(answers.next(), Some(&expected), "{family}: {args}: {}", ran.stderr);
             for (lines, printed) in [(response.stdout, &ran.stdout), (response.stderr, &ran.stderr)]
             {
                 for line in lines {
@@ -128,7 +128,7 @@ fn every_command_does_in_rust_what_it_does_in_an_interpreter() {
                 }
             }
         }
-        assert_eq!(told.next(), None, "{family}: nothing runs after the exit");
+        assert_eq!(answers.next(), None, "{family}: nothing runs after the exit");
     }
 }
 
@@ -138,7 +138,7 @@ fn the_time_asleep_is_measured_by_the_functions_own_clock() {
         let file = written(&format!("sleep-{family}"), source.as_bytes());
         let calls = [("main", json!({"do": "sleep", "seconds": 0.1}))];
         let Some(ran) = run(family, &file, &calls) else { continue };
-        let slept = &ran.told[0]["result"];
+        let slept = &ran.answers[0]["result"];
         let span = slept["ended"].as_f64().unwrap() - slept["began"].as_f64().unwrap();
         assert!(span >= 0.09, "{family}: {slept}");
     }
@@ -153,7 +153,7 @@ fn the_archive_is_one_that_interpreters_read() {
     let Code::Archive(zip) = &python.code else { panic!("no archive") };
     let file = written("archive.zip", zip);
     let Some(ran) = run("python", &file, &calls) else { return };
-    assert_eq!(ran.told, expected, "{}", ran.stderr);
+    assert_eq!(ran.answers, expected, "{}", ran.stderr);
 
     let node = fixture::archive("f", &"nodejs:22".parse().unwrap()).unwrap();
     let Code::Archive(zip) = &node.code else { panic!("no archive") };
@@ -163,7 +163,7 @@ fn the_archive_is_one_that_interpreters_read() {
     let status = Command::new("python3").args(unzip).arg(file).arg(&unpacked).status().unwrap();
     assert!(status.success(), "python finds no fault in the archive");
     let Some(ran) = run("nodejs", &unpacked, &calls) else { return };
-    assert_eq!(ran.told, expected, "{}", ran.stderr);
+    assert_eq!(ran.answers, expected, "{}", ran.stderr);
 }
 
 #[test]
@@ -190,7 +190,8 @@ fn the_native_fixture_speaks_the_action_loop() {
         let _ = std::io::stderr().write_all(b"skipped: no python3 here\n");
         return;
     }
-    let told = String::from_utf8(output.stdout).unwrap();
-    let told: Vec<Value> = told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(told, [json!({"version": 1}), json!({"error": "ValueError: größe"})]);
+    let answers = String::from_utf8(output.stdout).unwrap();
+    let answers: Vec<Value> =
+        answers.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(answers, [json!({"version": 1}), json!({"error": "ValueError: größe"})]);
 }

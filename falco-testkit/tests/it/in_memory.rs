@@ -1,4 +1,4 @@
-//! What the platform in memory promises.
+//! Tests of the promises of the platform in memory.
 
 use std::time::Duration;
 

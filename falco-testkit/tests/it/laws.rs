@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use tokio::time::{Instant, advance};
 
-/// What a caller may do next.
+/// The next action of a caller.
 #[derive(Clone, Debug)]
 enum Action {
     Submit { runs: u64 },
@@ -29,7 +29,7 @@ fn action() -> impl Strategy<Value = Action> {
     ]
 }
 
-/// What the test knows of a submission.
+/// The test's knowledge of a submission.
 struct Known {
     pending: Pending,
     runs_until: Instant,

@@ -130,7 +130,7 @@ async fn a_cap_is_watched_at_the_moment_of_sending() {
 
 #[tokio::test(start_paused = true)]
 async fn a_suggested_wait_ends_when_the_quota_allows_again() {
-    let simulation = Simulation::new(Provider { tells_wait: true, ..Provider::openwhisk() }, 1);
+    let simulation = Simulation::new(Provider { states_wait: true, ..Provider::openwhisk() }, 1);
     let platform = simulation.platform();
     let f = deployed(&*platform).await;
     let error = loop {
@@ -184,12 +184,12 @@ async fn a_provider_is_away_at_the_times_that_its_outages_say() {
 }
 
 #[test]
-fn capabilities_tell_quotas_only_where_the_provider_does() {
-    let told = Simulation::new(Provider::lambda(), 1).platform().capabilities();
-    assert_eq!(told.concurrency, Some(1_000));
-    assert_eq!(told.rate.unwrap().per_second(), 10_000.0);
-    let untold = Simulation::new(Provider::google(), 1).platform().capabilities();
-    assert_eq!((untold.concurrency, untold.rate), (None, None));
+fn capabilities_state_quotas_only_where_the_provider_does() {
+    let stated = Simulation::new(Provider::lambda(), 1).platform().capabilities();
+    assert_eq!(stated.concurrency, Some(1_000));
+    assert_eq!(stated.rate.unwrap().per_second(), 10_000.0);
+    let unstated = Simulation::new(Provider::google(), 1).platform().capabilities();
+    assert_eq!((unstated.concurrency, unstated.rate), (None, None));
 }
 
 fn on_paused_time<F: Future>(body: F) -> F::Output {

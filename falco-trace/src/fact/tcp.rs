@@ -29,7 +29,7 @@ pub struct FactCollector {
     queue: Mutex<Option<SyncSender<Vec<u8>>>>,
     sender: Mutex<Option<JoinHandle<()>>>,
     dropped: Arc<AtomicU64>,
-    /// What waits in the queue.
+    /// The records that wait in the queue.
     waiting: Arc<AtomicU64>,
 }
 

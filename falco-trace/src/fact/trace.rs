@@ -108,11 +108,11 @@ pub(crate) struct FactTraces {
     stages: HashMap<String, String>,
     containers: HashMap<String, Instance>,
     order: VecDeque<String>,
-    /// What failed and whose log may follow, by the activation.
+    /// The failed calls whose log may follow, by the activation.
     failed: HashMap<String, FactTrace>,
 }
 
-/// What is known of an instance.
+/// The facts that are known of an instance.
 #[derive(Clone, Copy, Debug, Default)]
 struct Instance {
     boot: Option<Micros>,

@@ -14,7 +14,7 @@ use crate::view::RunView;
 /// How often lines are handed to the system, and what is allowed is sampled.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// What congestion control allows.
+/// The allowance of congestion control.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Allowed {
     /// Invocations that may start per second.

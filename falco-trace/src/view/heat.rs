@@ -14,7 +14,7 @@ const ROWS_PER_DOUBLING: f64 = 2.5;
 /// The first width of a column.
 const FIRST_WIDTH: i64 = 10_000;
 
-/// What a heat map distinguishes.
+/// The kinds that a heat map distinguishes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Class {
     /// Calls that succeeded on a warm instance, or one of which that is not known.

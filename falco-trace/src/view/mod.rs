@@ -57,7 +57,7 @@ pub struct RunView {
     pub ended: Option<Micros>,
     /// Why it did not succeed.
     pub error: Option<String>,
-    /// What was in flight and allowed, as sampled.
+    /// The calls in flight and allowed, as sampled.
     pub gates: Vec<GateRecord>,
     /// Samples between two that are kept.
     gate_step: u64,

@@ -48,7 +48,7 @@ pub struct StageView {
     pub throttled: u64,
     /// Calls for which an instance was started.
     pub cold_starts: u64,
-    /// What the calls cost, if the provider reports it for any.
+    /// The cost of the calls, if the provider reports it for any.
     pub cost: Option<Picodollars>,
     /// The part of the cost of calls that did not settle their invocation: repeats, and the slower of two copies.
     pub cost_of_repeats: Picodollars,

@@ -116,7 +116,7 @@ fn records() -> Vec<Record<'static>> {
 
 const TIMES: &str = r#"{"3":{},"6":{},"8":{},"10":{},"15":{},"17":{},"18":{},"20":{},"21":{},"22":{},"23":{},"24":{}}"#;
 
-/// What a collector of FACT receives, by its order.
+/// The messages that a collector of FACT receives, in their order.
 fn collected(records: &[Record<'_>], count: usize) -> Vec<Value> {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let collector = FactCollector::new(listener.local_addr().unwrap());

@@ -1,4 +1,4 @@
-//! What holds for every run.
+//! Laws that hold for every run.
 
 use std::sync::Arc;
 

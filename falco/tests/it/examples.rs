@@ -11,7 +11,7 @@ fn executable(name: &str) -> PathBuf {
     path
 }
 
-/// What it prints, on a local platform of its own.
+/// The output of the program, on a local platform of its own.
 fn output_of(name: &str) -> String {
     let directory = tempfile::tempdir().unwrap();
     let mut command = Command::new(executable(name));

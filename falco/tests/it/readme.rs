@@ -1,4 +1,4 @@
-//! What the README of the repository promises.
+//! Tests of the promises in the repository's README.
 
 #[test]
 fn the_first_program_of_the_readme_has_at_most_twenty_lines() {

@@ -1,4 +1,4 @@
-//! What is looked at, one function for each thing.
+//! The checks, one function for each.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -136,7 +136,7 @@ async fn permissions(flags: &DoctorFlags) -> Check {
     }
 }
 
-/// What the permissions say of a run, with the names of those that are missing.
+/// The permissions that a run needs, with the names of those that are missing.
 fn judged(permissions: &[Permission]) -> (State, String) {
     let named = |which: &dyn Fn(&Permission) -> bool| {
         let mut lines: Vec<String> = Vec::new();

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::inspect::{Inspected, at_home, by_variable, setting, sources, variable};
 
-/// What is not named is read as the tools of AWS read it.
+/// Settings without a flag are read as the tools of AWS read them.
 #[cfg_attr(
     not(feature = "aws"),
     allow(dead_code, reason = "parsed, so that --help and errors are the same")
@@ -66,7 +66,7 @@ impl AwsFlags {
     }
 }
 
-/// What one invocation costs at most.
+/// The highest cost of one invocation.
 #[cfg(feature = "aws")]
 pub(super) fn price(busy: Duration, memory_mib: u32) -> Option<f64> {
     let prices = falco_aws::PriceTable::default();

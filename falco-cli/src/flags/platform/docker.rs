@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::Inspected;
 
-/// What is not named is read as the command `docker` reads it.
+/// Settings without a flag are read as the command `docker` reads them.
 #[cfg_attr(
     not(feature = "docker"),
     allow(dead_code, reason = "parsed, so that --help and errors are the same")
@@ -24,7 +24,8 @@ pub(super) struct DockerFlags {
 /// Where the daemon is looked for.
 #[cfg(feature = "docker")]
 pub(super) fn inspect() -> Inspected {
-    let endpoint = falco_docker::DockerConfig::from_env().ok().map(|config| config.host);
+    let endpoint =
+        falco_docker::DockerConfig::from_env().ok().map(|config| config.host().to_owned());
     Inspected { endpoint, ..Inspected::default() }
 }
 

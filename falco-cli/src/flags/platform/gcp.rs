@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::inspect::{Inspected, at_home, by_variable, setting, sources, variable};
 
-/// What is not named is read as Google's own tools read it.
+/// Settings without a flag are read as Google's own tools read them.
 #[cfg_attr(
     not(feature = "gcp"),
     allow(dead_code, reason = "parsed, so that --help and errors are the same")
@@ -45,7 +45,7 @@ impl GcpFlags {
     }
 }
 
-/// What one invocation costs at most.
+/// The highest cost of one invocation.
 #[cfg(feature = "gcp")]
 pub(super) fn price(busy: Duration, memory_mib: u32) -> Option<f64> {
     // As many processors as Google gives an instance of that size, or more.

@@ -1,4 +1,4 @@
-//! What can be said of a platform's settings without connecting to it.
+//! A platform's settings, without connecting to it.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -116,7 +116,7 @@ impl PlatformFlags {
         inspect::clock_skew(endpoint, self.openwhisk.insecure()).await
     }
 
-    /// What one invocation costs at most, in US dollars, at the provider's list prices; none where Falco knows no price.
+    /// The highest cost of one invocation, in US dollars, at the provider's list prices; none where Falco knows no price.
     pub fn price(&self, busy: Duration, memory_mib: u32) -> Option<f64> {
         match self.platform {
             PlatformName::Local | PlatformName::Docker | PlatformName::Openwhisk => None,

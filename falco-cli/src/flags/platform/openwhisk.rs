@@ -20,7 +20,7 @@ impl From<&str> for Secret {
     }
 }
 
-/// What is not named is read as the `wsk` command line reads it.
+/// Settings without a flag are read as the `wsk` command line reads them.
 #[cfg_attr(
     not(feature = "openwhisk"),
     allow(dead_code, reason = "parsed, so that --help and errors are the same")

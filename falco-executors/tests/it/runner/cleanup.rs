@@ -1,4 +1,4 @@
-//! What a clean-up takes, and what it leaves.
+//! Tests of clean-up: the functions that it takes, and those that it leaves.
 
 use std::process::Command;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What a run deploys, what it is called, and that nothing of it stays.
+//! Tests of a run's deployments: their number, their names, and that none stays.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};

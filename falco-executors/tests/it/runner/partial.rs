@@ -1,4 +1,4 @@
-//! What a stage that did not succeed hands out anyway, when somebody asks for it.
+//! Tests of the results of a stage that did not succeed.
 
 use std::sync::Arc;
 

@@ -10,7 +10,7 @@ use falco_testkit::{Fate, Fates, InMemory, Latency, Settings};
 
 use super::support::{Plan, function, numbers, options};
 
-/// What was written, as text.
+/// The written bytes, as text.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -33,7 +33,7 @@ impl Write for Log {
 }
 
 #[tokio::test(start_paused = true)]
-async fn lines_tell_how_far_a_stage_is_every_few_seconds() {
+async fn lines_report_how_far_a_stage_is_every_few_seconds() {
     let platform = Arc::new(InMemory::new(Settings {
         latency: Latency::fixed(Duration::from_secs(2)),
         ..Settings::default()

@@ -17,7 +17,7 @@ struct Number {
     n: u64,
 }
 
-/// What a function in Python would do, in Rust.
+/// A function in Rust that does what one in Python would.
 fn with<A: DeserializeOwned, R: Serialize>(
     platform: InMemory,
     name: &str,

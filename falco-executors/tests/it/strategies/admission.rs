@@ -1,4 +1,4 @@
-//! What is admitted when, and in which order it leaves.
+//! Tests of admission: when an invocation enters, and in which order it leaves.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -147,10 +147,10 @@ async fn a_completion_reports_times_and_cost() {
         assert_eq!(completion.result().unwrap().as_str(), "{}");
         assert!((250..300).contains(&completion.latency.as_millis()), "{executor:?}");
         assert!(completion.requested_at >= begun, "{executor:?}");
-        let told = journal.entries();
-        assert_eq!(told.first().unwrap(), "admitted 0007");
-        assert_eq!(told[1], "attempt 0007 1 First");
-        assert_eq!(told.last().unwrap(), "completed 0007 succeeded");
+        let entries = journal.entries();
+        assert_eq!(entries.first().unwrap(), "admitted 0007");
+        assert_eq!(entries[1], "attempt 0007 1 First");
+        assert_eq!(entries.last().unwrap(), "completed 0007 succeeded");
     }
 }
 

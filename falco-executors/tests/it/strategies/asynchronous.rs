@@ -1,4 +1,4 @@
-//! What is submitted and collected.
+//! Tests of submitting and collecting.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};

@@ -1,4 +1,4 @@
-//! What the tests of the strategies share.
+//! Helpers of the strategies' tests.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What holds whatever happens.
+//! Laws that hold whatever happens.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

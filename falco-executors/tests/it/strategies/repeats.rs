@@ -1,4 +1,4 @@
-//! What is sent again, and what must not be.
+//! Tests of repeats: the invocations that are sent again, and those that must not be.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What other code does to an execution from inside it, or beside it.
+//! Tests of code that disturbs an execution from inside it, or beside it.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};

@@ -19,7 +19,7 @@ const LEAST_PACE_LEFT: f64 = 0.9;
 pub(super) struct Ceiling {
     limit: Option<f64>,
     before_cut: Option<f64>,
-    /// The level that is known to be good: accepted when more was refused, used in full without refusal, or told.
+    /// The level that is known to be good: accepted when more was refused, used in full without refusal, or stated.
     known: Option<f64>,
     step: f64,
     hold: u32,
@@ -33,9 +33,9 @@ impl Ceiling {
     pub(super) fn reported(level: f64) -> Self {
         let level = level.max(1.0);
         let (limit, known) = (Some(level), Some(level));
-        let mut told = Self { limit, known, hold: HOLD, ..Self::unlimited() };
-        told.step = told.first_step(level);
-        told
+        let mut ceiling = Self { limit, known, hold: HOLD, ..Self::unlimited() };
+        ceiling.step = ceiling.first_step(level);
+        ceiling
     }
 
     /// Nothing is known: begin with `level` and double.

@@ -14,7 +14,7 @@ pub(crate) struct Fake {
     pub(crate) http: HttpFake<World>,
 }
 
-/// What the gateway remembers. Functions by name come next.
+/// The state of the provider. Functions by name come next.
 #[derive(Default)]
 pub(crate) struct World {}
 

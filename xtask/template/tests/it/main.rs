@@ -1,4 +1,4 @@
-//! What {{Name}} has to do, and how it speaks to its gateway.
+//! Tests of {{Name}}, and of how it speaks to its provider.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod conformance;

@@ -80,12 +80,12 @@ impl Mutant {
             }
             (Mutation::SaysThatARefusedCallMayHaveRun, _) => error.with_may_have_run(true),
             (Mutation::QuotesASecret, kind) => Error::new(kind, "the key is marked-key"),
-            (Mutation::TellsNoOperation, kind) => Error::new(kind, error.message()),
+            (Mutation::NamesNoOperation, kind) => Error::new(kind, error.message()),
             _ => error,
         })
     }
 
-    /// What comes of an activation, where the platform does not keep it as it is.
+    /// The changed activation, where the platform does not keep it as it is.
     fn altered(&self, mut activation: Activation) -> Result<Activation> {
         if let Ok(result) = &mut activation.outcome {
             match self.mutation {
@@ -147,7 +147,7 @@ impl Mutant {
                 activation.started_at = Some(began);
                 activation.ended_at = Some(began - Duration::from_secs(1));
             }
-            Mutation::TellsTooShortATime => activation.execution = Some(Duration::from_millis(1)),
+            Mutation::ReportsTooShortATime => activation.execution = Some(Duration::from_millis(1)),
             _ => {}
         }
         Ok(activation)
@@ -192,7 +192,7 @@ impl Drop for LateDeploy {
 
 impl fmt::Debug for Mutant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let key = if self.is(Mutation::TellsASecret) { "marked-key" } else { "REDACTED" };
+        let key = if self.is(Mutation::ShowsASecret) { "marked-key" } else { "REDACTED" };
         f.debug_struct("Mutant").field("key", &key).finish()
     }
 }

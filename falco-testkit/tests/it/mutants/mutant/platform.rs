@@ -1,4 +1,4 @@
-//! What a mutant does with functions and with calls.
+//! A mutant's treatment of functions and calls.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -176,7 +176,7 @@ impl Platform for Mutant {
         if self.is(Mutation::RepeatsThrottledCalls) && is_throttled(&result) {
             result = self.inner.invoke(deployment, invocation).await;
         }
-        if self.is(Mutation::TellsNoOperationOfInvoke) {
+        if self.is(Mutation::NamesNoOperationOfInvoke) {
             result = result.map_err(|error| Error::new(error.kind(), error.message()));
         }
         let args: serde_json::Value = invocation.payload().parse().unwrap_or_default();

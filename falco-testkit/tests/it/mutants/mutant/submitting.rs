@@ -1,4 +1,4 @@
-//! What a mutant does with submissions and logs.
+//! A mutant's treatment of submissions and logs.
 
 use std::time::{Duration, SystemTime};
 
