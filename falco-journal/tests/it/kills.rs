@@ -218,6 +218,8 @@ async fn drive(way: Way, deaths: &[i64]) -> Came {
             () = life.ended.cancelled() => None,
         };
         drop(journal);
+        // One that dies at its last point may have come to the end of its code.
+        let outcome = outcome.filter(|_| !life.has_ended());
         let Some(outcome) = outcome else {
             directory = grave;
             continue;
