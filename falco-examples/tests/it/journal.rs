@@ -99,8 +99,6 @@ struct Killed<'a> {
     prepare: &'a dyn Fn(&mut Command),
     arguments: &'a [String],
     idempotent: bool,
-    /// Parts of the journal that are left out, for negative controls.
-    without: Option<&'a str>,
 }
 
 /// The outcome of a run.
@@ -158,9 +156,6 @@ impl Killed<'_> {
             .stdin(Stdio::null());
         if self.idempotent {
             driver.env(IDEMPOTENT, "1");
-        }
-        if let Some(without) = self.without {
-            driver.env("FALCO_JOURNAL_WITHOUT", without);
         }
         if let Some(at) = kill_at {
             driver.env(KILL_AT, at.to_string());
@@ -230,7 +225,6 @@ fn kill_at(
             prepare,
             arguments: &arguments(words),
             idempotent,
-            without: None,
         };
         // A second death, in the resume.
         let came = run.until_done(&[*point, point / 2 + 1]);
@@ -251,26 +245,6 @@ fn a_local_run_that_is_killed_at_any_point_loses_and_doubles_nothing() {
         kills += kill_at(&points(60, 4), &|_| {}, &words, idempotent);
     }
     assert!(kills >= 8, "{kills}");
-}
-
-#[test]
-fn without_intents_something_runs_twice() {
-    if !has("python3") {
-        return;
-    }
-    let doubled = (8..60).step_by(3).any(|point| {
-        let directory = tempfile::tempdir().unwrap();
-        let run = Killed {
-            directory: directory.path(),
-            prepare: &|_| {},
-            arguments: &arguments(&["--executor", "parallel", "--concurrency", "3", "--quiet"]),
-            idempotent: false,
-            without: Some("intents"),
-        };
-        let came = run.until_done(&[point]);
-        came.ran.values().any(|times| *times > 1)
-    });
-    assert!(doubled, "the negative control finds nothing: the laws are not really checked");
 }
 
 #[tokio::test(flavor = "multi_thread")]
