@@ -1,15 +1,16 @@
 //! Lists and removes what runs have left on a platform.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 use falco_core::{Deployment, ErrorKind, Platform, RunId};
 use falco_data::{Store, clean, expired};
 use falco_executors::{Which, cleanup};
-use falco_journal::{JournalConfig, RunJournal};
+use falco_journal::RunJournal;
 use serde_json::json;
 
-use crate::flags::{PlatformFlags, ShowFlags, open_store};
+use crate::flags::{PlatformFlags, ShowFlags, journal_directory, open_store};
 use crate::{log, print, say};
 
 /// Lists and removes the functions that carry Falco's marks.
@@ -35,6 +36,10 @@ pub struct CleanupFlags {
     /// Also delete what runs have left in this scratch store, a folder or a URL: those past their expiry, or the one of --run.
     #[arg(long, value_name = "URL")]
     store: Option<String>,
+
+    /// Where the journal of --run is [default: $XDG_STATE_HOME/falco/runs, else ~/.local/state/falco/runs]
+    #[arg(long, value_name = "DIR", requires = "run")]
+    journal: Option<PathBuf>,
 
     /// Only list what would be removed.
     #[arg(long)]
@@ -94,7 +99,7 @@ pub async fn clean_up(flags: &CleanupFlags) -> anyhow::Result<bool> {
     if let Which::Run(run) = &which
         && cleaned.leftovers.is_empty()
     {
-        mark_abandoned(run)?;
+        mark_abandoned(flags.journal.as_ref(), run)?;
     }
     Ok(cleaned.leftovers.is_empty() && is_swept)
 }
@@ -124,8 +129,8 @@ async fn sweep_store(flags: &CleanupFlags, store: &Store) -> anyhow::Result<bool
 }
 
 /// Says in the journal of a run, if it has one, that its functions are gone.
-fn mark_abandoned(run: &RunId) -> anyhow::Result<()> {
-    let Ok(config) = JournalConfig::from_env() else { return Ok(()) };
+fn mark_abandoned(directory: Option<&PathBuf>, run: &RunId) -> anyhow::Result<()> {
+    let Ok(config) = journal_directory(directory) else { return Ok(()) };
     match RunJournal::abandon(&config, run) {
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidInput) => {
             Ok(())

@@ -101,8 +101,8 @@ pub fn print(text: impl Display) -> anyhow::Result<()> {
     }
 }
 
-/// The exit code of a program that says whether everything succeeded, or why it could not begin. After SIGINT or SIGTERM it
-/// is 128 and the number of the signal, as a shell has it.
+/// The exit code of a program that says whether everything succeeded, or why it could not begin. After SIGINT, SIGTERM or
+/// SIGHUP it is 128 and the number of the signal, as a shell has it.
 pub fn exit_code(outcome: anyhow::Result<bool>) -> ExitCode {
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

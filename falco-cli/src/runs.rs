@@ -167,6 +167,10 @@ fn shown(details: &RunDetails, why: bool) -> String {
     if let Some(error) = &details.summary.error {
         let _ = writeln!(text, "error: {error}");
     }
+    if let Some(command) = &details.command {
+        let words = command.arguments.join(" ");
+        let _ = writeln!(text, "command: {} {words}", command.program.display());
+    }
     for stage in &details.stages {
         let counts = &stage.invocations;
         let _ = writeln!(

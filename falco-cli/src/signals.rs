@@ -4,17 +4,21 @@ use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 
 static RECEIVED: AtomicI32 = AtomicI32::new(0);
 
-/// The first SIGINT or SIGTERM since [`remember`], as a number.
+/// The first SIGINT, SIGTERM or SIGHUP since [`remember`], as a number.
 pub(crate) fn received() -> Option<u8> {
     u8::try_from(RECEIVED.load(Relaxed)).ok().filter(|signal| *signal > 0)
 }
 
-/// Takes note of the first SIGINT or SIGTERM that comes from now on. What the signals do is the run's to say.
+/// Takes note of the first signal that comes from now on, of those that stop a run. What they do is the run's to say.
 #[cfg(unix)]
 pub(crate) fn remember() {
     use tokio::signal::unix::{SignalKind, signal};
 
-    for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
+    let mut kinds = vec![SignalKind::interrupt(), SignalKind::terminate()];
+    if !falco_executors::is_hangup_ignored() {
+        kinds.push(SignalKind::hangup());
+    }
+    for kind in kinds {
         let Ok(mut signals) = signal(kind) else { continue };
         tokio::spawn(async move {
             signals.recv().await;

@@ -20,7 +20,7 @@ pub use results::ResultsSink;
 pub use run::owner::user_and_host as owner;
 pub use run::{
     DriverExt, KeepResults, Leftover, LogPolicy, OnStop, Partial, RunOptions, RunOutcome,
-    StopSignal, stop_signals,
+    StopSignal, is_hangup_ignored, stop_signals,
 };
 pub use strategy::{
     AsyncExecutor, ExecutionOptions, ParallelExecutor, Patience, RepeatPolicy, SequentialExecutor,

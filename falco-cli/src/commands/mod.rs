@@ -7,6 +7,7 @@ mod function;
 mod inputs;
 mod map;
 mod pipeline;
+mod resume;
 mod shell;
 
 use std::process::ExitCode;
@@ -20,7 +21,7 @@ use falco_cli::runs::{RunsFlags, runs};
 ///
 /// For example: seq 1000 | falco map --text -f f.py
 #[derive(Debug, Parser)]
-#[command(name = "falco", version)]
+#[command(name = "falco", version, args_override_self = true)]
 pub(crate) struct Falco {
     #[command(subcommand)]
     command: Command,
@@ -39,6 +40,7 @@ enum Command {
     Doctor(Box<doctor::DoctorFlags>),
     Cleanup(Box<CleanupFlags>),
     Runs(RunsFlags),
+    Resume(resume::ResumeFlags),
     #[cfg(feature = "meter")]
     #[command(flatten)]
     Trace(falco_meter::cli::TraceCommand),
@@ -61,6 +63,7 @@ impl Falco {
             Command::Doctor(flags) => doctor::doctor(*flags).await,
             Command::Cleanup(flags) => clean_up(&flags).await,
             Command::Runs(flags) => runs(&flags),
+            Command::Resume(flags) => resume::resume(&flags),
             #[cfg(feature = "meter")]
             Command::Trace(command) => command.run().await.map(|()| true).map_err(Into::into),
             Command::Completions(flags) => shell::completions(&flags),

@@ -10,6 +10,7 @@ use falco_core::RunId;
 use falco_executors::{OnStop, RunOptions};
 use falco_journal::{JournalConfig, ResumeOptions, RunJournal};
 
+use super::again::{program, resuming, this_command};
 use crate::output::say;
 
 /// How a run is recorded, and gone on with.
@@ -82,7 +83,10 @@ impl JournalFlags {
         if self.journal.is_none() && self.resume.is_none() && self.reuse.is_empty() {
             return Ok(None);
         }
-        let config = directory(self.journal.as_ref())?.with_name(program());
+        let mut config = directory(self.journal.as_ref())?.with_name(program());
+        if let Some(command) = this_command() {
+            config = config.with_command(command);
+        }
         let config = self.reuse.iter().fold(config, |config, run| config.with_reuse(run.as_str()));
         let Some(resume) = &self.resume else {
             let run = RunId::starting_at(SystemTime::now(), fastrand::u32(..));
@@ -137,46 +141,6 @@ pub fn directory(directory: Option<&PathBuf>) -> falco_core::Result<JournalConfi
     }
 }
 
-/// The name of this program, by which its runs are listed.
-fn program() -> String {
-    let path = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
-    path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
-}
-
-/// The command line that goes on with `run`: this one, with what says which run it is replaced.
-fn resuming(arguments: impl Iterator<Item = String>, run: &str) -> String {
-    let mut arguments = arguments.peekable();
-    let mut words = vec![arguments.next().unwrap_or_default()];
-    while let Some(argument) = arguments.next() {
-        match argument.as_str() {
-            // The choice was made for this process.
-            "--resume" | "--rerun" | "--on-stop" => drop(arguments.next()),
-            "--journal" | "--take-over" => {}
-            _ if ["--resume=", "--rerun=", "--on-stop="]
-                .iter()
-                .any(|it| argument.starts_with(it)) => {}
-            // Not what others may read in a log.
-            "--token" => {
-                words.extend([argument, "***".to_owned()]);
-                let _ = arguments.next();
-            }
-            _ if argument.starts_with("--token=") => words.push("--token=***".to_owned()),
-            _ => words.push(argument),
-        }
-    }
-    words.extend(["--resume".to_owned(), run.to_owned()]);
-    words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
-}
-
-/// A word as a shell takes it.
-fn quoted(word: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_=./:@,+".contains(c);
-    if !word.is_empty() && word.chars().all(is_plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', r"'\''"))
-}
-
 #[cfg(test)]
 mod tests {
     use clap::Parser;
@@ -198,23 +162,5 @@ mod tests {
         let named = parse(&["hello", "--journal=/x", "Ada"]);
         assert_eq!(named.flags.journal, Some("/x".into()));
         assert_eq!(parse(&["hello"]).flags.journal, None);
-    }
-
-    #[test]
-    fn the_command_to_go_on_is_the_same_one_with_the_run_in_it() {
-        let command =
-            |line: &str| resuming(line.split(' ').map(str::to_owned), "6553f100-0000beef");
-        for (line, expected) in [
-            ("hello --journal Ada", "hello Ada --resume 6553f100-0000beef"),
-            ("hello --journal=/x Ada", "hello --journal=/x Ada --resume 6553f100-0000beef"),
-            (
-                "hello --resume last --rerun failed --memory 512",
-                "hello --memory 512 --resume 6553f100-0000beef",
-            ),
-            ("hello --token marked --journal", "hello --token '***' --resume 6553f100-0000beef"),
-            ("hello --journal it's", r"hello 'it'\''s' --resume 6553f100-0000beef"),
-        ] {
-            assert_eq!(command(line), expected);
-        }
     }
 }

@@ -4,6 +4,7 @@
 //! stands in methods of the group, which [`Launch`](crate::Launch) calls: `connect` for whatever has to be refused before
 //! anything is deployed and for layers, `options` for monitors and settings of the run, and `finish` for what is said at its end.
 
+mod again;
 mod data;
 mod execution;
 mod function;

@@ -9,6 +9,7 @@ mod packages;
 mod pipeline;
 mod program;
 mod remote;
+mod runs;
 mod single;
 mod terminal;
 #[cfg(feature = "meter")]

@@ -46,7 +46,8 @@ impl Machine {
             }
         }
         command.args(arguments).env("FALCO_LOCAL_DIR", self.path("local"));
-        command.env("XDG_CACHE_HOME", self.path("cache")).current_dir(self.state.path());
+        command.env("XDG_CACHE_HOME", self.path("cache")).env("XDG_STATE_HOME", self.path("state"));
+        command.current_dir(self.state.path());
         command
     }
 

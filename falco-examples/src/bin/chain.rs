@@ -19,7 +19,7 @@ use serde_json::json;
 
 /// Adds the square and the cube of each number from 1 to N.
 #[derive(Debug, Parser)]
-#[command(name = env!("CARGO_BIN_NAME"))]
+#[command(name = env!("CARGO_BIN_NAME"), args_override_self = true)]
 struct Arguments {
     /// How many numbers.
     #[arg(default_value_t = 5, allow_negative_numbers = true)]

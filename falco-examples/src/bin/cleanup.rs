@@ -8,7 +8,7 @@ use falco_cli::cleanup::{CleanupFlags, clean_up};
 use falco_cli::exit_code;
 
 #[derive(Debug, Parser)]
-#[command(name = env!("CARGO_BIN_NAME"))]
+#[command(name = env!("CARGO_BIN_NAME"), args_override_self = true)]
 struct Arguments {
     #[command(flatten)]
     cleanup: CleanupFlags,

@@ -17,7 +17,7 @@ use serde::Serialize;
 /// Groups the rows of CSV files by a column and adds another one up. The result is CSV files with the columns group, count and
 /// sum, and `_manifest.json`, which lists them.
 #[derive(Debug, Parser)]
-#[command(name = env!("CARGO_BIN_NAME"))]
+#[command(name = env!("CARGO_BIN_NAME"), args_override_self = true)]
 struct Arguments {
     #[command(flatten)]
     data: DataFlags,

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 /// Greets everybody who is named.
 #[derive(Debug, Parser)]
-#[command(name = env!("CARGO_BIN_NAME"))]
+#[command(name = env!("CARGO_BIN_NAME"), args_override_self = true)]
 struct Arguments {
     /// Whom to greet.
     #[arg(default_value = "world")]

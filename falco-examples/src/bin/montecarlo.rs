@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 /// Estimates pi by throwing darts.
 #[derive(Debug, Parser)]
-#[command(name = env!("CARGO_BIN_NAME"))]
+#[command(name = env!("CARGO_BIN_NAME"), args_override_self = true)]
 struct Arguments {
     /// How many invocations.
     #[arg(long, value_name = "N", default_value = "100", value_parser = count::<NonZeroUsize>, allow_negative_numbers = true)]

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 ///
 /// A word is a run of ASCII letters, lower-cased.
 #[derive(Debug, Parser)]
-#[command(name = env!("CARGO_BIN_NAME"))]
+#[command(name = env!("CARGO_BIN_NAME"), args_override_self = true)]
 struct Arguments {
     /// Files, and folders whose files are read [default: the texts that travel with the example]
     paths: Vec<PathBuf>,

@@ -39,4 +39,4 @@ pub(crate) use session::MANAGEMENT_CALLS;
 pub use session::Session;
 pub use stage_run::StageRun;
 pub use stage_spec::StageSpec;
-pub use stop::{StopSignal, stop_signals};
+pub use stop::{StopSignal, is_hangup_ignored, stop_signals};

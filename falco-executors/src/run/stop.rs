@@ -115,14 +115,20 @@ impl Signals {
     }
 }
 
-/// Whether the process was started with SIGHUP ignored, as `nohup` does.
+/// Whether the process was started with SIGHUP ignored, as `nohup` does: [`stop_signals`] then leaves it ignored.
 #[cfg(unix)]
-fn is_hangup_ignored() -> bool {
+pub fn is_hangup_ignored() -> bool {
     let Ok(status) = std::fs::read_to_string("/proc/self/status") else { return false };
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
     let bit = tokio::signal::unix::SignalKind::hangup().as_raw_value() - 1;
     mask.is_some_and(|mask| mask >> bit & 1 == 1)
+}
+
+/// Whether the process was started with SIGHUP ignored. There is none on this system.
+#[cfg(not(unix))]
+pub fn is_hangup_ignored() -> bool {
+    true
 }
 
 #[cfg(not(unix))]

@@ -1,0 +1,190 @@
+//! `falco runs` and `falco resume`: what a run leaves behind, and how another process goes on with it.
+
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use crate::program::{Machine, Printed, has, json_lines, read};
+
+/// Notes each of its runs; 3 needs more memory than 64 MiB.
+const HUNGRY: &str = "
+import os, time
+def main(args):
+    with open(os.environ['RUNS'], 'a') as file:
+        file.write(str(args['n']) + '\\n')
+    if args['n'] == 3:
+        data = bytearray(160 << 20)
+        time.sleep(0.5)
+    return {'n': args['n']}
+";
+
+/// Notes each of its runs, and takes its time.
+const SLOW: &str = "
+import os, time
+def main(args):
+    with open(os.environ['RUNS'], 'a') as file:
+        file.write(args['line'] + '\\n')
+    time.sleep(0.02)
+    return {'n': int(args['line'])}
+";
+
+fn runs(machine: &Machine) -> Vec<Value> {
+    serde_json::from_str(&machine.run(&["runs", "--json"]).ok()).unwrap()
+}
+
+fn first_log(machine: &Machine) -> PathBuf {
+    let run = runs(machine)[0]["run"].as_str().unwrap().to_owned();
+    machine.path("state/falco/runs").join(run).join("000001.log")
+}
+
+#[test]
+fn only_what_failed_runs_again_with_more_memory() {
+    if !has("python3") {
+        return;
+    }
+    let machine = Machine::new();
+    let function = machine.file("f.py", HUNGRY);
+    let inputs: String = (0..6).map(|n| format!("{{\"n\": {n}}}\n")).collect();
+    let inputs = machine.file("inputs.jsonl", &inputs);
+    let noted = machine.path("noted");
+    let env = format!("--env=RUNS={}", noted.display());
+    let first = ["map", "-qf", &function, &inputs, "--journal", "--memory", "64", &env];
+    let first = machine.run(&first);
+    assert_eq!((first.code, first.stdout.lines().count()), (Some(1), 5), "{}", first.stderr);
+
+    let listed = machine.run(&["runs"]).ok();
+    let row = listed.lines().nth(1).unwrap();
+    assert!(row.contains("failed") && row.contains("5/1/0"), "{listed}");
+    let shown = machine.run(&["runs", "show", "last"]).ok();
+    assert!(shown.contains("--why names them") && shown.contains("command: "), "{shown}");
+    assert!(!shown.contains(noted.to_str().unwrap()), "values of variables are not recorded");
+    let why = machine.run(&["runs", "show", "last", "--why"]).ok();
+    assert!(why.contains("it failed and is not idempotent: a resume keeps the failure"), "{why}");
+
+    // By itself, a resume keeps the failure of what is not idempotent, and sends nothing.
+    let run = |arguments: &[&str]| {
+        let mut command = machine.command(arguments);
+        Printed::of(command.env("RUNS", &noted).stdin(Stdio::null()).output().unwrap())
+    };
+    let kept = run(&["resume", "last", "--memory", "512"]);
+    assert_eq!((kept.code, kept.stdout.lines().count()), (Some(1), 5), "{}", kept.stderr);
+    assert_eq!(read(&noted).lines().count(), 6);
+    let resumed = run(&["resume", "last", "--rerun", "failed", "--memory", "512"]).ok();
+    let results: Vec<_> = json_lines(&resumed).iter().map(|it| it["n"].as_u64()).collect();
+    assert_eq!(results, (0..6).map(Some).collect::<Vec<_>>());
+    let noted = read(&noted);
+    assert_eq!((noted.lines().count(), noted.lines().last()), (7, Some("3")));
+    let why = machine.run(&["runs", "show", "last", "--why"]).ok();
+    assert!(why.contains("sent again: it had failed"), "{why}");
+    let listed = &runs(&machine)[0];
+    assert_eq!(
+        (listed["state"].as_str(), listed["processes"].as_u64()),
+        (Some("succeeded"), Some(3))
+    );
+    machine.assert_clean();
+}
+
+#[test]
+fn a_damaged_journal_is_named_repaired_and_pruned() {
+    if !has("python3") {
+        return;
+    }
+    let machine = Machine::new();
+    let function = machine.file("f.py", "def main(args): return args");
+    let arguments = ["map", "-qf", &function, "--text", "--journal"];
+    machine.run_with("1\n2\n3\n", &arguments).ok();
+    assert_eq!(machine.run(&["runs", "verify", "last"]).ok(), "the journal is whole\n");
+    let path = first_log(&machine);
+    let mut log = std::fs::read(&path).unwrap();
+    let place = log.windows(5).position(|it| it == br#""k":""#).unwrap();
+    let place = place + log[place..].windows(7).position(|it| it == br#""k":"c""#).unwrap();
+    log[place] ^= 1;
+    std::fs::write(&path, log).unwrap();
+    let damaged = machine.run(&["runs", "verify", "last"]);
+    assert_eq!(damaged.code, Some(1));
+    assert!(damaged.stdout.contains("000001.log"), "{}", damaged.stdout);
+    assert!(machine.run(&["runs"]).ok().contains("damaged"));
+    assert!(machine.run(&["runs", "show", "last"]).error().contains("damaged"));
+    assert!(machine.run(&["runs", "repair", "last"]).ok().starts_with("given up:\n"));
+    assert_eq!(machine.run(&["runs", "verify", "last"]).ok(), "the journal is whole\n");
+    assert!(machine.run(&["runs", "repair", "last"]).ok().contains("nothing to repair"));
+    assert_eq!(machine.run(&["runs", "prune"]).ok(), "", "it is young");
+    let pruned = machine.run(&["runs", "prune", "--finished", "0s", "--others", "0s"]).ok();
+    assert!(pruned.starts_with("removed "), "{pruned}");
+    assert!(runs(&machine).is_empty());
+    let error = machine.run(&["resume", "last"]).error();
+    assert!(error.contains("there is no journal of a run"), "{error}");
+}
+
+/// Starts a run, sends it a signal once it has results, and waits for its end.
+fn interrupted(machine: &Machine, signal: &str, more: &[&str]) -> (Option<i32>, String) {
+    let function = machine.file("f.py", SLOW);
+    let inputs: String = (0..200).map(|n| format!("{n}\n")).collect();
+    let inputs = machine.file("inputs.txt", &inputs);
+    let env = format!("--env=RUNS={}", machine.path("noted").display());
+    let arguments = ["map", "--text", "-f", &function, &inputs, "--journal", &env];
+    let mut command = machine.command(&[&arguments[..], more].concat());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    assert!(stdout.read_line(&mut line).unwrap() > 0);
+    let kill = format!("kill -{signal} {}", child.id());
+    assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+    std::io::copy(&mut stdout, &mut std::io::sink()).unwrap();
+    let ended = child.wait_with_output().unwrap();
+    (ended.status.code(), String::from_utf8(ended.stderr).unwrap())
+}
+
+#[test]
+fn signals_suspend_a_run_or_remove_its_functions_and_it_goes_on_after_each() {
+    if !has("python3") {
+        return;
+    }
+    for (signal, more, code) in
+        [("TERM", &[][..], 143), ("HUP", &[], 129), ("INT", &["--on-stop", "remove"], 130)]
+    {
+        let machine = Machine::new();
+        let (ended, said) = interrupted(&machine, signal, more);
+        assert_eq!(ended, Some(code), "{signal}: {said}");
+        let state = runs(&machine)[0]["state"].as_str().unwrap().to_owned();
+        match more.is_empty() {
+            true => {
+                assert!(said.contains("suspending:") && said.contains(" --resume "), "{said}");
+                assert_eq!(state, "suspended");
+                let left = machine.run(&["cleanup", "--older-than", "0s", "--dry-run"]).ok();
+                assert_eq!(left.lines().count(), 1, "its function stays: {left}");
+            }
+            false => {
+                assert_eq!(state, "failed");
+                machine.assert_clean();
+            }
+        }
+        let done = runs(&machine)[0]["invocations"]["done"].as_u64().unwrap();
+        assert!((1..200).contains(&done), "{done}");
+        let mut command = machine.command(&["resume", "last", "--rerun", "unknown", "--quiet"]);
+        command.env("RUNS", machine.path("noted")).stdin(Stdio::null());
+        let resumed = Printed::of(command.output().unwrap()).ok();
+        assert_eq!(resumed.lines().count(), 200);
+        let listed = &runs(&machine)[0];
+        assert_eq!(listed["invocations"]["done"].as_u64(), Some(200));
+        assert_eq!(listed["state"].as_str(), Some("succeeded"));
+        machine.assert_clean();
+    }
+}
+
+#[test]
+fn a_run_that_is_cleaned_up_is_abandoned() {
+    if !has("python3") {
+        return;
+    }
+    let machine = Machine::new();
+    let (_, said) = interrupted(&machine, "TERM", &[]);
+    let run = runs(&machine)[0]["run"].as_str().unwrap().to_owned();
+    assert!(said.contains(&run), "{said}");
+    machine.run(&["cleanup", "--run", &run]).ok();
+    assert_eq!(runs(&machine)[0]["state"].as_str(), Some("abandoned"));
+    machine.assert_clean();
+}
