@@ -227,7 +227,8 @@ impl Platform for OpenWhisk {
     }
 
     fn capabilities(&self) -> Capabilities {
-        self.inner.server.capabilities()
+        // Plain code would get a batch where it expects an input.
+        self.inner.server.capabilities().with_shim(!self.inner.config.plain_code)
     }
 
     async fn account(&self) -> Result<Option<String>> {

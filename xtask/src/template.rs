@@ -58,7 +58,7 @@ fn tests_give_directions(folder: &Path, selection: &[&str]) -> anyhow::Result<()
         + &String::from_utf8_lossy(&output.stderr);
     ensure!(!output.status.success(), "an empty platform passes the suite");
     for direction in [
-        "a_deployed_function_answers demands: ",
+        "a_deployed_function_answers, on ",
         "(write Fission::deploy in src/platform.rs)",
         "(write Fission::fetch_deployment in src/platform.rs)",
         "test result: FAILED",

@@ -262,6 +262,15 @@ async fn plain_code_fails_as_openwhisk_reports_it() {
 }
 
 #[tokio::test]
+async fn plain_code_is_offered_no_batches_since_nothing_opens_them() {
+    for plain in [false, true] {
+        let (_fake, platform) =
+            connect_with(FakeSettings::default(), |config| config.plain_code(plain)).await;
+        assert_eq!(platform.capabilities().shim, !plain);
+    }
+}
+
+#[tokio::test]
 async fn the_last_line_of_a_log_is_kept_without_an_end_and_long_ones_are_cut_into_pieces() {
     let (_fake, platform) = connect(FakeSettings::default()).await;
     for (runtime, source) in [

@@ -51,7 +51,7 @@ pub(in crate::strategy) enum Supply {
     Waits,
     /// The window is full.
     Full,
-    /// There are no more, but for those that are sent again.
+    /// The stream of inputs has ended; only inputs that are sent again may follow.
     Ended,
 }
 
