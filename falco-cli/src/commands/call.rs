@@ -73,6 +73,7 @@ pub(crate) async fn invoke(flags: InvokeFlags) -> anyhow::Result<bool> {
         Err(error) => Err(error.into()),
     };
     if flags.flags.function.keep {
+        session.add_failed_logs(&mut []).await;
         session.finish();
         let name = session.deployments().first().map(|kept| kept.name.clone());
         say(format_args!("call it again with: falco call {}", name.unwrap_or_default()));
@@ -89,6 +90,7 @@ pub(crate) async fn call(flags: CallFlags) -> anyhow::Result<bool> {
     let session = Session::start(launch.options().with_kept_deployments(true))?;
     let deployment = Arc::new(session.platform().fetch_deployment(&flags.name).await?);
     let called = call_once(&launch, &session, &deployment, argument).await;
+    session.add_failed_logs(&mut []).await;
     session.finish();
     show(&flags.flags, &called?)
 }

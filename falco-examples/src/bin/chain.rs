@@ -47,6 +47,7 @@ async fn add_powers(Arguments { flags, numbers }: Arguments) -> anyhow::Result<b
     let outcome = chain.run(&functions, numbers).await;
     // Whatever came of it, nothing stays behind, unless the run is to go on in another process.
     let leftovers = if flags.function.keep {
+        chain.session.add_failed_logs(&mut chain.reports).await;
         chain.session.finish();
         Vec::new()
     } else {

@@ -8,7 +8,6 @@ use super::batches;
 use super::deployed::Deployed;
 use super::graph;
 use super::guard::guard;
-use super::logs::add_logs;
 use super::options::RunOptions;
 use super::outcome::RunOutcome;
 use super::session::Session;
@@ -138,7 +137,6 @@ pub trait DriverExt: Driver {
                 outcome.suspended = true;
                 session.finish();
             } else {
-                add_logs(session, &deployed.plan, &mut outcome.report).await;
                 if session.keep_deployments {
                     session.finish();
                 } else {

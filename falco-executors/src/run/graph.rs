@@ -72,7 +72,11 @@ pub(super) async fn execute<D: Driver + ?Sized>(
             main.on_message(message);
         }
     }
-    main.outcome()
+    let mut outcome = main.outcome();
+    if !session.is_suspended() {
+        session.add_failed_logs(&mut outcome.report.stages).await;
+    }
+    outcome
 }
 
 fn reads_results(stage: &Stage) -> bool {

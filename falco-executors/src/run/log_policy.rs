@@ -29,26 +29,31 @@ pub struct LogPolicy {
     pub lines: usize,
     /// How many bytes of each are kept, the last ones.
     pub bytes: usize,
-    /// How long fetching may take at most. A log that the provider does not have yet is asked for again until then.
+    /// How many bytes of all logs of the run are kept.
+    pub total_bytes: usize,
+    /// How long fetching those of a stage may take at most, beside later stages. A log that the provider does not have yet
+    /// is asked for again until then.
     pub patience: Duration,
     /// Whether those are fetched, too, whose function has reported a traceback.
     pub with_traceback: bool,
 }
 
 impl LogPolicy {
-    /// The first 20 of each kind of error and 50 of each stage, 100 lines or 8 KiB of each, within 15 seconds.
+    /// The first 20 of each kind of error and 50 of each stage, 100 lines or 8 KiB of each and 256 KiB of all, within 15
+    /// seconds after the end of a stage.
     pub fn all() -> Self {
         Self {
             per_kind: 20,
             per_stage: 50,
             lines: 100,
             bytes: 8 * 1024,
+            total_bytes: 256 * 1024,
             patience: Duration::from_secs(15),
             with_traceback: true,
         }
     }
 
-    /// As [`all`](Self::all), and only of those that failed without a traceback; this is the default of a run.
+    /// As [`all`](Self::all), and only of those that failed without a traceback.
     pub fn without_traceback() -> Self {
         Self {
             per_stage: 10,
@@ -58,7 +63,7 @@ impl LogPolicy {
         }
     }
 
-    /// None at all.
+    /// None at all; this is the default of a run.
     pub fn none() -> Self {
         Self { per_stage: 0, ..Self::all() }
     }
@@ -72,6 +77,8 @@ impl LogPolicy {
         with_lines(lines: usize);
         /// Sets how many bytes of each are kept.
         with_bytes(bytes: usize);
+        /// Sets how many bytes of all logs of the run are kept.
+        with_total_bytes(total_bytes: usize);
         /// Sets how long fetching may take.
         with_patience(patience: Duration);
     }

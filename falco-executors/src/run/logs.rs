@@ -1,119 +1,228 @@
-//! The logs of activations that failed, fetched while their function is still there.
+//! The logs of activations that failed, fetched beside later stages and before their functions are removed.
 
 use std::collections::HashMap;
-use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use falco_core::{
-    ActivationId, ActivationLog, Deployment, Event, ExecutionPlan, Monitor, StageName,
+    ActivationId, ActivationLog, AsyncPlatform, Deployment, Event, Monitor, StageName,
 };
-use futures_util::FutureExt;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
+use super::hub::Hub;
 use super::log_policy::LogPolicy;
-use super::session::Session;
-use crate::report::{Failure, RunReport};
+use crate::report::{Failure, StageReport};
 use crate::strategy::activation_log;
 
-/// The pauses before a log that the provider did not have yet is asked for again; the last one goes on.
-const PAUSES: [Duration; 3] =
-    [Duration::from_millis(500), Duration::from_secs(2), Duration::from_secs(4)];
+/// The pauses before logs that the provider did not have yet are asked for again.
+const PAUSES: [Duration; 4] = [
+    Duration::from_millis(500),
+    Duration::from_millis(1_500),
+    Duration::from_secs(3),
+    Duration::from_secs(5),
+];
+/// How long a run that was stopped still waits for them.
+const PATIENCE_AFTER_STOP: Duration = Duration::from_secs(5);
+/// The text in place of a log for which there was no room.
+const NO_ROOM: &str = "(left out: the run keeps no more logs)";
 
-/// Adds what failed activations printed to their failures in the report. It gives up where that is not to be had:
-/// what the report says without it stays true.
-pub(super) async fn add_logs(session: &Session, plan: &ExecutionPlan, report: &mut RunReport) {
-    let policy = session.failed_logs;
-    let is_wanted = policy.per_stage > 0 && session.platform().capabilities().logs;
-    if !is_wanted || session.hub.is_stopped() {
-        return;
+/// The logs of a run's failed activations. Dropped, it gives up those that are being fetched.
+pub(super) struct FailedLogs {
+    shared: Arc<Shared>,
+    fetches: Mutex<Vec<Fetch>>,
+}
+
+struct Shared {
+    policy: LogPolicy,
+    platform: Arc<dyn AsyncPlatform>,
+    hub: Arc<Hub>,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    texts: HashMap<(StageName, ActivationId), String>,
+    bytes: usize,
+}
+
+/// The fetching of one stage's logs.
+struct Fetch {
+    deployment: String,
+    /// Cancelled at the end, also after a panic.
+    done: CancellationToken,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl FailedLogs {
+    pub(super) fn new(
+        policy: LogPolicy,
+        platform: Arc<dyn AsyncPlatform>,
+        hub: Arc<Hub>,
+    ) -> Arc<Self> {
+        let shared = Arc::new(Shared { policy, platform, hub, kept: Mutex::default() });
+        Arc::new(Self { shared, fetches: Mutex::default() })
     }
-    let until = Instant::now() + policy.patience;
-    let adding = async {
-        for stage in &mut report.stages {
-            let Some(planned) = plan.stage(stage.stage.as_str()) else { continue };
-            let Some(deployment) = session.functions.deployment_of(&planned.function) else {
-                continue;
-            };
-            let mut wanted = wanted(&mut stage.failures, policy);
-            fetch(session, &deployment, &stage.stage, &mut wanted, until).await;
+
+    /// Begins to fetch the logs of a stage that has ended. It gives up where they are not to be had: what the report says
+    /// without them stays true.
+    pub(super) fn begin(
+        &self,
+        stage: &StageName,
+        deployment: &Arc<Deployment>,
+        failures: &[Failure],
+    ) {
+        let shared = self.shared.clone();
+        let wanted = wanted(failures, shared.policy);
+        if wanted.is_empty() || !shared.platform.capabilities().logs || shared.hub.is_suspended() {
+            return;
         }
-    };
-    tokio::select! {
-        // A stage that got its logs keeps them when the time is over for the next one.
-        _ = timeout_at(until, adding) => {}
-        () = session.hub.stop_token().cancelled() => {}
+        let done = CancellationToken::new();
+        let at_the_end = done.clone().drop_guard();
+        let (stage, of) = (stage.clone(), deployment.clone());
+        let task = tokio::spawn(async move {
+            let _done = at_the_end;
+            let patience = shared.policy.patience;
+            tokio::select! {
+                _ = timeout(patience, shared.fetch(&of, &stage, wanted)) => {}
+                () = shared.is_left() => {}
+            }
+        });
+        let (deployment, task) = (deployment.name.clone(), AbortOnDropHandle::new(task));
+        lock(&self.fetches).push(Fetch { deployment, done, _task: task });
+    }
+
+    /// Waits until no log of this deployment is being fetched any more, or none at all without one.
+    pub(super) async fn fetched(&self, deployment: Option<&Deployment>) {
+        let is_of = |fetch: &&Fetch| deployment.is_none_or(|it| it.name == fetch.deployment);
+        let open: Vec<CancellationToken> =
+            lock(&self.fetches).iter().filter(is_of).map(|fetch| fetch.done.clone()).collect();
+        for done in open {
+            done.cancelled().await;
+        }
+    }
+
+    /// Adds the logs that are there to the failures of a stage.
+    pub(super) fn add_to(&self, report: &mut StageReport) {
+        let kept = lock(&self.shared.kept);
+        for failure in report.failures.iter_mut().filter(|failure| failure.log.is_none()) {
+            let Some(activation) = failure.activation.clone() else { continue };
+            if let Some(text) = kept.texts.get(&(report.stage.clone(), activation)) {
+                failure.set_log(text);
+            }
+        }
     }
 }
 
-/// The failures whose logs are asked for, by their activations.
-fn wanted(failures: &mut [Failure], policy: LogPolicy) -> HashMap<ActivationId, &mut Failure> {
-    let mut of_kind = HashMap::<String, usize>::new();
+impl Shared {
+    /// Asks until all are there.
+    async fn fetch(&self, of: &Deployment, stage: &StageName, mut wanted: Vec<ActivationId>) {
+        let mut pauses = PAUSES.into_iter();
+        let until = Instant::now() + self.policy.patience;
+        loop {
+            let logs = match activation_log(&*self.platform, of, &wanted).await {
+                Ok(logs) => logs,
+                Err(error) if error.is_retryable() => Vec::new(),
+                Err(_) => return,
+            };
+            for log in logs {
+                if let Some(at) = wanted.iter().position(|id| *id == log.id) {
+                    wanted.swap_remove(at);
+                    self.keep(stage, log);
+                }
+            }
+            let Some(pause) = pauses.next() else { return };
+            // A run that was stopped does not wait for what comes late.
+            if wanted.is_empty() || self.hub.is_stopped() || Instant::now() + pause >= until {
+                return;
+            }
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = self.hub.stop_token().cancelled() => {}
+            }
+        }
+    }
+
+    fn keep(&self, stage: &StageName, log: ActivationLog) {
+        let log = {
+            let mut kept = lock(&self.kept);
+            let room = self.policy.total_bytes.saturating_sub(kept.bytes);
+            let is_empty = log.lines.is_empty();
+            let log = shortened(log, self.policy.lines, self.policy.bytes.min(room));
+            kept.bytes += log.lines.iter().map(size).sum::<usize>();
+            if !is_empty {
+                let text = if log.lines.is_empty() { NO_ROOM.to_owned() } else { text_of(&log) };
+                kept.texts.insert((stage.clone(), log.id.clone()), text);
+            }
+            log
+        };
+        let _ = self.hub.event(&Event::Logged { stage, log: &log });
+    }
+
+    /// Resolves when nobody wants to wait for logs any more.
+    async fn is_left(&self) {
+        let stopped = async {
+            self.hub.stopped().await;
+            sleep(PATIENCE_AFTER_STOP).await;
+        };
+        tokio::select! {
+            () = stopped => {}
+            () = self.hub.aborted() => {}
+        }
+    }
+}
+
+/// The activations whose logs are asked for.
+fn wanted(failures: &[Failure], policy: LogPolicy) -> Vec<ActivationId> {
+    let mut of_kind = HashMap::<&str, usize>::new();
     failures
-        .iter_mut()
+        .iter()
         .filter(|failure| policy.with_traceback || failure.trace.is_none())
         .filter_map(|failure| Some((failure.activation.clone()?, failure)))
         .filter(|(_, failure)| {
-            let count = of_kind.entry(failure.kind.clone()).or_default();
+            let count = of_kind.entry(&failure.kind).or_default();
             *count += 1;
             *count <= policy.per_kind
         })
+        .map(|(activation, _)| activation)
         .take(policy.per_stage)
         .collect()
 }
 
-/// Asks until all are there.
-async fn fetch(
-    session: &Session,
-    deployment: &Deployment,
-    stage: &StageName,
-    wanted: &mut HashMap<ActivationId, &mut Failure>,
-    until: Instant,
-) {
-    let mut pauses = PAUSES.into_iter();
-    while !wanted.is_empty() {
-        let ids: Vec<ActivationId> = wanted.keys().cloned().collect();
-        let fetching = AssertUnwindSafe(activation_log(&**session.platform(), deployment, &ids));
-        let logs = match fetching.catch_unwind().await {
-            Ok(Ok(logs)) => logs,
-            Ok(Err(error)) if error.is_retryable() => Vec::new(),
-            _ => return,
-        };
-        for log in logs {
-            let Some(failure) = wanted.remove(&log.id) else { continue };
-            let log = shortened(log, session.failed_logs);
-            let _ = session.hub.event(&Event::Logged { stage, log: &log });
-            if !log.lines.is_empty() {
-                failure.set_log(&text_of(&log));
+/// The last lines of a log; of a line that is too long by itself the end.
+fn shortened(mut log: ActivationLog, lines: usize, bytes: usize) -> ActivationLog {
+    let (mut room, mut kept) = (bytes, 0);
+    for line in log.lines.iter_mut().rev().take(lines) {
+        let whole = size(line);
+        if whole > room {
+            if kept == 0 && room > 1 {
+                let cut = line.text.len() + 1 - room;
+                line.text.drain(..line.text.ceil_char_boundary(cut));
+                log.truncated = true;
+                kept = 1;
             }
-        }
-        let pause = pauses.next().unwrap_or(PAUSES[2]);
-        if wanted.is_empty() || Instant::now() + pause >= until {
-            return;
-        }
-        sleep(pause).await;
-    }
-}
-
-/// The last lines of a log, as far as the policy keeps them.
-fn shortened(mut log: ActivationLog, policy: LogPolicy) -> ActivationLog {
-    let (mut bytes, mut kept) = (0, 0);
-    for line in log.lines.iter().rev().take(policy.lines) {
-        bytes += line.text.len() + 1;
-        // The last line is kept however long it is; the report cuts it.
-        if bytes > policy.bytes && kept > 0 {
             break;
         }
+        room -= whole;
         kept += 1;
     }
     let cut = log.lines.len() - kept;
-    if cut > 0 {
-        log.lines.drain(..cut);
-        log.truncated = true;
-    }
+    log.lines.drain(..cut);
+    log.truncated |= cut > 0;
     log
+}
+
+/// The bytes of a line, with its line break.
+fn size(line: &falco_core::LogLine) -> usize {
+    line.text.len() + 1
 }
 
 fn text_of(log: &ActivationLog) -> String {
     let lines: Vec<&str> = log.lines.iter().map(|line| line.text.as_str()).collect();
     lines.join("\n")
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

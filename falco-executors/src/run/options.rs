@@ -123,7 +123,7 @@ impl RunOptions {
             keep_inputs: false,
             batch: None,
             results: None,
-            failed_logs: LogPolicy::without_traceback(),
+            failed_logs: LogPolicy::none(),
         }
     }
 
@@ -262,8 +262,8 @@ impl RunOptions {
         self
     }
 
-    /// Says which logs of failed activations are fetched before their functions are removed. Without this, they are those of
-    /// functions that failed without a traceback.
+    /// Says which logs of failed activations are fetched, beside later stages and before their functions are removed. Without
+    /// this, none are.
     #[must_use]
     pub fn with_failed_logs(mut self, policy: LogPolicy) -> Self {
         self.failed_logs = policy;

@@ -22,12 +22,14 @@ const LOOKS: [Duration; 4] =
     [Duration::ZERO, Duration::from_millis(250), Duration::from_secs(1), Duration::from_secs(3)];
 
 impl Session {
-    /// Removes one deployment of this run. One that is gone already counts as removed.
+    /// Removes one deployment of this run, once the logs of its failed activations are there. One that is gone already counts
+    /// as removed.
     ///
     /// # Errors
     ///
     /// As [`Platform::remove`](falco_core::Platform::remove); it may be called again.
     pub async fn remove(&self, deployment: &Deployment) -> Result<()> {
+        self.failed_logs.fetched(Some(deployment)).await;
         let removing = self.outlast(|| self.platform().remove(deployment));
         let removing = AssertUnwindSafe(removing).catch_unwind().await;
         let what = || format!("removing {:?}", deployment.name);

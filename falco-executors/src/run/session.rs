@@ -22,7 +22,7 @@ use super::functions::{Functions, check_run_id, deployment_name};
 use super::guard::{guard, panicked};
 use super::hub::{Hub, StageMonitor};
 use super::invocations::Invocations;
-use super::log_policy::LogPolicy;
+use super::logs::FailedLogs;
 use super::options::{KeepResults, RunOptions};
 use super::outages::{self, Outages};
 use super::owner;
@@ -74,7 +74,7 @@ pub struct Session {
     pub(super) keep: KeepResults,
     pub(super) keep_inputs: bool,
     batch: Option<Batch>,
-    pub(super) failed_logs: LogPolicy,
+    pub(super) failed_logs: Arc<FailedLogs>,
     pub(super) keep_deployments: bool,
     pub(super) ownership: Ownership,
     pub(super) hub: Arc<Hub>,
@@ -135,6 +135,7 @@ impl Session {
             false => owner::with_process(owner::user_and_host()),
         });
         let ownership = Ownership::new(run.clone(), owner, expires_at);
+        let failed_logs = FailedLogs::new(options.failed_logs, platform.clone(), hub.clone());
         let _ = hub.event(&Event::RunStarted { run: &run, plan });
         Ok(Self {
             run,
@@ -143,7 +144,7 @@ impl Session {
             keep: options.keep,
             keep_inputs: options.keep_inputs,
             batch: options.batch,
-            failed_logs: options.failed_logs,
+            failed_logs,
             keep_deployments: options.keep_deployments,
             ownership,
             hub,
@@ -356,8 +357,16 @@ impl Session {
         let completions =
             checked.and_then(|()| guard(what, || strategy.execute(target, Box::pin(invocations))));
         let completions = completions.map_err(|panic| control.fail(panic)).ok();
+        let logs = Some((self.failed_logs.clone(), deployment.clone()));
         let hub = self.hub.clone();
-        StageRun { completions, recalled, control, hub, delivered: 0 }
+        StageRun { completions, recalled, control, hub, logs, delivered: 0 }
+    }
+
+    /// Waits for the logs of failed activations that [the options ask for](RunOptions::with_failed_logs), and adds them to the
+    /// failures of these stages. [`remove`](Self::remove) waits for them, too: a provider may delete them with the function.
+    pub async fn add_failed_logs(&self, stages: &mut [StageReport]) {
+        self.failed_logs.fetched(None).await;
+        stages.iter_mut().for_each(|stage| self.failed_logs.add_to(stage));
     }
 
     /// Ends the run and leaves what is deployed; it still expires.
@@ -371,8 +380,10 @@ impl Session {
         self.functions.deployments()
     }
 
-    /// The report of a run made of stages that were executed one by one.
-    pub fn report(&self, stages: Vec<StageReport>) -> RunReport {
+    /// The report of a run made of stages that were executed one by one, with the logs of failed activations that have been
+    /// fetched by now: all of them after [`remove_all`](Self::remove_all).
+    pub fn report(&self, mut stages: Vec<StageReport>) -> RunReport {
+        stages.iter_mut().for_each(|stage| self.failed_logs.add_to(stage));
         let error = stages.iter().find_map(|stage| stage.error.clone());
         let outage = self.outages.lost();
         RunReport::new(self.run.clone(), error, self.started.elapsed(), outage, stages)

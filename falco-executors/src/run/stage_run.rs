@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::task::{Context, Poll};
 
-use falco_core::{BoxStream, Completion, Error, ErrorKind, Event, Monitor};
+use falco_core::{BoxStream, Completion, Deployment, Error, ErrorKind, Event, Monitor};
 use futures_core::Stream;
 use tokio::sync::mpsc;
 
@@ -14,6 +14,7 @@ use super::control::{Inputs, StageControl};
 use super::cut::Unsuccessful;
 use super::guard::guard;
 use super::hub::Hub;
+use super::logs::FailedLogs;
 use crate::report::StageReport;
 
 /// One stage at work: a stream of its completions, and a report at the end.
@@ -26,6 +27,8 @@ pub struct StageRun {
     pub(super) recalled: Option<mpsc::Receiver<Completion>>,
     pub(super) control: Arc<StageControl>,
     pub(super) hub: Arc<Hub>,
+    /// Fetches the logs of what failed, on this deployment.
+    pub(super) logs: Option<(Arc<FailedLogs>, Arc<Deployment>)>,
     /// How many completions came out.
     pub(super) delivered: u64,
 }
@@ -34,7 +37,7 @@ impl StageRun {
     /// A stage that does not start: its inputs are counted as skipped.
     pub(super) fn not_started(inputs: Inputs, control: Arc<StageControl>, hub: Arc<Hub>) -> Self {
         control.return_inputs(Some(inputs));
-        Self { completions: None, recalled: None, control, hub, delivered: 0 }
+        Self { completions: None, recalled: None, control, hub, logs: None, delivered: 0 }
     }
 
     /// Stops the stage cleanly: nothing more is taken in, and what is in flight leaves as cancelled.
@@ -66,7 +69,7 @@ impl StageRun {
         }
     }
 
-    /// Reports the end of the stage.
+    /// Reports the end of the stage, and begins to fetch the logs of what failed.
     pub(super) fn conclude(&self) -> (StageReport, Option<Unsuccessful>) {
         let (report, end) = self.control.report(self.hub.reason());
         let stage = &self.control.stage;
@@ -75,6 +78,9 @@ impl StageRun {
             let _ = self.hub.event(&Event::Skipped { stage, invocations: skipped });
         }
         let _ = self.hub.event(&Event::StageFinished { stage, error: report.error.as_ref() });
+        if let Some((logs, deployment)) = &self.logs {
+            logs.begin(stage, deployment, &report.failures);
+        }
         (report, end)
     }
 

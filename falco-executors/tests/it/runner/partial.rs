@@ -10,6 +10,11 @@ use serde_json::json as value;
 
 use super::support::{Plan, json, numbers};
 
+/// A stage goes on after failures.
+fn going_on() -> StagePolicy {
+    StagePolicy::default().with_on_failure(OnFailure::Continue)
+}
+
 #[derive(Debug, Deserialize, PartialEq)]
 struct Square {
     square: u64,
@@ -28,9 +33,9 @@ async fn squares(keep_inputs: bool) -> RunOutcome {
             _ => Reply::succeeded(json(value!({"square": n * n}))),
         }
     });
-    let policy = StagePolicy::default().with_on_failure(OnFailure::Continue);
-    let plan = Plan(vec![numbers("square", 8).with_policy(policy)]);
+    let plan = Plan(vec![numbers("square", 8).with_policy(going_on())]);
     let options = RunOptions::new(Arc::new(platform), Arc::new(ParallelExecutor::new()));
+    let options = options.with_failed_logs(LogPolicy::without_traceback());
     plan.run(options.with_kept_inputs(keep_inputs)).await.unwrap()
 }
 
@@ -89,8 +94,7 @@ async fn the_table_shows_the_traceback_and_the_last_lines_printed() {
             (0..300).fold(reply, |reply, n| reply.printing(format!("step {n}")))
         });
         let logs = Arc::new(Logs::default());
-        let on = StagePolicy::default().with_on_failure(OnFailure::Continue);
-        let plan = Plan(vec![numbers("work", 60).with_policy(on)]);
+        let plan = Plan(vec![numbers("work", 60).with_policy(going_on())]);
         let options = RunOptions::new(Arc::new(platform), Arc::new(ParallelExecutor::new()));
         let options = options.with_failed_logs(policy).with_monitor(logs.clone());
         let outcome = plan.run(options).await.unwrap();
@@ -104,8 +108,101 @@ async fn the_table_shows_the_traceback_and_the_last_lines_printed() {
         "{table}"
     );
     assert_eq!((seen.len(), &seen[0]), (20, &("work".to_owned(), 100)));
-    let (table, seen) = run(LogPolicy::without_traceback()).await;
-    assert!(table.contains("line 7") && !table.contains("step 299") && seen.is_empty(), "{table}");
+    for policy in [LogPolicy::without_traceback(), LogPolicy::none()] {
+        let (table, seen) = run(policy).await;
+        let is_without = table.contains("line 7") && !table.contains("step 299");
+        assert!(is_without && seen.is_empty(), "{table}");
+    }
+}
+
+/// Fails each call of `work` after it has printed 300 bytes.
+fn printing() -> Arc<InMemory> {
+    Arc::new(InMemory::default().with_source("work", |_| {
+        let error = FunctionError::new(FunctionErrorKind::Raised, "bad luck");
+        Reply::failed(error).printing("x".repeat(299))
+    }))
+}
+
+#[tokio::test(start_paused = true)]
+async fn logs_of_a_run_have_a_limit_and_what_is_left_out_says_so() {
+    let plan = Plan(vec![numbers("work", 10).with_policy(going_on())]);
+    let options = RunOptions::new(printing(), Arc::new(ParallelExecutor::new()));
+    let policy = LogPolicy::all().with_total_bytes(1_000);
+    let outcome = plan.run(options.with_failed_logs(policy)).await.unwrap();
+    let logs = outcome.failures("work").iter().map(|it| it.log.as_deref().unwrap());
+    let (mut lengths, mut left_out) = (Vec::new(), 0);
+    for log in logs {
+        match log.contains("left out") {
+            true => left_out += 1,
+            false => lengths.push(log.len()),
+        }
+    }
+    lengths.sort_unstable();
+    assert_eq!((lengths, left_out), (vec![99, 299, 299, 299], 6));
+}
+
+#[tokio::test(start_paused = true)]
+async fn logs_are_fetched_while_later_stages_run() {
+    #[derive(Debug, Default)]
+    struct Order(std::sync::Mutex<Vec<String>>);
+    impl falco_core::Monitor for Order {
+        fn event(&self, event: &falco_core::Event<'_>) -> falco_core::Verdict {
+            let text = match event {
+                falco_core::Event::Logged { stage, .. } => format!("log of {stage}"),
+                falco_core::Event::StageFinished { stage, .. } => format!("end of {stage}"),
+                _ => return falco_core::Verdict::Continue,
+            };
+            self.0.lock().unwrap().push(text);
+            falco_core::Verdict::Continue
+        }
+    }
+    let platform = InMemory::new(Settings {
+        latency: Latency::fixed(std::time::Duration::from_secs(2)),
+        ..Settings::default()
+    });
+    let platform = platform.with_source("first", |call| {
+        let argument: serde_json::Value = call.payload().parse().unwrap();
+        match argument["n"] == 0 {
+            true => {
+                Reply::failed(FunctionError::new(FunctionErrorKind::Raised, "no")).printing("one")
+            }
+            false => Reply::succeeded(json(value!({}))),
+        }
+    });
+    let first = numbers("first", 2).with_policy(going_on());
+    let next = falco_core::Stage::derived(
+        "next",
+        falco_core::Deployable::from_source("next", "python:3".parse().unwrap(), "next".to_owned()),
+        ["first"],
+        falco_executors::OneToOne::new(),
+    );
+    let order = Arc::new(Order::default());
+    let options = RunOptions::new(Arc::new(platform), Arc::new(ParallelExecutor::new()));
+    let options = options.with_failed_logs(LogPolicy::all()).with_monitor(order.clone());
+    let _ = Plan(vec![first, next]).run(options).await.unwrap();
+    let seen = order.0.lock().unwrap().clone();
+    assert_eq!(seen, ["end of first", "log of first", "end of next"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_driver_with_loops_of_its_own_gets_the_logs_before_its_functions_are_removed() {
+    use falco_executors::session::{Session, StageSpec};
+    use futures_util::StreamExt;
+    let options = RunOptions::new(printing(), Arc::new(ParallelExecutor::new()));
+    let session = Session::start(options.with_failed_logs(LogPolicy::all())).unwrap();
+    let runtime = "python:3".parse().unwrap();
+    let function = falco_core::Deployable::from_source("work", runtime, "work".to_owned());
+    let deployment = session.deploy(&function).await.unwrap();
+    let input = falco_core::Input::numbered(0, json(value!({})));
+    let inputs = futures_util::stream::iter([Ok(input)]);
+    let strategy = ParallelExecutor::new();
+    let mut running = session.execute(&strategy, StageSpec::new("work"), &deployment, inputs);
+    while running.next().await.is_some() {}
+    let stage = running.finish().await;
+    session.remove(&deployment).await.unwrap();
+    let report = session.report(vec![stage]);
+    assert_eq!(report.stages[0].failures[0].log.as_ref().unwrap().len(), 299);
+    assert!(session.remove_all().await.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -139,7 +236,7 @@ async fn logs_that_never_come_do_not_keep_the_run() {
     let platform = Arc::new(InMemory::new(Settings { fates, ..Settings::default() }));
     let options = RunOptions::new(platform, Arc::new(ParallelExecutor::new()));
     let plan = Plan(vec![numbers("map", 3)]);
-    let run = plan.run(options);
+    let run = plan.run(options.with_failed_logs(LogPolicy::all()));
     let outcome = tokio::time::timeout(std::time::Duration::from_secs(30), run).await;
     assert!(!outcome.expect("it gives up").unwrap().is_success());
 }
