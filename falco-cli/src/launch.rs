@@ -83,7 +83,11 @@ impl<'a> Launch<'a> {
         };
         let strategy = strategy(&flags.execution)?;
         #[cfg(feature = "meter")]
-        let observation = Observation::begin(&flags.observe, gate).await?;
+        let observation = {
+            let name = platform.name().to_owned();
+            let gate = gate.map(|gate| (name.as_str(), gate));
+            Observation::begin(&flags.observe, gate).await?
+        };
         #[cfg(not(feature = "meter"))]
         drop(gate);
         Ok(Self {

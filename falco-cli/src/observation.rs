@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use falco_core::{Monitor, Result};
+use falco_core::{Error, Monitor, Result};
 use falco_layers::Gate;
 use falco_meter::{MeterServer, MeterSettings, write_report};
-use falco_trace::{Allowed, FactCollector, Recorder, TraceFile};
+use falco_trace::{FactCollector, OtlpExporter, Recorder, TraceFile};
 
 use crate::flags::ObserveFlags;
 use crate::output::say;
@@ -35,7 +35,7 @@ impl Observation {
     /// # Errors
     ///
     /// When a file cannot be created.
-    pub(crate) async fn begin(flags: &ObserveFlags, gate: Option<Gate>) -> Result<Self> {
+    pub(crate) async fn begin(flags: &ObserveFlags, gate: Option<(&str, Gate)>) -> Result<Self> {
         if !flags.is_wanted() {
             return Ok(Self::default());
         }
@@ -52,14 +52,18 @@ impl Observation {
         if let Some(trace) = &trace {
             recorder = recorder.with_file(TraceFile::new(trace))?;
         }
-        if let Some(gate) = gate {
-            recorder = recorder.with_gate(move || {
-                let allowance = gate.allowance();
-                Allowed { per_second: allowance.per_second, concurrency: allowance.concurrency }
-            });
+        if let Some((platform, gate)) = gate {
+            recorder = recorder.with_gate(platform, move || gate.state());
         }
         if let Some(collector) = flags.fact {
             recorder = recorder.with_sink(Arc::new(FactCollector::new(collector)));
+        }
+        if flags.otlp {
+            let exporter = OtlpExporter::from_env()?.ok_or_else(|| {
+                Error::invalid_input("no collector of OpenTelemetry is named for --otlp")
+                    .with_hint("set OTEL_EXPORTER_OTLP_ENDPOINT, such as http://localhost:4318")
+            })?;
+            recorder = recorder.with_sink(Arc::new(exporter));
         }
         let recorder = Arc::new(recorder);
         let server = serve(flags, &recorder, trace).await;

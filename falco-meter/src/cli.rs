@@ -1,5 +1,6 @@
 //! The subcommands on traces: what `falco-meter` and the command `falco` share.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::net::SocketAddr;
@@ -160,7 +161,15 @@ impl ExportFlags {
     fn run(self) -> Result<()> {
         let Self { trace, into } = self;
         if let Some(file) = &into.fact_csv {
-            let mut csv = FactCsv::new(create(file)?).map_err(|error| unwritten(file, &error))?;
+            // Columns are known before the first row.
+            let mut names = BTreeSet::new();
+            read_file(&trace, |record| {
+                if let Record::Call(call) = record {
+                    names.extend(call.attributes.into_keys());
+                }
+            })?;
+            let csv = FactCsv::with_attributes(create(file)?, names);
+            let mut csv = csv.map_err(|error| unwritten(file, &error))?;
             each(&trace, file, |record| csv.take(record))?;
             finish(csv.into_inner(), file)?;
         }

@@ -61,13 +61,12 @@ pub(crate) fn text(view: &RunView, flying: &Flying) -> String {
     text.of_stages("stage_size", "gauge", "Invocations of a stage, or a lower bound.", |it| {
         it.sized.map(|size| size as f64)
     });
-    let gate = view.gates.last();
     text.one("in_flight", "gauge", "Invocations in flight.", Some(flying.all as f64));
     text.one("waiting", "gauge", "Those that wait.", Some(flying.waiting as f64));
-    let window = gate.and_then(|gate| gate.window).map(f64::from);
-    text.one("window", "gauge", "Invocations that may be in flight.", window);
-    let rate = gate.and_then(|gate| gate.rate).map(f64::from);
-    text.one("rate_limit", "gauge", "Invocations that may start per second.", rate);
+    text.of_gates("window", "Calls that may be in flight.", |gate| gate.window.map(f64::from));
+    text.of_gates("rate_limit", "Calls that may start per second.", |gate| {
+        gate.rate.map(f64::from)
+    });
     text.dropped();
     for (name, help, of) in HISTOGRAMS {
         text.head(name, "histogram", help);
@@ -101,6 +100,23 @@ impl Text<'_> {
             if let Some(value) = value(stage) {
                 self.sample(name, stage, None, value);
             }
+        }
+    }
+
+    fn of_gates(
+        &mut self,
+        name: &str,
+        help: &str,
+        value: impl Fn(&falco_trace::GateRecord) -> Option<f64>,
+    ) {
+        let samples =
+            self.view.controls().filter_map(|gate| Some((&gate.name, value(&gate.latest)?)));
+        let samples: Vec<(&String, f64)> = samples.collect();
+        if !samples.is_empty() {
+            self.head(name, "gauge", help);
+        }
+        for (gate, value) in samples {
+            let _ = writeln!(self.out, "falco_{name}{{gate=\"{}\"}} {value}", escaped(gate));
         }
     }
 

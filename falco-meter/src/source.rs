@@ -58,15 +58,17 @@ impl Source {
                 recorder.with_view(|view| {
                     let stages = view.stages.iter().map(|it| recorder.in_flight_of(&it.name));
                     let stages = stages.collect();
-                    look(view, &Flying { now: Some(recorder.now()), all, waiting, stages })
+                    let (now, has_file) = (Some(recorder.now()), self.file().is_some());
+                    look(view, &Flying { now, all, waiting, stages, has_file })
                 })
             }
             Self::File { view, .. } => {
                 let view = view.lock().unwrap_or_else(PoisonError::into_inner);
                 // A file does not say what is in flight, but the latest sample.
-                let gate = view.gates.last().filter(|_| !view.is_over());
+                let gate = view.flight().filter(|_| !view.is_over()).map(|gate| &gate.latest);
                 let (all, waiting) = gate.map_or((0, 0), |gate| (gate.fly, gate.wait));
-                look(&view, &Flying { now: None, all, waiting, stages: Vec::new() })
+                let flying = Flying { all, waiting, has_file: true, ..Flying::default() };
+                look(&view, &flying)
             }
         }
     }

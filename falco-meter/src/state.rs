@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use falco_trace::{
-    Call, CallError, CallOutcome, Class, Distribution, GateRecord, HEAT_COLUMNS, HeatMap, LogText,
-    Micros, Percentiles, RunView, Series, StageView,
+    Call, CallError, CallOutcome, Class, Distribution, GateRecord, GateView, HEAT_COLUMNS, HeatMap,
+    LogText, Micros, Percentiles, RunView, Series, StageView,
 };
 use serde::Serialize;
 
@@ -12,8 +12,8 @@ use serde::Serialize;
 const RECENT: usize = 300;
 /// Failures that are listed over all stages.
 const FAILURES: usize = 100;
-/// Samples of what was in flight in one answer.
-const GATES: usize = 240;
+/// Samples of the run, and of each gate, in the first answer.
+const SAMPLES: usize = 240;
 
 /// The part of the state that changes all the time, in a few kilobytes.
 #[derive(Clone, Debug, Serialize)]
@@ -29,13 +29,24 @@ pub(crate) struct State {
     in_flight: u64,
     waiting: u64,
     stages: Vec<StageState>,
+    /// Samples of the run.
     gates: Vec<GateRecord>,
+    controls: Vec<ControlState>,
+    /// Whether there is a trace file: out of it calls are listed, and all of them are shown after the end.
+    file: bool,
     /// Calls so far: what the next question says as `since`.
     seq: u64,
     /// `[stage, sent, took, class]` of calls that ended since the last question.
     recent: Vec<(usize, Micros, Micros, &'static str)>,
     notes: Vec<String>,
     leftovers: Vec<String>,
+}
+
+/// Samples of a gate of congestion control.
+#[derive(Clone, Debug, Serialize)]
+struct ControlState {
+    name: String,
+    samples: Vec<GateRecord>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -166,17 +177,46 @@ pub(crate) struct Flying {
     pub(crate) all: u64,
     pub(crate) waiting: u64,
     pub(crate) stages: Vec<u64>,
+    pub(crate) has_file: bool,
+}
+
+/// What the page has already.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Seen {
+    /// The calls before this one.
+    pub(crate) calls: u64,
+    /// The samples up to this time.
+    pub(crate) samples: Option<Micros>,
 }
 
 impl State {
-    pub(crate) fn of(view: &RunView, flying: &Flying, since: u64) -> Self {
+    /// What is new to the page.
+    pub(crate) fn of(view: &RunView, flying: &Flying, seen: Seen) -> Self {
+        let samples = |gate: &GateView| match seen.samples {
+            Some(time) => newer(&gate.samples, time),
+            None => thinned(&gate.samples, SAMPLES),
+        };
+        Self::with(view, flying, seen.calls, samples)
+    }
+
+    /// All of a run that has ended, without the latest calls, where all are shown anyway.
+    pub(crate) fn whole(view: &RunView) -> Self {
+        let samples = |gate: &GateView| gate.samples.clone();
+        Self { recent: Vec::new(), ..Self::with(view, &Flying::default(), 0, samples) }
+    }
+
+    fn with(
+        view: &RunView,
+        flying: &Flying,
+        since: u64,
+        samples: impl Fn(&GateView) -> Vec<GateRecord>,
+    ) -> Self {
         let stage = |(index, stage): (usize, &StageView)| {
             StageState::of(stage, flying.stages.get(index).copied().unwrap_or_default())
         };
         let recent = view.recent.iter().filter(|call| call.number >= since);
         let most = if since == 0 { usize::MAX } else { RECENT };
         let skip = recent.clone().count().saturating_sub(most);
-        let gates = &view.gates[view.gates.len().saturating_sub(GATES)..];
         Self {
             run: view.run.run.clone(),
             at: view.run.at,
@@ -188,8 +228,12 @@ impl State {
             in_flight: flying.all,
             waiting: flying.waiting,
             stages: view.stages.iter().enumerate().map(stage).collect(),
-            gates: if since == 0 { gates } else { &gates[gates.len().saturating_sub(5)..] }
-                .to_vec(),
+            gates: view.flight().map(&samples).unwrap_or_default(),
+            controls: view
+                .controls()
+                .map(|gate| ControlState { name: gate.name.clone(), samples: samples(gate) })
+                .collect(),
+            file: flying.has_file,
             seq: view.calls,
             recent: recent
                 .skip(skip)
@@ -204,12 +248,18 @@ impl State {
     }
 }
 
-impl State {
-    /// Without the latest calls, where all are shown anyway.
-    pub(crate) fn without_recent(mut self) -> Self {
-        self.recent.clear();
-        self
-    }
+/// The samples after `time`, which are few.
+fn newer(samples: &[GateRecord], time: Micros) -> Vec<GateRecord> {
+    let first = samples.partition_point(|sample| sample.t <= time);
+    thinned(&samples[first..], SAMPLES / 4)
+}
+
+/// At most so many samples, spread evenly, and the last one.
+fn thinned(samples: &[GateRecord], most: usize) -> Vec<GateRecord> {
+    let step = samples.len().div_ceil(most).max(1);
+    let last = samples.len().saturating_sub(1);
+    let kept = samples.iter().enumerate().filter(|(at, _)| at % step == 0 || *at == last);
+    kept.map(|(_, sample)| sample.clone()).collect()
 }
 
 pub(crate) fn class(outcome: CallOutcome, cold: bool) -> &'static str {

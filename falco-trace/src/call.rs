@@ -1,6 +1,7 @@
 //! The line of an attempt.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use falco_core::{
     Activation, AttemptReason, Error, FunctionError, InvocationId, RunId, TraceContext,
@@ -9,6 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::units::{Micros, Picodollars};
 
+/// Attributes of activations that have keys of their own.
+const OWN_KEYS: [&str; 2] = ["runtime", "billed"];
 /// How much of an error's message is kept, in bytes.
 const MESSAGE_BYTES: usize = 500;
 /// How much of a traceback is kept; the end says most.
@@ -111,6 +114,9 @@ pub struct Call<'a> {
     /// Whether the charged time, and so the cost, is an estimate.
     #[serde(rename = "est", default, skip_serializing_if = "std::ops::Not::not")]
     pub estimated: bool,
+    /// What else the platform reports of the activation, by its own names.
+    #[serde(rename = "attr", default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub attributes: BTreeMap<String, String>,
     /// Whether it settled the invocation.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub last: bool,
@@ -312,6 +318,7 @@ impl<'a> Call<'a> {
             memory_used: None,
             cost: None,
             estimated: false,
+            attributes: BTreeMap::new(),
             last: false,
             cost_of_all: None,
         }
@@ -342,6 +349,8 @@ impl<'a> Call<'a> {
         self.memory_used = activation.memory_used_bytes;
         self.cost = activation.cost.map(Picodollars::from);
         self.estimated = attribute("billed").is_some_and(|billed| billed == "estimated");
+        let others = activation.attributes.iter().filter(|(name, _)| !OWN_KEYS.contains(&&***name));
+        self.attributes = others.map(|(name, value)| (name.clone(), value.clone())).collect();
     }
 
     /// When this attempt was begun.
@@ -395,6 +404,7 @@ impl<'a> Call<'a> {
             memory_used: self.memory_used,
             cost: self.cost,
             estimated: self.estimated,
+            attributes: self.attributes,
             last: self.last,
             cost_of_all: self.cost_of_all,
             activation: own(self.activation),

@@ -6,6 +6,7 @@ mod fact;
 mod file;
 #[cfg(feature = "otlp")]
 mod otlp;
+mod outbox;
 mod perfetto;
 mod proto;
 mod record;
@@ -16,7 +17,7 @@ mod view;
 
 pub use call::{Call, CallError, CallOutcome, Why};
 pub use fact::{FactCollector, FactConsole, FactCsv};
-pub use file::{FileEnd, Follower, TraceFile, read, read_file};
+pub use file::{CallIndex, CallQuery, FileEnd, Follower, TraceFile, read, read_file};
 #[cfg(feature = "otlp")]
 pub use otlp::OtlpExporter;
 pub use perfetto::Perfetto;
@@ -24,10 +25,10 @@ pub use record::{
     EndRecord, FunctionRecord, GateRecord, LogRecord, LogText, NoteRecord, PlannedStage, Record,
     RunRecord, SettledRecord, StageRecord,
 };
-pub use recorder::{Allowed, Recorder};
+pub use recorder::Recorder;
 pub use sink::Sink;
 pub use units::{Micros, Picodollars};
 pub use view::{
-    Class, Counts, Distribution, FailedCall, HEAT_COLUMNS, HEAT_ROWS, HeatMap, Percentiles,
-    RecentCall, RunView, SERIES_POINTS, Series, StageState, StageView,
+    Class, Costs, Counts, Distribution, FailedCall, GateView, HEAT_COLUMNS, HEAT_ROWS, HeatMap,
+    Percentiles, RecentCall, RunView, SERIES_POINTS, Series, StageState, StageView,
 };

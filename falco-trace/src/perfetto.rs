@@ -1,11 +1,11 @@
 //! The trace form of Perfetto: native track events, which its viewer opens in millions.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, Write};
 
 use crate::call::{Call, CallOutcome};
 use crate::proto::Message;
-use crate::record::{Record, RunRecord};
+use crate::record::{GateRecord, Record, RunRecord};
 use crate::units::Micros;
 
 /// One sequence of packets.
@@ -17,11 +17,10 @@ const END: u64 = 2;
 const COUNTER: u64 = 4;
 /// The track of the run; those of stages, lanes and counters follow.
 const RUN_TRACK: u64 = 1;
-const COUNTERS: [(u64, &str); 3] = [(2, "in flight"), (3, "waiting"), (4, "window")];
-const FIRST_TRACK: u64 = 16;
 
-/// Writes the records of a trace for <https://ui.perfetto.dev>: a track for each slot of a stage, a slice for each call, and
-/// counters of what was in flight. The file is opened in the browser, which sends it nowhere.
+/// Writes the records of a trace for <https://ui.perfetto.dev>: a track for each slot of a stage, a slice for each call, arrows
+/// between the calls of an invocation that has several, and counters of what was in flight, allowed and refused. The file is
+/// opened in the browser, which sends it nowhere.
 #[derive(Debug)]
 pub struct Perfetto<W> {
     to: W,
@@ -29,6 +28,9 @@ pub struct Perfetto<W> {
     tracks: u64,
     stages: HashMap<String, Stage>,
     names: HashMap<&'static str, u64>,
+    counters: HashMap<String, u64>,
+    /// Invocations of which a call was written, and of which more follow.
+    open: HashSet<u64>,
     has_begun: bool,
 }
 
@@ -45,9 +47,11 @@ impl<W: Write> Perfetto<W> {
         Self {
             to,
             run: RunRecord::default(),
-            tracks: FIRST_TRACK,
+            tracks: RUN_TRACK,
             stages: HashMap::new(),
             names: HashMap::new(),
+            counters: HashMap::new(),
+            open: HashSet::new(),
             has_begun: false,
         }
     }
@@ -68,25 +72,10 @@ impl<W: Write> Perfetto<W> {
                         process.uint(1, 1);
                         process.text(6, &name);
                     });
-                })?;
-                COUNTERS.into_iter().try_for_each(|(track, name)| self.counter(track, name))
+                })
             }
             Record::Call(call) => self.call(call),
-            Record::Gate(gate) => {
-                let window = gate.window.map(u64::from);
-                for ((track, _), value) in
-                    COUNTERS.into_iter().zip([Some(gate.fly), Some(gate.wait), window])
-                {
-                    if let Some(value) = value {
-                        self.event(gate.t, |event| {
-                            event.uint(9, COUNTER);
-                            event.uint(11, track);
-                            event.int(30, i64::try_from(value).unwrap_or(i64::MAX));
-                        })?;
-                    }
-                }
-                Ok(())
-            }
+            Record::Gate(gate) => self.gate(gate),
             _ => Ok(()),
         }
     }
@@ -96,8 +85,42 @@ impl<W: Write> Perfetto<W> {
         self.to
     }
 
+    fn gate(&mut self, gate: &GateRecord) -> io::Result<()> {
+        let counters = [
+            ("in flight", Some(gate.fly)),
+            ("waiting", Some(gate.wait)),
+            ("window", gate.window.map(u64::from)),
+            ("rate allowed", gate.rate.map(u64::from)),
+            ("refused", gate.refused),
+        ];
+        for (name, value) in counters {
+            let Some(value) = value else { continue };
+            let name = if gate.name.is_empty() {
+                name.to_owned()
+            } else {
+                format!("{}: {name}", gate.name)
+            };
+            let track = self.counter(name)?;
+            self.event(gate.t, |event| {
+                event.uint(9, COUNTER);
+                event.uint(11, track);
+                event.int(30, i64::try_from(value).unwrap_or(i64::MAX));
+            })?;
+        }
+        Ok(())
+    }
+
+    /// What connects the calls of an invocation, if it has several: a viewer draws arrows between slices with the same flow.
+    fn flow(&mut self, call: &Call<'_>) -> Option<u64> {
+        // The ids of attempts share the trace, which is one for each invocation.
+        let flow = call.trace_context(&self.run.run).trace_id() as u64;
+        let follows = if call.last { self.open.remove(&flow) } else { !self.open.insert(flow) };
+        (follows || !call.last || call.attempt > 1 || call.call > 1).then_some(flow)
+    }
+
     fn call(&mut self, call: &Call<'_>) -> io::Result<()> {
         let track = self.slot(call)?;
+        let flow = self.flow(call);
         let name = match call.outcome {
             CallOutcome::Ok if call.cold == Some(true) => "cold start",
             outcome => outcome.as_str(),
@@ -121,6 +144,7 @@ impl<W: Write> Perfetto<W> {
             event.uint(9, BEGIN);
             event.uint(10, iid);
             event.uint(11, track);
+            event.fixed64(47, flow.unwrap_or_default());
         });
         if is_new {
             packet.message(12, |interned| {
@@ -175,12 +199,18 @@ impl<W: Write> Perfetto<W> {
         self.tracks
     }
 
-    fn counter(&mut self, track: u64, name: &str) -> io::Result<()> {
+    fn counter(&mut self, name: String) -> io::Result<u64> {
+        if let Some(track) = self.counters.get(&name) {
+            return Ok(*track);
+        }
+        let track = self.next_track();
         self.track(track, |it| {
-            it.text(2, name);
+            it.text(2, &name);
             it.uint(5, RUN_TRACK);
             it.message(8, |_| {});
-        })
+        })?;
+        self.counters.insert(name, track);
+        Ok(track)
     }
 
     fn track(&mut self, track: u64, describe: impl FnOnce(&mut Message)) -> io::Result<()> {

@@ -1,7 +1,6 @@
 //! Writes protobuf messages: enough for the forms that traces are exported in, without a generator.
 
 const VARINT: u64 = 0;
-#[cfg(feature = "otlp")]
 const FIXED_64: u64 = 1;
 const BYTES: u64 = 2;
 const FIXED_32: u64 = 5;
@@ -57,7 +56,6 @@ impl Message {
         self.varint(value.into());
     }
 
-    #[cfg(feature = "otlp")]
     pub(crate) fn fixed64(&mut self, field: u64, value: u64) {
         if value != 0 {
             self.key(field, FIXED_64);

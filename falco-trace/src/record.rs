@@ -36,7 +36,7 @@ pub enum Record<'a> {
     Call(Box<Call<'a>>),
     /// An invocation ended with no attempt of its own.
     Settled(SettledRecord<'a>),
-    /// The calls in flight and those allowed, once a second.
+    /// What was in flight, allowed and refused: ten times a second in the first ten seconds, then once a second.
     Gate(GateRecord),
     /// The log of an activation that failed.
     Log(LogRecord),
@@ -165,16 +165,20 @@ pub struct SettledRecord<'a> {
     pub usd_all: Option<Picodollars>,
 }
 
-/// The calls in flight, and those that congestion control allowed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// A sample of the whole run, or of one gate of congestion control.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct GateRecord {
     /// The time.
     pub t: Micros,
-    /// Invocations that were taken in and have not ended.
+    /// The gate; empty for the whole run.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// Of the run: invocations that were taken in and have not ended. Of a gate: calls in flight.
     pub fly: u64,
-    /// Those of them that wait: for the limit, a pause, a worker or the platform.
+    /// Of the run: those of them that wait, for the limit, a pause, a worker or the platform. Of a gate: calls that wait for
+    /// their turn.
     pub wait: u64,
     /// Invocations that may start per second.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -182,7 +186,10 @@ pub struct GateRecord {
     /// Invocations that may be in flight.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub window: Option<u32>,
-    /// Whether the platform could not be reached.
+    /// Calls that the platform has refused so far for its rate or concurrency, as the gate has counted them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused: Option<u64>,
+    /// Of the run: whether the platform could not be reached. Of a gate: whether it lets nothing pass for a while.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub shut: bool,
 }

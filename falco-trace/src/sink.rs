@@ -22,6 +22,11 @@ pub trait Sink: Debug + Send + Sync {
         false
     }
 
+    /// What a reader of the trace should know of how this sink went about the run, such as that it takes samples only.
+    fn remark(&self) -> Option<String> {
+        None
+    }
+
     /// How many records could not be handed on so far.
     fn dropped(&self) -> u64 {
         0

@@ -31,11 +31,19 @@ pub struct ObserveFlags {
     /// Send each trace to the FACT collector at ADDR, such as 127.0.0.1:9999.
     #[arg(long, value_name = "ADDR", help_heading = "Trace")]
     pub fact: Option<SocketAddr>,
+
+    /// Send spans to the collector of OpenTelemetry that OTEL_EXPORTER_OTLP_ENDPOINT names, such as http://localhost:4318.
+    #[arg(long, help_heading = "Trace")]
+    pub otlp: bool,
 }
 
 impl ObserveFlags {
     /// Whether anybody asks for anything.
     pub(crate) fn is_wanted(&self) -> bool {
-        self.trace.is_some() || self.meter.is_some() || self.report.is_some() || self.fact.is_some()
+        self.trace.is_some()
+            || self.meter.is_some()
+            || self.report.is_some()
+            || self.fact.is_some()
+            || self.otlp
     }
 }

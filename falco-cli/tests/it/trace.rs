@@ -61,8 +61,14 @@ fn a_run_leaves_a_trace_a_report_and_what_other_tools_read() {
     machine.run(&["report", &trace, "--output", &again]).ok();
     assert!(read(machine.path("again.html")).len() > html.len() / 2);
     let printed = machine.run(&["plot", &trace]).ok();
-    assert_eq!(printed.lines().count(), 10);
+    // Five, and two of congestion control.
+    assert_eq!(printed.lines().count(), 14);
     assert!(machine.path("run/latency.svg").exists());
+    let window = read(machine.path("run/window.csv"));
+    assert!(
+        window.starts_with("gate,seconds,in_flight,waiting,window,paused\nlocal,"),
+        "{window:.200}"
+    );
     let (csv, perfetto) = (text("fact.csv"), text("run.pftrace"));
     machine.run(&["export", &trace, "--fact-csv", &csv, "--perfetto", &perfetto]).ok();
     // The header, the calls, the stage and the run.
@@ -107,6 +113,8 @@ fn a_meter_whose_port_is_in_use_costs_a_warning() {
     assert!(printed.stderr.contains("warning: there is no meter: "), "{}", printed.stderr);
     let nowhere = machine.run_with("1\n", &["map", "-f", &function, "--trace", "/none/t.jsonl"]);
     assert!(nowhere.error().contains("cannot write the trace file /none/t.jsonl"));
+    let nobody = machine.run_with("1\n", &["map", "-f", &function, "--otlp"]);
+    assert!(nobody.error().contains("OTEL_EXPORTER_OTLP_ENDPOINT"));
 }
 
 #[test]

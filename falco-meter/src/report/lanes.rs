@@ -14,7 +14,7 @@ const LISTED: usize = 100;
 /// The line of each call.
 #[derive(Debug)]
 pub(super) struct Lanes {
-    pub(super) of_calls: Vec<u16>,
+    pub(super) of_calls: Vec<u32>,
     pub(super) count: usize,
     /// Whether a line is an instance.
     pub(super) by_instance: bool,
@@ -47,15 +47,15 @@ pub(super) fn assign(all: &Collected) -> Lanes {
     Lanes { of_calls, count, by_instance, instances, instances_total }
 }
 
-fn instances(all: &Collected, order: &[usize]) -> (Vec<u16>, usize) {
-    let mut lane_of = vec![u16::MAX; all.containers.len()];
+fn instances(all: &Collected, order: &[usize]) -> (Vec<u32>, usize) {
+    let mut lane_of = vec![u32::MAX; all.containers.len()];
     let mut count = 0_usize;
     for index in order {
         let container = all.calls[*index].container as usize;
         if let Some(lane) = lane_of.get_mut(container)
-            && *lane == u16::MAX
+            && *lane == u32::MAX
         {
-            *lane = u16::try_from(count).unwrap_or(u16::MAX - 1);
+            *lane = u32::try_from(count).unwrap_or(u32::MAX - 1);
             count += 1;
         }
     }
@@ -76,7 +76,7 @@ fn slots(
     order: &[usize],
     is_wanted: impl Fn(usize) -> bool,
     first: usize,
-) -> (Vec<u16>, usize) {
+) -> (Vec<u32>, usize) {
     let mut of_calls = vec![0; all.calls.len()];
     let (mut busy, mut free) = (BinaryHeap::new(), BinaryHeap::new());
     let mut count = first;
@@ -96,7 +96,7 @@ fn slots(
             |Reverse(lane)| lane,
         );
         busy.push(Reverse((call.done, lane)));
-        of_calls[index] = u16::try_from(lane).unwrap_or(u16::MAX);
+        of_calls[index] = u32::try_from(lane).unwrap_or(u32::MAX);
     }
     (of_calls, count.max(1))
 }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use falco_core::{Error, ErrorKind, Result};
 use falco_trace::Recorder;
 use tokio::net::TcpListener;
+use tokio::sync::OnceCell;
 use tokio::task::JoinHandle;
 
 use self::guard::Guard;
@@ -113,7 +114,8 @@ impl MeterServer {
         let address = listener.local_addr().map_err(cannot)?;
         let guard = Guard::new(settings.hosts.clone()).map_err(cannot)?;
         let url = format!("http://{}/#{}", reachable(address), guard.key());
-        let routes = Arc::new(Routes { source, guard });
+        let routes =
+            Arc::new(Routes { source, guard, index: Arc::default(), timeline: OnceCell::new() });
         let task = tokio::spawn(accept::serve(listener, routes));
         Ok(Self { url, address, task })
     }

@@ -1,21 +1,26 @@
 //! The routes, and their answers.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use falco_core::{Error, ErrorKind, Result};
+use falco_trace::{CallIndex, Micros};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Method, Request, Response, StatusCode};
 use serde::Serialize;
+use tokio::sync::OnceCell;
 
-use super::calls::{self, Wanted};
+use super::calls::{self, CallPage};
 use super::guard::Guard;
 use crate::metrics;
 use crate::page;
+use crate::report;
 use crate::source::Source;
-use crate::state::{Details, State};
+use crate::state::{CallState, Details, Seen, State};
 
 const HTML: &str = "text/html; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
@@ -31,6 +36,10 @@ pub(super) type Answer = Response<Full<Bytes>>;
 pub(super) struct Routes {
     pub(super) source: Source,
     pub(super) guard: Guard,
+    /// Where calls stand in the trace file, once somebody has asked for any.
+    pub(super) index: Arc<Mutex<Option<CallIndex>>>,
+    /// All calls of a run that has ended, once somebody has asked for them.
+    pub(super) timeline: OnceCell<Bytes>,
 }
 
 impl Routes {
@@ -72,15 +81,18 @@ impl Routes {
         let stage = query.get("stage").filter(|stage| !stage.is_empty());
         match request.uri().path() {
             "/api/v1/state" => {
-                let since = query.get("since").and_then(|since| since.parse().ok()).unwrap_or(0);
-                let state = self.source.with_view(|view, flying| State::of(view, flying, since));
-                json(&state)
+                let calls = query.get("since").and_then(|since| since.parse().ok()).unwrap_or(0);
+                let millis = query.get("t").and_then(|time| time.parse::<f64>().ok());
+                let samples = millis.map(|millis| Micros((millis * 1e3).round() as i64));
+                let seen = Seen { calls, samples };
+                json(&self.source.with_view(|view, flying| State::of(view, flying, seen)))
             }
             "/api/v1/details" => {
                 let wanted = stage.map(String::as_str);
                 json(&self.source.with_view(|view, _| Details::of(view, wanted)))
             }
             "/api/v1/calls" => self.calls(&query).await,
+            "/api/v1/timeline" => self.timeline().await,
             "/metrics" => of(StatusCode::OK, METRICS, self.source.with_view(metrics::text)),
             _ => of(StatusCode::NOT_FOUND, TEXT, "there is no such page\n"),
         }
@@ -90,24 +102,56 @@ impl Routes {
         let Some(path) = self.source.file().map(std::path::Path::to_owned) else {
             return of(StatusCode::NOT_FOUND, TEXT, "calls are listed out of a trace file\n");
         };
-        let wanted = match Wanted::parse(query) {
+        let (wanted, after) = match calls::parse(query) {
             Ok(wanted) => wanted,
             Err(text) => return of(StatusCode::BAD_REQUEST, TEXT, format!("{text}\n")),
         };
-        let listing = tokio::task::spawn_blocking(move || calls::list(&path, &wanted));
+        let index = self.index.clone();
+        let listing = looking(move || {
+            // What was read so far is right, also after a panic.
+            let mut index = index.lock().unwrap_or_else(PoisonError::into_inner);
+            let index = index.get_or_insert_with(|| CallIndex::new(path));
+            let (calls, next) = index.calls(&wanted, after, calls::LISTED)?;
+            Ok(CallPage { calls: calls.iter().map(CallState::of).collect(), next })
+        });
         match listing.await {
-            Ok(Ok(page)) => json(&page),
-            Ok(Err(error)) => of(StatusCode::NOT_FOUND, TEXT, format!("{error}\n")),
-            Err(_) => of(StatusCode::INTERNAL_SERVER_ERROR, TEXT, "the trace cannot be read\n"),
+            Ok(page) => json(&page),
+            Err(error) => of(StatusCode::NOT_FOUND, TEXT, format!("{error}\n")),
+        }
+    }
+
+    /// All calls, of a run that has ended.
+    async fn timeline(&self) -> Answer {
+        let is_over = self.source.with_view(|view, _| view.is_over());
+        let Some(path) = self.source.file().map(PathBuf::from).filter(|_| is_over) else {
+            let text = "all calls are shown out of a trace file, once the run has ended\n";
+            return of(StatusCode::NOT_FOUND, TEXT, text);
+        };
+        let read = || looking(move || Ok(body(&report::timeline(&path)?)));
+        match self.timeline.get_or_try_init(read).await {
+            Ok(timeline) => of(StatusCode::OK, JSON, timeline.clone()),
+            Err(error) => of(StatusCode::NOT_FOUND, TEXT, format!("{error}\n")),
         }
     }
 }
 
+/// Looks into a file, off the tasks that answer others.
+async fn looking<T: Send + 'static>(
+    look: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    tokio::task::spawn_blocking(look).await.map_err(|error| {
+        Error::new(ErrorKind::Panicked, "the trace cannot be read").with_source(&error)
+    })?
+}
+
 fn json(value: &impl Serialize) -> Answer {
-    match serde_json::to_vec(value) {
-        Ok(body) => of(StatusCode::OK, JSON, body),
-        Err(_) => of(StatusCode::INTERNAL_SERVER_ERROR, TEXT, "the numbers cannot be written\n"),
-    }
+    of(StatusCode::OK, JSON, body(value))
+}
+
+/// The text of a value.
+fn body(value: &impl Serialize) -> Bytes {
+    // Numbers and texts only, which always can be written.
+    serde_json::to_vec(value).unwrap_or_default().into()
 }
 
 fn of(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Answer {

@@ -40,6 +40,12 @@ fn keep(name: &str, picture: &[u8]) {
     }
 }
 
+/// Drags over the middle of the heat map.
+const DRAG: &str = "{ const heat = document.getElementById('heat'), box = heat.getBoundingClientRect(); \
+    const fire = (kind, part) => heat.dispatchEvent(new PointerEvent(kind, \
+        {clientX: box.left + box.width * part, clientY: box.top + box.height * part})); \
+    fire('pointerdown', 0.4); fire('pointermove', 0.5); fire('pointerup', 0.6); }";
+
 #[test]
 fn a_report_asks_nothing_and_shows_hostile_texts_as_text() {
     let Some(mut browser) = Browser::start() else { return };
@@ -74,6 +80,17 @@ fn a_report_asks_nothing_and_shows_hostile_texts_as_text() {
     assert_ne!(page.value(label), whole);
     page.key("0");
     assert_eq!(page.value(label), whole);
+    // Dragging over the heat map zooms it and the timeline, and a button shows all again.
+    let heat = "document.getElementById('heat').getAttribute('aria-label')";
+    let (every, before) = (page.value(heat), page.value(label));
+    page.value(DRAG);
+    assert_ne!(page.value(heat), every);
+    assert_ne!(page.value(label), before);
+    page.value("document.getElementById('heat-all').click()");
+    assert_eq!(page.value(heat), every);
+    assert_eq!(page.value("document.getElementById('heat-all').hidden"), json!(true));
+    assert!(page.text("#congestion-about").contains("aws: 100 may be in flight"));
+    assert!(page.text("#cost").contains("copies of slow ones"), "{}", page.text("#cost"));
     // One stage by itself.
     page.value("{ const s = document.getElementById('stage'); s.value = 'reduce'; s.dispatchEvent(new Event('change')); }");
     assert!(page.text("#figures").contains("100"), "{}", page.text("#figures"));
@@ -88,7 +105,7 @@ async fn the_live_page_shows_a_run_that_goes_on_and_its_end() {
     let half = all.len() * 2 / 3;
     let trace = write(folder.path(), &all[..half]);
     let server = MeterServer::of_file(&trace, MeterSettings::default()).await.unwrap();
-    let url = server.url().to_owned();
+    let (url, path) = (server.url().to_owned(), folder.path().to_owned());
     let looking = tokio::task::spawn_blocking(move || {
         let Some(mut browser) = Browser::start() else { return };
         let mut page = browser.open(&url, LOOKS[0]);
@@ -109,6 +126,15 @@ async fn the_live_page_shows_a_run_that_goes_on_and_its_end() {
         page.wait_for("document.getElementById('figures').innerText.includes('4,104')");
         let (_, complaints) = page.requests_and_complaints();
         assert!(complaints.is_empty(), "{complaints:#?}");
+        // At the end all calls are there, and can be zoomed into.
+        write(&path, &all);
+        page.wait_for("document.getElementById('lanes-help').textContent.startsWith('All 4,')");
+        assert!(page.text("#sign").contains("failed"), "{}", page.text("#sign"));
+        let label = "document.getElementById('lanes').getAttribute('aria-label')";
+        let whole = page.value(label);
+        page.value("document.getElementById('lanes').focus()");
+        page.key("+");
+        assert_ne!(page.value(label), whole);
         // A hidden page asks nothing.
         page.value("Object.defineProperty(document, 'hidden', {value: true, configurable: true})");
         page.wait_for("new Promise(done => setTimeout(() => done(true), 3500))");

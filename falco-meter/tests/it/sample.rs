@@ -201,7 +201,10 @@ fn gates(all: &mut Vec<Record<'static>>, end: Micros) {
         let fly = calls.iter().filter(|(from, to)| *from <= at && at < *to).count() as u64;
         let mut gate = GateRecord::default();
         (gate.t, gate.fly, gate.wait) = (Micros(at), fly, fly / 30);
-        gate.window = Some(100);
+        all.push(Record::Gate(gate.clone()));
+        gate.name = "aws".to_owned();
+        (gate.window, gate.refused) = (Some(100), Some(at as u64 / 2_000_000));
+        gate.rate = Some(250 + (at / 1_000_000 % 7) as u32 * 20);
         all.push(Record::Gate(gate));
     }
     // In the order in which a recorder writes them; what has no time of its own stays where it is.

@@ -138,10 +138,14 @@ async fn a_reader_that_follows_gets_little_each_time() {
     let first = get(&server, "/api/v1/state").await.bytes().await.unwrap();
     assert!(first.len() < 128 * 1024, "{} bytes", first.len());
     let state: Value = serde_json::from_slice(&first).unwrap();
+    let last = state["gates"].as_array().unwrap().last().unwrap()["t"].as_f64().unwrap();
     let seq = state["seq"].as_u64().unwrap();
-    let path = format!("/api/v1/state?since={seq}");
+    let path = format!("/api/v1/state?since={seq}&t={last}");
     let next = get(&server, &path).await.bytes().await.unwrap();
     assert!(next.len() < 16 * 1024, "{} bytes", next.len());
+    let next: Value = serde_json::from_slice(&next).unwrap();
+    let samples = |value: &Value| value.as_array().unwrap().len();
+    assert_eq!((samples(&next["gates"]), samples(&next["controls"][0]["samples"])), (0, 0));
     let details = get(&server, "/api/v1/details?stage=map").await.bytes().await.unwrap();
     let details: Value = serde_json::from_slice(&details).unwrap();
     assert_eq!(details["failures"].as_array().unwrap().len(), 12);
@@ -170,9 +174,29 @@ async fn calls_are_listed_a_hundred_at_a_time_until_all_are_seen() {
         get(&server, "/api/v1/calls?o=failed&stage=map").await.json().await.unwrap();
     let calls = failed["calls"].as_array().unwrap();
     assert!(calls.iter().any(|call| call["error"]["type"] == "UnicodeDecodeError"));
+    // What comes late is found without the pages before it.
+    let late: Value =
+        get(&server, "/api/v1/calls?stage=reduce&min_ms=1").await.json().await.unwrap();
+    assert_eq!(late["calls"].as_array().unwrap().len(), 25);
+    assert!(late["next"].is_null());
+    let unknown = get(&server, "/api/v1/calls?o=bad").await;
+    assert!(unknown.text().await.unwrap().contains("invalid o \"bad\": use failed"));
     let wrong = get(&server, "/api/v1/calls?from=soon").await;
     assert_eq!(wrong.status().as_u16(), 400);
     assert!(wrong.text().await.unwrap().contains("invalid from \"soon\""));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_calls_are_there_once_the_run_has_ended() {
+    let (server, folder) = serve(1_000).await;
+    let timeline: Value = get(&server, "/api/v1/timeline").await.json().await.unwrap();
+    let calls = records(1_000, true);
+    let calls = calls.iter().filter(|it| matches!(it, falco_trace::Record::Call(_))).count();
+    assert_eq!(timeline["calls"], calls);
+    assert!(timeline["columns"].as_str().unwrap().len() > 1_000);
+    let going_on = write(folder.path(), &records(100, false));
+    let server = MeterServer::of_file(going_on, MeterSettings::default()).await.unwrap();
+    assert_eq!(get(&server, "/api/v1/timeline").await.status().as_u16(), 404);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -188,7 +212,7 @@ async fn metrics_hold_every_call_and_no_id() {
         "falco_stage_size{stage=\"reduce\"} 10",
         "falco_invocation_duration_seconds_bucket{stage=\"split\",le=\"+Inf\"} 4",
         "falco_invocation_duration_seconds_count{stage=\"map\"} 400",
-        "falco_window 100",
+        "falco_window{gate=\"aws\"} 100",
     ] {
         assert!(text.lines().any(|it| it == line), "{line} is not in\n{text}");
     }

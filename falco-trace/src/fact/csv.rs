@@ -32,7 +32,7 @@ const COLUMNS: [&str; 22] = [
     "TLat",
 ];
 
-/// The tags, each a column of its own: they are known before the first row.
+/// The tags of every trace, each a column of its own.
 const TAGS: [&str; 8] = [
     "falco.run",
     "falco.stage",
@@ -63,6 +63,7 @@ const TAGS: [&str; 8] = [
 pub struct FactCsv<W> {
     to: W,
     traces: FactTraces,
+    tags: Vec<String>,
 }
 
 impl<W: Write> FactCsv<W> {
@@ -71,12 +72,23 @@ impl<W: Write> FactCsv<W> {
     /// # Errors
     ///
     /// Those of `to`.
-    pub fn new(mut to: W) -> io::Result<Self> {
-        let tags = TAGS.map(|tag| format!("T_{tag}"));
-        let header: Vec<&str> =
-            COLUMNS.into_iter().chain(tags.iter().map(String::as_str)).collect();
-        write!(to, "{}\r\n", header.join(","))?;
-        Ok(Self { to, traces: FactTraces::default() })
+    pub fn new(to: W) -> io::Result<Self> {
+        Self::with_attributes(to, [])
+    }
+
+    /// Writes the header, with a column for each of these [attributes](crate::Call::attributes) of activations: columns are
+    /// known before the first row.
+    ///
+    /// # Errors
+    ///
+    /// Those of `to`.
+    pub fn with_attributes(mut to: W, names: impl IntoIterator<Item = String>) -> io::Result<Self> {
+        let mut tags: Vec<String> = TAGS.map(str::to_owned).into();
+        tags.extend(names.into_iter().filter(|name| !TAGS.contains(&&**name)));
+        let header = COLUMNS.map(str::to_owned).into_iter();
+        let header = header.chain(tags.iter().map(|tag| quoted(&format!("T_{tag}"))));
+        write!(to, "{}\r\n", header.collect::<Vec<_>>().join(","))?;
+        Ok(Self { to, traces: FactTraces::default(), tags })
     }
 
     /// Writes the rows that follow from a record.
@@ -86,7 +98,8 @@ impl<W: Write> FactCsv<W> {
     /// Those of the writer.
     pub fn take(&mut self, record: &Record<'_>) -> io::Result<()> {
         for trace in self.traces.of(record) {
-            let row: Vec<String> = fields(&trace).iter().map(|field| quoted(field)).collect();
+            let row: Vec<String> =
+                fields(&trace, &self.tags).iter().map(|field| quoted(field)).collect();
             write!(self.to, "{}\r\n", row.join(","))?;
         }
         Ok(())
@@ -98,7 +111,7 @@ impl<W: Write> FactCsv<W> {
     }
 }
 
-fn fields(trace: &FactTrace) -> Vec<String> {
+fn fields(trace: &FactTrace, tags: &[String]) -> Vec<String> {
     let mut fields = vec![
         trace.id.clone(),
         trace.child_of.clone(),
@@ -123,7 +136,7 @@ fn fields(trace: &FactTrace) -> Vec<String> {
         seconds(trace.delay),
         seconds(trace.transport),
     ];
-    fields.extend(TAGS.map(|tag| trace.tags.get(tag).cloned().unwrap_or_default()));
+    fields.extend(tags.iter().map(|tag| trace.tags.get(tag).cloned().unwrap_or_default()));
     fields
 }
 

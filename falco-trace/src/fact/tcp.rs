@@ -2,13 +2,11 @@
 
 use std::io::Write;
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::trace::FactTraces;
+use crate::outbox::{Outbox, Queued};
 use crate::record::Record;
 use crate::sink::Sink;
 
@@ -26,81 +24,41 @@ const PATIENCE: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub struct FactCollector {
     traces: Mutex<FactTraces>,
-    queue: Mutex<Option<SyncSender<Vec<u8>>>>,
-    sender: Mutex<Option<JoinHandle<()>>>,
-    dropped: Arc<AtomicU64>,
-    /// The records that wait in the queue.
-    waiting: Arc<AtomicU64>,
+    outbox: Outbox,
 }
 
 impl FactCollector {
     /// Sends to the collector at `address`. Nothing is sent before the first trace.
     pub fn new(address: SocketAddr) -> Self {
-        let (queue, traces) = sync_channel(QUEUE);
-        let dropped = Arc::new(AtomicU64::new(0));
-        let lost = dropped.clone();
-        let waiting = Arc::new(AtomicU64::new(0));
-        let queued = waiting.clone();
-        // Without the thread the queue has no reader, and everything counts as dropped.
-        let sender = thread::Builder::new()
-            .name("falco-fact".to_owned())
-            .spawn(move || send_all(address, &traces, &lost, &queued))
-            .ok();
-        Self {
-            traces: Mutex::default(),
-            queue: Mutex::new(Some(queue)),
-            sender: Mutex::new(sender),
-            dropped,
-            waiting,
-        }
+        let outbox = Outbox::start("falco-fact", QUEUE, move |traces| send_all(address, traces));
+        Self { traces: Mutex::default(), outbox }
     }
 }
 
 impl Sink for FactCollector {
     fn take(&self, record: &Record<'_>) {
         let traces = self.traces.lock().unwrap_or_else(PoisonError::into_inner).of(record);
-        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         for trace in traces {
-            self.waiting.fetch_add(1, Relaxed);
-            let sent = match &*queue {
-                Some(queue) => queue.try_send(trace.to_bytes()),
-                None => Err(TrySendError::Disconnected(Vec::new())),
-            };
-            if sent.is_err() {
-                self.waiting.fetch_sub(1, Relaxed);
-                self.dropped.fetch_add(1, Relaxed);
-            }
+            self.outbox.put(trace.to_bytes());
         }
     }
 
     fn finish(&self) {
-        // The sender ends when the queue is closed and empty.
-        *self.queue.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        let sender = self.sender.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(sender) = sender {
-            // A panic of the thread was printed already.
-            let _ = sender.join();
-        }
+        self.outbox.finish();
     }
 
     fn is_full(&self) -> bool {
-        self.waiting.load(Relaxed) > QUEUE as u64 * 3 / 4
+        self.outbox.is_full()
     }
 
     fn dropped(&self) -> u64 {
-        self.dropped.load(Relaxed)
+        self.outbox.dropped()
     }
 }
 
-fn send_all(
-    address: SocketAddr,
-    traces: &Receiver<Vec<u8>>,
-    dropped: &AtomicU64,
-    waiting: &AtomicU64,
-) {
+fn send_all(address: SocketAddr, traces: &Queued) {
     let mut is_gone = false;
-    for trace in traces {
-        waiting.fetch_sub(1, Relaxed);
+    while let Some(trace) = traces.next() {
         // A collector that was not there is not waited for again: a run would take seconds for each trace.
         let sent = !is_gone && send(address, &trace).is_ok();
         if !sent {
@@ -110,7 +68,7 @@ fn send_all(
                 );
             }
             is_gone = true;
-            dropped.fetch_add(1, Relaxed);
+            traces.lost(1);
         }
     }
 }

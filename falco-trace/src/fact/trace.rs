@@ -255,6 +255,9 @@ impl FactTraces {
         if let Some(request) = &call.request {
             tags.insert("rid".to_owned(), request.to_string());
         }
+        for (name, value) in &call.attributes {
+            tags.entry(name.clone()).or_insert_with(|| value.clone());
+        }
         tags
     }
 

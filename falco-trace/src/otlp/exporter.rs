@@ -1,14 +1,12 @@
 //! Sends spans in batches, from a thread of its own.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use falco_core::{Error, ErrorKind, Result};
 
 use super::span::{Spans, request};
+use crate::outbox::{Outbox, Queued};
 use crate::record::Record;
 use crate::sink::Sink;
 
@@ -28,11 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct OtlpExporter {
     spans: Mutex<Spans>,
-    queue: Mutex<Option<SyncSender<Vec<u8>>>>,
-    sender: Mutex<Option<JoinHandle<()>>>,
-    dropped: Arc<AtomicU64>,
-    /// The records that wait in the queue.
-    waiting: Arc<AtomicU64>,
+    outbox: Outbox,
 }
 
 impl OtlpExporter {
@@ -71,40 +65,24 @@ impl OtlpExporter {
         let runtime = runtime.map_err(|error| {
             Error::new(ErrorKind::Other, "cannot start a runtime").with_source(&error)
         })?;
-        let (queue, spans) = sync_channel(QUEUE);
-        let dropped = Arc::new(AtomicU64::new(0));
-        let lost = dropped.clone();
-        let waiting = Arc::new(AtomicU64::new(0));
-        let queued = waiting.clone();
-        // Without the thread the queue has no reader, and everything counts as dropped.
-        let sender = thread::Builder::new()
-            .name("falco-otlp".to_owned())
-            .spawn(move || {
-                let mut warned = false;
-                while let Some(batch) = next_batch(&spans) {
-                    queued.fetch_sub(batch.len() as u64, Relaxed);
-                    let body = request(&batch);
-                    // Within the runtime: the request needs its timers from the beginning.
-                    let answer = runtime.block_on(async {
-                        let request = client.post(url.clone()).body(body);
-                        request.header("content-type", "application/x-protobuf").send().await
-                    });
-                    if !answer.is_ok_and(|answer| answer.status().is_success()) {
-                        lost.fetch_add(batch.len() as u64, Relaxed);
-                        if !std::mem::replace(&mut warned, true) {
-                            tracing::warn!("the collector of OpenTelemetry does not take spans");
-                        }
+        let outbox = Outbox::start("falco-otlp", QUEUE, move |spans| {
+            let mut warned = false;
+            while let Some(batch) = next_batch(spans) {
+                let body = request(&batch);
+                // Within the runtime: the request needs its timers from the beginning.
+                let answer = runtime.block_on(async {
+                    let request = client.post(url.clone()).body(body);
+                    request.header("content-type", "application/x-protobuf").send().await
+                });
+                if !answer.is_ok_and(|answer| answer.status().is_success()) {
+                    spans.lost(batch.len());
+                    if !std::mem::replace(&mut warned, true) {
+                        tracing::warn!("the collector of OpenTelemetry does not take spans");
                     }
                 }
-            })
-            .ok();
-        Ok(Self {
-            spans: Mutex::default(),
-            queue: Mutex::new(Some(queue)),
-            sender: Mutex::new(sender),
-            dropped,
-            waiting,
-        })
+            }
+        });
+        Ok(Self { spans: Mutex::default(), outbox })
     }
 
     /// Calls that were left out of the sample so far.
@@ -114,13 +92,12 @@ impl OtlpExporter {
 }
 
 /// Waits for spans; `None` once there will be no more.
-fn next_batch(spans: &Receiver<Vec<u8>>) -> Option<Vec<Vec<u8>>> {
-    let mut batch = vec![spans.recv().ok()?];
-    while batch.len() < BATCH {
-        match spans.recv_timeout(LINGER) {
-            Ok(span) => batch.push(span),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
-        }
+fn next_batch(spans: &Queued) -> Option<Vec<Vec<u8>>> {
+    let mut batch = vec![spans.next()?];
+    while batch.len() < BATCH
+        && let Some(span) = spans.next_within(LINGER)
+    {
+        batch.push(span);
     }
     Some(batch)
 }
@@ -128,30 +105,26 @@ fn next_batch(spans: &Receiver<Vec<u8>>) -> Option<Vec<Vec<u8>>> {
 impl Sink for OtlpExporter {
     fn take(&self, record: &Record<'_>) {
         let span = self.spans.lock().unwrap_or_else(PoisonError::into_inner).of(record);
-        let Some(span) = span else { return };
-        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        self.waiting.fetch_add(1, Relaxed);
-        if queue.as_ref().is_none_or(|queue| queue.try_send(span).is_err()) {
-            self.waiting.fetch_sub(1, Relaxed);
-            self.dropped.fetch_add(1, Relaxed);
+        if let Some(span) = span {
+            self.outbox.put(span);
         }
     }
 
     fn finish(&self) {
-        // The sender ends when the queue is closed and empty.
-        *self.queue.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        let sender = self.sender.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(sender) = sender {
-            // A panic of the thread was printed already.
-            let _ = sender.join();
-        }
+        self.outbox.finish();
     }
 
     fn is_full(&self) -> bool {
-        self.waiting.load(Relaxed) > QUEUE as u64 * 3 / 4
+        self.outbox.is_full()
     }
 
     fn dropped(&self) -> u64 {
-        self.dropped.load(Relaxed)
+        self.outbox.dropped()
+    }
+
+    fn remark(&self) -> Option<String> {
+        let left_out = self.left_out();
+        let text = "of the calls that succeeded were not sent to the collector of OpenTelemetry, which gets one in a hundred after the first 10,000";
+        (left_out > 0).then(|| format!("{left_out} {text}"))
     }
 }

@@ -7,12 +7,12 @@ mod shared;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use falco_core::congestion::GateState;
 use falco_core::{
     Completion, Deployment, Error, Event, ExecutionPlan, LogStream, Monitor, Result, RunId, Verdict,
 };
 
 use self::in_flight::InFlight;
-pub use self::sampling::Allowed;
 use self::sampling::{GateOf, Sampling};
 use self::shared::Shared;
 use crate::call::{CallOutcome, end};
@@ -51,7 +51,7 @@ const LOG_BYTES: usize = 8 * 1024;
 pub struct Recorder {
     shared: Arc<Shared>,
     in_flight: Arc<InFlight>,
-    gate: Option<GateOf>,
+    gates: Vec<GateOf>,
     sampling: std::sync::OnceLock<Sampling>,
 }
 
@@ -67,7 +67,7 @@ impl Recorder {
         Self {
             shared: Arc::new(Shared::new()),
             in_flight: Arc::default(),
-            gate: None,
+            gates: Vec::new(),
             sampling: std::sync::OnceLock::new(),
         }
     }
@@ -89,10 +89,17 @@ impl Recorder {
         self
     }
 
-    /// Samples what congestion control allows, once a second.
+    /// Samples what a gate of congestion control allows and what the platform refuses: ten times a second in the first ten
+    /// seconds, then once a second. It may be called for several gates.
+    ///
+    /// `state` is `Gate::state` of `falco-layers`; `name` says whose gate it is, such as the platform's name.
     #[must_use]
-    pub fn with_gate(mut self, gate: impl Fn() -> Allowed + Send + Sync + 'static) -> Self {
-        self.gate = Some(GateOf(Arc::new(gate)));
+    pub fn with_gate(
+        mut self,
+        name: impl Into<String>,
+        state: impl Fn() -> GateState + Send + Sync + 'static,
+    ) -> Self {
+        self.gates.push(GateOf { name: name.into(), state: Arc::new(state) });
         self
     }
 
@@ -145,8 +152,11 @@ impl Recorder {
                 })
                 .collect(),
         }));
+        if let Some(sampling) = self.sampling.get() {
+            sampling.restart();
+        }
         self.sampling
-            .get_or_init(|| Sampling::start(&self.shared, &self.in_flight, self.gate.clone()));
+            .get_or_init(|| Sampling::start(&self.shared, &self.in_flight, self.gates.clone()));
     }
 
     fn function(&self, deployment: &Deployment, error: Option<&Error>) -> FunctionRecord {
@@ -192,6 +202,9 @@ impl Monitor for Recorder {
             Event::RunStarted { run, plan } => self.begin(run, *plan),
             Event::RunFinished { error, .. } => {
                 let error = error.map(ToString::to_string);
+                if let Some(sampling) = self.sampling.get() {
+                    sampling.conclude();
+                }
                 shared.emit(&Record::End(EndRecord { s: None, t: now(), error }));
                 shared.finish();
             }

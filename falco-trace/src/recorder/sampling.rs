@@ -1,40 +1,107 @@
-//! The thread that writes out lines and samples what is in flight, once a second.
+//! The thread that writes out lines, and samples what is in flight and what is allowed.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use falco_core::congestion::GateState;
+
 use super::in_flight::InFlight;
 use super::shared::Shared;
-use crate::record::{GateRecord, Record};
-use crate::view::RunView;
+use crate::record::GateRecord;
+use crate::record::Record;
+use crate::units::Micros;
 
-/// How often lines are handed to the system, and what is allowed is sampled.
+/// How often lines are handed to the system, and samples are taken.
 const INTERVAL: Duration = Duration::from_secs(1);
+/// How often samples are taken at the beginning, so that a short run has some, too.
+const FIRST_INTERVAL: Duration = Duration::from_millis(100);
+/// How many are taken so often.
+const FIRST_SAMPLES: u64 = 100;
 
-/// The allowance of congestion control.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Allowed {
-    /// Invocations that may start per second.
-    pub per_second: Option<f64>,
-    /// Invocations that may be in flight.
-    pub concurrency: Option<u32>,
+/// A gate of congestion control, which says how it stands.
+#[derive(Clone)]
+pub(super) struct GateOf {
+    pub(super) name: String,
+    pub(super) state: Arc<dyn Fn() -> GateState + Send + Sync>,
 }
 
-/// Asks what congestion control allows.
-#[derive(Clone)]
-pub(super) struct GateOf(pub(super) Arc<dyn Fn() -> Allowed + Send + Sync>);
+impl fmt::Debug for GateOf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("GateOf").field(&self.name).finish()
+    }
+}
 
-impl std::fmt::Debug for GateOf {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("GateOf")
+/// Takes samples of the run and of its gates.
+#[derive(Debug)]
+pub(super) struct Sampler {
+    shared: Arc<Shared>,
+    in_flight: Arc<InFlight>,
+    gates: Vec<GateOf>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The last sample of the run and of each gate: what has not changed is not written again.
+    last: Vec<GateRecord>,
+    taken: u64,
+    /// Nothing follows the end of a run in its file.
+    is_over: bool,
+}
+
+impl Sampler {
+    fn new(shared: Arc<Shared>, in_flight: Arc<InFlight>, gates: Vec<GateOf>) -> Self {
+        Self { shared, in_flight, gates, state: Mutex::default() }
+    }
+
+    fn restart(&self) {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = State::default();
+    }
+
+    /// Takes a sample, the last one of the run if `is_last`; returns how long to wait for the next.
+    fn sample(&self, is_last: bool) -> Duration {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.is_over {
+            return INTERVAL;
+        }
+        state.is_over = is_last;
+        state.taken += 1;
+        let t = self.shared.now();
+        let (fly, wait) = self.in_flight.counts();
+        let of_run =
+            GateRecord { t, fly, wait, shut: self.shared.is_outage(), ..GateRecord::default() };
+        let of_gates = self.gates.iter().map(|gate| record(t, &gate.name, &(gate.state)()));
+        let now: Vec<GateRecord> = std::iter::once(of_run).chain(of_gates).collect();
+        for (at, sample) in now.iter().enumerate() {
+            let before = state.last.get(at);
+            if before.is_none_or(|before| *sample != GateRecord { t, ..before.clone() }) {
+                self.shared.emit(&Record::Gate(sample.clone()));
+            }
+        }
+        state.last = now;
+        if state.taken < FIRST_SAMPLES { FIRST_INTERVAL } else { INTERVAL }
+    }
+}
+
+fn record(t: Micros, name: &str, state: &GateState) -> GateRecord {
+    GateRecord {
+        t,
+        name: name.to_owned(),
+        fly: state.in_flight.into(),
+        wait: state.waiting.into(),
+        rate: state.allowance.per_second.map(|rate| rate.round().min(1e9) as u32),
+        window: state.allowance.concurrency,
+        refused: Some(state.throttled),
+        shut: state.paused.is_some(),
     }
 }
 
 /// The thread that flushes and samples; it ends when this is dropped.
 pub(super) struct Sampling {
+    sampler: Arc<Sampler>,
     end: Option<Sender<()>>,
     thread: Option<thread::JoinHandle<()>>,
 }
@@ -49,36 +116,35 @@ impl Sampling {
     pub(super) fn start(
         shared: &Arc<Shared>,
         in_flight: &Arc<InFlight>,
-        gate: Option<GateOf>,
+        gates: Vec<GateOf>,
     ) -> Self {
         let (end, ended) = channel::<()>();
-        let (shared, in_flight) = (shared.clone(), in_flight.clone());
-        let mut last = GateRecord::default();
+        let sampler = Arc::new(Sampler::new(shared.clone(), in_flight.clone(), gates));
+        let (shared, of_thread) = (shared.clone(), sampler.clone());
         let sampling = move || {
-            while ended.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
-                if shared.view(RunView::is_over) {
-                    continue;
+            let (mut pause, mut since_flush) = (FIRST_INTERVAL, Duration::ZERO);
+            while ended.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
+                since_flush += pause;
+                pause = of_thread.sample(false);
+                if since_flush >= INTERVAL {
+                    since_flush = Duration::ZERO;
+                    shared.flush();
                 }
-                let (fly, wait) = in_flight.counts();
-                let allowed = gate.as_ref().map(|gate| (gate.0)()).unwrap_or_default();
-                let sample = GateRecord {
-                    t: shared.now(),
-                    fly,
-                    wait,
-                    rate: allowed.per_second.map(|rate| rate.round().min(1e9) as u32),
-                    window: allowed.concurrency,
-                    shut: shared.is_outage(),
-                };
-                if sample != (GateRecord { t: sample.t, ..last }) {
-                    last = sample;
-                    shared.emit(&Record::Gate(sample));
-                }
-                shared.flush();
             }
         };
         // Without the thread lines are flushed at the ends of stages only.
         let thread = thread::Builder::new().name("falco-trace".to_owned()).spawn(sampling).ok();
-        Self { end: Some(end), thread }
+        Self { sampler, end: Some(end), thread }
+    }
+
+    /// A new run begins.
+    pub(super) fn restart(&self) {
+        self.sampler.restart();
+    }
+
+    /// Takes the last sample of the run.
+    pub(super) fn conclude(&self) {
+        self.sampler.sample(true);
     }
 }
 

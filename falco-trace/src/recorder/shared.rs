@@ -25,6 +25,8 @@ pub(super) struct Shared {
     outage: AtomicBool,
     traces_left: AtomicI64,
     has_errors: AtomicBool,
+    /// What sinks have remarked already: a run may be finished twice.
+    remarks: Mutex<Vec<String>>,
 }
 
 /// Under one lock, so that the file holds the records in the order in which the numbers have taken them.
@@ -51,6 +53,7 @@ impl Shared {
             outage: AtomicBool::new(false),
             traces_left: AtomicI64::new(TRACES),
             has_errors: AtomicBool::new(true),
+            remarks: Mutex::default(),
         }
     }
 
@@ -72,6 +75,7 @@ impl Shared {
         *self.clock.write().unwrap_or_else(PoisonError::into_inner) = (Instant::now(), at);
         self.outage.store(false, Relaxed);
         self.traces_left.store(TRACES, Relaxed);
+        self.remarks.lock().unwrap_or_else(PoisonError::into_inner).clear();
         at
     }
 
@@ -136,8 +140,19 @@ impl Shared {
             sink.finish();
         }
         let dropped: u64 = self.sinks().iter().map(|sink| sink.dropped()).sum();
-        if dropped > 0 {
-            self.note(format!("{dropped} records could not be exported"), "exported", dropped);
+        let lost = (dropped > 0).then(|| format!("{dropped} records could not be exported"));
+        let remarks: Vec<String> = self.sinks().iter().filter_map(|sink| sink.remark()).collect();
+        for (remark, dropped) in lost
+            .into_iter()
+            .map(|lost| (lost, dropped))
+            .chain(remarks.into_iter().map(|it| (it, 0)))
+        {
+            let mut known = self.remarks.lock().unwrap_or_else(PoisonError::into_inner);
+            if !known.contains(&remark) {
+                known.push(remark.clone());
+                drop(known);
+                self.note(remark, "exported", dropped);
+            }
         }
         let failure = self.state().file.as_mut().and_then(|file| file.finish().err());
         self.failed(failure);

@@ -2,6 +2,7 @@
 
 mod distribution;
 mod failures;
+mod gates;
 mod heat;
 mod series;
 mod stage;
@@ -10,9 +11,10 @@ use std::collections::VecDeque;
 
 pub use self::distribution::{Distribution, Percentiles};
 pub use self::failures::FailedCall;
+pub use self::gates::GateView;
 pub use self::heat::{Class, HEAT_COLUMNS, HEAT_ROWS, HeatMap};
 pub use self::series::{SERIES_POINTS, Series};
-pub use self::stage::{Counts, StageState, StageView};
+pub use self::stage::{Costs, Counts, StageState, StageView};
 use crate::call::{Call, CallOutcome};
 use crate::record::{FunctionRecord, GateRecord, NoteRecord, Record, RunRecord};
 use crate::units::Micros;
@@ -21,8 +23,8 @@ use crate::units::Micros;
 const SLOWEST: usize = 50;
 /// How many of the latest calls are kept.
 const RECENT: usize = 2_000;
-/// How many samples of what was in flight are kept: one of two is dropped when there are more.
-const GATES: usize = 1_200;
+/// How many gates are kept.
+const GATES: usize = 100;
 /// How many remarks are kept.
 const NOTES: usize = 100;
 
@@ -57,11 +59,8 @@ pub struct RunView {
     pub ended: Option<Micros>,
     /// Why it did not succeed.
     pub error: Option<String>,
-    /// The calls in flight and allowed, as sampled.
-    pub gates: Vec<GateRecord>,
-    /// Samples between two that are kept.
-    gate_step: u64,
-    gates_seen: u64,
+    /// What was in flight, allowed and refused, as sampled: of the whole run, and of each gate of congestion control.
+    pub gates: Vec<GateView>,
     /// The slowest invocations, slowest first.
     pub slowest: Vec<Call<'static>>,
     /// The latest calls, oldest first.
@@ -150,6 +149,16 @@ impl RunView {
         self.stages.iter().find(|stage| stage.name == name)
     }
 
+    /// The samples of the whole run; none if it was too short for one.
+    pub fn flight(&self) -> Option<&GateView> {
+        self.gates.iter().find(|gate| gate.name.is_empty())
+    }
+
+    /// The samples of the gates of congestion control.
+    pub fn controls(&self) -> impl Iterator<Item = &GateView> {
+        self.gates.iter().filter(|gate| !gate.name.is_empty())
+    }
+
     /// Whether the run has ended.
     pub fn is_over(&self) -> bool {
         self.ended.is_some()
@@ -203,19 +212,13 @@ impl RunView {
 
     fn gate(&mut self, gate: &GateRecord) {
         self.see(gate.t);
-        let step = self.gate_step.max(1);
-        if self.gates_seen.is_multiple_of(step) {
-            if self.gates.len() == GATES {
-                let mut index = 0;
-                self.gates.retain(|_| {
-                    index += 1;
-                    index % 2 == 1
-                });
-                self.gate_step = step * 2;
-            }
-            self.gates.push(*gate);
+        if let Some(known) = self.gates.iter_mut().find(|known| known.name == gate.name) {
+            known.add(gate);
+        } else if self.gates.len() < GATES {
+            let mut view = GateView::new(&gate.name);
+            view.add(gate);
+            self.gates.push(view);
         }
-        self.gates_seen += 1;
     }
 
     fn see(&mut self, time: Micros) {

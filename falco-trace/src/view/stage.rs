@@ -52,6 +52,8 @@ pub struct StageView {
     pub cost: Option<Picodollars>,
     /// The part of the cost of calls that did not settle their invocation: repeats, and the slower of two copies.
     pub cost_of_repeats: Picodollars,
+    /// What calls cost, by what came of them.
+    pub costs: BTreeMap<CallOutcome, Costs>,
     /// Calls whose cost is an estimate.
     pub estimated: u64,
     /// From being taken in, or from the attempt's begin, until it was sent.
@@ -78,6 +80,42 @@ pub struct StageView {
     pub kinds: BTreeMap<String, u64>,
     /// The first 100 failed calls.
     pub failures: Vec<FailedCall>,
+}
+
+/// What calls with one outcome cost, by why they were made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Costs {
+    /// The calls whose cost is known.
+    pub calls: u64,
+    /// Of those that were the first of their invocation.
+    pub first: Picodollars,
+    /// Of those that repeated one that had failed or was lost.
+    pub repeats: Picodollars,
+    /// Of copies of slow ones.
+    pub copies: Picodollars,
+}
+
+impl Costs {
+    /// What all of them cost.
+    pub fn sum(&self) -> Picodollars {
+        let mut sum = self.first;
+        sum.add(self.repeats);
+        sum.add(self.copies);
+        sum
+    }
+}
+
+impl std::ops::Add for Costs {
+    type Output = Self;
+
+    fn add(mut self, other: Self) -> Self {
+        self.calls += other.calls;
+        self.first.add(other.first);
+        self.repeats.add(other.repeats);
+        self.copies.add(other.copies);
+        self
+    }
 }
 
 /// Invocations by what came of them.
@@ -188,6 +226,13 @@ impl StageView {
             self.cost.get_or_insert_default().add(cost);
             if !call.last {
                 self.cost_of_repeats.add(cost);
+            }
+            let costs = self.costs.entry(call.outcome).or_default();
+            costs.calls += 1;
+            match call.why {
+                None => costs.first.add(cost),
+                Some(Why::Copy) => costs.copies.add(cost),
+                Some(_) => costs.repeats.add(cost),
             }
         }
         self.estimated += u64::from(call.estimated);

@@ -4,7 +4,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 use falco_core::ErrorKind;
-use falco_trace::{Follower, Record, Recorder, RunView, TraceFile, read_file};
+use falco_trace::{
+    CallIndex, CallOutcome, CallQuery, Follower, Record, Recorder, RunView, TraceFile, read_file,
+};
 
 use super::support::{replayed, run};
 
@@ -105,4 +107,73 @@ async fn a_compressed_trace_of_a_killed_process_reads_to_the_last_flush() {
     let mut kinds = 0;
     read_file(&path, |record| kinds += u32::from(matches!(record, Record::Call(_)))).unwrap();
     assert!(kinds > 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_are_found_in_every_kind_of_file_and_in_pages() {
+    let folder = tempfile::tempdir().unwrap();
+    let plain = TraceFile::new(folder.path().join("t.jsonl"));
+    let zipped = TraceFile::new(folder.path().join("z.jsonl.gz"));
+    let in_segments = TraceFile::new(folder.path().join("s.jsonl")).with_segments(90_000);
+    let zipped_segments = TraceFile::new(folder.path().join("zs.jsonl.gz")).with_segments(90_000);
+    let names = ["t.jsonl", "z.jsonl.gz", "s.jsonl", "zs.jsonl.gz"];
+    for (name, file) in names.into_iter().zip([plain, zipped, in_segments, zipped_segments]) {
+        let path = folder.path().join(name);
+        let recorder = Arc::new(Recorder::new().with_file(file).unwrap());
+        let _ = run(&recorder, 17, false, 900).await;
+        let mut all = Vec::new();
+        read_file(&path, |record| {
+            if let Record::Call(call) = record {
+                all.push(*call);
+            }
+        })
+        .unwrap();
+        assert!(all.len() > 1_800, "{name} has blocks to leave out");
+        let middle = all[all.len() / 2].sent_at();
+        let queries = [
+            CallQuery::default(),
+            CallQuery { stage: Some("next".to_owned()), ..CallQuery::default() },
+            CallQuery { outcomes: vec![CallOutcome::Platform], ..CallQuery::default() },
+            CallQuery {
+                from: Some(middle),
+                min: Some(falco_trace::Micros(40_000)),
+                max: Some(falco_trace::Micros(300_000)),
+                ..CallQuery::default()
+            },
+            CallQuery { to: Some(middle), ..CallQuery::default() },
+            CallQuery { stage: Some("none".to_owned()), ..CallQuery::default() },
+        ];
+        let mut index = CallIndex::new(&path);
+        for query in queries {
+            let (mut found, mut after) = (Vec::new(), Some(0));
+            while let Some(line) = after {
+                let (page, next) = index.calls(&query, line, 100).unwrap();
+                assert!(page.len() == 100 || next.is_none(), "{name}: a page is not full");
+                found.extend(page);
+                after = next;
+            }
+            let wanted: Vec<_> = all.iter().filter(|call| query.takes(call)).cloned().collect();
+            assert_eq!(found, wanted, "{name}: {query:?}");
+        }
+    }
+    let missing = CallIndex::new(folder.path().join("none")).calls(&CallQuery::default(), 0, 1);
+    assert_eq!(missing.unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+#[test]
+fn calls_are_found_in_a_file_that_grows() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, mut text) = (folder.path().join("t.jsonl"), Vec::new());
+    let mut index = CallIndex::new(&path);
+    for n in 1..=3_i64 {
+        for _ in 0..700 {
+            let (at, done) = (falco_trace::Micros(n), falco_trace::Micros(n + 5));
+            let call = falco_trace::Call::new("map", n.to_string(), at, done, CallOutcome::Ok);
+            Record::Call(Box::new(call)).write_to(&mut text);
+        }
+        std::fs::write(&path, &text[..text.len() - 9]).unwrap();
+        let (found, _) = index.calls(&CallQuery::default(), 0, usize::MAX).unwrap();
+        // The last line is not whole.
+        assert_eq!(found.len() as i64, n * 700 - 1);
+    }
 }
