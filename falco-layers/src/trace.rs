@@ -15,8 +15,9 @@ use tracing::{Instrument, Span};
 /// A span for each call, with the attribute names of OpenTelemetry's semantic conventions for FaaS.
 ///
 /// Spans are of level DEBUG and of kind `client`: `faas.invoked_name`, `faas.invoked_provider`,
-/// `faas.invoked_region`, `faas.invocation_id`, `faas.coldstart`, `error.type`, and Falco's own `falco.run`,
-/// `falco.stage`, `falco.invocation` and `falco.attempt`. A failed call is an event of level DEBUG within its span:
+/// `faas.invoked_region`, `faas.invocation_id`, `faas.instance`, `faas.coldstart`, `error.type`, and Falco's own
+/// `falco.run`, `falco.stage`, `falco.invocation` and `falco.attempt`. OpenTelemetry names a call after its stage
+/// (`otel.name`), since the names of deployments differ from run to run. A failed call is an event of level DEBUG within its span:
 /// whether it is bad is for the layers and executors outside to say. Payloads, results and secrets are not recorded.
 ///
 /// Without a subscriber that is interested it costs next to nothing.
@@ -53,8 +54,10 @@ macro_rules! invocation_span {
             $layer,
             $operation,
             $deployment.name,
+            otel.name = $invocation.stage().as_str(),
             faas.invocation_id = Empty,
             faas.invoked_region = Empty,
+            faas.instance = Empty,
             faas.coldstart = Empty,
             falco.run = $invocation.run().as_str(),
             falco.stage = $invocation.stage().as_str(),
@@ -112,6 +115,9 @@ fn note_activation(span: &Span, activation: &Activation) {
     span.record("faas.invocation_id", activation.id.as_str());
     if let Some(region) = &activation.region {
         span.record("faas.invoked_region", region.as_str());
+    }
+    if let Some(container) = &activation.container {
+        span.record("faas.instance", container.as_str());
     }
     if let Some(cold_start) = activation.cold_start {
         span.record("faas.coldstart", cold_start);

@@ -7,6 +7,7 @@ pub mod runtimes;
 pub mod shims;
 pub mod simulation;
 
+mod golden;
 mod in_memory;
 mod latency;
 mod log_capture;
@@ -14,6 +15,7 @@ mod outages;
 mod raw_peer;
 mod tcp_proxy;
 
+pub use golden::assert_golden;
 pub use in_memory::{
     Admission, Arrival, Call, Counters, Fate, Fates, FunctionCall, InMemory, Odds, Operation,
     Reply, Settings,

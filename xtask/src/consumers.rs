@@ -22,6 +22,8 @@ const CONSUMERS: &[(&str, &[&str], usize)] = &[
     ("openwhisk", &["falco-core", "falco-executors", "falco-openwhisk"], 140),
     ("gcp", &["falco-core", "falco-executors", "falco-gcp"], 140),
     ("aws", &["falco-core", "falco-executors", "falco-aws"], 190),
+    ("trace", &["falco-core", "falco-trace"], 40),
+    ("meter", &["falco-core", "falco-trace", "falco-meter"], 90),
     ("openfaas", &["falco-core", "falco-executors", "falco-openfaas"], 140),
 ];
 

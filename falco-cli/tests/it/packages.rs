@@ -25,7 +25,7 @@ fn can_install() -> bool {
 }
 
 /// The version of the Python that the fakes run functions with, such as `python:3.11`.
-fn python() -> String {
+pub(crate) fn python() -> String {
     let ask = "import sys; print('python:%d.%d' % sys.version_info[:2])";
     let output = Command::new("python3").args(["-c", ask]).output().unwrap();
     String::from_utf8(output.stdout).unwrap().trim().to_owned()

@@ -2,7 +2,9 @@
 
 use serde_json::Value;
 
+use crate::packages::python;
 use crate::program::{Machine, has, json_lines, read};
+use crate::remote::Remote;
 
 /// Prints what it does, and raises for 13.
 const NOISY: &str = "
@@ -147,4 +149,38 @@ fn functions_see_the_ids_under_which_their_calls_are_exported() {
     exported.sort();
     assert_eq!(seen, exported);
     assert_eq!(seen.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn instance_boot_time_and_runtime_are_in_the_trace_on_every_platform() {
+    if !has("python3") {
+        return;
+    }
+    let machine = Machine::new();
+    let function = machine.file("noisy.py", NOISY);
+    let inputs = machine.file("inputs.txt", "1\n2\n3\n13\n");
+    let python = python();
+    for remote in Remote::all() {
+        let platform = remote.platform;
+        let trace = machine.path(&format!("{platform}.jsonl"));
+        let arguments = ["map", "--text", "-q", "-f", &function, "--runtime", &python];
+        let more = ["--trace", trace.to_str().unwrap(), &inputs];
+        let printed = remote.run(&machine, &[&arguments[..], &more].concat()).await;
+        assert_eq!(printed.code, Some(1), "{platform}: 13 raises: {}", printed.stderr);
+        let lines = json_lines(&read(trace));
+        let calls: Vec<&Value> = lines.iter().filter(|line| line["e"] == "call").collect();
+        assert!(calls.len() >= 4, "{platform}: {lines:?}");
+        for call in calls.iter().filter(|call| call["o"] == "ok") {
+            assert!(call["c"].is_string(), "{platform}: {call}");
+            assert!(call["ran"].is_number() && call["cold"].is_boolean(), "{platform}: {call}");
+        }
+        // The first call of an instance reports since when it runs, and its runtime.
+        let says = |key: &str| calls.iter().any(|call| !call[key].is_null());
+        assert!(says("boot") && says("rt"), "{platform}: {calls:?}");
+        let has_attributes = lines.iter().any(|line| line["attr"]["path"].is_string());
+        assert_eq!(has_attributes, platform == "openwhisk", "{lines:?}");
+        let logs: Vec<&Value> = lines.iter().filter(|line| line["e"] == "log").collect();
+        let text = serde_json::to_string(&logs).unwrap();
+        assert!(text.contains("looking at 13"), "{platform}: the log of what failed: {lines:?}");
+    }
 }

@@ -61,6 +61,7 @@ fn a_call_is_a_span_with_opentelemetrys_names() {
         "faas.invoked_provider=\"in-memory\"",
         "faas.invocation_id=\"m-",
         "faas.coldstart=true",
+        "otel.name=\"map\"",
         "falco.run=\"run-7\"",
         "falco.invocation=\"chunk-1\"",
         "faas.max_memory=268435456",

@@ -76,6 +76,18 @@ fn plots_are_svg_with_their_numbers_beside_them() {
     assert_eq!(calls, listed as u64);
 }
 
+#[test]
+fn plots_stay_the_same_to_the_byte() {
+    let folder = tempfile::tempdir().unwrap();
+    let trace = write(folder.path(), &records(60, true));
+    let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let files = write_plots(&trace, folder.path().join("plots")).unwrap();
+    for svg in files.iter().filter(|file| file.extension().is_some_and(|it| it == "svg")) {
+        let bytes = std::fs::read(svg).unwrap();
+        falco_testkit::assert_golden(golden.join(svg.file_name().unwrap()), bytes);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 

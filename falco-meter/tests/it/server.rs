@@ -205,6 +205,8 @@ async fn metrics_hold_every_call_and_no_id() {
     let answer = get(&server, "/metrics").await;
     assert_eq!(answer.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
     let text = answer.text().await.unwrap();
+    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/metrics.txt");
+    falco_testkit::assert_golden(golden, &text);
     for line in [
         "# TYPE falco_invocations_total counter",
         "falco_invocations_total{stage=\"map\",outcome=\"succeeded\"} 396",

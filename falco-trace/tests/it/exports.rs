@@ -83,6 +83,7 @@ fn records() -> Vec<Record<'static>> {
     call.runtime = Some("Linux 6.1 python 3.12.4".into());
     call.region = Some("eu-central-1".into());
     call.cost = Some(Picodollars(2_500_000));
+    call.attributes.insert("path".to_owned(), "guest/map".to_owned());
     call.last = true;
     let mut failed =
         Call::new("map", "2, \"two\"", Micros(1_000), Micros(31_000), CallOutcome::Function);
@@ -96,7 +97,10 @@ fn records() -> Vec<Record<'static>> {
         LogText(Some(Micros(3_000)), "err".to_owned(), "two".to_owned()),
     ];
     let mut gate = GateRecord::default();
-    (gate.t, gate.fly, gate.window) = (Micros(1_000), 2, Some(64));
+    (gate.t, gate.fly) = (Micros(1_000), 2);
+    let mut control = gate.clone();
+    control.name = "aws".to_owned();
+    (control.window, control.refused) = (Some(64), Some(3));
     let mut end = EndRecord::default();
     (end.s, end.t) = (Some("map".to_owned()), Micros(160_000));
     let mut all = EndRecord::default();
@@ -106,6 +110,7 @@ fn records() -> Vec<Record<'static>> {
         Record::Deployed(function),
         Record::Stage(stage),
         Record::Gate(gate),
+        Record::Gate(control),
         Record::Call(Box::new(call)),
         Record::Call(Box::new(failed)),
         Record::Log(log),
@@ -116,8 +121,19 @@ fn records() -> Vec<Record<'static>> {
 
 const TIMES: &str = r#"{"3":{},"6":{},"8":{},"10":{},"15":{},"17":{},"18":{},"20":{},"21":{},"22":{},"23":{},"24":{}}"#;
 
+/// Bytes as text, 32 in a line.
+fn hex(bytes: &[u8]) -> String {
+    let line =
+        |line: &[u8]| line.iter().map(|byte| format!("{byte:02x}")).collect::<String>() + "\n";
+    bytes.chunks(32).map(line).collect()
+}
+
+fn golden(name: &str) -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
+}
+
 /// The messages that a collector of FACT receives, in their order.
-fn collected(records: &[Record<'_>], count: usize) -> Vec<Value> {
+fn received(records: &[Record<'_>], count: usize) -> Vec<Vec<u8>> {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let collector = FactCollector::new(listener.local_addr().unwrap());
     let reading = std::thread::spawn(move || {
@@ -133,12 +149,26 @@ fn collected(records: &[Record<'_>], count: usize) -> Vec<Value> {
     records.iter().for_each(|record| collector.take(record));
     collector.finish();
     assert_eq!(collector.dropped(), 0);
-    reading.join().unwrap().iter().map(|message| decode(message, TIMES)).collect()
+    reading.join().unwrap()
+}
+
+#[test]
+fn what_a_collector_of_fact_receives_stays_the_same_to_the_byte() {
+    let messages = received(&records(), 4);
+    let text: Vec<String> = messages.iter().map(|message| hex(message)).collect();
+    falco_testkit::assert_golden(golden("fact.hex"), text.join("\n"));
+    let mut csv = FactCsv::with_attributes(Vec::new(), ["path".to_owned()]).unwrap();
+    records().iter().for_each(|record| csv.take(record).unwrap());
+    falco_testkit::assert_golden(golden("fact.csv"), csv.into_inner());
+    let mut console = FactConsole::new(Vec::new());
+    records().iter().for_each(|record| console.take(record).unwrap());
+    falco_testkit::assert_golden(golden("fact.jsonl"), console.into_inner());
 }
 
 #[test]
 fn a_collector_of_fact_reads_every_field_over_tcp() {
-    let traces = collected(&records(), 4);
+    let messages = received(&records(), 4);
+    let traces: Vec<Value> = messages.iter().map(|message| decode(message, TIMES)).collect();
     let [call, failed, stage, run] = &traces[..] else { panic!("{traces:#?}") };
     let text = |field: &str| call[field][0].as_str().unwrap().to_owned();
     let seconds = |field: &str| {
@@ -175,6 +205,10 @@ fn a_collector_of_fact_reads_every_field_over_tcp() {
         .collect();
     assert!(tags.contains(&("falco.clock".to_owned(), "told".to_owned())), "{tags:?}");
     assert!(tags.contains(&("falco.invocation".to_owned(), "1".to_owned())));
+    assert!(
+        tags.contains(&("path".to_owned(), "guest/map".to_owned())),
+        "the platform's own words"
+    );
     // A call follows its stage, and that follows its run.
     assert_eq!((&call["2"], &failed["2"], &stage["2"]), (&stage["1"], &stage["1"], &run["1"]));
     assert_eq!(failed["9"][0], 500);
@@ -243,22 +277,60 @@ fn facts_console_lines_are_the_struct_as_go_writes_it() {
 fn perfetto_gets_a_slice_for_each_call_and_counters() {
     let mut perfetto = Perfetto::new(Vec::new());
     records().iter().for_each(|record| perfetto.take(record).unwrap());
-    let trace = decode(
-        &perfetto.into_inner(),
-        r#"{"1":{"11":{"4":{}},"12":{"2":{}},"60":{"3":{},"8":{}}}}"#,
-    );
+    let bytes = perfetto.into_inner();
+    falco_testkit::assert_golden(golden("perfetto.hex"), hex(&bytes));
+    let trace = decode(&bytes, r#"{"1":{"11":{"4":{}},"12":{"2":{}},"60":{"3":{},"8":{}}}}"#);
     let packets = trace["1"].as_array().unwrap();
     assert_eq!(packets[0]["13"][0], 3, "the first packet clears what came before");
     assert!(packets[1..].iter().all(|packet| packet["13"][0] == 2 && packet["10"][0] == 1));
     let tracks: Vec<&str> =
         packets.iter().filter_map(|packet| packet["60"][0]["2"][0].as_str()).collect();
-    assert_eq!(tracks, ["run run-1", "in flight", "waiting", "window", "map", "slot 1", "slot 2"]);
+    assert_eq!(
+        tracks,
+        [
+            "run run-1",
+            "in flight",
+            "waiting",
+            "aws: in flight",
+            "aws: waiting",
+            "aws: window",
+            "aws: refused",
+            "map",
+            "slot 1",
+            "slot 2"
+        ]
+    );
     let events = |kind: u64| packets.iter().filter(move |packet| packet["11"][0]["9"][0] == kind);
-    assert_eq!((events(1).count(), events(2).count(), events(4).count()), (2, 2, 3));
+    assert_eq!((events(1).count(), events(2).count(), events(4).count()), (2, 2, 6));
     let begin = events(1).next().unwrap();
     assert_eq!(begin["8"][0].as_u64(), Some(1_700_000_000_001_000_000));
     assert_eq!(begin["12"][0]["2"][0]["2"][0], "cold start");
     assert_eq!(begin["11"][0]["4"][0]["6"][0], "1");
+}
+
+#[test]
+fn perfetto_connects_the_calls_of_an_invocation_that_has_several() {
+    let mut refused = Call::new("map", "7", Micros(0), Micros(10), CallOutcome::Platform);
+    let mut repeated = Call::new("map", "7", Micros(0), Micros(30), CallOutcome::Ok);
+    (repeated.call, repeated.last) = (2, true);
+    let mut copied = Call::new("map", "8", Micros(0), Micros(20), CallOutcome::Abandoned);
+    copied.attempt = 2;
+    let mut first = Call::new("map", "8", Micros(0), Micros(25), CallOutcome::Ok);
+    first.last = true;
+    let mut alone = Call::new("map", "9", Micros(0), Micros(25), CallOutcome::Ok);
+    alone.last = true;
+    refused.begun = Some(Micros(1));
+    let mut perfetto = Perfetto::new(Vec::new());
+    for call in [refused, repeated, copied, first, alone] {
+        perfetto.take(&Record::Call(Box::new(call))).unwrap();
+    }
+    let trace = decode(&perfetto.into_inner(), r#"{"1":{"11":{"4":{}},"12":{},"60":{}}}"#);
+    let packets = trace["1"].as_array().unwrap();
+    let begins = packets.iter().filter(|packet| packet["11"][0]["9"][0] == 1);
+    let flows: Vec<_> = begins.map(|packet| packet["11"][0]["47"][0].as_u64()).collect();
+    assert!(flows[0].is_some() && flows[0] == flows[1], "{flows:?}");
+    assert!(flows[2].is_some() && flows[2] == flows[3] && flows[2] != flows[0], "{flows:?}");
+    assert_eq!(flows[4], None);
 }
 
 #[cfg(feature = "otlp")]
@@ -296,6 +368,9 @@ fn a_collector_of_opentelemetry_gets_a_trace_for_each_invocation() {
     assert!(head.to_lowercase().contains("content-type: application/x-protobuf"));
     let schema = r#"{"1":{"1":{"1":{"2":{}}},"2":{"1":{},"2":{"9":{"2":{}},"13":{},"15":{}}}}}"#;
     let request = decode(&body, schema);
+    let text = serde_json::to_string_pretty(&request).unwrap() + "\n";
+    let text = text.replace(env!("CARGO_PKG_VERSION"), "VERSION");
+    falco_testkit::assert_golden(golden("otlp.json"), text);
     let spans = request["1"][0]["2"][0]["2"].as_array().unwrap();
     let [call, failed, stage, run] = &spans[..] else { panic!("{spans:#?}") };
     assert_ne!(call["1"], failed["1"], "each invocation is a trace of its own");
@@ -311,4 +386,24 @@ fn a_collector_of_opentelemetry_gets_a_trace_for_each_invocation() {
     assert_eq!(attribute("faas.coldstart")["2"][0], 1);
     assert_eq!((&failed["15"][0]["3"][0], call["15"].is_null()), (&2.into(), true));
     assert!(falco_trace::OtlpExporter::new("localhost:4318").is_err());
+}
+
+#[cfg(feature = "otlp")]
+#[test]
+fn what_is_left_out_of_a_sample_is_noted_once() {
+    let exporter =
+        Arc::new(falco_trace::OtlpExporter::new("http://127.0.0.1:1/v1/traces").unwrap());
+    let recorder = falco_trace::Recorder::new().with_sink(exporter.clone());
+    for n in 0..12_000_i64 {
+        let mut call = Call::new("map", n.to_string(), Micros(n), Micros(n + 5), CallOutcome::Ok);
+        call.last = true;
+        exporter.take(&Record::Call(Box::new(call)));
+    }
+    recorder.flush();
+    recorder.flush();
+    let left_out = exporter.left_out();
+    assert!((1_900..2_000).contains(&left_out), "{left_out}");
+    let notes = recorder.view().notes;
+    let notes = notes.iter().filter(|note| note.text.contains("were not sent to the collector"));
+    assert_eq!(notes.count(), 1);
 }

@@ -152,3 +152,28 @@ async fn a_strategy_that_reports_only_completions_is_traced_by_them() {
     assert_eq!(calls[0].done.since(calls[0].at).as_millis(), 40.0);
     assert_eq!(recorder.view().stages[0].counts.succeeded(), 1);
 }
+
+#[test]
+fn what_gates_allow_and_refuse_is_in_the_trace_at_the_end_of_every_run() {
+    use falco_core::congestion::{Allowance, GateState};
+    let state = |name: u32| {
+        let allowance = Allowance::UNLIMITED.with_rate(12.4, 1).with_concurrency(name);
+        GateState::new(allowance).with_in_flight(3).with_throttled(name.into())
+    };
+    let recorder = Recorder::new();
+    let recorder =
+        Arc::new(recorder.with_gate("a", move || state(7)).with_gate("b", move || state(9)));
+    for run in ["run-1", "run-2"] {
+        let run = RunId::from(run);
+        let _ = recorder.event(&Event::RunStarted { run: &run, plan: None });
+        let _ = recorder.event(&Event::RunFinished { run: &run, error: None });
+        let view = recorder.view();
+        let gates: Vec<_> = view
+            .controls()
+            .map(|gate| (gate.name.as_str(), gate.latest.window, gate.latest.refused))
+            .collect();
+        assert_eq!(gates, [("a", Some(7), Some(7)), ("b", Some(9), Some(9))]);
+        assert_eq!((view.gates[1].latest.rate, view.gates[1].latest.fly), (Some(12), 3));
+        assert!(view.is_over() && view.flight().is_some());
+    }
+}
