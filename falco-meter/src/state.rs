@@ -180,7 +180,7 @@ pub(crate) struct Flying {
     pub(crate) has_file: bool,
 }
 
-/// What the page has already.
+/// The part that the page has already.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Seen {
     /// The calls before this one.
@@ -190,7 +190,7 @@ pub(crate) struct Seen {
 }
 
 impl State {
-    /// What is new to the page.
+    /// The part that is new to the page.
     pub(crate) fn of(view: &RunView, flying: &Flying, seen: Seen) -> Self {
         let samples = |gate: &GateView| match seen.samples {
             Some(time) => newer(&gate.samples, time),

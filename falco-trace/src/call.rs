@@ -114,7 +114,7 @@ pub struct Call<'a> {
     /// Whether the charged time, and so the cost, is an estimate.
     #[serde(rename = "est", default, skip_serializing_if = "std::ops::Not::not")]
     pub estimated: bool,
-    /// What else the platform reports of the activation, by its own names.
+    /// Everything else that the platform reports of the activation, by its own names.
     #[serde(rename = "attr", default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: BTreeMap<String, String>,
     /// Whether it settled the invocation.

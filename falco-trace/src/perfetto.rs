@@ -110,7 +110,7 @@ impl<W: Write> Perfetto<W> {
         Ok(())
     }
 
-    /// What connects the calls of an invocation, if it has several: a viewer draws arrows between slices with the same flow.
+    /// The id that connects the calls of an invocation, if it has several: a viewer draws arrows between slices with the same flow.
     fn flow(&mut self, call: &Call<'_>) -> Option<u64> {
         // The ids of attempts share the trace, which is one for each invocation.
         let flow = call.trace_context(&self.run.run).trace_id() as u64;

@@ -36,7 +36,7 @@ pub enum Record<'a> {
     Call(Box<Call<'a>>),
     /// An invocation ended with no attempt of its own.
     Settled(SettledRecord<'a>),
-    /// What was in flight, allowed and refused: ten times a second in the first ten seconds, then once a second.
+    /// The calls in flight, allowed and refused: ten times a second in the first ten seconds, then once a second.
     Gate(GateRecord),
     /// The log of an activation that failed.
     Log(LogRecord),

@@ -22,7 +22,7 @@ pub trait Sink: Debug + Send + Sync {
         false
     }
 
-    /// What a reader of the trace should know of how this sink went about the run, such as that it takes samples only.
+    /// A remark for readers of the trace on how this sink went about the run, such as that it takes samples only.
     fn remark(&self) -> Option<String> {
         None
     }

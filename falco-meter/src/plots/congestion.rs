@@ -1,4 +1,4 @@
-//! What congestion control allowed, and what the platform refused.
+//! Plots of the calls that congestion control allowed, and of those that the platform refused.
 
 use std::fmt::Write;
 

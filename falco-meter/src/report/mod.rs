@@ -40,7 +40,7 @@ struct Embedded {
     cost: Vec<CostState>,
 }
 
-/// What the calls of a stage with one outcome cost, or all of them.
+/// The cost of a stage's calls with one outcome, or of all of them.
 #[derive(Serialize)]
 struct CostState {
     stage: String,

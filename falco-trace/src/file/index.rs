@@ -69,7 +69,7 @@ struct Place {
     line: u64,
 }
 
-/// What is known of some lines.
+/// A summary of some lines.
 #[derive(Clone, Debug)]
 struct Block {
     at: Place,

@@ -25,7 +25,7 @@ pub(super) struct Shared {
     outage: AtomicBool,
     traces_left: AtomicI64,
     has_errors: AtomicBool,
-    /// What sinks have remarked already: a run may be finished twice.
+    /// Remarks that sinks have made already: a run may be finished twice.
     remarks: Mutex<Vec<String>>,
 }
 

@@ -1,11 +1,11 @@
-//! What was in flight, allowed and refused along the time.
+//! Calls in flight, allowed and refused along the time.
 
 use crate::record::GateRecord;
 
 /// How many samples are kept: one of two is dropped when there are more.
 const SAMPLES: usize = 1_200;
 
-/// What was in flight, allowed and refused along the time, of the whole run or of one gate of congestion control, in constant
+/// Calls in flight, allowed and refused along the time, of the whole run or of one gate of congestion control, in constant
 /// memory.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]

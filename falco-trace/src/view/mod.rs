@@ -59,7 +59,7 @@ pub struct RunView {
     pub ended: Option<Micros>,
     /// Why it did not succeed.
     pub error: Option<String>,
-    /// What was in flight, allowed and refused, as sampled: of the whole run, and of each gate of congestion control.
+    /// The calls in flight, allowed and refused, as sampled: of the whole run, and of each gate of congestion control.
     pub gates: Vec<GateView>,
     /// The slowest invocations, slowest first.
     pub slowest: Vec<Call<'static>>,

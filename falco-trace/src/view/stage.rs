@@ -52,7 +52,7 @@ pub struct StageView {
     pub cost: Option<Picodollars>,
     /// The part of the cost of calls that did not settle their invocation: repeats, and the slower of two copies.
     pub cost_of_repeats: Picodollars,
-    /// What calls cost, by what came of them.
+    /// The cost of calls, by their outcome.
     pub costs: BTreeMap<CallOutcome, Costs>,
     /// Calls whose cost is an estimate.
     pub estimated: u64,
@@ -82,7 +82,7 @@ pub struct StageView {
     pub failures: Vec<FailedCall>,
 }
 
-/// What calls with one outcome cost, by why they were made.
+/// The cost of calls with one outcome, by the reason why they were made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Costs {
@@ -97,7 +97,7 @@ pub struct Costs {
 }
 
 impl Costs {
-    /// What all of them cost.
+    /// The cost of all of them.
     pub fn sum(&self) -> Picodollars {
         let mut sum = self.first;
         sum.add(self.repeats);
