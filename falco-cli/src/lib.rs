@@ -5,6 +5,7 @@ pub mod cleanup;
 pub mod flags;
 mod launch;
 pub mod log;
+mod objects;
 #[cfg(feature = "meter")]
 mod observation;
 mod output;
@@ -13,5 +14,6 @@ mod signals;
 
 pub use flags::RunFlags;
 pub use launch::Launch;
+pub use objects::{clean_scratch, with_objects};
 pub use output::{conclude, exit_code, finish, print, say};
 pub use signals::interrupted;

@@ -1,11 +1,9 @@
 //! Runs over objects: stores instead of payloads, an output that becomes complete at once.
 
-use std::sync::Arc;
-
 use falco_cli::flags::Stores;
-use falco_cli::{Launch, RunFlags, say};
-use falco_core::{AsyncPlatform, Driver};
-use falco_data::{Data, DataPolicy, Manifest, Object, clean, commit};
+use falco_cli::{Launch, RunFlags, clean_scratch, with_objects};
+use falco_core::Driver;
+use falco_data::{Manifest, Object, commit};
 use falco_executors::RunOutcome;
 use futures_util::TryStreamExt;
 
@@ -23,11 +21,8 @@ impl<'a> OverObjects<'a> {
     ///
     /// When a setting is missing or wrong, or the platform does not answer.
     pub async fn connect(flags: &'a RunFlags, stores: Stores) -> anyhow::Result<Self> {
-        let layer = |platform: Arc<dyn AsyncPlatform>| {
-            let data = Data::new(platform, stores.scratch.clone(), DataPolicy::default())?;
-            let data = data.with_store(stores.input.clone()).with_store(stores.output.clone());
-            Ok(Arc::new(data) as Arc<dyn AsyncPlatform>)
-        };
+        let others = [stores.input.clone(), stores.output.clone()];
+        let layer = |platform| with_objects(platform, &stores.scratch, others);
         let launch = Launch::connect_with(flags, layer).await?;
         Ok(Self { launch, stores })
     }
@@ -45,14 +40,12 @@ impl<'a> OverObjects<'a> {
         let outcome = self.launch.run(driver).await?;
         let run = &outcome.report.run;
         let manifest = if outcome.is_success() {
-            Some(commit(&self.stores.output, run, outcome.results(last)?).await?)
+            commit(&self.stores.output, run, outcome.results(last)?).await.map(Some)
         } else {
-            None
+            Ok(None)
         };
-        for left in clean(&self.stores.scratch, run).await? {
-            say(format_args!("could not delete {}: {}", left.url, left.error));
-        }
-        Ok((outcome, manifest))
+        clean_scratch(&self.stores.scratch, &outcome).await?;
+        Ok((outcome, manifest?))
     }
 
     /// The text of everything that a manifest lists.

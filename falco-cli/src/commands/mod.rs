@@ -6,6 +6,7 @@ mod doctor;
 mod function;
 mod inputs;
 mod map;
+mod objects;
 mod pipeline;
 mod resume;
 mod shell;

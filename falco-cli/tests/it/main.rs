@@ -5,6 +5,7 @@
 mod doctor;
 mod logs;
 mod map;
+mod objects;
 mod packages;
 mod pipeline;
 mod program;

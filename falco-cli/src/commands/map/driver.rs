@@ -6,15 +6,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use falco_core::{
-    BoxStream, Completion, Deployable, Driver, ExecutionPlan, Input, Result, Stage, Verdict,
+    BoxStream, Completion, Deployable, Driver, ExecutionPlan, Input, InvocationId, Payload, Result,
+    Stage, Verdict,
 };
 use futures_util::{Stream, StreamExt, stream};
-use tokio::sync::mpsc::Receiver;
 
 use super::failures::Failures;
 use super::results::{Results, Written};
 use super::window::Window;
 use crate::commands::inputs::Given;
+use crate::commands::objects::with_out;
 
 /// Shows a line beside progress.
 pub(super) type Show = Box<dyn Fn(&str) + Send + Sync>;
@@ -28,7 +29,9 @@ pub(super) struct Mapping {
     /// How many inputs there are, where that is known.
     pub(super) count: Option<usize>,
     /// Taken by the run.
-    pub(super) inputs: Mutex<Option<Receiver<Given>>>,
+    pub(super) inputs: Mutex<Option<BoxStream<'static, Given>>>,
+    /// The place that the function writes to, if it writes objects.
+    pub(super) out: Option<falco_data::Sink>,
     pub(super) sink: Arc<Sink>,
 }
 
@@ -46,6 +49,8 @@ pub(super) struct Sink {
     pub(super) show: Show,
     /// Inputs that could not be sent.
     pub(super) invalid: AtomicU64,
+    /// The results, where they name the objects that were written.
+    pub(super) written: Option<Mutex<Vec<(InvocationId, Payload)>>>,
 }
 
 impl Sink {
@@ -54,6 +59,10 @@ impl Sink {
         let place = completion.invocation.as_str().parse().unwrap_or_default();
         if let Some(line) = self.failures.completion(place + 1, completion) {
             (self.show)(&line);
+        }
+        if let (Some(written), Some(result)) = (&self.written, completion.result()) {
+            let mut written = written.lock().unwrap_or_else(PoisonError::into_inner);
+            written.push((completion.invocation.clone(), result.clone()));
         }
         let results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
         results.take(place, completion.result().cloned());
@@ -67,6 +76,14 @@ impl Sink {
             (self.show)(&line);
         }
         self.results.lock().unwrap_or_else(PoisonError::into_inner).take(place, None);
+    }
+
+    /// The results that name objects, if functions wrote any.
+    pub(super) fn written(&self) -> Vec<(InvocationId, Payload)> {
+        let written = self.written.as_ref().map(|written| {
+            std::mem::take(&mut *written.lock().unwrap_or_else(PoisonError::into_inner))
+        });
+        written.unwrap_or_default()
     }
 
     /// Waits until all results are written.
@@ -98,15 +115,25 @@ impl Driver for Mapping {
 }
 
 impl Mapping {
-    fn stream(&self, inputs: Option<Receiver<Given>>) -> BoxStream<'static, Result<Input>> {
+    fn stream(
+        &self,
+        inputs: Option<BoxStream<'static, Given>>,
+    ) -> BoxStream<'static, Result<Input>> {
         let Some(inputs) = inputs else { return stream::empty().boxed() };
-        let (sink, stops) = (self.sink.clone(), self.stops_on_failure);
+        let (sink, stops, out) = (self.sink.clone(), self.stops_on_failure, self.out.clone());
         let inputs = stream::unfold((inputs, 0_u64), move |(mut inputs, mut place)| {
-            let sink = sink.clone();
+            let (sink, out) = (sink.clone(), out.clone());
             async move {
                 loop {
                     sink.window.admit().await;
-                    let input = match inputs.recv().await? {
+                    let given = match (inputs.next().await?, &out) {
+                        (Given::Argument(payload), Some(out)) => {
+                            let out = out.clone().numbered(place);
+                            with_out(&payload, &out).map_or_else(Given::Invalid, Given::Argument)
+                        }
+                        (given, _) => given,
+                    };
+                    let input = match given {
                         Given::Argument(payload) => Ok(Input::numbered(place as usize, payload)),
                         Given::Broken(error) => Err(error),
                         Given::Invalid(error) if stops => Err(error),

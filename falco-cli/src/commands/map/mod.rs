@@ -5,7 +5,7 @@ mod failures;
 mod results;
 mod window;
 
-use std::io;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering::Relaxed;
@@ -14,11 +14,14 @@ use std::sync::{Arc, Mutex};
 use anyhow::Context;
 use clap::Args;
 use falco_cli::flags::OnFailure;
-use falco_cli::{Launch, RunFlags, conclude, exit_code, say};
+use falco_cli::{Launch, RunFlags, conclude, exit_code, say, with_objects};
+use falco_core::BoxStream;
 use falco_executors::KeepResults;
+use futures_util::{StreamExt, stream};
 
 use super::function::FunctionFile;
-use super::inputs::{Format, Sources};
+use super::inputs::{Format, Given, Sources};
+use super::objects::{ObjectFlags, Objects};
 use driver::{Mapping, Sink};
 use failures::Failures;
 use results::{Results, Written};
@@ -36,6 +39,11 @@ const READER_LEFT: u8 = 141;
 ///
 ///   seq 1000 | falco map --text -f square.py
 ///   falco map -f count.py inputs.jsonl --failed failed.jsonl > results.jsonl
+///   falco map -f clean.py --input s3://logs/2026 --split lines:64MiB --output s3://clean/2026
+///
+/// With --input the function runs once for each split, and reads it by args["input"].lines(). With --output it writes objects by
+/// args["out"].write(..) and returns {"out": out.close()}; they are listed on stdout instead of the results, and in
+/// _manifest.json, and _SUCCESS is written last.
 ///
 /// The exit code is 0 when every input has a result, 1 when one has none, 130 after Ctrl-C, and 141 when the reader of
 /// stdout has gone away.
@@ -75,6 +83,9 @@ pub(crate) struct MapFlags {
     idempotent: bool,
 
     #[command(flatten)]
+    objects: ObjectFlags,
+
+    #[command(flatten)]
     flags: RunFlags,
 }
 
@@ -105,13 +116,19 @@ async fn run(mut flags: MapFlags) -> anyhow::Result<(bool, Written)> {
     let on_failure = *flags.flags.execution.on_failure.get_or_insert(OnFailure::Continue);
     let format = flags.format();
     let function = flags.function.load(&flags.flags.function)?;
-    let sources = Sources::new(std::mem::take(&mut flags.inputs), format)?;
+    let objects = flags.objects.open()?;
+    let inputs = inputs(std::mem::take(&mut flags.inputs), format, objects.as_ref())?;
     let failures = flags.failed.as_deref().map(Failures::into_file).transpose()?;
-    let launch = Launch::connect(&flags.flags).await?.with_kept_results(KeepResults::Nothing);
+    let launch = Launch::connect_with(&flags.flags, |platform| match &objects {
+        Some(objects) => with_objects(platform, &objects.scratch, objects.others()),
+        None => Ok(platform),
+    });
+    let launch = launch.await?.with_kept_results(KeepResults::Nothing);
 
     let window = Arc::default();
-    let results = match flags.flags.output.results_to_stdout() {
-        // The lines of all outcomes go there.
+    let out = objects.as_ref().and_then(Objects::sink);
+    let results = match out.is_some() || flags.flags.output.results_to_stdout() {
+        // The objects that were written, or the lines of all outcomes go there.
         true => Results::new(io::sink(), false, Arc::clone(&window)),
         false => Results::new(io::stdout(), !flags.unordered, Arc::clone(&window)),
     };
@@ -122,13 +139,15 @@ async fn run(mut flags: MapFlags) -> anyhow::Result<(bool, Written)> {
         failures: failures.unwrap_or_default(),
         show: launch.shower(),
         invalid: 0.into(),
+        written: out.is_some().then(Mutex::default),
     });
     let mapping = Mapping {
         function,
         idempotent: flags.idempotent,
         stops_on_failure: on_failure == OnFailure::Stop,
-        count: sources.count(format),
-        inputs: Mutex::new(Some(sources.read(format).context(no_thread)?)),
+        count: inputs.count,
+        inputs: Mutex::new(Some(inputs.all)),
+        out,
         sink: sink.clone(),
     };
     let outcome = launch.run(&mapping).await?;
@@ -140,7 +159,46 @@ async fn run(mut flags: MapFlags) -> anyhow::Result<(bool, Written)> {
         // The shell says what there is to say, as of any program in a pipe.
         return Ok((false, written));
     }
-    let succeeded =
-        conclude(&flags.flags.output, &outcome.report, &outcome.leftovers, "went to stdout");
-    Ok((succeeded && sink.invalid.load(Relaxed) == 0, written))
+    let went = if sink.written.is_some() { "are not committed" } else { "went to stdout" };
+    let succeeded = conclude(&flags.flags.output, &outcome.report, &outcome.leftovers, went);
+    let succeeded = succeeded && sink.invalid.load(Relaxed) == 0;
+    if let Some(objects) = &objects {
+        let manifest = objects.finish(&outcome, succeeded, &sink.written()).await?;
+        for object in manifest.iter().flat_map(|manifest| &manifest.objects) {
+            let line = serde_json::to_string(object)?;
+            if let Err(error) = writeln!(io::stdout(), "{line}") {
+                let left = error.kind() == io::ErrorKind::BrokenPipe;
+                let written =
+                    if left { Written::ReaderLeft } else { Written::Failed(error.to_string()) };
+                return Ok((succeeded, written));
+            }
+        }
+    }
+    Ok((succeeded, written))
+}
+
+/// The inputs of a run.
+struct Inputs {
+    all: BoxStream<'static, Given>,
+    /// How many there are, where that is known.
+    count: Option<usize>,
+}
+
+fn inputs(
+    paths: Vec<PathBuf>,
+    format: Format,
+    objects: Option<&Objects>,
+) -> anyhow::Result<Inputs> {
+    if let Some(splits) = objects.and_then(Objects::splits) {
+        let given = splits.inputs().map(|split| match split {
+            Ok(input) => Given::Argument(input.payload),
+            Err(error) => Given::Broken(error),
+        });
+        return Ok(Inputs { all: given.boxed(), count: None });
+    }
+    let sources = Sources::new(paths, format)?;
+    let count = sources.count(format);
+    let lines = sources.read(format).context("cannot start a thread")?;
+    let all = stream::unfold(lines, |mut lines| async move { Some((lines.recv().await?, lines)) });
+    Ok(Inputs { all: all.boxed(), count })
 }

@@ -7,18 +7,21 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use falco_cli::Launch;
-use falco_cli::flags::{FunctionFlags, PackageFlags};
+use falco_cli::flags::{FunctionFlags, PackageFlags, open_store};
 use falco_core::{
-    BoxStream, Completion, Driver, ExecutionPlan, Input, Result, Stage, StageName, StagePolicy,
-    Verdict,
+    BoxStream, Completion, Driver, ExecutionPlan, Input, InvocationId, Payload, Result, Stage,
+    StageName, StagePolicy, Verdict,
 };
-use falco_executors::{Chunks, FanIn, FanOut, Merge, OneToOne, Shuffle};
+use falco_data::{Sink, SplitsOf, Store};
+use falco_executors::RunOutcome;
 use futures_util::{StreamExt, stream};
 use toml::Spanned;
 
-use super::file::{Derivation, Described, FormatName, NamedDerivation, StageTable};
+use super::derive::{derived, output, sink};
+use super::file::{Described, FormatName, StageTable};
 use crate::commands::function;
 use crate::commands::inputs::{Format, Given, Sources};
+use crate::commands::objects::{committed, scratch_below, with_out};
 
 /// The plan of a file.
 #[derive(Debug)]
@@ -26,10 +29,35 @@ pub(super) struct Pipeline {
     name: String,
     stages: Vec<Stage>,
     outputs: Mutex<Outputs>,
+    objects: Option<Stores>,
+}
+
+/// The stores that the file names.
+#[derive(Debug)]
+pub(super) struct Stores {
+    pub(super) scratch: Store,
+    pub(super) others: Vec<Store>,
+    outputs: BTreeMap<StageName, Store>,
+}
+
+impl Stores {
+    async fn complete(
+        &self,
+        outcome: &RunOutcome,
+        mut written: BTreeMap<StageName, Vec<(InvocationId, Payload)>>,
+    ) -> Result<()> {
+        for (stage, output) in &self.outputs {
+            let results = written.remove(stage).unwrap_or_default();
+            committed(output, outcome, &results).await?;
+        }
+        Ok(())
+    }
 }
 
 /// The results that are written, by stage.
 struct Outputs {
+    /// Results that name the objects in a store.
+    written: BTreeMap<StageName, Vec<(InvocationId, Payload)>>,
     files: BTreeMap<StageName, BufWriter<Box<dyn Write + Send>>>,
     error: Option<io::Error>,
     names: Vec<String>,
@@ -44,14 +72,24 @@ impl std::fmt::Debug for Outputs {
 impl Pipeline {
     /// Reads the functions, looks for the inputs and makes the outputs.
     pub(super) fn new(described: &Described, flags: &FunctionFlags) -> anyhow::Result<Self> {
-        let mut stages = Vec::new();
+        let (mut stages, mut merging) = (Vec::new(), Vec::new());
         for table in &described.stages {
-            stages.push(stage(described, table, flags)?);
+            let (stage, merge) = stage(described, table, flags)?;
+            stages.push(stage);
+            merging.extend(merge);
         }
+        stages.extend(merging);
         let plan = ExecutionPlan::new(stages.clone())?;
-        let mut outputs = Outputs { files: BTreeMap::new(), error: None, names: Vec::new() };
+        let objects = stores(described)?;
+        let (files, written, names) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+        let mut outputs = Outputs { written, files, error: None, names };
         for table in &described.stages {
             let name = StageName::from(table.name.get_ref().as_str());
+            if let Some(store) = objects.as_ref().and_then(|objects| objects.outputs.get(&name)) {
+                outputs.names.push(store.url().to_owned());
+                outputs.written.insert(name, Vec::new());
+                continue;
+            }
             let to: Box<dyn Write + Send> = match &table.output {
                 Some(path) => {
                     let at = described.beside(path.get_ref());
@@ -70,7 +108,24 @@ impl Pipeline {
             };
             outputs.files.insert(name, BufWriter::new(to));
         }
-        Ok(Self { name: described.name.clone(), stages, outputs: Mutex::new(outputs) })
+        Ok(Self { name: described.name.clone(), stages, outputs: Mutex::new(outputs), objects })
+    }
+
+    /// The stores that the file names, if any.
+    pub(super) fn objects(&self) -> Option<&Stores> {
+        self.objects.as_ref()
+    }
+
+    /// Completes the outputs that are stores, of a run that succeeded, and deletes what the run kept for itself.
+    pub(super) async fn commit(&self, outcome: &RunOutcome) -> anyhow::Result<()> {
+        let Some(objects) = &self.objects else { return Ok(()) };
+        let written = std::mem::take(&mut self.lock().written);
+        let completed = match outcome.is_success() {
+            true => objects.complete(outcome, written).await,
+            false => Ok(()),
+        };
+        falco_cli::clean_scratch(&objects.scratch, outcome).await?;
+        Ok(completed?)
     }
 
     /// Adds third-party packages to the functions: those that the file names for a stage, else those of the command line.
@@ -142,6 +197,10 @@ impl Driver for Pipeline {
     fn on_completion(&self, completion: &Completion) -> Verdict {
         let Some(result) = completion.result() else { return Verdict::Continue };
         let mut outputs = self.lock();
+        if let Some(written) = outputs.written.get_mut(&completion.stage) {
+            written.push((completion.invocation.clone(), result.clone()));
+            return Verdict::Continue;
+        }
         let Some(file) = outputs.files.get_mut(&completion.stage) else { return Verdict::Continue };
         match writeln!(file, "{}", result.as_str()) {
             Ok(()) => Verdict::Continue,
@@ -157,7 +216,7 @@ fn stage(
     described: &Described,
     table: &StageTable,
     flags: &FunctionFlags,
-) -> anyhow::Result<Stage> {
+) -> anyhow::Result<(Stage, Option<Stage>)> {
     let name = table.name.get_ref().as_str();
     let path = described.beside(table.function.get_ref());
     let at = table.function.span();
@@ -174,12 +233,20 @@ fn stage(
     let function = function.with_name(name);
     function.validate().map_err(|error| described.error(&table.name.span(), error))?;
 
-    let stage = match (&table.inputs, &table.after) {
+    let (stage, merge) = match (&table.inputs, &table.after) {
+        (Some(_), _) if let Some(splits) = splits(described, table)? => {
+            let splits = match sink(described, table)? {
+                Some(sink) => splits.with_sink(sink),
+                None => splits,
+            };
+            (Stage::new(name, function, move || splits.inputs()), None)
+        }
         (Some(inputs), _) => {
             let format = format_of(table.format);
             let sources = sources(described, inputs.get_ref().all(), format);
             let sources = sources.map_err(|e| described.error(&inputs.span(), format!("{e:#}")))?;
-            Stage::new(name, function, move || open(&sources, format))
+            let sink = sink(described, table)?;
+            (Stage::new(name, function, move || open(&sources, format, sink.clone())), None)
         }
         (None, after) => {
             let upstream: Vec<&str> =
@@ -192,45 +259,51 @@ fn stage(
         Some(deadline) => stage.with_deadline(deadline),
         None => stage,
     };
-    Ok(match table.concurrency {
+    let stage = match table.concurrency {
         Some(calls) => stage.with_policy(StagePolicy::default().with_concurrency(calls)),
         None => stage,
-    })
+    };
+    Ok((stage, merge))
 }
 
-fn derived(
-    described: &Described,
-    table: &StageTable,
-    function: falco_core::Deployable,
-    upstream: &[&str],
-) -> anyhow::Result<Stage> {
-    let name = table.name.get_ref().as_str();
-    let upstream = upstream.iter().copied();
-    let Some(derivation) = &table.derivation else {
-        return Ok(Stage::derived(name, function, upstream, OneToOne::new()));
+/// The splits of a stage whose inputs are objects.
+fn splits(described: &Described, table: &StageTable) -> anyhow::Result<Option<SplitsOf>> {
+    let Some((url, at)) = table.url() else { return Ok(None) };
+    let store = open_store(url).map_err(|error| described.error(&at, error))?;
+    let split = table.split.as_ref().map(|split| split.get_ref().clone()).unwrap_or_default();
+    Ok(Some(split.of(&store)))
+}
+
+/// The stores that the stages read and write, and the one for what lives no longer than the run.
+fn stores(described: &Described) -> anyhow::Result<Option<Stores>> {
+    let (mut others, mut outputs) = (Vec::new(), BTreeMap::new());
+    for table in &described.stages {
+        if let Some((url, at)) = table.url() {
+            others.push(open_store(url).map_err(|error| described.error(&at, error))?);
+        }
+        if let Some(store) = output(described, table)? {
+            outputs.insert(StageName::from(table.name.get_ref().as_str()), store.clone());
+            others.push(store);
+        }
+    }
+    let scratch = match (&described.scratch, outputs.values().next()) {
+        (Some(scratch), _) => {
+            let url = scratch.get_ref();
+            let place = match url.contains("://") {
+                true => open_store(url),
+                false => Store::folder(described.beside(url)),
+            };
+            place.map_err(|error| described.error(&scratch.span(), error))?
+        }
+        (None, Some(output)) => scratch_below(output)?,
+        (None, None) if others.is_empty() && !described.exchanges() => return Ok(None),
+        (None, None) => {
+            let what = "the pipeline needs a place for what lives no longer than a run: add scratch = \"URL\" before the \
+                        first stage";
+            return Err(described.error(&(0..0), what));
+        }
     };
-    let failed = |error| described.error(&derivation.span(), error);
-    Ok(match derivation.get_ref() {
-        Derivation::Named(NamedDerivation::OneToOne) => {
-            Stage::derived(name, function, upstream, OneToOne::new())
-        }
-        Derivation::Named(NamedDerivation::FanIn) => {
-            Stage::derived(name, function, upstream, FanIn::new())
-        }
-        Derivation::Named(NamedDerivation::Merge) => {
-            Stage::derived(name, function, upstream, Merge::new())
-        }
-        Derivation::FanOut(table) => {
-            Stage::derived(name, function, upstream, FanOut::of_field(table.fan_out.as_str()))
-        }
-        Derivation::Chunks(table) => {
-            Stage::derived(name, function, upstream, Chunks::of(table.chunks).map_err(failed)?)
-        }
-        Derivation::Shuffle(table) => {
-            let shuffle = Shuffle::of_field(table.shuffle.as_str(), table.partitions);
-            Stage::derived(name, function, upstream, shuffle.map_err(failed)?)
-        }
-    })
+    Ok(Some(Stores { scratch, others, outputs }))
 }
 
 fn format_of(name: Option<FormatName>) -> Format {
@@ -291,7 +364,11 @@ fn matches(pattern: &str, name: &str) -> bool {
     }
 }
 
-fn open(paths: &[PathBuf], format: Format) -> BoxStream<'static, Result<Input>> {
+fn open(
+    paths: &[PathBuf],
+    format: Format,
+    sink: Option<Sink>,
+) -> BoxStream<'static, Result<Input>> {
     let inputs = Sources::new(paths.to_vec(), format).and_then(|sources| {
         sources.read(format).map_err(|error| {
             falco_core::Error::new(falco_core::ErrorKind::Other, "cannot start a thread")
@@ -300,12 +377,17 @@ fn open(paths: &[PathBuf], format: Format) -> BoxStream<'static, Result<Input>> 
     });
     match inputs {
         Err(error) => stream::iter([Err(error)]).boxed(),
-        Ok(inputs) => stream::unfold((inputs, 0), |(mut inputs, place)| async move {
-            let input = match inputs.recv().await? {
-                Given::Argument(payload) => Ok(Input::numbered(place, payload)),
-                Given::Invalid(error) | Given::Broken(error) => Err(error),
-            };
-            Some((input, (inputs, place + 1)))
+        Ok(inputs) => stream::unfold((inputs, 0), move |(mut inputs, place)| {
+            let sink = sink.clone().map(|sink| sink.numbered(place as u64));
+            async move {
+                let input = match (inputs.recv().await?, &sink) {
+                    (Given::Argument(payload), Some(sink)) => with_out(&payload, sink),
+                    (Given::Argument(payload), None) => Ok(payload),
+                    (Given::Invalid(error) | Given::Broken(error), _) => Err(error),
+                };
+                let input = input.map(|payload| Input::numbered(place, payload));
+                Some((input, (inputs, place + 1)))
+            }
         })
         .boxed(),
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::num::NonZeroU32;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,11 +14,15 @@ use serde::Deserialize;
 use serde::de::Error as _;
 use toml::Spanned;
 
+use crate::commands::objects::SplitBy;
+
 /// A pipeline as its file describes it.
 #[derive(Debug)]
 pub(super) struct Described {
     pub(super) name: String,
     pub(super) stages: Vec<StageTable>,
+    /// Where objects go that live no longer than a run.
+    pub(super) scratch: Option<Spanned<String>>,
     path: PathBuf,
     text: String,
 }
@@ -26,6 +31,7 @@ pub(super) struct Described {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Table {
     name: Option<String>,
+    scratch: Option<Spanned<String>>,
     stage: Vec<StageTable>,
 }
 
@@ -52,13 +58,16 @@ pub(super) struct StageTable {
     pub(super) concurrency: Option<usize>,
     #[serde(default, deserialize_with = "duration")]
     pub(super) deadline: Option<Duration>,
-    /// Files of inputs, `*` and `?` in their names included.
+    /// Files of inputs, `*` and `?` in their names included; or the URL of objects.
     pub(super) inputs: Option<Spanned<OneOrMany>>,
+    /// How objects are cut.
+    #[serde(default, deserialize_with = "split")]
+    pub(super) split: Option<Spanned<SplitBy>>,
     pub(super) format: Option<FormatName>,
     /// The stages that it follows.
     pub(super) after: Option<Spanned<OneOrMany>>,
     pub(super) derivation: Option<Spanned<Derivation>>,
-    /// Where its results go.
+    /// Where its results go: a file, or the URL of a store for the objects that its functions write.
     pub(super) output: Option<Spanned<PathBuf>>,
 }
 
@@ -102,13 +111,14 @@ pub(super) enum FormatName {
 #[serde(
     untagged,
     expecting = "a derivation is \"one-to-one\", \"fan-in\", \"merge\", { fan-out = \"FIELD\" }, \
-    { chunks = N } or { shuffle = \"FIELD\", partitions = N }"
+    { chunks = N }, { shuffle = \"FIELD\", partitions = N } or { exchange = \"FIELD\", partitions = N }"
 )]
 pub(super) enum Derivation {
     Named(NamedDerivation),
     FanOut(FanOutTable),
     Chunks(ChunksTable),
     Shuffle(ShuffleTable),
+    Exchange(ExchangeTable),
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
@@ -138,6 +148,30 @@ pub(super) struct ShuffleTable {
     pub(super) partitions: u32,
 }
 
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct ExchangeTable {
+    pub(super) exchange: String,
+    pub(super) partitions: NonZeroU32,
+    /// How many mappers are merged at a time, where two levels are wanted.
+    pub(super) fan_in: Option<u32>,
+}
+
+impl StageTable {
+    /// The URL of its inputs, if they are objects.
+    pub(super) fn url(&self) -> Option<(&str, Range<usize>)> {
+        let inputs = self.inputs.as_ref()?;
+        let url = inputs.get_ref().all().first().filter(|first| first.contains("://"))?;
+        Some((url, inputs.span()))
+    }
+}
+
+fn split<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Spanned<SplitBy>>, D::Error> {
+    let text = Spanned::<String>::deserialize(from)?;
+    let (span, text) = (text.span(), text.into_inner());
+    text.parse().map(|split| Some(Spanned::new(span, split))).map_err(D::Error::custom)
+}
+
 fn runtime<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<RuntimeName>, D::Error> {
     String::deserialize(from)?.parse().map(Some).map_err(D::Error::custom)
 }
@@ -159,8 +193,9 @@ pub(super) fn read(path: &Path) -> anyhow::Result<Described> {
         anyhow!("{shown}{place}: {}", error.message())
     })?;
     let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
-    let name = table.name.or(stem).unwrap_or_default();
-    let described = Described { name, stages: table.stage, path: path.to_owned(), text };
+    let name = table.name.clone().or(stem).unwrap_or_default();
+    let Table { stage: stages, scratch, .. } = table;
+    let described = Described { name, stages, scratch, path: path.to_owned(), text };
     described.check()?;
     Ok(described)
 }
@@ -188,6 +223,12 @@ impl Described {
         self.path.parent().unwrap_or(Path::new("")).join(path)
     }
 
+    /// Whether a stage shuffles objects.
+    pub(super) fn exchanges(&self) -> bool {
+        let mut derivations = self.stages.iter().filter_map(|stage| stage.derivation.as_ref());
+        derivations.any(|it| matches!(it.get_ref(), Derivation::Exchange(_)))
+    }
+
     fn check(&self) -> anyhow::Result<()> {
         for (index, stage) in self.stages.iter().enumerate() {
             let (name, at) = (stage.name.get_ref(), stage.name.span());
@@ -212,12 +253,33 @@ impl Described {
                 }
                 _ => {}
             }
+            check_objects(self, stage)?;
             if let (Some(derivation), None) = (&stage.derivation, &stage.after) {
                 let what = "a stage with inputs of its own has no derivation";
                 return Err(self.error(&derivation.span(), what));
             }
         }
         Ok(())
+    }
+}
+
+/// What says how lines are read fits files, and what says how objects are cut fits URLs.
+fn check_objects(described: &Described, stage: &StageTable) -> anyhow::Result<()> {
+    let name = stage.name.get_ref();
+    match (stage.url(), &stage.split) {
+        (None, Some(split)) => {
+            let what = format!("the inputs of stage {name:?} are not the URL of objects to be cut");
+            Err(described.error(&split.span(), what))
+        }
+        (Some((_, at)), _) if stage.format.is_some() => {
+            let what = format!("the stage {name:?} reads objects: use split instead of format");
+            Err(described.error(&at, what))
+        }
+        (Some((_, at)), _) if stage.inputs.iter().any(|it| it.get_ref().all().len() > 1) => {
+            let what = format!("the stage {name:?} reads objects: name one URL");
+            Err(described.error(&at, what))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -243,6 +305,21 @@ mod tests {
             (format!("{stage}inputs = \"i\"\nruntime = \"x:\"\n"), "p.toml:5: runtime", "x:"),
             (format!("{stage}after = \"b\"\n"), "p.toml:4: after", "no stage \"b\""),
             (stage.to_owned(), "p.toml:2: name", "needs inputs"),
+            (
+                format!("{stage}inputs = \"i\"\nsplit = \"lines\"\n"),
+                "p.toml:5: split",
+                "not the URL",
+            ),
+            (
+                format!("{stage}inputs = \"file:///i\"\nsplit = \"rows\"\n"),
+                "p.toml:5: split",
+                "\"rows\" is unknown",
+            ),
+            (
+                format!("{stage}inputs = \"file:///i\"\nformat = \"text\"\n"),
+                "p.toml:4: inputs",
+                "use split instead",
+            ),
             (
                 format!("{stage}inputs = \"i\"\n{stage}inputs = \"i\"\n"),
                 "p.toml:6: name",

@@ -1,12 +1,13 @@
 //! `falco run`: a plan of stages in a file, without Rust.
 
+mod derive;
 mod driver;
 mod file;
 
 use std::path::PathBuf;
 
 use clap::Args;
-use falco_cli::{Launch, RunFlags, conclude};
+use falco_cli::{Launch, RunFlags, conclude, with_objects};
 use falco_executors::KeepResults;
 
 use driver::Pipeline;
@@ -34,6 +35,11 @@ use driver::Pipeline;
 ///   falco run words.toml
 ///
 /// The results of stages that no other follows go to their output, else to stdout, as lines of JSON.
+///
+/// Inputs may be objects: inputs = "s3://bucket/texts" with split = "lines:64MiB" runs the function once for each split, which it
+/// reads by args["input"]. An output that is a URL takes what functions write by args["out"]. Between such stages derivation = {
+/// exchange = "out", partitions = 16 } shuffles what functions emit through a store: scratch = "URL" before the first stage, or
+/// _scratch below the first output.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct PipelineFlags {
@@ -49,9 +55,15 @@ pub(crate) async fn run(mut flags: PipelineFlags) -> anyhow::Result<bool> {
     let described = file::read(&flags.file)?;
     let packages = std::mem::take(&mut flags.flags.function.packages);
     let mut pipeline = Pipeline::new(&described, &flags.flags.function)?;
-    let launch = Launch::connect(&flags.flags).await?.with_kept_results(KeepResults::Nothing);
+    let launch = Launch::connect_with(&flags.flags, |platform| match pipeline.objects() {
+        Some(stores) => with_objects(platform, &stores.scratch, stores.others.iter().cloned()),
+        None => Ok(platform),
+    });
+    let launch = launch.await?.with_kept_results(KeepResults::Nothing);
     pipeline.add_packages(&described, &packages, &launch).await?;
     let outcome = launch.run(&pipeline).await?;
+    let committed = pipeline.commit(&outcome).await;
     let went = pipeline.finish()?;
+    committed?;
     Ok(conclude(&flags.flags.output, &outcome.report, &outcome.leftovers, &went))
 }

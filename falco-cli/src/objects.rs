@@ -1,0 +1,39 @@
+//! Runs over objects: the layer that signs, and the end of a run.
+
+use std::sync::Arc;
+
+use falco_core::{AsyncPlatform, Result};
+use falco_data::{Data, DataPolicy, Store, clean};
+use falco_executors::RunOutcome;
+
+use crate::output::say;
+
+/// A platform whose functions read and write objects of `scratch` and of the other stores; for
+/// [`Launch::connect_with`](crate::Launch::connect_with).
+///
+/// # Errors
+///
+/// As [`Data::new`].
+pub fn with_objects(
+    platform: Arc<dyn AsyncPlatform>,
+    scratch: &Store,
+    others: impl IntoIterator<Item = Store>,
+) -> Result<Arc<dyn AsyncPlatform>> {
+    let data = Data::new(platform, scratch.clone(), DataPolicy::default())?;
+    Ok(Arc::new(others.into_iter().fold(data, Data::with_store)))
+}
+
+/// Deletes what a run kept in the scratch store, and says what is left. A run that another process can go on with keeps it.
+///
+/// # Errors
+///
+/// What the store refuses when it is asked for a list.
+pub async fn clean_scratch(scratch: &Store, outcome: &RunOutcome) -> Result<()> {
+    if outcome.is_suspended() {
+        return Ok(());
+    }
+    for left in clean(scratch, &outcome.report.run).await? {
+        say(format_args!("could not delete {}: {}", left.url, left.error));
+    }
+    Ok(())
+}
