@@ -15,13 +15,16 @@ const FILES: &[(&str, &str)] = &[
     ("src/lib.rs", include_str!("../template/src/lib.rs")),
     ("src/config.rs", include_str!("../template/src/config.rs")),
     ("src/client.rs", include_str!("../template/src/client.rs")),
+    ("src/wire.rs", include_str!("../template/src/wire.rs")),
+    ("src/answer.rs", include_str!("../template/src/answer.rs")),
     ("src/package.rs", include_str!("../template/src/package.rs")),
+    ("src/transport.py", include_str!("../template/src/transport.py")),
     ("src/refusal.rs", include_str!("../template/src/refusal.rs")),
-    ("src/shim.py", include_str!("../template/src/shim.py")),
     ("src/platform.rs", include_str!("../template/src/platform.rs")),
     ("tests/it/main.rs", include_str!("../template/tests/it/main.rs")),
     ("tests/it/conformance.rs", include_str!("../template/tests/it/conformance.rs")),
     ("tests/it/fake.rs", include_str!("../template/tests/it/fake.rs")),
+    ("tests/it/faults.rs", include_str!("../template/tests/it/faults.rs")),
 ];
 
 /// Files of a crate of its own; a member of the workspace inherits it.
@@ -33,6 +36,10 @@ const OUTSIDE: &[(&str, &str)] = &[
 
 const DEPENDENCIES: &[&str] = &["falco-core", "falco-http", "falco-package"];
 const DEV_DEPENDENCIES: &[&str] = &["falco-fakes", "falco-testkit"];
+/// Crates that are not Falco's, with the versions and features of the workspace.
+const OTHERS: &[&str] = &["base64", "serde", "serde_json"];
+const DEV_OTHERS: &[&str] = &["tempfile"];
+const TOKIO: &str = r#"["io-util", "macros", "process", "rt-multi-thread", "time"]"#;
 const USAGE: &str = "usage: cargo xtask new-platform NAME [--path DIR]
 
 Makes the crate falco-NAME, whose tests say what to write next (docs/add-a-platform.md).
@@ -151,10 +158,14 @@ fn member_manifest() -> Manifest {
     Manifest {
         package: inherited.map(|key| format!("{key}.workspace = true")).join("\n"),
         lints: "[lints]\nworkspace = true\n\n".to_owned(),
-        dependencies: lines(DEPENDENCIES, |name| format!("{name}.workspace = true")),
-        dev_dependencies: lines(DEV_DEPENDENCIES, |name| {
-            format!("{name} = {{ path = \"../{name}\" }}")
-        }) + "\ntokio = { workspace = true, features = [\"macros\", \"rt-multi-thread\", \"time\"] }",
+        dependencies: lines(&[DEPENDENCIES, OTHERS].concat(), |name| {
+            format!("{name}.workspace = true")
+        }),
+        dev_dependencies: format!(
+            "{}\n{}\ntokio = {{ workspace = true, features = {TOKIO} }}",
+            lines(DEV_DEPENDENCIES, |name| format!("{name} = {{ path = \"../{name}\" }}")),
+            lines(DEV_OTHERS, |name| format!("{name}.workspace = true")),
+        ),
     }
 }
 
@@ -187,10 +198,11 @@ fn outside_manifest() -> anyhow::Result<Manifest> {
             lines(&all, patched),
         ),
         lints: lints.context("no lints in Cargo.toml")? + "\n",
-        dependencies: lines(DEPENDENCIES, of_falco),
+        dependencies: format!("{}\n{}", lines(DEPENDENCIES, of_falco), as_in(&root, OTHERS)?),
         dev_dependencies: format!(
-            "{}\ntokio = {{ version = {:?}, features = [\"macros\", \"rt-multi-thread\", \"time\"] }}",
+            "{}\n{}\ntokio = {{ version = {:?}, features = {TOKIO} }}",
             lines(DEV_DEPENDENCIES, of_falco),
+            as_in(&root, DEV_OTHERS)?,
             version("tokio")?,
         ),
     })
@@ -198,6 +210,15 @@ fn outside_manifest() -> anyhow::Result<Manifest> {
 
 fn lines(names: &[&str], line: impl Fn(&str) -> String) -> String {
     names.iter().map(|name| line(name)).collect::<Vec<_>>().join("\n")
+}
+
+/// The lines of the workspace's manifest for these crates.
+fn as_in(manifest: &str, names: &[&str]) -> anyhow::Result<String> {
+    let line = |name: &&str| {
+        let line = manifest.lines().find(|line| line.starts_with(&format!("{name} = ")));
+        line.with_context(|| format!("the workspace does not depend on {name}"))
+    };
+    Ok(names.iter().map(line).collect::<anyhow::Result<Vec<_>>>()?.join("\n"))
 }
 
 /// The version that the workspace asks for.

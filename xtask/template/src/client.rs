@@ -25,7 +25,8 @@ impl Api {
         Ok(Self { client, url: config.endpoint, token: config.token })
     }
 
-    /// Sends one request, below the path of the endpoint. The platform says of which operation an error is.
+    /// Sends one request, below the path of the endpoint. Every answer is `Ok`; [`refusal`] says what those mean that were not
+    /// hoped for.
     pub(crate) async fn send(
         &self,
         method: Method,
@@ -41,7 +42,17 @@ impl Api {
         if let Some(body) = body {
             request = request.header("content-type", "application/json").body(body);
         }
-        let reply = self.client.send(request, LONGEST_REPLY).await?;
+        self.client.send(request, LONGEST_REPLY).await
+    }
+
+    /// Sends one request that has to succeed. The platform says of which operation an error is.
+    pub(crate) async fn ask(
+        &self,
+        method: Method,
+        path: &[&str],
+        body: Option<Vec<u8>>,
+    ) -> Result<Reply> {
+        let reply = self.send(method, path, body).await?;
         if reply.status.is_success() { Ok(reply) } else { Err(refusal(&reply)) }
     }
 }

@@ -1,4 +1,4 @@
-//! The platform: implement one method after the other, and let the conformance tests say which is next.
+//! The platform: write one method after the other, and let the conformance tests say which is next.
 
 use falco_core::{
     Activation, Capabilities, Deployable, Deployment, Error, Invocation, Operation, Platform,
@@ -14,7 +14,6 @@ use crate::package::{RUNTIMES, package};
 #[derive(Debug)]
 pub struct {{Name}} {
     api: Api,
-    capabilities: Capabilities,
 }
 
 impl {{Name}} {
@@ -27,18 +26,16 @@ impl {{Name}} {
         Self::connect({{Name}}Config::from_env()?).await
     }
 
-    /// Connects, and reads what the account may do.
+    /// Connects, and checks that the provider is there and takes the token.
     ///
     /// # Errors
     ///
     /// `Unauthorized` when the token is not accepted; `Unavailable` when the provider cannot be reached.
     pub async fn connect(config: {{Name}}Config) -> Result<Self> {
-        let api = Api::new(config)?;
-        let asked = api.send(Method::GET, &[], None).await;
-        asked.map_err(|error| error.at(Operation::new(crate::NAME, "connect")))?;
-        let capabilities =
-            Capabilities::default().with_wants_layers(true).with_runtimes(RUNTIMES);
-        Ok(Self { api, capabilities })
+        let named = |error: Error| error.at(Operation::new(crate::NAME, "connect"));
+        let api = Api::new(config).map_err(named)?;
+        api.ask(Method::GET, &["functions"], None).await.map_err(named)?;
+        Ok(Self { api })
     }
 }
 
@@ -49,8 +46,8 @@ fn next(method: &str) -> Error {
 }
 
 /// Says of an error, whatever it is, where it comes from.
-fn about(error: Error, operation: &'static str, function: &str) -> Error {
-    error.at(Operation::new(crate::NAME, operation)).with_function(function)
+fn about(operation: &'static str, function: &str) -> impl FnOnce(Error) -> Error {
+    move |error| error.at(Operation::new(crate::NAME, operation).on(function))
 }
 
 #[async_trait]
@@ -60,44 +57,64 @@ impl Platform for {{Name}} {
     }
 
     fn capabilities(&self) -> Capabilities {
-        self.capabilities.clone()
+        // With the limits that your provider states: the suite holds you to each.
+        Capabilities::default().with_wants_layers(true).with_runtimes(RUNTIMES)
     }
 
     async fn deploy(&self, function: &Deployable) -> Result<Deployment> {
         let deploy = async {
-            function.validate()?;
-            let archive = package(function)?;
-            // Upload it, update what is there already, store function.ownership as tags in the same request, and wait
-            // until it answers.
-            let path = ["functions", function.name.as_str()];
-            self.api.send(Method::PUT, &path, Some(archive.to_vec())).await?;
-            Err(next("deploy"))
+            // As JSON. It holds the marks of ownership, which belong into the first request.
+            let stored = serde_json::to_vec(&package(function)?).map_err(|error| {
+                Error::invalid_input("the function cannot be written").with_source(&error)
+            })?;
+            // Send it, update what is there already, and go on when the new code answers.
+            let _: Vec<u8> = stored;
+            Err::<(), _>(next("deploy"))
         };
-        deploy.await.map_err(|error| about(error, "deploy", &function.name))
+        deploy.await.map_err(about("deploy", &function.name))?;
+        Ok(Deployment::new(&function.name, function.runtime.clone())
+            .with_platform(crate::NAME)
+            .with_scaling(function.scaling.clone())
+            .with_ownership(function.ownership.clone()))
     }
 
     async fn fetch_deployment(&self, name: &str) -> Result<Deployment> {
-        Err(about(next("fetch_deployment"), "fetch_deployment", name))
+        let fetch = async {
+            // Ask for one function; `crate::package::deployment` reads its marks. NotFound for one that is not Falco's.
+            Err(next("fetch_deployment"))
+        };
+        fetch.await.map_err(about("fetch_deployment", name))
     }
 
     async fn list_deployments(&self) -> Result<Vec<Deployment>> {
-        Err(next("list_deployments").at(Operation::new(crate::NAME, "list_deployments")))
+        let list = async {
+            // Ask for all functions, page after page, and leave out those that are not Falco's.
+            Err(next("list_deployments"))
+        };
+        list.await.map_err(|error: Error| error.at(Operation::new(crate::NAME, "list_deployments")))
     }
 
     async fn scale(&self, deployment: &Deployment, _: &Scaling) -> Result<Deployment> {
-        Err(about(next("scale"), "scale", &deployment.name))
+        let error = Error::unsupported("the sizes of a function cannot be changed")
+            .with_hint("deploy the function with other sizes");
+        Err(about("scale", &deployment.name)(error))
     }
 
     async fn remove(&self, deployment: &Deployment) -> Result<()> {
-        Err(about(next("remove"), "remove", &deployment.name))
+        let remove = async {
+            // NotFound when there is nothing to remove.
+            Err(next("remove"))
+        };
+        remove.await.map_err(about("remove", &deployment.name))
     }
 
     async fn invoke(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Activation> {
         let invoke = async {
-            invocation.payload().check_argument(self.capabilities.max_payload)?;
+            invocation.payload().check_argument(self.capabilities().max_payload)?;
+            // Send `invocation.payload()`; `crate::answer::activation` reads what came.
             Err(next("invoke"))
         };
-        invoke.await.map_err(|error| about(error, "invoke", &deployment.name))
+        invoke.await.map_err(about("invoke", &deployment.name))
     }
 }
 

@@ -11,7 +11,8 @@ pub(crate) fn refusal(reply: &Reply) -> Error {
             Error::new(ErrorKind::Unauthorized, "the token is not accepted")
                 .with_hint("set {{NAME}}_TOKEN")
         }
-        StatusCode::FORBIDDEN => Error::new(ErrorKind::Forbidden, "the token is not allowed to"),
+        StatusCode::FORBIDDEN => Error::new(ErrorKind::Forbidden, "the token is not allowed to")
+            .with_hint("ask the provider's administrator for the permission"),
         StatusCode::NOT_FOUND => Error::new(ErrorKind::NotFound, "the provider does not know it"),
         StatusCode::CONFLICT => Error::new(ErrorKind::Conflict, "somebody else changed it"),
         StatusCode::PAYLOAD_TOO_LARGE => {
@@ -19,6 +20,11 @@ pub(crate) fn refusal(reply: &Reply) -> Error {
         }
         StatusCode::TOO_MANY_REQUESTS => {
             Error::new(ErrorKind::Throttled, "the provider refuses to run more at the moment")
+        }
+        // Somebody may have run it: unless your provider says otherwise, do not call it safe to send again.
+        status if status.is_server_error() => {
+            Error::new(ErrorKind::Unavailable, falco_http::excerpt(&reply.body))
+                .with_may_have_run(true)
         }
         _ => reply.unexpected(),
     };

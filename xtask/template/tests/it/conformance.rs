@@ -7,7 +7,7 @@ use falco_testkit::conformance::{Fault, Harness, Skip};
 use falco_testkit::conformance_tests;
 use falco_{{name}}::{{Name}};
 
-use crate::fake::Fake;
+use crate::fake::{Fake, TOKEN};
 
 struct Gateway {
     fake: Fake,
@@ -31,7 +31,7 @@ impl Harness for Gateway {
     }
 
     fn secrets(&self) -> Vec<String> {
-        vec![self.fake.token().to_owned()]
+        vec![TOKEN.to_owned()]
     }
 
     async fn provoke(&self, fault: Fault) -> Result<Arc<dyn AsyncPlatform>, Skip> {
@@ -42,9 +42,31 @@ impl Harness for Gateway {
         Err(Skip::new(format!("the fake in tests/it/fake.rs cannot do this yet: {fault}")))
     }
 
+    fn exempt(&self, case: &str) -> Option<Skip> {
+        match case {
+            "shim_python_instance" => Some(Skip::new("the transport does not say where it runs")),
+            "shim_python_trace" => Some(Skip::new("the transport hands no trace context on")),
+            _ => None,
+        }
+    }
+
     fn calls(&self) -> Option<u64> {
         // The requests that run a function.
         Some(self.fake.http.requests_to("POST /functions/").len() as u64)
+    }
+
+    /// Functions run on this machine.
+    fn shares_files(&self) -> bool {
+        true
+    }
+
+    async fn place_stranger(&self) -> Result<String, Skip> {
+        self.fake.place("stranger");
+        Ok("stranger".to_owned())
+    }
+
+    fn leftovers(&self) -> Option<Vec<String>> {
+        Some(self.fake.names())
     }
 
     async fn stop_after(&self, requests: u64) -> Result<(), Skip> {
@@ -61,4 +83,9 @@ impl Harness for Gateway {
     }
 }
 
+// The other sections are about processes that answer more than one call.
+falco_testkit::shim_tests! { Gateway;
+    shim_python_calls: "python" Calls,
+    shim_python_sources: "python" Sources,
+}
 conformance_tests!(Gateway);

@@ -1,22 +1,33 @@
-//! A gateway on loopback. Make it remember functions and answer as the real one does, surprises included:
-//! `falco_testkit::fixture` runs the suite's function without an interpreter.
+//! The gateway on loopback: it remembers functions and runs them. Make it answer as the real one does, surprises included.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::process::Stdio;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use base64::Engine as _;
 use falco_core::async_trait;
 use falco_fakes::http::{Fault, HttpFake, Provider, Reply, Request};
 use falco_testkit::conformance;
 use falco_{{name}}::{{Name}}Config;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::io::AsyncWriteExt as _;
+use tokio::process::Command;
 
-const TOKEN: &str = "marked-token-7a3e";
+pub(crate) const TOKEN: &str = "marked-token-7a3e";
 
 pub(crate) struct Fake {
     pub(crate) http: HttpFake<World>,
 }
 
-/// The state of the provider. Functions by name come next.
+/// The memory of the gateway.
 #[derive(Default)]
-pub(crate) struct World {}
+pub(crate) struct World {
+    functions: Mutex<BTreeMap<String, Value>>,
+    calls: AtomicU64,
+}
 
 impl Fake {
     pub(crate) fn start() -> Self {
@@ -27,18 +38,28 @@ impl Fake {
         {{Name}}Config::builder().endpoint(self.http.url()).token(TOKEN).build().unwrap()
     }
 
-    pub(crate) fn token(&self) -> &str {
-        TOKEN
-    }
-
     /// Misbehaves so from now on, if it can. Teach it the others as your provider shows them.
     pub(crate) fn misbehave(&self, fault: conformance::Fault) -> bool {
+        self.http.heal();
         self.http.inject(match fault {
             conformance::Fault::Silent => Fault::silence(""),
             conformance::Fault::Unauthorized => Fault::answer("", 401, "unknown token"),
+            conformance::Fault::Throttled => Fault::answer("POST /functions/", 429, "too many"),
+            conformance::Fault::LostAnswer => Fault::reset("POST /functions/").after_doing_it(),
             _ => return false,
         });
         true
+    }
+
+    /// The names of everything that is there.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.http.provider().functions.lock().unwrap().keys().cloned().collect()
+    }
+
+    /// Puts a function of somebody else there.
+    pub(crate) fn place(&self, name: &str) {
+        let mut functions = self.http.provider().functions.lock().unwrap();
+        functions.insert(name.to_owned(), json!({"name": name}));
     }
 }
 
@@ -50,11 +71,73 @@ impl Provider for World {
         }
         let path = request.segments();
         let path: Vec<&str> = path.iter().map(String::as_str).collect();
+        let functions = || self.functions.lock().unwrap();
         match (request.method.as_str(), path.as_slice()) {
-            // Accepts every function, and remembers nothing yet.
-            ("PUT", ["functions", _name]) => Reply::new(200, ""),
-            ("GET", [""]) => Reply::new(200, ""),
+            ("GET", ["functions"]) => {
+                Reply::json(200, &functions().values().map(without_code).collect())
+            }
+            ("PUT", ["functions", name]) => {
+                functions().insert((*name).to_owned(), request.json());
+                Reply::new(200, "")
+            }
+            ("GET", ["functions", name]) => match functions().get(*name) {
+                Some(function) => Reply::json(200, &without_code(function)),
+                None => Reply::new(404, ""),
+            },
+            ("DELETE", ["functions", name]) => match functions().remove(*name) {
+                Some(_) => Reply::new(200, ""),
+                None => Reply::new(404, ""),
+            },
+            ("POST", ["functions", name]) => {
+                let function = functions().get(*name).cloned();
+                let Some(function) = function else { return Reply::new(404, "") };
+                let id = format!("call-{}", self.calls.fetch_add(1, Ordering::Relaxed));
+                run(&function, &request).await.with_header("x-call-id", &id)
+            }
             _ => Reply::new(404, ""),
         }
     }
+}
+
+fn without_code(function: &Value) -> Value {
+    let mut shown = function.clone();
+    shown.as_object_mut().unwrap().remove("code");
+    shown
+}
+
+/// Runs a function as the provider does: here, in a process for each call, with the environment that was deployed.
+async fn run(function: &Value, request: &Request) -> Reply {
+    let folder = TempDir::new().unwrap();
+    let code = function["code"].as_str().unwrap_or_default();
+    let zip = base64::engine::general_purpose::STANDARD.decode(code).unwrap();
+    for (path, file) in falco_package::Archive::from_zip(&zip).unwrap().files() {
+        let path = folder.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, &file.content).unwrap();
+    }
+    let mut process = Command::new(python());
+    process.arg(folder.path().join("transport.py")).env_clear().kill_on_drop(true);
+    for (name, value) in function["env"].as_object().into_iter().flatten() {
+        process.env(name, value.as_str().unwrap());
+    }
+    process.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut process = process.spawn().unwrap();
+    let mut stdin = process.stdin.take().unwrap();
+    let body = request.body.clone();
+    tokio::spawn(async move { stdin.write_all(&body).await });
+    let limit = function["timeout_ms"].as_u64().map_or(Duration::MAX, Duration::from_millis);
+    match tokio::time::timeout(limit, process.wait_with_output()).await {
+        Err(_) => Reply::new(408, "the function ran too long"),
+        Ok(ended) => match ended.unwrap() {
+            ended if ended.status.success() => Reply::new(200, ended.stdout),
+            ended => Reply::new(500, format!("exit status {}", ended.status.code().unwrap_or(-1))),
+        },
+    }
+}
+
+/// The interpreter's own path: what is on PATH may be a script that needs the environment which functions lack.
+fn python() -> String {
+    let ask = ["-c", "import sys; print(sys.executable)"];
+    let output = std::process::Command::new("python3").args(ask).output().unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
