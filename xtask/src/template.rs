@@ -109,10 +109,16 @@ fn outside(place: &Path) -> anyhow::Result<()> {
     let place_text = place.to_str().context("the folder's name is not UTF-8")?;
     crate::new_platform::run(&["fission".into(), "--path".into(), place_text.into()])?;
     let folder = place.join("falco-fission");
-    // The repository is not reached from here: this checkout stands in for it, as the manifest says.
+    // This checkout stands in for the repository, which cargo would fetch even where a patch replaces all of it.
     let manifest = folder.join("Cargo.toml");
     let text = fs::read_to_string(&manifest)?;
-    fs::write(&manifest, text.replace("# [patch.", "[patch.").replace("# falco-", "falco-"))?;
+    let of_checkout = |line: &str| match line.split_once(" = { version = ") {
+        Some((name, _)) if name.starts_with("falco-") => {
+            format!("{name} = {{ path = {:?} }}\n", root().join(name).display().to_string())
+        }
+        _ => format!("{line}\n"),
+    };
+    fs::write(&manifest, text.lines().map(of_checkout).collect::<String>())?;
     // The versions that the workspace was tested with.
     fs::copy(root().join("Cargo.lock"), folder.join("Cargo.lock"))?;
     step("its format", &mut cargo_in(&folder, &["fmt", "--check"]))?;
