@@ -27,7 +27,7 @@ pub fn with_objects(
 ///
 /// # Errors
 ///
-/// What the store refuses when it is asked for a list.
+/// The store's error when it does not list its objects.
 pub async fn clean_scratch(scratch: &Store, outcome: &RunOutcome) -> Result<()> {
     if outcome.is_suspended() {
         return Ok(());

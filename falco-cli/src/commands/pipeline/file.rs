@@ -263,7 +263,7 @@ impl Described {
     }
 }
 
-/// What says how lines are read fits files, and what says how objects are cut fits URLs.
+/// Refuses settings for lines of files where the inputs are objects, and settings for splits where they are files.
 fn check_objects(described: &Described, stage: &StageTable) -> anyhow::Result<()> {
     let name = stage.name.get_ref();
     match (stage.url(), &stage.split) {
