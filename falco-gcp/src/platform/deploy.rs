@@ -4,6 +4,7 @@ use falco_core::{Deployable, Deployment, Error, ErrorKind, Operation, Result, Sc
 use serde_json::{Map, Value, json};
 use tokio::time::{Instant, sleep};
 
+use super::operation::Looks;
 use super::{Inner, names, sizes};
 use crate::client::{Function, StorageSource};
 use crate::config::Access;
@@ -159,6 +160,7 @@ impl Inner {
     async fn active(&self, id: &str) -> Result<Function> {
         let until = Instant::now() + self.waits.operation;
         let mut wait = self.waits.first;
+        let mut looks = Looks::default();
         loop {
             match self.api.get_function("deploy", id).await {
                 Ok(function)
@@ -173,7 +175,7 @@ impl Inner {
                         format!("the function is {}: {}", function.state, messages.join("; "));
                     return Err(Error::new(ErrorKind::InvalidInput, message));
                 }
-                Err(error) if !error.is_retryable() => return Err(error),
+                Err(error) if !looks.go_on_after(&error) => return Err(error),
                 Ok(_) | Err(_) if Instant::now() + wait > until => {
                     return Err(Error::new(
                         ErrorKind::Timeout,

@@ -7,10 +7,35 @@ use super::Inner;
 use crate::client::LongRunning;
 use crate::refusal;
 
+/// Looks in a row at what goes on at Google's to which nobody answers, after which the caller hears of it: the layers
+/// then report an outage, pause, and begin the operation again.
+const UNANSWERED_LOOKS: u32 = 5;
+
+/// Counts the looks in a row to which nobody has answered.
+#[derive(Debug, Default)]
+pub(super) struct Looks(u32);
+
+impl Looks {
+    /// Takes note of an answer.
+    pub(super) fn answered(&mut self) {
+        self.0 = 0;
+    }
+
+    /// Whether to look again although a look has failed.
+    pub(super) fn go_on_after(&mut self, error: &Error) -> bool {
+        if !error.is_unreachable() {
+            self.answered();
+            return error.is_retryable();
+        }
+        self.0 += 1;
+        self.0 < UNANSWERED_LOOKS
+    }
+}
+
 impl Inner {
     /// Waits until an operation has ended.
     ///
-    /// That a look at it fails is not its failure. Dropped, the operation goes on.
+    /// That a look at it fails is not its failure, unless nobody answers time and again. Dropped, the operation goes on.
     pub(super) async fn finish(
         &self,
         operation: &'static str,
@@ -20,6 +45,7 @@ impl Inner {
     ) -> Result<()> {
         let until = Instant::now() + self.waits.operation;
         let mut wait = self.waits.first;
+        let mut looks = Looks::default();
         loop {
             if running.done {
                 return match &running.error {
@@ -43,8 +69,11 @@ impl Inner {
             sleep(wait).await;
             wait = self.waits.next(wait);
             match self.api.get_operation(operation, id, name).await {
-                Ok(seen) => running = LongRunning { name: running.name, ..seen },
-                Err(error) if error.is_retryable() => {
+                Ok(seen) => {
+                    looks.answered();
+                    running = LongRunning { name: running.name, ..seen };
+                }
+                Err(error) if looks.go_on_after(&error) => {
                     tracing::debug!(%error, "the operation could not be looked at");
                     wait = wait.max(error.retry_after().unwrap_or_default());
                 }

@@ -67,6 +67,20 @@ async fn that_an_operation_cannot_be_looked_at_is_not_its_failure() {
 }
 
 #[tokio::test]
+async fn an_operation_to_which_nobody_answers_is_an_outage_for_the_layers_to_see() {
+    let fake = echoing();
+    let platform = connect(fake.config()).await;
+    for looks in ["/operations/", "GET /v2/projects/fake-project/locations/us-central1/functions/"]
+    {
+        fake.inject(Fault::reset(looks));
+        let error = platform.deploy(&python("echo", ECHO)).await.unwrap_err();
+        assert!(error.is_unreachable() && error.is_retryable(), "{looks}: {error}");
+        fake.heal();
+        platform.deploy(&python("echo", ECHO)).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn another_operation_on_the_same_function_is_waited_for() {
     let fake = echoing();
     let busy = quota("ABORTED", 409);

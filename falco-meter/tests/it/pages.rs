@@ -134,7 +134,7 @@ async fn the_live_page_shows_a_run_that_goes_on_and_its_end() {
         let whole = page.value(label);
         page.value("document.getElementById('lanes').focus()");
         page.key("+");
-        assert_ne!(page.value(label), whole);
+        page.wait_for(&format!("{label} !== {whole}"));
         // A hidden page asks nothing.
         page.value("Object.defineProperty(document, 'hidden', {value: true, configurable: true})");
         page.wait_for("new Promise(done => setTimeout(() => done(true), 3500))");
