@@ -65,6 +65,9 @@ pub struct Capabilities {
     /// Whether functions in Python and Node.js run under Falco's shim, which takes several inputs in one call
     /// ([`Batch`](crate::Batch)) and arguments that are stored with the function. Functions in Rust bring their own.
     pub shim: bool,
+    /// Whether the provider itself merges arguments that are stored with a function into each invocation, so that they need
+    /// no shim.
+    pub bound_arguments: bool,
     /// The runtimes that it takes, such as `python:3`.
     pub runtimes: Vec<String>,
     /// The processor that functions run on, as Rust names it, such as `x86_64` or `aarch64`: what is compiled into a
@@ -135,6 +138,8 @@ impl Capabilities {
         with_wants_layers(wants_layers: bool);
         /// Sets whether functions in Python and Node.js run under Falco's shim.
         with_shim(shim: bool);
+        /// Sets whether the provider itself merges arguments that are stored with a function.
+        with_bound_arguments(bound_arguments: bool);
         /// Sets the processor that functions run on, as Rust names it, such as `x86_64` or `aarch64`.
         with_architecture(architecture: Option<String>);
     }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use crate::error::{Error, Result};
 use crate::ownership::Ownership;
+use crate::payload::Payload;
 use crate::runtime_name::RuntimeName;
 use crate::scaling::Scaling;
 
@@ -49,6 +50,8 @@ pub struct Deployable {
     pub scaling: Scaling,
     /// Environment variables.
     pub env: Environment,
+    /// Arguments that belong to every invocation; see [`with_arguments`](Self::with_arguments).
+    pub arguments: Option<Payload>,
     /// Whether layers leave the code as it is; see [`plain`](Self::plain).
     pub is_plain: bool,
     /// Which run it belongs to. The plan runner sets it; platforms store it as tags, labels or annotations.
@@ -108,6 +111,7 @@ impl Deployable {
             code_version: None,
             scaling: Scaling::default(),
             env: Environment::default(),
+            arguments: None,
             is_plain: false,
             ownership: None,
         }
@@ -158,6 +162,26 @@ impl Deployable {
         self
     }
 
+    /// Stores arguments with the function, a JSON object: they lie beneath each payload at the top level, where the payload
+    /// wins. They are sent once, with the code, and share its limit. They are not secret: use [`with_env`](Self::with_env)
+    /// for what is.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use falco_core::{Deployable, Payload};
+    ///
+    /// let source = "def main(args):\n    return {'y': args['a'] * args['x']}\n";
+    /// let function = Deployable::python("scale", source).with_arguments(Payload::from_bytes(r#"{"a": 7}"#)?);
+    /// function.validate()?;
+    /// # Ok::<(), falco_core::Error>(())
+    /// ```
+    #[must_use]
+    pub fn with_arguments(mut self, arguments: impl Into<Option<Payload>>) -> Self {
+        self.arguments = arguments.into();
+        self
+    }
+
     /// Sets the owner, and the expiry after which `cleanup` may remove it.
     #[must_use]
     pub fn with_ownership(mut self, ownership: Ownership) -> Self {
@@ -174,7 +198,7 @@ impl Deployable {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` that names the function and what is wrong: its name, its environment, or empty code.
+    /// `InvalidInput` that names the function and what is wrong: its name, its environment, its arguments, or empty code.
     pub fn validate(&self) -> Result<()> {
         let invalid =
             |message: String| Err(Error::invalid_input(message).with_function(&self.name));
@@ -189,6 +213,12 @@ impl Deployable {
         }
         if self.code.is_blank() {
             return invalid("the function has no code".into());
+        }
+        if let Some(arguments) = self.arguments.as_ref().filter(|arguments| !arguments.is_object())
+        {
+            return invalid(format!(
+                "the function's arguments have to be a JSON object, and these are {arguments:?}"
+            ));
         }
         for (name, value) in self.env.iter() {
             if name.is_empty() || name.contains(['=', '\0']) {

@@ -7,6 +7,7 @@ mod capabilities;
 mod collected;
 mod completion;
 pub mod congestion;
+mod content;
 mod deployable;
 mod deployment;
 mod derivation;

@@ -24,9 +24,27 @@ pub struct Ownership {
 }
 
 impl Ownership {
+    /// The run that deployments belong to which several runs share.
+    pub const SHARED: &str = "reuse";
+
+    /// Whether it marks a deployment that several runs share: then the end of one process says nothing about it.
+    pub fn is_shared(&self) -> bool {
+        self.run.as_str() == Self::SHARED
+    }
+
     /// The mark of a deployment that `owner` made for `run`, and that may be removed after `expires_at`.
     pub fn new(run: impl Into<RunId>, owner: impl Into<String>, expires_at: SystemTime) -> Self {
         Self { run: run.into(), owner: owner.into(), expires_at, epoch: 0 }
+    }
+
+    /// Whether it says the same as one that was written down, which has lost the fractions of a microsecond.
+    pub fn is_written_as(&self, written: &Self) -> bool {
+        let micros = |at: SystemTime| {
+            at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_micros()
+        };
+        let Self { run, owner, expires_at, epoch } = self;
+        (run, owner, epoch) == (&written.run, &written.owner, &written.epoch)
+            && micros(*expires_at) == micros(written.expires_at)
     }
 
     /// Says which process of the run deploys it.

@@ -74,6 +74,19 @@ impl Payload {
         Ok(Self(json))
     }
 
+    /// A value within a payload, without checking again what was checked with the whole. For Falco's own crates.
+    #[doc(hidden)]
+    pub fn of_part(part: &RawValue) -> Self {
+        Self(Bytes::copy_from_slice(part.get().as_bytes()))
+    }
+
+    /// JSON that is made of payloads, without checking them again. For Falco's own crates.
+    #[doc(hidden)]
+    pub fn of_parts(json: String) -> Self {
+        debug_assert!(Self::from_bytes(json.clone()).is_ok(), "{json}");
+        Self(json.into())
+    }
+
     /// The empty object, `{}`.
     pub fn empty() -> Self {
         Self(Bytes::from_static(b"{}"))

@@ -202,6 +202,26 @@ impl Stage {
 
     stage_setters!();
 
+    /// Stores arguments with the stage's function, a JSON object: they lie beneath each payload at the top level, where the
+    /// payload wins, and are sent once instead of with each call. See [`Deployable::with_arguments`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use falco_core::{Deployable, Payload, Stage};
+    ///
+    /// let nearest = Deployable::python("nearest", "def main(args): return args");
+    /// let stage = Stage::from_payloads("assign", nearest, vec![Payload::empty()])
+    ///     .with_arguments(Payload::from_bytes(r#"{"centroids": [[0, 0], [1, 1]]}"#)?);
+    /// assert!(stage.function.arguments.is_some());
+    /// # Ok::<(), falco_core::Error>(())
+    /// ```
+    #[must_use]
+    pub fn with_arguments(mut self, arguments: Payload) -> Self {
+        self.function.arguments = Some(arguments);
+        self
+    }
+
     /// Says that the results follow from the function and the arguments alone, so that those of an earlier run may be
     /// used again. Such a stage is idempotent, too.
     #[must_use]

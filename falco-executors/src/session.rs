@@ -2,4 +2,4 @@
 //!
 //! [`DriverExt`](crate::DriverExt) and [`Run`](crate::Run) are made of them.
 
-pub use crate::run::{Deployed, Session, StageRun, StageSpec};
+pub use crate::run::{Deployed, Round, Session, StageRun, StageSpec};

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+mod arguments;
 mod batch;
 mod context;
 #[cfg(feature = "data")]

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::arguments::Arguments;
 use crate::batch::Batch;
 use crate::context::Context;
 use crate::failure::{BAD_ARGUMENT, Failure};
@@ -46,17 +47,27 @@ pub(crate) struct Worker {
     start: Start,
     /// `None` after a panic, which may have left the state half-changed.
     call: Option<Call>,
+    arguments: Arguments,
 }
 
 impl Worker {
-    /// Starts a function.
+    /// Starts a function with the arguments that are stored with this executable.
     ///
     /// # Errors
     ///
     /// The failure of its `init`, a panic included.
     pub(crate) fn start(start: Start) -> Result<Self, Failure> {
+        Self::start_with(start, Arguments::stored()?)
+    }
+
+    /// Starts a function with these stored arguments.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub(crate) fn start_with(start: Start, arguments: Arguments) -> Result<Self, Failure> {
         let call = started(&start)?;
-        Ok(Self { start, call: Some(call) })
+        Ok(Self { start, call: Some(call), arguments })
     }
 
     /// Calls the function with an argument's JSON text.
@@ -77,6 +88,7 @@ impl Worker {
 
     /// Calls the function for one input.
     fn call_one(&mut self, argument: &[u8]) -> Result<Vec<u8>, Failure> {
+        let argument = &*self.arguments.beneath(argument);
         let mut call = match self.call.take() {
             Some(call) => call,
             None => started(&self.start)?,
@@ -138,6 +150,22 @@ mod tests {
         assert!(panic.message.contains("worker.rs:"), "{}", panic.message);
         assert_eq!(call(4).unwrap(), br#"{"calls":1}"#);
         assert_eq!(starts.load(SeqCst), 2);
+    }
+
+    #[test]
+    fn stored_arguments_lie_beneath_each_payload_and_each_input_of_a_batch() {
+        let echo: Start = Arc::new(|| Ok(untyped(|value: serde_json::Value| Ok(value))));
+        let stored = Arguments::parse(br#"{"a":1,"n":0}"#).ok().unwrap();
+        let mut worker = Worker::start_with(echo, stored).ok().unwrap();
+        let mut call = |argument: &str| {
+            let result = worker.call(argument.as_bytes(), Context::default()).unwrap();
+            serde_json::from_slice::<serde_json::Value>(&result).unwrap()
+        };
+        assert_eq!(call(r#"{"n":2}"#), serde_json::json!({"a": 1, "n": 2}));
+        let batch = r#"{"falco:batch":[{"n":3},{}],"falco:limits":{"ms":9000,"bytes":9000,"mark":"0"},"p":7}"#;
+        let answers = &call(batch)["falco:batch"];
+        assert_eq!(answers[0]["ok"], serde_json::json!({"a": 1, "n": 3, "p": 7}));
+        assert_eq!(answers[1]["ok"], serde_json::json!({"a": 1, "n": 0, "p": 7}));
     }
 
     #[test]

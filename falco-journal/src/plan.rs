@@ -23,6 +23,10 @@ impl Function {
             code: hex(&code),
             version: function.code_version.clone(),
             env: function.env.names().map(str::to_owned).collect(),
+            arguments: function
+                .arguments
+                .as_ref()
+                .map(|arguments| hex(&Sha256::digest(arguments.as_str()))),
         }
     }
 
@@ -54,6 +58,9 @@ impl Function {
             return Some(format!(
                 "the code version of function {name:?} changed ({then} then, {now} now)"
             ));
+        }
+        if self.arguments != now.arguments {
+            return Some(format!("the arguments of function {name:?} changed"));
         }
         (self.env != now.env).then(|| {
             let (then, now) = (self.env.join(", "), now.env.join(", "));

@@ -94,13 +94,20 @@ pub(crate) struct Function {
     /// from its hash.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) env: Vec<String>,
+    /// SHA-256 of the arguments that are stored with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) arguments: Option<String>,
 }
 
 impl Function {
     /// One text for all that makes the function what it is, its name left out.
     pub(crate) fn identity(&self) -> String {
-        let Self { name: _, runtime, entry, code, version, env } = self;
-        format!("{runtime}\n{entry}\n{code}\n{version:?}\n{env:?}")
+        let Self { name: _, runtime, entry, code, version, env, arguments } = self;
+        let identity = format!("{runtime}\n{entry}\n{code}\n{version:?}\n{env:?}");
+        match arguments {
+            Some(arguments) => format!("{identity}\n{arguments}"),
+            None => identity,
+        }
     }
 }
 

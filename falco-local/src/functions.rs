@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use falco_core::{
     Deployable, Deployment, Environment, Error, ErrorKind, Result, RuntimeName, Scaling,
 };
+use falco_package::shim;
 use falco_workers::{Pools, check_bounds};
 
 use crate::NAME;
@@ -15,6 +16,9 @@ use crate::package::{Function, pack};
 use crate::pool::{Pool, Shared};
 use crate::state::{Record, State};
 use crate::worker::Worker;
+
+/// The attribute of a deployment that says what was deployed.
+const CONTENT: &str = "content";
 
 /// All functions. What touches the disk blocks. Dropped, no worker is left.
 #[derive(Debug)]
@@ -52,13 +56,18 @@ impl Functions {
     ) -> Result<Deployment> {
         abandonment.check()?;
         let interpreter = self.interpreter(&function.runtime)?;
-        let package = pack(function, &interpreter)?;
         let scaling = self.shared.config.workers.in_force(&function.scaling)?;
+        let content = shim::content_hash(function, &[&format!("{interpreter:?}")]);
+        if let Some(deployment) = self.deployed_already(function, &content, &scaling)? {
+            return Ok(deployment);
+        }
+        let package = pack(function, &interpreter)?;
         let deployment = Deployment::new(&function.name, function.runtime.clone())
             .with_platform(NAME)
             .with_scaling(scaling)
             .with_ownership(function.ownership.clone())
-            .with_attribute("version", &package.version);
+            .with_attribute("version", &package.version)
+            .with_attribute(CONTENT, content);
         let record = Record {
             deployment,
             entry_point: function.entry_point.clone(),
@@ -78,6 +87,31 @@ impl Functions {
         saved?;
         self.install(&record, function.env.clone())?;
         Ok(record.deployment)
+    }
+
+    /// The deployment of that name, if all of it is there and as it should be but for its owner.
+    fn deployed_already(
+        &self,
+        function: &Deployable,
+        content: &str,
+        scaling: &Scaling,
+    ) -> Result<Option<Deployment>> {
+        let Ok((mut record, env)) = self.state.load(&function.name) else { return Ok(None) };
+        let is_same = record.deployment.attribute(CONTENT) == Some(content)
+            && record.deployment.scaling == *scaling
+            && env == function.env
+            && self.state.is_whole(&record);
+        if !is_same {
+            return Ok(None);
+        }
+        let driver = self.state.driver();
+        if record.driver != driver || record.deployment.ownership != function.ownership {
+            driver.clone_into(&mut record.driver);
+            record.deployment.ownership.clone_from(&function.ownership);
+            self.state.update(&record)?;
+        }
+        self.install(&record, env)?;
+        Ok(Some(record.deployment))
     }
 
     /// The pool of a function that has run here already.

@@ -27,7 +27,7 @@ pub(crate) fn pack(function: &Deployable, interpreter: &Interpreter) -> Result<P
     let files = match interpreter {
         Interpreter::Python(_) | Interpreter::Node(_) => shim::wrap(function)?,
         Interpreter::Native => {
-            let code = Archive::from_code(&function.code, NATIVE_EXECUTABLE)?;
+            let code = shim::native(function)?;
             code.check_native_on(&System::current())?;
             let mut files = Archive::new();
             for (path, file) in code.files() {

@@ -19,7 +19,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use falco_core::{Deployment, Environment, Error, ErrorKind, Result};
+use falco_core::{Deployment, Environment, Error, ErrorKind, Ownership, Result};
 use falco_package::shim;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
@@ -135,6 +135,11 @@ impl State {
         Ok(())
     }
 
+    /// Whether the files of a deployment are all there.
+    pub(crate) fn is_whole(&self, record: &Record) -> bool {
+        is_whole(&self.version_directory(record))
+    }
+
     /// Stores what is known of a deployment, and leaves its code and environment.
     pub(crate) fn update(&self, record: &Record) -> Result<()> {
         let place = self.place(&record.deployment.name);
@@ -227,7 +232,10 @@ impl State {
                 continue;
             }
             for record in self.list().unwrap_or_default() {
-                if record.driver == id {
+                // One that runs share stays until it expires.
+                let is_shared =
+                    record.deployment.ownership.as_ref().is_some_and(Ownership::is_shared);
+                if record.driver == id && !is_shared {
                     let name = &record.deployment.name;
                     // Another driver may have deployed it again meanwhile.
                     match self.remove_if(name, |record| record.driver == id) {

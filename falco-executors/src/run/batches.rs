@@ -3,7 +3,7 @@
 use falco_core::{Batch, Capabilities, Error, Result, RuntimeName, StageName, StagePolicy};
 
 /// The families whose functions run under Falco's shim, where the platform has it, or bring it along.
-const WITH_SHIM: [&str; 3] = ["python", "nodejs", "native"];
+pub(super) const WITH_SHIM: [&str; 3] = ["python", "nodejs", "native"];
 
 /// The policy of a stage in a run whose stages travel in such batches, where they do not say otherwise.
 pub(super) fn policy(mut policy: StagePolicy, batch: Option<Batch>) -> StagePolicy {

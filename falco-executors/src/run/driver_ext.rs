@@ -4,6 +4,7 @@ use std::future::Future;
 
 use falco_core::{Driver, Error, ErrorKind, ExecutionStrategy, Result};
 
+use super::arguments;
 use super::batches;
 use super::deployed::Deployed;
 use super::graph;
@@ -50,10 +51,12 @@ pub trait DriverExt: Driver {
             let what = || format!("the plan of driver {:?}", self.name());
             let plan = guard(what, || self.plan())??;
             let capabilities = options.platform().capabilities();
+            options.given.check(&plan, options.platform().name())?;
             for stage in plan.stages() {
                 let runtime = &stage.function.runtime;
                 let policy = batches::policy(stage.policy, options.batch);
                 batches::check(&stage.name, &policy, runtime, &capabilities)?;
+                arguments::check(stage, &capabilities)?;
             }
             let account = match &options.journal {
                 Some(_) => options.platform().account().await?,
@@ -61,7 +64,10 @@ pub trait DriverExt: Driver {
             };
             let session = Session::start_with(options, Some(&plan), account.as_deref())?;
             let deployed = Deployed { session, plan };
-            let functions = deployed.plan.stages().iter().map(|stage| &stage.function);
+            let given = &deployed.session.given;
+            let own =
+                deployed.plan.stages().iter().filter(|stage| given.get(&stage.name).is_none());
+            let functions = own.map(|stage| &stage.function);
             if let Err(error) = deployed.session.deploy_all(functions).await {
                 let _ = deployed.session.error.set(error.clone());
                 if deployed.session.must_keep() {

@@ -24,15 +24,16 @@ pub(super) fn check_run_id(run: &RunId) -> Result<()> {
     Ok(())
 }
 
-/// `NAME-RUNID`. A name that is too long for that is cut, and distinguished by a hash of the whole.
-pub(super) fn deployment_name(function: &str, run: &RunId) -> String {
-    let room = MAX_NAME.saturating_sub(run.as_str().len() + 1);
+/// `NAME-END`, where the end is the run's id or stands for the content. A name that is too long for that is cut, and
+/// distinguished by a hash of the whole.
+pub(super) fn deployment_name(function: &str, end: &str) -> String {
+    let room = MAX_NAME.saturating_sub(end.len() + 1);
     if function.len() <= room {
-        return format!("{function}-{run}");
+        return format!("{function}-{end}");
     }
     let hash = crate::derivation::stable_hash(function.as_bytes());
     let stem = &function[..function.floor_char_boundary(room.saturating_sub(HASH_DIGITS + 1))];
-    format!("{stem}-{:08x}-{run}", hash as u32)
+    format!("{stem}-{:08x}-{end}", hash as u32)
 }
 
 /// The functions of a run, each deployed at most once.
@@ -42,6 +43,8 @@ pub(super) struct Functions(Mutex<Vec<Arc<Function>>>);
 /// A function of the run.
 pub(super) struct Function {
     pub(super) function: Deployable,
+    /// The name of its deployment.
+    pub(super) name: String,
     /// Locked during a deployment, so that others who ask for the same function wait.
     pub(super) deployment: AsyncMutex<Option<Arc<Deployment>>>,
     /// Whether a deployment has begun of which nobody knows the end, since its future was dropped.
@@ -49,20 +52,24 @@ pub(super) struct Function {
 }
 
 impl Functions {
-    /// The entry of a function.
+    /// The entry of a function, whose deployment is named by `name` if it is new.
     ///
     /// # Errors
     ///
-    /// When another function has its name.
-    pub(super) fn entry(&self, function: &Deployable) -> Result<Arc<Function>> {
+    /// When another function has its name; and as `name`.
+    pub(super) fn entry(
+        &self,
+        function: &Deployable,
+        name: impl FnOnce() -> Result<String>,
+    ) -> Result<Arc<Function>> {
         let mut functions = self.lock();
         match functions.iter().find(|entry| entry.function.name == function.name) {
             Some(entry) if is_same(&entry.function, function) => Ok(entry.clone()),
             Some(entry) => Err(clash(&entry.function, function)),
             None => {
-                let (function, in_doubt) = (function.clone(), AtomicBool::new(false));
-                let deployment = AsyncMutex::new(None);
-                let entry = Arc::new(Function { function, deployment, in_doubt });
+                let (function, name) = (function.clone(), name()?);
+                let (deployment, in_doubt) = (AsyncMutex::new(None), AtomicBool::new(false));
+                let entry = Arc::new(Function { function, name, deployment, in_doubt });
                 functions.push(entry.clone());
                 Ok(entry)
             }
@@ -113,6 +120,7 @@ fn is_same(left: &Deployable, right: &Deployable) -> bool {
         && left.code_version == right.code_version
         && left.scaling == right.scaling
         && left.env == right.env
+        && left.arguments == right.arguments
 }
 
 /// The error for two functions that share a name and nothing else.
@@ -125,6 +133,8 @@ fn clash(left: &Deployable, right: &Deployable) -> Error {
         "code"
     } else if left.code_version != right.code_version {
         "code versions"
+    } else if left.arguments != right.arguments {
+        "arguments"
     } else {
         "settings"
     };
@@ -141,13 +151,13 @@ mod tests {
 
     #[test]
     fn names_carry_the_run_and_stay_portable() {
-        let run = RunId::from("6553f100-0000beef");
-        assert_eq!(deployment_name("map", &run), "map-6553f100-0000beef");
+        let run = "6553f100-0000beef";
+        assert_eq!(deployment_name("map", run), "map-6553f100-0000beef");
         let (long, longer) = ("x".repeat(63), format!("{}y", "x".repeat(62)));
-        let names = [deployment_name(&long, &run), deployment_name(&longer, &run)];
+        let names = [deployment_name(&long, run), deployment_name(&longer, run)];
         assert_ne!(names[0], names[1]);
         for name in names {
-            assert!(name.len() <= MAX_NAME && name.ends_with(run.as_str()), "{name}");
+            assert!(name.len() <= MAX_NAME && name.ends_with(run), "{name}");
         }
     }
 

@@ -132,7 +132,9 @@ impl<D: Driver + ?Sized> MainLoop<'_, D> {
         if control.stop.is_cancelled() {
             return StageRun::not_started(inputs, control, self.session.hub.clone());
         }
-        let Some(deployment) = self.session.functions.deployment_of(&stage.function) else {
+        let given = || self.session.given.get(&stage.name).cloned();
+        let own = || self.session.functions.deployment_of(&stage.function);
+        let Some(deployment) = given().or_else(own) else {
             let message =
                 format!("the function of stage {:?} is not deployed any more", stage.name);
             control.fail(Error::invalid_input(message));

@@ -1,14 +1,17 @@
 //! Running a plan: deploy, execute, remove; and the steps beneath, for drivers with loops of their own.
 
+mod arguments;
 mod batches;
 mod consequences;
 mod control;
 mod cut;
 mod default_layers;
 mod deployed;
+mod deploying;
 mod derive;
 mod driver_ext;
 mod functions;
+mod given;
 mod graph;
 mod guard;
 mod hub;
@@ -23,6 +26,8 @@ mod outcome;
 pub(crate) mod owner;
 mod recall;
 mod removal;
+mod reuse;
+mod rounds;
 mod session;
 mod stage_run;
 mod stage_spec;
@@ -35,6 +40,7 @@ pub(crate) use ids::number_of;
 pub use log_policy::LogPolicy;
 pub use options::{KeepResults, OnStop, RunOptions};
 pub use outcome::{Leftover, Partial, RunOutcome};
+pub use rounds::Round;
 pub(crate) use session::MANAGEMENT_CALLS;
 pub use session::Session;
 pub use stage_run::StageRun;

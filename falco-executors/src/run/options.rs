@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use falco_core::{
-    AsyncPlatform, Batch, ExecutionStrategy, Journal, Monitor, Result, RunId, StageName,
+    AsyncPlatform, Batch, Deployment, ExecutionStrategy, Journal, Monitor, Result, RunId, StageName,
 };
 
+use super::given::Given;
 use super::log_policy::LogPolicy;
 use super::stop::StopSignal;
 use crate::results::ResultsSink;
@@ -71,6 +72,8 @@ pub struct RunOptions {
     pub(super) expires_after: Duration,
     pub(super) outage_patience: Option<Duration>,
     pub(super) keep_deployments: bool,
+    pub(super) reuse: bool,
+    pub(super) given: Given,
     pub(super) keep: KeepResults,
     pub(super) keep_inputs: bool,
     pub(super) batch: Option<Batch>,
@@ -119,6 +122,8 @@ impl RunOptions {
             expires_after: DEFAULT_EXPIRY,
             outage_patience: None,
             keep_deployments: false,
+            reuse: false,
+            given: Given::default(),
             keep: KeepResults::default(),
             keep_inputs: false,
             batch: None,
@@ -229,6 +234,43 @@ impl RunOptions {
     #[must_use]
     pub fn with_kept_deployments(mut self, keep: bool) -> Self {
         self.keep_deployments = keep;
+        self
+    }
+
+    /// Says whether deployments are shared with other runs: they are named after their content instead of the run, so that a
+    /// function whose code and settings are the same is deployed already and not uploaded again.
+    ///
+    /// The deployments stay after the run, whatever [`with_kept_deployments`](Self::with_kept_deployments) says. They belong
+    /// to the run `reuse`, and each run that uses them sets their [expiry](Self::with_expiry) anew. The name of a function with
+    /// environment variables has a keyed hash of their values in it, whose key is `FALCO_REUSE_KEY` or a file that only its
+    /// owner can read: processes with different keys share nothing.
+    #[must_use]
+    pub fn with_reuse(mut self, reuse: bool) -> Self {
+        self.reuse = reuse;
+        self
+    }
+
+    /// Runs a stage of the plan on what another process has deployed, instead of deploying its function. The run never removes
+    /// it. It may be called again, for other stages.
+    ///
+    /// A stage that is not in the plan, and a deployment on another platform or of another runtime than the stage's function
+    /// needs, are refused before anything is sent.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use falco_core::{AsyncPlatform, Driver, Platform, Result};
+    /// # use std::sync::Arc;
+    /// use falco_executors::{DriverExt, RunOptions};
+    ///
+    /// # async fn f(driver: &dyn Driver, platform: Arc<dyn AsyncPlatform>) -> Result<()> {
+    /// let deployment = platform.fetch_deployment("wordcount-map").await?;
+    /// driver.run(RunOptions::from(platform).with_deployment("map", deployment)).await?;
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn with_deployment(mut self, stage: impl Into<StageName>, deployment: Deployment) -> Self {
+        self.given.insert(stage.into(), deployment);
         self
     }
 

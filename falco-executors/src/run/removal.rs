@@ -9,7 +9,7 @@ use falco_core::{Deployment, Error, ErrorKind, Event, Monitor, Result};
 use futures_util::{FutureExt, StreamExt, stream};
 use tokio::time::{Instant, sleep_until};
 
-use super::functions::{Function, deployment_name};
+use super::functions::Function;
 use super::guard::panicked;
 use super::outages::PATIENCE_AFTER_STOP;
 use super::outcome::Leftover;
@@ -51,9 +51,9 @@ impl Session {
     ///
     /// Returns what could not be removed; it may be called again. A second signal ends it early, and so does an outage of the
     /// platform that lasts for 30 seconds after the first. Of a run that is [suspended](Self::is_suspended) it removes nothing:
-    /// another process goes on with what is there.
+    /// another process goes on with what is there; and nothing of one with [reuse](crate::RunOptions::with_reuse).
     pub async fn remove_all(&self) -> Vec<Leftover> {
-        if self.is_suspended() {
+        if self.is_suspended() || self.reuse {
             self.finish();
             return Vec::new();
         }
@@ -106,12 +106,12 @@ impl Session {
         function: &Function,
         may_come_late: bool,
     ) -> Result<(), Leftover> {
-        let name = deployment_name(&function.function.name, self.run());
+        let name = function.name.as_str();
         let looks = if may_come_late { &LOOKS[..] } else { &LOOKS[..1] };
         let sweeping = async {
             for pause in looks {
                 tokio::time::sleep(*pause).await;
-                match self.outlast(|| self.platform().fetch_deployment(&name)).await {
+                match self.outlast(|| self.platform().fetch_deployment(name)).await {
                     Ok(deployment) => return self.remove(&deployment).await,
                     Err(error) if error.kind() == ErrorKind::NotFound => {}
                     Err(error) => return Err(error),
@@ -154,9 +154,8 @@ impl Session {
 
     /// The deployment of a function as it would be, when nobody knows whether it is there.
     fn assumed(&self, function: &Function) -> Deployment {
-        let name = deployment_name(&function.function.name, self.run());
         let runtime = function.function.runtime.clone();
-        Deployment::new(name.as_str(), runtime)
+        Deployment::new(function.name.as_str(), runtime)
             .with_platform(self.platform().name())
             .with_ownership(Some(self.ownership.clone()))
     }

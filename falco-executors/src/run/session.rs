@@ -1,25 +1,23 @@
 //! One run's dealings with a platform: the steps beneath [`DriverExt`](super::DriverExt).
 
 use std::fmt;
-use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use falco_core::{
-    AsyncPlatform, Batch, Deployable, Deployment, Error, ErrorKind, Event, ExecutionPlan,
-    ExecutionStrategy, Input, Monitor, Ownership, Result, RunId, Target,
+    AsyncPlatform, Batch, Deployment, Error, ErrorKind, Event, ExecutionPlan, ExecutionStrategy,
+    Input, Monitor, Ownership, Result, RunId, Target,
 };
 use futures_core::Stream;
-use futures_util::{FutureExt, StreamExt, stream};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::batches;
 use super::control::{Inputs, StageControl};
 use super::default_layers::with_default_layers;
-use super::functions::{Functions, check_run_id, deployment_name};
-use super::guard::{guard, panicked};
+use super::functions::{Functions, check_run_id};
+use super::given::Given;
+use super::guard::guard;
 use super::hub::{Hub, StageMonitor};
 use super::invocations::Invocations;
 use super::logs::FailedLogs;
@@ -27,14 +25,13 @@ use super::options::{KeepResults, RunOptions};
 use super::outages::{self, Outages};
 use super::owner;
 use super::recall::Recall;
+use super::reuse;
 use super::stage_run::StageRun;
 use super::stage_spec::StageSpec;
 use crate::report::{RunReport, StageReport};
 
 /// How many functions are deployed or removed at the same time: management calls have low limits everywhere.
 pub(crate) const MANAGEMENT_CALLS: usize = 4;
-/// How long a stopped run waits for a deployment in flight: one that is dropped may still be applied later.
-const DEPLOY_PATIENCE: Duration = Duration::from_secs(30);
 /// Longer than any run, and short enough for timers.
 const FOREVER: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
 
@@ -76,6 +73,10 @@ pub struct Session {
     batch: Option<Batch>,
     pub(super) failed_logs: Arc<FailedLogs>,
     pub(super) keep_deployments: bool,
+    /// Whether deployments are named after their content, and shared with other runs.
+    pub(super) reuse: bool,
+    /// What other processes have deployed for stages of the plan.
+    pub(super) given: Given,
     pub(super) ownership: Ownership,
     pub(super) hub: Arc<Hub>,
     started: Instant,
@@ -106,6 +107,7 @@ impl Session {
         account: Option<&str>,
     ) -> Result<Self> {
         let options = with_default_layers(options)?;
+        reuse::check(&options)?;
         let now = SystemTime::now();
         let run = run_id(&options, now)?;
         let expires_at = now.checked_add(options.expires_after).ok_or_else(|| {
@@ -128,13 +130,17 @@ impl Session {
         let outages = Arc::new(Outages::new(hub.clone()));
         let monitor: Arc<dyn Monitor> = outages.clone();
         platform.watch_outages(Arc::downgrade(&monitor));
-        let stays = options.keep_deployments || options.journal.is_some();
+        let keep_deployments = options.keep_deployments || options.reuse;
+        let stays = keep_deployments || options.journal.is_some();
         let owner = options.owner.unwrap_or_else(|| match stays {
             // The deployments stay on purpose when the process ends, or another process goes on with them.
             true => owner::user_and_host(),
             false => owner::with_process(owner::user_and_host()),
         });
-        let ownership = Ownership::new(run.clone(), owner, expires_at);
+        let ownership = match options.reuse {
+            true => reuse::ownership(owner, expires_at, options.expires_after),
+            false => Ownership::new(run.clone(), owner, expires_at),
+        };
         let failed_logs = FailedLogs::new(options.failed_logs, platform.clone(), hub.clone());
         let _ = hub.event(&Event::RunStarted { run: &run, plan });
         Ok(Self {
@@ -145,7 +151,9 @@ impl Session {
             keep_inputs: options.keep_inputs,
             batch: options.batch,
             failed_logs,
-            keep_deployments: options.keep_deployments,
+            keep_deployments,
+            reuse: options.reuse,
+            given: options.given,
             ownership,
             hub,
             started: Instant::now(),
@@ -193,115 +201,6 @@ impl Session {
     /// Whether a deployment may hold activations of an earlier process, or is to be kept for a later one.
     pub(super) fn must_keep(&self) -> bool {
         self.is_suspended() || self.hub.journal().is_some_and(|journal| journal.is_resumed())
-    }
-
-    /// Deploys a function under a name of this run's own. The same function is deployed once, however often and
-    /// concurrently it is asked for.
-    ///
-    /// When it fails, what the platform may hold of it is removed. When the run is stopped meanwhile, it waits for the
-    /// deployment, for 30 seconds at most, and removes it. Dropped, it may leave a partial deployment behind, which
-    /// [`remove_all`](Self::remove_all) looks for.
-    ///
-    /// # Errors
-    ///
-    /// `InvalidInput` for another function under a name that this run uses already; `Cancelled` when the run stops;
-    /// else as [`Platform::deploy`](falco_core::Platform::deploy).
-    pub async fn deploy(&self, function: &Deployable) -> Result<Arc<Deployment>> {
-        let entry = self.functions.entry(function)?;
-        let mut slot = entry.deployment.lock().await;
-        if let Some(deployment) = &*slot {
-            return Ok(deployment.clone());
-        }
-        if let Some(reason) = self.hub.reason() {
-            return Err(reason.clone());
-        }
-        let named = function
-            .clone()
-            .with_name(deployment_name(&function.name, &self.run))
-            .with_ownership(self.ownership.clone());
-        named.validate()?;
-        entry.in_doubt.store(true, Relaxed);
-        let result = self.deploy_or_stop(&named).await;
-        if let Some(Ok(deployment)) = result {
-            let deployment = Arc::new(deployment);
-            entry.in_doubt.store(false, Relaxed);
-            let _ = self.hub.event(&Event::Deployed { deployment: &deployment });
-            *slot = Some(deployment.clone());
-            drop(slot);
-            return match self.hub.reason() {
-                None => Ok(deployment),
-                Some(reason) if self.must_keep() => Err(reason.clone()),
-                Some(reason) => {
-                    // What cannot be removed stays known, and `remove_all` tries again.
-                    let _ = self.unless_left(self.remove(&deployment)).await;
-                    Err(reason.clone())
-                }
-            };
-        }
-        let may_come_late = match &result {
-            Some(Err(error)) => error.may_have_run(),
-            _ => true,
-        };
-        let swept = match self.must_keep() {
-            true => Ok(()),
-            false => self.sweep(&entry, may_come_late).await,
-        };
-        // The platform has refused it: that it refuses the look as well is not a sign of anything left behind.
-        let is_refused = matches!(&result, Some(Err(error)) if is_refusal(error));
-        entry.in_doubt.store(swept.is_err() && !is_refused, Relaxed);
-        Err(match (result, self.hub.reason()) {
-            (_, Some(reason)) => reason.clone(),
-            (Some(Err(error)), None) => error,
-            _ => Error::new(ErrorKind::Cancelled, "the run was stopped"),
-        })
-    }
-
-    /// Deploys a function. Once the run is stopped, it waits for what is in flight, but not for ever; `None` for a
-    /// deployment that was given up.
-    async fn deploy_or_stop(&self, named: &Deployable) -> Option<Result<Deployment>> {
-        let deploying = self.outlast(|| self.platform().deploy(named));
-        let mut deploying = std::pin::pin!(AssertUnwindSafe(deploying).catch_unwind());
-        let what = || format!("deploying {:?}", named.name);
-        let caught = |result: std::thread::Result<Result<Deployment>>| {
-            result.unwrap_or_else(|panic| Err(panicked(&what(), &*panic)))
-        };
-        tokio::select! {
-            biased;
-            result = &mut deploying => return Some(caught(result)),
-            () = self.hub.stop_token().cancelled() => {}
-        }
-        tokio::select! {
-            biased;
-            () = self.hub.aborted() => None,
-            result = tokio::time::timeout(DEPLOY_PATIENCE, deploying) => result.ok().map(caught),
-        }
-    }
-
-    /// Deploys several functions, a few at a time.
-    pub(super) async fn deploy_all<'a>(
-        &self,
-        functions: impl IntoIterator<Item = &'a Deployable>,
-    ) -> Result<()> {
-        let functions: Vec<&Deployable> = functions.into_iter().collect();
-        for function in &functions {
-            self.functions.entry(function)?;
-        }
-        // What has begun is waited for, since a deployment that is dropped half-way may leave something behind; what
-        // has not begun when one fails does not begin.
-        let failed = AtomicBool::new(false);
-        let failed = &failed;
-        let deploy = |function| async move {
-            if failed.load(Relaxed) {
-                return Ok(());
-            }
-            let result = self.deploy(function).await;
-            failed.fetch_or(result.is_err(), Relaxed);
-            result.map(drop)
-        };
-        let deploying: Vec<_> = functions.into_iter().map(deploy).collect();
-        let results: Vec<Result<()>> =
-            stream::iter(deploying).buffer_unordered(MANAGEMENT_CALLS).collect().await;
-        results.into_iter().collect()
     }
 
     /// Drives one stage over `inputs`.
@@ -445,13 +344,6 @@ fn run_id(options: &RunOptions, now: SystemTime) -> Result<RunId> {
     };
     check_run_id(&run)?;
     Ok(run)
-}
-
-/// Whether the platform has refused a deployment, rather than failed at it.
-fn is_refusal(error: &Error) -> bool {
-    use ErrorKind::{Forbidden, InvalidInput, PayloadTooLarge, Unauthorized, Unsupported};
-    let refusals = [Forbidden, InvalidInput, PayloadTooLarge, Unauthorized, Unsupported];
-    refusals.contains(&error.kind()) && !error.may_have_run()
 }
 
 impl fmt::Debug for Session {

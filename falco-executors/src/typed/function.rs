@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use falco_core::{Deployable, Scaling, Stage, StagePolicy, stage_setters};
+use falco_core::{Deployable, Payload, Scaling, Stage, StagePolicy, stage_setters};
 
 /// A function from `A` to `R`, both as JSON objects.
 ///
@@ -68,6 +68,14 @@ impl<A, R> Function<A, R> {
     #[must_use]
     pub fn with_env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.deployable = self.deployable.with_env(name, value);
+        self
+    }
+
+    /// Stores arguments with the function, a JSON object: they lie beneath each input at the top level, where the input wins,
+    /// and are sent once. The type `A` is of an input, without them.
+    #[must_use]
+    pub fn with_arguments(mut self, arguments: Payload) -> Self {
+        self.deployable = self.deployable.with_arguments(arguments);
         self
     }
 

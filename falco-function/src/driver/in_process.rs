@@ -96,7 +96,7 @@ impl Platform for InProcess {
             Deployment::new(&function.name, function.runtime.clone()).with_platform(NAME);
         deployment = deployment.with_scaling(function.scaling.clone());
         deployment = deployment.with_ownership(function.ownership.clone());
-        let pool = Arc::new(Pool::new(start));
+        let pool = Arc::new(Pool::new(start, function.arguments.clone()));
         self.lock()
             .insert(function.name.clone(), Deployed { deployment: deployment.clone(), pool });
         Ok(deployment)

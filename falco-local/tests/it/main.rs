@@ -10,6 +10,7 @@ mod limits;
 mod logs;
 mod pipelines;
 mod processes;
+mod sharing;
 mod submissions;
 mod support;
 mod workers;

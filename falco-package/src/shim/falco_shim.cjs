@@ -21,6 +21,7 @@ const CAUSES = 8;
 const SOURCE = 'main__.cjs';
 const BATCH = 'falco:batch';
 const LIMITS = 'falco:limits';
+const ARGUMENTS = 'falco_arguments.json';
 
 // What the function runs under, such as `Linux 6.1 node 24.1.0`.
 const release = os.release().split('.').slice(0, 2).join('.');
@@ -43,14 +44,21 @@ async function load(directory, entryPoint) {
   prepareProcess();
   try {
     const where = path.resolve(directory);
+    const stored = storedArguments(where);
     process.chdir(where);
     const data = findPart(where, 'falco_data.cjs');
     const main = await find(where, entryPoint);
-    return { error: null, ms: since(began), call: (value, environment) => call(main, value, environment, data) };
+    return { error: null, ms: since(began), call: (value, environment) => call(main, value, environment, data, stored) };
   } catch (thrown) {
     const error = failure('initialization', thrown);
     return { error, ms: since(began), call: async () => ({ result: null, json: null, error, ms: 0 }) };
   }
+}
+
+// The arguments that were deployed with the function. They lie beside its directory, in which all files are the user's.
+function storedArguments(directory) {
+  const file = path.join(path.dirname(directory), ARGUMENTS);
+  return fs.existsSync(file) ? parse(fs.readFileSync(file, 'utf8')) : undefined;
 }
 
 // A part of the shim that layers may have put beside the function.
@@ -92,7 +100,7 @@ function prepareProcess() {
 // ---- calling --------------------------------------------------------------------------------------------------------
 
 // Calls the function, with these environment variables during the call. It never rejects.
-async function call(main, value, environment, data) {
+async function call(main, value, environment, data, stored) {
   const began = now();
   let result;
   let written;
@@ -100,6 +108,7 @@ async function call(main, value, environment, data) {
   try {
     setEnvironment(environment ?? {});
     if (data?.isAsked(value)) ({ value, spill } = await settled(data.argument(value)));
+    if (stored && value !== null && typeof value === 'object') value = { ...stored, ...value };
     if (isBatch(value)) {
       written = await batch(main, value, began);
     } else {
@@ -137,7 +146,7 @@ async function batch(main, value, began) {
     // A result of up to half of the room always fits.
     if (index > 0 && (since(began) > limits.ms || length > limits.bytes / 2)) break;
     markLogs(`falco:input ${limits.mark} ${index}\n`);
-    // What the platform has put beside the inputs belongs to each of them.
+    // What is stored with the function, or put beside the inputs by the platform, belongs to each of them.
     let answer = line(await one(main, { ...shared, ...input }));
     const size = byteLength(answer);
     if (length + size > limits.bytes) {

@@ -13,6 +13,7 @@ MESSAGE = 64 * 1024
 LOG_MARK = b"\0falco:end\n"
 TRACE = 16 * 1024
 BATCH, LIMITS = "falco:batch", "falco:limits"
+ARGUMENTS = "falco_arguments.json"
 
 # Python has these before it runs any program, so a user's module of the same name is never imported.
 BUILT_IN = frozenset(
@@ -49,9 +50,11 @@ class Function:
         self.error = self.main = self.loop = self.data = None
         self.process = os.getpid()
         self.variables = ()
+        self.arguments = {}
         self.modules = Modules(os.path.abspath(directory))
         began = clock()
         try:
+            self.arguments = stored_arguments(directory)
             self.data = self.modules.load_part("falco_data")
             self.main = self.modules.load("main__", entry_point)
         except BaseException as error:
@@ -73,6 +76,8 @@ class Function:
             if is_batch(value):
                 text = self.batch(value, began)
             else:
+                if self.arguments and isinstance(value, dict):
+                    value = {**self.arguments, **value}
                 result = self.run(value)
             ms = (clock() - began) * 1000.0
             self.leave_copy(None)
@@ -97,6 +102,7 @@ class Function:
     def batch(self, value, began):
         """Calls the function for each input of a batch. The result, which holds an answer for each, as JSON."""
         inputs, limits = value.pop(BATCH), value.pop(LIMITS)
+        value = {**self.arguments, **value}
         until, room = began + limits["ms"] / 1000.0, limits["bytes"]
         answers, length = [], 0
         for index, one in enumerate(inputs):
@@ -104,7 +110,7 @@ class Function:
             if index > 0 and (clock() > until or length > room // 2):
                 break
             mark_logs("falco:input %s %d\n" % (limits["mark"], index))
-            # What the platform has put beside the inputs belongs to each of them.
+            # What is stored with the function, or put beside the inputs by the platform, belongs to each of them.
             answer = self.one({**value, **one} if value else one).line()
             if length + len(answer) > room:
                 if index > 0:
@@ -270,6 +276,16 @@ class Modules:
             sys.path[:] = path
             self.own = self.take()
             sys.modules.update(theirs)
+
+
+def stored_arguments(directory):
+    """The arguments that were deployed with the function. They lie beside its directory, in which all files are the user's."""
+    try:
+        file = open(os.path.join(os.path.dirname(os.path.abspath(directory)), ARGUMENTS), "rb")
+    except FileNotFoundError:
+        return {}
+    with file:
+        return decode(file.read().decode())[0]
 
 
 def is_batch(value):

@@ -6,6 +6,8 @@ mod parts;
 
 use falco_core::{Code, Deployable, Error, ErrorKind, Result};
 
+use sha2::{Digest, Sha256};
+
 use crate::archive::{Archive, File};
 
 pub use answer::{Answer, failure};
@@ -24,8 +26,15 @@ pub const MARK_LOGS: &str = "mark-logs";
 /// The end of a call's log, where [`MARK_LOGS`] was asked for.
 pub const LOG_MARK: &[u8] = b"\0falco:end\n";
 
+/// The file beside a shim, and beside the executable of a native function, that holds the arguments which are stored with the
+/// function: falco-function and the shims put them beneath each payload.
+pub const ARGUMENTS: &str = "falco_arguments.json";
+
 /// The directory in the archive where the user's files are.
 pub const FUNCTION: &str = "function";
+
+const PYTHON_SHIM: &str = include_str!("falco_shim.py");
+const NODE_SHIM: &str = include_str!("falco_shim.cjs");
 
 /// OpenWhisk names it so: `__main__` is the name of the program itself, which is the platform's.
 const PYTHON_MAIN: &str = "main__.py";
@@ -39,6 +48,7 @@ const NODE_MAIN: &str = "main__.cjs";
 /// |---|---|
 /// | `falco_shim.py` or `falco_shim.cjs` | the shim |
 /// | `function/` | the user's files; source text is `main__.py` or `main__.cjs` there |
+/// | `falco_arguments.json` | the function's arguments, if it has some |
 ///
 /// # Errors
 ///
@@ -63,11 +73,11 @@ pub fn wrap(function: &Deployable) -> Result<Archive> {
     let (user, name, shim) = match function.runtime.family() {
         "python" => {
             check_entry_point(entry_point)?;
-            (python(&function.code)?, PYTHON, include_str!("falco_shim.py"))
+            (python(&function.code)?, PYTHON, PYTHON_SHIM)
         }
         "nodejs" => {
             check_entry_point(entry_point)?;
-            (node(&function.code, entry_point)?, NODE, include_str!("falco_shim.cjs"))
+            (node(&function.code, entry_point)?, NODE, NODE_SHIM)
         }
         family => return Err(Error::unsupported(format!("there is no shim for {family:?}"))),
     };
@@ -75,7 +85,57 @@ pub fn wrap(function: &Deployable) -> Result<Archive> {
     for (path, file) in user.files() {
         archive.insert(format!("{FUNCTION}/{path}"), file.clone())?;
     }
-    archive.with_file(name, shim)
+    with_arguments(archive.with_file(name, shim)?, function)
+}
+
+/// The files of a native function: those of its archive, of which `exec` is one, and its arguments.
+///
+/// # Errors
+///
+/// `Unsupported` for arguments of an executable without an entry point, which would not know of them; `Conflict` when the
+/// archive has a file of their name; as [`Archive::from_code`] for what is not an archive.
+pub fn native(function: &Deployable) -> Result<Archive> {
+    let archive = Archive::from_code(&function.code, crate::NATIVE_EXECUTABLE)?;
+    if function.arguments.is_some() && function.entry_point.is_none() {
+        return Err(Error::unsupported("an executable without an entry point takes no arguments")
+            .with_hint("put them into each payload, or write the function with falco-function"));
+    }
+    with_arguments(archive, function)
+}
+
+fn with_arguments(archive: Archive, function: &Deployable) -> Result<Archive> {
+    match &function.arguments {
+        Some(arguments) => archive.with_file(ARGUMENTS, arguments.to_bytes()),
+        None => Ok(archive),
+    }
+}
+
+/// A hash of all that a deployment is made of, for platforms: one whose hash is the same, and whose environment has the same
+/// values, is not uploaded again. It covers the shims, the version of this crate and `settings`, by which a platform names
+/// what else its deployments depend on. No secret is in it: of the environment it covers the names.
+///
+/// # Examples
+///
+/// ```
+/// use falco_core::Deployable;
+/// use falco_package::shim;
+///
+/// let one = Deployable::python("one", "def main(args): return args");
+/// let hash = shim::content_hash(&one, &["512 MiB"]);
+/// assert_eq!(hash, shim::content_hash(&one.clone().with_name("two"), &["512 MiB"]));
+/// assert_ne!(hash, shim::content_hash(&one, &["1024 MiB"]));
+/// assert_eq!(hash.len(), 32);
+/// ```
+pub fn content_hash(function: &Deployable, settings: &[&str]) -> String {
+    let mut hash = Sha256::new();
+    let own = [env!("CARGO_PKG_VERSION"), PYTHON_SHIM, NODE_SHIM];
+    for text in own.iter().chain(settings) {
+        hash.update((text.len() as u64).to_le_bytes());
+        hash.update(text);
+    }
+    function.content(&mut |piece| hash.update(piece));
+    let hash = hash.finalize();
+    hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn python(code: &Code) -> Result<Archive> {
@@ -189,6 +249,21 @@ mod tests {
             assert_eq!(wrap(&function).unwrap_err().kind(), ErrorKind::InvalidInput, "{name}");
         }
         assert!(check_entry_point("_main$1").is_ok());
+    }
+
+    #[test]
+    fn arguments_lie_beside_the_shim_and_beside_an_executable_with_an_entry_point() {
+        let arguments = falco_core::Payload::from_bytes(r#"{"a":1}"#).unwrap();
+        for runtime in ["python:3", "nodejs"] {
+            let function = function(runtime, Code::Source("x".into()));
+            assert!(!wrap(&function).unwrap().contains(ARGUMENTS));
+            let archive = wrap(&function.with_arguments(arguments.clone())).unwrap();
+            assert_eq!(&archive.require(ARGUMENTS).unwrap().content[..], br#"{"a":1}"#);
+        }
+        let zip = Archive::new().with_executable("exec", "x").unwrap().to_zip().unwrap();
+        let executable = function("native", Code::Archive(zip)).with_arguments(arguments);
+        assert_eq!(native(&executable).unwrap_err().kind(), ErrorKind::Unsupported);
+        assert!(native(&executable.with_entry_point("f")).unwrap().contains(ARGUMENTS));
     }
 
     #[test]

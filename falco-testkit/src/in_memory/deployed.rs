@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use falco_core::{
     Bounds, Capabilities, Code, Deployable, Deployment, Environment, Error, ErrorKind,
-    FunctionError, FunctionErrorKind, Result, Scaling,
+    FunctionError, FunctionErrorKind, Invocation, Payload, Result, Scaling,
 };
 use tokio::time::Instant;
 
@@ -21,10 +21,36 @@ pub(super) struct Deployed {
     pub(super) code: Code,
     pub(super) env: Environment,
     pub(super) entry_point: String,
+    pub(super) arguments: Option<Payload>,
     pub(super) instances: Arc<Instances>,
 }
 
 impl Deployed {
+    /// Whether it is this function, but for its owner.
+    pub(super) fn is(&self, function: &Deployable) -> bool {
+        self.deployment.runtime == function.runtime
+            && self.deployment.scaling == function.scaling
+            && self.code == function.code
+            && self.env == function.env
+            && self.entry_point == function.entry_point_or_main()
+            && self.arguments == function.arguments
+    }
+
+    /// The invocation with the arguments that are stored with the function beneath its payload.
+    pub(super) fn with_arguments(&self, invocation: &Invocation) -> Invocation {
+        let invocation = invocation.clone();
+        let Some(arguments) = &self.arguments else { return invocation };
+        let object = |payload: &Payload| payload.parse::<serde_json::Map<_, _>>().ok();
+        let (Some(mut all), Some(own)) = (object(arguments), object(invocation.payload())) else {
+            return invocation;
+        };
+        all.extend(own);
+        match Payload::json(&all) {
+            Ok(payload) => invocation.with_payload(payload),
+            Err(_) => invocation,
+        }
+    }
+
     /// The run that `reply` makes when it begins now, under the function's and the platform's limits.
     pub(super) fn run(
         &self,

@@ -164,7 +164,7 @@ impl InMemory {
             Fate::FailFunction(error) => Reply::failed(error.clone()),
             _ => batch::run(invocation, deployed.deployment.scaling.timeout, |invocation| {
                 (deployed.function)(&FunctionCall {
-                    invocation,
+                    invocation: &deployed.with_arguments(invocation),
                     env: &deployed.env,
                     code: &deployed.code,
                     entry_point: &deployed.entry_point,

@@ -83,13 +83,19 @@ impl Platform for InMemory {
             .with_scaling(function.scaling.clone())
             .with_ownership(function.ownership.clone());
         let mut world = self.write();
+        let instances = world
+            .deployed
+            .get(name)
+            .filter(|there| there.is(function))
+            .map(|there| there.instances.clone());
         let deployed = Deployed {
             deployment: deployment.clone(),
             function: world.function_for(function),
             code: function.code.clone(),
             env: function.env.clone(),
             entry_point: function.entry_point_or_main().to_owned(),
-            instances: Arc::default(),
+            arguments: function.arguments.clone(),
+            instances: instances.unwrap_or_default(),
         };
         world.deployed.insert(name.to_owned(), Arc::new(deployed));
         lost_answer.map_or(Ok(deployment), Err)

@@ -20,6 +20,7 @@ mod policies;
 mod progress;
 mod report;
 mod results;
+mod sharing;
 mod signals;
 mod steps;
 mod stops;

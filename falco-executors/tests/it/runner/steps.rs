@@ -1,16 +1,17 @@
 //! The steps beneath `run`, for drivers with loops of their own.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use falco_core::{Error, ErrorKind, Input, InvocationId, Payload, Platform, Stage};
 use falco_executors::DriverExt;
 use falco_executors::report::StageState;
-use falco_executors::session::Session;
+use falco_executors::session::{Session, StageSpec};
 use falco_testkit::{Fate, Fates, InMemory, Latency, Operation, Settings};
 use futures_util::{StreamExt, stream};
 
-use super::support::{Naive, Notes, Plan, function, numbers, options};
+use super::support::{Naive, Notes, Plan, function, json, numbers, options};
 
 #[tokio::test(start_paused = true)]
 async fn a_plan_that_is_deployed_once_can_be_executed_many_times() {
@@ -111,4 +112,58 @@ async fn a_deployment_that_was_dropped_half_way_is_removed_with_the_others() {
     platform.configure(|settings| settings.fates = Fates::SERVE);
     assert!(session.remove_all().await.is_empty());
     assert!(platform.list_deployments().await.unwrap().is_empty());
+}
+
+/// A loop that halves a number until it is small, each time by what the round before has returned.
+#[tokio::test(start_paused = true)]
+async fn a_loop_runs_rounds_until_their_results_say_that_it_is_enough() {
+    let platform = InMemory::default().with_source("halve", |call| {
+        let n = call.payload().parse::<serde_json::Value>().unwrap()["n"].as_u64().unwrap();
+        json(serde_json::json!({ "half": n / 2 }))
+    });
+    let platform = Arc::new(platform);
+    let session = Session::start(options(&platform)).unwrap();
+    let deployment = session.deploy(&function("halve")).await.unwrap();
+    let (mut numbers, mut reports) = (vec![40, 7, 12], Vec::new());
+    while numbers.iter().any(|n| *n > 1) {
+        let payloads = numbers.iter().map(|n| json(serde_json::json!({ "n": n })));
+        let stage = StageSpec::new(format!("round-{}", reports.len()));
+        let round = session.round(stage, &deployment, payloads).await;
+        reports.push(round.report.clone());
+        let halves: Vec<BTreeMap<String, u64>> = round.results_as().unwrap();
+        numbers = halves.iter().map(|half| half["half"]).collect();
+    }
+    assert_eq!((reports.len(), numbers), (6, vec![0, 0, 0]));
+    assert!(session.end(&mut reports).await.is_empty());
+    let report = session.report(reports);
+    assert_eq!((report.invocations.succeeded, report.is_success()), (18, true));
+    assert_eq!(platform.counters().deploys, 1);
+    assert!(platform.list_deployments().await.unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_round_with_a_failure_has_its_results_and_the_error_of_the_stage() {
+    let fates = Fates::by(|call| match call.invocation {
+        Some(invocation) if invocation.id() == "00000001" => Fate::unavailable(),
+        _ => Fate::Serve,
+    });
+    let platform = Arc::new(InMemory::new(Settings { fates, ..Settings::default() }));
+    let session = Session::start(options(&platform)).unwrap();
+    let deployment = session.deploy(&function("echo")).await.unwrap();
+    let payloads = (0..3).map(|n| json(serde_json::json!({ "n": n })));
+    let round = session.round(StageSpec::new("round"), &deployment, payloads).await;
+    assert_eq!(round.results.len(), 2);
+    let error = round.results_as::<serde_json::Value>().unwrap_err();
+    assert_eq!(error.kind(), round.report.error.as_ref().unwrap().kind());
+    assert!(session.end(&mut [round.report]).await.is_empty());
+    assert!(platform.list_deployments().await.unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_whose_deployments_stay_ends_without_removing_them() {
+    let platform = Arc::new(InMemory::default());
+    let session = Session::start(options(&platform).with_kept_deployments(true)).unwrap();
+    session.deploy(&function("kept")).await.unwrap();
+    assert!(session.end(&mut []).await.is_empty());
+    assert_eq!(platform.list_deployments().await.unwrap().len(), 1);
 }

@@ -5,9 +5,10 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use falco_core::{Error, ErrorKind, Result};
+use falco_core::{Error, ErrorKind, Payload, Result};
 use tokio::sync::oneshot;
 
+use crate::arguments::Arguments;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::worker::{Start, Worker};
@@ -15,6 +16,8 @@ use crate::worker::{Start, Worker};
 /// Threads that are free, and how to start another. Dropping it ends them.
 pub(super) struct Pool {
     start: Start,
+    /// The arguments that are stored with the function, as JSON.
+    arguments: Option<Payload>,
     free: Mutex<Vec<mpsc::Sender<Job>>>,
 }
 
@@ -32,8 +35,8 @@ struct Job {
 }
 
 impl Pool {
-    pub(super) fn new(start: Start) -> Self {
-        Self { start, free: Mutex::default() }
+    pub(super) fn new(start: Start, arguments: Option<Payload>) -> Self {
+        Self { start, arguments, free: Mutex::default() }
     }
 
     /// Runs one call on a free thread, or on a new one.
@@ -53,9 +56,10 @@ impl Pool {
 
     fn spawn(&self) -> Result<mpsc::Sender<Job>> {
         let (jobs, queue) = mpsc::channel();
-        let start = self.start.clone();
+        let (start, arguments) = (self.start.clone(), self.arguments.clone());
         let name = "falco-in-process".to_owned();
-        let spawned = thread::Builder::new().name(name).spawn(move || work(start, &queue));
+        let work = move || work(&start, arguments.as_ref(), &queue);
+        let spawned = thread::Builder::new().name(name).spawn(work);
         spawned.map_err(|error| {
             Error::new(ErrorKind::Other, "cannot start a thread").with_source(&error)
         })?;
@@ -64,12 +68,16 @@ impl Pool {
 }
 
 /// Answers until the pool is dropped.
-fn work(start: Start, queue: &mpsc::Receiver<Job>) {
+fn work(start: &Start, arguments: Option<&Payload>, queue: &mpsc::Receiver<Job>) {
+    let started = || {
+        let json = arguments.map_or("{}", Payload::as_str);
+        Worker::start_with(start.clone(), Arguments::parse(json.as_bytes())?)
+    };
     let mut worker = None;
     while let Ok(Job { argument, context, reply }) = queue.recv() {
         let is_cold = worker.is_none();
         if is_cold {
-            match Worker::start(start.clone()) {
+            match started() {
                 Ok(started) => worker = Some(started),
                 Err(failure) => {
                     let answer = Answer { result: Err(failure), ran: Duration::ZERO, is_cold };
