@@ -13,6 +13,7 @@ mod platform;
 mod pool;
 mod process;
 mod scratch;
+mod spawn;
 mod state;
 mod tree;
 mod watch;

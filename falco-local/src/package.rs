@@ -13,8 +13,8 @@ use sha2::{Digest, Sha256};
 use crate::interpreter::Interpreter;
 use crate::process::Requests;
 
-/// Waits until Falco knows the process, and becomes the function then.
-const NATIVE_SHIM: &str = "read -r _ && exec \"$0\"";
+/// Waits until Falco knows the process, and becomes the function then, in the directory of its code.
+const NATIVE_SHIM: &str = "cd \"$1\" && unset OLDPWD && read -r _ && exec \"$0\"";
 
 /// The function's files, and a name for exactly these.
 pub(crate) struct Package {
@@ -107,11 +107,14 @@ impl Function {
             }
             Interpreter::Native => {
                 let mut command = Command::new("/bin/sh");
-                command.arg("-c").arg(NATIVE_SHIM).arg(code.join(NATIVE_EXECUTABLE));
+                command.arg("-c").arg(NATIVE_SHIM).arg(code.join(NATIVE_EXECUTABLE)).arg(&code);
                 (command, Requests::Stdin)
             }
         };
-        command.current_dir(&code).env_clear().envs(base);
+        if requests == Requests::Descriptor4 {
+            command.current_dir(&code);
+        }
+        command.env_clear().envs(base);
         command.env("TMPDIR", scratch).envs(self.env.iter());
         if let (Interpreter::Native, Some(name)) = (&self.interpreter, entry_point) {
             command.env(native::FUNCTION_VARIABLE, name).env(native::ACKNOWLEDGE_VARIABLE, "1");

@@ -4,10 +4,11 @@
 //! function's. One thread waits for all of them at once, so that an activation that prints nothing costs one write,
 //! one wait and one read, and one that prints never blocks on a full pipe.
 
+use std::fs::File;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
@@ -15,7 +16,12 @@ use command_fds::{CommandFdExt, FdMapping};
 use falco_core::LogStream;
 use falco_workers::Capture;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+use rustix::io::Errno;
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitOptions, kill_process_group, pidfd_open, waitpid,
+};
+
+use crate::spawn::spawn;
 
 /// How often a running activation is looked at: is it wanted still, how much memory does it hold.
 const TICK: Duration = Duration::from_millis(25);
@@ -66,7 +72,6 @@ pub(crate) enum Ending {
 /// A running worker, in a process group of its own.
 #[derive(Debug)]
 pub(crate) struct Process {
-    child: Child,
     group: Pid,
     alive: OwnedFd,
     requests: io::PipeWriter,
@@ -80,24 +85,11 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    pub(crate) fn start(mut command: Command, read_at: Requests) -> io::Result<Self> {
+    pub(crate) fn start(command: Command, read_at: Requests) -> io::Result<Self> {
         let (their_requests, requests) = io::pipe()?;
         let (results, their_results) = io::pipe()?;
         let (stdout, their_stdout) = io::pipe()?;
         let (stderr, their_stderr) = io::pipe()?;
-        let mut mappings = vec![FdMapping { parent_fd: their_results.into(), child_fd: RESULTS }];
-        match read_at {
-            Requests::Stdin => {
-                command.stdin(their_requests);
-            }
-            Requests::Descriptor4 => {
-                command.stdin(Stdio::null());
-                mappings.push(FdMapping { parent_fd: their_requests.into(), child_fd: 4 });
-            }
-        }
-        command.stdout(their_stdout).stderr(their_stderr).process_group(0);
-        command.fd_mappings(mappings).map_err(io::Error::other)?;
-
         for pipe in [requests.as_fd(), results.as_fd(), stdout.as_fd(), stderr.as_fd()] {
             rustix::io::ioctl_fionbio(pipe, true)?;
         }
@@ -105,16 +97,19 @@ impl Process {
             // Users have a quota for larger pipes; without one it only goes slower.
             let _ = rustix::pipe::fcntl_setpipe_size(pipe, PIPE_BYTES);
         }
-        let mut child = command.spawn()?;
-        // Dropping the command closes our copies of the worker's ends: only then do our ends see it close them.
-        drop(command);
-        let group = Pid::from_child(&child);
+        // Our copies of the worker's ends are closed by it: only then do our ends see the worker close them.
+        let theirs = Ends {
+            requests: their_requests.into(),
+            results: their_results.into(),
+            stdout: their_stdout.into(),
+            stderr: their_stderr.into(),
+        };
+        let group = theirs.start(command, read_at)?;
         let alive = pidfd_open(group, PidfdFlags::empty()).inspect_err(|_| {
-            let _ = child.kill();
-            let _ = child.wait();
+            kill_group(group);
+            let _ = wait_for(group);
         })?;
         Ok(Self {
-            child,
             group,
             alive,
             requests,
@@ -256,7 +251,7 @@ impl Process {
         let fds = if unsent { &mut fds[..] } else { &mut fds[..4] };
         let time = Timespec { tv_sec: 0, tv_nsec: i64::from(time.subsec_nanos().max(1)) };
         match poll(fds, Some(&time)) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
         let ready = |at: usize| !fds[at].revents().is_empty();
@@ -327,24 +322,63 @@ impl Process {
         kill_group(self.group);
     }
 
-    /// Waits for the end of the process, which has to be on its way.
-    pub(crate) fn wait_for_end(mut self) -> io::Result<ExitStatus> {
-        self.child.wait()
+    /// Waits for the end of the process, which has to be on its way. Its exit status as shells report it: negative for a
+    /// signal.
+    pub(crate) fn wait_for_end(self) -> io::Result<i32> {
+        wait_for(self.group)
+    }
+}
+
+/// The worker's ends of its pipes.
+struct Ends {
+    requests: OwnedFd,
+    results: OwnedFd,
+    stdout: OwnedFd,
+    stderr: OwnedFd,
+}
+
+impl Ends {
+    /// Starts a process in a group of its own, with these ends and no other descriptors.
+    fn start(self, mut command: Command, read_at: Requests) -> io::Result<Pid> {
+        let Self { requests, results, stdout, stderr } = self;
+        match read_at {
+            Requests::Stdin => {
+                spawn(&command, vec![(requests, 0), (stdout, 1), (stderr, 2), (results, RESULTS)])
+            }
+            Requests::Descriptor4 => {
+                let mapping = |parent_fd, child_fd| FdMapping { parent_fd, child_fd };
+                command.stdin(File::open("/dev/null")?).stdout(stdout).stderr(stderr);
+                command
+                    .fd_mappings(vec![mapping(results, RESULTS), mapping(requests, 4)])
+                    .map_err(io::Error::other)?;
+                // It is waited for by its number, as the others are.
+                let child = command.process_group(0).spawn()?;
+                Ok(Pid::from_child(&child))
+            }
+        }
+    }
+}
+
+fn wait_for(process: Pid) -> io::Result<i32> {
+    loop {
+        match waitpid(Some(process), WaitOptions::empty()) {
+            Ok(Some((_, status))) => {
+                let signal = || -status.terminating_signal().unwrap_or_default();
+                return Ok(status.exit_status().unwrap_or_else(signal));
+            }
+            Ok(None) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
 }
 
 /// Ends a process group. That there is none any more is not an error.
 pub(crate) fn kill_group(group: Pid) {
     if let Err(error) = kill_process_group(group, Signal::KILL)
-        && error != rustix::io::Errno::SRCH
+        && error != Errno::SRCH
     {
         tracing::warn!(%error, group = group.as_raw_pid(), "a worker cannot be ended");
     }
-}
-
-/// The exit status as shells report it: negative for a signal.
-pub(crate) fn status_number(status: ExitStatus) -> i32 {
-    status.code().unwrap_or_else(|| -status.signal().unwrap_or(0))
 }
 
 fn is_temporary(error: &io::Error) -> bool {

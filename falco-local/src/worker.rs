@@ -14,18 +14,9 @@ use rustix::io::Errno;
 use crate::descriptors;
 use crate::interpreter::Interpreter;
 use crate::pool::Pool;
-use crate::process::{Ending, Process, status_number};
+use crate::process::{Ending, Process};
 use crate::scratch::Directory;
 use crate::watch::{Container, Watch};
-
-/// How much longer than the result the line of a shim may be, in bytes.
-const AROUND_RESULT: usize = 64;
-
-/// Statuses with which a shell says that it cannot start a program.
-const NOT_STARTED: [i32; 2] = [126, 127];
-
-/// Longest line that a shim may send while it starts, in bytes: it may hold a traceback.
-const MAX_START_LINE: usize = 1024 * 1024;
 
 /// A worker of a pool. Dropped, its process is gone.
 #[derive(Debug)]
@@ -80,7 +71,7 @@ impl Worker {
         let mut done = None;
         while let Some((mut job, limits)) = self.pool.next(done.take(), self.process.is_some()) {
             if job.is_unwanted() {
-                job.refuse(unwanted());
+                job.refuse(answer::unwanted());
                 continue;
             }
             let result = match self.run(&job, &limits) {
@@ -171,7 +162,9 @@ impl Worker {
         let (command, requests) =
             pool.function.command(&config.environment, scratch.path(), limits.memory_mib);
         self.scratch = Some(scratch);
-        let process = Process::start(command, requests)
+        // Of code that was removed, the shell before an executable would say so in the log only.
+        let process = std::fs::metadata(&pool.function.directory)
+            .and_then(|_| Process::start(command, requests))
             .map_err(|error| Failed::Platform(not_started(&pool, &error)))?;
         let group = process.group();
         watch.container = Some(Container::of(&process));
@@ -199,7 +192,9 @@ impl Worker {
         // Who wants no limit may say so with more time than a clock can count.
         let deadline = Instant::now() + config.workers.start_timeout.min(TIMEOUT.max);
         let ending =
-            process.exchange(&[b"start"], MAX_START_LINE, deadline, log, |group| watch.look(group));
+            process.exchange(&[b"start"], answer::MAX_START_LINE, deadline, log, |group| {
+                watch.look(group)
+            });
         match ending {
             Ending::Answered(line) => match self.acknowledged(&line) {
                 Ok(started) => {
@@ -226,26 +221,14 @@ impl Worker {
     }
 
     fn start_failure(&mut self, ending: &Ending, log: &Capture, watch: &Watch<'_>) -> Failed {
-        let initialization =
-            |message: String| FunctionError::new(FunctionErrorKind::Initialization, message);
         let status = self.stop();
         Failed::Function(match ending {
-            Ending::TimedOut => initialization(format!(
-                "the code was not loaded within {:?}, the platform's start_timeout",
-                self.pool.shared.config.workers.start_timeout
-            )),
+            Ending::TimedOut => answer::not_loaded(self.pool.shared.config.workers.start_timeout),
             Ending::Stopped => match watch.out_of_memory() {
                 Some(error) => error,
-                None => return unwanted().into(),
+                None => return answer::unwanted().into(),
             },
-            _ => {
-                let mut error = answer::crash(status, log);
-                error.message = format!("while the code was loaded, {}", error.message);
-                if error.kind == FunctionErrorKind::Crashed {
-                    error.kind = FunctionErrorKind::Initialization;
-                }
-                error
-            }
+            _ => answer::while_loading(answer::crash(status, log)),
         })
     }
 
@@ -267,9 +250,10 @@ impl Worker {
             let request = [envelope.as_bytes(), payload, b"}"];
             return process.exchange(&request, limit, deadline, log, look);
         }
-        let envelope = format!("{{\"env\":{{\"TRACEPARENT\":\"{}\"}},\"value\":", job.trace);
+        let envelope = answer::shim_envelope(job);
         let request = [envelope.as_bytes(), payload, b"}"];
-        process.exchange(&request, limit.saturating_add(AROUND_RESULT), deadline, log, look)
+        let limit = limit.saturating_add(answer::AROUND_RESULT);
+        process.exchange(&request, limit, deadline, log, look)
     }
 
     /// Maps an ending. Only a worker that has answered stays.
@@ -282,11 +266,6 @@ impl Worker {
         watch: &Watch<'_>,
     ) -> Result<Result<Payload, FunctionError>> {
         let max_result = self.pool.shared.config.workers.max_result;
-        let too_long = || {
-            answer::bad_result(format!(
-                "the result is longer than {max_result} bytes, the platform's max_result"
-            ))
-        };
         if let Ending::Answered(line) = ending {
             if !self.process.as_ref().is_some_and(Process::is_usable) {
                 self.stop();
@@ -297,29 +276,24 @@ impl Worker {
             let Some(answer) = Answer::from_line(&line) else {
                 // The shim's own answer is still to come, and would be taken for the next one.
                 self.stop();
-                return Ok(Err(answer::bad_result("something else wrote to descriptor 3".into())));
+                return Ok(Err(answer::stray_line()));
             };
-            return Ok(answer.outcome.and_then(|result| {
-                if result.len() as u64 > max_result { Err(too_long()) } else { Ok(result) }
-            }));
+            return Ok(answer::within(answer.outcome, max_result));
         }
         let status = self.stop();
         Ok(Err(match ending {
             Ending::Exited => {
-                let mut error = answer::crash(status, log);
+                let crash = answer::crash(status, log);
                 let is_native = self.pool.function.interpreter == Interpreter::Native;
-                if is_new && is_native && status.is_some_and(|s| NOT_STARTED.contains(&s)) {
-                    error.kind = FunctionErrorKind::Initialization;
-                    error.message = "the executable cannot be started".into();
+                if is_new && is_native && answer::is_not_started(status) {
+                    answer::not_started(crash)
+                } else {
+                    crash
                 }
-                error
             }
-            Ending::TimedOut => FunctionError::new(
-                FunctionErrorKind::Timeout,
-                format!("it ran longer than {:?}, its timeout", limits.timeout),
-            ),
-            Ending::TooLong => too_long(),
-            Ending::Stopped => watch.out_of_memory().ok_or_else(unwanted)?,
+            Ending::TimedOut => answer::timed_out(limits.timeout),
+            Ending::TooLong => answer::too_long(max_result),
+            Ending::Stopped => watch.out_of_memory().ok_or_else(answer::unwanted)?,
             Ending::Answered(_) | Ending::Closed => {
                 let message = "it closed descriptor 3, on which its results go";
                 let mut error = FunctionError::new(FunctionErrorKind::Crashed, message);
@@ -352,7 +326,7 @@ impl Worker {
         self.pool.detach(self.id);
         self.pool.shared.guardian.forget(group);
         let status = match process.wait_for_end() {
-            Ok(status) => Some(status_number(status)),
+            Ok(status) => Some(status),
             Err(error) => {
                 tracing::warn!(%error, "a worker cannot be waited for");
                 None
@@ -368,10 +342,6 @@ impl Drop for Worker {
         self.stop();
         self.pool.leave(self.id);
     }
-}
-
-fn unwanted() -> Error {
-    Error::new(ErrorKind::Cancelled, "nobody waits for the activation any more")
 }
 
 fn not_started(pool: &Pool, error: &io::Error) -> Refused {
