@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use falco_core::{Code, Deployable, Error, ErrorKind, Result, RuntimeName};
+use falco_package::native::SMALLER;
 use falco_package::{Archive, File, Glibc, Machine, NATIVE_EXECUTABLE, System, shim};
 
 use crate::limits::{Kind, MAX_CODE, Server};
@@ -79,13 +80,14 @@ pub(crate) fn prepare<'a>(
         _ => return Err(Error::unsupported("this form of code is unknown to falco-openwhisk")),
     };
     if code.len() as u64 > MAX_CODE {
+        let is_native = function.runtime.family() == "native";
+        let smaller =
+            if is_native { SMALLER } else { "leave out files that the function does not need" };
         return Err(Error::new(
             ErrorKind::PayloadTooLarge,
             format!("the code has {} bytes as it is sent, and {MAX_CODE} are allowed", code.len()),
         )
-        .with_hint(
-            "leave out files that the function does not need; base64 adds a third to an archive",
-        ));
+        .with_hint(format!("{smaller}; base64 adds a third to an archive")));
     }
     Ok(Exec { kind: kind.kind, code, main })
 }

@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use falco_core::{Code, Deployable, Error, ErrorKind, Result};
+use falco_package::native::SMALLER;
 use falco_package::{Archive, Glibc, Machine, NATIVE_EXECUTABLE, System, shim};
 use sha2::{Digest, Sha256};
 
@@ -67,8 +68,10 @@ impl Package {
                 "the code has {} bytes, and Lambda allows {limit} unpacked",
                 archive.unpacked_len()
             );
-            return Err(Error::new(ErrorKind::PayloadTooLarge, message)
-                .with_hint("leave out dependencies that are not needed"));
+            let is_native = function.runtime.family() == "native";
+            let hint =
+                if is_native { SMALLER } else { "leave out dependencies that are not needed" };
+            return Err(Error::new(ErrorKind::PayloadTooLarge, message).with_hint(hint));
         }
         let zip = archive.to_zip()?;
         let sha256 = Sha256::digest(&zip).into();
@@ -155,6 +158,19 @@ mod tests {
             let function = Deployable::from_archive("f", runtime.parse().unwrap(), zip.clone());
             let error = Package::new(&function, &config()).unwrap_err();
             assert!(error.to_string().contains(name), "{error}");
+        }
+    }
+
+    #[test]
+    fn code_over_the_limit_is_refused_with_what_makes_it_smaller() {
+        let mut config = config();
+        config.limits.unpacked = 10;
+        for (runtime, words) in [("native", "--release"), ("python:3", "dependencies")] {
+            let function =
+                Deployable::from_source("f", runtime.parse().unwrap(), "#!/bin/sh\ncat >&3\n");
+            let error = Package::new(&function, &config).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::PayloadTooLarge);
+            assert!(error.hint().unwrap().contains(words), "{error}");
         }
     }
 

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use falco_core::{Deployable, Deployment, Error, ErrorKind, Result};
 use falco_http::redact;
 use falco_package::Archive;
+use falco_package::native::SMALLER;
 
 use super::AwsLambda;
 use super::names::{self, DESCRIPTION};
@@ -47,11 +48,14 @@ impl AwsLambda {
                 package.zip.len(),
                 self.config.limits.direct_upload
             );
+            let mut hint =
+                "name a bucket in the same region (FALCO_AWS_BUCKET) to upload through".to_owned();
+            if function.runtime.family() == "native" {
+                hint = format!("{SMALLER}, or {hint}");
+            }
             return Err(Error::new(ErrorKind::PayloadTooLarge, message)
                 .with_platform(crate::NAME)
-                .with_hint(
-                    "name a bucket in the same region (FALCO_AWS_BUCKET) to upload through",
-                ));
+                .with_hint(hint));
         }
         Ok(Wanted { function, package, sizes, variables, tags: names::tags(function) })
     }

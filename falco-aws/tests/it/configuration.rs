@@ -1,7 +1,7 @@
 //! Where the configuration comes from, by the precedence of AWS's own tools.
 
 use falco_aws::AwsLambda;
-use falco_core::{ErrorKind, Platform};
+use falco_core::{Deployable, ErrorKind, Platform};
 use falco_fakes::aws::{FAKE_ACCESS_KEY, FAKE_SECRET, FakeAws};
 
 use crate::environment::Environment;
@@ -133,9 +133,13 @@ async fn long_code_goes_through_the_bucket_and_leaves_nothing_there() {
     let limits = falco_aws::Limits::default().with_direct_upload(500);
     let without = AwsLambda::connect(fake.config().limits(limits.clone()).build().unwrap()).await;
     let function = crate::support::echo("f");
-    let error = without.unwrap().deploy(&function).await.unwrap_err();
+    let error = without.as_ref().unwrap().deploy(&function).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::PayloadTooLarge);
     assert!(error.hint().unwrap().contains("FALCO_AWS_BUCKET"), "{error}");
+    let script = "#!/bin/sh\ncat >&3\n";
+    let native = Deployable::from_source("f", "native".parse().unwrap(), script);
+    let error = without.as_ref().unwrap().deploy(&native).await.unwrap_err();
+    assert!(error.hint().unwrap().contains("with --release and strip it, or name a bucket"));
     assert!(fake.leftovers().is_empty(), "it is refused before anything is sent");
 
     let config = fake.config().limits(limits).bucket("uploads").build().unwrap();
