@@ -376,8 +376,12 @@ def mark_logs(mark):
 def flush_logs():
     """Flushes what was printed, and reopens what the function closed, so that the next call can print."""
     for name, descriptor in LOGS:
+        waits = True
         try:
-            os.get_inheritable(descriptor)
+            waits = os.get_blocking(descriptor)
+            if not waits:
+                # Somebody has made it so, such as a child that it is shared with: what has no room yet would be lost.
+                os.set_blocking(descriptor, True)
         except OSError:
             reopen(descriptor)
         try:
@@ -387,6 +391,8 @@ def flush_logs():
                 setattr(sys, name, open(descriptor, "w", 1, "utf-8", "backslashreplace", closefd=False))
             except BaseException:
                 pass
+        if not waits:
+            os.set_blocking(descriptor, False)
 
 
 def reopen(descriptor):
@@ -432,14 +438,21 @@ def load(directory, entry_point):
 # ---- the transport of pipes -----------------------------------------------------------------------------------------
 
 
+def write(descriptor, data):
+    """Writes all of it, also to a descriptor that somebody has made non-blocking."""
+    written = 0
+    while written < len(data):
+        try:
+            written += os.write(descriptor, memoryview(data)[written:] if written else data)
+        except BlockingIOError:
+            time.sleep(0.001)
+
+
 def serve(directory, entry_point, requests, answers, mark=b""):
     """Answers requests, one line each, until there are no more. The mark ends the log of each call."""
 
     def send(line):
-        line += b"\n"
-        written = os.write(answers, line)
-        while written < len(line):
-            written += os.write(answers, memoryview(line)[written:])
+        write(answers, line + b"\n")
 
     def leave():
         for descriptor in (requests, answers):
@@ -475,7 +488,7 @@ def serve(directory, entry_point, requests, answers, mark=b""):
         else:
             answer = function.call(value, environment)
         if mark:
-            os.write(2, mark)
+            write(2, mark)
         send(answer.line())
     return 0
 

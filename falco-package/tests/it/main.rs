@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
 
 mod directories;
+mod shims;
 mod static_executables;
 mod zips;

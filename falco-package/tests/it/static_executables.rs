@@ -1,10 +1,10 @@
 //! Executables that this machine's compiler makes, linked to glibc and static.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use falco_package::{Archive, Glibc, Machine, Requirements, System};
 
-/// A small program, compiled with these flags.
+/// A small program, compiled with these flags, which was run.
 fn compiled(flags: &[&str]) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     let (source, executable) = (folder.path().join("f.rs"), folder.path().join("f"));
@@ -13,6 +13,11 @@ fn compiled(flags: &[&str]) -> Vec<u8> {
     let mut rustc = Command::new(compiler);
     rustc.args(["--edition=2024", "-Cstrip=symbols"]).args(flags).arg("-o").arg(&executable);
     assert!(rustc.arg(&source).status().unwrap().success(), "the program compiles");
+    let program = Command::new(&executable).stdout(Stdio::piped()).spawn().unwrap();
+    let id = program.id();
+    let said = program.wait_with_output().unwrap();
+    assert!(said.status.success(), "{said:?}");
+    assert_eq!(String::from_utf8(said.stdout).unwrap().trim(), id.to_string());
     std::fs::read(executable).unwrap()
 }
 
