@@ -15,15 +15,6 @@ use crate::container::{Container, Ending, Start};
 use crate::events::End;
 use crate::pool::Pool;
 
-/// How much longer than the result the line of a shim may be, in bytes.
-const AROUND_RESULT: usize = 64;
-
-/// Longest line that a shim may send while it starts, in bytes: it may hold a traceback.
-const MAX_START_LINE: usize = 1024 * 1024;
-
-/// Statuses with which a shell says that it cannot start a program.
-const NOT_STARTED: [i32; 2] = [126, 127];
-
 /// A worker of a pool. Dropped, its container is removed.
 struct Worker {
     pool: Arc<Pool>,
@@ -60,7 +51,7 @@ impl Worker {
         while let Some((job, limits)) = self.pool.next(done.take(), self.container.is_some()).await
         {
             if job.is_unwanted() {
-                job.refuse(unwanted());
+                job.refuse(answer::unwanted());
                 continue;
             }
             let result = self.run(&job, &limits).await;
@@ -152,10 +143,12 @@ impl Worker {
         let ending = match function.protocol {
             Protocol::Native => return Ok(()),
             Protocol::Shim => {
-                container.exchange(&[b"start"], MAX_START_LINE, deadline, log, is_unwanted).await
+                container
+                    .exchange(&[b"start"], answer::MAX_START_LINE, deadline, log, is_unwanted)
+                    .await
             }
             Protocol::NativeAcknowledged => {
-                container.listen(MAX_START_LINE, deadline, log, is_unwanted).await
+                container.listen(answer::MAX_START_LINE, deadline, log, is_unwanted).await
             }
         };
         match ending {
@@ -171,7 +164,7 @@ impl Worker {
             },
             Ending::Stopped => {
                 self.container = None;
-                Err(Failed::Platform(unwanted()))
+                Err(Failed::Platform(answer::unwanted()))
             }
             ending => Err(Failed::Function(self.start_failure(&ending, log).await)),
         }
@@ -180,22 +173,13 @@ impl Worker {
     async fn start_failure(&mut self, ending: &Ending, log: &Capture) -> FunctionError {
         if matches!(ending, Ending::TimedOut) {
             self.container = None;
-            let limit = self.pool.shared.config.workers.start_timeout;
-            return FunctionError::new(
-                FunctionErrorKind::Initialization,
-                format!("the code was not loaded within {limit:?}, the platform's start_timeout"),
-            );
+            return answer::not_loaded(self.pool.shared.config.workers.start_timeout);
         }
         let end = self.end().await;
-        if end.status.is_some_and(|status| NOT_STARTED.contains(&status)) {
+        if answer::is_not_started(end.status) {
             return no_interpreter(end, log);
         }
-        let mut error = crash(end, log);
-        error.message = format!("while the code was loaded, {}", error.message);
-        if error.kind == FunctionErrorKind::Crashed {
-            error.kind = FunctionErrorKind::Initialization;
-        }
-        error
+        answer::while_loading(crash(end, log))
     }
 
     async fn exchange(
@@ -211,9 +195,9 @@ impl Worker {
             usize::try_from(self.pool.shared.config.workers.max_result).unwrap_or(usize::MAX);
         let payload = job.payload.as_str().as_bytes();
         if function.protocol == Protocol::Shim {
-            let envelope = format!("{{\"env\":{{\"TRACEPARENT\":\"{}\"}},\"value\":", job.trace);
+            let envelope = answer::shim_envelope(job);
             let request = [envelope.as_bytes(), payload, b"}"];
-            let limit = limit.saturating_add(AROUND_RESULT);
+            let limit = limit.saturating_add(answer::AROUND_RESULT);
             return container.exchange(&request, limit, deadline, log, is_unwanted).await;
         }
         let envelope = answer::envelope(job, &function.name, deadline);
@@ -230,11 +214,6 @@ impl Worker {
         log: &Capture,
     ) -> Result<Result<Payload, FunctionError>> {
         let max_result = self.pool.shared.config.workers.max_result;
-        let too_long = || {
-            answer::bad_result(format!(
-                "the result is longer than {max_result} bytes, the platform's max_result"
-            ))
-        };
         match ending {
             Ending::Answered(line) if self.pool.function.protocol != Protocol::Shim => {
                 Ok(native::outcome(line))
@@ -243,39 +222,28 @@ impl Worker {
                 let Some(answer) = Answer::from_line(&line) else {
                     // The shim's own answer is still to come, and would be taken for the next one.
                     self.container = None;
-                    let message = "something else wrote to descriptor 3";
-                    return Ok(Err(answer::bad_result(message.into())));
+                    return Ok(Err(answer::stray_line()));
                 };
-                Ok(answer.outcome.and_then(|result| {
-                    if result.len() as u64 > max_result { Err(too_long()) } else { Ok(result) }
-                }))
+                Ok(answer::within(answer.outcome, max_result))
             }
             Ending::Exited => {
                 let end = self.end().await;
                 let is_native = self.pool.function.protocol != Protocol::Shim;
-                let not_started = end.status.is_some_and(|status| NOT_STARTED.contains(&status));
-                if is_new && is_native && not_started {
-                    let mut error = crash(end, log);
-                    error.kind = FunctionErrorKind::Initialization;
-                    error.message = "the executable cannot be started".into();
-                    return Ok(Err(error));
-                }
-                Ok(Err(crash(end, log)))
+                let not_started = is_new && is_native && answer::is_not_started(end.status);
+                let crash = crash(end, log);
+                Ok(Err(if not_started { answer::not_started(crash) } else { crash }))
             }
             Ending::TimedOut => {
                 self.container = None;
-                Ok(Err(FunctionError::new(
-                    FunctionErrorKind::Timeout,
-                    format!("it ran longer than {:?}, its timeout", limits.timeout),
-                )))
+                Ok(Err(answer::timed_out(limits.timeout)))
             }
             Ending::TooLong => {
                 self.container = None;
-                Ok(Err(too_long()))
+                Ok(Err(answer::too_long(max_result)))
             }
             Ending::Stopped => {
                 self.container = None;
-                Err(unwanted())
+                Err(answer::unwanted())
             }
             Ending::NotDelivered => {
                 self.container = None;
@@ -348,8 +316,4 @@ fn not_started(protocol: Protocol, error: Error) -> Failed {
     }
     let error = if error.kind() == ErrorKind::NotFound { removed() } else { error };
     Failed::Platform(error.context("a container cannot be started"))
-}
-
-fn unwanted() -> Error {
-    Error::new(ErrorKind::Cancelled, "nobody waits for the result").with_may_have_run(true)
 }
