@@ -14,6 +14,19 @@ use std::marker::PhantomData;
 /// let double = functions.add("double", |numbers: Vec<u64>| Ok::<_, String>(numbers.len() * 2));
 /// assert_eq!(double.name(), "double");
 /// ```
+///
+/// A function that was not added has no handle, and the compiler refuses it:
+///
+/// ```compile_fail,E0308
+/// fn double(number: u64) -> Result<u64, String> {
+///     Ok(number * 2)
+/// }
+///
+/// # fn main() -> falco_core::Result<()> {
+/// let function = falco_function::Executable::current()?.function(&double)?;
+/// # Ok(())
+/// # }
+/// ```
 pub struct Registered<A, R> {
     name: String,
     types: PhantomData<fn(A) -> R>,
