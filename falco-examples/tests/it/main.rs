@@ -5,6 +5,9 @@ mod aws;
 mod bad_input;
 mod chain;
 mod cleanup;
+// The daemon of that crate's tests, and its image.
+#[path = "../../../falco-docker/tests/it/daemon.rs"]
+mod daemon;
 mod data;
 mod data_rust;
 mod faults;
@@ -12,6 +15,8 @@ mod field;
 mod flaky;
 mod gcp;
 mod hello;
+#[path = "../../../falco-docker/tests/it/image.rs"]
+mod image;
 mod journal;
 mod layers;
 mod montecarlo;

@@ -2,13 +2,16 @@
 
 use std::any::Any;
 use std::marker::PhantomData;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use falco_aws::AwsLambda;
 use falco_core::{
     AsyncPlatform, Deployable, Invocation, Payload, RuntimeName, Scaling, async_trait,
 };
+use falco_docker::DockerPlatform;
 use falco_fakes::aws::FakeAws;
 use falco_fakes::gcp::FakeGcp;
 use falco_fakes::openwhisk::FakeOpenWhisk;
@@ -16,9 +19,11 @@ use falco_function::{Executable, Functions};
 use falco_gcp::GcpFunctions;
 use falco_local::{LocalConfig, LocalPlatform, WorkerLimits};
 use falco_openwhisk::OpenWhisk;
+use falco_package::{Archive, Requirements};
 use falco_testkit::conformance::{Fault, Harness, Skip, check};
 use serde_json::{Value, json};
 
+use crate::daemon;
 use crate::program::path_of;
 
 /// The cases in which the function does something of its own.
@@ -79,6 +84,13 @@ async fn the_fixture_in_rust_conforms_on_google() {
     pass::<Google>().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_fixture_in_rust_conforms_in_containers() {
+    if daemon::host().is_some() {
+        pass::<Docker>().await;
+    }
+}
+
 /// A platform on its provider, which is dropped with it.
 struct On<P> {
     platform: Arc<dyn AsyncPlatform>,
@@ -124,6 +136,60 @@ trait Provider: Send + Sync + Sized + 'static {
     async fn start() -> On<Self>;
 }
 
+/// An executable that speaks ActionLoop, of nothing but the standard library.
+const ACTION_LOOP: &str = r#"
+use std::io::{BufRead, Write};
+
+fn main() {
+    let mut answers = std::fs::OpenOptions::new().append(true).open("/dev/fd/3").unwrap();
+    for line in std::io::stdin().lock().lines() {
+        let answer = format!("{{\"is_line\":{}}}\n", line.unwrap().contains("\"value\""));
+        answers.write_all(answer.as_bytes()).unwrap();
+    }
+}
+"#;
+
+/// The archive of an executable without shared libraries.
+fn static_executable() -> Bytes {
+    let folder = tempfile::tempdir().unwrap();
+    let (source, executable) = (folder.path().join("f.rs"), folder.path().join("f"));
+    std::fs::write(&source, ACTION_LOOP).unwrap();
+    let compiler = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let flags = ["--edition=2024", "-Cstrip=symbols", "-Ctarget-feature=+crt-static", "-o"];
+    let status = Command::new(compiler).args(flags).arg(&executable).arg(&source).status();
+    assert!(status.unwrap().success(), "the program compiles");
+    let archive = Archive::native(&executable).unwrap();
+    let requirements = Requirements::of(&archive.get("exec").unwrap().content).unwrap();
+    assert!(requirements.libraries.is_empty(), "{requirements:?}");
+    archive.to_zip().unwrap()
+}
+
+async fn answers<P: Provider>(code: &Bytes) {
+    let provider = P::start().await;
+    let function = Deployable::from_archive("fixed", "native".parse().unwrap(), code.clone());
+    let deployment = provider.platform.deploy(&function).await.unwrap();
+    for n in 0..2 {
+        let payload = Payload::json(&json!({"n": n})).unwrap();
+        let invocation = Invocation::new("run", "stage", n.to_string(), payload);
+        let activation = provider.platform.invoke(&deployment, &invocation).await.unwrap();
+        let result: Value = activation.outcome.unwrap().parse().unwrap();
+        assert_eq!(result, json!({"is_line": true}), "{}", deployment.platform);
+    }
+    provider.platform.remove(&deployment).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_executable_with_its_libraries_linked_in_runs_on_every_platform() {
+    let code = static_executable();
+    answers::<Local>(&code).await;
+    answers::<Whisk>(&code).await;
+    answers::<Aws>(&code).await;
+    answers::<Google>(&code).await;
+    if daemon::host().is_some() {
+        answers::<Docker>(&code).await;
+    }
+}
+
 struct Local;
 
 #[async_trait]
@@ -167,5 +233,18 @@ impl Provider for Google {
             Arc::new(GcpFunctions::connect(fake.config().build().unwrap()).await.unwrap()),
             fake,
         )
+    }
+}
+
+/// Containers, where there is a daemon.
+struct Docker;
+
+#[async_trait]
+impl Provider for Docker {
+    async fn start() -> On<Self> {
+        let host = daemon::host().expect("asked only where there is one");
+        let workers = WorkerLimits::default().with_max_workers(2).with_max_payload(1 << 20);
+        let config = daemon::config(&host).await.workers(workers).build().unwrap();
+        On::new(Arc::new(DockerPlatform::connect(config).await.unwrap()), ())
     }
 }
