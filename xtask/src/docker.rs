@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 
 use crate::metadata::target_directory;
-use crate::shell::{check, version};
+use crate::shell::{check, program_exists, version};
 
 /// Names the daemon to the tests.
 pub(crate) const VARIABLE: &str = "FALCO_TEST_DOCKER";
@@ -25,7 +25,7 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    /// Starts a daemon, unless the variable names one already or none can be started: the tests then say that they are
+    /// Starts a daemon, from a thread that outlives its use, unless the variable names one already or none can be started: the tests then say that they are
     /// skipped, and fail in CI.
     pub(crate) fn start() -> anyhow::Result<Option<Self>> {
         if std::env::var_os(VARIABLE).is_some() {
@@ -50,12 +50,13 @@ impl Daemon {
 
     fn launch() -> anyhow::Result<Self> {
         let folder = target_directory()?.join("docker");
+        remove_leftovers(&folder)?;
         fs::create_dir_all(&folder)?;
         // Not below the target directory: the path of a socket has at most 107 bytes.
         let name = format!("falco-docker-{}.sock", std::process::id());
         let socket = std::env::temp_dir().join(name);
         let log = fs::File::create(folder.join("log"))?;
-        let process = Command::new("dockerd")
+        let process = dockerd()
             .arg("--data-root")
             .arg(folder.join("data"))
             .arg("--exec-root")
@@ -91,22 +92,151 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // Asked to, it ends its containers and unmounts their file systems; killed, it would leave both.
-        let pid = self.process.id().to_string();
-        let asked = Command::new("kill").args(["-TERM", &pid]).status();
-        let started = Instant::now();
-        let ended = |process: &mut Child| process.try_wait().is_ok_and(|status| status.is_some());
-        while asked.is_ok() && !ended(&mut self.process) && started.elapsed() < PATIENCE {
-            std::thread::sleep(Duration::from_millis(100));
+        if let Err(error) = self.end() {
+            println!("dockerd does not end: {error:#}");
         }
-        delete(&self.folder);
-        // It has deleted the socket itself, if it ended as asked.
+        if let Err(error) = delete(&self.folder) {
+            println!("{error:#}");
+        }
+        // The daemon has deleted the socket itself, if it ended as asked.
         let _ = fs::remove_file(&self.socket);
     }
 }
 
-fn delete(folder: &Path) {
-    if let Err(error) = fs::remove_dir_all(folder) {
-        println!("{} stays: {error}", folder.display());
+impl Daemon {
+    /// Ends the daemon and waits for its end, without which its folder stays busy.
+    fn end(&mut self) -> anyhow::Result<()> {
+        let ended = ask_to_end(self.process.id(), || Ok(self.process.try_wait()?.is_some()))?;
+        if !ended {
+            self.process.kill()?;
+            self.process.wait()?;
+        }
+        Ok(())
+    }
+}
+
+/// The command of a daemon that ends with the thread that starts it, where the system can see to that: a test run that
+/// is killed would otherwise leave a daemon and its mounts.
+fn dockerd() -> Command {
+    if !program_exists("setpriv") {
+        return Command::new("dockerd");
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "TERM", "dockerd"]);
+    command
+}
+
+/// Asks a process to end, and waits until it has: a daemon then ends its containers and unmounts their file systems.
+/// Killed, it would leave both.
+fn ask_to_end(pid: u32, mut ended: impl FnMut() -> anyhow::Result<bool>) -> anyhow::Result<bool> {
+    let asked = Command::new("kill").args(["-TERM", &pid.to_string()]).status()?;
+    let started = Instant::now();
+    while !ended()? {
+        if !asked.success() || started.elapsed() > PATIENCE {
+            return Ok(false);
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    Ok(true)
+}
+
+/// Ends the daemon that an earlier run has left in this folder, and deletes what it kept.
+fn remove_leftovers(folder: &Path) -> anyhow::Result<()> {
+    if !folder.exists() {
+        return Ok(());
+    }
+    let pid = fs::read_to_string(folder.join("pid")).unwrap_or_default();
+    if let Ok(pid) = pid.trim().parse::<u32>()
+        && is_daemon_of(pid, folder)
+    {
+        println!("an earlier run has left a dockerd, process {pid}: it is ended");
+        let ended = ask_to_end(pid, || Ok(!is_daemon_of(pid, folder)))?;
+        ensure!(ended, "process {pid}, a dockerd in {}, does not end", folder.display());
+    }
+    delete(folder)
+}
+
+/// Whether this process is a daemon that works in `folder`: numbers of processes are used again.
+fn is_daemon_of(pid: u32, folder: &Path) -> bool {
+    let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let root = folder.join("data");
+    let mut arguments = command.split(|&byte| byte == 0);
+    arguments.next().is_some_and(|program| program.ends_with(b"dockerd"))
+        && arguments.any(|argument| argument == root.as_os_str().as_encoded_bytes())
+}
+
+/// Deletes a folder, and unmounts first what is mounted in it.
+fn delete(folder: &Path) -> anyhow::Result<()> {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    for mount in mounts_below(&mounts, folder) {
+        // A mount that somebody still uses leaves the tree at once, and ends with its last user.
+        let _ = Command::new("umount").arg("--lazy").arg(mount).status();
+    }
+    fs::remove_dir_all(folder).with_context(|| format!("{} stays", folder.display()))
+}
+
+/// The folders below `folder` on which something is mounted, the innermost first.
+fn mounts_below(mounts: &str, folder: &Path) -> Vec<PathBuf> {
+    let points = mounts.lines().filter_map(|line| line.split(' ').nth(1));
+    // The kernel writes a space as an octal number.
+    let points = points.map(|point| PathBuf::from(point.replace("\\040", " ")));
+    let mut below: Vec<PathBuf> = points.filter(|point| point.starts_with(folder)).collect();
+    below.sort_by_key(|point| std::cmp::Reverse(point.components().count()));
+    below
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mounts_in_the_folder_are_found_with_the_innermost_first() {
+        let mounts = "proc /proc proc rw 0 0\n\
+            overlay /work/target/docker/data/overlay2/a\\040b/merged overlay rw 0 0\n\
+            nsfs /work/target/docker/exec/netns/default nsfs rw 0 0\n\
+            tmpfs /work/target/docker/data/overlay2/a\\040b/merged/dev/shm tmpfs rw 0 0\n\
+            tmpfs /work/target/docker-of-another tmpfs rw 0 0\n";
+        let data = "/work/target/docker/data/overlay2/a b/merged";
+        assert_eq!(
+            mounts_below(mounts, Path::new("/work/target/docker")),
+            [&format!("{data}/dev/shm"), data, "/work/target/docker/exec/netns/default",]
+                .map(PathBuf::from)
+        );
+    }
+
+    #[test]
+    fn a_daemon_that_an_earlier_run_has_left_is_ended_and_awaited() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().join("docker");
+        fs::create_dir_all(&folder).unwrap();
+        // Stands for a daemon: a process of that name and with that argument.
+        let mut daemon = Command::new("bash")
+            .args(["-c", "exec -a dockerd python3 -c 'import time; time.sleep(600)' \"$0\""])
+            .arg(folder.join("data"))
+            .spawn()
+            .unwrap();
+        fs::write(folder.join("pid"), daemon.id().to_string()).unwrap();
+        let started = Instant::now();
+        while !is_daemon_of(daemon.id(), &folder) && started.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert!(is_daemon_of(daemon.id(), &folder), "it does not start");
+        assert!(!is_daemon_of(daemon.id(), Path::new("/elsewhere")), "a daemon of somebody else");
+        // Its parent takes its status, as init does for a daemon whose parent has ended.
+        let reaped = std::thread::spawn(move || daemon.wait().unwrap());
+        remove_leftovers(&folder).unwrap();
+        assert!(!reaped.join().unwrap().success());
+        assert!(!folder.exists());
+        remove_leftovers(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_process_that_took_the_number_of_a_daemon_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().join("docker");
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("pid"), std::process::id().to_string()).unwrap();
+        remove_leftovers(&folder).unwrap();
+        assert!(!folder.exists());
     }
 }

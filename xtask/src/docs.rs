@@ -1,5 +1,7 @@
 //! `cargo xtask docs`: the documentation, with every warning an error.
 
+use std::process::Command;
+
 use crate::shell::{cargo, no_arguments, step};
 
 /// Builds the documentation of all crates into `target/doc`.
@@ -10,6 +12,12 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
 
 /// Builds the documentation of the crates that these arguments select.
 pub(crate) fn build(selection: &[&str]) -> anyhow::Result<()> {
+    step("documentation", &mut command(selection))
+}
+
+/// The command that builds it.
+pub(crate) fn command(selection: &[&str]) -> Command {
     let mut doc = cargo(&["doc", "--no-deps"]);
-    step("documentation", doc.args(selection).env("RUSTDOCFLAGS", "-D warnings"))
+    doc.args(selection).env("RUSTDOCFLAGS", "-D warnings");
+    doc
 }

@@ -9,11 +9,13 @@ mod dependencies;
 mod docker;
 mod docs;
 mod features;
+mod gate;
 mod licences;
 mod lint;
 mod metadata;
 mod new_platform;
 mod package;
+mod packages;
 mod public_types;
 mod runtimes;
 mod shell;
@@ -35,6 +37,11 @@ struct Task {
 }
 
 const TASKS: &[Task] = &[
+    Task {
+        name: "gate",
+        about: "check what lint and test check, in one build; [--install] [--package CRATE ..]",
+        run: gate::run,
+    },
     Task {
         name: "test",
         about: "run unit, integration and doc tests of all crates",

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 
 use crate::metadata::target_directory;
 use crate::shell::{no_arguments, step, version};
@@ -66,25 +66,32 @@ const RUNTIMES: &[Runtime] = &[
 /// `cargo xtask runtimes`: installs what is missing.
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     no_arguments("runtimes", arguments)?;
-    println!("{}", install()?.display());
+    install()?;
+    println!("{}", home()?.display());
     Ok(())
 }
 
-/// Installs what is missing, and returns the folder with all runtimes.
+/// The folder with all runtimes.
+pub(crate) fn home() -> anyhow::Result<PathBuf> {
+    Ok(target_directory()?.join("runtimes"))
+}
+
+/// Installs what is missing.
 ///
 /// A runtime that cannot be installed is named, and the tests that need it are skipped; in CI that is an error.
-pub(crate) fn install() -> anyhow::Result<PathBuf> {
-    let home = target_directory()?.join("runtimes");
+pub(crate) fn install() -> anyhow::Result<()> {
+    let home = home()?;
+    let mut missing = Vec::new();
     for runtime in RUNTIMES {
-        let folder = home.join(runtime.name);
         let name = format!("install {}", runtime.name);
-        let Err(error) = runtime.install_in(&folder, &name) else { continue };
-        if std::env::var_os("CI").is_some_and(|ci| ci == "true") {
-            return Err(error.context(format!("CI needs {}", runtime.name)));
+        if let Err(error) = runtime.install_in(&home.join(runtime.name), &name) {
+            println!("skipped: {name}: {error:#}; the tests that need it are skipped");
+            missing.push(runtime.name);
         }
-        println!("skipped: {name}: {error:#}; the tests that need it are skipped");
     }
-    Ok(home)
+    let in_ci = std::env::var_os("CI").is_some_and(|ci| ci == "true");
+    ensure!(missing.is_empty() || !in_ci, "CI needs {}", missing.join(" and "));
+    Ok(())
 }
 
 impl Runtime {

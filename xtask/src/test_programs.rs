@@ -5,6 +5,7 @@
 //! that has only Rust.
 
 use std::ffi::OsString;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::Mutex;
@@ -17,7 +18,7 @@ use crate::shell::{cargo, check};
 
 /// One test program, as cargo built it.
 #[derive(Debug)]
-struct Program {
+pub(crate) struct Program {
     /// The crate and the target, such as `falco-core tests/it/main.rs`.
     name: String,
     executable: PathBuf,
@@ -27,36 +28,64 @@ struct Program {
     size: u64,
 }
 
-/// Builds all test programs and runs them.
-pub(crate) fn run(environment: &[(&str, OsString)]) -> anyhow::Result<()> {
-    let mut programs = Vec::new();
-    check("build of the tests", || {
-        programs = build()?;
-        Ok(())
-    })?;
-    // The largest are those of crates that stand on all others, whose tests take longest: they begin first.
-    programs.sort_by_key(|program| program.size);
-    check("tests", || run_all(programs, environment))
+/// The programs that a build of the tests has made, and its warnings.
+#[derive(Debug, Default)]
+pub(crate) struct Built {
+    /// The test programs.
+    pub(crate) programs: Vec<Program>,
+    /// The beginnings of the warnings that the compiler, or clippy in its place, has printed.
+    pub(crate) warnings: Vec<String>,
 }
 
 /// Builds what plain `cargo test` would run: also the examples, which tests start.
-fn build() -> anyhow::Result<Vec<Program>> {
-    let mut build =
-        cargo(&["test", "--workspace", "--no-run", "--message-format=json-render-diagnostics"]);
-    let output = build.stderr(Stdio::inherit()).output().context("cargo does not start")?;
-    ensure!(output.status.success(), "the tests do not build");
-    let messages = String::from_utf8(output.stdout).context("cargo's messages")?;
-    messages.lines().filter_map(program).collect()
+pub(crate) fn build(selection: &[&str], environment: &[(&str, OsString)]) -> anyhow::Result<Built> {
+    let mut built = Built::default();
+    check("build of the tests", || {
+        let mut build = cargo(&["test", "--no-run", "--message-format=json"]);
+        build.args(selection).envs(environment.iter().map(|(name, value)| (name, value)));
+        let mut build = build.stdout(Stdio::piped()).spawn().context("cargo does not start")?;
+        let messages = BufReader::new(build.stdout.take().context("no output of cargo")?);
+        let read = messages.lines().try_for_each(|line| built.read(&line?));
+        // Awaited, whatever was read.
+        let status = build.wait().context("cargo is lost")?;
+        read?;
+        ensure!(status.success(), "the tests do not build");
+        Ok(())
+    })?;
+    // The largest are those of crates that stand on all others, whose tests take longest: they begin first.
+    built.programs.sort_by_key(|program| program.size);
+    Ok(built)
+}
+
+impl Built {
+    /// Reads a message of cargo: a program is kept, and what the compiler says is printed.
+    fn read(&mut self, message: &str) -> anyhow::Result<()> {
+        let Ok(message) = serde_json::from_str::<Value>(message) else { return Ok(()) };
+        if let Some(text) = message["message"]["rendered"].as_str() {
+            eprint!("{text}");
+            if message["message"]["level"] == "warning" {
+                self.warnings.push(text.lines().take(2).collect::<Vec<_>>().join("\n"));
+            }
+        }
+        if let Some(program) = program(&message) {
+            self.programs.push(program?);
+        }
+        Ok(())
+    }
+}
+
+/// Runs test programs.
+pub(crate) fn run(programs: Vec<Program>, environment: &[(&str, OsString)]) -> anyhow::Result<()> {
+    check("tests", || run_all(programs, environment))
 }
 
 /// The test program that a message of cargo announces, if it does.
-fn program(message: &str) -> Option<anyhow::Result<Program>> {
-    let message: Value = serde_json::from_str(message).ok()?;
+fn program(message: &Value) -> Option<anyhow::Result<Program>> {
     if message["reason"] != "compiler-artifact" || message["profile"]["test"] != true {
         return None;
     }
     let executable = PathBuf::from(message["executable"].as_str()?);
-    Some(describe(&message, executable))
+    Some(describe(message, executable))
 }
 
 fn describe(message: &Value, executable: PathBuf) -> anyhow::Result<Program> {
@@ -80,7 +109,8 @@ fn run_all(programs: Vec<Program>, environment: &[(&str, OsString)]) -> anyhow::
                 while let Some(program) = take(&waiting) {
                     let ended = run_one(&program, environment).and_then(|output| {
                         lock(&skips).push((skips_in(&output), program.name.clone()));
-                        ensure!(output.status.success(), "{}", output.status);
+                        let failed = failures_in(&output);
+                        ensure!(output.status.success(), "{}{failed}", output.status);
                         Ok(())
                     });
                     if let Err(error) = ended {
@@ -103,6 +133,13 @@ fn skips_in(output: &Output) -> usize {
     let said = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
     let lines = said.iter().flat_map(|text| text.lines());
     lines.filter(|line| line.starts_with("skipped ") || line.starts_with("skipped: ")).count()
+}
+
+/// The tests of a program that failed, each on a line.
+fn failures_in(output: &Output) -> String {
+    let text = String::from_utf8_lossy(&output.stdout);
+    let failed = text.lines().filter(|line| line.starts_with("test ") && line.ends_with("FAILED"));
+    failed.map(|line| format!("\n    {line}")).collect()
 }
 
 /// The skips of all programs, those with most first.
@@ -164,6 +201,17 @@ mod tests {
     }
 
     #[test]
+    fn a_program_that_fails_names_its_failed_tests() {
+        let output = Output {
+            status: std::process::ExitStatus::from_raw(256),
+            stdout: b"test a ... ok\ntest b::c ... FAILED\ntest result: FAILED. 1 failed\n"
+                .to_vec(),
+            stderr: vec![],
+        };
+        assert_eq!(failures_in(&output), "\n    test b::c ... FAILED");
+    }
+
+    #[test]
     fn a_test_program_is_distinguished_from_other_artefacts() {
         let own = std::env::current_exe().unwrap();
         let artefact = |test: bool, executable: Value| {
@@ -174,7 +222,6 @@ mod tests {
                 "manifest_path": "/work/falco-core/Cargo.toml",
                 "target": { "src_path": "/work/falco-core/tests/it/main.rs" },
             })
-            .to_string()
         };
         let own = Value::from(own.to_str().unwrap());
         let found = program(&artefact(true, own.clone())).unwrap().unwrap();
@@ -182,6 +229,18 @@ mod tests {
         assert_eq!(found.folder, Path::new("/work/falco-core"));
         assert!(program(&artefact(false, own)).is_none(), "a program that tests start");
         assert!(program(&artefact(true, Value::Null)).is_none(), "a library");
-        assert!(program("warning: not JSON").is_none());
+    }
+
+    #[test]
+    fn warnings_of_a_build_are_kept_and_what_is_not_json_is_left_out() {
+        let mut built = Built::default();
+        for level in ["warning", "note", "warning", "error"] {
+            let message = serde_json::json!({ "level": level, "rendered": format!("{level}: x\n --> y\n|\n") });
+            let message = serde_json::json!({ "reason": "compiler-message", "message": message });
+            built.read(&message.to_string()).unwrap();
+        }
+        built.read("not JSON").unwrap();
+        assert_eq!(built.warnings, ["warning: x\n --> y"; 2]);
+        assert!(built.programs.is_empty());
     }
 }
