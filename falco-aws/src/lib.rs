@@ -7,6 +7,7 @@ mod config;
 mod package;
 mod platform;
 mod price;
+mod refusal;
 
 pub use architecture::Architecture;
 pub use config::{AwsConfig, AwsConfigBuilder, AwsWaits, Limits, Service};

@@ -2,7 +2,6 @@
 
 mod credentials;
 mod encoding;
-mod failure;
 mod iam;
 mod json;
 mod lambda;
@@ -30,14 +29,14 @@ use encoding::canonical_query;
 use sign::{Signable, Signer};
 
 pub(crate) use encoding::hex;
-pub(crate) use failure::{RequestError, ServiceError};
 pub(crate) use lambda::{
     AccountSettings, CodeSource, Configuration, EventInvokeConfig, Function, InvokeReply,
     NewFunction, Reserved, Variables,
 };
 pub(crate) use logs::LogEvent;
-
 pub(crate) use sqs::{BATCH, Message};
+
+pub(crate) use crate::refusal::{RequestError, ServiceError};
 
 /// Bodies of replies other than results: nothing that Falco asks for is longer.
 const REPLY_LIMIT: u64 = 16 << 20;
@@ -131,7 +130,7 @@ impl Client {
             if reply.status.is_success() {
                 return Ok(reply);
             }
-            let fault = ServiceError::read(call, &reply, &credentials);
+            let fault = ServiceError::read(call.operation, &reply, &credentials);
             // Not its message, which may quote what was sent.
             let (status, code) = (fault.status, fault.code.as_str());
             tracing::debug!(operation = call.operation, status, code, "AWS refused");

@@ -1,8 +1,15 @@
-//! AWS's error codes: the one place where they become kinds of Falco's errors.
+//! AWS's statuses and error codes: the one place where they become Falco's errors.
 
-use falco_core::ErrorKind;
+mod error_body;
+mod request_error;
+mod service_error;
 
-use super::ServiceError;
+use std::time::Duration;
+
+use falco_core::{Error, ErrorKind};
+
+pub(crate) use request_error::RequestError;
+pub(crate) use service_error::ServiceError;
 
 impl ServiceError {
     /// The kind of error.
@@ -90,7 +97,7 @@ impl ServiceError {
     }
 
     /// Whether the same request may succeed later, where the kind alone does not say.
-    pub(super) fn is_retryable(&self) -> Option<bool> {
+    fn is_retryable(&self) -> Option<bool> {
         match self.code.as_str() {
             "ResourceConflictException" => Some(self.is_conflict_of_state()),
             "ConcurrentModification" | "QueueDeletedRecently" | "OperationAbortedException" => {
@@ -106,7 +113,7 @@ impl ServiceError {
     }
 
     /// Whether an invocation may have run although it was answered with this.
-    pub(super) fn may_have_run(&self) -> bool {
+    fn may_have_run(&self) -> bool {
         const BEFORE_RUNNING: [&str; 9] = [
             "EC2ThrottledException",
             "EC2UnexpectedException",
@@ -125,7 +132,7 @@ impl ServiceError {
         self.is_invocation() && open && !BEFORE_RUNNING.contains(&self.code.as_str())
     }
 
-    pub(super) fn hint(&self) -> Option<&'static str> {
+    fn hint(&self) -> Option<&'static str> {
         let reason = self.reason.as_deref().unwrap_or_default();
         Some(match (self.kind(), self.code.as_str()) {
             (ErrorKind::Throttled, _) => match reason {
@@ -182,5 +189,68 @@ impl ServiceError {
             }
             _ => return None,
         })
+    }
+
+    /// Whether other credentials might be accepted.
+    pub(crate) fn is_about_credentials(&self) -> bool {
+        matches!(
+            self.code.as_str(),
+            "ExpiredTokenException"
+                | "ExpiredToken"
+                | "UnrecognizedClientException"
+                | "InvalidClientTokenId"
+        )
+    }
+
+    /// Whether the signature's time, by this machine's clock, was not accepted.
+    pub(crate) fn is_about_time(&self) -> bool {
+        match self.code.as_str() {
+            "RequestTimeTooSkewed" | "RequestExpired" => true,
+            "InvalidSignatureException" | "SignatureDoesNotMatch" => {
+                self.message.contains("expired") || self.message.contains("not yet current")
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether something before AWS answered, such as a proxy: AWS's own errors have a code.
+    fn is_from_a_gateway(&self) -> bool {
+        self.code.is_empty() && matches!(self.status, 502..=504)
+    }
+
+    /// Whether it is an invocation that was refused; only then something may have run.
+    fn is_invocation(&self) -> bool {
+        self.operation == "Invoke"
+    }
+
+    pub(super) fn into_error(self) -> Error {
+        let mut message = self.to_string();
+        if let Some(reason) = &self.reason {
+            message = format!("{message} ({reason})");
+        }
+        let may_have_run = self.may_have_run();
+        let mut error = Error::new(self.kind(), message)
+            .with_platform(crate::NAME)
+            .with_may_have_run(may_have_run)
+            .with_unreachable(self.is_from_a_gateway());
+        if let Some(retryable) = self.is_retryable() {
+            error = error.with_retryable(retryable);
+        }
+        if let Some(hint) = self.hint() {
+            error = error.with_hint(hint);
+        }
+        // The network of a function frees its addresses within minutes, not seconds.
+        let slow = matches!(
+            self.code.as_str(),
+            "ENILimitReachedException" | "SubnetIPAddressLimitReachedException"
+        );
+        let wait = self.retry_after.or(slow.then_some(Duration::from_secs(30)));
+        if let Some(wait) = wait.filter(|_| error.is_retryable()) {
+            error = error.with_retry_after(wait);
+        }
+        match self.request_id {
+            Some(id) => error.with_request_id(id),
+            None => error,
+        }
     }
 }
