@@ -76,6 +76,13 @@ impl Harness for OverTheFake {
         Some(Skip::new(reason))
     }
 
+    fn exempt_runtime(&self, case: &str, runtime: &RuntimeName) -> Option<Skip> {
+        let is_native_half = case == "a_result_that_json_cannot_hold_is_a_bad_result"
+            && runtime.family() == "native";
+        is_native_half
+            .then(|| Skip::new("the server replaces halves of surrogate pairs by question marks"))
+    }
+
     fn calls(&self) -> Option<u64> {
         let is_call = |request: &http::Request| {
             request.method == "POST" && request.path.contains("/actions/")

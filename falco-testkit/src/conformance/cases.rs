@@ -214,6 +214,9 @@ macro_rules! __conformance_cases {
             a_result_that_is_no_object_is_a_bad_result:
                 "A result that is not a JSON object is the function's fault, and is named as such, so that its \
                  author looks there."
+            a_result_that_json_cannot_hold_is_a_bad_result:
+                "NaN, infinity and half of a surrogate pair are the function's fault, and never arrive as null or as \
+                 something else: a total over such results would be wrong, and nobody would notice."
             a_result_over_the_limit_is_a_bad_result:
                 "A result over the limit is the function's fault, and never arrives truncated."
             running_too_long_is_a_timeout:

@@ -34,6 +34,22 @@ pub(super) async fn a_result_that_is_no_object_is_a_bad_result(subject: &Subject
     Ok(())
 }
 
+pub(super) async fn a_result_that_json_cannot_hold_is_a_bad_result(subject: &Subject) -> Verdict {
+    for deployment in subject.deployed_in_each_runtime().await? {
+        for value in ["nan", "infinity", "half_pair"] {
+            let args = json!({"do": "not_json", "value": value});
+            match subject.call(&deployment, args).await.outcome {
+                Err(error) => {
+                    assert_eq!(error.kind, FunctionErrorKind::BadResult, "{value}: {error}");
+                }
+                Ok(result) => panic!("{value} has to be refused, and it became {result:?}"),
+            }
+        }
+        subject.value(&deployment, json!({"do": "nothing"})).await;
+    }
+    Ok(())
+}
+
 pub(super) async fn a_result_over_the_limit_is_a_bad_result(subject: &Subject) -> Verdict {
     small_limit(subject.capabilities.max_result)?;
     for deployment in subject.deployed_in_each_runtime().await? {

@@ -63,6 +63,7 @@ pub(super) enum Mutation {
     LosesTheWords,
     CallsEverythingRaised,
     TakesAnyResult,
+    WritesNullForNaN,
     TruncatesResults,
     RefusesHalfOfTheLimit,
     CallsTimeoutsCrashes,

@@ -129,6 +129,9 @@ impl Mutant {
                 (Mutation::CallsTimeoutsCrashes, FunctionErrorKind::Timeout) => {
                     error.kind = FunctionErrorKind::Crashed;
                 }
+                (Mutation::WritesNullForNaN, FunctionErrorKind::BadResult) => {
+                    activation.outcome = Ok(Payload::from_bytes("{\"value\":null}")?);
+                }
                 (Mutation::TruncatesResults, FunctionErrorKind::BadResult) => {
                     activation.outcome = Ok(Payload::from_bytes("{\"value\":\"xx\"}")?);
                 }
