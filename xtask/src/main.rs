@@ -13,6 +13,7 @@ mod gate;
 mod licences;
 mod lint;
 mod metadata;
+mod mutants;
 mod new_platform;
 mod package;
 mod packages;
@@ -72,6 +73,11 @@ const TASKS: &[Task] = &[
         name: "template",
         about: "try what new-platform makes: it compiles, passes the lint, and its tests give directions",
         run: template::run,
+    },
+    Task {
+        name: "mutants",
+        about: "change a crate in small wrong ways, and list what no test notices; CRATE [PATH ..]",
+        run: mutants::run,
     },
     Task {
         name: "features",

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
@@ -93,6 +94,11 @@ impl std::fmt::Display for Verdicts {
         }
         Ok(())
     }
+}
+
+/// Locks a list that several threads work on; a panic of another thread leaves it whole.
+pub(crate) fn lock<T>(list: &Mutex<T>) -> MutexGuard<'_, T> {
+    list.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Whether a program of this name is on the path.

@@ -14,7 +14,7 @@ use std::time::Instant;
 use anyhow::{Context, bail, ensure};
 use serde_json::Value;
 
-use crate::shell::{cargo, check};
+use crate::shell::{cargo, check, lock};
 
 /// One test program, as cargo built it.
 #[derive(Debug)]
@@ -173,11 +173,6 @@ fn print(program: &Program, output: &Output, seconds: f64) {
 
 fn take(waiting: &Mutex<Vec<Program>>) -> Option<Program> {
     lock(waiting).pop()
-}
-
-/// A panic of another thread leaves these lists whole.
-fn lock<T>(list: &Mutex<Vec<T>>) -> std::sync::MutexGuard<'_, Vec<T>> {
-    list.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 #[cfg(test)]
