@@ -116,6 +116,7 @@ impl Deployments {
             Err(error) => error.kind() == ErrorKind::NotFound,
         };
         if is_gone {
+            journal.releases.forget(name);
             // Without this record the next process finds out that it is gone.
             let _ = journal.log.append(kind::REMOVED, &Removed { name: name.clone() });
         }
@@ -161,6 +162,8 @@ async fn adopted(
                 && journal.replay.host == host()
                 // Their values are not recorded, and may have changed.
                 && function.env.is_empty()
+                // Layers beneath learn by the deployment which functions take their arguments as they are.
+                && !function.is_plain
                 && found.scaling.overridden_by(&function.scaling) == found.scaling
                 && is_still_ours(&found, function);
             Ok(is_current.then_some(found))

@@ -66,18 +66,19 @@ impl Position {
 
 /// A key of 76 bits: two of a million invocations share one once in 10¹¹ runs.
 pub(crate) fn key(stage: u32, id: &str) -> u128 {
-    hash_of(&(stage, id))
+    // A second hash of another kind is cheaper than a longer one of the same kind.
+    keyed(&(stage, id), crc32c::crc32c(id.as_bytes()))
 }
 
 /// A key for anything that is looked up like an invocation.
-pub(crate) fn hash_of(value: &impl Hash) -> u128 {
-    let half = |seed: u8| {
-        let mut hasher = DefaultHasher::new();
-        seed.hash(&mut hasher);
-        value.hash(&mut hasher);
-        u128::from(hasher.finish())
-    };
-    (half(0) << 64 | half(1)) >> (128 - HASH)
+pub(crate) fn hash_of(value: &(impl Hash + ?Sized), text: &[u8]) -> u128 {
+    keyed(value, crc32c::crc32c(text))
+}
+
+fn keyed(value: &(impl Hash + ?Sized), other: u32) -> u128 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    u128::from(hasher.finish()) << (HASH - 64) | u128::from(other & ((1 << (HASH - 64)) - 1))
 }
 
 /// Where the records of each invocation are. Records before an invocation's last completion are dropped.
@@ -90,7 +91,7 @@ pub(crate) struct Index {
 impl Index {
     pub(crate) fn add(&mut self, key: u128, position: Position, entry: Entry) {
         let packed = u128::from(position.pack()) << KIND | u128::from(entry.code());
-        let room = UNSORTED.max(self.sorted / 4);
+        let room = UNSORTED.max(self.sorted / 8);
         if self.entries.len() == self.entries.capacity() {
             // Doubling would hold three times the memory for a moment.
             self.entries.reserve_exact(room + 1);
@@ -103,24 +104,32 @@ impl Index {
 
     /// Sorts in what is new.
     pub(crate) fn settle(&mut self) {
-        self.entries.sort_unstable();
+        let new = &mut self.entries[self.sorted..];
+        new.sort_unstable();
+        let kept = without_superseded(new);
+        self.entries.truncate(self.sorted + kept);
+        self.merge();
+        self.sorted = without_superseded(&mut self.entries);
+        self.entries.truncate(self.sorted);
+    }
+
+    /// Merges the new entries, which are sorted among themselves, into the old ones: from the end, so that each moves once.
+    fn merge(&mut self) {
+        let Some(last) = self.sorted.checked_sub(1) else { return };
         let entries = &mut self.entries;
-        let mut kept = 0;
-        let mut at = 0;
-        while at < entries.len() {
-            let key = entries[at] >> (POSITION + KIND);
-            let length = entries[at..].iter().take_while(|it| **it >> (POSITION + KIND) == key);
-            let group = at..at + length.count();
-            let is_completion = |it: &u128| matches!(entry_of(*it), Entry::Completed(_));
-            let from = entries[group.clone()].iter().rposition(is_completion).unwrap_or(0);
-            for place in group.start + from..group.end {
-                entries[kept] = entries[place];
-                kept += 1;
-            }
-            at = group.end;
+        if entries.get(self.sorted).is_none_or(|first| *first > entries[last]) {
+            return;
         }
-        entries.truncate(kept);
-        self.sorted = kept;
+        let new = entries[self.sorted..].to_vec();
+        let (mut old, mut place) = (self.sorted, entries.len());
+        for entry in new.into_iter().rev() {
+            while old > 0 && entries[old - 1] > entry {
+                (old, place) = (old - 1, place - 1);
+                entries[place] = entries[old];
+            }
+            place -= 1;
+            entries[place] = entry;
+        }
     }
 
     /// The records of an invocation since its last completion, that included, in the order of the log.
@@ -144,6 +153,25 @@ impl Index {
     pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
+}
+
+/// Drops the records before each invocation's last completion, and returns how many entries are left.
+fn without_superseded(entries: &mut [u128]) -> usize {
+    let (mut kept, mut at) = (0, 0);
+    while at < entries.len() {
+        let key = entries[at] >> (POSITION + KIND);
+        let (mut from, mut end) = (at, at);
+        while let Some(entry) = entries.get(end).filter(|it| **it >> (POSITION + KIND) == key) {
+            if matches!(entry_of(*entry), Entry::Completed(_)) {
+                from = end;
+            }
+            end += 1;
+        }
+        entries.copy_within(from..end, kept);
+        kept += end - from;
+        at = end;
+    }
+    kept
 }
 
 fn position_of(entry: u128) -> Position {

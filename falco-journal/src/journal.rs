@@ -14,8 +14,9 @@ use crate::index::key;
 use crate::keeper::Keeper;
 use crate::lock::Lock;
 use crate::log::{Begin, Log};
-use crate::recall::Reader;
+use crate::reader::Reader;
 use crate::record::{Argument, Call, SentAgain, kind};
+use crate::releases::Releases;
 use crate::replay::{Keep, Replay, replay};
 use crate::reuse::Reused;
 
@@ -57,6 +58,7 @@ pub struct RunJournal {
     pub(crate) replay: Replay,
     pub(crate) reader: Reader,
     pub(crate) reused: Vec<Reused>,
+    pub(crate) releases: Releases,
     pub(crate) state: Mutex<State>,
     pub(crate) is_suspended: AtomicBool,
     /// Whether its layer is around a platform.
@@ -182,6 +184,7 @@ impl RunJournal {
             reader: Reader::new(&replay),
             replay,
             reused,
+            releases: Releases::default(),
             state: Mutex::new(state),
             is_suspended: AtomicBool::new(false),
             is_layered: AtomicBool::new(false),

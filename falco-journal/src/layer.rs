@@ -17,7 +17,6 @@ use crate::kill;
 use crate::log::micros;
 use crate::recalled::nobody_knows;
 use crate::record::{Argument, Call, Intent, NotRun, Submitted, kind};
-use crate::releases::Releases;
 
 /// How often an invocation in doubt is handed over again under the same name, and the pause between.
 const RESUBMISSIONS: u32 = 5;
@@ -29,13 +28,11 @@ pub(crate) struct Journaled {
     journal: Arc<RunJournal>,
     platform: Arc<dyn AsyncPlatform>,
     deployments: Deployments,
-    releases: Releases,
 }
 
 impl Journaled {
     pub(crate) fn new(journal: Arc<RunJournal>, platform: Arc<dyn AsyncPlatform>) -> Self {
-        let (deployments, releases) = (Deployments::default(), Releases::default());
-        Self { journal, platform, deployments, releases }
+        Self { journal, platform, deployments: Deployments::default() }
     }
 
     /// The deployment as it is to be called: one that was put off is deployed now.
@@ -88,7 +85,7 @@ impl Journaled {
                 i: sent.id().clone(),
                 n: sent.attempt(),
                 h: Argument::of(sent.payload()),
-                p: (id.as_str().to_owned().into(), micros(pending.submitted_at)),
+                p: (id.as_str().into(), self.journal.log.since_base(micros(pending.submitted_at))),
             };
             // The activation is there, whether or not it could be recorded; the next event stops the run.
             let _ = self.journal.log.append(kind::SUBMITTED, &record);
@@ -223,7 +220,7 @@ impl AsyncPlatform for Journaled {
     }
 
     async fn collect(&self, deployment: &Deployment, pending: &[Pending]) -> Result<Collected> {
-        self.releases.forward(&self.journal.log, &*self.platform);
+        self.journal.releases.forward(&self.journal.log);
         let deployment = self.there(deployment).await?;
         self.platform.collect(&deployment, pending).await
     }
@@ -242,9 +239,9 @@ impl AsyncPlatform for Journaled {
             }
             Release::Taken => {
                 let end = journal.log.end();
-                self.releases.add(end, deployment, activations);
+                journal.releases.add(end, self.platform.clone(), deployment, activations);
                 journal.log.want(end);
-                self.releases.forward(&journal.log, &*self.platform);
+                journal.releases.forward(&journal.log);
             }
         }
     }

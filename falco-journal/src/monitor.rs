@@ -7,8 +7,7 @@ use std::time::SystemTime;
 
 use falco_core::{
     Activation, AsyncPlatform, Completion, Error, Event, ExecutionPlan, Invocation, Journal,
-    Monitor, Outcome, Payload, Platform, Recalled, Result, RunId, UsDollars, Verdict as Stop,
-    async_trait,
+    Monitor, Outcome, Platform, Recalled, Result, RunId, UsDollars, Verdict as Stop, async_trait,
 };
 
 use crate::blobs::{self, Blob, LONGEST_INLINE};
@@ -113,6 +112,8 @@ impl Journal for RunJournal {
     async fn flush(&self) -> Result<()> {
         let end = self.log.end();
         self.durable(end).await?;
+        // Functions that are kept do not take the provider's copies with them.
+        self.releases.forward(&self.log);
         self.log.failure().map_or(Ok(()), Err)
     }
 
@@ -128,20 +129,16 @@ impl Journal for RunJournal {
 impl RunJournal {
     /// Records a failure that another attempt may follow: a process that ends before must not collect it again.
     fn answered(&self, invocation: &Invocation, activation: &Activation) -> Result<()> {
-        let record = Completed {
-            s: self.stage(invocation.stage()),
-            i: invocation.id().clone(),
+        let requested_at = micros(activation.started_at.unwrap_or_else(SystemTime::now));
+        let (stage, id) = (self.stage(invocation.stage()), invocation.id().clone());
+        let mut record = Completed {
             n: invocation.attempt(),
             o: Verdict::FunctionFailed,
-            h: Argument::of(invocation.payload()),
-            q: micros(activation.started_at.unwrap_or_else(SystemTime::now)),
-            l: 0,
-            d: None,
-            a: Some(Cow::Borrowed(activation)),
-            e: None,
-            b: None,
+            q: self.log.since_base(requested_at),
             g: true,
+            ..Completed::new(stage, id, Argument::of(invocation.payload()))
         };
+        record.add(activation, requested_at, false);
         self.log.append(kind::COMPLETED, &record).map(drop)
     }
 
@@ -177,7 +174,6 @@ impl RunJournal {
         activation: Option<&Activation>,
         error: Option<&Error>,
     ) -> Result<()> {
-        let mut activation = activation.map(Cow::Borrowed);
         let mut blob = None;
         if let Some(result) = completion.result()
             && result.len() > LONGEST_INLINE
@@ -190,31 +186,26 @@ impl RunJournal {
                 }
             };
             blob = Some(stored);
-            activation = activation.map(|it| Cow::Owned(without_result(it.into_owned())));
         }
         let paid = completion.outcome.activation().and_then(|activation| activation.cost);
-        let record = Completed {
-            s: stage,
-            i: completion.invocation.clone(),
+        let requested_at = micros(completion.requested_at);
+        let (id, argument) = (completion.invocation.clone(), Argument::of(&completion.input));
+        let mut record = Completed {
             n: (first_attempt - 1) + completion.attempts.max(1),
             o: verdict,
-            h: Argument::of(&completion.input),
-            q: micros(completion.requested_at),
+            q: self.log.since_base(requested_at),
             l: u64::try_from(completion.latency.as_micros()).unwrap_or(u64::MAX),
             d: other_cost(completion.cost, paid),
-            a: activation,
             e: error.map(Cow::Borrowed),
             b: blob.as_ref().map(|blob| blob.hash.clone()),
-            g: false,
+            ..Completed::new(stage, id, argument)
         };
+        if let Some(activation) = activation {
+            record.add(activation, requested_at, blob.is_some());
+        }
         let beside = blob.and_then(|Blob { file, .. }| file);
         self.log.append_naming(kind::COMPLETED, &record, beside).map(drop)
     }
-}
-
-fn without_result(mut activation: Activation) -> Activation {
-    activation.outcome = Ok(Payload::empty());
-    activation
 }
 
 /// The cost of the attempts that are not the activation.

@@ -1,27 +1,20 @@
 //! The records of earlier processes about an invocation, and what follows from them.
 
-use std::collections::HashMap;
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
 use falco_core::{
-    Activation, ActivationId, Attempts, Completion, Error, ErrorKind, Invocation, Outcome, Payload,
-    Pending, Result,
+    Activation, ActivationId, Attempts, Completion, Error, Invocation, Outcome, Payload, Pending,
+    Result,
 };
 
 use crate::blobs;
 use crate::head::{Head, head};
 use crate::index::{Entry, Position, key};
-use crate::line;
+use crate::reader::Reader;
 use crate::record::{Argument, Call, Completed, Intent, Submitted, Verdict};
-use crate::replay::{Replay, Segment};
-use crate::segment::{parse, unreadable};
-
-/// The bytes that one read of a record takes; longer records take another.
-const READ: usize = 2048;
+use crate::replay::Replay;
+use crate::segment::parse;
 
 /// The records of an invocation.
 #[derive(Debug)]
@@ -46,60 +39,8 @@ pub(crate) enum Past {
 #[derive(Debug)]
 pub(crate) struct Done {
     pub(crate) record: Completed<'static>,
-}
-
-/// Reads records by their positions.
-#[derive(Debug)]
-pub(crate) struct Reader {
-    segments: Vec<Segment>,
-    files: Mutex<HashMap<u16, File>>,
-}
-
-impl Reader {
-    pub(crate) fn new(replay: &Replay) -> Self {
-        Self { segments: replay.segments.clone(), files: Mutex::default() }
-    }
-
-    /// Calls `read` with the path and the JSON of the record at `at`.
-    pub(crate) fn with<T>(
-        &self,
-        at: Position,
-        read: impl FnOnce(&Path, u64, &[u8]) -> Result<T>,
-    ) -> Result<T> {
-        let byte = u64::from(at.byte);
-        let path = self.segments[usize::from(at.segment)].path.as_path();
-        let line = self.line(path, at).map_err(|error| unreadable(path, &error))?;
-        let json = line.strip_suffix(b"\n").and_then(line::open).ok_or_else(|| {
-            let message = format!(
-                "the record at byte {byte} of {} has changed since it was read",
-                path.display()
-            );
-            Error::new(ErrorKind::Other, message)
-        })?;
-        read(path, byte, json)
-    }
-
-    fn line(&self, path: &Path, at: Position) -> std::io::Result<Vec<u8>> {
-        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-        let file = match files.entry(at.segment) {
-            std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
-            std::collections::hash_map::Entry::Vacant(entry) => entry.insert(File::open(path)?),
-        };
-        file.seek(SeekFrom::Start(u64::from(at.byte)))?;
-        let mut line = Vec::with_capacity(READ);
-        loop {
-            let seen = line.len();
-            let wanted = READ.max(seen) as u64;
-            let read = Read::by_ref(file).take(wanted).read_to_end(&mut line)?;
-            if let Some(end) = memchr::memchr(b'\n', &line[seen..]) {
-                line.truncate(seen + end + 1);
-                return Ok(line);
-            }
-            if read == 0 {
-                return Ok(line);
-            }
-        }
-    }
+    /// The times in the record count from here, in microseconds since the Unix epoch.
+    pub(crate) base: u64,
 }
 
 impl Replay {
@@ -115,11 +56,10 @@ impl Replay {
         id: &str,
         is_idempotent: bool,
     ) -> Result<Past> {
-        let entries: Vec<_> = self.index.get(key(stage, id)).collect();
         let mut done: Option<Position> = None;
         let mut open: Option<(Position, Entry)> = None;
         let mut not_run: Option<Position> = None;
-        for (at, entry) in entries {
+        for (at, entry) in self.index.get(key(stage, id)) {
             match entry {
                 Entry::Completed(_) => (done, open, not_run) = (Some(at), None, None),
                 Entry::Intent | Entry::Submitted => open = Some((at, entry)),
@@ -145,7 +85,8 @@ impl Replay {
                         let Submitted { n: attempt, h: argument, p, .. } = parse(path, byte, json)?;
                         let pending = Pending::new(
                             ActivationId::from(p.0.into_owned()),
-                            UNIX_EPOCH + Duration::from_micros(p.1),
+                            UNIX_EPOCH
+                                + Duration::from_micros(reader.base(at).wrapping_add_signed(p.1)),
                         );
                         match self.has_vanished(stage, at) {
                             true => Past::Vanished { attempt },
@@ -159,7 +100,9 @@ impl Replay {
             (Some(at), _) => reader.with(at, |path, byte, json| {
                 let is_it = head(json).is_some_and(|head| same(&head));
                 let record = is_it.then(|| parse(path, byte, json)).transpose()?;
-                Ok(record.map_or(Past::Nothing, |record| Past::Done(Box::new(Done { record }))))
+                Ok(record.map_or(Past::Nothing, |record| {
+                    Past::Done(Box::new(Done { record, base: reader.base(at) }))
+                }))
             })?,
             (None, Some(at)) => reader.with(at, |_, _, json| {
                 let head = head(json).filter(same);
@@ -202,8 +145,10 @@ impl Done {
     ///
     /// `NotFound` when its result is stored beside the log and cannot be read.
     pub(crate) fn completion(self, run: &Path, invocation: &Invocation) -> Result<Completion> {
-        let Completed { n, o, q, l, d, a, e, b, .. } = self.record;
-        let activation = a.map(std::borrow::Cow::into_owned);
+        let Self { mut record, base } = self;
+        let requested_at = base.wrapping_add_signed(record.q);
+        let activation = record.activation(requested_at);
+        let Completed { n, o, l, d, e, b, .. } = record;
         let error = e.map(std::borrow::Cow::into_owned);
         let outcome = match (o, activation, error) {
             (Verdict::Succeeded, Some(activation), _) => {
@@ -222,7 +167,7 @@ impl Done {
             }
         };
         let attempts = Attempts { made: n, cost: d };
-        let requested_at = UNIX_EPOCH + Duration::from_micros(q);
+        let requested_at = UNIX_EPOCH + Duration::from_micros(requested_at);
         Ok(invocation.clone().complete(outcome, attempts, requested_at, Duration::from_micros(l)))
     }
 }

@@ -4,11 +4,14 @@ use std::borrow::Cow;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use falco_core::{Activation, Deployment, Error, InvocationId, Payload, StageName, UsDollars};
+use falco_core::{
+    Activation, Deployment, Error, FunctionError, InvocationId, Payload, StageName, UsDollars,
+};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::config::RunCommand;
+use crate::ran::{Facts, Times};
 
 /// The version of the format.
 pub(crate) const VERSION: u32 = 1;
@@ -43,6 +46,9 @@ pub(crate) struct Header {
     pub(crate) name: String,
     /// Since the Unix epoch, in microseconds.
     pub(crate) at: u64,
+    /// The times in records count from here, in microseconds since the Unix epoch: short numbers make short records.
+    #[serde(default)]
+    pub(crate) base: u64,
     /// How the process was started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) command: Option<RunCommand>,
@@ -163,14 +169,14 @@ pub(crate) struct NotRun {
 
 /// The provider has accepted an attempt.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Submitted {
+pub(crate) struct Submitted<'a> {
     pub(crate) s: u32,
     pub(crate) i: InvocationId,
     #[serde(default = "first", skip_serializing_if = "is_first")]
     pub(crate) n: u32,
     pub(crate) h: Argument,
-    /// The activation's id, and the microseconds since the Unix epoch at which it was accepted.
-    pub(crate) p: (Cow<'static, str>, u64),
+    /// The activation's id, and when it was accepted, in microseconds after the [base](Header::base).
+    pub(crate) p: (Cow<'a, str>, i64),
 }
 
 /// An invocation has an outcome.
@@ -184,14 +190,31 @@ pub(crate) struct Completed<'a> {
     #[serde(default, skip_serializing_if = "Verdict::is_success")]
     pub(crate) o: Verdict,
     pub(crate) h: Argument,
-    /// When it was taken in, in microseconds since the Unix epoch, and how many microseconds it took.
-    pub(crate) q: u64,
+    /// When it was taken in, in microseconds after the [base](Header::base), and how many microseconds it took.
+    pub(crate) q: i64,
     pub(crate) l: u64,
     /// The cost of the attempts that are not the activation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) d: Option<UsDollars>,
+    /// The activation's id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) a: Option<Cow<'a, Activation>>,
+    pub(crate) r: Option<Cow<'a, str>>,
+    /// The result, unless it is stored beside the log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) v: Option<Cow<'a, Payload>>,
+    /// How the function failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) f: Option<Cow<'a, FunctionError>>,
+    #[serde(default, skip_serializing_if = "Times::is_empty")]
+    pub(crate) t: Times,
+    /// Whether it was a cold start: 0 or 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) c: Option<u8>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) m: Option<Facts<'a>>,
+    /// The activation as the first journals hold it.
+    #[serde(default, skip_serializing)]
+    pub(crate) a: Option<Activation>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) e: Option<Cow<'a, Error>>,
     /// The SHA-256 of a result that is stored beside the log.

@@ -1,7 +1,7 @@
 //! Releases that wait until the results are on disk: the provider deletes its copy then.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use falco_core::{ActivationId, AsyncPlatform, Deployment, Release};
 
@@ -15,20 +15,28 @@ pub(crate) struct Releases(Mutex<VecDeque<Waiting>>);
 
 #[derive(Debug)]
 struct Waiting {
+    /// The results are in the log before this place.
     end: u64,
+    platform: Arc<dyn AsyncPlatform>,
     deployment: Deployment,
     activations: Vec<ActivationId>,
 }
 
 impl Releases {
     /// Takes activations whose results the log holds before `end`.
-    pub(crate) fn add(&self, end: u64, deployment: &Deployment, activations: &[ActivationId]) {
+    pub(crate) fn add(
+        &self,
+        end: u64,
+        platform: Arc<dyn AsyncPlatform>,
+        deployment: &Deployment,
+        activations: &[ActivationId],
+    ) {
         let (deployment, activations) = (deployment.clone(), activations.to_vec());
-        self.lock().push_back(Waiting { end, deployment, activations });
+        self.lock().push_back(Waiting { end, platform, deployment, activations });
     }
 
     /// Passes on what is on disk.
-    pub(crate) fn forward(&self, log: &Log, platform: &dyn AsyncPlatform) {
+    pub(crate) fn forward(&self, log: &Log) {
         loop {
             let next = {
                 let mut waiting = self.lock();
@@ -36,12 +44,17 @@ impl Releases {
                     waiting.front().is_some_and(|first| log.is_synced(first.end).unwrap_or(false));
                 if is_synced { waiting.pop_front() } else { None }
             };
-            let Some(Waiting { deployment, activations, .. }) = next else { return };
+            let Some(Waiting { platform, deployment, activations, .. }) = next else { return };
             platform.release(&deployment, &activations, Release::Taken);
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<Waiting>> {
+    /// Drops those of a deployment that is gone: the provider's copies went with it.
+    pub(crate) fn forget(&self, deployment: &str) {
+        self.lock().retain(|waiting| waiting.deployment.name != deployment);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Waiting>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

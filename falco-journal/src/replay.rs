@@ -61,6 +61,8 @@ pub(crate) struct Segment {
     pub(crate) number: u32,
     pub(crate) path: PathBuf,
     pub(crate) length: u64,
+    /// The times in its records count from here, in microseconds since the Unix epoch.
+    pub(crate) base: u64,
 }
 
 /// The part of the invocations' records that is kept.
@@ -113,7 +115,11 @@ pub(crate) fn examine(
     }
     let mut replay =
         Replay { lost: lost.iter().chain(given_up).copied().collect(), ..Replay::default() };
+    // Of a segment whose header was lost, the base is that of one beside it: near enough to wait for what it names.
+    let mut base =
+        headers.iter().find_map(|(_, _, header)| Some(header.as_ref()?.base)).unwrap_or(0);
     for (number, path, header) in headers {
+        base = header.as_ref().map_or(base, |header| header.base);
         let mut claims = claims.remove(&number).unwrap_or_default();
         claims.lost.sort_unstable();
         let length =
@@ -123,7 +129,7 @@ pub(crate) fn examine(
             Some(header) => replay.begin(number, header),
             // A process died before its first line was whole.
             None if claims.length.is_none_or(|length| length == 0) && !claims_anything(&path)? => {
-                replay.segments.push(Segment { number, path, length: 0 });
+                replay.segments.push(Segment { number, path, length: 0, base });
                 continue;
             }
             None if claims.lost.first().is_some_and(|(from, _)| *from == 0) => {}
@@ -140,7 +146,7 @@ pub(crate) fn examine(
             Ok(length) => length,
             Err(damage) => return Ok((replay, Some(damage))),
         };
-        replay.segments.push(Segment { number, path, length });
+        replay.segments.push(Segment { number, path, length, base });
     }
     replay.index.settle();
     Ok((replay, None))
@@ -257,8 +263,7 @@ impl Replay {
         if completed.g {
             return;
         }
-        let activation = completed.a.as_ref().and_then(|activation| activation.cost);
-        for cost in [activation, completed.d].into_iter().flatten() {
+        for cost in [completed.activation_cost(), completed.d].into_iter().flatten() {
             *self.cost.get_or_insert_default() += cost.0;
         }
     }

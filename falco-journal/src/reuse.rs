@@ -6,10 +6,14 @@ use falco_core::{Completion, Invocation, Result};
 
 use crate::head::{head, kind_of};
 use crate::index::{Entry, Index, Position, hash_of};
-use crate::recall::{Done, Reader};
+use crate::reader::Reader;
+use crate::recall::Done;
 use crate::record::{Argument, Completed, Verdict, kind};
 use crate::replay::{Keep, Replay, replay};
 use crate::segment::{self, Claims, parse};
+
+/// The begin of a reference to an object of a store, as the data plane writes it: the object lives no longer than its run.
+const REFERENCE: &str = "\"falco:";
 
 /// The results of another run, by function and argument.
 #[derive(Debug)]
@@ -54,15 +58,17 @@ impl Reused {
         invocation: &Invocation,
     ) -> Result<Option<Completion>> {
         let argument = Argument::of(invocation.payload());
-        let Some((at, _)) = self.results.get(hash_of(&(identity, argument))).last() else {
+        let Some((at, _)) = self.results.get(key_for(identity, argument)).last() else {
             return Ok(None);
         };
         let record: Completed<'static> = self.reader.with(at, parse)?;
         if record.h != argument {
             return Ok(None);
         }
-        // A result that is missing beside the log is computed again.
-        Ok(Done { record }.completion(&self.directory, invocation).ok())
+        // A result that is missing beside the log is computed again, and so is one that refers to objects.
+        let completion = Done { record, base: self.reader.base(at) };
+        let completion = completion.completion(&self.directory, invocation).ok();
+        Ok(completion.filter(|it| it.result().is_some_and(|it| !it.as_str().contains(REFERENCE))))
     }
 }
 
@@ -79,5 +85,10 @@ fn key_of(replay: &Replay, path: &Path, at: u64, json: &[u8]) -> Result<Option<u
         return Ok(None);
     };
     let Completed { h, .. } = parse(path, at, json)?;
-    Ok(Some(hash_of(&(stage.function.identity(), h))))
+    Ok(Some(key_for(&stage.function.identity(), h)))
+}
+
+/// The key of a function, by its identity, and an argument.
+fn key_for(identity: &str, argument: Argument) -> u128 {
+    hash_of(&(identity, argument), &argument.0)
 }

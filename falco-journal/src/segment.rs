@@ -9,9 +9,8 @@ use serde::de::DeserializeOwned;
 
 use crate::head::kind_of;
 use crate::line;
+use crate::lines::Lines;
 use crate::record::{Header, Synced, VERSION, kind};
-
-const BUFFER: usize = 1 << 20;
 
 /// The segments in the directory of a run, by number.
 pub(crate) fn list(directory: &Path) -> Result<Vec<(u32, PathBuf)>> {
@@ -102,9 +101,8 @@ pub(crate) fn read(
     mut record: impl FnMut(u64, &[u8]) -> Result<()>,
 ) -> Result<Result<u64, Damage>> {
     let file = File::open(path).map_err(|error| unreadable(path, &error))?;
-    let mut reader = BufReader::with_capacity(BUFFER, file);
+    let mut lines = Lines::of(file);
     let mut lost = claims.lost.iter().copied().peekable();
-    let mut line = Vec::new();
     let mut at = 0;
     loop {
         if claims.length.is_some_and(|length| at >= length) {
@@ -115,20 +113,18 @@ pub(crate) fn read(
         {
             lost.next();
             let skipped = to.saturating_sub(at);
-            std::io::copy(&mut reader.by_ref().take(skipped), &mut std::io::sink())
-                .map_err(|error| unreadable(path, &error))?;
+            lines.skip(skipped).map_err(|error| unreadable(path, &error))?;
             at = at.max(to);
             continue;
         }
-        line.clear();
-        let length =
-            reader.read_until(b'\n', &mut line).map_err(|error| unreadable(path, &error))?;
+        let line = lines.next().map_err(|error| unreadable(path, &error))?;
+        let length = line.len();
         match line.strip_suffix(b"\n").and_then(line::open) {
             Some(json) => record(at, json)?,
             None => {
                 let valid = match claims.length {
                     Some(length) => Some(length),
-                    None => last_synced(&mut reader)?.filter(|synced| *synced > at),
+                    None => last_synced(path, &mut lines)?.filter(|synced| *synced > at),
                 };
                 let Some(valid) = valid else { return Ok(Ok(at)) };
                 let to = if length == 0 { valid } else { (at + length as u64).min(valid) };
@@ -140,13 +136,11 @@ pub(crate) fn read(
 }
 
 /// The highest place that a whole record in the rest says is on disk.
-fn last_synced(reader: &mut impl BufRead) -> Result<Option<u64>> {
-    let mut line = Vec::new();
+fn last_synced(path: &Path, lines: &mut Lines) -> Result<Option<u64>> {
     let mut last = None;
     loop {
-        line.clear();
-        let read = reader.read_until(b'\n', &mut line);
-        if read.map_err(|error| unreadable(Path::new("segment"), &error))? == 0 {
+        let line = lines.next().map_err(|error| unreadable(path, &error))?;
+        if line.is_empty() {
             return Ok(last);
         }
         let Some(json) = line.strip_suffix(b"\n").and_then(line::open) else { continue };

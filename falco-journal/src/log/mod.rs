@@ -45,6 +45,8 @@ pub(crate) struct Begin {
 #[derive(Debug)]
 pub(crate) struct Log {
     begin: Begin,
+    /// The times in this process's records count from here, in microseconds since the Unix epoch.
+    base: u64,
     disk: Arc<dyn Disk>,
     tail: Mutex<Tail>,
     /// One sync at a time.
@@ -107,6 +109,7 @@ impl Log {
             wanted: (Mutex::new(0), Condvar::new()),
             progress: watch::Sender::default(),
             tail: Mutex::new(tail),
+            base: now(),
             begin,
             disk,
         };
@@ -243,6 +246,11 @@ impl Log {
         self.poison_tail(&mut self.tail(), error);
     }
 
+    /// A time, in microseconds since the Unix epoch, as records of this process hold it.
+    pub(crate) fn since_base(&self, at: u64) -> i64 {
+        at.wrapping_sub(self.base) as i64
+    }
+
     /// Where the log ends.
     pub(crate) fn end(&self) -> u64 {
         self.tail().total
@@ -362,6 +370,7 @@ impl Log {
             epoch: self.begin.first,
             name: self.begin.name.clone(),
             at: now(),
+            base: self.base,
             command: self.begin.command.clone().filter(|_| tail.number == self.begin.first),
             host: host(),
             after: tail.after.clone(),

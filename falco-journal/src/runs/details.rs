@@ -9,7 +9,7 @@ use crate::config::{JournalConfig, RunCommand};
 use crate::head::head;
 use crate::index::Entry;
 use crate::journal::{RunJournal, existing};
-use crate::recall::Reader;
+use crate::reader::Reader;
 use crate::record::Verdict;
 use crate::replay::Replay;
 use crate::runs::{Counted, RunSummary};

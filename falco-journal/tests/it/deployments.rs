@@ -43,25 +43,29 @@ async fn a_deployment_that_is_there_is_adopted_where_the_platform_allows_that() 
 }
 
 #[tokio::test]
-async fn other_sizes_are_deployed_again_and_so_are_functions_with_an_environment() {
-    for (is_larger, value) in [(true, None), (false, Some("value"))] {
+async fn other_sizes_are_deployed_again_and_so_are_plain_functions_and_those_with_an_environment() {
+    let larger = |mut function: Deployable| {
+        function.scaling.memory_mib = Some(2048);
+        function
+    };
+    // The values of an environment are not recorded, so that nobody knows whether they have changed.
+    let secretive = owned("ada@a").with_env("KEY", "value");
+    for (first, then, expected) in [
+        (owned("ada@a"), owned("ada@a"), 1),
+        (owned("ada@a"), larger(owned("ada@a")), 2),
+        (secretive.clone(), secretive, 2),
+        (owned("ada@a").plain(), owned("ada@a").plain(), 2),
+    ] {
         let directory = tempfile::tempdir().unwrap();
         let platform = in_memory();
-        let function = match value {
-            // Its values are not recorded, so that nobody knows whether they have changed.
-            Some(value) => owned("ada@a").with_env("KEY", value),
-            None => owned("ada@a"),
-        };
         let journal = create(directory.path());
         let layered = journal.clone().layer(platform.clone());
-        layered.deploy(&function).await.unwrap();
+        layered.deploy(&first).await.unwrap();
         drop((layered, journal));
         let journal = resume(directory.path());
         let layered = journal.clone().layer(platform.clone());
-        let mut function = function;
-        function.scaling.memory_mib = is_larger.then_some(2048);
-        layered.deploy(&function).await.unwrap();
-        assert_eq!(deploys(&platform), 2);
+        layered.deploy(&then).await.unwrap();
+        assert_eq!(deploys(&platform), expected, "{then:?}");
     }
 }
 

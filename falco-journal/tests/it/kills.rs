@@ -7,11 +7,14 @@ use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use falco_core::{Driver, Event, ExecutionPlan, Monitor, OnFailure, Stage, StagePolicy, Verdict};
+use falco_core::{
+    AsyncPlatform, Driver, Event, ExecutionPlan, Monitor, OnFailure, Stage, StagePolicy, Verdict,
+};
 use falco_executors::{
     AsyncExecutor, DriverExt, OneToOne, ParallelExecutor, Patience, RunOptions, SequentialExecutor,
 };
 use falco_journal::{Durability, JournalConfig, Part, ResumeOptions, RunJournal};
+use falco_layers::{HeldPolicy, Stack};
 use falco_testkit::{InMemory, Reply, Settings};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -31,10 +34,22 @@ enum Death {
     Machine,
 }
 
+/// How invocations are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sending {
+    OneByOne,
+    Parallel,
+    Submitted,
+    /// Held open by the layer that submits for platforms which cannot.
+    Held,
+    /// By each process in another way than by the one before.
+    InTurns,
+}
+
 /// How a run is driven.
 #[derive(Clone, Copy, Debug)]
 struct Way {
-    executor: usize,
+    sending: Sending,
     idempotent: bool,
     death: Death,
     without: Option<Part>,
@@ -152,10 +167,12 @@ struct Provider {
 }
 
 impl Provider {
-    fn new() -> Self {
+    fn new(submits: bool) -> Self {
         let ran: Arc<Mutex<BTreeMap<String, u32>>> = Arc::default();
         let noted = ran.clone();
-        let platform = InMemory::new(Settings::default()).with_function("python", move |call| {
+        let platform = InMemory::new(Settings::default());
+        platform.configure(|settings| settings.capabilities.submit = submits);
+        let platform = platform.with_function("python", move |call| {
             let key = format!("{}/{}", call.invocation.stage(), call.invocation.id());
             *noted.lock().unwrap().entry(key).or_default() += 1;
             // Some take longer, so that others are submitted and recorded meanwhile.
@@ -182,7 +199,7 @@ struct Came {
 
 /// Drives a run to its end; the first drivers die after so many points.
 async fn drive(way: Way, deaths: &[i64]) -> Came {
-    let provider = Provider::new();
+    let provider = Provider::new(way.sending != Sending::Held);
     let mut directory = tempfile::tempdir().unwrap();
     for died in 0.. {
         let points = deaths.get(died).copied().unwrap_or(i64::MAX);
@@ -197,17 +214,34 @@ async fn drive(way: Way, deaths: &[i64]) -> Came {
         let journal = journal.unwrap();
         let grave = tempfile::tempdir().unwrap();
         let life = Life::new(directory.path(), grave.path(), points, way.death);
-        let options = RunOptions::from(Mortal::new(provider.platform.clone(), life.clone()));
-        let options = match way.executor {
-            0 => options.with_strategy(SequentialExecutor::new()),
-            1 => options
-                .with_strategy(ParallelExecutor::with_concurrency(way.window as usize).unwrap()),
+        let mortal = Mortal::new(provider.platform.clone(), life.clone());
+        let sending = match way.sending {
+            Sending::InTurns => {
+                [Sending::Submitted, Sending::OneByOne, Sending::Parallel][died % 3]
+            }
+            sending => sending,
+        };
+        let platform: Arc<dyn AsyncPlatform> = match sending {
+            Sending::Held => Stack::new()
+                .with_held(HeldPolicy::default())
+                .with_journal(journal.clone())
+                .wrap(Arc::new(mortal))
+                .unwrap(),
+            _ => Arc::new(mortal),
+        };
+        let window = way.window as usize;
+        let options = RunOptions::from(platform);
+        let options = match sending {
+            Sending::OneByOne => options.with_strategy(SequentialExecutor::new()),
+            Sending::Parallel => {
+                options.with_strategy(ParallelExecutor::with_concurrency(window).unwrap())
+            }
             _ => {
                 // What the provider has lost is waited for in vain.
                 let patience = Patience::default()
                     .with_function_timeout(Duration::ZERO)
                     .with_margin(Duration::from_secs(if way.without.is_some() { 1 } else { 60 }));
-                let executor = AsyncExecutor::with_window(way.window as usize).unwrap();
+                let executor = AsyncExecutor::with_window(window).unwrap();
                 options.with_strategy(executor.with_patience(patience))
             }
         };
@@ -292,7 +326,7 @@ async fn killed(way: Way, some: i64) -> Vec<Came> {
 }
 
 const WAY: Way = Way {
-    executor: 2,
+    sending: Sending::Submitted,
     idempotent: false,
     death: Death::Process,
     without: None,
@@ -300,11 +334,22 @@ const WAY: Way = Way {
     window: 3,
 };
 
+/// Each way of sending, for work that may and that may not run twice.
+const WAYS: [(Sending, bool); 7] = [
+    (Sending::OneByOne, false),
+    (Sending::Parallel, false),
+    (Sending::Parallel, true),
+    (Sending::Submitted, false),
+    (Sending::Submitted, true),
+    (Sending::Held, false),
+    (Sending::InTurns, false),
+];
+
 #[tokio::test]
 async fn a_driver_that_is_killed_at_any_point_loses_and_doubles_nothing() {
     let mut deaths = 0;
-    for (executor, idempotent) in [(0, false), (1, false), (2, false), (1, true), (2, true)] {
-        let way = Way { executor, idempotent, ..WAY };
+    for (sending, idempotent) in WAYS {
+        let way = Way { sending, idempotent, ..WAY };
         for came in killed(way, 12).await {
             came.check(way).unwrap();
             deaths += came.deaths;
@@ -315,8 +360,8 @@ async fn a_driver_that_is_killed_at_any_point_loses_and_doubles_nothing() {
 
 #[tokio::test]
 async fn a_driver_whose_machine_loses_power_at_any_point_loses_and_doubles_nothing() {
-    for (executor, idempotent) in [(0, false), (1, false), (2, false), (1, true), (2, true)] {
-        let way = Way { executor, idempotent, death: Death::Machine, ..WAY };
+    for (sending, idempotent) in WAYS {
+        let way = Way { sending, idempotent, death: Death::Machine, ..WAY };
         for came in killed(way, 12).await {
             came.check(way).unwrap();
         }
@@ -325,8 +370,12 @@ async fn a_driver_whose_machine_loses_power_at_any_point_loses_and_doubles_nothi
 
 #[tokio::test]
 async fn a_run_of_two_thousand_calls_that_is_killed_at_random_loses_and_doubles_nothing() {
-    for (executor, death) in [(1, Death::Process), (2, Death::Machine)] {
-        let way = Way { executor, death, invocations: 2000, window: 64, ..WAY };
+    for (sending, death) in [
+        (Sending::Parallel, Death::Process),
+        (Sending::Submitted, Death::Machine),
+        (Sending::InTurns, Death::Process),
+    ] {
+        let way = Way { sending, death, invocations: 2000, window: 64, ..WAY };
         let points: Vec<_> = (0..4).map(|_| fastrand::i64(1..4000)).collect();
         let came = drive(way, &points).await;
         came.check(way).unwrap_or_else(|said| panic!("killed at {points:?}: {said}"));
@@ -334,8 +383,8 @@ async fn a_run_of_two_thousand_calls_that_is_killed_at_random_loses_and_doubles_
 }
 
 /// Whether a run breaks a law when a part of the journal is left out.
-async fn breaks(executor: usize, death: Death, part: Part) -> bool {
-    let way = Way { executor, death, without: Some(part), ..WAY };
+async fn breaks(sending: Sending, death: Death, part: Part) -> bool {
+    let way = Way { sending, death, without: Some(part), ..WAY };
     let whole = drive(Way { without: None, ..way }, &[]).await;
     for point in 1..=whole.points {
         if drive(way, &[point]).await.check(way).is_err() {
@@ -347,15 +396,15 @@ async fn breaks(executor: usize, death: Death, part: Part) -> bool {
 
 #[tokio::test]
 async fn without_intents_something_runs_twice() {
-    assert!(breaks(1, Death::Process, Part::Intents).await);
+    assert!(breaks(Sending::Parallel, Death::Process, Part::Intents).await);
 }
 
 #[tokio::test]
 async fn with_intents_that_are_not_awaited_something_runs_twice_after_the_loss_of_power() {
-    assert!(breaks(1, Death::Machine, Part::Waits).await);
+    assert!(breaks(Sending::Parallel, Death::Machine, Part::Waits).await);
 }
 
 #[tokio::test]
 async fn with_releases_before_the_disk_a_result_is_lost_with_the_power() {
-    assert!(breaks(2, Death::Machine, Part::Order).await);
+    assert!(breaks(Sending::Submitted, Death::Machine, Part::Order).await);
 }

@@ -3,6 +3,7 @@
 
 mod damage;
 mod deployments;
+mod full_disk;
 mod kills;
 mod mortal;
 mod recalls;

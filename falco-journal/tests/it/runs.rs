@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use falco_core::{ErrorKind, Event, Journal, Monitor, Platform};
+use falco_core::{ErrorKind, Event, Journal, Monitor, Platform, Recalled};
 use falco_journal::{Keeping, ResumeOptions, RunJournal, RunState};
 
 use crate::support::{
@@ -137,31 +137,70 @@ async fn no_secret_is_in_any_file_and_only_the_owner_can_read_them() {
     }
 }
 
-#[test]
-fn the_form_of_version_1_is_read() {
-    let directory = tempfile::tempdir().unwrap();
-    let run = directory.path().join(RUN);
+/// A journal of one process with these records after its header.
+fn written(directory: &Path, header: &str, records: &[&str]) -> std::path::PathBuf {
+    let run = directory.join(RUN);
     fs::create_dir_all(&run).unwrap();
     fs::write(run.join("lock"), "").unwrap();
-    let lines = [
-        r#"{"k":"h","v":1,"run":"6553f100-0000beef","epoch":1,"name":"test","at":1700000000000000}"#,
-        r#"{"k":"p","platform":"in-memory","stages":[{"s":0,"name":"map","idempotent":false,"pure":false,"function":{"name":"work","runtime":"python:3","entry":"main","code":"ab"}}]}"#,
-        r#"{"k":"n","s":0,"name":"map","deployment":"work-6553f100-0000beef"}"#,
-        r#"{"k":"i","s":0,"i":"1","h":"A1rI4ysaGYxDNUDlvCjR6A","o":"s"}"#,
-        r#"{"k":"s","s":0,"i":"1","h":"A1rI4ysaGYxDNUDlvCjR6A","p":["a-1",1700000000000000]}"#,
-        r#"{"k":"c","s":0,"i":"1","h":"A1rI4ysaGYxDNUDlvCjR6A","q":1700000000000000,"l":1000,"a":{"id":"a-1","outcome":{"Ok":{"n":2}}},"new":1}"#,
-        r#"{"k":"y","n":100}"#,
-    ];
-    let text: String = lines
-        .iter()
-        .map(|line| format!("{:08x} {line}\n", crc32c::crc32c(line.as_bytes())))
-        .collect();
+    let line = |json: &&str| format!("{:08x} {json}\n", crc32c::crc32c(json.as_bytes()));
+    let text: String = [header].iter().chain(records).map(line).collect();
     fs::write(run.join("000001.log"), &text).unwrap();
-    let details = RunJournal::show(&config(directory.path()), &RUN.into()).unwrap();
-    assert_eq!((details.summary.invocations.done, details.stages.len()), (1, 1));
-    let unknown = r#"{"k":"q","s":0}"#;
-    let line = format!("{:08x} {unknown}\n", crc32c::crc32c(unknown.as_bytes()));
-    fs::write(run.join("000001.log"), text + &line).unwrap();
-    let error = RunJournal::show(&config(directory.path()), &RUN.into()).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    run.join("000001.log")
+}
+
+#[test]
+fn both_forms_of_version_1_are_read_and_an_unknown_record_is_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let plan = r#"{"k":"p","platform":"in-memory","stages":[{"s":0,"name":"map","idempotent":false,"pure":false,"function":{"name":"work","runtime":"python:3","entry":"main","code":"ab"}}]}"#;
+    let stage = r#"{"k":"n","s":0,"name":"map","deployment":"work-6553f100-0000beef"}"#;
+    // The argument {"n":1}.
+    let intent = r#"{"k":"i","s":0,"i":"1","h":"K_0U9D0X_HzqJOCReoh5tA","o":"s"}"#;
+    let forms = [
+        (
+            r#"{"k":"h","v":1,"run":"6553f100-0000beef","epoch":1,"name":"test","at":1700000000000000}"#,
+            [
+                r#"{"k":"s","s":0,"i":"1","h":"K_0U9D0X_HzqJOCReoh5tA","p":["a-1",1700000000000100]}"#,
+                r#"{"k":"c","s":0,"i":"1","h":"K_0U9D0X_HzqJOCReoh5tA","q":1700000000000100,"l":1000,"a":{"id":"a-1","outcome":{"Ok":{"n":2}},"started_at":1700000000000200,"wait":{"secs":0,"nanos":5},"cost":0.5},"new":1}"#,
+                r#"{"k":"s","s":0,"i":"2","h":"K_0U9D0X_HzqJOCReoh5tA","p":["a-2",1700000000000100]}"#,
+            ],
+        ),
+        (
+            r#"{"k":"h","v":1,"run":"6553f100-0000beef","epoch":1,"name":"test","at":1700000000000000,"base":1700000000000000}"#,
+            [
+                r#"{"k":"s","s":0,"i":"1","h":"K_0U9D0X_HzqJOCReoh5tA","p":["a-1",100]}"#,
+                r#"{"k":"c","s":0,"i":"1","h":"K_0U9D0X_HzqJOCReoh5tA","q":100,"l":1000,"r":"a-1","v":{"n":2},"t":[100,null,5],"m":{"cost":0.5,"new":1},"new":1}"#,
+                r#"{"k":"s","s":0,"i":"2","h":"K_0U9D0X_HzqJOCReoh5tA","p":["a-2",100]}"#,
+            ],
+        ),
+    ];
+    let at =
+        |micros: u64| std::time::UNIX_EPOCH + Duration::from_micros(1_700_000_000_000_000 + micros);
+    let mut activation = falco_core::Activation::succeeded("a-1", payload(2));
+    activation.started_at = Some(at(200));
+    activation.wait = Some(Duration::from_nanos(5));
+    activation.cost = Some(falco_core::UsDollars(0.5));
+    for (header, records) in forms {
+        let records = [&[plan, stage, intent], &records[..], &[r#"{"k":"y","n":100}"#]].concat();
+        let log = written(directory.path(), header, &records);
+        let details = RunJournal::show(&config(directory.path()), &RUN.into()).unwrap();
+        assert_eq!((details.summary.invocations.done, details.stages.len()), (1, 1));
+        assert_eq!(details.summary.cost, Some(falco_core::UsDollars(0.5)));
+        let journal = resume(directory.path());
+        match journal.recall(&invocation("map", "1", 1)).unwrap() {
+            Recalled::Done(completion) => {
+                assert_eq!(completion.outcome.activation(), Some(&activation));
+                assert_eq!(completion.requested_at, at(100));
+            }
+            other => panic!("{other:?}"),
+        }
+        match journal.recall(&invocation("map", "2", 1)).unwrap() {
+            Recalled::Collect { pending, .. } => assert_eq!(pending.submitted_at, at(100)),
+            other => panic!("{other:?}"),
+        }
+        drop(journal);
+        fs::remove_file(log.with_file_name("000002.log")).unwrap();
+        written(directory.path(), header, &[r#"{"k":"q","s":0}"#]);
+        let error = RunJournal::show(&config(directory.path()), &RUN.into()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+    }
 }

@@ -259,6 +259,31 @@ impl Driver for Planned {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn functions_that_are_kept_hold_no_result_that_is_on_disk() {
+    for is_suspended in [false, true] {
+        let directory = tempfile::tempdir().unwrap();
+        let platform = platform(Fates::default());
+        let durable = config(directory.path()).with_durability(Durability::Machine);
+        let journal = RunJournal::create(&durable, RUN.into()).unwrap();
+        let stop = CancellationToken::new();
+        let after = if is_suspended { 25 } else { u64::MAX };
+        let monitor = After { left: AtomicU64::new(after), stop: stop.clone() };
+        let keeping = options(&platform, &journal, 2)
+            .with_kept_deployments(true)
+            .with_monitor(Arc::new(monitor))
+            .with_stop(stop.cancelled_owned());
+        let outcome = Pipeline::new(40, true).run(keeping).await.unwrap();
+        assert_eq!(outcome.is_suspended(), is_suspended);
+        assert_eq!(platform.list_deployments().await.unwrap().len(), 1, "it is kept");
+        let done = outcome.report.invocations.succeeded;
+        // What was submitted and has no result stays, so that a resume collects it.
+        let counters = platform.counters();
+        assert_eq!(counters.unreleased, counters.started - done, "{counters:?}");
+        assert_eq!(is_suspended, done < 80, "{done}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_full_journal_suspends_the_run_with_an_error_that_says_so() {
     let directory = tempfile::tempdir().unwrap();
