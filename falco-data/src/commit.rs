@@ -8,7 +8,8 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 
 use crate::object::Fields;
-use crate::place::{join, plain};
+use crate::output_key::is_of;
+use crate::place::join;
 use crate::reference::{Piece, Reference, find};
 use crate::store::{AT_ONCE, Store};
 
@@ -125,9 +126,8 @@ async fn checked(to: &Store, object: &Fields) -> Result<ManifestObject> {
 
 async fn delete_losers(to: &Store, run: &RunId, named: &[Fields]) -> Result<()> {
     let winners: BTreeSet<&str> = named.iter().map(|object| &*object.url).collect();
-    let of_run = format!("-{}-", plain(run.as_str()));
     let losers = to.list("")?.try_filter_map(|meta| {
-        let is_of_run = meta.location.filename().is_some_and(|name| name.contains(&of_run));
+        let is_of_run = meta.location.filename().is_some_and(|name| is_of(run, name));
         let loses = is_of_run && !winners.contains(&*to.url_of(&meta.location));
         std::future::ready(Ok(loses.then_some(meta.location)))
     });

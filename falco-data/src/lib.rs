@@ -6,6 +6,7 @@ mod exchange;
 mod failure;
 mod layer;
 mod object;
+mod output_key;
 mod place;
 mod reference;
 mod scratch;

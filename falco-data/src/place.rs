@@ -115,11 +115,20 @@ pub(crate) fn without_queries(text: &str) -> String {
     clean + rest
 }
 
-/// A part of a key out of any text: what is not plain becomes `_`.
+/// A part of a key out of any text. In a text that cannot stand in a key as it is, the other characters become `_`, and a
+/// hash of the text follows: two texts do not share a part.
 pub(crate) fn plain(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if text.chars().all(plain) && !text.chars().all(|c| c == '.') {
+        return text.to_owned();
+    }
     let part: String = text.chars().map(|c| if plain(c) { c } else { '_' }).collect();
-    if part.chars().all(|c| c == '.') { format!("_{part}") } else { part }
+    format!("{part}_{:08x}", hash(text))
+}
+
+/// FNV-1a.
+pub(crate) fn hash(text: &str) -> u32 {
+    text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 
 #[cfg(test)]
@@ -168,8 +177,12 @@ mod tests {
     }
 
     #[test]
-    fn parts_of_keys_are_plain() {
-        assert_eq!(plain("map/ü 1"), "map___1");
-        assert_eq!(plain(".."), "_..");
+    fn parts_of_keys_are_plain_and_two_texts_share_none() {
+        assert_eq!(plain("6553f100-0000beef"), "6553f100-0000beef");
+        let odd = ["map/ü 1", "map/ü_1", "..", ".", "", "map___1"];
+        let parts: std::collections::BTreeSet<_> = odd.map(plain).into();
+        assert_eq!(parts.len(), odd.len(), "{parts:?}");
+        let of_keys = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        assert!(parts.iter().all(|part| part.chars().all(of_keys) && part.len() > 2), "{parts:?}");
     }
 }

@@ -8,7 +8,7 @@ use futures_util::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 
-use crate::place::{join, plain};
+use crate::place::{hash, join, plain};
 use crate::store::Store;
 
 /// An object that could not be deleted, with the reason.
@@ -76,9 +76,7 @@ pub async fn expired(scratch: &Store) -> Result<Vec<RunId>> {
 pub(crate) fn place_of(invocation: &Invocation) -> String {
     let (run, stage) = (plain(invocation.run().as_str()), plain(invocation.stage().as_str()));
     let id = plain(invocation.id().as_str());
-    let hash = id
-        .bytes()
-        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    let hash = hash(&id);
     format!("runs/{run}/{stage}/{:x}/{id}", (hash ^ (hash >> 16)) & 0xf)
 }
 

@@ -3,6 +3,8 @@
 
 #[cfg(feature = "aws")]
 pub mod aws;
+#[cfg(feature = "data")]
+pub mod data;
 #[cfg(feature = "gcp")]
 pub mod gcp;
 pub mod http;

@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::service::Service;
@@ -24,6 +25,9 @@ pub const BUCKET: &str = "bucket";
 pub const ACCESS_KEY: &str = "access";
 /// The secret key of [`ACCESS_KEY`].
 pub const SECRET_KEY: &str = "secret";
+
+/// The name of its threads.
+pub const THREAD: &str = "fake-s3";
 
 /// Amazon S3 on a port of loopback, over a temporary folder and with a thread of its own: the server `s3s-fs`. It refuses
 /// requests whose signature is altered, expired or of another method. Dropped, it ends.
@@ -73,8 +77,13 @@ impl FakeS3 {
         listener.set_nonblocking(true).expect("a listener that does not block");
         let url = format!("http://{}", listener.local_addr().expect("the address of a listener"));
         let (stop, stopped) = oneshot::channel();
-        let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let serve = move || {
+            // Its threads stay, so that the processor time of all of them can be told from the program's.
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .thread_name(THREAD)
+                .thread_keep_alive(Duration::from_secs(60 * 60))
+                .build();
             runtime.expect("a runtime").block_on(async {
                 let listener = TcpListener::from_std(listener).expect("a listener");
                 tokio::select! {
@@ -82,7 +91,9 @@ impl FakeS3 {
                     _ = stopped => {}
                 }
             });
-        });
+        };
+        let thread = std::thread::Builder::new().name(THREAD.to_owned()).spawn(serve);
+        let thread = thread.expect("a thread");
         Self { url, folder, faults, stop: Some(stop), thread: Some(thread) }
     }
 
@@ -100,6 +111,47 @@ impl FakeS3 {
             ("AWS_ACCESS_KEY_ID", ACCESS_KEY.to_owned()),
             ("AWS_SECRET_ACCESS_KEY", SECRET_KEY.to_owned()),
         ]
+    }
+
+    /// The store below a prefix of the bucket.
+    ///
+    /// # Panics
+    ///
+    /// For a prefix that is not part of a key.
+    #[cfg(feature = "data")]
+    #[expect(clippy::expect_used, reason = "a test without its store has nothing to test")]
+    pub fn store(&self, prefix: &str) -> falco_data::Store {
+        let url = format!("s3://{BUCKET}/{prefix}");
+        falco_data::Store::new(&url, self.client()).expect("the URL of a store")
+    }
+
+    /// Puts an object into the bucket by a request. The server hashes what [`put`](Self::put) has laid into its folder anew for
+    /// each read, which takes long for large objects.
+    ///
+    /// # Panics
+    ///
+    /// When the request fails.
+    #[cfg(feature = "data")]
+    #[expect(clippy::expect_used, reason = "a test without its objects has nothing to test")]
+    pub async fn upload(&self, key: &str, content: impl Into<bytes::Bytes>) {
+        use object_store::{ObjectStoreExt, PutPayload};
+        let path = object_store::path::Path::parse(key).expect("a key");
+        let content = PutPayload::from_bytes(content.into());
+        self.client().put(&path, content).await.expect("an upload");
+    }
+
+    #[cfg(feature = "data")]
+    #[expect(clippy::expect_used, reason = "all that it needs is given")]
+    fn client(&self) -> object_store::aws::AmazonS3 {
+        object_store::aws::AmazonS3Builder::new()
+            .with_endpoint(&self.url)
+            .with_allow_http(true)
+            .with_bucket_name(BUCKET)
+            .with_region("us-east-1")
+            .with_access_key_id(ACCESS_KEY)
+            .with_secret_access_key(SECRET_KEY)
+            .build()
+            .expect("a client of S3")
     }
 
     /// Lets every n-th request fail from now on, in turn with 503, half a body, and a closed connection after it was done; 0

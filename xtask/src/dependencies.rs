@@ -28,9 +28,17 @@ const FACADE: &[&str] = &[
     "falco-gcp",
 ];
 
-/// The crates that the fakes depend on: the configurations that they hand out are those of the platforms.
-const FAKES: &[&str] =
-    &["falco-core", "falco-package", "falco-http", "falco-openwhisk", "falco-aws", "falco-gcp"];
+/// The crates that the fakes depend on: the configurations that they hand out are those of the platforms, and the data suite
+/// drives the layer of falco-data.
+const FAKES: &[&str] = &[
+    "falco-core",
+    "falco-package",
+    "falco-http",
+    "falco-data",
+    "falco-openwhisk",
+    "falco-aws",
+    "falco-gcp",
+];
 
 /// The crates that tests of any crate but core may use.
 const IN_TESTS: [&str; 5] =

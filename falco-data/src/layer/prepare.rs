@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::Data;
 use super::sign::Signing;
+use crate::output_key::unique;
 use crate::place::join;
 use crate::reference::find;
 use crate::scratch::place_of;
@@ -52,12 +53,10 @@ impl<P: AsyncPlatform> Data<P> {
             return Ok(Cow::Borrowed(invocation));
         }
 
-        let unique = format!("{}-{:012x}", invocation.attempt(), fastrand::u64(..1 << 48));
+        let unique = unique(invocation.attempt());
         let scratch = join(self.scratch().url(), &place_of(invocation));
-        let run = crate::place::plain(invocation.run().as_str());
-        let (stores, cache) = (&self.stores, &self.state.cache);
-        let signing =
-            Signing { stores, cache, lifetime, scratch: &scratch, run: &run, unique: &unique };
+        let (stores, cache, run) = (&self.stores, &self.state.cache, invocation.run());
+        let signing = Signing { stores, cache, lifetime, scratch: &scratch, run, unique: &unique };
         let text = match &pieces {
             Some(pieces) => Cow::Owned(signing.text(pieces).await?),
             None => Cow::Borrowed(payload.as_str()),

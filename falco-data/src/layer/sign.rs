@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use falco_core::{Error, ErrorKind, Result};
+use falco_core::{Error, ErrorKind, Result, RunId};
 use object_store::signer::Method;
 use serde_json::{Map, Value, json};
 
 use crate::object::{Fields, SinkFields, with_suffix};
+use crate::output_key::suffix;
 use crate::place::join;
 use crate::reference::{PartsFields, Piece, Reference, ValueFields};
 use crate::store::{Signed, Store, store_of};
@@ -29,7 +30,7 @@ pub(super) struct Signing<'a> {
     /// Where the attempt writes in the scratch store, without its end.
     pub(super) scratch: &'a str,
     /// The run, for keys of outputs.
-    pub(super) run: &'a str,
+    pub(super) run: &'a RunId,
     /// Attempt and a random part: no other call has both.
     pub(super) unique: &'a str,
 }
@@ -88,7 +89,7 @@ impl Signing<'_> {
     async fn sink(&self, sink: &SinkFields) -> Result<Value> {
         let url = match &sink.url {
             None => format!("{}-{}", self.scratch, self.unique),
-            Some(url) => with_suffix(url, &format!("-{}-{}", self.run, self.unique)),
+            Some(url) => with_suffix(url, &suffix(self.run, self.unique)),
         };
         let mut fields = self.put(&url).await?;
         if let Some(partitions) = sink.partitions {

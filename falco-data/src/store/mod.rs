@@ -125,8 +125,8 @@ impl Store {
         Object::new(join(self.url(), key))
     }
 
-    /// A place for one object of each writer below the store's URL. Falco adds run, attempt and a random part to the key:
-    /// `part.csv` becomes `part-RUN-1-5f3a7c019e2b.csv`.
+    /// A place for one object of each writer below the store's URL. Falco adds run, attempt, a random part and a hash of the
+    /// run to the key: `part.csv` becomes `part-RUN-1-5f3a7c019e2b811c9dc5.csv`.
     pub fn sink(&self, key: &str) -> Sink {
         Sink::at(self.url(), key)
     }

@@ -95,6 +95,23 @@ impl Drop for Azurite {
     }
 }
 
+/// Reads a blob and writes it, with a long result.
+const COPY_PYTHON: &str = r#"
+def main(args):
+    text = args["input"].read().decode()
+    with args["out"] as out:
+        out.write(text.encode())
+    return {"out": out.close(), "text": text + args["text"]}
+"#;
+
+const COPY_NODE: &str = r#"
+async function main(args) {
+  const text = (await args.input.read()).toString();
+  args.out.write(text);
+  return { out: await args.out.close(), text: text + args.text };
+}
+"#;
+
 async fn connected(folder: &std::path::Path) -> LocalPlatform {
     let config = LocalConfig::builder().directory(folder).build().unwrap();
     LocalPlatform::connect(config).await.unwrap()
@@ -184,4 +201,46 @@ async fn functions_read_and_write_blobs_and_refusals_name_the_reason() {
     let local = connected(&folder.path().join("2")).await;
     let error = Data::new(local, store, DataPolicy::default()).unwrap().check().await.unwrap_err();
     assert!(error.kind() == ErrorKind::Forbidden && !error.to_string().contains("sig="), "{error}");
+}
+
+#[tokio::test]
+async fn calls_at_once_read_write_and_spill_blobs_of_their_own() {
+    const CALLS: usize = 16;
+    let Some(azurite) = Azurite::start() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (input, scratch) = (azurite.store("in"), azurite.store("scratch"));
+    let local = connected(folder.path()).await;
+    let policy = DataPolicy::default().with_inline(1000);
+    let data = Data::new(local, scratch.clone(), policy).unwrap().with_store(input.clone());
+    for function in [Deployable::python("copy", COPY_PYTHON), Deployable::nodejs("copy", COPY_NODE)]
+    {
+        let deployment = data.deploy(&function).await.unwrap();
+        let calls = (0..CALLS).map(|number| {
+            let (data, deployment, input) = (&data, &deployment, &input);
+            let (scratch, client) = (&scratch, azurite.client(KEY));
+            async move {
+                // Text of its own, so that the answer of another call shows.
+                let content = format!("{number}-").repeat(400);
+                let text = format!("{number}+").repeat(400);
+                let key = format!("{number}.txt");
+                let blob = PutPayload::from(content.clone());
+                client.put(&format!("in/{key}").into(), blob).await.unwrap();
+                let argument =
+                    json!({"input": input.object(&key), "out": Sink::scratch(), "text": text});
+                let argument = Payload::json(&argument).unwrap();
+                let invocation = Invocation::new("run", "copy", number.to_string(), argument);
+                let activation = data.invoke(deployment, &invocation).await.unwrap();
+                let result = activation.outcome.unwrap();
+                assert!(result.as_str().starts_with(r#"{"falco:value":"#), "{result:?}");
+                let result: Value = data.value(&result).await.unwrap().parse().unwrap();
+                assert_eq!(result["text"], content.clone() + &text);
+                let object = serde_json::from_value(result["out"].clone()).unwrap();
+                let pieces = scratch.read(&object).await.unwrap();
+                let pieces: Vec<_> = pieces.try_collect().await.unwrap();
+                assert_eq!(pieces.concat(), content.as_bytes());
+            }
+        });
+        futures_util::future::join_all(calls).await;
+        data.remove(&deployment).await.unwrap();
+    }
 }

@@ -66,3 +66,4 @@ impl Harness for ThisMachine {
 
 conformance_tests!(ThisMachine);
 shim_tests!(ThisMachine);
+falco_fakes::data_tests!(ThisMachine);

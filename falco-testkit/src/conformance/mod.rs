@@ -29,3 +29,4 @@ mod submit;
 pub use cases::{CASES, Case};
 pub use harness::{Fault, Harness, Skip, Verdict};
 pub use run::check;
+pub use skips::runtime_for;
