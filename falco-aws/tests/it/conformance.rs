@@ -119,4 +119,5 @@ impl Harness for Fake {
 }
 
 falco_testkit::shim_tests!(Fake);
+falco_fakes::data_tests!(Fake);
 conformance_tests!(Fake, tokio::test(flavor = "multi_thread", worker_threads = 2));

@@ -40,3 +40,4 @@ impl Harness for Google {
 }
 
 falco_testkit::shim_tests!(Google);
+falco_fakes::data_tests!(Google);

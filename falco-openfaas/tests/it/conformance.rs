@@ -101,6 +101,11 @@ falco_testkit::shim_tests! { Gateway;
     shim_python_sources: "python" Sources,
 }
 conformance_tests!(Gateway);
+falco_fakes::data_tests! { Gateway;
+    data_python_objects: "python" Objects,
+    data_python_values: "python" Values,
+    data_python_at_once: "python" AtOnce,
+}
 
 mod held {
     use super::*;

@@ -130,3 +130,4 @@ impl Harness for OverTheFake {
 
 conformance_tests!(OverTheFake);
 shim_tests!(OverTheFake);
+falco_fakes::data_tests!(OverTheFake);
