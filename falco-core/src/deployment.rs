@@ -24,7 +24,8 @@ pub struct Deployment {
     pub scaling: Scaling,
     /// The owner, if the deployment carries Falco's tags.
     pub ownership: Option<Ownership>,
-    /// Further attributes by which the platform finds it again. Never a secret.
+    /// Further attributes by which the platform finds it again, and its `region` where activations do not report one. Never a
+    /// secret.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: BTreeMap<String, String>,
 }

@@ -32,6 +32,11 @@ pub(crate) struct Api {
 }
 
 impl Api {
+    /// The host, without scheme, port and path.
+    pub(crate) fn host(&self) -> &str {
+        self.host.host_str().unwrap_or_default()
+    }
+
     pub(crate) fn new(config: &OpenWhiskConfig) -> Result<Self> {
         Ok(Self {
             client: config.client()?,

@@ -13,8 +13,8 @@ use crate::wire::{Action, ActionLimits, Marks, PutLimits, annotation};
 /// The annotation by which Falco knows its own actions.
 pub(crate) const MARKS: &str = "falco";
 
-/// The deployment that an action is. Without Falco's marks the runtime is the kind.
-pub(crate) fn deployment(call: &Call<'_>, action: &Action<'_>) -> Result<Deployment> {
+/// The deployment that an action on `host` is. Without Falco's marks the runtime is the kind.
+pub(crate) fn deployment(call: &Call<'_>, action: &Action<'_>, host: &str) -> Result<Deployment> {
     let marks: Option<Marks> = annotation(&action.annotations, MARKS);
     let kind: Option<String> = annotation(&action.annotations, "exec");
     let runtime = match &marks {
@@ -32,6 +32,8 @@ pub(crate) fn deployment(call: &Call<'_>, action: &Action<'_>) -> Result<Deploym
     };
     let mut deployment = named(&name, runtime)
         .with_scaling(scaling(&action.limits))
+        // OpenWhisk has no regions: traces tell installations apart by their host, as FACT does.
+        .with_attribute("region", host)
         .with_ownership(marks.and_then(|marks| marks.ownership));
     if let Some(kind) = kind {
         deployment = deployment.with_attribute("kind", kind);

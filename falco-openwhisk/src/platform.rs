@@ -160,7 +160,7 @@ impl OpenWhisk {
         if reply.body.is_empty() || was_cut(reply) {
             return Ok(otherwise());
         }
-        deployment(call, &parse::<Action<'_>>(call, reply)?)
+        deployment(call, &parse::<Action<'_>>(call, reply)?, self.api().host())
     }
 
     fn record_clock_skew(&self, reply: &Reply, now: SystemTime) {
@@ -284,7 +284,7 @@ impl Platform for OpenWhisk {
         let location: QualifiedName = name.parse().map_err(|e| call.apply(e))?;
         let request = self.api().action(Method::GET, &location).query(&[("code", "false")]);
         let reply = self.api().expect_success(&call, request, 4 * SMALL).await?;
-        deployment(&call, &parse::<Action<'_>>(&call, &reply)?)
+        deployment(&call, &parse::<Action<'_>>(&call, &reply)?, self.api().host())
     }
 
     async fn list_deployments(&self) -> Result<Vec<Deployment>> {
@@ -297,7 +297,7 @@ impl Platform for OpenWhisk {
             let actions: Vec<Action<'_>> = parse_list(&call, &reply)?;
             for action in &actions {
                 if annotation::<Marks>(&action.annotations, MARKS).is_some() {
-                    deployments.push(deployment(&call, action)?);
+                    deployments.push(deployment(&call, action, self.api().host())?);
                 }
             }
             if actions.len() < ACTIONS_PER_PAGE {

@@ -4,6 +4,7 @@
 mod call;
 mod fact;
 mod file;
+mod line;
 #[cfg(feature = "otlp")]
 mod otlp;
 mod outbox;

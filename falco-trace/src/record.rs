@@ -7,6 +7,7 @@ use falco_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::call::Call;
+use crate::line::write_call;
 use crate::units::{Micros, Picodollars};
 
 /// The version of the form that this crate writes, and the highest that it reads.
@@ -92,6 +93,9 @@ pub struct FunctionRecord {
     pub id: String,
     /// The platform.
     pub platform: String,
+    /// The region, or the host that stands for one, where its calls do not name it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
     /// The runtime.
     pub runtime: String,
     /// Memory of an instance, in MiB.
@@ -247,7 +251,7 @@ impl Record<'_> {
             Self::Sized(record) => write(line, "sized", record),
             Self::Skipped(record) => write(line, "skipped", record),
             Self::End(record) => write(line, "end", record),
-            Self::Call(record) => write(line, "call", record),
+            Self::Call(record) => write_call(line, record),
             Self::Settled(record) => write(line, "settled", record),
             Self::Gate(record) => write(line, "gate", record),
             Self::Log(record) => write(line, "log", record),

@@ -212,6 +212,8 @@ impl FactTraces {
         }
         let runtime = call.runtime.as_deref();
         let runtime = runtime.or(function.map(|function| function.runtime.as_str()));
+        let region = call.region.as_deref();
+        let region = region.or(function.and_then(|function| function.region.as_deref()));
         let memory = call.memory_mib.or(function.and_then(|function| function.mem));
         let mut trace = FactTrace {
             id: uuid(&call.trace_context(&self.run.run)),
@@ -221,8 +223,8 @@ impl FactTraces {
             host: call.host.as_deref().unwrap_or_default().to_owned(),
             cost: call.cost.map_or(0.0, |cost| cost.as_dollars() as f32),
             status: status(call.outcome, call.error.as_ref()),
-            platform: platform_code(&platform).to_owned(),
-            region: call.region.as_deref().unwrap_or_default().to_owned(),
+            platform: platform_code(&platform),
+            region: region.unwrap_or_default().to_owned(),
             runtime: runtime.unwrap_or_default().to_owned(),
             memory: memory.and_then(|memory| i32::try_from(memory).ok()).unwrap_or_default(),
             execution: call.ran,
@@ -339,13 +341,19 @@ fn logs(log: &LogRecord, run: Micros, end: Option<Micros>) -> BTreeMap<u64, Stri
 }
 
 /// FACT's word for a platform: two to four capitals.
-fn platform_code(platform: &str) -> &str {
+fn platform_code(platform: &str) -> String {
     match platform {
-        "aws" => "AWS",
-        "gcp" => "GCF",
-        "openwhisk" => "OW",
-        "local" => "LOC",
-        other => other,
+        "aws" => "AWS".to_owned(),
+        "gcp" => "GCF".to_owned(),
+        "openwhisk" => "OW".to_owned(),
+        "openfaas" => "OF".to_owned(),
+        "docker" => "DOC".to_owned(),
+        "local" => "LOC".to_owned(),
+        // A platform of somebody else's, by the beginning of its name.
+        other => {
+            let letters = other.chars().filter(char::is_ascii_alphabetic);
+            letters.take(4).map(|letter| letter.to_ascii_uppercase()).collect()
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The trace file: JSON Lines, plain or gzipped, in one file or in segments.
 
 mod index;
+mod packer;
 mod reader;
 mod writer;
 

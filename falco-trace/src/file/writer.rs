@@ -5,11 +5,9 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
-
 use falco_core::{Error, ErrorKind, Result};
 
+use super::packer::Packer;
 use super::reader::segment;
 
 /// Lines are collected up to this size.
@@ -17,7 +15,7 @@ const BUFFER: usize = 64 * 1024;
 
 /// The settings of a trace file. It is created, or emptied, readable by its owner only.
 ///
-/// A name that ends in `.gz` makes it gzipped. See [`Recorder::with_file`](crate::Recorder::with_file).
+/// A name that ends in `.gz` makes it gzipped, by a thread of its own. See [`Recorder::with_file`](crate::Recorder::with_file).
 #[derive(Clone, Debug)]
 pub struct TraceFile {
     pub(crate) path: PathBuf,
@@ -72,7 +70,7 @@ pub(crate) struct Writer {
 #[derive(Debug)]
 enum Output {
     Plain(File),
-    Gzip(Box<GzEncoder<File>>),
+    Gzip(Packer),
     Closed,
 }
 
@@ -147,7 +145,7 @@ impl Writer {
         if self.buffer.is_empty() || self.failed.is_some() {
             return Ok(());
         }
-        let written = self.output.write(&self.buffer);
+        let written = self.output.write(&mut self.buffer);
         if written.is_err() {
             self.dropped += self.buffer.iter().filter(|byte| **byte == b'\n').count() as u64;
         }
@@ -168,7 +166,7 @@ impl Writer {
         outcome.map_err(|error| {
             let message =
                 format!("cannot write the trace file {}: {error}", self.settings.path.display());
-            self.output = Output::Closed;
+            self.dropped += self.output.close();
             self.failed = Some(message.clone());
             message
         })
@@ -179,36 +177,40 @@ impl Output {
     fn create(path: &Path) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         let file = options.create(true).write(true).truncate(true).mode(0o600).open(path)?;
-        Ok(match path.extension().is_some_and(|extension| extension == "gz") {
-            true => Self::Gzip(Box::new(GzEncoder::new(file, Compression::fast()))),
-            false => Self::Plain(file),
-        })
+        match path.extension().is_some_and(|extension| extension == "gz") {
+            true => Packer::start(file).map(Self::Gzip),
+            false => Ok(Self::Plain(file)),
+        }
     }
 
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+    /// Writes the buffer, and empties it or not.
+    fn write(&mut self, buffer: &mut Vec<u8>) -> io::Result<()> {
         match self {
-            Self::Plain(file) => file.write_all(bytes),
-            Self::Gzip(encoder) => encoder.write_all(bytes),
+            Self::Plain(file) => file.write_all(buffer),
+            Self::Gzip(packer) => packer.write(buffer),
             Self::Closed => Ok(()),
         }
     }
 
-    fn flush(&mut self) -> io::Result<()> {
+    fn flush(&self) -> io::Result<()> {
         match self {
-            // A sync flush: everything so far can be read.
-            Self::Gzip(encoder) => encoder.flush(),
+            Self::Gzip(packer) => packer.flush(),
             Self::Plain(_) | Self::Closed => Ok(()),
         }
     }
 
-    fn finish(&mut self) -> io::Result<()> {
-        match std::mem::replace(self, Self::Closed) {
-            Self::Gzip(encoder) => {
-                let file = encoder.finish()?;
-                *self = Self::Gzip(Box::new(GzEncoder::new(file, Compression::fast())));
-            }
-            other => *self = other,
+    fn finish(&self) -> io::Result<()> {
+        match self {
+            Self::Gzip(packer) => packer.finish(),
+            Self::Plain(_) | Self::Closed => Ok(()),
         }
-        Ok(())
+    }
+
+    /// Writes no more, and returns how many lines that were taken are lost.
+    fn close(&mut self) -> u64 {
+        match std::mem::replace(self, Self::Closed) {
+            Self::Gzip(packer) => packer.close(),
+            Self::Plain(_) | Self::Closed => 0,
+        }
     }
 }

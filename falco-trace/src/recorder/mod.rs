@@ -1,5 +1,8 @@
 //! The monitor that records a run.
 
+mod clock;
+mod flying;
+mod hasher;
 mod in_flight;
 mod sampling;
 mod shared;
@@ -160,13 +163,14 @@ impl Recorder {
     }
 
     fn function(&self, deployment: &Deployment, error: Option<&Error>) -> FunctionRecord {
-        let Deployment { name, id, platform, runtime, scaling, .. } = deployment;
+        let Deployment { name, id, platform, runtime, scaling, attributes, .. } = deployment;
         FunctionRecord {
             t: self.shared.now(),
             name: name.clone(),
             // An id that is a URL may hold what only the owner of the function should know.
             id: if id.contains("://") { String::new() } else { id.clone() },
             platform: platform.clone(),
+            region: attributes.get("region").cloned(),
             runtime: runtime.to_string(),
             mem: scaling.memory_mib,
             timeout: scaling.timeout.map(Micros::from),

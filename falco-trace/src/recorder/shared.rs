@@ -1,13 +1,15 @@
 //! Where records go: the numbers, the file, the sinks.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use tokio::time::Instant;
-
+use super::clock::Clock;
+use crate::call::Call;
 use crate::file::Writer;
+use crate::line::write_call;
 use crate::record::{NoteRecord, Record};
 use crate::sink::Sink;
 use crate::units::Micros;
@@ -16,11 +18,19 @@ use crate::view::RunView;
 /// Tracebacks of a run that are kept at most.
 const TRACES: i64 = 1_000;
 
+thread_local! {
+    /// The line that a thread writes, before it takes the lock.
+    static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
 /// Where records go.
 pub(super) struct Shared {
-    clock: RwLock<(Instant, SystemTime)>,
+    clock: Clock,
     state: Mutex<State>,
     sinks: RwLock<Vec<Arc<dyn Sink>>>,
+    /// Whether there is a file, or a sink: what nobody takes is not made.
+    has_file: AtomicBool,
+    has_sinks: AtomicBool,
     stop: AtomicBool,
     outage: AtomicBool,
     traces_left: AtomicI64,
@@ -33,7 +43,6 @@ pub(super) struct Shared {
 struct State {
     view: RunView,
     file: Option<Writer>,
-    line: Vec<u8>,
 }
 
 impl fmt::Debug for Shared {
@@ -44,11 +53,12 @@ impl fmt::Debug for Shared {
 
 impl Shared {
     pub(super) fn new() -> Self {
-        let state = State { view: RunView::default(), file: None, line: Vec::new() };
         Self {
-            clock: RwLock::new((Instant::now(), SystemTime::now())),
-            state: Mutex::new(state),
+            clock: Clock::new(),
+            state: Mutex::new(State { view: RunView::default(), file: None }),
             sinks: RwLock::default(),
+            has_file: AtomicBool::new(false),
+            has_sinks: AtomicBool::new(false),
             stop: AtomicBool::new(false),
             outage: AtomicBool::new(false),
             traces_left: AtomicI64::new(TRACES),
@@ -59,33 +69,30 @@ impl Shared {
 
     pub(super) fn set_file(&self, file: Writer) {
         self.has_errors.store(file.has_errors(), Relaxed);
+        self.has_file.store(true, Relaxed);
         self.state().file = Some(file);
     }
 
     pub(super) fn add_sink(&self, sink: Arc<dyn Sink>) {
         self.sinks.write().unwrap_or_else(PoisonError::into_inner).push(sink);
+        self.has_sinks.store(true, Relaxed);
     }
 
     /// Begins the run's time.
     pub(super) fn restart(&self) -> SystemTime {
-        // In whole microseconds, so that times by the provider's clock are the same when the file is read.
-        let now = SystemTime::now();
-        let at = SystemTime::UNIX_EPOCH
-            + Duration::from_micros(u64::try_from(Micros::since_epoch(now).0).unwrap_or_default());
-        *self.clock.write().unwrap_or_else(PoisonError::into_inner) = (Instant::now(), at);
+        self.clock.restart();
         self.outage.store(false, Relaxed);
         self.traces_left.store(TRACES, Relaxed);
         self.remarks.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        at
+        self.started_at()
     }
 
     pub(super) fn started_at(&self) -> SystemTime {
-        self.clock.read().unwrap_or_else(PoisonError::into_inner).1
+        self.clock.started_at()
     }
 
     pub(super) fn now(&self) -> Micros {
-        let start = self.clock.read().unwrap_or_else(PoisonError::into_inner).0;
-        Micros::from(Instant::now() - start)
+        self.clock.now()
     }
 
     /// Whether messages of errors, tracebacks and logs are kept.
@@ -114,18 +121,50 @@ impl Shared {
         if matches!(record, Record::Log(_)) && !self.has_errors() {
             return;
         }
-        let failure = {
-            let state = &mut *self.state();
-            state.view.apply(record);
-            state.file.as_mut().and_then(|file| {
-                state.line.clear();
-                record.write_to(&mut state.line);
-                file.line(&state.line, matches!(record, Record::Run(_))).err()
-            })
+        let is_head = matches!(record, Record::Run(_));
+        self.keep(is_head, |line| record.write_to(line), |view| view.apply(record));
+        self.hand_on(record);
+    }
+
+    /// Emits an attempt, which is what nearly all records are.
+    pub(super) fn emit_call(&self, call: Call<'_>) {
+        self.keep(false, |line| write_call(line, &call), |view| view.call(&call));
+        if self.has_sinks.load(Relaxed) {
+            self.hand_on(&Record::Call(Box::new(call)));
+        }
+    }
+
+    /// Adds a record to the numbers and the file. The line is written before the lock is taken.
+    fn keep(
+        &self,
+        is_head: bool,
+        write: impl FnOnce(&mut Vec<u8>),
+        apply: impl FnOnce(&mut RunView),
+    ) {
+        let failure = if self.has_file.load(Relaxed) {
+            // While a thread ends it has no buffer of its own any more; then this is a new one.
+            let mut line = LINE.try_with(RefCell::take).unwrap_or_default();
+            line.clear();
+            write(&mut line);
+            let failure = {
+                let state = &mut *self.state();
+                apply(&mut state.view);
+                state.file.as_mut().and_then(|file| file.line(&line, is_head).err())
+            };
+            let _ = LINE.try_with(|place| place.replace(line));
+            failure
+        } else {
+            apply(&mut self.state().view);
+            None
         };
         self.failed(failure);
-        for sink in self.sinks().iter() {
-            sink.take(record);
+    }
+
+    fn hand_on(&self, record: &Record<'_>) {
+        if self.has_sinks.load(Relaxed) {
+            for sink in self.sinks().iter() {
+                sink.take(record);
+            }
         }
     }
 

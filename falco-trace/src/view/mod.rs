@@ -5,6 +5,7 @@ mod failures;
 mod gates;
 mod heat;
 mod series;
+mod slowest;
 mod stage;
 
 use std::collections::VecDeque;
@@ -14,13 +15,12 @@ pub use self::failures::FailedCall;
 pub use self::gates::GateView;
 pub use self::heat::{Class, HEAT_COLUMNS, HEAT_ROWS, HeatMap};
 pub use self::series::{SERIES_POINTS, Series};
+use self::slowest::{SLOWEST, took};
 pub use self::stage::{Costs, Counts, StageState, StageView};
 use crate::call::{Call, CallOutcome};
 use crate::record::{FunctionRecord, GateRecord, NoteRecord, Record, RunRecord};
 use crate::units::Micros;
 
-/// How many of the slowest invocations are kept.
-const SLOWEST: usize = 50;
 /// How many of the latest calls are kept.
 const RECENT: usize = 2_000;
 /// How many gates are kept.
@@ -61,12 +61,14 @@ pub struct RunView {
     pub error: Option<String>,
     /// The calls in flight, allowed and refused, as sampled: of the whole run, and of each gate of congestion control.
     pub gates: Vec<GateView>,
-    /// The slowest invocations, slowest first.
-    pub slowest: Vec<Call<'static>>,
     /// The latest calls, oldest first.
     pub recent: VecDeque<RecentCall>,
     /// Remarks of the recorder, the first 100.
     pub notes: Vec<NoteRecord>,
+    /// Remarks after those.
+    pub notes_left_out: u64,
+    /// Samples of further gates of congestion control than the 100 that are kept.
+    pub samples_left_out: u64,
     /// Calls so far: the number of the next one.
     pub calls: u64,
 }
@@ -139,6 +141,8 @@ impl RunView {
                 self.see(note.t);
                 if self.notes.len() < NOTES {
                     self.notes.push(note.clone());
+                } else {
+                    self.notes_left_out += 1;
                 }
             }
         }
@@ -147,6 +151,15 @@ impl RunView {
     /// The stage of this name.
     pub fn stage(&self, name: &str) -> Option<&StageView> {
         self.stages.iter().find(|stage| stage.name == name)
+    }
+
+    /// The 50 slowest invocations of a stage, or of all of them, slowest first.
+    pub fn slowest(&self, stage: Option<&str>) -> Vec<&Call<'static>> {
+        let wanted = self.stages.iter().filter(|it| stage.is_none_or(|stage| it.name == stage));
+        let mut all: Vec<&Call<'static>> = wanted.flat_map(|stage| &stage.slowest).collect();
+        all.sort_by_key(|call| std::cmp::Reverse(took(call)));
+        all.truncate(SLOWEST);
+        all
     }
 
     /// The samples of the whole run; none if it was too short for one.
@@ -177,7 +190,8 @@ impl RunView {
             .collect();
     }
 
-    fn call(&mut self, call: &Call<'_>) {
+    /// Adds an attempt, which is what nearly all records are.
+    pub(crate) fn call(&mut self, call: &Call<'_>) {
         self.see(call.done);
         let stage = self.stage_index(&call.stage);
         self.stages[stage].call(call);
@@ -194,20 +208,6 @@ impl RunView {
             self.recent.pop_front();
         }
         self.recent.push_back(recent);
-        if call.last {
-            self.rank(call);
-        }
-    }
-
-    fn rank(&mut self, call: &Call<'_>) {
-        let took = |call: &Call<'_>| call.done.since(call.at);
-        let is_full = self.slowest.len() == SLOWEST;
-        if is_full && self.slowest.last().is_some_and(|fastest| took(fastest) >= took(call)) {
-            return;
-        }
-        let place = self.slowest.partition_point(|slower| took(slower) >= took(call));
-        self.slowest.insert(place, call.clone().into_owned());
-        self.slowest.truncate(SLOWEST);
     }
 
     fn gate(&mut self, gate: &GateRecord) {
@@ -218,6 +218,8 @@ impl RunView {
             let mut view = GateView::new(&gate.name);
             view.add(gate);
             self.gates.push(view);
+        } else {
+            self.samples_left_out += 1;
         }
     }
 

@@ -6,6 +6,7 @@ use super::distribution::Distribution;
 use super::failures::FailedCall;
 use super::heat::{Class, HeatMap};
 use super::series::Series;
+use super::slowest::rank;
 use crate::call::{Call, CallOutcome, Why};
 use crate::record::{EndRecord, LogRecord, SettledRecord};
 use crate::units::{Micros, Picodollars};
@@ -80,6 +81,8 @@ pub struct StageView {
     pub kinds: BTreeMap<String, u64>,
     /// The first 100 failed calls.
     pub failures: Vec<FailedCall>,
+    /// The 50 slowest invocations, slowest first.
+    pub slowest: Vec<Call<'static>>,
 }
 
 /// The cost of calls with one outcome, by the reason why they were made.
@@ -255,6 +258,7 @@ impl StageView {
         }
         if call.last {
             self.settle(call.outcome, call.done);
+            rank(&mut self.slowest, call);
             if call.outcome != CallOutcome::Cancelled {
                 self.total.record(call.done.since(call.at));
             }

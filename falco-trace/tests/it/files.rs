@@ -1,9 +1,13 @@
 //! Files as a user names them.
 
+use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
+use std::time::Duration;
 
-use falco_core::ErrorKind;
+use falco_core::{
+    Activation, AttemptReason, Attempts, ErrorKind, Event, Invocation, Monitor, Outcome, Payload,
+};
 use falco_trace::{
     CallIndex, CallOutcome, CallQuery, Follower, Record, Recorder, RunView, TraceFile, read_file,
 };
@@ -50,6 +54,84 @@ async fn a_full_disk_costs_the_trace_and_not_the_run() {
     assert_eq!(view.notes.len(), 1);
     assert!(view.notes[0].text.contains("No space left on device"), "{}", view.notes[0].text);
     assert!(view.stages[0].counts.ended() == 40);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_disk_under_a_compressed_trace_is_said_once_with_the_lines_that_are_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("t.jsonl.gz");
+    std::os::unix::fs::symlink("/dev/full", &path).unwrap();
+    let recorder = Arc::new(Recorder::new().with_file(TraceFile::new(&path)).unwrap());
+    let _ = run(&recorder, 5, false, 40).await;
+    recorder.flush();
+    let view = recorder.view();
+    assert_eq!(view.notes.len(), 1, "{:?}", view.notes);
+    assert!(view.notes[0].text.contains("No space left on device"), "{}", view.notes[0].text);
+    assert!(view.notes[0].dropped["written"] >= 40, "{:?}", view.notes[0]);
+    assert_eq!(view.stages[0].counts.ended(), 40);
+}
+
+#[test]
+fn a_disk_that_stands_still_under_a_compressed_trace_holds_up_neither_calls_nor_the_timer() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("t.jsonl.gz");
+    let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+    assert!(made.success());
+    // A pipe takes 64 KiB while nobody reads; opened for both, it waits for no other end.
+    let mut pipe = std::fs::File::options().read(true).write(true).open(&path).unwrap();
+    let recorder = Arc::new(Recorder::new().with_file(TraceFile::new(&path)).unwrap());
+    let run = falco_core::RunId::from("run-1");
+    let _ = recorder.event(&Event::RunStarted { run: &run, plan: None });
+    let calls = 8_000;
+    for n in 0..calls {
+        // Ids that nothing can compress.
+        let id = format!("{:016x}", (n as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let it = Invocation::new("run-1", "map", id.as_str(), Payload::empty())
+            .with_monitor(recorder.clone());
+        it.report(&Event::Admitted { invocation: &it });
+        it.report(&Event::Attempt { invocation: &it, reason: AttemptReason::First });
+        let outcome =
+            Outcome::from_activation(Activation::succeeded(id.as_str(), Payload::empty()));
+        let attempts = Attempts { made: 1, cost: None };
+        let _ = it.complete(outcome, attempts, std::time::SystemTime::now(), Duration::ZERO);
+    }
+    // More than the pipe takes has been recorded. The timer takes a sample and flushes nevertheless.
+    let taken =
+        |recorder: &Recorder| recorder.with_view(|view| view.flight().map(|it| it.latest.t));
+    let before = recorder.now();
+    for n in 0.. {
+        if taken(&recorder).is_some_and(|time| time > before) {
+            break;
+        }
+        assert!(n < 6_000, "the timer took no sample in a minute");
+        let it = Invocation::new("run-1", "map", format!("more-{n}"), Payload::empty());
+        // What is in flight changes, so that the next sample is written.
+        let _ = recorder.event(&Event::Admitted { invocation: &it });
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let copy = folder.path().join("copy.jsonl.gz");
+    let reader = std::thread::spawn({
+        let copy = copy.clone();
+        move || {
+            let mut to = std::fs::File::create(copy).unwrap();
+            let mut part = vec![0; 1 << 16];
+            // The trailer of the only member ends it.
+            while let Ok(read) = pipe.read(&mut part) {
+                to.write_all(&part[..read]).unwrap();
+                if part[..read].ends_with(b"END") {
+                    break;
+                }
+            }
+        }
+    });
+    let _ = recorder.event(&Event::RunFinished { run: &run, error: None });
+    std::fs::File::options().write(true).open(&path).unwrap().write_all(b"END").unwrap();
+    reader.join().unwrap();
+    let whole = std::fs::read(&copy).unwrap();
+    std::fs::write(&copy, whole.strip_suffix(b"END").unwrap()).unwrap();
+    let (view, end) = replayed(&copy);
+    assert_eq!((view.stages[0].counts.ended(), end.is_cut), (calls, false));
+    assert!(whole.len() > 2 * 65_536, "{} bytes fit into the pipe", whole.len());
 }
 
 #[tokio::test(start_paused = true)]

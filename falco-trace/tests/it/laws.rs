@@ -96,6 +96,39 @@ fn aggregates_do_not_grow_with_the_calls() {
     }
     let stage = view.stage("map").unwrap();
     assert_eq!((stage.failures.len(), stage.failures_not_listed()), (100, 6_567));
-    assert_eq!((view.slowest.len(), view.recent.len()), (50, 2_000));
+    assert_eq!((view.slowest(None).len(), view.recent.len()), (50, 2_000));
     assert!(stage.settled.points().len() <= falco_trace::SERIES_POINTS);
+}
+
+#[test]
+fn each_stage_has_its_own_slowest_and_the_run_those_of_all() {
+    let mut view = RunView::default();
+    for n in 0..200_i64 {
+        // Those of the first stage are all slower than those of the second.
+        for (stage, took) in [("slow", 1_000 + n), ("quick", n)] {
+            let (at, done) = (falco_trace::Micros(0), falco_trace::Micros(took));
+            let mut call = Call::new(stage, n.to_string(), at, done, CallOutcome::Ok);
+            call.last = true;
+            view.apply(&Record::Call(Box::new(call)));
+        }
+    }
+    let took = |stage| -> Vec<i64> { view.slowest(stage).iter().map(|it| it.done.0).collect() };
+    let last = |from: i64| -> Vec<i64> { (from..from + 50).rev().collect() };
+    assert_eq!(took(None), last(1_150));
+    assert_eq!(took(Some("quick")), last(150));
+}
+
+#[test]
+fn what_is_left_out_of_a_list_is_counted() {
+    let mut view = RunView::default();
+    for n in 0..130_u32 {
+        let mut note = falco_trace::NoteRecord::default();
+        note.text = n.to_string();
+        view.apply(&Record::Note(note));
+        let mut gate = falco_trace::GateRecord::default();
+        gate.name = n.to_string();
+        view.apply(&Record::Gate(gate));
+    }
+    assert_eq!((view.notes.len(), view.notes_left_out), (100, 30));
+    assert_eq!((view.gates.len(), view.samples_left_out), (100, 30));
 }
