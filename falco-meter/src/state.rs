@@ -97,6 +97,8 @@ pub(crate) struct Details {
     /// Failed calls that are not in the list.
     failures_not_listed: u64,
     slowest: Vec<CallState>,
+    /// Of how many invocations those are the slowest.
+    settled: u64,
     cdf: Times<Vec<(Micros, u64)>>,
 }
 
@@ -242,10 +244,21 @@ impl State {
                     (call.stage, call.sent, call.done.since(call.sent), class)
                 })
                 .collect(),
-            notes: view.notes.iter().map(|note| note.text.clone()).collect(),
+            notes: notes(view),
             leftovers: view.leftovers.iter().map(|left| left.name.clone()).collect(),
         }
     }
+}
+
+/// The remarks, and how much of them and of the samples was left out.
+fn notes(view: &RunView) -> Vec<String> {
+    let more = |count: u64, what: &str| (count > 0).then(|| format!("{count} more {what}"));
+    let left_out = [
+        more(view.notes_left_out, "notes are in the trace only"),
+        more(view.samples_left_out, "samples of congestion control are in the trace only"),
+    ];
+    let notes = view.notes.iter().map(|note| note.text.clone());
+    notes.chain(left_out.into_iter().flatten()).collect()
 }
 
 /// The samples after `time`, which are few.
@@ -336,14 +349,14 @@ impl Details {
                 log_cut: failure.log.as_ref().is_some_and(|log| log.cut),
             })
             .collect();
-        let of_wanted = |call: &&Call<'_>| wanted.is_none_or(|wanted| wanted == call.stage);
         Self {
             series: SeriesState::of(&stages),
             heat: HeatState::of(&stages),
             failures_not_listed: kinds.values().sum::<u64>() - failures.len() as u64,
             kinds,
             failures,
-            slowest: view.slowest.iter().filter(of_wanted).map(CallState::of).collect(),
+            slowest: view.slowest(wanted).into_iter().map(CallState::of).collect(),
+            settled: stages.iter().map(|stage| stage.counts.ended()).sum(),
             cdf: cdf(&stages),
         }
     }

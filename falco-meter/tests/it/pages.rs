@@ -69,6 +69,11 @@ fn a_report_asks_nothing_and_shows_hostile_texts_as_text() {
     assert!(page.text("#stages").contains("throttled"));
     assert!(page.text("#critical").contains("split"), "{}", page.text("#critical"));
     assert!(page.text("#containers-about").contains("of 124 instances"));
+    // Lists that are cut say so.
+    let about = page.text("#slowest-about");
+    assert!(about.contains("50 of 4,1"), "{about}");
+    let about = page.text("#failures-about");
+    assert_eq!(about, "All 12 failed calls are listed.");
     look_around(&mut page);
     keep("report.png", &page.picture(1_280, 1_900));
     // The timeline moves by keys.
@@ -94,6 +99,8 @@ fn a_report_asks_nothing_and_shows_hostile_texts_as_text() {
     // One stage by itself.
     page.value("{ const s = document.getElementById('stage'); s.value = 'reduce'; s.dispatchEvent(new Event('change')); }");
     assert!(page.text("#figures").contains("100"), "{}", page.text("#figures"));
+    let about = page.text("#slowest-about");
+    assert!(about.contains("50 of 100"), "the slowest of that stage, not of the run: {about}");
     let (requests, complaints) = page.requests_and_complaints();
     assert_eq!((requests.len(), complaints), (1, vec![]));
 }

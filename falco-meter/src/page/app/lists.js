@@ -30,7 +30,11 @@ const showFailures = () => {
 const callRow = call => [call.stage, call.id, String(call.attempt), call.outcome, time(call.sent), time(call.took), time(call.queue), time(call.init), time(call.ran),
   call.cold === null ? '–' : call.cold ? 'cold' : 'warm', call.container || '–', wide(call.error ? `${call.error.kind}${call.error.msg ? `: ${call.error.msg}` : ''}` : '')];
 const CALLS = ['stage', 'invocation', 'attempt', 'outcome', 'sent', 'took', 'queue', 'cold start', 'ran', 'instance was', 'instance', 'error'];
-const showSlowest = () => table($('slowest'), 'Slowest invocations', CALLS, details.slowest.map(callRow));
+const showSlowest = () => {
+  const { slowest, settled } = details;
+  $('slowest-about').textContent = slowest.length < settled ? `The slowest ${number(slowest.length)} of ${number(settled)} invocations.` : `All ${number(settled)} invocations, slowest first.`;
+  table($('slowest'), 'Slowest invocations', CALLS, slowest.map(callRow));
+};
 const showNotes = () => {
   const notes = [...state.notes, ...state.leftovers.map(name => `the function ${name} could not be removed`)];
   $('notes-section').hidden = !notes.length;
