@@ -118,12 +118,8 @@ pub(crate) struct Facts<'a> {
     cost: Option<UsDollars>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     request: Option<Cow<'a, str>>,
-    #[serde(default, skip_serializing_if = "is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     attributes: Cow<'a, BTreeMap<String, String>>,
-}
-
-fn is_empty(attributes: &Cow<'_, BTreeMap<String, String>>) -> bool {
-    attributes.is_empty()
 }
 
 impl<'a> Facts<'a> {

@@ -1,5 +1,11 @@
 //! Tests of the journal through its public interface.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    missing_docs,
+    reason = "tests"
+)]
 
 mod damage;
 mod deployments;
