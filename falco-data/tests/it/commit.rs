@@ -76,7 +76,8 @@ async fn a_commit_deletes_losers_of_its_run_and_nothing_of_runs_with_similar_nam
     std::fs::write(world.folder.path().join("out").join(of_user), "mine").unwrap();
     assert!(world.names().contains(&name(&loser.1)));
 
-    let manifest = commit(&world.output, &RunId::from("a"), &[winner.clone()]).await.unwrap();
+    let manifest =
+        commit(&world.output, &RunId::from("a"), std::slice::from_ref(&winner)).await.unwrap();
     assert_eq!(manifest.objects.len(), 1);
     let mut expected = others;
     expected.extend([
@@ -93,10 +94,12 @@ async fn a_commit_deletes_losers_of_its_run_and_nothing_of_runs_with_similar_nam
 async fn a_second_commit_fails_and_the_first_output_stays() {
     let world = World::new();
     let first = world.attempt("a", "part.csv", 0).await;
-    commit(&world.output, &RunId::from("a"), &[first.clone()]).await.unwrap();
+    commit(&world.output, &RunId::from("a"), std::slice::from_ref(&first)).await.unwrap();
     let second = world.attempt("b", "part.csv", 0).await;
     for (run, result) in [("a", &first), ("b", &second)] {
-        let error = commit(&world.output, &RunId::from(run), &[result.clone()]).await.unwrap_err();
+        let error = commit(&world.output, &RunId::from(run), std::slice::from_ref(result))
+            .await
+            .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
         assert!(error.to_string().contains("holds a complete output already"), "{error}");
     }
@@ -109,7 +112,7 @@ async fn a_second_commit_fails_and_the_first_output_stays() {
 async fn a_commit_that_broke_off_after_its_manifest_goes_on() {
     let world = World::new();
     let result = world.attempt("a", "part.csv", 0).await;
-    commit(&world.output, &RunId::from("a"), &[result.clone()]).await.unwrap();
+    commit(&world.output, &RunId::from("a"), std::slice::from_ref(&result)).await.unwrap();
     let success = world.folder.path().join("out/_SUCCESS");
     std::fs::remove_file(&success).unwrap();
     commit(&world.output, &RunId::from("a"), &[result]).await.unwrap();

@@ -85,7 +85,7 @@ fn a_disk_that_stands_still_under_a_compressed_trace_holds_up_neither_calls_nor_
     let calls = 8_000;
     for n in 0..calls {
         // Ids that nothing can compress.
-        let id = format!("{:016x}", (n as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let id = format!("{:016x}", (n + 1_u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let it = Invocation::new("run-1", "map", id.as_str(), Payload::empty())
             .with_monitor(recorder.clone());
         it.report(&Event::Admitted { invocation: &it });
