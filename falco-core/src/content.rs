@@ -9,7 +9,7 @@ impl Deployable {
     /// sizes, arguments, and the names of the environment variables.
     ///
     /// For platforms and executors that hash it, to find out whether the same is deployed already. The name and the owner
-    /// are not part of it, and neither are the values of the environment: whoever reads a hash could try out values.
+    /// are not part of it, and neither are the values of the environment: a reader of the hash could try out values.
     ///
     /// # Examples
     ///

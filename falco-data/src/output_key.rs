@@ -13,7 +13,7 @@ pub(crate) fn unique(attempt: u32) -> String {
 }
 
 /// The end of a key in an output, `-RUN-ATTEMPT-RANDOM`. The random part ends with a hash of the run: by their names alone
-/// the keys `part-a` of run `b` and `part` of run `a-b` could not be told apart.
+/// the keys `part-a` of run `b` and `part` of run `a-b` could not be distinguished.
 pub(crate) fn suffix(run: &RunId, unique: &str) -> String {
     format!("-{}-{unique}{:08x}", plain(run.as_str()), hash(run.as_str()))
 }

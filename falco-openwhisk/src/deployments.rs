@@ -32,7 +32,7 @@ pub(crate) fn deployment(call: &Call<'_>, action: &Action<'_>, host: &str) -> Re
     };
     let mut deployment = named(&name, runtime)
         .with_scaling(scaling(&action.limits))
-        // OpenWhisk has no regions: traces tell installations apart by their host, as FACT does.
+        // OpenWhisk has no regions: traces distinguish installations by their host, as FACT does.
         .with_attribute("region", host)
         .with_ownership(marks.and_then(|marks| marks.ownership));
     if let Some(kind) = kind {

@@ -23,7 +23,7 @@ pub const FUNCTION_VARIABLE: &str = "FALCO_FUNCTION";
 /// The variable that asks an executable to acknowledge its start, set to `1`.
 pub const ACKNOWLEDGE_VARIABLE: &str = "__OW_WAIT_FOR_ACK";
 
-/// What to do about an executable that is over a platform's limit of code: the end of a hint.
+/// The end of a hint about an executable over a platform's limit of code: how to make it smaller.
 pub const SMALLER: &str = "build the executable with --release and strip it";
 
 /// The name of an error by which an executable says that it has a result which JSON, or Falco, cannot carry.

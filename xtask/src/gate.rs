@@ -2,7 +2,7 @@
 //!
 //! The two compile the workspace three times: to lint, to document and to test. Here clippy's driver takes the compiler's
 //! place in the build of the tests, so that lints cost no build of their own. A lint is a warning to that build, and not
-//! an error: it fails the gate, and the tests run all the same. Documentation and doc tests wait for the processor
+//! an error: it fails the gate, and the tests run anyway. Documentation and doc tests wait for the processor
 //! behind the tests, which spend most of their time waiting.
 //!
 //! Whatever fails, all stages that can run do so, and the verdicts stand at the end. Nothing that the gate has started
@@ -153,7 +153,7 @@ fn at_lowest_priority(command: &Command) -> Command {
     nice
 }
 
-/// What makes cargo compile the workspace with clippy's driver, its lints being warnings.
+/// The environment in which cargo compiles the workspace with clippy's driver, its lints being warnings.
 fn clippy_environment() -> anyhow::Result<[(&'static str, OsString); 2]> {
     Ok([
         ("RUSTC_WORKSPACE_WRAPPER", clippy_driver()?.into()),

@@ -1,4 +1,4 @@
-//! What tests need of the system: a browser in which they look at pages, and a daemon in which they start containers.
+//! The programs of the system that tests need: a browser in which they look at pages, and a daemon in which they start containers.
 
 use std::process::Command;
 

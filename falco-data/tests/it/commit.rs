@@ -22,7 +22,7 @@ impl World {
         Self { data: data.with_store(output.clone()), output, folder }
     }
 
-    /// What an attempt of this run writes, without a function: the result that names it.
+    /// The object that an attempt of this run writes, without a function, and the result that names it.
     async fn attempt(&self, run: &str, key: &str, number: u64) -> (InvocationId, Payload) {
         let echo =
             Deployable::from_source("f", RuntimeName::python(), "def main(args): return args");

@@ -49,7 +49,7 @@ pub(super) fn ownership(owner: String, expires_at: SystemTime, after: Duration) 
     Ownership::new(Ownership::SHARED, owner, rounded.unwrap_or(expires_at))
 }
 
-/// What stands for the content of a function in the name of its deployment.
+/// The part of a deployment's name that stands for the content of its function.
 ///
 /// # Errors
 ///

@@ -75,7 +75,7 @@ pub struct Session {
     pub(super) keep_deployments: bool,
     /// Whether deployments are named after their content, and shared with other runs.
     pub(super) reuse: bool,
-    /// What other processes have deployed for stages of the plan.
+    /// The deployments that other processes have made for stages of the plan.
     pub(super) given: Given,
     pub(super) ownership: Ownership,
     pub(super) hub: Arc<Hub>,

@@ -19,7 +19,7 @@ use crate::FakeS3;
 /// How long one call may take, cold start included.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What a section finds wrong, in words.
+/// The faults that a section finds, in words.
 pub(super) type Checked<T = ()> = std::result::Result<T, String>;
 
 pub(super) type Layer = Data<Arc<dyn AsyncPlatform>>;

@@ -1,4 +1,4 @@
-//! What is deployed already, and arguments that are stored with functions.
+//! Deployments that exist already, and arguments that are stored with functions.
 
 use std::fs;
 use std::time::{Duration, SystemTime};

@@ -13,7 +13,7 @@ use anyhow::{Context, ensure};
 use super::rewrite::Mutant;
 use crate::shell::{check, lock};
 
-/// What a test may take longer with a mutant, before the mutant is said to hang it.
+/// The time that a test may take longer with a mutant before the mutant is said to hang it.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How many tests one run of a program takes: most mutants are killed by the first.
 const AT_ONCE: usize = 12;

@@ -12,7 +12,7 @@ use syn::{BinOp, Expr, ReturnType, Type};
 /// One wrong change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Mutant {
-    /// What the variable of the environment names.
+    /// The value of the environment variable that chooses it.
     pub(super) id: u32,
     /// The file, from the workspace's root.
     pub(super) file: String,
@@ -37,7 +37,7 @@ impl fmt::Display for Mutant {
     }
 }
 
-/// What is written into a file at one place.
+/// The text that is written into a file at one place.
 #[derive(Debug)]
 struct Insertion {
     at: usize,
@@ -178,7 +178,7 @@ impl<'ast> Visit<'ast> for Visitor<'_> {
         }
     }
 
-    // What the compiler evaluates, and what is no expression, stays as it is.
+    // Constants and everything that is not an expression stay as they are.
     fn visit_item_const(&mut self, _: &'ast syn::ItemConst) {}
     fn visit_item_static(&mut self, _: &'ast syn::ItemStatic) {}
     fn visit_impl_item_const(&mut self, _: &'ast syn::ImplItemConst) {}
@@ -233,7 +233,7 @@ fn other_operator(operator: &BinOp) -> Option<&'static str> {
     })
 }
 
-/// What a function that does not do its work could return.
+/// The values that a function that does not do its work could return.
 fn values_of(output: &ReturnType) -> &'static [&'static str] {
     let ReturnType::Type(_, returned) = output else { return &[""] };
     let Type::Path(path) = &**returned else { return &[] };
