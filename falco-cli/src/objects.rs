@@ -23,17 +23,23 @@ pub fn with_objects(
     Ok(Arc::new(others.into_iter().fold(data, Data::with_store)))
 }
 
-/// Deletes what a run kept in the scratch store, and says what is left. A run that another process can go on with keeps it.
+/// Deletes what a run kept in the scratch store, and says what is left. A run that another process can go on with keeps it: one
+/// that was suspended, and one with a journal that did not succeed. Results in the journal refer to it.
 ///
 /// # Errors
 ///
 /// The store's error when it does not list its objects.
 pub async fn clean_scratch(scratch: &Store, outcome: &RunOutcome) -> Result<()> {
-    if outcome.is_suspended() {
+    if stays(outcome) {
         return Ok(());
     }
     for left in clean(scratch, &outcome.report.run).await? {
         say(format_args!("could not delete {}: {}", left.url, left.error));
     }
     Ok(())
+}
+
+/// Whether another process may go on with a run, and needs what it keeps in the scratch store.
+fn stays(outcome: &RunOutcome) -> bool {
+    outcome.is_suspended() || outcome.is_recorded() && !outcome.is_success()
 }

@@ -44,11 +44,11 @@ const SUCCESS: &str = "_SUCCESS";
 /// see all of the output or nothing. Objects are neither moved nor copied.
 ///
 /// `results` are the results of the invocations that wrote: every `falco:object` in them that lies in `to` is taken.
-/// Repeated after a break, it goes on where it broke off.
+/// Repeated after a break, it goes on where it broke off; repeated after its end, it returns the same manifest.
 ///
 /// # Errors
 ///
-/// `Conflict` when `to` holds a complete output already, and when an object is not the one that a result names;
+/// `Conflict` when `to` holds the complete output of another run, and when an object is not the one that a result names;
 /// `NotFound` for one that is not there; `InvalidInput` when no result names an object in `to`, or two name the same;
 /// what the store refuses. Without `_SUCCESS` nothing is complete.
 pub async fn commit(
@@ -67,15 +67,16 @@ pub async fn commit(
         Error::invalid_input("the manifest cannot be written").with_source(&error)
     })?;
     let place = join(to.url(), MANIFEST);
-    match to.create(&place, Bytes::from(json.clone())).await {
-        // A commit that broke off after its manifest.
-        Err(error) if error.kind() == ErrorKind::Conflict && to.get(&place).await? == json => {}
+    let is_own = match to.create(&place, Bytes::from(json.clone())).await {
+        // A commit of this run that broke off after its manifest, or nobody knows that it did not.
+        Err(error) if error.kind() == ErrorKind::Conflict && to.get(&place).await? == json => true,
         Err(error) if error.kind() == ErrorKind::Conflict => return Err(taken(to)),
-        written => written?,
-    }
+        written => written.map(|()| false)?,
+    };
     match to.create(&join(to.url(), SUCCESS), Bytes::new()).await {
-        Err(error) if error.kind() == ErrorKind::Conflict => Err(taken(to)),
-        written => written.map(|()| manifest),
+        Err(error) if error.kind() == ErrorKind::Conflict && !is_own => Err(taken(to)),
+        Err(error) if error.kind() != ErrorKind::Conflict => Err(error),
+        _ => Ok(manifest),
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::bail;
 use clap::Args;
 use falco_cli::clean_scratch;
-use falco_cli::flags::open_store;
+use falco_cli::flags::{JournalFlags, open_store};
 use falco_core::{
     Completion, Derivation, DerivationContext, Deriver, Error, Input, InvocationId, Payload, Result,
 };
@@ -56,8 +56,9 @@ impl ObjectFlags {
     ///
     /// # Errors
     ///
-    /// When a URL is not one of a known store, the store is not configured, or there is no place for a scratch store.
-    pub(crate) fn open(&self) -> anyhow::Result<Option<Objects>> {
+    /// When a URL is not one of a known store, the store is not configured, or there is no place for a scratch store that lives
+    /// as long as the journal.
+    pub(crate) fn open(&self, journal: &JournalFlags) -> anyhow::Result<Option<Objects>> {
         if self.input.is_none() && self.output.is_none() && self.scratch.is_none() {
             return Ok(None);
         }
@@ -66,6 +67,10 @@ impl ObjectFlags {
         let (scratch, own_scratch) = match (&self.scratch, &output) {
             (Some(scratch), _) => (open_store(scratch)?, None),
             (None, Some(output)) => (scratch_below(output)?, None),
+            // The results in a journal refer to it, and another process may need it.
+            (None, None) if journal.journal.is_some() || journal.resume.is_some() => bail!(
+                "a run with a journal needs a place that the next process finds, too, for what the functions keep: pass --scratch URL, or --output URL"
+            ),
             (None, None) if input.as_ref().is_some_and(Store::is_folder) => {
                 let name = format!("falco-scratch-{:012x}", fastrand::u64(..1 << 48));
                 let folder = std::env::temp_dir().join(name);

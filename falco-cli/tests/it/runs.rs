@@ -188,3 +188,113 @@ fn a_run_that_is_cleaned_up_is_abandoned() {
     assert_eq!(runs(&machine)[0]["state"].as_str(), Some("abandoned"));
     machine.assert_clean();
 }
+
+#[test]
+fn what_was_being_sent_when_a_driver_was_killed_is_unknown_until_somebody_says_to_send_it() {
+    if !has("python3") {
+        return;
+    }
+    let machine = Machine::new();
+    let (ended, _) = interrupted(&machine, "KILL", &[]);
+    assert_eq!(ended, None);
+    assert_eq!(runs(&machine)[0]["state"].as_str(), Some("interrupted"));
+    let resume = |more: &[&str]| {
+        let mut command = machine.command(&[&["resume", "last", "--quiet"], more].concat());
+        command.env("RUNS", machine.path("noted")).stdin(Stdio::null());
+        Printed::of(command.output().unwrap())
+    };
+    let first = resume(&[]);
+    assert_eq!(first.code, Some(1), "{}", first.stderr);
+    let counts = &runs(&machine)[0]["invocations"];
+    let (done, unknown) = (counts["done"].as_u64().unwrap(), counts["unknown"].as_u64().unwrap());
+    assert!(unknown > 0 && done + unknown == 200, "{counts}");
+    let why = machine.run(&["runs", "show", "last", "--why"]).ok();
+    let named = why.lines().filter(|line| line.starts_with("f/") && line.contains("nobody knows"));
+    assert_eq!(named.count() as u64, unknown, "{why}");
+    let noted = read(&machine.path("noted"));
+    let mut lines: Vec<_> = noted.lines().collect();
+    lines.sort_unstable();
+    lines.dedup();
+    assert_eq!(lines.len(), noted.lines().count(), "something ran twice");
+    assert_eq!(resume(&["--rerun", "unknown"]).ok().lines().count(), 200);
+    machine.assert_clean();
+}
+
+#[test]
+fn the_results_of_a_changed_function_are_kept_by_the_users_word_only() {
+    if !has("python3") {
+        return;
+    }
+    let machine = Machine::new();
+    let function = machine.file("f.py", "def main(args): return {'version': 1}");
+    let inputs = machine.file("inputs.txt", "1\n2\n3\n");
+    machine.run(&["map", "-qf", &function, "--text", &inputs, "--journal"]).ok();
+    machine.file("f.py", "def main(args): return {'version': 2}");
+    machine.file("inputs.txt", "1\n2\n3\n4\n");
+    let error = machine.run(&["resume", "last"]).error();
+    assert!(error.contains("the code of function") && error.contains("its 3 results"), "{error}");
+    let accepted = machine.run(&["resume", "last", "--accept-changed", "f"]).ok();
+    let versions: Vec<_> = json_lines(&accepted).iter().map(|it| it["version"].as_u64()).collect();
+    assert_eq!(versions, [Some(1), Some(1), Some(1), Some(2)]);
+    machine.assert_clean();
+}
+
+#[test]
+fn another_run_gives_its_results_to_pure_functions_for_the_same_code_and_inputs() {
+    if !has("python3") {
+        return;
+    }
+    let machine = Machine::new();
+    let noted = machine.path("noted");
+    let noting = |more: &str| {
+        let path = noted.display();
+        format!("def main(args):\n  open('{path}', 'a').write('x')\n  return {{{more}}}\n")
+    };
+    let function = machine.file("f.py", &noting(""));
+    let inputs = machine.file("inputs.txt", "1\n2\n3\n");
+    let run = |more: &[&str]| {
+        let arguments = ["map", "-qf", &function, "--text", &inputs, "--journal"];
+        machine.run(&[&arguments[..], more].concat()).ok();
+        read(&noted).len()
+    };
+    assert_eq!(run(&["--pure"]), 3);
+    let first = runs(&machine)[0]["run"].as_str().unwrap().to_owned();
+    machine.file("inputs.txt", "3\n4\n2\n1\n5\n");
+    assert_eq!(run(&["--pure", "--reuse", &first]), 5, "two inputs are new");
+    assert_eq!(run(&["--reuse", &first]), 10, "nobody says that it is pure");
+    machine.file("f.py", &noting("'changed': 1"));
+    assert_eq!(run(&["--pure", "--reuse", &first]), 15, "its code has changed");
+    machine.assert_clean();
+}
+
+#[test]
+fn a_failed_run_over_objects_keeps_what_its_results_refer_to_until_it_succeeds() {
+    if !has("python3") {
+        return;
+    }
+    let machine = Machine::new();
+    let go = machine.path("go");
+    let function = machine.file("f.py", &format!(
+        "import os\ndef main(args):\n  lines = list(args['input'].lines())\n  if '3' in str(lines[0]) and not os.path.exists('{}'):\n    raise ValueError('not yet')\n  return {{'lines': len(lines)}}\n",
+        go.display()
+    ));
+    std::fs::create_dir(machine.path("in")).unwrap();
+    for name in ["1", "2", "3"] {
+        std::fs::write(machine.path("in").join(name), format!("{name}\n")).unwrap();
+    }
+    let (input, store) = (machine.path("in"), machine.path("scratch"));
+    let (input, store) = (input.to_str().unwrap(), store.to_str().unwrap());
+    let arguments = ["map", "-qf", &function, "--input", input, "--split", "lines:2", "--journal"];
+    let error = machine.run(&arguments).error();
+    assert!(error.contains("pass --scratch URL"), "{error}");
+    let failed = machine.run(&[&arguments[..], &["--scratch", store]].concat());
+    assert_eq!((failed.code, failed.stdout.lines().count()), (Some(1), 2), "{}", failed.stderr);
+    let run = runs(&machine)[0]["run"].as_str().unwrap().to_owned();
+    let mark = machine.path("scratch/runs").join(&run).join("falco.json");
+    assert!(mark.exists(), "another process may need what lies beside it");
+    std::fs::write(go, "").unwrap();
+    let done = machine.run(&["resume", "last", "--rerun", "failed"]).ok();
+    assert_eq!(done.lines().count(), 3);
+    assert!(!mark.exists());
+    machine.assert_clean();
+}

@@ -60,8 +60,9 @@ struct State {
     plain: Mutex<HashSet<String>>,
     /// Runs that have a folder in the scratch store.
     marked: Mutex<HashSet<RunId>>,
-    /// Submitted activations whose results a derivation looks into.
-    read: Mutex<HashSet<ActivationId>>,
+    /// Activations that this process has submitted and whose results no derivation looks into. Of those of an earlier process,
+    /// which a journal names, nobody knows it: their results are read.
+    unread: Mutex<HashSet<ActivationId>>,
     checked: OnceCell<()>,
 }
 
@@ -176,13 +177,23 @@ impl State {
         self.plain.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn read(&self) -> MutexGuard<'_, HashSet<ActivationId>> {
-        self.read.lock().unwrap_or_else(PoisonError::into_inner)
+    fn unread(&self) -> MutexGuard<'_, HashSet<ActivationId>> {
+        self.unread.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the result of a submitted activation has to be there in full.
+    fn is_read(&self, activation: &ActivationId) -> bool {
+        !self.unread().contains(&submission_of(activation))
     }
 
     fn marked(&self) -> MutexGuard<'_, HashSet<RunId>> {
         self.marked.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The activation as it was submitted: the batch, for one input of it.
+fn submission_of(activation: &ActivationId) -> ActivationId {
+    activation.member().map_or_else(|| activation.clone(), |(batch, _)| batch)
 }
 
 #[async_trait]
@@ -249,8 +260,8 @@ impl<P: AsyncPlatform> AsyncPlatform for Data<P> {
         let prepared = self.prepared(deployment, invocation, Way::Submit).await;
         let sent = prepared.map_err(|error| error.at(self.at("submit", deployment)))?;
         let pending = self.inner.submit(deployment, &sent).await?;
-        if invocation.is_result_read() {
-            self.state.read().insert(pending.id.clone());
+        if !invocation.is_result_read() {
+            self.state.unread().insert(pending.id.clone());
         }
         Ok(pending)
     }
@@ -261,7 +272,7 @@ impl<P: AsyncPlatform> AsyncPlatform for Data<P> {
         let answered: Vec<_> = stream::iter(finished)
             .map(|activation| async {
                 let id = activation.id.clone();
-                let is_read = self.state.read().contains(&id);
+                let is_read = self.state.is_read(&id);
                 (id, self.answered(activation, is_read).await)
             })
             .buffered(crate::store::AT_ONCE)
@@ -278,11 +289,11 @@ impl<P: AsyncPlatform> AsyncPlatform for Data<P> {
     }
 
     fn release(&self, deployment: &Deployment, activations: &[ActivationId], release: Release) {
-        let mut read = self.state.read();
+        let mut unread = self.state.unread();
         for activation in activations {
-            read.remove(activation);
+            unread.remove(&submission_of(activation));
         }
-        drop(read);
+        drop(unread);
         self.inner.release(deployment, activations, release);
     }
 }

@@ -185,7 +185,7 @@ async fn words_are_counted_by_any_mix_of_languages_and_committed_once() {
         assert_eq!(counts, expected(), "{map} and {reduce}");
         assert!(world.folder.path().join("out/_SUCCESS").exists());
 
-        let error = commit(&world.output, &run, results).await.unwrap_err();
+        let error = commit(&world.output, &RunId::from("other"), results).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
         assert!(!world.files("scratch").is_empty());
         assert!(clean(&world.scratch, &run).await.unwrap().is_empty());

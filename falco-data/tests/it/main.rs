@@ -8,6 +8,7 @@ mod faults;
 mod functions;
 mod gcs;
 mod local;
+mod resumed;
 mod s3;
 mod server;
 mod splits;

@@ -68,7 +68,7 @@ impl Driver for WordCount {
         });
         let shuffle = Shuffle::of_field("counts", self.reducers.get())?;
         let reduce = Stage::derived("reduce", self.reduce.clone(), ["map"], shuffle);
-        ExecutionPlan::new(vec![map.idempotent(), reduce.idempotent()])
+        ExecutionPlan::new(vec![map.pure(), reduce.pure()])
     }
 }
 

@@ -4,9 +4,9 @@
 //! function writes each of its runs into a file, so that the laws are checked against what really ran.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use clap::Parser;
 use falco_cli::{Launch, RunFlags};
@@ -19,7 +19,7 @@ use falco_journal::{JournalConfig, RunJournal};
 use falco_testkit::runtimes;
 use serde_json::json;
 
-use crate::program::{Machine, command, has};
+use crate::program::{command, has};
 
 /// Says to this program that it is the driver: the file in which the function notes its runs.
 const RUNS: &str = "FALCO_TEST_RUNS";
@@ -27,12 +27,13 @@ const RUNS: &str = "FALCO_TEST_RUNS";
 const IDEMPOTENT: &str = "FALCO_TEST_IDEMPOTENT";
 /// The arguments of the driver, one a line.
 const ARGUMENTS: &str = "FALCO_TEST_ARGUMENTS";
+/// How many invocations the driver has, if not so many.
+const COUNT: &str = "FALCO_TEST_INVOCATIONS";
+const INVOCATIONS: usize = 6;
 /// Where a process kills itself.
 const KILL_AT: &str = "FALCO_JOURNAL_KILL_AT";
 /// Set to any value, each test kills at every point, and not only at some.
 const LONG: &str = "FALCO_TEST_ALL_KILLS";
-
-const INVOCATIONS: usize = 6;
 
 const FUNCTION: &str = "
 import os, time
@@ -57,6 +58,7 @@ struct Noting {
     function: Deployable,
     path: String,
     idempotent: bool,
+    count: usize,
 }
 
 impl Driver for Noting {
@@ -66,10 +68,9 @@ impl Driver for Noting {
 
     fn plan(&self) -> falco_core::Result<ExecutionPlan> {
         let path = self.path.clone();
-        let stage =
-            Stage::from_fn_sized("work", self.function.clone(), INVOCATIONS, move |index| {
-                Payload::json(&json!({"id": format!("{index:08}"), "path": path}))
-            });
+        let stage = Stage::from_fn_sized("work", self.function.clone(), self.count, move |index| {
+            Payload::json(&json!({"id": format!("{index:08}"), "path": path}))
+        });
         let stage = stage.with_policy(StagePolicy::default().with_on_failure(OnFailure::Continue));
         ExecutionPlan::new(vec![if self.idempotent { stage.idempotent() } else { stage }])
     }
@@ -84,11 +85,12 @@ async fn the_driver_of_the_other_tests() {
         Arguments::parse_from(std::iter::once("driver").chain(arguments.lines()));
     let function = flags.function.deployable("noting", "python:3", FUNCTION).unwrap();
     let idempotent = std::env::var(IDEMPOTENT).is_ok();
+    let count = std::env::var(COUNT).map_or(INVOCATIONS, |count| count.parse().unwrap());
     let launch = Launch::connect(&flags).await.unwrap().with_kept_results(KeepResults::Last);
-    let outcome = launch.run(&Noting { function, path, idempotent }).await.unwrap();
+    let outcome = launch.run(&Noting { function, path, idempotent, count }).await.unwrap();
     let counts = outcome.report.invocations;
     // Everything that is not unknown has to be a success.
-    assert_eq!(counts.succeeded + counts.unknown, INVOCATIONS as u64, "{}", outcome.report);
+    assert_eq!(counts.succeeded + counts.unknown, count as u64, "{}", outcome.report);
     assert_eq!(outcome.is_success(), counts.unknown == 0);
 }
 
@@ -99,6 +101,16 @@ struct Killed<'a> {
     prepare: &'a dyn Fn(&mut Command),
     arguments: &'a [String],
     idempotent: bool,
+    count: usize,
+}
+
+/// How a process is killed.
+#[derive(Clone, Copy, Debug)]
+enum Kill {
+    /// By itself, at the nth append, sync or call.
+    At(u64),
+    /// From outside, once its journal has grown by so many bytes.
+    AfterBytes(u64),
 }
 
 /// The outcome of a run.
@@ -121,7 +133,7 @@ impl Killed<'_> {
     }
 
     /// Starts the driver until it comes to its end; the first processes die at the points of `kills`.
-    fn until_done(&self, kills: &[u64]) -> Came {
+    fn until_done(&self, kills: &[Kill]) -> Came {
         let mut died = 0;
         for process in 0.. {
             assert!(process < 20, "it comes to no end");
@@ -138,7 +150,7 @@ impl Killed<'_> {
     }
 
     /// Whether the process came to its end, and else `None`: it was killed.
-    fn process(&self, kill_at: Option<u64>) -> Option<Result<(), String>> {
+    fn process(&self, kill: Option<Kill>) -> Option<Result<(), String>> {
         let journals = self.directory.join("journals");
         let mut arguments = self.arguments.to_vec();
         arguments.push(format!("--journal={}", journals.display()));
@@ -152,15 +164,25 @@ impl Killed<'_> {
             .args(["--exact", "journal::the_driver_of_the_other_tests", "--nocapture"])
             .env(ARGUMENTS, arguments.join("\n"))
             .env(RUNS, self.runs())
+            .env(COUNT, self.count.to_string())
             .env("FALCO_LOCAL_DIR", self.directory.join("local"))
             .stdin(Stdio::null());
         if self.idempotent {
             driver.env(IDEMPOTENT, "1");
         }
-        if let Some(at) = kill_at {
+        if let Some(Kill::At(at)) = kill {
             driver.env(KILL_AT, at.to_string());
         }
-        let ended = driver.output().unwrap();
+        let mut child = driver.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        if let Some(Kill::AfterBytes(bytes)) = kill {
+            let until = log_bytes(&journals) + bytes;
+            while child.try_wait().unwrap().is_none() && log_bytes(&journals) < until {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            // By its pid, as `kill -9`; one that has ended stays as it is.
+            child.kill().unwrap();
+        }
+        let ended = child.wait_with_output().unwrap();
         if ended.status.success() {
             return Some(Ok(()));
         }
@@ -181,10 +203,18 @@ impl Killed<'_> {
     }
 }
 
+/// The bytes of all logs below a folder of journals.
+fn log_bytes(journals: &Path) -> u64 {
+    let entries = |path: &Path| std::fs::read_dir(path).into_iter().flatten().flatten();
+    let files = entries(journals).flat_map(|run| entries(&run.path()).collect::<Vec<_>>());
+    let logs = files.filter(|file| file.path().extension().is_some_and(|it| it == "log"));
+    logs.filter_map(|log| Some(log.metadata().ok()?.len())).sum()
+}
+
 impl Came {
     /// Nothing lost, nothing doubled, nothing unknown called known.
-    fn check(&self, idempotent: bool) {
-        let all = INVOCATIONS as u64;
+    fn check(&self, idempotent: bool, count: usize) {
+        let all = count as u64;
         match idempotent {
             true => assert_eq!((self.done, self.unknown), (all, 0), "{self:?}"),
             false => {
@@ -225,10 +255,11 @@ fn kill_at(
             prepare,
             arguments: &arguments(words),
             idempotent,
+            count: INVOCATIONS,
         };
         // A second death, in the resume.
-        let came = run.until_done(&[*point, point / 2 + 1]);
-        came.check(idempotent);
+        let came = run.until_done(&[Kill::At(*point), Kill::At(point / 2 + 1)]);
+        came.check(idempotent, INVOCATIONS);
         kills += came.kills;
     }
     kills
@@ -245,6 +276,34 @@ fn a_local_run_that_is_killed_at_any_point_loses_and_doubles_nothing() {
         kills += kill_at(&points(60, 4), &|_| {}, &words, idempotent);
     }
     assert!(kills >= 8, "{kills}");
+}
+
+#[test]
+fn two_thousand_real_calls_whose_driver_is_killed_at_random_are_neither_lost_nor_doubled() {
+    const CALLS: usize = 2000;
+    if !has("python3") {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let words = ["--executor", "parallel", "--concurrency", "16", "--quiet"];
+    let arguments = arguments(&words);
+    let run = Killed {
+        directory: directory.path(),
+        prepare: &|_| {},
+        arguments: &arguments,
+        idempotent: false,
+        count: CALLS,
+    };
+    // All of the log has about 600 kB.
+    let kills: Vec<_> = (0..4).map(|_| Kill::AfterBytes(fastrand::u64(5_000..150_000))).collect();
+    let came = run.until_done(&kills);
+    let (kills, unknown) = (came.kills, came.unknown);
+    let doubled: Vec<_> = came.ran.iter().filter(|(_, times)| **times > 1).collect();
+    assert!(doubled.is_empty(), "{kills:?}: {doubled:?}");
+    assert!(kills >= 1 && came.done + unknown == CALLS as u64, "{kills} {} {unknown}", came.done);
+    // What can be in doubt was being sent when a process died.
+    assert!(unknown <= u64::from(kills) * 16, "{unknown} after {kills} kills");
+    assert!(came.ran.len() as u64 >= came.done);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -299,40 +358,4 @@ async fn a_run_on_google_that_is_killed_loses_and_doubles_nothing_and_leaves_not
         kill_at(&points(60, 3), &prepare, &words, false)
     });
     assert!(killing.await.unwrap() >= 2);
-}
-
-#[test]
-fn a_run_that_ctrl_c_suspends_goes_on_by_the_command_that_is_printed() {
-    if !has("node") {
-        return;
-    }
-    let machine = Machine::new();
-    let directory = tempfile::tempdir().unwrap();
-    let journal = format!("--journal={}", directory.path().display());
-    let arguments = ["--invocations", "8000", "--samples", "10", "--json", &journal];
-    let mut child = machine
-        .command("montecarlo")
-        .args(arguments)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stderr = BufReader::new(child.stderr.take().unwrap());
-    let mut said = String::new();
-    while !said.contains("throw: started") {
-        assert!(stderr.read_line(&mut said).unwrap() > 0, "it has ended: {said}");
-    }
-    let interrupt = format!("kill -INT {}", child.id());
-    assert!(Command::new("sh").args(["-c", &interrupt]).status().unwrap().success());
-    stderr.read_to_string(&mut said).unwrap();
-    let ended = child.wait_with_output().unwrap();
-    assert!(!ended.status.success(), "{said}");
-    let command = said.lines().find(|line| line.contains("go on with it by")).unwrap();
-    assert!(command.contains(&journal) && command.contains(" --resume "), "{command}");
-
-    let words = [&arguments[..], &["--resume", "last", "--rerun", "failed", "--memory", "512"]];
-    let report = machine.run("montecarlo", &words.concat()).json();
-    assert_eq!(report["report"]["invocations"]["succeeded"], 8000);
-    let runs = RunJournal::list(&JournalConfig::new(directory.path())).unwrap();
-    assert_eq!((runs.len(), runs[0].processes, runs[0].invocations.done), (1, 2, 8000));
 }

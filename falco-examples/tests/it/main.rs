@@ -18,6 +18,7 @@ mod hello;
 #[path = "../../../falco-docker/tests/it/image.rs"]
 mod image;
 mod journal;
+mod journal_programs;
 mod layers;
 mod montecarlo;
 mod openwhisk;

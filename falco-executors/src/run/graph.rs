@@ -201,7 +201,9 @@ impl<D: Driver + ?Sized> MainLoop<'_, D> {
         let run = self.session.run().clone();
         let (elapsed, outage) = (self.session.elapsed(), self.session.outages.lost());
         let report = RunReport::new(run.clone(), error, elapsed, outage, reports);
-        RunOutcome { run, report, leftovers: Vec::new(), suspended: false, results, inputs }
+        let recorded = self.session.hub.journal().is_some();
+        let leftovers = Vec::new();
+        RunOutcome { run, report, leftovers, suspended: false, recorded, results, inputs }
     }
 }
 

@@ -23,6 +23,7 @@ pub struct RunOutcome {
     /// Deployments that could not be removed.
     pub leftovers: Vec<Leftover>,
     pub(super) suspended: bool,
+    pub(super) recorded: bool,
     pub(super) results: BTreeMap<StageName, Vec<(InvocationId, Payload)>>,
     /// The inputs of the same invocations, in the same order; none unless they are kept.
     pub(super) inputs: BTreeMap<StageName, Vec<Payload>>,
@@ -38,6 +39,12 @@ impl RunOutcome {
     /// means of its [journal](super::RunOptions::with_journal).
     pub fn is_suspended(&self) -> bool {
         self.suspended
+    }
+
+    /// Whether a [journal](super::RunOptions::with_journal) holds the results, so that another process may need what they refer
+    /// to.
+    pub fn is_recorded(&self) -> bool {
+        self.recorded
     }
 
     /// Whether every stage succeeded.

@@ -24,6 +24,7 @@ pub(super) type Show = Box<dyn Fn(&str) + Send + Sync>;
 pub(super) struct Mapping {
     pub(super) function: Deployable,
     pub(super) idempotent: bool,
+    pub(super) pure: bool,
     /// Whether an input that cannot be sent ends the run.
     pub(super) stops_on_failure: bool,
     /// How many inputs there are, where that is known.
@@ -106,7 +107,11 @@ impl Driver for Mapping {
             // A run opens its inputs once.
             inputs.unwrap_or_else(|| stream::empty().boxed())
         });
-        ExecutionPlan::new(vec![if self.idempotent { stage.idempotent() } else { stage }])
+        ExecutionPlan::new(vec![match (self.pure, self.idempotent) {
+            (true, _) => stage.pure(),
+            (false, true) => stage.idempotent(),
+            (false, false) => stage,
+        }])
     }
 
     fn on_completion(&self, completion: &Completion) -> Verdict {

@@ -82,6 +82,10 @@ pub(crate) struct MapFlags {
     #[arg(long, help_heading = "Execution")]
     idempotent: bool,
 
+    /// Say that results follow from the code and the input alone: --reuse takes them from another run. It implies --idempotent.
+    #[arg(long, help_heading = "Execution")]
+    pure: bool,
+
     #[command(flatten)]
     objects: ObjectFlags,
 
@@ -116,7 +120,7 @@ async fn run(mut flags: MapFlags) -> anyhow::Result<(bool, Written)> {
     let on_failure = *flags.flags.execution.on_failure.get_or_insert(OnFailure::Continue);
     let format = flags.format();
     let function = flags.function.load(&flags.flags.function)?;
-    let objects = flags.objects.open()?;
+    let objects = flags.objects.open(&flags.flags.journal)?;
     let inputs = inputs(std::mem::take(&mut flags.inputs), format, objects.as_ref())?;
     let failures = flags.failed.as_deref().map(Failures::into_file).transpose()?;
     let launch = Launch::connect_with(&flags.flags, |platform| match &objects {
@@ -144,6 +148,7 @@ async fn run(mut flags: MapFlags) -> anyhow::Result<(bool, Written)> {
     let mapping = Mapping {
         function,
         idempotent: flags.idempotent,
+        pure: flags.pure,
         stops_on_failure: on_failure == OnFailure::Stop,
         count: inputs.count,
         inputs: Mutex::new(Some(inputs.all)),

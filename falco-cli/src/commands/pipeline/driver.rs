@@ -254,7 +254,11 @@ fn stage(
             derived(described, table, function, &upstream)?
         }
     };
-    let stage = if table.idempotent { stage.idempotent() } else { stage };
+    let stage = match (table.pure, table.idempotent) {
+        (true, _) => stage.pure(),
+        (false, true) => stage.idempotent(),
+        (false, false) => stage,
+    };
     let stage = match table.deadline {
         Some(deadline) => stage.with_deadline(deadline),
         None => stage,

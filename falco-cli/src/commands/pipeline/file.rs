@@ -55,6 +55,9 @@ pub(super) struct StageTable {
     pub(super) package: Option<Spanned<PathBuf>>,
     #[serde(default)]
     pub(super) idempotent: bool,
+    /// Whether results follow from the code and the arguments alone.
+    #[serde(default)]
+    pub(super) pure: bool,
     pub(super) concurrency: Option<usize>,
     #[serde(default, deserialize_with = "duration")]
     pub(super) deadline: Option<Duration>,

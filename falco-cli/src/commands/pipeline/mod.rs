@@ -34,6 +34,8 @@ use driver::Pipeline;
 ///
 ///   falco run words.toml
 ///
+/// A stage with pure = true has results that follow from its code and its arguments alone: --reuse RUN takes them from another run.
+///
 /// The results of stages that no other follows go to their output, else to stdout, as lines of JSON.
 ///
 /// Inputs may be objects: inputs = "s3://bucket/texts" with split = "lines:64MiB" runs the function once for each split, which it
