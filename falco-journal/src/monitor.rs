@@ -157,10 +157,18 @@ impl RunJournal {
         let first = {
             let mut state = self.state();
             // It stays in doubt: another process may find out what became of it.
-            if state.doubts.contains_key(&(stage, completion.invocation.clone())) {
+            if !state.doubts.is_empty()
+                && state.doubts.contains_key(&(stage, completion.invocation.clone()))
+            {
                 return Ok(());
             }
-            state.first_attempts.remove(&key(stage, completion.invocation.as_str())).unwrap_or(1)
+            match state.first_attempts.is_empty() {
+                true => 1,
+                false => {
+                    let key = key(stage, completion.invocation.as_str());
+                    state.first_attempts.remove(&key).unwrap_or(1)
+                }
+            }
         };
         self.record_completion(stage, first, completion, verdict, activation, error)
     }

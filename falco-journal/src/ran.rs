@@ -194,7 +194,7 @@ impl<'a> Completed<'a> {
         }
         self.t = Times::of(activation, requested_at);
         self.c = activation.cold_start.map(u8::from);
-        self.m = Facts::of(activation);
+        self.m = Facts::of(activation).map(Box::new);
     }
 
     /// The cost of the activation, where the platform reports it.
@@ -207,7 +207,7 @@ impl<'a> Completed<'a> {
     /// empty.
     pub(crate) fn activation(&mut self, requested_at: u64) -> Option<Activation> {
         if let Some(activation) = self.a.take() {
-            return Some(activation);
+            return Some(*activation);
         }
         let outcome = match self.f.take() {
             Some(error) => Err(error.into_owned()),

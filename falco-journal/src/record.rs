@@ -211,10 +211,10 @@ pub(crate) struct Completed<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) c: Option<u8>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) m: Option<Facts<'a>>,
+    pub(crate) m: Option<Box<Facts<'a>>>,
     /// The activation as the first journals hold it.
     #[serde(default, skip_serializing)]
-    pub(crate) a: Option<Activation>,
+    pub(crate) a: Option<Box<Activation>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) e: Option<Cow<'a, Error>>,
     /// The SHA-256 of a result that is stored beside the log.

@@ -151,6 +151,30 @@ fn a_repair_gives_up_what_cannot_be_read_and_keeps_the_rest() {
 }
 
 #[test]
+fn a_segment_whose_header_was_given_up_keeps_its_results_and_about_its_times() {
+    let directory = tempfile::tempdir().unwrap();
+    let before = std::time::SystemTime::now();
+    journal_of(directory.path(), &[3, 1]);
+    let path = &segments(directory.path())[0];
+    let mut bytes = fs::read(path).unwrap();
+    bytes[20] ^= 1;
+    fs::write(path, &bytes).unwrap();
+    let (config, run) = (config(directory.path()), RUN.into());
+    assert_eq!(RunJournal::repair(&config, &run).unwrap().given_up.len(), 1);
+    let journal = resume(directory.path());
+    for number in 0..4u64 {
+        let invocation = invocation("map", &number.to_string(), number);
+        let recalled = falco_core::Journal::recall(&*journal, &invocation).unwrap();
+        let falco_core::Recalled::Done(completion) = recalled else { panic!("{recalled:?}") };
+        assert_eq!(completion.result(), Some(&payload(number * 2)));
+        // Times count from the header of the segment, or of the one beside it.
+        let at = completion.requested_at;
+        let hour = std::time::Duration::from_secs(3600);
+        assert!(at > before - hour && at < before + hour, "{at:?}");
+    }
+}
+
+#[test]
 fn a_long_result_that_is_damaged_is_computed_again_or_named() {
     let directory = tempfile::tempdir().unwrap();
     let long =
