@@ -150,7 +150,7 @@ impl Index {
         let (entries, length) = (&self.entries, self.entries.len());
         let is_before = |it: &u128| *it >> (POSITION + KIND) < key;
         let share = (key >> (HASH - 32)) as u64;
-        let guess = (share * length as u64 >> 32) as usize;
+        let guess = ((share * length as u64) >> 32) as usize;
         let mut reach = length.isqrt() + 1;
         loop {
             let (from, to) = (guess.saturating_sub(reach), (guess + reach).min(length));

@@ -10,11 +10,11 @@ use falco_core::{
     forward,
 };
 
+use crate::clock::micros;
 use crate::config::{Durability, Part};
 use crate::deployments::Deployments;
 use crate::journal::{Doubt, RunJournal};
 use crate::kill;
-use crate::log::micros;
 use crate::recalled::nobody_knows;
 use crate::record::{Argument, Call, Intent, NotRun, Submitted, kind};
 

@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 
 mod blobs;
+mod clock;
+mod completed;
 mod config;
 mod deployments;
 mod disk;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use falco_core::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::log::now;
+use crate::clock::now;
 use crate::machine::{boot, host};
 
 /// A lease that was not renewed for so long is over.

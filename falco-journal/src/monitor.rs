@@ -11,11 +11,11 @@ use falco_core::{
 };
 
 use crate::blobs::{self, Blob, LONGEST_INLINE};
+use crate::clock::{micros, now};
 use crate::config::Durability;
 use crate::index::key;
 use crate::journal::{RunJournal, Stage};
 use crate::layer::Journaled;
-use crate::log::{micros, now};
 use crate::plan::{compare, planned};
 use crate::record::{Argument, Completed, Finished, StageBegun, StageEnded, Verdict, kind};
 

@@ -3,12 +3,13 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use falco_core::{Error, ErrorKind, Result};
 use serde::Serialize;
 use tokio::sync::watch;
 
+use crate::clock::now;
 use crate::config::RunCommand;
 use crate::disk::{Appender, Disk};
 use crate::kill;
@@ -400,17 +401,6 @@ fn create(disk: &dyn Disk, directory: &Path, number: u32) -> Result<Box<dyn Appe
         let message = format!("the journal {} cannot be created", path.display());
         Error::new(ErrorKind::Other, message).with_source(&error)
     })
-}
-
-/// Microseconds since the Unix epoch.
-pub(crate) fn now() -> u64 {
-    micros(SystemTime::now())
-}
-
-/// A time as microseconds since the Unix epoch.
-pub(crate) fn micros(time: SystemTime) -> u64 {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use falco_core::{Error, ErrorKind, Result, RunId};
 
 use crate::blobs;
+use crate::clock::now;
 use crate::config::{JournalConfig, ResumeOptions};
 use crate::disk::Files;
 use crate::head::kind_of;
 use crate::journal::{RunJournal, existing};
 use crate::lock::Lock;
-use crate::log::{Begin, Log, now};
+use crate::log::{Begin, Log};
 use crate::record::{Abandoned, Completed, kind};
 use crate::replay::{Keep, Replay, examine, replay};
 use crate::segment::{self, Claims, Damage, parse};
