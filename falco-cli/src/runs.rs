@@ -28,13 +28,21 @@ pub struct RunsFlags {
     /// Print JSON.
     #[arg(long, global = true)]
     json: bool,
+
+    /// Print nothing beside results and errors.
+    #[arg(long, short, global = true)]
+    quiet: bool,
 }
 
 #[derive(Debug, Subcommand)]
 enum RunsCommand {
-    /// List all runs, the newest first; without a command the same.
+    /// Lists all runs, the newest first; without a command the same.
+    ///
+    /// For example: falco runs list --json
     List,
-    /// Show one run: its stages, deployments, and what a resume would do.
+    /// Shows one run: its stages, deployments, and what a resume would do.
+    ///
+    /// For example: falco runs show last --why
     Show {
         /// The run, or `last`.
         run: String,
@@ -42,17 +50,23 @@ enum RunsCommand {
         #[arg(long)]
         why: bool,
     },
-    /// Read the whole journal of a run, and name what is damaged.
+    /// Reads the whole journal of a run, and names what is damaged.
+    ///
+    /// For example: falco runs verify last
     Verify {
         /// The run, or `last`.
         run: String,
     },
-    /// Give up damaged lines. What they may have said of invocations that are not idempotent is unknown then.
+    /// Gives up damaged lines. What they may have said of invocations that are not idempotent is unknown then.
+    ///
+    /// For example: falco runs repair last
     Repair {
         /// The run, or `last`.
         run: String,
     },
-    /// Remove journals that need not stay. Those of runs that go on stay.
+    /// Removes journals that need not stay. Those of runs that go on stay.
+    ///
+    /// For example: falco runs prune --finished 1d
     Prune {
         /// How long those of runs stay that succeeded, such as 7d.
         #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "7d")]
@@ -86,6 +100,7 @@ pub fn runs(flags: &RunsFlags) -> anyhow::Result<bool> {
         RunsCommand::Verify { run } => {
             let damage = RunJournal::verify(&config, &named(run)?)?;
             show(flags, &json!({"damage": damage}), || match damage.as_slice() {
+                [] if flags.quiet => String::new(),
                 [] => "the journal is whole\n".to_owned(),
                 damage => lines(damage),
             })?;
@@ -94,6 +109,7 @@ pub fn runs(flags: &RunsFlags) -> anyhow::Result<bool> {
         RunsCommand::Repair { run } => {
             let given_up = RunJournal::repair(&config, &named(run)?)?.given_up;
             show(flags, &json!({"given_up": given_up}), || match given_up.as_slice() {
+                [] if flags.quiet => String::new(),
                 [] => "nothing to repair: the journal is whole\n".to_owned(),
                 given_up => format!("given up:\n{}", lines(given_up)),
             })?;
@@ -106,6 +122,7 @@ pub fn runs(flags: &RunsFlags) -> anyhow::Result<bool> {
                 .with_bytes(size.saturating_mul(1 << 20));
             let pruned = RunJournal::prune(&config, &keeping)?.runs;
             show(flags, &json!({"removed": pruned}), || {
+                let pruned = if flags.quiet { &[][..] } else { &pruned };
                 pruned.iter().map(|run| format!("removed {}\n", line(run))).collect()
             })?;
             Ok(true)
@@ -116,7 +133,10 @@ pub fn runs(flags: &RunsFlags) -> anyhow::Result<bool> {
 fn list(flags: &RunsFlags, config: &JournalConfig) -> anyhow::Result<()> {
     let runs = RunJournal::list(config)?;
     show(flags, &runs, || {
-        let mut text = format!("{}\n", columns(HEADER));
+        let mut text = match flags.quiet {
+            true => String::new(),
+            false => format!("{}\n", columns(HEADER)),
+        };
         for run in &runs {
             let _ = writeln!(text, "{}", line(run));
         }

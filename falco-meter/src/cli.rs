@@ -36,6 +36,18 @@ pub enum TraceCommand {
     Export(ExportFlags),
 }
 
+/// The output of each command.
+#[derive(Clone, Copy, Debug, Args)]
+struct Output {
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+
+    /// Print nothing beside results and errors.
+    #[arg(long, short)]
+    quiet: bool,
+}
+
 /// The flags of `view`.
 #[derive(Debug, Args)]
 pub struct ViewFlags {
@@ -49,6 +61,9 @@ pub struct ViewFlags {
     /// Answer requests for this host name, too, such as that of a proxy.
     #[arg(long, value_name = "NAME")]
     meter_host: Vec<String>,
+
+    #[command(flatten)]
+    shown: Output,
 }
 
 /// The flags of `report`.
@@ -60,6 +75,9 @@ pub struct ReportFlags {
     /// The file to write. The default is the name of the trace with .html in place of its ending.
     #[arg(long, short, value_name = "FILE.html")]
     output: Option<PathBuf>,
+
+    #[command(flatten)]
+    shown: Output,
 }
 
 /// The flags of `plot`.
@@ -71,6 +89,9 @@ pub struct PlotFlags {
     /// The folder to write into. The default is the name of the trace without its ending.
     #[arg(long, short, value_name = "FOLDER")]
     output: Option<PathBuf>,
+
+    #[command(flatten)]
+    shown: Output,
 }
 
 /// The flags of `export`.
@@ -81,6 +102,9 @@ pub struct ExportFlags {
 
     #[command(flatten)]
     into: Targets,
+
+    #[command(flatten)]
+    shown: Output,
 }
 
 /// Where to.
@@ -131,7 +155,11 @@ impl ViewFlags {
         let settings = hosts.fold(MeterSettings::default(), MeterSettings::with_host);
         let settings = settings.with_address(self.meter);
         let server = MeterServer::of_file(self.trace, settings).await?;
-        print(server.url())?;
+        // Nobody could open the page without its address, which is the result.
+        match self.shown.json {
+            true => print(serde_json::json!({"url": server.url()}))?,
+            false => print(server.url())?,
+        }
         let stopped = tokio::signal::ctrl_c().await;
         stopped.map_err(|error| {
             Error::new(ErrorKind::Other, "cannot wait for Ctrl-C").with_source(&error)
@@ -143,23 +171,21 @@ impl ReportFlags {
     fn run(self) -> Result<()> {
         let output = self.output.unwrap_or_else(|| stem(&self.trace).with_extension("html"));
         write_report(&self.trace, &output)?;
-        print(output.display())
+        self.shown.written(&[output])
     }
 }
 
 impl PlotFlags {
     fn run(self) -> Result<()> {
         let output = self.output.unwrap_or_else(|| stem(&self.trace).with_extension(""));
-        for file in write_plots(&self.trace, output)? {
-            print(file.display())?;
-        }
-        Ok(())
+        self.shown.written(&write_plots(&self.trace, output)?)
     }
 }
 
 impl ExportFlags {
     fn run(self) -> Result<()> {
-        let Self { trace, into } = self;
+        let Self { trace, into, shown } = self;
+        let mut written = Vec::new();
         if let Some(file) = &into.fact_csv {
             // Columns are known before the first row.
             let mut names = BTreeSet::new();
@@ -172,11 +198,13 @@ impl ExportFlags {
             let mut csv = csv.map_err(|error| unwritten(file, &error))?;
             each(&trace, file, |record| csv.take(record))?;
             finish(csv.into_inner(), file)?;
+            written.push(file.clone());
         }
         if let Some(file) = &into.fact_console {
             let mut console = FactConsole::new(create(file)?);
             each(&trace, file, |record| console.take(record))?;
             finish(console.into_inner(), file)?;
+            written.push(file.clone());
         }
         if let Some(file) = &into.perfetto {
             let to = create(file)?;
@@ -190,6 +218,7 @@ impl ExportFlags {
                 each(&trace, file, |record| perfetto.take(record))?;
                 finish(perfetto.into_inner(), file)?;
             }
+            written.push(file.clone());
         }
         if let Some(collector) = into.fact {
             send(
@@ -206,13 +235,24 @@ impl ExportFlags {
             })?;
             send(&trace, &exporter, "the collector of OpenTelemetry")?;
         }
-        Ok(())
+        shown.written(&written)
     }
 }
 
-type Output = BufWriter<File>;
+impl Output {
+    /// Says which files were written.
+    fn written(self, files: &[PathBuf]) -> Result<()> {
+        if self.json {
+            return print(serde_json::json!({"written": files}));
+        }
+        if self.quiet {
+            return Ok(());
+        }
+        files.iter().try_for_each(|file| print(file.display()))
+    }
+}
 
-fn create(path: &Path) -> Result<Output> {
+fn create(path: &Path) -> Result<BufWriter<File>> {
     File::create(path).map(BufWriter::new).map_err(|error| unwritten(path, &error))
 }
 
@@ -231,9 +271,8 @@ fn each(
     taken.map_err(|error| unwritten(into, &error))
 }
 
-fn finish(mut to: Output, path: &Path) -> Result<()> {
-    to.flush().map_err(|error| unwritten(path, &error))?;
-    print(path.display())
+fn finish(mut to: BufWriter<File>, path: &Path) -> Result<()> {
+    to.flush().map_err(|error| unwritten(path, &error))
 }
 
 /// Sends a whole trace. Nobody waits for it, so that records are read no faster than they are sent.
@@ -268,8 +307,13 @@ fn stem(path: &Path) -> PathBuf {
 }
 
 fn print(line: impl std::fmt::Display) -> Result<()> {
-    writeln!(std::io::stdout(), "{line}")
-        .map_err(|error| Error::new(ErrorKind::Other, "cannot write to stdout").with_source(&error))
+    match writeln!(std::io::stdout(), "{line}") {
+        // A reader that has gone away has seen enough.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.map_err(|error| {
+            Error::new(ErrorKind::Other, "cannot write to stdout").with_source(&error)
+        }),
+    }
 }
 
 async fn blocking(work: impl FnOnce() -> Result<()> + Send + 'static) -> Result<()> {

@@ -159,16 +159,22 @@ pub(crate) async fn list(flags: ListFlags) -> anyhow::Result<bool> {
 pub(crate) async fn remove(flags: RemoveFlags) -> anyhow::Result<bool> {
     log::start(flags.output.log.as_ref())?;
     let platform = flags.platform.connect().await?;
-    let mut all = true;
+    let (mut removed, mut left) = (Vec::new(), Vec::new());
     for name in &flags.names {
         if let Err(error) = remove_one(&*platform, name).await {
             say(format_args!("error: {error:#}"));
-            all = false;
-        } else if !flags.output.quiet {
-            say(format_args!("removed {name}"));
+            left.push(json!({"name": name, "error": format!("{error:#}")}));
+        } else {
+            if !flags.output.quiet && !flags.output.json {
+                say(format_args!("removed {name}"));
+            }
+            removed.push(name);
         }
     }
-    Ok(all)
+    if flags.output.json {
+        print(format_args!("{}\n", json!({"removed": removed, "left": left})))?;
+    }
+    Ok(left.is_empty())
 }
 
 async fn remove_one(platform: &dyn AsyncPlatform, name: &str) -> falco_core::Result<()> {

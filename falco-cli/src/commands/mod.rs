@@ -5,6 +5,7 @@ mod deployed;
 mod doctor;
 mod function;
 mod inputs;
+mod lines;
 mod map;
 mod objects;
 mod pipeline;
@@ -17,6 +18,9 @@ use clap::{Parser, Subcommand};
 use falco_cli::cleanup::{CleanupFlags, clean_up};
 use falco_cli::exit_code;
 use falco_cli::runs::{RunsFlags, runs};
+
+/// The exit code of a program whose reader has gone away, as shells have it: 128 and the number of SIGPIPE.
+const READER_LEFT: u8 = 141;
 
 /// Runs functions on this machine and on FaaS platforms.
 ///
@@ -54,7 +58,7 @@ impl Falco {
     pub(crate) async fn run(self) -> ExitCode {
         exit_code(match self.command {
             Command::Map(flags) => return map::map(*flags).await,
-            Command::Run(flags) => pipeline::run(*flags).await,
+            Command::Run(flags) => return pipeline::run(*flags).await,
             Command::Invoke(flags) => call::invoke(*flags).await,
             Command::Call(flags) => call::call(*flags).await,
             Command::Deploy(flags) => deployed::deploy(*flags).await,

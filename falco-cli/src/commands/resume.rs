@@ -26,6 +26,14 @@ pub(crate) struct ResumeFlags {
     #[arg(long, value_name = "DIR")]
     journal: Option<PathBuf>,
 
+    /// Print JSON, as that command does with --json.
+    #[arg(long)]
+    json: bool,
+
+    /// Show neither progress nor report.
+    #[arg(long, short)]
+    quiet: bool,
+
     /// The run, or `last` for the newest one.
     run: String,
 
@@ -52,6 +60,8 @@ pub(crate) fn resume(flags: &ResumeFlags) -> anyhow::Result<bool> {
         .args(&recorded.arguments)
         .arg(format!("--journal={}", journals.display()))
         .args(["--resume", run.as_str()])
+        .args(flags.json.then_some("--json"))
+        .args(flags.quiet.then_some("--quiet"))
         .args(&flags.flags)
         .current_dir(&recorded.directory);
     start(&mut command).with_context(|| {

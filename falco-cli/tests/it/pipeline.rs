@@ -1,5 +1,8 @@
 //! `falco run`: pipelines without Rust.
 
+use std::io::{BufRead, BufReader, Read};
+use std::process::Stdio;
+
 use serde_json::json;
 
 use crate::program::{Machine, has, json_lines, read};
@@ -99,9 +102,79 @@ fn what_a_file_says_wrong_is_named_by_file_line_and_key() {
         let error = machine.run(&["run", &pipeline]).error();
         assert!(error.contains(words), "{rest}: {error}");
     }
+    let circle = stage.replace("\"a\"", "\"b\"");
+    let pipeline = format!("{stage}after = \"b\"\n{circle}after = \"a\"\n");
+    let error = machine.run(&["run", &machine.file("p.toml", &pipeline)]).error();
+    assert!(
+        error.contains("p.toml:4: after: ") && error.contains("wait for each other"),
+        "{error}"
+    );
     let pipeline = machine.file("p.toml", &stage.replace("f.py", "g.py"));
     let error = machine.run(&["run", &pipeline]).error();
     assert!(error.contains("p.toml:2: name: the stage \"a\" needs inputs"), "{error}");
     assert!(machine.run(&["run", "none.toml"]).error().contains("cannot read none.toml"));
+    machine.assert_clean();
+}
+
+/// Answers at once for 0; for others once the file `go` is there, and says whether it came.
+const WAITS: &str = "
+import os, time
+def main(args):
+    until = time.time() + 60
+    while args['n'] and not os.path.exists(os.environ['GO']) and time.time() < until:
+        time.sleep(0.01)
+    return {'n': args['n'], 'came': os.path.exists(os.environ['GO'])}
+";
+
+#[test]
+fn results_are_printed_as_they_are_known() {
+    if !has("python3") {
+        return;
+    }
+    let machine = Machine::new();
+    machine.file("waits.py", WAITS);
+    machine.file("inputs.jsonl", "{\"n\": 1}\n{\"n\": 0}\n");
+    let pipeline = machine.file(
+        "p.toml",
+        "[[stage]]\nname = \"waits\"\nfunction = \"waits.py\"\ninputs = \"inputs.jsonl\"\n",
+    );
+    let env = format!("--env=GO={}", machine.path("go").display());
+    let mut command = machine.command(&["run", "-q", &pipeline, &env, "--concurrency", "2"]);
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut results = BufReader::new(child.stdout.take().unwrap()).lines();
+    let first = json_lines(&results.next().unwrap().unwrap());
+    assert_eq!(first, [json!({"n": 0, "came": false})]);
+    machine.file("go", "");
+    let second = json_lines(&results.next().unwrap().unwrap());
+    assert_eq!(
+        second,
+        [json!({"n": 1, "came": true})],
+        "it was known before the first was printed"
+    );
+    assert!(results.next().is_none());
+    assert!(child.wait().unwrap().success());
+    machine.assert_clean();
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_the_pipeline_and_nothing_is_left() {
+    if !has("python3") {
+        return;
+    }
+    let machine = Machine::new();
+    machine.file("echo.py", "def main(args): return args");
+    machine.file("inputs.txt", &"line\n".repeat(200_000));
+    let pipeline = machine.file(
+        "p.toml",
+        "[[stage]]\nname = \"echo\"\nfunction = \"echo.py\"\ninputs = \"inputs.txt\"\nformat = \"text\"\n",
+    );
+    let mut command = machine.command(&["run", "-q", &pipeline]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut results = BufReader::new(child.stdout.take().unwrap());
+    results.read_line(&mut String::new()).unwrap();
+    drop(results);
+    let mut said = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!((child.wait().unwrap().code(), said.as_str()), (Some(141), ""));
     machine.assert_clean();
 }

@@ -91,18 +91,82 @@ fn shells_get_completions_and_manual_pages() {
     let page = machine.run(&["man", "map"]).ok();
     assert!(page.contains("falco\\-map") && page.contains("unordered"), "{page}");
     assert!(machine.run(&["man", "fly"]).error().contains("no command \"fly\""));
+    let page = machine.run(&["man", "runs", "show"]).ok();
+    assert!(page.contains("falco\\-runs\\-show"), "{page}");
 }
 
-#[test]
-fn every_command_has_help_with_an_example() {
-    let machine = Machine::new();
-    let help = machine.run(&["--help"]).ok();
+/// The commands that a help lists, without `help` itself.
+fn listed(help: &str) -> Vec<String> {
     let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1);
     let commands = commands.take_while(|line| !line.is_empty());
     // Descriptions that go on in a second line are indented further.
     let commands = commands.filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
-    for command in commands.filter(|command| !command.is_empty() && *command != "help") {
-        let help = machine.run(&[command, "--help"]).ok();
-        assert!(help.contains("For example"), "{command}: {help}");
+    commands.filter(|name| !name.is_empty() && *name != "help").map(str::to_owned).collect()
+}
+
+#[test]
+fn every_command_has_help_with_an_example_and_takes_json_and_quiet() {
+    let machine = Machine::new();
+    let mut left: Vec<Vec<String>> = vec![Vec::new()];
+    let mut seen = 0;
+    while let Some(command) = left.pop() {
+        let words: Vec<&str> = command.iter().map(String::as_str).collect();
+        let help = machine.run(&[&words[..], &["--help"]].concat()).ok();
+        assert!(help.contains("For example"), "{command:?}: {help}");
+        if !command.is_empty() {
+            assert!(help.contains("--json") && help.contains("--quiet"), "{command:?}: {help}");
+            seen += 1;
+        }
+        left.extend(listed(&help).into_iter().map(|below| [&command[..], &[below]].concat()));
+    }
+    assert!(seen > 20, "{seen} commands");
+}
+
+#[test]
+fn what_tools_read_is_json() {
+    if !has("python3") {
+        return;
+    }
+    let machine = Machine::new();
+    let function = machine.file("hello.py", HELLO);
+    let json = |arguments: &[&str]| -> serde_json::Value {
+        let printed = machine.run(arguments);
+        serde_json::from_str(&printed.stdout)
+            .unwrap_or_else(|_| panic!("{arguments:?}: {} {}", printed.stdout, printed.stderr))
+    };
+    let deployed = json(&["deploy", "--json", "-f", &function]);
+    assert_eq!(deployed["name"], "hello");
+    let removed = json(&["remove", "--json", "hello", "nobody"]);
+    assert_eq!(removed["removed"], serde_json::json!(["hello"]));
+    assert_eq!(removed["left"][0]["name"], "nobody");
+    assert_eq!(json(&["cleanup", "--json"])["removed"], serde_json::json!([]));
+    assert_eq!(json(&["runs", "--json"]), serde_json::json!([]));
+    assert_eq!(json(&["runs", "prune", "--json"])["removed"], serde_json::json!([]));
+    assert!(json(&["completions", "bash", "--json"])["script"].as_str().unwrap().len() > 1_000);
+    let outline = json(&["man", "runs", "show", "--json"]);
+    assert_eq!(outline["name"], "show");
+    let flags = outline["flags"].as_array().unwrap();
+    assert!(flags.iter().any(|flag| flag["long"] == "why"), "{outline}");
+}
+
+#[test]
+fn quiet_commands_print_results_only() {
+    if !has("python3") {
+        return;
+    }
+    let machine = Machine::new();
+    let function = machine.file("hello.py", HELLO);
+    for (arguments, result) in [
+        (&["list", "-q"][..], ""),
+        (&["deploy", "-q", "-f", &function], "hello\n"),
+        (&["call", "-q", "hello", r#"{"name": "Ada"}"#], "{\"greeting\":\"Hello Ada!\"}\n"),
+        (&["remove", "-q", "hello"], ""),
+        (&["cleanup", "-q"], ""),
+        (&["runs", "-q"], ""),
+        (&["runs", "prune", "-q"], ""),
+    ] {
+        let printed = machine.run(arguments);
+        assert_eq!(printed.stderr, "", "{arguments:?}");
+        assert_eq!(printed.ok().replace(": ", ":"), result, "{arguments:?}");
     }
 }

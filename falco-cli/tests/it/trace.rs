@@ -60,7 +60,9 @@ fn a_run_leaves_a_trace_a_report_and_what_other_tools_read() {
     assert!(html.contains("looking at 13") && html.contains("default-src 'none'"));
 
     let again = text("again.html");
-    machine.run(&["report", &trace, "--output", &again]).ok();
+    let written = machine.run(&["report", &trace, "--output", &again, "--json"]).ok();
+    assert_eq!(json_lines(&written)[0]["written"][0], again.as_str());
+    assert_eq!(machine.run(&["report", &trace, "--output", &again, "-q"]).ok(), "");
     assert!(read(machine.path("again.html")).len() > html.len() / 2);
     let printed = machine.run(&["plot", &trace]).ok();
     // Five, and two of congestion control.
@@ -182,5 +184,21 @@ async fn instance_boot_time_and_runtime_are_in_the_trace_on_every_platform() {
         let logs: Vec<&Value> = lines.iter().filter(|line| line["e"] == "log").collect();
         let text = serde_json::to_string(&logs).unwrap();
         assert!(text.contains("looking at 13"), "{platform}: the log of what failed: {lines:?}");
+        // FACT's region: of AWS and Google their own, of OpenWhisk the host of its API.
+        let (trace, csv) = (machine.path(&format!("{platform}.jsonl")), machine.path("fact.csv"));
+        let (trace, csv) = (trace.to_str().unwrap(), csv.to_str().unwrap());
+        machine.run(&["export", "-q", trace, "--fact-csv", csv]).ok();
+        let mut rows = csv::Reader::from_path(csv).unwrap();
+        let column = rows.headers().unwrap().iter().position(|name| name == "Region").unwrap();
+        let regions: Vec<String> =
+            rows.records().map(|row| row.unwrap()[column].to_owned()).collect();
+        let wanted = match platform {
+            "aws" => "eu-central-1",
+            "gcp" => falco_fakes::gcp::LOCATION,
+            _ => "127.0.0.1",
+        };
+        let calls = regions.iter().filter(|region| **region == wanted).count();
+        // The traces of the stage and of the run have none.
+        assert_eq!(calls, regions.len() - 2, "{platform}: {regions:?}");
     }
 }

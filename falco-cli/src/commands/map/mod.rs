@@ -19,15 +19,13 @@ use falco_core::BoxStream;
 use falco_executors::KeepResults;
 use futures_util::{StreamExt, stream};
 
+use super::READER_LEFT;
 use super::function::FunctionFile;
 use super::inputs::{Format, Given, Sources};
 use super::objects::{ObjectFlags, Objects};
 use driver::{Mapping, Sink};
 use failures::Failures;
 use results::{Results, Written};
-
-/// The exit code of a program whose reader has gone away, as shells have it: 128 and the number of SIGPIPE.
-const READER_LEFT: u8 = 141;
 
 /// Runs a function once for each input, and writes the results as lines of JSON
 ///

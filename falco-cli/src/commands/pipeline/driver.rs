@@ -1,16 +1,14 @@
 //! The plan that a file describes, and where its results go.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::fs;
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use falco_cli::Launch;
 use falco_cli::flags::{FunctionFlags, PackageFlags, open_store};
 use falco_core::{
-    BoxStream, Completion, Driver, ExecutionPlan, Input, InvocationId, Payload, Result, Stage,
-    StageName, StagePolicy, Verdict,
+    BoxStream, Completion, Driver, ExecutionPlan, Input, Result, Stage, StageName, StagePolicy,
+    Verdict,
 };
 use falco_data::{Sink, SplitsOf, Store};
 use falco_executors::RunOutcome;
@@ -19,6 +17,7 @@ use toml::Spanned;
 
 use super::derive::{derived, output, sink};
 use super::file::{Described, FormatName, StageTable};
+use super::outputs::{Outputs, Written};
 use crate::commands::function;
 use crate::commands::inputs::{Format, Given, Sources};
 use crate::commands::objects::{committed, scratch_below, with_out};
@@ -28,7 +27,7 @@ use crate::commands::objects::{committed, scratch_below, with_out};
 pub(super) struct Pipeline {
     name: String,
     stages: Vec<Stage>,
-    outputs: Mutex<Outputs>,
+    outputs: Outputs,
     objects: Option<Stores>,
 }
 
@@ -41,31 +40,12 @@ pub(super) struct Stores {
 }
 
 impl Stores {
-    async fn complete(
-        &self,
-        outcome: &RunOutcome,
-        mut written: BTreeMap<StageName, Vec<(InvocationId, Payload)>>,
-    ) -> Result<()> {
+    async fn complete(&self, outcome: &RunOutcome, mut written: Written) -> Result<()> {
         for (stage, output) in &self.outputs {
             let results = written.remove(stage).unwrap_or_default();
             committed(output, outcome, &results).await?;
         }
         Ok(())
-    }
-}
-
-/// The results that are written, by stage.
-struct Outputs {
-    /// Results that name the objects in a store.
-    written: BTreeMap<StageName, Vec<(InvocationId, Payload)>>,
-    files: BTreeMap<StageName, BufWriter<Box<dyn Write + Send>>>,
-    error: Option<io::Error>,
-    names: Vec<String>,
-}
-
-impl std::fmt::Debug for Outputs {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Outputs").field(&self.names).finish()
     }
 }
 
@@ -81,34 +61,10 @@ impl Pipeline {
         stages.extend(merging);
         let plan = ExecutionPlan::new(stages.clone())?;
         let objects = stores(described)?;
-        let (files, written, names) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
-        let mut outputs = Outputs { written, files, error: None, names };
-        for table in &described.stages {
-            let name = StageName::from(table.name.get_ref().as_str());
-            if let Some(store) = objects.as_ref().and_then(|objects| objects.outputs.get(&name)) {
-                outputs.names.push(store.url().to_owned());
-                outputs.written.insert(name, Vec::new());
-                continue;
-            }
-            let to: Box<dyn Write + Send> = match &table.output {
-                Some(path) => {
-                    let at = described.beside(path.get_ref());
-                    let file = File::create(&at).map_err(|error| {
-                        let what = format!("cannot write to {}: {error}", at.display());
-                        described.error(&path.span(), what)
-                    })?;
-                    outputs.names.push(at.display().to_string());
-                    Box::new(file)
-                }
-                None if plan.downstream(&name).next().is_none() => {
-                    outputs.names.push("stdout".to_owned());
-                    Box::new(io::stdout())
-                }
-                None => continue,
-            };
-            outputs.files.insert(name, BufWriter::new(to));
-        }
-        Ok(Self { name: described.name.clone(), stages, outputs: Mutex::new(outputs), objects })
+        let outputs = Outputs::new(described, &plan, |stage| {
+            objects.as_ref().and_then(|objects| objects.outputs.get(stage)).map(Store::url)
+        })?;
+        Ok(Self { name: described.name.clone(), stages, outputs, objects })
     }
 
     /// The stores that the file names, if any.
@@ -119,7 +75,7 @@ impl Pipeline {
     /// Completes the outputs that are stores, of a run that succeeded, and deletes what the run kept for itself.
     pub(super) async fn commit(&self, outcome: &RunOutcome) -> anyhow::Result<()> {
         let Some(objects) = &self.objects else { return Ok(()) };
-        let written = std::mem::take(&mut self.lock().written);
+        let written = self.outputs.written();
         let completed = match outcome.is_success() {
             true => objects.complete(outcome, written).await,
             false => Ok(()),
@@ -159,29 +115,9 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Writes what is left, and says where the results are.
-    pub(super) fn finish(&self) -> anyhow::Result<String> {
-        let mut outputs = self.lock();
-        for file in outputs.files.values_mut() {
-            if let Err(error) = file.flush()
-                && error.kind() != io::ErrorKind::BrokenPipe
-            {
-                return Err(anyhow::Error::new(error).context("cannot write results"));
-            }
-        }
-        match outputs.error.take() {
-            Some(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                Err(anyhow::Error::new(error).context("cannot write results"))
-            }
-            _ => {
-                outputs.names.dedup();
-                Ok(format!("in all stages, those of the last ones in {}", outputs.names.join(", ")))
-            }
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Outputs> {
-        self.outputs.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Waits until everything is written, and says where the results are; nothing if the reader of stdout has gone away.
+    pub(super) fn finish(&mut self) -> anyhow::Result<Option<String>> {
+        self.outputs.finish()
     }
 }
 
@@ -195,20 +131,7 @@ impl Driver for Pipeline {
     }
 
     fn on_completion(&self, completion: &Completion) -> Verdict {
-        let Some(result) = completion.result() else { return Verdict::Continue };
-        let mut outputs = self.lock();
-        if let Some(written) = outputs.written.get_mut(&completion.stage) {
-            written.push((completion.invocation.clone(), result.clone()));
-            return Verdict::Continue;
-        }
-        let Some(file) = outputs.files.get_mut(&completion.stage) else { return Verdict::Continue };
-        match writeln!(file, "{}", result.as_str()) {
-            Ok(()) => Verdict::Continue,
-            Err(error) => {
-                outputs.error.get_or_insert(error);
-                Verdict::Stop
-            }
-        }
+        self.outputs.take(completion)
     }
 }
 

@@ -262,7 +262,31 @@ impl Described {
                 return Err(self.error(&derivation.span(), what));
             }
         }
-        Ok(())
+        self.check_order()
+    }
+
+    /// Refuses stages that wait for each other.
+    fn check_order(&self) -> anyhow::Result<()> {
+        let upstream = |stage: &StageTable| -> Vec<String> {
+            stage.after.iter().flat_map(|after| after.get_ref().all()).cloned().collect()
+        };
+        let mut left: Vec<&StageTable> = self.stages.iter().collect();
+        loop {
+            let waits = |stage: &&StageTable| {
+                upstream(stage).iter().any(|name| left.iter().any(|it| it.name.get_ref() == name))
+            };
+            let still: Vec<&StageTable> = left.iter().copied().filter(waits).collect();
+            if still.len() < left.len() {
+                left = still;
+                continue;
+            }
+            let Some(after) = still.iter().find_map(|stage| stage.after.as_ref()) else {
+                return Ok(());
+            };
+            let names: Vec<&str> = still.iter().map(|it| it.name.get_ref().as_str()).collect();
+            let what = format!("the stages {} wait for each other", names.join(", "));
+            return Err(self.error(&after.span(), what));
+        }
     }
 }
 

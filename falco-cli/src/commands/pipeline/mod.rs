@@ -3,13 +3,16 @@
 mod derive;
 mod driver;
 mod file;
+mod outputs;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::Args;
-use falco_cli::{Launch, RunFlags, conclude, with_objects};
+use falco_cli::{Launch, RunFlags, conclude, exit_code, with_objects};
 use falco_executors::KeepResults;
 
+use super::READER_LEFT;
 use driver::Pipeline;
 
 /// Runs the stages that a TOML file describes
@@ -36,7 +39,8 @@ use driver::Pipeline;
 ///
 /// A stage with pure = true has results that follow from its code and its arguments alone: --reuse RUN takes them from another run.
 ///
-/// The results of stages that no other follows go to their output, else to stdout, as lines of JSON.
+/// The results of stages that no other follows go to their output, else to stdout, as lines of JSON, each as soon as it is
+/// known.
 ///
 /// Inputs may be objects: inputs = "s3://bucket/texts" with split = "lines:64MiB" runs the function once for each split, which it
 /// reads by args["input"]. An output that is a URL takes what functions write by args["out"]. Between such stages derivation = {
@@ -52,8 +56,17 @@ pub(crate) struct PipelineFlags {
     flags: RunFlags,
 }
 
-/// Runs the pipeline, and returns whether everything succeeded.
-pub(crate) async fn run(mut flags: PipelineFlags) -> anyhow::Result<bool> {
+/// Runs the pipeline, and returns what the shell sees.
+pub(crate) async fn run(flags: PipelineFlags) -> ExitCode {
+    match execute(flags).await {
+        Ok(None) => ExitCode::from(READER_LEFT),
+        Ok(Some(succeeded)) => exit_code(Ok(succeeded)),
+        Err(error) => exit_code(Err(error)),
+    }
+}
+
+/// Runs the pipeline, and returns whether everything succeeded; nothing if the reader of stdout has gone away.
+async fn execute(mut flags: PipelineFlags) -> anyhow::Result<Option<bool>> {
     let described = file::read(&flags.file)?;
     let packages = std::mem::take(&mut flags.flags.function.packages);
     let mut pipeline = Pipeline::new(&described, &flags.flags.function)?;
@@ -67,5 +80,7 @@ pub(crate) async fn run(mut flags: PipelineFlags) -> anyhow::Result<bool> {
     let committed = pipeline.commit(&outcome).await;
     let went = pipeline.finish()?;
     committed?;
-    Ok(conclude(&flags.flags.output, &outcome.report, &outcome.leftovers, &went))
+    // The shell says what there is to say of a reader that has gone away, as of any program in a pipe.
+    let Some(went) = went else { return Ok(None) };
+    Ok(Some(conclude(&flags.flags.output, &outcome.report, &outcome.leftovers, &went)))
 }

@@ -1,0 +1,109 @@
+//! Where the results of a pipeline go.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::Context;
+use falco_core::{Completion, ExecutionPlan, InvocationId, Payload, StageName, Verdict};
+
+use super::file::Described;
+use crate::commands::lines::Lines;
+
+/// Results that name objects in a store, by stage.
+pub(super) type Written = BTreeMap<StageName, Vec<(InvocationId, Payload)>>;
+
+/// The results that are written, by stage.
+#[derive(Debug, Default)]
+pub(super) struct Outputs {
+    /// Those that name the objects in a store.
+    written: Mutex<Written>,
+    /// The place of the writer of each stage that has one; several may write to stdout.
+    writers: BTreeMap<StageName, usize>,
+    lines: Vec<Lines>,
+    names: Vec<String>,
+}
+
+impl Outputs {
+    /// Makes the outputs of the stages of a plan. `store` is the URL of the store that a stage writes to.
+    ///
+    /// # Errors
+    ///
+    /// When a file cannot be written to.
+    pub(super) fn new<'a>(
+        described: &Described,
+        plan: &ExecutionPlan,
+        store: impl Fn(&StageName) -> Option<&'a str>,
+    ) -> anyhow::Result<Self> {
+        let mut outputs = Self::default();
+        let mut written = Written::new();
+        let mut stdout = None;
+        for table in &described.stages {
+            let name = StageName::from(table.name.get_ref().as_str());
+            if let Some(url) = store(&name) {
+                outputs.names.push(url.to_owned());
+                written.insert(name, Vec::new());
+            } else if let Some(path) = &table.output {
+                let at = described.beside(path.get_ref());
+                let file = File::create(&at).map_err(|error| {
+                    let what = format!("cannot write to {}: {error}", at.display());
+                    described.error(&path.span(), what)
+                })?;
+                let place = outputs.add(file)?;
+                outputs.names.push(at.display().to_string());
+                outputs.writers.insert(name, place);
+            } else if plan.downstream(&name).next().is_none() {
+                // One writer for all of them, so that lines stay whole.
+                let place = match stdout {
+                    Some(place) => place,
+                    None => {
+                        outputs.names.push("stdout".to_owned());
+                        outputs.add(io::stdout())?
+                    }
+                };
+                stdout = Some(place);
+                outputs.writers.insert(name, place);
+            }
+        }
+        Ok(Self { written: Mutex::new(written), ..outputs })
+    }
+
+    fn add(&mut self, to: impl io::Write + Send + 'static) -> anyhow::Result<usize> {
+        self.lines.push(Lines::new(to).context("cannot start a thread")?);
+        Ok(self.lines.len() - 1)
+    }
+
+    /// Takes the result of an invocation, if it has one.
+    pub(super) fn take(&self, completion: &Completion) -> Verdict {
+        let Some(result) = completion.result() else { return Verdict::Continue };
+        if let Some(place) = self.writers.get(&completion.stage) {
+            let goes_on = self.lines[*place].write(result.clone());
+            return if goes_on { Verdict::Continue } else { Verdict::Stop };
+        }
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(written) = written.get_mut(&completion.stage) {
+            written.push((completion.invocation.clone(), result.clone()));
+        }
+        Verdict::Continue
+    }
+
+    /// The results that name objects.
+    pub(super) fn written(&self) -> Written {
+        std::mem::take(&mut *self.written.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Waits until everything is written, and says where the results are; nothing if the reader of stdout has gone away.
+    ///
+    /// # Errors
+    ///
+    /// When results could not be written.
+    pub(super) fn finish(&mut self) -> anyhow::Result<Option<String>> {
+        let mut readers_stayed = true;
+        for lines in &mut self.lines {
+            readers_stayed &= lines.finish().context("cannot write results")?;
+        }
+        let places = self.names.join(", ");
+        Ok(readers_stayed.then(|| format!("in all stages, those of the last ones in {places}")))
+    }
+}
