@@ -13,22 +13,6 @@ use crate::metadata::Metadata;
 const KNOWN: &[(&str, &[&str])] = &[
     // An event borrows the invocation, and an invocation reports events.
     ("falco-core", &["invocation", "monitor"]),
-    ("falco-fakes", &["aws::environment", "aws::process", "aws::world"]),
-    (
-        "falco-fakes",
-        &[
-            "gcp::front",
-            "gcp::functions",
-            "gcp::instance",
-            "gcp::logging",
-            "gcp::run",
-            "gcp::server",
-            "gcp::storage",
-            "gcp::tasks",
-            "gcp::tokens",
-            "gcp::world",
-        ],
-    ),
 ];
 
 /// A module, by the names on the way to it.

@@ -6,8 +6,9 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
+use super::REGION;
 use super::reply::lambda_error;
-use super::world::{ACCOUNT, Function, GIVEN_ROLE, REGION, World};
+use super::world::{ACCOUNT, Function, GIVEN_ROLE, World};
 use crate::http::{Reply, Request};
 
 const MEMBERS: [&str; 8] = [

@@ -47,7 +47,7 @@ use tokio::sync::{Notify, Semaphore};
 use crate::http::{Fault, HttpFake, Provider, Reply, Request, lock};
 pub use reply::{json_error, lambda_error, xml_error};
 pub use settings::{Emulated, FakeSettings};
-use world::{REGION, World};
+use world::World;
 
 /// The access key that a fake takes.
 pub const FAKE_ACCESS_KEY: &str = "AKIDFAKE";
@@ -81,6 +81,8 @@ pub struct Shared {
 
 /// The limits of this machine.
 const INSTANCES: usize = 8;
+/// The region of everything that the fake holds.
+const REGION: &str = "eu-central-1";
 
 /// A fake AWS. Dropped, it ends with all its functions.
 #[derive(Debug)]

@@ -10,8 +10,7 @@ use falco_package::Archive;
 use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
-use super::lock;
-use super::world::REGION;
+use super::{REGION, lock};
 
 /// Stands in for Lambda's runtime of Python where `awslambdaric` is not installed.
 const PYTHON_RUNTIME: &str = include_str!("python_runtime.py");

@@ -9,10 +9,9 @@ use tokio::time::Instant;
 
 use super::environment::Environment;
 use super::process::Blueprint;
-use super::{FakeBill, FakeSettings};
+use super::{FakeBill, FakeSettings, REGION};
 
 pub(super) const ACCOUNT: &str = "123456789012";
-pub(super) const REGION: &str = "eu-central-1";
 
 /// In the ARNs of roles that are there without having been created, and may do anything.
 pub(super) const GIVEN_ROLE: &str = "role/given";

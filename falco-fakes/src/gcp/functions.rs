@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::instance::Instances;
+use super::instances::Instances;
 use super::reply;
 use super::world::{Function, Operation, State, Then, World};
 use super::{LOCATION, PROJECT};

@@ -3,18 +3,17 @@
 
 use std::path::Path;
 use std::process::Stdio;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use falco_http::reqwest::Client;
 use falco_package::Archive;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
-use tokio::process::{Child, ChildStdout, Command};
-use tokio::sync::Semaphore;
+use tokio::process::{ChildStdout, Command};
 
 use super::framework::{self, Ready};
+use super::instances::{Instance, Instances};
 use super::logging;
 use super::reply;
 use super::world::World;
@@ -22,77 +21,8 @@ use crate::http::{Reply, Request};
 
 /// How long a call waits for a free instance.
 const QUEUE: Duration = Duration::from_secs(10);
-/// More than this machine could run at the same time; the rest waits as it does for instances.
-const MAX_INSTANCES: usize = 8;
 /// How long a new instance may take to listen. Machines that run tests are slow.
 const START: Duration = Duration::from_secs(60);
-
-/// The instances of one revision. Each serves as many calls at once as the function's concurrency allows.
-#[derive(Debug)]
-pub(super) struct Instances {
-    code: Mutex<Option<Arc<TempDir>>>,
-    /// An entry for each call that a running instance could serve now.
-    free: Mutex<Vec<Arc<Instance>>>,
-    slots: Semaphore,
-    concurrency: usize,
-    /// Calls that come while an instance starts share it, if they may.
-    starting: tokio::sync::Mutex<()>,
-    client: Client,
-}
-
-impl Instances {
-    pub(super) fn new(service: &Value) -> Self {
-        let number = |name: &str| service[name].as_u64().map(|n| n as usize);
-        let instances = number("maxInstanceCount").unwrap_or(MAX_INSTANCES).clamp(1, MAX_INSTANCES);
-        let concurrency = number("maxInstanceRequestConcurrency").unwrap_or(1).max(1);
-        Self {
-            code: Mutex::default(),
-            free: Mutex::default(),
-            slots: Semaphore::new(instances * concurrency),
-            concurrency,
-            starting: tokio::sync::Mutex::default(),
-            client: http_client(),
-        }
-    }
-
-    fn take(&self) -> Option<Arc<Instance>> {
-        self.free.lock().unwrap().pop()
-    }
-
-    fn give_back(&self, instance: Arc<Instance>) {
-        self.free.lock().unwrap().push(instance);
-    }
-
-    /// Ends an instance that has failed a call.
-    fn end(&self, instance: &Arc<Instance>) {
-        self.free.lock().unwrap().retain(|other| !Arc::ptr_eq(other, instance));
-    }
-}
-
-/// A client that waits for as long as functions may run, also for one that does not read what is sent to it.
-fn http_client() -> Client {
-    // An instance may close a connection that is idle in the moment in which it is used again.
-    let idle = Duration::from_millis(500);
-    let client = Client::builder().tls_certs_only([]).pool_idle_timeout(idle);
-    client.tcp_user_timeout(None).build().unwrap()
-}
-
-#[derive(Debug)]
-struct Instance {
-    process: Child,
-    /// Where it listens.
-    address: String,
-}
-
-impl Drop for Instance {
-    fn drop(&mut self) {
-        // The whole group: handlers have processes of their own.
-        if let Some(pid) = self.process.id() {
-            let _ =
-                std::process::Command::new("kill").args(["-9", "--", &format!("-{pid}")]).status();
-        }
-    }
-}
 
 pub(super) async fn call(
     world: &Arc<World>,

@@ -41,6 +41,7 @@ mod framework;
 mod front;
 mod functions;
 mod instance;
+mod instances;
 mod logging;
 mod reply;
 mod run;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use falco_core::Payload;
 use serde_json::Value;
 
-use super::instance::Instances;
+use super::instances::Instances;
 use crate::http::Faults;
 
 pub(super) type Stub = Arc<dyn Fn(&Payload) -> Payload + Send + Sync>;
