@@ -4,7 +4,9 @@ use anyhow::bail;
 
 use crate::metadata::Metadata;
 use crate::shell::{cargo, check, root, step};
-use crate::{circles, dependencies, docs, licences, public_types, snippets, typos, wording};
+use crate::{
+    circles, dependencies, docs, licences, public_types, settings, snippets, typos, wording,
+};
 
 /// The stages that failed, each with what mends it.
 #[derive(Default)]
@@ -73,6 +75,11 @@ fn quick(failures: &mut Failures) -> anyhow::Result<()> {
         "code in documents",
         "copy the block from the file that it is taken from",
         check("code in documents", || snippets::check(&root())),
+    );
+    failures.note(
+        "settings",
+        "add what is missing to docs/settings.md, with its default, or take out what is gone",
+        check("settings", || settings::check(&metadata, &root())),
     );
     failures.note(
         "format",

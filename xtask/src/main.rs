@@ -19,6 +19,7 @@ mod package;
 mod packages;
 mod public_types;
 mod runtimes;
+mod settings;
 mod shell;
 mod snippets;
 mod template;

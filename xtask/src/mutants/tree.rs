@@ -12,7 +12,7 @@ use super::judge::Program;
 use super::rewrite::{Mutant, rewrite};
 use crate::shell::{cargo, root};
 
-/// The code that asks at run time which mutant is chosen, and notes which mutants a test reaches.
+/// What asks at run time which mutant is chosen, and notes which mutants a test reaches.
 const RUNTIME: &str = r#"
 #[doc(hidden)]
 #[allow(missing_docs, missing_debug_implementations, clippy::all)]
@@ -103,8 +103,7 @@ impl Tree {
     pub(super) fn build(&self, target: &Path) -> anyhow::Result<Built> {
         let mut build = cargo(&["test", "--no-run", "--message-format=json", "--package"]);
         build.arg(&self.name).current_dir(&self.folder).env("CARGO_TARGET_DIR", target);
-        // Warnings about the changed code are expected.
-        build.env("RUSTFLAGS", "--cap-lints=allow").stderr(Stdio::inherit());
+        build.stderr(Stdio::inherit());
         let output = build.output().context("cargo does not start")?;
         let mut built = Built { is_whole: output.status.success(), ..Built::default() };
         let messages = String::from_utf8(output.stdout)?;
@@ -125,12 +124,12 @@ fn write_if_changed(path: &Path, content: &[u8]) -> anyhow::Result<()> {
     Ok(fs::write(path, content)?)
 }
 
-/// The outcome of a build: its programs, or why it failed.
+/// What a build has made, or why it failed.
 #[derive(Debug, Default)]
 pub(super) struct Built {
     pub(super) is_whole: bool,
     pub(super) programs: Vec<Program>,
-    /// The messages of the compiler.
+    /// What the compiler said.
     pub(super) words: String,
     /// Where the errors are: file and lines.
     errors: Vec<(String, usize, usize)>,
