@@ -262,18 +262,20 @@ macro_rules! invoke_only {
         impl $crate::AsyncPlatform for $platform {
             async fn submit(
                 &self,
-                _: &$crate::Deployment,
+                deployment: &$crate::Deployment,
                 _: &$crate::Invocation,
             ) -> $crate::Result<$crate::Pending> {
-                Err($crate::unsupported_submission($crate::Platform::name(self), "submit"))
+                let operation = $crate::Operation::new($crate::Platform::name(self), "submit");
+                Err($crate::unsupported_submission(operation.on(&deployment.name)))
             }
 
             async fn collect(
                 &self,
-                _: &$crate::Deployment,
+                deployment: &$crate::Deployment,
                 _: &[$crate::Pending],
             ) -> $crate::Result<$crate::Collected> {
-                Err($crate::unsupported_submission($crate::Platform::name(self), "collect"))
+                let operation = $crate::Operation::new($crate::Platform::name(self), "collect");
+                Err($crate::unsupported_submission(operation.on(&deployment.name)))
             }
 
             fn release(
@@ -286,10 +288,12 @@ macro_rules! invoke_only {
 
             async fn activation_log(
                 &self,
-                _: &$crate::Deployment,
+                deployment: &$crate::Deployment,
                 _: &[$crate::ActivationId],
             ) -> $crate::Result<Vec<$crate::ActivationLog>> {
-                Err($crate::unsupported_submission($crate::Platform::name(self), "activation_log"))
+                let operation =
+                    $crate::Operation::new($crate::Platform::name(self), "activation_log");
+                Err($crate::unsupported_submission(operation.on(&deployment.name)))
             }
         }
     };
@@ -297,10 +301,9 @@ macro_rules! invoke_only {
 
 /// The error of every asynchronous method on a platform that can only invoke; used by `invoke_only!`.
 #[doc(hidden)]
-pub fn unsupported_submission(platform: &str, operation: &'static str) -> Error {
+pub fn unsupported_submission(operation: Operation<'_>) -> Error {
     Error::unsupported("this platform can only invoke and wait")
-        .with_platform(platform)
-        .with_operation(operation)
+        .at(operation)
         .with_hint("use an executor that invokes, or wrap the platform in falco_layers::Held")
 }
 

@@ -28,7 +28,12 @@ struct Page {
 
 impl Api {
     /// The entries that pass `filter`, oldest first.
-    pub(crate) async fn list_entries(&self, function: &str, filter: &str) -> Result<Vec<Entry>> {
+    pub(crate) async fn list_entries(
+        &self,
+        operation: &'static str,
+        function: &str,
+        filter: &str,
+    ) -> Result<Vec<Entry>> {
         let mut all = Vec::new();
         let mut token = String::new();
         loop {
@@ -41,7 +46,8 @@ impl Api {
             if !token.is_empty() {
                 body["pageToken"] = json!(token);
             }
-            let call = Call::new("log", Method::POST, &self.endpoints.logging, "v2/entries:list")?;
+            let call =
+                Call::new(operation, Method::POST, &self.endpoints.logging, "v2/entries:list")?;
             let page: Page = self.fetch(call.about(function).json(&body)?).await?;
             all.extend(page.entries);
             // A page without entries may still have a next one.

@@ -33,7 +33,8 @@ impl Inner {
             let ids: Vec<String> = batch.iter().map(|(id, _)| format!("\"{id}\"")).collect();
             let which = format!("labels.falco_activation=({})", ids.join(" OR "));
             let filter = self.filter(service, first, &which);
-            let entries = self.api.list_entries(self.id_of(deployment), &filter).await;
+            let entries =
+                self.api.list_entries("activation_log", self.id_of(deployment), &filter).await;
             for entry in entries.map_err(|e| e.with_function(&deployment.name))? {
                 let Some(id) = entry.labels.get("falco_activation") else { continue };
                 lines.entry(id.clone()).or_default().push(line(&entry));
@@ -55,7 +56,7 @@ impl Inner {
     ) -> Result<Vec<ActivationLog>> {
         // Every line that the pool of processes writes for an activation has the label.
         let filter = self.filter(self.service_of(deployment), since, "labels.falco_activation:*");
-        let entries = self.api.list_entries(self.id_of(deployment), &filter).await;
+        let entries = self.api.list_entries("recent_logs", self.id_of(deployment), &filter).await;
         let mut begun: VecDeque<ActivationLog> = VecDeque::new();
         for entry in entries.map_err(|e| e.with_function(&deployment.name))? {
             let Some(id) = entry.labels.get("falco_activation") else { continue };

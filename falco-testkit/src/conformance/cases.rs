@@ -291,6 +291,9 @@ macro_rules! __conformance_cases {
                  do, since only the user can."
             an_error_says_where_it_comes_from:
                 "Errors name platform, operation and function, so that a line in a log is enough."
+            every_operation_names_itself_in_its_errors:
+                "Whichever operation the provider refuses, its error names the platform, the trait's method and the \
+                 function: a log of a thousand calls is read by them."
             secrets_appear_nowhere:
                 "No secret of configuration or environment is in Debug, errors or stored deployments: these \
                  travel further than secrets may."

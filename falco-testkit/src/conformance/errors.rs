@@ -111,6 +111,51 @@ pub(super) async fn an_error_says_where_it_comes_from(subject: &Subject) -> Verd
     Ok(())
 }
 
+pub(super) async fn every_operation_names_itself_in_its_errors(subject: &Subject) -> Verdict {
+    let deployment = subject.deployed().await?;
+    let function = subject.function()?;
+    let mut pending = Vec::new();
+    if subject.capabilities.submit {
+        pending.push(subject.submit(&deployment, json!({"do": "nothing"})).await);
+    }
+    let platform = subject.provoke(Fault::Unauthorized).await?;
+    let invocation = subject.invocation(json!({"do": "nothing"}));
+    let scaling = Scaling::default().with_timeout(shortest_timeout(subject));
+    let listed = refused("list_deployments", platform.list_deployments().await);
+    assert_eq!(listed.operation(), Some("list_deployments"), "{listed:?}");
+    let mut errors = vec![
+        ("deploy", &function.name, refused("deploy", platform.deploy(&function).await)),
+        (
+            "fetch_deployment",
+            &deployment.name,
+            refused("fetch_deployment", platform.fetch_deployment(&deployment.name).await),
+        ),
+        (
+            "invoke",
+            &deployment.name,
+            refused("invoke", platform.invoke(&deployment, &invocation).await),
+        ),
+        ("remove", &deployment.name, refused("remove", platform.remove(&deployment).await)),
+    ];
+    // What a platform cannot do, and what it answers without asking the provider, does not fail for the credentials.
+    let ids: Vec<_> = pending.iter().map(|pending| pending.id.clone()).collect();
+    let others = [
+        ("scale", platform.scale(&deployment, &scaling).await.err()),
+        ("submit", platform.submit(&deployment, &invocation).await.err()),
+        ("collect", platform.collect(&deployment, &pending).await.err()),
+        ("activation_log", platform.activation_log(&deployment, &ids).await.err()),
+    ];
+    for (operation, error) in others {
+        errors.extend(error.map(|error| (operation, &deployment.name, error)));
+    }
+    for (operation, function, error) in errors {
+        let shown = (error.platform(), error.operation(), error.function());
+        let wanted = (Some(platform.name()), Some(operation), Some(function.as_str()));
+        assert_eq!(shown, wanted, "{error:?}");
+    }
+    Ok(())
+}
+
 pub(super) async fn secrets_appear_nowhere(subject: &Subject) -> Verdict {
     let function = subject.function()?.with_env("FALCO_SECRET", MARKED_SECRET);
     let deployment = subject.deploy(&function).await;

@@ -113,6 +113,8 @@ const CAUGHT: &[(&str, Mutation)] = &[
     ("wrong_credentials_are_unauthorized", Mutation::NamesNoOperation),
     ("an_error_says_where_it_comes_from", Mutation::NamesNoOperation),
     ("an_error_says_where_it_comes_from", Mutation::NamesNoOperationOfInvoke),
+    ("every_operation_names_itself_in_its_errors", Mutation::NamesNoOperation),
+    ("every_operation_names_itself_in_its_errors", Mutation::NamesNoOperationOfListing),
     ("secrets_appear_nowhere", Mutation::ShowsASecret),
     ("secrets_appear_nowhere", Mutation::QuotesASecret),
     ("a_provider_that_cannot_be_reached_is_unreachable", Mutation::TakesAnOutageForAFault),
@@ -243,6 +245,7 @@ const TWO_SIDED: &[&str] = &[
     "throttling_keeps_its_kind",
     "wrong_credentials_are_unauthorized",
     "an_error_says_where_it_comes_from",
+    "every_operation_names_itself_in_its_errors",
     "secrets_appear_nowhere",
     "a_provider_that_cannot_be_reached_is_unreachable",
 ];

@@ -102,6 +102,7 @@ pub(super) enum Mutation {
     TakesARefusalForAFault,
     NamesNoOperation,
     NamesNoOperationOfInvoke,
+    NamesNoOperationOfListing,
     ShowsASecret,
     QuotesASecret,
     TakesAnOutageForAFault,

@@ -103,7 +103,12 @@ impl Platform for Mutant {
     }
 
     async fn list_deployments(&self) -> Result<Vec<Deployment>> {
-        let mut listed = self.inner.list_deployments().await?;
+        let mut listed = match self.inner.list_deployments().await {
+            Err(error) if self.is(Mutation::NamesNoOperationOfListing) => {
+                return Err(Error::new(error.kind(), error.message()));
+            }
+            listed => listed?,
+        };
         if self.is(Mutation::ListsTwice) {
             listed.extend(listed.clone());
         }
