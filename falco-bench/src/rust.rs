@@ -73,7 +73,8 @@ pub(crate) fn run() -> anyhow::Result<Vec<Figure>> {
     let bare = pipes::calls_per_second(WORKERS as usize, NO_OPS / 2)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let state = tempfile::tempdir()?;
-    let local = Arc::new(LocalPlatform::new(LocalConfig::new(state.path()))?);
+    let config = LocalConfig::builder().directory(state.path()).build()?;
+    let local = Arc::new(runtime.block_on(LocalPlatform::connect(config))?);
     runtime.block_on(async {
         figures.extend(on_this_machine(&local, bare).await?);
         figures.extend(on_the_fake_lambda().await?);

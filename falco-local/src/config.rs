@@ -33,12 +33,6 @@ pub struct LocalConfig {
 }
 
 impl LocalConfig {
-    #[doc(hidden)]
-    pub fn new(directory: impl Into<PathBuf>) -> Self {
-        let directory = directory.into();
-        Self { directory, workers: WorkerLimits::default(), environment: environment() }
-    }
-
     /// A configuration that is set step by step.
     pub fn builder() -> LocalConfigBuilder {
         LocalConfigBuilder {

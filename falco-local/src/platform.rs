@@ -66,10 +66,6 @@ impl LocalPlatform {
     ///
     /// `Unavailable` for a directory that cannot be used.
     pub async fn connect(config: LocalConfig) -> Result<Self> {
-        Self::open(config)
-    }
-
-    fn open(config: LocalConfig) -> Result<Self> {
         let at = |error: Error| error.at(Operation::new(NAME, "connect"));
         descriptors::raise();
         let state = State::open(&config.directory).map_err(at)?;
@@ -85,11 +81,6 @@ impl LocalPlatform {
             runtimes,
             ids,
         })))
-    }
-
-    #[doc(hidden)]
-    pub fn new(config: LocalConfig) -> Result<Self> {
-        Self::open(config)
     }
 
     /// Connects with [`LocalConfig::from_env`].
