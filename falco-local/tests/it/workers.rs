@@ -209,19 +209,29 @@ def main(args):
     }
 }
 
-/// Starts this test again with so few descriptors that only some of the workers can have theirs.
+/// Starts this test again in a process with this limit, in which it has to pass; false in that process.
+fn passes_again_under(limit: &str, test: &str) -> bool {
+    const AGAIN: &str = "FALCO_TEST_UNDER_LIMIT";
+    if std::env::var_os(AGAIN).is_some() {
+        return false;
+    }
+    let status = std::process::Command::new("/bin/sh")
+        .args(["-c", &format!("{limit} && exec \"$0\" \"$@\"")])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", test])
+        .env(AGAIN, "1")
+        .status();
+    assert!(status.unwrap().success());
+    true
+}
+
+/// There are so few descriptors that only some of the workers can have theirs.
 #[tokio::test]
 async fn calls_wait_for_running_workers_where_there_is_no_room_for_another() {
-    const AGAIN: &str = "FALCO_TEST_FEW_DESCRIPTORS";
-    if std::env::var_os(AGAIN).is_none() {
-        let name = "workers::calls_wait_for_running_workers_where_there_is_no_room_for_another";
-        let status = std::process::Command::new("/bin/sh")
-            .args(["-c", "ulimit -n 100 && exec \"$0\" \"$@\""])
-            .arg(std::env::current_exe().unwrap())
-            .args(["--exact", name])
-            .env(AGAIN, "1")
-            .status();
-        assert!(status.unwrap().success());
+    if passes_again_under(
+        "ulimit -n 100",
+        "workers::calls_wait_for_running_workers_where_there_is_no_room_for_another",
+    ) {
         return;
     }
     let local = Local::with(|config| config.with_max_workers(40));
@@ -236,16 +246,10 @@ async fn calls_wait_for_running_workers_where_there_is_no_room_for_another() {
 #[tokio::test]
 async fn a_worker_has_the_limit_of_open_files_that_its_driver_was_started_with() {
     // A platform of another test may have raised the limit of this process, so a second one looks.
-    const AGAIN: &str = "FALCO_TEST_SOFT_LIMIT";
-    if std::env::var_os(AGAIN).is_none() {
-        let name = "workers::a_worker_has_the_limit_of_open_files_that_its_driver_was_started_with";
-        let status = std::process::Command::new("/bin/sh")
-            .args(["-c", "ulimit -Sn 200 && exec \"$0\" \"$@\""])
-            .arg(std::env::current_exe().unwrap())
-            .args(["--exact", name])
-            .env(AGAIN, "1")
-            .status();
-        assert!(status.unwrap().success());
+    if passes_again_under(
+        "ulimit -Sn 200",
+        "workers::a_worker_has_the_limit_of_open_files_that_its_driver_was_started_with",
+    ) {
         return;
     }
     let local = Local::new();

@@ -53,10 +53,13 @@ pub(super) struct Tree {
 }
 
 impl Tree {
-    /// Copies everything that git knows into `folder`, to change the crate `name` there.
+    /// Copies everything that git does not ignore into `folder`, to change the crate `name` there.
     pub(super) fn copy(folder: &Path, name: &str) -> anyhow::Result<Self> {
         let mut git = std::process::Command::new("git");
-        let output = git.args(["ls-files", "-z"]).current_dir(root()).output()?;
+        let output = git
+            .args(["ls-files", "--cached", "--others", "--exclude-standard", "-z"])
+            .current_dir(root())
+            .output()?;
         ensure!(output.status.success(), "git does not list the workspace's files");
         let listed = String::from_utf8(output.stdout)?;
         let mut sources = BTreeMap::new();

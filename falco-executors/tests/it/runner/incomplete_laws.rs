@@ -12,9 +12,8 @@ use falco_core::{
 };
 use falco_executors::report::{StageReport, StageState};
 use falco_executors::{
-    AsyncExecutor, Chunks, DriverExt, ExecutionOptions, FanIn, FanOut, KeepResults, Merge,
-    OnFailure, OneToOne, ParallelExecutor, RunOptions, RunOutcome, SequentialExecutor, Shuffle,
-    StopSignal,
+    Chunks, DriverExt, FanIn, FanOut, KeepResults, Merge, OneToOne, RunOptions, RunOutcome,
+    Shuffle, StopSignal,
 };
 use falco_testkit::{Fates, InMemory, Latency, Odds, Reply, Settings};
 use proptest::prelude::*;
@@ -22,7 +21,7 @@ use serde_json::json as value;
 use tokio::time::sleep;
 
 use super::incomplete::{SECOND, all_of, report};
-use super::support::{Naive, Plan, function, json, numbers};
+use super::support::{Plan, any_strategy, function, json, numbers};
 
 /// The result of every function, which any derivation can use and which depends on the argument only.
 fn answer(argument: &Payload) -> Payload {
@@ -197,22 +196,6 @@ fn run(
             assert_eq!(platform.list_deployments().await.unwrap(), []);
         }
         outcome
-    })
-}
-
-fn any_strategy() -> impl Strategy<Value = Arc<dyn ExecutionStrategy>> {
-    let on_failure = prop_oneof![Just(OnFailure::Stop), Just(OnFailure::Continue)];
-    (0..4u8, 1..9usize, on_failure).prop_map(|(kind, window, on_failure)| {
-        let options = ExecutionOptions::default().with_on_failure(on_failure);
-        let strategy: Arc<dyn ExecutionStrategy> = match kind {
-            0 => Arc::new(Naive(window)),
-            1 => Arc::new(SequentialExecutor::new().with_options(options)),
-            2 => {
-                Arc::new(ParallelExecutor::with_concurrency(window).unwrap().with_options(options))
-            }
-            _ => Arc::new(AsyncExecutor::with_window(window).unwrap().with_options(options)),
-        };
-        strategy
     })
 }
 

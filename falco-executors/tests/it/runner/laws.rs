@@ -10,14 +10,13 @@ use falco_core::{
 };
 use falco_executors::report::StageState;
 use falco_executors::{
-    AsyncExecutor, Chunks, DriverExt, ExecutionOptions, FanIn, FanOut, KeepResults, Merge,
-    OnFailure, ParallelExecutor, RunOptions, RunOutcome, SequentialExecutor,
+    Chunks, DriverExt, FanIn, FanOut, KeepResults, Merge, ParallelExecutor, RunOptions, RunOutcome,
 };
 use falco_testkit::{Fates, InMemory, Latency, Odds, Reply, Settings};
 use proptest::prelude::*;
 use serde_json::json as value;
 
-use super::support::{Naive, Plan, function, json, numbers};
+use super::support::{Plan, any_strategy, function, json, numbers};
 
 /// Counts by itself what a report has to say.
 #[derive(Debug, Default)]
@@ -132,22 +131,6 @@ fn run(
         tokio::time::sleep(Duration::from_secs(1)).await;
         assert_eq!(platform.counters().running, 0);
         Seen { outcome, tally, hooked }
-    })
-}
-
-fn any_strategy() -> impl Strategy<Value = Arc<dyn ExecutionStrategy>> {
-    let on_failure = prop_oneof![Just(OnFailure::Stop), Just(OnFailure::Continue)];
-    (0..4u8, 1..9usize, on_failure).prop_map(|(kind, window, on_failure)| {
-        let options = ExecutionOptions::default().with_on_failure(on_failure);
-        let strategy: Arc<dyn ExecutionStrategy> = match kind {
-            0 => Arc::new(Naive(window)),
-            1 => Arc::new(SequentialExecutor::new().with_options(options)),
-            2 => {
-                Arc::new(ParallelExecutor::with_concurrency(window).unwrap().with_options(options))
-            }
-            _ => Arc::new(AsyncExecutor::with_window(window).unwrap().with_options(options)),
-        };
-        strategy
     })
 }
 

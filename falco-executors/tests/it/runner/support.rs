@@ -7,9 +7,12 @@ use falco_core::{
     Attempts, BoxStream, Completion, Deployable, Driver, Event, ExecutionPlan, ExecutionStrategy,
     Invocation, Monitor, Outcome, Payload, Result, Stage, Target, Verdict,
 };
-use falco_executors::RunOptions;
+use falco_executors::{
+    AsyncExecutor, ExecutionOptions, OnFailure, ParallelExecutor, RunOptions, SequentialExecutor,
+};
 use falco_testkit::InMemory;
 use futures_util::StreamExt;
+use proptest::prelude::*;
 use tokio::time::Instant;
 
 /// Sends up to `0` at once while it is polled, and goes on after failures.
@@ -113,4 +116,21 @@ impl Monitor for Notes {
         self.0.lock().unwrap().push(line);
         Verdict::Continue
     }
+}
+
+/// Every executor, and a strategy of a user's own, with windows of all sizes.
+pub(crate) fn any_strategy() -> impl Strategy<Value = Arc<dyn ExecutionStrategy>> {
+    let on_failure = prop_oneof![Just(OnFailure::Stop), Just(OnFailure::Continue)];
+    (0..4u8, 1..9usize, on_failure).prop_map(|(kind, window, on_failure)| {
+        let options = ExecutionOptions::default().with_on_failure(on_failure);
+        let strategy: Arc<dyn ExecutionStrategy> = match kind {
+            0 => Arc::new(Naive(window)),
+            1 => Arc::new(SequentialExecutor::new().with_options(options)),
+            2 => {
+                Arc::new(ParallelExecutor::with_concurrency(window).unwrap().with_options(options))
+            }
+            _ => Arc::new(AsyncExecutor::with_window(window).unwrap().with_options(options)),
+        };
+        strategy
+    })
 }
