@@ -23,7 +23,7 @@ const TYPES: &[&str] = &[
     "WorkerLimits",
 ];
 
-/// Crates whose configurations are no settings of a run.
+/// Crates whose configurations a run does not have.
 const LEFT_OUT: &[&str] = &["falco-bench", "falco-examples", "falco-fakes", "falco-testkit"];
 
 /// Checks the page against the sources of all crates.
@@ -119,7 +119,7 @@ impl Sources {
             .collect();
         let mut wrong = Vec::new();
         for (of, setters) in &self.setters {
-            // Building is no setting.
+            // Building sets nothing.
             let missing = setters.iter().filter(|name| !name.starts_with("build"));
             let missing = missing.filter(|name| !quoted.contains(name.as_str()));
             wrong.extend(missing.map(|name| format!("{of}::{name} is missing")));
