@@ -123,6 +123,11 @@ impl Activation {
         Self::new(id, Err(error))
     }
 
+    /// An attribute by name.
+    pub fn attribute(&self, name: &str) -> Option<&str> {
+        self.attributes.get(name).map(String::as_str)
+    }
+
     /// Whether the function returned a result.
     pub fn is_success(&self) -> bool {
         self.outcome.is_ok()

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::prices::Prices;
 use crate::runtime_name::RuntimeName;
 use crate::setters;
 
@@ -73,6 +74,8 @@ pub struct Capabilities {
     /// The processor that functions run on, as Rust names it, such as `x86_64` or `aarch64`: what is compiled into a
     /// function's code has to be for this one.
     pub architecture: Option<String>,
+    /// The prices; `None` where nobody has said them.
+    pub prices: Option<Prices>,
     /// Limits of a runtime that are narrower than those of the platform, by the runtime's family, such as `nodejs`. Ask
     /// [`for_runtime`](Self::for_runtime) instead of reading them.
     pub runtime_limits: BTreeMap<String, RuntimeLimits>,
@@ -142,6 +145,8 @@ impl Capabilities {
         with_bound_arguments(bound_arguments: bool);
         /// Sets the processor that functions run on, as Rust names it, such as `x86_64` or `aarch64`.
         with_architecture(architecture: Option<String>);
+        /// Sets the prices.
+        with_prices(prices: Option<Prices>);
     }
 
     /// Sets the runtimes that it takes, such as `python:3`.

@@ -42,6 +42,18 @@ pub trait Monitor: Debug + Send + Sync + 'static {
     /// Takes note of an event; [`Verdict::Stop`] ends the run cleanly.
     fn event(&self, event: &Event<'_>) -> Verdict;
 
+    /// Why it has returned [`Verdict::Stop`], where it knows better than its [name](Self::type_name) says: it becomes the error
+    /// of the run.
+    fn stop_reason(&self) -> Option<Error> {
+        None
+    }
+
+    /// Whether a run with a [journal](crate::Journal) is suspended, and not ended, when this monitor stops it: another process
+    /// can go on with it.
+    fn suspends(&self) -> bool {
+        false
+    }
+
     /// The name of its type without paths and parameters, which errors call it by. Its `Debug` may be long, or hold what no error should show.
     fn type_name(&self) -> &'static str {
         crate::type_name::short::<Self>()
@@ -251,6 +263,8 @@ pub enum WaitReason {
     BackOff,
     /// A worker: all those that the platform may have are busy.
     Queue,
+    /// Money: the rest of the budget is reserved for what is in flight.
+    Budget,
     /// The platform cannot be reached.
     Outage,
     /// The platform demands it: it has [suggested the wait](Error::retry_after), or is not ready yet.

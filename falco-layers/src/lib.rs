@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+mod budget;
 mod congestion;
 mod held;
 mod layer;
@@ -10,6 +11,7 @@ mod stack;
 mod timeout;
 mod trace;
 
+pub use budget::{Budget, BudgetReport, StageCost};
 pub use congestion::{
     Adaptive, Aimd, Caps, CongestionControl, Fixed, Gains, Gate, Pace, Permit, Pid, TargetRate,
 };

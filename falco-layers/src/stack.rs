@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use falco_core::{AsyncPlatform, Capabilities, Error, Journal, Result};
 
+use crate::budget::Budget;
 use crate::congestion::{Adaptive, Caps, CongestionControl, Gate};
 use crate::held::{Held, HeldPolicy};
 use crate::layer::Layer;
@@ -37,6 +38,8 @@ use crate::trace::Trace;
 ///   more so.
 /// - **[Held](Self::with_held) and [journal](Self::with_journal) between congestion control and timeout**, where there are
 ///   any: `Retry<CongestionControl<Held<Journal<Timeout<Trace<P>>>>>>`. What waits for its turn has no intent on disk yet.
+/// - **[Budget](Self::with_budget) next to congestion control, inside.** Each attempt is paid for by itself, and what waits for
+///   its turn holds no money back.
 /// - **Trace innermost.** A span is one request to the platform; retries and time in line are not in it.
 ///
 /// # Examples
@@ -77,6 +80,7 @@ pub struct Stack {
     timeout: TimeoutPolicy,
     held: Option<HeldPolicy>,
     journal: Option<Arc<dyn Journal>>,
+    budget: Option<Budget>,
     own: Vec<Arc<dyn Layer>>,
 }
 
@@ -166,6 +170,13 @@ impl Stack {
         self
     }
 
+    /// Pays each attempt from `budget`. Give the same budget to the run, as a monitor.
+    #[must_use]
+    pub fn with_budget(mut self, budget: Budget) -> Self {
+        self.budget = Some(budget);
+        self
+    }
+
     /// Puts a layer of your own around the platform, inside of all others: it sees each attempt as it is sent. It may be
     /// called more than once; the first layer is the innermost.
     #[must_use]
@@ -197,14 +208,20 @@ impl Stack {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for a rate that is not positive, for no concurrency or held calls at all, and for a cap that the
-    /// [given gate](Self::with_gate) does not keep.
+    /// `InvalidInput` for a rate that is not positive, for no concurrency or held calls at all, for a cap that the
+    /// [given gate](Self::with_gate) does not keep, and for a [budget](Self::with_budget) on a platform of unknown prices.
     pub fn wrap(&self, platform: impl AsyncPlatform) -> Result<Arc<dyn AsyncPlatform>> {
         if self.own.is_empty() {
             return self.around(platform);
         }
         let platform: Arc<dyn AsyncPlatform> = Arc::new(platform);
         self.around(self.own.iter().fold(platform, |inner, layer| layer.layer(inner)))
+    }
+
+    /// How calls are tried again, and how long an outage is waited out.
+    pub(crate) fn retries(&self) -> RetryPolicy {
+        let patience = self.outage_patience.unwrap_or(self.retry.outage_patience);
+        self.retry.with_outage_patience(patience)
     }
 
     fn around(&self, platform: impl AsyncPlatform) -> Result<Arc<dyn AsyncPlatform>> {
@@ -217,15 +234,21 @@ impl Stack {
 
     fn held(&self, innermost: impl AsyncPlatform) -> Result<Arc<dyn AsyncPlatform>> {
         match self.held {
-            Some(policy) => self.outer(Held::new(innermost, policy)),
-            None => self.outer(innermost),
+            Some(policy) => self.paid(Held::new(innermost, policy)),
+            None => self.paid(innermost),
+        }
+    }
+
+    fn paid(&self, platform: impl AsyncPlatform) -> Result<Arc<dyn AsyncPlatform>> {
+        match &self.budget {
+            Some(budget) => self.outer(budget.wrap(Arc::new(platform))?),
+            None => self.outer(platform),
         }
     }
 
     fn outer(&self, platform: impl AsyncPlatform) -> Result<Arc<dyn AsyncPlatform>> {
         let gate = self.gate(&falco_core::Platform::capabilities(&platform))?;
-        let mut retry = self.retry;
-        retry.outage_patience = self.outage_patience.unwrap_or(retry.outage_patience);
+        let retry = self.retries();
         let mut control = CongestionControl::new(platform, gate)
             .with_outage_patience(retry.outage_patience)
             .with_held_calls(self.held.is_some());

@@ -185,6 +185,7 @@ impl StageProgress {
             (WaitReason::Limit, "wait for the rate or concurrency limit"),
             (WaitReason::BackOff, "pause before another attempt"),
             (WaitReason::Queue, "wait for a free worker"),
+            (WaitReason::Budget, "wait for money that is reserved for what is in flight"),
             (WaitReason::Outage, "wait for a platform that cannot be reached"),
             (WaitReason::Platform, "wait as the platform demands"),
         ] {

@@ -4,14 +4,17 @@ mod failure;
 mod format;
 mod latency;
 mod millis;
+mod price;
 mod recorder;
 mod stage;
 mod table;
 mod totals;
 
 pub use failure::Failure;
+pub use falco_layers::{BudgetReport, StageCost};
 pub(crate) use format::{duration, number, rate};
 pub use latency::Latencies;
+pub use price::{PlanPrice, StagePrice};
 pub(crate) use recorder::StageRecorder;
 pub use stage::{Counts, StageReport, StageState};
 pub use totals::RunReport;

@@ -38,6 +38,12 @@ fn write(report: &RunReport, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     if !latencies.is_empty() {
         write!(f, "\n\n{latencies}")?;
     }
+    if let Some(price) = &report.price {
+        write!(f, "\n\nprice before the run: {price}")?;
+    }
+    if let Some(budget) = &report.budget {
+        write!(f, "\nmoney: {budget}")?;
+    }
     if let Some(error) = &report.error {
         write!(f, "\n\n{error}")?;
     }

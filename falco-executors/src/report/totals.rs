@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use falco_core::{Error, RunId, UsDollars};
+use falco_layers::BudgetReport;
 use serde::{Deserialize, Serialize};
 
 use super::latency::{Distributions, Latencies};
+use super::price::PlanPrice;
 use super::recorder::rounded;
 use super::stage::{Counts, StageReport};
 
@@ -56,6 +58,12 @@ pub struct RunReport {
     /// The cost of all activations, if the provider reports it for any. Estimated costs are in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<UsDollars>,
+    /// The cost of the plan at most, as it was known before the run; only with a [budget](crate::RunOptions::with_budget).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price: Option<PlanPrice>,
+    /// What the [budget](crate::RunOptions::with_budget) was spent for, with an estimate for each stage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<BudgetReport>,
     /// The stages, in the order of the plan.
     pub stages: Vec<StageReport>,
 }
@@ -87,6 +95,8 @@ impl RunReport {
             execution: sums.execution.latencies(),
             total: sums.total.latencies(),
             cost: (!costs.is_empty()).then(|| rounded(costs.into_iter().sum())),
+            price: None,
+            budget: None,
             stages,
         }
     }

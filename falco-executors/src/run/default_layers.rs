@@ -8,9 +8,12 @@ use super::options::RunOptions;
 /// Puts the default [`Stack`] around a platform that [wants layers](RunOptions::wants_layers).
 pub(super) fn with_default_layers(options: RunOptions) -> Result<RunOptions> {
     if !options.wants_layers() {
-        return Ok(options);
+        return options.with_budget_layer();
     }
     let mut stack = Stack::new();
+    if let Some(budget) = &options.budget {
+        stack = stack.with_budget(budget.clone());
+    }
     if let Some(journal) = &options.journal {
         stack = stack.with_journal(journal.clone());
     }

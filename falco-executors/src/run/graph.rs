@@ -23,7 +23,7 @@ use super::options::KeepResults;
 use super::outcome::RunOutcome;
 use super::session::Session;
 use super::stage_run::StageRun;
-use crate::report::{RunReport, StageReport, StageState};
+use crate::report::{StageReport, StageState};
 
 /// Executes a plan; see [`DriverExt::execute`](super::DriverExt::execute).
 pub(super) async fn execute<D: Driver + ?Sized>(
@@ -200,7 +200,7 @@ impl<D: Driver + ?Sized> MainLoop<'_, D> {
         }
         let run = self.session.run().clone();
         let (elapsed, outage) = (self.session.elapsed(), self.session.outages.lost());
-        let report = RunReport::new(run.clone(), error, elapsed, outage, reports);
+        let report = self.session.report_of(error, elapsed, outage, reports);
         let recorded = self.session.hub.journal().is_some();
         let leftovers = Vec::new();
         RunOutcome { run, report, leftovers, suspended: false, recorded, results, inputs }

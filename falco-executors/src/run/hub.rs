@@ -192,9 +192,18 @@ impl Monitor for Hub {
                         self.stop(error);
                         continue;
                     }
-                    let message =
-                        format!("the monitor {} stopped the run", watcher.monitor.type_name());
-                    self.stop(Error::new(ErrorKind::Cancelled, message));
+                    if watcher.monitor.suspends()
+                        && !self.is_stopped()
+                        && self.on_stop == OnStop::Suspend
+                    {
+                        self.suspend();
+                    }
+                    let reason = watcher.monitor.stop_reason().unwrap_or_else(|| {
+                        let name = watcher.monitor.type_name();
+                        let message = format!("the monitor {name} stopped the run");
+                        Error::new(ErrorKind::Cancelled, message)
+                    });
+                    self.stop(reason);
                 }
                 Err(panic) => {
                     let _ = watcher.broken.set(());

@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use falco_core::{
-    AsyncPlatform, Batch, Deployment, ExecutionStrategy, Journal, Monitor, Result, RunId, StageName,
+    AsyncPlatform, Batch, Deployment, Error, ExecutionStrategy, Journal, Monitor, Result, RunId,
+    StageName,
 };
+use falco_layers::Budget;
 
 use super::given::Given;
 use super::log_policy::LogPolicy;
@@ -63,6 +65,8 @@ pub struct RunOptions {
     pub(super) platform: Arc<dyn AsyncPlatform>,
     pub(super) strategy: Arc<dyn ExecutionStrategy>,
     may_add_layers: bool,
+    has_layers: bool,
+    pub(super) budget: Option<Budget>,
     pub(super) monitors: Vec<Arc<dyn Monitor>>,
     pub(super) journal: Option<Arc<dyn Journal>>,
     pub(super) stop: Option<StopSignal>,
@@ -113,6 +117,8 @@ impl RunOptions {
             platform,
             strategy,
             may_add_layers: true,
+            has_layers: false,
+            budget: None,
             monitors: Vec::new(),
             journal: None,
             stop: None,
@@ -150,6 +156,7 @@ impl RunOptions {
     ) -> Result<Self> {
         self.platform = Arc::new(wrap(self.platform)?);
         self.may_add_layers = false;
+        self.has_layers = true;
         Ok(self)
     }
 
@@ -169,6 +176,17 @@ impl RunOptions {
     #[must_use]
     pub fn with_monitor(mut self, monitor: Arc<dyn Monitor>) -> Self {
         self.monitors.push(monitor);
+        self
+    }
+
+    /// Stops the run before it costs more than `budget`, and puts into the report what it has cost; with a journal it is
+    /// suspended then, and can be resumed with a higher budget.
+    ///
+    /// Layers of your own have to hold it: give it to [`Stack::with_budget`](falco_layers::Stack::with_budget), too.
+    #[must_use]
+    pub fn with_budget(mut self, budget: Budget) -> Self {
+        self.monitors.push(Arc::new(budget.clone()));
+        self.budget = Some(budget);
         self
     }
 
@@ -310,6 +328,19 @@ impl RunOptions {
     pub fn with_failed_logs(mut self, policy: LogPolicy) -> Self {
         self.failed_logs = policy;
         self
+    }
+
+    /// Puts the budget around a platform that has no other layers.
+    pub(super) fn with_budget_layer(mut self) -> Result<Self> {
+        let Some(budget) = self.budget.as_ref().filter(|budget| !budget.is_layered()) else {
+            return Ok(self);
+        };
+        if self.has_layers {
+            return Err(Error::invalid_input("the layers of the platform do not hold the budget")
+                .with_hint("give it to Stack::with_budget, too"));
+        }
+        self.platform = budget.wrap(self.platform)?;
+        Ok(self)
     }
 
     /// The strategy.

@@ -8,6 +8,7 @@ use falco_core::{
     AsyncPlatform, Batch, Deployment, Error, ErrorKind, Event, ExecutionPlan, ExecutionStrategy,
     Input, Monitor, Ownership, Result, RunId, Target,
 };
+use falco_layers::Budget;
 use futures_core::Stream;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
@@ -28,7 +29,7 @@ use super::recall::Recall;
 use super::reuse;
 use super::stage_run::StageRun;
 use super::stage_spec::StageSpec;
-use crate::report::{RunReport, StageReport};
+use crate::report::{PlanPrice, RunReport, StageReport};
 
 /// How many functions are deployed or removed at the same time: management calls have low limits everywhere.
 pub(crate) const MANAGEMENT_CALLS: usize = 4;
@@ -85,6 +86,8 @@ pub struct Session {
     pub(super) functions: Functions,
     pub(super) outages: Arc<Outages>,
     outage_patience: Option<Duration>,
+    price: Option<PlanPrice>,
+    budget: Option<Budget>,
     _watcher: Option<AbortOnDropHandle<()>>,
 }
 
@@ -125,6 +128,8 @@ impl Session {
             }
             hub = hub.with_journal(journal.clone(), options.on_stop);
         }
+        let prices = options.budget.as_ref().map(|budget| budget.prices(&*platform)).transpose()?;
+        let price = plan.zip(prices.as_ref()).map(|(plan, prices)| PlanPrice::of(plan, prices));
         let hub = Arc::new(hub);
         let watcher = options.stop.map(|stop| hub.watch(stop));
         let outages = Arc::new(Outages::new(hub.clone()));
@@ -161,6 +166,8 @@ impl Session {
             functions: Functions::default(),
             outages,
             outage_patience: options.outage_patience.map(|patience| patience.min(FOREVER)),
+            price,
+            budget: options.budget,
             _watcher: watcher,
         })
     }
@@ -285,7 +292,21 @@ impl Session {
         stages.iter_mut().for_each(|stage| self.failed_logs.add_to(stage));
         let error = stages.iter().find_map(|stage| stage.error.clone());
         let outage = self.outages.lost();
-        RunReport::new(self.run.clone(), error, self.started.elapsed(), outage, stages)
+        self.report_of(error, self.started.elapsed(), outage, stages)
+    }
+
+    /// The report of a run, with what it has cost.
+    pub(super) fn report_of(
+        &self,
+        error: Option<Error>,
+        wall: Duration,
+        outage: Duration,
+        stages: Vec<StageReport>,
+    ) -> RunReport {
+        let mut report = RunReport::new(self.run.clone(), error, wall, outage, stages);
+        report.price = self.price.clone();
+        report.budget = self.budget.as_ref().map(Budget::report);
+        report
     }
 
     /// Repeats a call while nobody answers for the platform, as long as the options say.

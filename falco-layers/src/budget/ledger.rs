@@ -1,0 +1,253 @@
+//! The bookkeeping of a budget: plain arithmetic, in whole picodollars so that sums are exact.
+
+use std::collections::HashMap;
+
+use falco_core::{ActivationId, StageName, UsDollars};
+
+/// Amounts in 10⁻¹² US dollars.
+pub(super) type Pico = u128;
+
+const PICO: f64 = 1e12;
+
+/// An amount, rounded up.
+pub(super) fn pico(UsDollars(amount): UsDollars) -> Pico {
+    (amount * PICO).ceil() as Pico
+}
+
+pub(super) fn dollars(amount: Pico) -> UsDollars {
+    UsDollars(amount as f64 / PICO)
+}
+
+/// What has been spent, and what is reserved.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    pub(super) limit: Option<Pico>,
+    /// How many invocations of each stage are sent before the others.
+    pub(super) sample: u64,
+    pub(super) spent: Pico,
+    /// For what is in flight.
+    pub(super) reserved: Pico,
+    /// For calls that nobody knows the end of: they may have cost as much.
+    pub(super) in_doubt: Pico,
+    /// How far the bill may be above what is spent.
+    pub(super) uncertainty: Pico,
+    /// The upper bound of the call that could not be paid for.
+    pub(super) refused: Option<Pico>,
+    /// How often a call has ended: those who wait look again.
+    pub(super) ends: u64,
+    pub(super) pending: HashMap<ActivationId, Held>,
+    /// In the order in which they begin.
+    pub(super) stages: Vec<StageEntry>,
+}
+
+/// A stage's part.
+#[derive(Clone, Debug)]
+pub(super) struct StageEntry {
+    pub(super) name: StageName,
+    pub(super) total: Option<u64>,
+    pub(super) completed: u64,
+    pub(super) spent: Pico,
+    /// The upper bound of one call.
+    pub(super) upper_bound: Pico,
+    pub(super) is_finished: bool,
+    /// Inputs that were sent, and of these those whose calls are over.
+    sent: u64,
+    settled: u64,
+}
+
+/// A reservation.
+#[derive(Clone, Debug)]
+pub(super) struct Held {
+    pub(super) stage: StageName,
+    pub(super) amount: Pico,
+    pub(super) inputs: u64,
+    /// Whether the call is over.
+    pub(super) is_settled: bool,
+}
+
+/// What became of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Settlement {
+    /// It cost so much, or as much more as the second amount.
+    Paid(Pico, Pico),
+    /// It did not run.
+    Free,
+    /// Nobody knows.
+    Unknown,
+}
+
+/// The answer to who wants to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Admission {
+    Granted,
+    /// Until a call in flight is over.
+    Wait,
+    /// The budget is used up.
+    Refused,
+}
+
+impl Ledger {
+    pub(super) fn stage(&mut self, name: &StageName) -> &mut StageEntry {
+        let at = match self.stages.iter().position(|stage| stage.name == *name) {
+            Some(at) => at,
+            None => {
+                self.stages.push(StageEntry {
+                    name: name.clone(),
+                    total: None,
+                    completed: 0,
+                    spent: 0,
+                    upper_bound: 0,
+                    is_finished: false,
+                    sent: 0,
+                    settled: 0,
+                });
+                self.stages.len() - 1
+            }
+        };
+        &mut self.stages[at]
+    }
+
+    /// Whether `held` may be sent: reserves its amount if so.
+    pub(super) fn admit(&mut self, held: &Held) -> Admission {
+        if self.refused.is_some() {
+            return Admission::Refused;
+        }
+        let sample = self.sample;
+        let stage = self.stage(&held.stage);
+        if stage.sent >= sample && stage.settled < sample.min(stage.sent) {
+            return Admission::Wait;
+        }
+        let committed = self.spent + self.in_doubt + self.reserved;
+        if self.limit.is_some_and(|limit| committed + held.amount > limit) {
+            if self.reserved > 0 {
+                return Admission::Wait;
+            }
+            self.refused = Some(held.amount);
+            self.ends += 1;
+            return Admission::Refused;
+        }
+        self.reserve(held);
+        Admission::Granted
+    }
+
+    /// Reserves without asking: it was sent already.
+    pub(super) fn reserve(&mut self, held: &Held) {
+        self.reserved += held.amount;
+        self.stage(&held.stage).sent += held.inputs;
+    }
+
+    pub(super) fn settle(&mut self, held: &Held, settlement: Settlement) {
+        self.reserved -= held.amount;
+        self.ends += 1;
+        let spent = match settlement {
+            Settlement::Paid(cost, more) => {
+                self.uncertainty += more;
+                self.spent += cost;
+                cost
+            }
+            Settlement::Free => 0,
+            Settlement::Unknown => {
+                self.in_doubt += held.amount;
+                held.amount
+            }
+        };
+        let stage = self.stage(&held.stage);
+        stage.spent += spent;
+        stage.settled += held.inputs;
+    }
+
+    /// Settles a submission, once.
+    pub(super) fn settle_pending(&mut self, id: &ActivationId, settlement: Settlement) -> bool {
+        let Some(held) = self.pending.get_mut(id).filter(|held| !held.is_settled) else {
+            return false;
+        };
+        held.is_settled = true;
+        let held = held.clone();
+        self.settle(&held, settlement);
+        true
+    }
+}
+
+impl StageEntry {
+    /// What an input has cost, on average.
+    pub(super) fn mean(&self) -> Option<f64> {
+        (self.completed > 0).then(|| self.spent as f64 / PICO / self.completed as f64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn held(amount: Pico) -> Held {
+        Held { stage: "s".into(), amount, inputs: 1, is_settled: false }
+    }
+
+    fn ledger(limit: Pico) -> Ledger {
+        Ledger { limit: Some(limit), ..Ledger::default() }
+    }
+
+    #[test]
+    fn the_limit_itself_may_be_reached_and_not_passed() {
+        let mut exact = ledger(10);
+        assert_eq!(exact.admit(&held(10)), Admission::Granted);
+        let mut below = ledger(9);
+        assert_eq!(below.admit(&held(10)), Admission::Refused);
+        assert_eq!(below.refused, Some(10));
+    }
+
+    #[test]
+    fn what_is_in_flight_is_waited_for_and_only_then_the_budget_is_used_up() {
+        let mut ledger = ledger(10);
+        assert_eq!(ledger.admit(&held(6)), Admission::Granted);
+        assert_eq!(ledger.admit(&held(5)), Admission::Wait);
+        assert_eq!(ledger.admit(&held(4)), Admission::Granted);
+        ledger.settle(&held(4), Settlement::Paid(1, 0));
+        assert_eq!(ledger.admit(&held(4)), Admission::Wait);
+        ledger.settle(&held(6), Settlement::Paid(6, 0));
+        assert_eq!(ledger.admit(&held(4)), Admission::Refused);
+        // One that is cheaper comes too late: the run stops.
+        assert_eq!(ledger.admit(&held(1)), Admission::Refused);
+        assert_eq!((ledger.spent, ledger.reserved), (7, 0));
+    }
+
+    #[test]
+    fn calls_of_unknown_end_stay_reserved_and_calls_that_did_not_run_are_free() {
+        let mut ledger = ledger(10);
+        for (settlement, room) in [(Settlement::Unknown, 5), (Settlement::Free, 5)] {
+            assert_eq!(ledger.admit(&held(5)), Admission::Granted);
+            ledger.settle(&held(5), settlement);
+            assert_eq!(10 - ledger.in_doubt - ledger.spent, room);
+        }
+        assert_eq!(ledger.stage(&"s".into()).spent, 5);
+    }
+
+    #[test]
+    fn a_submission_is_settled_once() {
+        let mut ledger = ledger(10);
+        ledger.reserve(&held(5));
+        ledger.pending.insert("a".into(), held(5));
+        assert!(ledger.settle_pending(&"a".into(), Settlement::Paid(2, 1)));
+        assert!(!ledger.settle_pending(&"a".into(), Settlement::Paid(2, 1)));
+        assert!(!ledger.settle_pending(&"b".into(), Settlement::Paid(2, 1)));
+        assert_eq!((ledger.spent, ledger.reserved, ledger.uncertainty), (2, 0, 1));
+    }
+
+    #[test]
+    fn the_sample_of_a_stage_is_over_before_the_rest_is_sent() {
+        let mut ledger = Ledger { sample: 2, ..Ledger::default() };
+        let admitted: Vec<_> = (0..3).map(|_| ledger.admit(&held(1))).collect();
+        assert_eq!(admitted, [Admission::Granted, Admission::Granted, Admission::Wait]);
+        ledger.settle(&held(1), Settlement::Free);
+        assert_eq!(ledger.admit(&held(1)), Admission::Wait);
+        ledger.settle(&held(1), Settlement::Unknown);
+        assert_eq!(ledger.admit(&held(1)), Admission::Granted);
+    }
+
+    #[test]
+    fn amounts_are_rounded_up_and_sums_are_exact() {
+        assert_eq!(pico(UsDollars(0.1)) * 10, pico(UsDollars(1.0)));
+        assert_eq!(pico(UsDollars(1.5e-12)), 2);
+        assert_eq!(dollars(2_500_000_000_000), UsDollars(2.5));
+    }
+}

@@ -1,0 +1,281 @@
+//! A limit on what a run may cost.
+
+mod layer;
+mod ledger;
+mod report;
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use falco_core::{
+    AsyncPlatform, Error, ErrorKind, Event, Monitor, Prices, Result, UsDollars, Verdict,
+};
+use tokio::sync::Notify;
+
+use self::layer::Budgeted;
+use self::ledger::{Held, Ledger, dollars, pico};
+pub use self::report::{BudgetReport, StageCost};
+use crate::layer::Intercepted;
+
+/// A limit on what a run may cost: repeated attempts, speculative copies and what is in flight included.
+///
+/// It is a layer and a monitor in one; `RunOptions::with_budget` of `falco-executors` puts it into both places. As a layer
+/// it stands inside of congestion control. Each call first reserves its [upper bound](Prices::upper_bound): the
+/// function's whole timeout. The answer replaces that by the actual cost, and a call of which nobody knows whether it ran
+/// stays counted at its upper bound. A call that does not fit waits for others to end; when none is in flight, the run is
+/// stopped, with an error that says what was done and what the rest would take. So no call that was sent is given up for
+/// money, and the spend never passes the limit; where costs are estimates, by no more than
+/// [`BudgetReport::uncertainty`].
+///
+/// A run with a journal is suspended instead of ended: resume it with a higher budget. What its earlier processes have
+/// spent counts.
+///
+/// Clones share everything. A budget is for one run.
+///
+/// # Examples
+///
+/// ```
+/// use falco_core::{Capabilities, Prices, UsDollars};
+/// use falco_layers::Budget;
+///
+/// let budget = Budget::new(UsDollars(5.0))?;
+/// assert!(Budget::new(UsDollars(0.0)).is_err());
+/// assert_eq!(budget.report().limit, Some(UsDollars(5.0)));
+/// # Ok::<(), falco_core::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Budget(Arc<Shared>);
+
+/// Takes a line for people.
+type Show = Box<dyn Fn(&str) + Send + Sync>;
+
+struct Shared {
+    ledger: Mutex<Ledger>,
+    changed: Notify,
+    /// Those of the user.
+    prices: Option<Prices>,
+    /// Those that count, once it is a layer.
+    in_force: OnceLock<Prices>,
+    /// Whether it is the monitor of a run that goes on.
+    is_watching: AtomicBool,
+    show: Option<Show>,
+}
+
+impl Budget {
+    /// Limits what a run may cost.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for a limit that is not above zero.
+    pub fn new(limit: UsDollars) -> Result<Self> {
+        if !(limit.0 > 0.0 && limit.0.is_finite()) {
+            let message = format!("invalid budget of {}: use a number above 0", limit.0);
+            return Err(Error::invalid_input(message)
+                .with_hint("it is in US dollars, such as 5.00; leave it out for no limit"));
+        }
+        Ok(Self::of(Ledger { limit: Some(pico(limit)), ..Ledger::default() }))
+    }
+
+    /// Sets no limit: it counts what a run costs, and [estimates](Self::with_sample) it.
+    pub fn unlimited() -> Self {
+        Self::of(Ledger::default())
+    }
+
+    fn of(ledger: Ledger) -> Self {
+        Self(Arc::new(Shared {
+            ledger: Mutex::new(ledger),
+            changed: Notify::new(),
+            prices: None,
+            in_force: OnceLock::new(),
+            is_watching: AtomicBool::new(false),
+            show: None,
+        }))
+    }
+
+    /// Takes these prices instead of the platform's own: for a platform that does not say any, or a contract. Call it before
+    /// the budget is cloned.
+    ///
+    /// # Errors
+    ///
+    /// As [`Prices::validate`]; `Conflict` for a budget that is in use.
+    pub fn with_prices(self, prices: Prices) -> Result<Self> {
+        prices.validate()?;
+        self.change(|shared| shared.prices = Some(prices))
+    }
+
+    /// Sends `inputs` of each stage first, and the others when these are answered: [`BudgetReport::stages`] then has an
+    /// estimate for all of them. `show` gets it as a line. Call it before the budget is cloned.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for a sample of no inputs; `Conflict` for a budget that is in use.
+    pub fn with_sample(
+        self,
+        inputs: u64,
+        show: impl Fn(&str) + Send + Sync + 'static,
+    ) -> Result<Self> {
+        if inputs == 0 {
+            return Err(Error::invalid_input(
+                "invalid sample of 0 inputs: use 1 or more, such as 20",
+            ));
+        }
+        self.ledger(|ledger| ledger.sample = inputs);
+        self.change(|shared| shared.show = Some(Box::new(show)))
+    }
+
+    fn change(mut self, change: impl FnOnce(&mut Shared)) -> Result<Self> {
+        match Arc::get_mut(&mut self.0) {
+            Some(shared) => change(shared),
+            None => return Err(Error::new(ErrorKind::Conflict, "the budget is in use already")),
+        }
+        Ok(self)
+    }
+
+    /// Puts the budget around `platform`. [`Stack::with_budget`](crate::Stack::with_budget) puts it into its place among
+    /// other layers.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for a platform of unknown prices, unless [they are given](Self::with_prices).
+    pub fn wrap(&self, platform: Arc<dyn AsyncPlatform>) -> Result<Arc<dyn AsyncPlatform>> {
+        let prices = self.prices(&*platform)?;
+        let _ = self.0.in_force.set(prices.clone());
+        let layer = Budgeted { inner: platform, budget: self.clone(), prices };
+        Ok(Arc::new(Intercepted(layer)))
+    }
+
+    /// The prices that it counts with on `platform`.
+    ///
+    /// # Errors
+    ///
+    /// As [`wrap`](Self::wrap).
+    pub fn prices(&self, platform: &dyn AsyncPlatform) -> Result<Prices> {
+        let prices = self.0.prices.clone().or_else(|| platform.capabilities().prices);
+        let prices = prices.ok_or_else(|| {
+            let message = format!("the prices of platform {:?} are not known", platform.name());
+            Error::invalid_input(message)
+                .with_hint("give them to Budget::with_prices, or leave out the budget")
+        })?;
+        prices.validate().map(|()| prices)
+    }
+
+    /// Whether it is a layer of a platform already.
+    pub fn is_layered(&self) -> bool {
+        self.0.in_force.get().is_some()
+    }
+
+    /// What was spent so far, and what the rest would take.
+    pub fn report(&self) -> BudgetReport {
+        self.ledger(|ledger| BudgetReport::of(ledger))
+    }
+
+    /// Changes the ledger, and wakes who waits for that.
+    fn ledger<T>(&self, change: impl FnOnce(&mut Ledger) -> T) -> T {
+        let mut ledger = self.0.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = ledger.ends;
+        let changed = change(&mut ledger);
+        let has_ended = ledger.ends > before;
+        drop(ledger);
+        if has_ended {
+            self.0.changed.notify_waiters();
+        }
+        changed
+    }
+
+    fn is_watching(&self) -> bool {
+        self.0.is_watching.load(SeqCst)
+    }
+
+    /// The error of a budget that is used up.
+    fn exhausted(&self) -> Error {
+        let report = self.report();
+        let refused = self.ledger(|ledger| ledger.refused.unwrap_or_default());
+        let resume = "with a journal the run goes on where it stopped";
+        let message = format!("the budget does not pay for another call: {report}");
+        Error::new(ErrorKind::Cancelled, message).with_hint(match report.to_finish() {
+            Some(more) => {
+                let paid = report.spent.0 + report.in_doubt.0 + more.0;
+                let enough = UsDollars(paid + dollars(refused).0);
+                format!("about {more} more finish the stages that have begun: set a budget of {enough}; {resume}")
+            }
+            None => format!("raise the budget; {resume}"),
+        })
+    }
+
+    fn show_estimate(&self, stage: &falco_core::StageName) {
+        let Some(show) = &self.0.show else { return };
+        let report = self.report();
+        if let Some(cost) = report.stages.iter().find(|cost| cost.stage == *stage) {
+            show(&format!("estimate: {cost}"));
+        }
+    }
+}
+
+impl Monitor for Budget {
+    fn event(&self, event: &Event<'_>) -> Verdict {
+        match event {
+            Event::RunStarted { .. } => self.0.is_watching.store(true, SeqCst),
+            Event::RunFinished { .. } => self.0.is_watching.store(false, SeqCst),
+            Event::StageSized { stage, invocations } => {
+                self.ledger(|ledger| ledger.stage(stage).total = Some(*invocations));
+            }
+            Event::StageFinished { stage, error: None } => {
+                self.ledger(|ledger| ledger.stage(stage).is_finished = true);
+            }
+            Event::Completed { completion } => {
+                let is_sampled = self.ledger(|ledger| {
+                    let sample = ledger.sample;
+                    let stage = ledger.stage(&completion.stage);
+                    stage.completed += u64::from(completion.outcome.activation().is_some());
+                    stage.completed == sample.min(stage.total.unwrap_or(u64::MAX))
+                });
+                if is_sampled && completion.outcome.activation().is_some() {
+                    self.show_estimate(&completion.stage);
+                }
+            }
+            Event::Recalled { completion } => self.ledger(|ledger| {
+                let cost = completion.cost.map_or(0, pico);
+                ledger.spent += cost;
+                let stage = ledger.stage(&completion.stage);
+                stage.completed += 1;
+                stage.spent += cost;
+            }),
+            Event::StageStarted { stage, deployment } => {
+                let prices = self.0.in_force.get();
+                let bound =
+                    prices.map_or(0, |prices| pico(prices.upper_bound(&deployment.scaling)));
+                self.ledger(|ledger| ledger.stage(stage).upper_bound = bound);
+            }
+            // An earlier process has sent it, and this one pays.
+            Event::Admitted { invocation } => {
+                if let Some(pending) = invocation.submitted() {
+                    let stage = invocation.stage().clone();
+                    self.ledger(|ledger| {
+                        let amount = ledger.stage(&stage).upper_bound;
+                        let held = Held { stage, amount, inputs: 1, is_settled: false };
+                        ledger.reserve(&held);
+                        ledger.pending.insert(pending.id.clone(), held);
+                    });
+                }
+            }
+            _ => {}
+        }
+        let is_exhausted = self.ledger(|ledger| ledger.refused.is_some());
+        if is_exhausted { Verdict::Stop } else { Verdict::Continue }
+    }
+
+    fn stop_reason(&self) -> Option<Error> {
+        Some(self.exhausted())
+    }
+
+    fn suspends(&self) -> bool {
+        true
+    }
+}
+
+impl fmt::Debug for Budget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Budget({})", self.report())
+    }
+}
