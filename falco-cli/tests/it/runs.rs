@@ -211,7 +211,7 @@ fn what_was_being_sent_when_a_driver_was_killed_is_unknown_until_somebody_says_t
     let why = machine.run(&["runs", "show", "last", "--why"]).ok();
     let named = why.lines().filter(|line| line.starts_with("f/") && line.contains("nobody knows"));
     assert_eq!(named.count() as u64, unknown, "{why}");
-    let noted = read(&machine.path("noted"));
+    let noted = read(machine.path("noted"));
     let mut lines: Vec<_> = noted.lines().collect();
     lines.sort_unstable();
     lines.dedup();
