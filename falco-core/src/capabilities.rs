@@ -43,6 +43,8 @@ pub struct Capabilities {
     pub logs: bool,
     /// Whether [`scale`](crate::Platform::scale) has an effect.
     pub scaling: bool,
+    /// Whether it runs functions in images, or that are images ([`Deployable::any_image`](crate::Deployable::any_image)).
+    pub images: bool,
     /// Longest argument of `invoke`, in bytes.
     pub max_payload: Option<u64>,
     /// Longest argument of `submit`, in bytes.
@@ -121,6 +123,8 @@ impl Capabilities {
         with_logs(logs: bool);
         /// Sets whether [`scale`](crate::Platform::scale) has an effect.
         with_scaling(scaling: bool);
+        /// Sets whether it runs functions in images, or that are images.
+        with_images(images: bool);
         /// Sets the longest argument of `invoke`, in bytes.
         with_max_payload(max_payload: Option<u64>);
         /// Sets the longest argument of `submit`, in bytes.

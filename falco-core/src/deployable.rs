@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::error::{Error, Result};
+use crate::image::Image;
 use crate::ownership::Ownership;
 use crate::payload::Payload;
 use crate::runtime_name::RuntimeName;
@@ -44,6 +45,8 @@ pub struct Deployable {
     pub entry_point: Option<String>,
     /// The code.
     pub code: Code,
+    /// The image that the code runs in, instead of the platform's own environment; see [`with_image`](Self::with_image).
+    pub image: Option<Image>,
     /// The version of the code, where the user names one; see [`with_code_version`](Self::with_code_version).
     pub code_version: Option<String>,
     /// Memory, timeout and instances.
@@ -102,12 +105,31 @@ impl Deployable {
         Self::new(name.into(), runtime, Code::Archive(archive.into()))
     }
 
+    /// A function that is a container image: its program answers requests, in the way that the platform expects. Layers
+    /// leave it as it is, as with [`plain`](Self::plain).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use falco_core::{Deployable, Image};
+    ///
+    /// let image = Image::new("123456789012.dkr.ecr.eu-central-1.amazonaws.com/science:1");
+    /// let function = Deployable::from_image("science", image.with_arguments(["app.handler"]));
+    /// assert!(function.is_plain);
+    /// function.validate()?;
+    /// # Ok::<(), falco_core::Error>(())
+    /// ```
+    pub fn from_image(name: impl Into<String>, image: impl Into<Image>) -> Self {
+        Self::new(name.into(), RuntimeName::native(), Code::Image(image.into())).plain()
+    }
+
     fn new(name: String, runtime: RuntimeName, code: Code) -> Self {
         Self {
             name,
             runtime,
             entry_point: None,
             code,
+            image: None,
             code_version: None,
             scaling: Scaling::default(),
             env: Environment::default(),
@@ -128,6 +150,28 @@ impl Deployable {
     #[must_use]
     pub fn with_entry_point(mut self, entry_point: impl Into<String>) -> Self {
         self.entry_point = Some(entry_point.into());
+        self
+    }
+
+    /// Runs the code in this image, which has the packages that it needs, instead of in the platform's own environment. A
+    /// function whose code is an image gets this one instead. Platforms without images refuse it by
+    /// [`refuse_image`](Self::refuse_image).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use falco_core::Deployable;
+    ///
+    /// let source = "import numpy\ndef main(args): return {'sum': float(numpy.sum(args['numbers']))}";
+    /// let function = Deployable::python("sum", source).with_image("registry.example.org/science:1");
+    /// assert_eq!(function.any_image().unwrap().to_string(), "registry.example.org/science:1");
+    /// ```
+    #[must_use]
+    pub fn with_image(mut self, image: impl Into<Image>) -> Self {
+        match &mut self.code {
+            Code::Image(own) => *own = image.into(),
+            _ => self.image = Some(image.into()),
+        }
         self
     }
 
@@ -194,11 +238,47 @@ impl Deployable {
         self.entry_point.as_deref().unwrap_or("main")
     }
 
+    /// The image that the function is, or that its code runs in.
+    pub fn any_image(&self) -> Option<&Image> {
+        match &self.code {
+            Code::Image(image) => Some(image),
+            _ => self.image.as_ref(),
+        }
+    }
+
+    /// Refuses a function with an image, on behalf of a platform that runs none. Such a platform calls it in
+    /// [`deploy`](crate::Platform::deploy), before anything is sent.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` with the image, and with the platforms that run images.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use falco_core::{Deployable, ErrorKind};
+    ///
+    /// let plain = Deployable::python("f", "def main(args): return args");
+    /// assert!(plain.refuse_image().is_ok());
+    /// let error = plain.with_image("python:3.12-slim").refuse_image().unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::Unsupported);
+    /// assert!(error.to_string().contains("python:3.12-slim"));
+    /// ```
+    pub fn refuse_image(&self) -> Result<()> {
+        let Some(image) = self.any_image() else { return Ok(()) };
+        let message =
+            format!("the function needs the image {image}, and this platform runs no images");
+        Err(Error::unsupported(message)
+            .with_function(&self.name)
+            .with_hint("run it on docker, openwhisk or aws, or leave the image out"))
+    }
+
     /// Checks what can be checked without a platform.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` that names the function and what is wrong: its name, its environment, its arguments, or empty code.
+    /// `InvalidInput` that names the function and what is wrong: its name, its environment, its arguments, its image, or empty
+    /// code.
     pub fn validate(&self) -> Result<()> {
         let invalid =
             |message: String| Err(Error::invalid_input(message).with_function(&self.name));
@@ -219,6 +299,9 @@ impl Deployable {
             return invalid(format!(
                 "the function's arguments have to be a JSON object, and these are {arguments:?}"
             ));
+        }
+        if let Some(image) = self.any_image() {
+            image.validate().map_err(|error| error.with_function(&self.name))?;
         }
         for (name, value) in self.env.iter() {
             if name.is_empty() || name.contains(['=', '\0']) {
@@ -245,14 +328,17 @@ pub enum Code {
     Source(Arc<str>),
     /// A zip archive.
     Archive(Bytes),
+    /// A container image that is the function; see [`Deployable::from_image`].
+    Image(Image),
 }
 
 impl Code {
-    /// The size in bytes.
+    /// The size in bytes; of an image, the size of its reference.
     pub fn len(&self) -> usize {
         match self {
             Self::Source(source) => source.len(),
             Self::Archive(archive) => archive.len(),
+            Self::Image(image) => image.reference.len(),
         }
     }
 
@@ -265,6 +351,7 @@ impl Code {
         match self {
             Self::Source(source) => source.trim().is_empty(),
             Self::Archive(archive) => archive.is_empty(),
+            Self::Image(image) => image.reference.trim().is_empty(),
         }
     }
 }
@@ -274,6 +361,7 @@ impl fmt::Debug for Code {
         let kind = match self {
             Self::Source(_) => "Source",
             Self::Archive(_) => "Archive",
+            Self::Image(image) => return write!(f, "Image({image})"),
         };
         write!(f, "{kind}({} bytes)", self.len())
     }
@@ -387,6 +475,23 @@ mod tests {
             .validate()
             .unwrap_err();
         assert!(error.message().contains("memory") && error.function() == Some("f"), "{error}");
+    }
+
+    #[test]
+    fn an_image_is_part_of_a_function_or_is_the_function() {
+        let beside = Deployable::from_source("f", python(), "x").with_image("a:1");
+        assert_eq!(beside.any_image(), Some(&Image::new("a:1")));
+        assert!(matches!(beside.code, Code::Source(_)));
+        let image = Deployable::from_image("f", "a:1").with_image("b:1");
+        assert_eq!((image.any_image(), &image.image), (Some(&Image::new("b:1")), &None));
+        assert_eq!(format!("{:?}", image.code), "Image(b:1)");
+        for function in [beside.with_image("a b"), image.with_image("")] {
+            let error = function.validate().unwrap_err();
+            assert_eq!(
+                (error.kind(), error.function()),
+                (crate::ErrorKind::InvalidInput, Some("f"))
+            );
+        }
     }
 
     #[test]

@@ -46,6 +46,7 @@ impl Functions {
     /// Checks what can be checked without the daemon.
     pub(crate) fn prepare(&self, function: &Deployable) -> Result<(Bundle, Deployment, String)> {
         function.validate()?;
+        function.refuse_image()?;
         let reference = self.shared.config.image(&function.runtime)?;
         let bundle = pack(function)?;
         let scaling = self.shared.config.workers.in_force(&function.scaling)?;

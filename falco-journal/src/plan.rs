@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use falco_core::{Code, Deployable, Error, ErrorKind, ExecutionPlan, Result, StageName};
+use falco_core::{Code, Deployable, Error, ErrorKind, ExecutionPlan, Image, Result, StageName};
 use sha2::{Digest, Sha256};
 
 use crate::record::{Function, Plan, PlannedStage, hex};
@@ -13,8 +13,13 @@ impl Function {
         let code = match &function.code {
             Code::Source(source) => Sha256::digest(source.as_bytes()),
             Code::Archive(archive) => Sha256::digest(archive),
+            Code::Image(image) => of_image(image),
             // A kind of code that this version does not know: never the same.
             _ => Sha256::digest(format!("{:?}", std::time::SystemTime::now())),
+        };
+        let code = match &function.image {
+            Some(image) => Sha256::digest([code, of_image(image)].concat()),
+            None => code,
         };
         Self {
             name: function.name.clone(),
@@ -69,6 +74,12 @@ impl Function {
             )
         })
     }
+}
+
+/// The identity of an image: a tag may move, a digest may not.
+fn of_image(image: &Image) -> sha2::digest::Output<Sha256> {
+    let parts = std::iter::once(&image.reference).chain(&image.arguments);
+    Sha256::digest(parts.map(String::as_str).collect::<Vec<_>>().join("\0"))
 }
 
 /// The plan as a record; stages keep the numbers that they have.

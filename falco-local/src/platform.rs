@@ -172,6 +172,7 @@ impl Platform for LocalPlatform {
     async fn deploy(&self, function: &Deployable) -> Result<Deployment> {
         function
             .validate()
+            .and_then(|()| function.refuse_image())
             .map_err(|error| error.at(Operation::new(NAME, "deploy").on(&function.name)))?;
         let (name, function) = (function.name.clone(), function.clone());
         // The work goes on when this future is dropped, and undoes then what it has done.

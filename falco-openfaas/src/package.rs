@@ -94,6 +94,7 @@ pub(crate) fn package(function: &Deployable, image: &str) -> Result<(FunctionDep
 /// Refuses what the gateway would refuse, before anything is sent.
 fn check(function: &Deployable) -> Result<()> {
     function.validate()?;
+    function.refuse_image()?;
     if function.runtime.family() != "python" || !["3", ""].contains(&major(function)) {
         return Err(Error::unsupported(format!("there is no runtime {}", function.runtime))
             .with_hint(format!("there are {}", RUNTIMES.join(", "))));

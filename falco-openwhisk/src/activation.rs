@@ -96,10 +96,11 @@ impl Ran {
     }
 }
 
-/// Whether functions of this kind run behind one of Falco's shims, unless they are plain.
+/// Whether functions of this kind run behind one of Falco's shims, unless they are plain. A blackbox may, and its answers
+/// show it.
 fn has_shim(record: &Record<'_>) -> bool {
     let kind: String = annotation(&record.annotations, "kind").unwrap_or_default();
-    kind.starts_with("python") || kind.starts_with("nodejs")
+    ["python", "nodejs", "blackbox"].iter().any(|with_shim| kind.starts_with(with_shim))
 }
 
 /// An activation of which nothing is known but its result, which is an array.

@@ -149,6 +149,7 @@ impl Server {
             .with_adopt(true)
             .with_logs(true)
             .with_scaling(true)
+            .with_images(true)
             .with_max_payload(limits.max_payload())
             .with_max_submit_payload(limits.max_payload())
             .with_max_result(limits.max_payload())

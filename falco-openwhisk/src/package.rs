@@ -4,52 +4,30 @@ use std::borrow::Cow;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use falco_core::{Code, Deployable, Error, ErrorKind, Result, RuntimeName};
+use falco_core::{Code, Deployable, Error, ErrorKind, Image, Result, RuntimeName};
 use falco_package::native::SMALLER;
-use falco_package::{Archive, File, Glibc, Machine, NATIVE_EXECUTABLE, System, shim};
+use falco_package::{Archive, Glibc, Machine, System, openwhisk};
 
 use crate::limits::{Kind, MAX_CODE, Server};
 
-/// Starts a native function. The proxy of some images waits for a line before it sends the first activation; the
-/// function itself never has to know.
-const NATIVE_SHIM: &str = include_str!("native_shim.sh");
-
-/// Starts one of the functions of an executable that holds several.
-const NATIVE_ENTRY: &str = "#!/bin/sh
-# Falco's entry of a native function. Without PATH: the proxy passes none.
-FALCO_FUNCTION='ENTRY_POINT'
-export FALCO_FUNCTION
-exec \"${0%/*}/falco-native\"
-";
-
-/// Where the shim finds the function's own executable.
-const NATIVE_INNER: &str = "falco-native";
-
-/// Where the proxy of some images looks for the name of the image that the executable was made for.
-const NATIVE_ENVIRONMENT: &str = "exec.env";
-
 /// The kind whose proxy starts executables: an ActionLoop without an interpreter of its own.
 const NATIVE_FAMILY: &str = "go";
-
-/// The files by which the runtimes start the shared shims: the name that each wants, and the content.
-const PYTHON_TRANSPORT: (&str, &str) = ("__main__.py", include_str!("transport.py"));
-const NODE_TRANSPORT: (&str, &str) = ("index.js", include_str!("transport.cjs"));
-
-/// The function of the transport that the runtime calls; in the transport itself, the user's entry point stands there.
-const TRANSPORT_MAIN: &str = "main";
-
-/// The packages that Python's runtime installs while it starts, where the archive brings no `virtualenv`.
-const REQUIREMENTS: &str = "requirements.txt";
 
 /// The code as the API takes it.
 #[derive(Debug)]
 pub(crate) struct Exec<'a> {
     pub(crate) kind: String,
-    /// Text, or the base64 of an archive.
-    pub(crate) code: Cow<'a, str>,
+    /// The image of a `blackbox`.
+    pub(crate) image: Option<&'a str>,
+    /// Text, or the base64 of an archive; none where the image is the function.
+    pub(crate) code: Option<Cow<'a, str>>,
     /// The function that the runtime calls.
     pub(crate) main: &'a str,
 }
+
+/// The kind of an action that brings its image. The image implements OpenWhisk's action interface, and takes code as the
+/// image of its language does from which it was made.
+const BLACKBOX: &str = "blackbox";
 
 /// Makes of a function what the server's runtime starts. Python and Node.js get Falco's shim, unless `plain`; a native
 /// executable has to fit `machine`.
@@ -57,20 +35,30 @@ pub(crate) struct Exec<'a> {
 /// # Errors
 ///
 /// `Unsupported` with the runtimes that are there; `InvalidInput` or `NotFound` for an archive that the runtime could
-/// not start; `PayloadTooLarge`.
+/// not start, and for an image that the server would run otherwise than asked; `PayloadTooLarge`.
 pub(crate) fn prepare<'a>(
     function: &'a Deployable,
     server: &Server,
     plain: bool,
     machine: Machine,
 ) -> Result<Exec<'a>> {
-    let kind = resolve(&function.runtime, server)?;
+    let image = function.any_image().map(image_name).transpose()?;
+    if matches!(function.code, Code::Image(_)) {
+        let main = function.entry_point_or_main();
+        return Ok(Exec { kind: BLACKBOX.to_owned(), image, code: None, main });
+    }
+    let kind = match image {
+        Some(_) => {
+            Kind { kind: BLACKBOX.to_owned(), image: None, deprecated: false, default: false }
+        }
+        None => resolve(&function.runtime, server)?,
+    };
     let mut main = function.entry_point_or_main();
     let code = match (function.runtime.family(), &function.code) {
         ("native", _) => Cow::Owned(BASE64.encode(native(function, &kind, machine)?.to_zip()?)),
         ("python" | "nodejs", _) if !plain => {
-            main = TRANSPORT_MAIN;
-            Cow::Owned(BASE64.encode(wrapped(function)?.to_zip()?))
+            main = openwhisk::MAIN;
+            Cow::Owned(BASE64.encode(openwhisk::wrap(function)?.to_zip()?))
         }
         (family, Code::Source(source)) => text_that_stays_text(family, source),
         (family, Code::Archive(zip)) => {
@@ -89,27 +77,22 @@ pub(crate) fn prepare<'a>(
         )
         .with_hint(format!("{smaller}; base64 adds a third to an archive")));
     }
-    Ok(Exec { kind: kind.kind, code, main })
+    Ok(Exec { kind: kind.kind, image, code: Some(code), main })
 }
 
-/// The function with the shim of its language and the transport to it.
-fn wrapped(function: &Deployable) -> Result<Archive> {
-    let mut archive = shim::wrap(function)?;
-    let (name, transport) = match function.runtime.family() {
-        "python" => PYTHON_TRANSPORT,
-        _ => NODE_TRANSPORT,
-    };
-    let user_file = |name: &str| format!("{}/{name}", shim::FUNCTION);
-    let requirements = archive.get(&user_file(REQUIREMENTS)).cloned();
-    let virtualenv = user_file("virtualenv/");
-    if name == PYTHON_TRANSPORT.0
-        && let Some(requirements) = requirements
-        && !archive.paths().any(|path| path.starts_with(&virtualenv))
-    {
-        archive.insert(REQUIREMENTS, requirements)?;
+/// The image as the server takes it.
+fn image_name(image: &Image) -> Result<&str> {
+    if image.digest().is_some() {
+        return Err(Error::invalid_input(format!(
+            "OpenWhisk drops the digest of the image {image}, and would run whatever its tag names"
+        ))
+        .with_hint("name the image by a tag that does not move"));
     }
-    let entry_point = format!("ENTRY_POINT = \"{}\"", function.entry_point_or_main());
-    archive.with_file(name, transport.replacen("ENTRY_POINT = \"main\"", &entry_point, 1))
+    if !image.arguments.is_empty() {
+        return Err(Error::unsupported("OpenWhisk hands no arguments to an image")
+            .with_hint("set them in the image, as its CMD"));
+    }
+    Ok(&image.reference)
 }
 
 /// The kind for a runtime: the kind itself where the server has it, else the newest version or the default that the
@@ -193,24 +176,9 @@ fn system(kind: &Kind, machine: Machine) -> System {
     System { name: kind.kind.clone(), machine, glibc: is_known.then_some(Glibc(2, 36)) }
 }
 
-/// One without an entry point does not know of acknowledgements. One with an entry point acknowledges its own start, where
-/// the proxy waits for that.
+/// A native function, as the proxy of the kind starts it.
 fn native(function: &Deployable, kind: &Kind, machine: Machine) -> Result<Archive> {
-    let mut archive = Archive::from_code(&function.code, NATIVE_EXECUTABLE)?;
-    archive.check_native_on(&system(kind, machine))?;
-    archive.rename(NATIVE_EXECUTABLE, NATIVE_INNER)?;
-    let content = match &function.entry_point {
-        Some(name) => {
-            shim::check_entry_point(name)?;
-            NATIVE_ENTRY.replace("ENTRY_POINT", name)
-        }
-        None => NATIVE_SHIM.to_owned(),
-    };
-    archive.insert(NATIVE_EXECUTABLE, File { content: content.into(), executable: true })?;
-    if archive.get(NATIVE_ENVIRONMENT).is_none() {
-        archive = archive.with_file(NATIVE_ENVIRONMENT, execution_environment(kind))?;
-    }
-    Ok(archive)
+    openwhisk::native(function, &system(kind, machine), &execution_environment(kind))
 }
 
 /// The value of `OW_EXECUTION_ENV` in the kind's image, which by convention is the image's name.
@@ -314,8 +282,8 @@ mod tests {
         let source = Deployable::from_source("f", "nodejs:20".parse().unwrap(), "x = 1");
         let source = source.with_entry_point("start$1");
         let exec = prepare(&source, &Server::default(), false, Machine::X86_64).unwrap();
-        assert_eq!(exec.main, "main");
-        let archive = wrapped(&source).unwrap();
+        assert_eq!((exec.main, exec.image), ("main", None));
+        let archive = openwhisk::wrap(&source).unwrap();
         let transport = String::from_utf8_lossy(&archive.get("index.js").unwrap().content);
         assert!(transport.contains("ENTRY_POINT = \"start$1\";"), "{transport}");
 
@@ -324,10 +292,36 @@ mod tests {
             let archive = archive.with_file("requirements.txt", "six\n").unwrap();
             let zip = archive.with_file(more, "x").unwrap().to_zip().unwrap();
             let function = Deployable::from_archive("f", "python:3".parse().unwrap(), zip);
-            wrapped(&function).unwrap()
+            openwhisk::wrap(&function).unwrap()
         };
         assert!(files("other.py").get("requirements.txt").is_some());
         assert!(files("virtualenv/bin/activate_this.py").get("requirements.txt").is_none());
+    }
+
+    #[test]
+    fn an_image_makes_a_blackbox_with_the_code_beside_it_or_without_code() {
+        // The image decides on the runtime: which kinds the server has does not matter.
+        let server = server(&[]);
+        let source = Deployable::python("f", "def main(args): return args").with_image("me/a:1");
+        let beside = prepare(&source, &server, false, Machine::X86_64).unwrap();
+        assert_eq!((&*beside.kind, beside.image), (BLACKBOX, Some("me/a:1")));
+        assert!(beside.code.is_some());
+        let image = Deployable::from_image("f", "me/a:1");
+        let alone = prepare(&image, &server, false, Machine::X86_64).unwrap();
+        assert_eq!((&*alone.kind, alone.image), (BLACKBOX, Some("me/a:1")));
+        assert!(alone.code.is_none());
+    }
+
+    #[test]
+    fn an_image_that_would_run_otherwise_than_asked_is_refused() {
+        for (image, says) in [
+            (Image::new("me/a@sha256:01"), "digest"),
+            (Image::new("me/a:1").with_arguments(["x"]), "arguments"),
+        ] {
+            let function = Deployable::from_image("f", image);
+            let error = prepare(&function, &Server::default(), false, Machine::X86_64).unwrap_err();
+            assert!(error.message().contains(says) && error.hint().is_some(), "{error}");
+        }
     }
 
     #[test]

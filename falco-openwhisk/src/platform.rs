@@ -259,7 +259,12 @@ impl Platform for OpenWhisk {
         let config = &self.inner.config;
         let exec = prepare(function, server, config.plain_code, config.machine).map_err(refused)?;
         let body = PutAction {
-            exec: Some(PutExec { kind: &exec.kind, code: &exec.code, main: exec.main }),
+            exec: Some(PutExec {
+                kind: &exec.kind,
+                image: exec.image,
+                code: exec.code.as_deref(),
+                main: exec.main,
+            }),
             limits,
             parameters: Some(parameters),
             annotations: vec![FalcoAnnotation {

@@ -57,7 +57,10 @@ pub(crate) struct PutAction<'a> {
 #[derive(Debug, Serialize)]
 pub(crate) struct PutExec<'a> {
     pub(crate) kind: &'a str,
-    pub(crate) code: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) image: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) code: Option<&'a str>,
     pub(crate) main: &'a str,
 }
 

@@ -63,6 +63,9 @@ impl Archive {
                 Self::new().with(main, File { content, executable })
             }
             Code::Archive(zip) => Self::from_zip(zip),
+            Code::Image(image) => Err(Error::unsupported(format!(
+                "the function is the image {image}, and has no files of its own"
+            ))),
             _ => Err(Error::unsupported("this form of code is unknown to falco-package")),
         }
     }

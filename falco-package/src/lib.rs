@@ -1,7 +1,9 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+pub mod lambda;
 pub mod native;
+pub mod openwhisk;
 pub mod shim;
 
 mod archive;

@@ -40,6 +40,41 @@ pub(crate) struct Configuration {
     pub(crate) state_reason: Option<String>,
     pub(crate) last_update_status: Option<String>,
     pub(crate) last_update_status_reason: Option<String>,
+    /// `Zip` or `Image`; absent means `Zip`.
+    pub(crate) package_type: Option<String>,
+    pub(crate) image_config_response: Option<ImageConfigResponse>,
+}
+
+impl Configuration {
+    pub(crate) fn is_image(&self) -> bool {
+        self.package_type.as_deref() == Some("Image")
+    }
+
+    /// The arguments of an image's program that replace the image's own; none leaves those.
+    pub(crate) fn command(&self) -> &[String] {
+        let response = self.image_config_response.as_ref();
+        response.and_then(|r| r.image_config.as_ref()).map_or(&[], |config| &config.command)
+    }
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(crate) struct ImageConfigResponse {
+    pub(crate) image_config: Option<ImageConfig>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(crate) struct ImageConfig {
+    pub(crate) command: Vec<String>,
+}
+
+/// Where Lambda says that a function's code is.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(crate) struct CodeLocation {
+    /// The image by its digest.
+    pub(crate) resolved_image_uri: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -71,6 +106,8 @@ pub(crate) struct EphemeralStorage {
 pub(crate) struct Function {
     pub(crate) configuration: Configuration,
     #[serde(default)]
+    pub(crate) code: Option<CodeLocation>,
+    #[serde(default)]
     pub(crate) tags: Option<BTreeMap<String, String>>,
     /// Absent when nothing is reserved.
     #[serde(default)]
@@ -88,6 +125,7 @@ pub(crate) struct Reserved {
 pub(crate) enum CodeSource {
     Zip(Bytes),
     Object { bucket: String, key: String },
+    Image { uri: String },
 }
 
 impl CodeSource {
@@ -95,8 +133,23 @@ impl CodeSource {
         match self {
             Self::Zip(zip) => json!({"ZipFile": STANDARD.encode(zip)}),
             Self::Object { bucket, key } => json!({"S3Bucket": bucket, "S3Key": key}),
+            Self::Image { uri } => json!({"ImageUri": uri}),
         }
     }
+
+    fn package_type(&self) -> &'static str {
+        match self {
+            Self::Image { .. } => "Image",
+            _ => "Zip",
+        }
+    }
+}
+
+/// What of a function is called.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Start<'a> {
+    Handler { runtime: &'a str, handler: &'a str },
+    Image { command: &'a [String] },
 }
 
 /// The settings of a function, without its code.
@@ -104,8 +157,7 @@ impl CodeSource {
 pub(crate) struct NewFunction<'a> {
     pub(crate) name: &'a str,
     pub(crate) description: &'a str,
-    pub(crate) runtime: &'a str,
-    pub(crate) handler: &'a str,
+    pub(crate) start: Start<'a>,
     pub(crate) role: &'a str,
     pub(crate) architecture: &'a str,
     pub(crate) memory_mib: u32,
@@ -118,16 +170,24 @@ pub(crate) struct NewFunction<'a> {
 impl NewFunction<'_> {
     /// The members that an update of the configuration takes too.
     fn configuration(&self) -> Value {
-        json!({
+        let mut members = json!({
             "Description": self.description,
-            "Runtime": self.runtime,
-            "Handler": self.handler,
             "Role": self.role,
             "MemorySize": self.memory_mib,
             "Timeout": self.timeout_s,
             "EphemeralStorage": {"Size": self.storage_mib},
             "Environment": {"Variables": self.variables},
-        })
+        });
+        match self.start {
+            Start::Handler { runtime, handler } => {
+                members["Runtime"] = runtime.into();
+                members["Handler"] = handler.into();
+            }
+            // Without members it leaves the image's own, also where another command was set before.
+            Start::Image { command: [] } => members["ImageConfig"] = json!({}),
+            Start::Image { command } => members["ImageConfig"] = json!({"Command": command}),
+        }
+        members
     }
 }
 
@@ -205,7 +265,7 @@ impl Client {
         let mut body = function.configuration();
         body["FunctionName"] = function.name.into();
         body["Architectures"] = json!([function.architecture]);
-        body["PackageType"] = "Zip".into();
+        body["PackageType"] = code.package_type().into();
         body["Code"] = code.members();
         body["Tags"] = json!(function.tags);
         let request = call("CreateFunction", Method::POST, "/2015-03-31/functions".into());

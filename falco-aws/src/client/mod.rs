@@ -31,7 +31,7 @@ use sign::{Signable, Signer};
 pub(crate) use encoding::hex;
 pub(crate) use lambda::{
     AccountSettings, CodeSource, Configuration, EventInvokeConfig, Function, InvokeReply,
-    NewFunction, Reserved, Variables,
+    NewFunction, Reserved, Start, Variables,
 };
 pub(crate) use logs::LogEvent;
 pub(crate) use sqs::{BATCH, Message};

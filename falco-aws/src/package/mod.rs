@@ -1,19 +1,43 @@
 //! From a function's source to the archive that Lambda starts.
 
+mod image;
 mod runtimes;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use falco_core::{Code, Deployable, Error, ErrorKind, Result};
+use falco_core::{Deployable, Error, ErrorKind, Result};
 use falco_package::native::SMALLER;
-use falco_package::{Archive, Glibc, Machine, NATIVE_EXECUTABLE, System, shim};
+use falco_package::{Glibc, Machine, System, lambda};
 use sha2::{Digest, Sha256};
 
 use crate::architecture::Architecture;
 use crate::config::AwsConfig;
 
+pub(crate) use image::ImageCode;
 pub(crate) use runtimes::supported;
+
+/// What Lambda is given to run.
+#[derive(Clone, Debug)]
+pub(crate) enum Artefact {
+    Zip(Package),
+    Image(ImageCode),
+}
+
+impl Artefact {
+    /// Makes of `function` what Lambda runs.
+    ///
+    /// # Errors
+    ///
+    /// As [`Package::new`] and [`ImageCode::of`].
+    pub(crate) fn new(function: &Deployable, config: &AwsConfig) -> Result<Self> {
+        let at = |e: Error| e.with_platform(crate::NAME).with_function(&function.name);
+        match ImageCode::of(function, &config.region).map_err(at)? {
+            Some(image) => Ok(Self::Image(image)),
+            None => Package::new(function, config).map(Self::Zip),
+        }
+    }
+}
 
 /// A function as Lambda takes it.
 #[derive(Clone, Debug)]
@@ -26,12 +50,6 @@ pub(crate) struct Package {
     /// The digest by which Lambda knows the archive.
     pub(crate) sha256: [u8; 32],
 }
-
-const PYTHON_HANDLER: &str = include_str!("falco_handler.py");
-const NODE_HANDLER: &str = include_str!("falco_handler.cjs");
-const BOOTSTRAP: &str = include_str!("bootstrap.sh");
-/// The file that Lambda starts.
-const BOOTSTRAP_FILE: &str = "bootstrap";
 
 impl Package {
     /// Packs `function`: equal functions give equal bytes.
@@ -47,21 +65,7 @@ impl Package {
 
     fn pack(function: &Deployable, config: &AwsConfig) -> Result<Self> {
         let runtime = runtimes::resolve(&function.runtime, &config.runtimes)?;
-        let entry_point = function.entry_point_or_main();
-        // Lambda splits it at its dots; the shim checks that the entry point has none.
-        let handler = format!("falco_handler.{entry_point}");
-        let (archive, handler) = match function.runtime.family() {
-            "python" => {
-                (shim::wrap(function)?.with_file("falco_handler.py", PYTHON_HANDLER)?, handler)
-            }
-            "nodejs" => {
-                (shim::wrap(function)?.with_file("falco_handler.cjs", NODE_HANDLER)?, handler)
-            }
-            "native" => (native(&function.code, config)?, native_handler(function)?),
-            other => {
-                return Err(Error::unsupported(format!("Falco has no shim for {other} on Lambda")));
-            }
-        };
+        let (archive, handler) = lambda::wrap(function, &system(config.architecture))?;
         let limit = config.limits.unpacked;
         if archive.unpacked_len() > limit {
             let message = format!(
@@ -84,16 +88,6 @@ impl Package {
     }
 }
 
-fn native(code: &Code, config: &AwsConfig) -> Result<Archive> {
-    let archive = Archive::from_code(code, NATIVE_EXECUTABLE)?;
-    archive.check_native_on(&system(config.architecture))?;
-    if archive.contains(BOOTSTRAP_FILE) {
-        // A function in Rust brings its own, since it speaks the Runtime API itself.
-        return Ok(archive);
-    }
-    archive.with_executable(BOOTSTRAP_FILE, BOOTSTRAP)
-}
-
 /// The system that Lambda starts an executable on: Amazon Linux 2023.
 fn system(architecture: Architecture) -> System {
     let machine = match architecture {
@@ -103,20 +97,10 @@ fn system(architecture: Architecture) -> System {
     System { name: runtimes::NATIVE.to_owned(), machine, glibc: Some(Glibc(2, 34)) }
 }
 
-/// The name that the bootstrap is given: an entry point names one of several in the executable.
-fn native_handler(function: &Deployable) -> Result<String> {
-    const LONGEST: usize = 100;
-    let Some(name) = &function.entry_point else { return Ok("bootstrap".to_owned()) };
-    if (1..=LONGEST).contains(&name.len()) && name.chars().all(|c| c.is_ascii_graphic()) {
-        return Ok(format!("bootstrap/{name}"));
-    }
-    Err(Error::invalid_input(format!(
-        "invalid entry point {name:?}: use 1 to {LONGEST} ASCII characters without blanks"
-    )))
-}
-
 #[cfg(test)]
 mod tests {
+    use falco_package::Archive;
+
     use super::*;
 
     fn config() -> AwsConfig {

@@ -16,13 +16,15 @@ use super::names::{self, DESCRIPTION};
 use super::role::ExecutionRole;
 use super::settings::{self, Sizes};
 use super::wait::{Readiness, retry_until};
-use crate::client::{CodeSource, Function, NewFunction, RequestError, Variables, hex};
-use crate::package::Package;
+use crate::client::{
+    CodeSource, Configuration, Function, NewFunction, RequestError, Start, Variables, hex,
+};
+use crate::package::{Artefact, ImageCode, Package};
 
 /// A function as it is to be.
 struct Wanted<'a> {
     function: &'a Deployable,
-    package: Package,
+    artefact: Artefact,
     sizes: Sizes,
     variables: Variables,
     tags: BTreeMap<String, String>,
@@ -41,8 +43,11 @@ impl AwsLambda {
         function.validate()?;
         let sizes = Sizes::new(&function.scaling, &self.config)?;
         let variables = settings::variables(&function.env, self.config.limits.environment)?;
-        let package = Package::new(function, &self.config)?;
-        if self.config.bucket.is_none() && self.is_too_long(&package) {
+        let artefact = Artefact::new(function, &self.config)?;
+        if let Artefact::Zip(package) = &artefact
+            && self.config.bucket.is_none()
+            && self.is_too_long(package)
+        {
             let message = format!(
                 "the code has {} bytes, and {} can be uploaded directly",
                 package.zip.len(),
@@ -57,7 +62,7 @@ impl AwsLambda {
                 .with_platform(crate::NAME)
                 .with_hint(hint));
         }
-        Ok(Wanted { function, package, sizes, variables, tags: names::tags(function) })
+        Ok(Wanted { function, artefact, sizes, variables, tags: names::tags(function) })
     }
 
     fn is_too_long(&self, package: &Package) -> bool {
@@ -76,6 +81,11 @@ impl AwsLambda {
                     self.client.delete_function(name).await?;
                     false
                 }
+                _ if function.configuration.is_image() != wanted.is_image() => {
+                    // An archive never becomes an image, nor an image an archive.
+                    self.client.delete_function(name).await?;
+                    false
+                }
                 _ => true,
             },
             Err(failure) if failure.is_not_found() => false,
@@ -91,11 +101,11 @@ impl AwsLambda {
     }
 
     async fn create(&self, wanted: &Wanted<'_>, role: &ExecutionRole) -> Result<()> {
-        let code = if self.is_too_long(&wanted.package) {
+        let code = match &wanted.artefact {
+            Artefact::Image(image) => CodeSource::Image { uri: image.uri.clone() },
             // The function comes first, so that the upload belongs to something that can be found and removed.
-            CodeSource::Zip(placeholder()?)
-        } else {
-            CodeSource::Zip(wanted.package.zip.clone())
+            Artefact::Zip(package) if self.is_too_long(package) => CodeSource::Zip(placeholder()?),
+            Artefact::Zip(package) => CodeSource::Zip(package.zip.clone()),
         };
         let description = self.new_function(wanted, role);
         let waits = &self.config.waits;
@@ -122,8 +132,12 @@ impl AwsLambda {
         NewFunction {
             name: &wanted.function.name,
             description: DESCRIPTION,
-            runtime: &wanted.package.runtime,
-            handler: &wanted.package.handler,
+            start: match &wanted.artefact {
+                Artefact::Zip(package) => {
+                    Start::Handler { runtime: &package.runtime, handler: &package.handler }
+                }
+                Artefact::Image(image) => Start::Image { command: &image.command },
+            },
             role: &role.arn,
             architecture: self.config.architecture.as_str(),
             memory_mib: wanted.sizes.memory_mib,
@@ -167,18 +181,30 @@ impl AwsLambda {
 
     fn code_differs(&self, wanted: &Wanted<'_>, function: &Function) -> bool {
         let there = &function.configuration;
-        there.code_sha256 != wanted.package.code_sha256()
-            || there.architectures != [self.config.architecture.as_str()]
+        let differs = match &wanted.artefact {
+            Artefact::Zip(package) => there.code_sha256 != package.code_sha256(),
+            Artefact::Image(image) => image_differs(image, function),
+        };
+        differs || there.architectures != [self.config.architecture.as_str()]
     }
 
     async fn update_code(&self, wanted: &Wanted<'_>) -> Result<()> {
         let name = &wanted.function.name;
         let architecture = self.config.architecture.as_str();
+        let package = match &wanted.artefact {
+            Artefact::Zip(package) => package,
+            Artefact::Image(image) => {
+                let code = CodeSource::Image { uri: image.uri.clone() };
+                self.when_idle(|| self.client.update_function_code(name, &code, architecture))
+                    .await?;
+                return Ok(());
+            }
+        };
         match &self.config.bucket {
-            Some(bucket) if self.is_too_long(&wanted.package) => {
-                let digest = hex(&wanted.package.sha256);
+            Some(bucket) if self.is_too_long(package) => {
+                let digest = hex(&package.sha256);
                 let key = format!("{}{digest}.zip", names::object_prefix(name));
-                self.client.put_object(bucket, &key, wanted.package.zip.clone()).await?;
+                self.client.put_object(bucket, &key, package.zip.clone()).await?;
                 let code = CodeSource::Object { bucket: bucket.clone(), key: key.clone() };
                 self.when_idle(|| self.client.update_function_code(name, &code, architecture))
                     .await?;
@@ -187,7 +213,7 @@ impl AwsLambda {
                 self.client.delete_object(bucket, &key).await?;
             }
             _ => {
-                let code = CodeSource::Zip(wanted.package.zip.clone());
+                let code = CodeSource::Zip(package.zip.clone());
                 self.when_idle(|| self.client.update_function_code(name, &code, architecture))
                     .await?;
             }
@@ -196,11 +222,32 @@ impl AwsLambda {
     }
 }
 
+impl Wanted<'_> {
+    fn is_image(&self) -> bool {
+        matches!(self.artefact, Artefact::Image(_))
+    }
+}
+
+/// Whether Lambda may have another image than the one that is wanted: what a tag names now is not known.
+fn image_differs(wanted: &ImageCode, function: &Function) -> bool {
+    let there = function.code.as_ref().and_then(|code| code.resolved_image_uri.as_deref());
+    let digest = there.and_then(|uri| uri.split_once('@')).map(|(_, digest)| digest);
+    digest.is_none() || digest != wanted.digest.as_deref()
+}
+
+fn start_differs(wanted: &Start<'_>, there: &Configuration) -> bool {
+    match wanted {
+        Start::Handler { runtime, handler } => {
+            there.runtime.as_deref() != Some(*runtime) || there.handler.as_deref() != Some(*handler)
+        }
+        Start::Image { command } => there.command() != *command,
+    }
+}
+
 fn configuration_differs(wanted: &NewFunction<'_>, function: &Function) -> bool {
     let there = &function.configuration;
     let no_variables = Variables::default();
-    there.runtime.as_deref() != Some(wanted.runtime)
-        || there.handler.as_deref() != Some(wanted.handler)
+    start_differs(&wanted.start, there)
         || there.role != wanted.role
         || there.description != wanted.description
         || there.memory_size != Some(wanted.memory_mib)

@@ -134,6 +134,7 @@ impl Platform for AwsLambda {
             .with_adopt(true)
             .with_logs(true)
             .with_scaling(true)
+            .with_images(true)
             .with_max_payload(limits.payload)
             .with_max_submit_payload(limits.submit_payload)
             .with_max_result(limits.result)

@@ -18,6 +18,7 @@ mod environment;
 mod errors;
 mod faults;
 mod hostile;
+mod images;
 mod lifecycle;
 mod naive;
 mod native;

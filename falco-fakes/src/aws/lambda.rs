@@ -11,7 +11,7 @@ use super::reply::lambda_error;
 use super::world::{ACCOUNT, Function, GIVEN_ROLE, World};
 use crate::http::{Reply, Request};
 
-const MEMBERS: [&str; 8] = [
+const MEMBERS: [&str; 9] = [
     "Description",
     "Runtime",
     "Handler",
@@ -20,6 +20,7 @@ const MEMBERS: [&str; 8] = [
     "Timeout",
     "EphemeralStorage",
     "Environment",
+    "ImageConfig",
 ];
 
 pub(super) fn handle(world: &mut World, request: &Request) -> Reply {
@@ -68,15 +69,22 @@ fn create(world: &mut World, body: &Value) -> Reply {
         let message = format!("Function already exist: {name}");
         return lambda_error(409, "ResourceConflictException", &message);
     }
-    for member in ["Role", "Runtime", "Handler"] {
-        if body[member].as_str().unwrap_or_default().is_empty() {
+    let is_image = body["PackageType"] == "Image";
+    let required: &[&str] = if is_image { &["Role"] } else { &["Role", "Runtime", "Handler"] };
+    for member in required {
+        if body[*member].as_str().unwrap_or_default().is_empty() {
             return invalid(&format!("{member} is required"));
         }
+    }
+    if is_image && (body["Runtime"].is_string() || body["Handler"].is_string()) {
+        return invalid(
+            "Please don't provide Runtime or Handler or Layer when the intended function PackageType is Image",
+        );
     }
     if let Err(reply) = check_role(world, body["Role"].as_str().unwrap_or_default()) {
         return reply;
     }
-    let zip = match code(world, &body["Code"]) {
+    let zip = match code(world, &body["Code"], is_image) {
         Ok(zip) => zip,
         Err(reply) => return reply,
     };
@@ -88,6 +96,7 @@ fn create(world: &mut World, body: &Value) -> Reply {
     let arn = format!("arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}");
     configuration.insert("FunctionArn".into(), arn.into());
     configuration.insert("Architectures".into(), body["Architectures"].clone());
+    configuration.insert("PackageType".into(), if is_image { "Image" } else { "Zip" }.into());
     configuration.insert("Version".into(), "$LATEST".into());
     configuration.insert("LastModified".into(), "2026-11-23T17:55:07.036+0000".into());
     configuration.insert("CodeSha256".into(), digest(&zip).into());
@@ -132,7 +141,22 @@ fn check_role(world: &mut World, arn: &str) -> Result<(), Reply> {
     }
 }
 
-fn code(world: &World, members: &Value) -> Result<Bytes, Reply> {
+/// The bytes of an archive, or the reference of an image.
+fn code(world: &World, members: &Value, is_image: bool) -> Result<Bytes, Reply> {
+    match members["ImageUri"].as_str() {
+        Some(uri) if is_image => return Ok(uri.to_owned().into()),
+        Some(_) => {
+            return Err(invalid(
+                "Please don't provide ImageUri when updating a function with packageType Zip.",
+            ));
+        }
+        None if is_image => {
+            return Err(invalid(
+                "Please provide ImageUri when updating a function with packageType Image.",
+            ));
+        }
+        None => {}
+    }
     if let Some(zip) = members["ZipFile"].as_str() {
         let zip = STANDARD.decode(zip).map_err(|_| invalid("ZipFile is not base64"))?;
         if zip.len() as u64 > world.settings.direct_upload {
@@ -156,6 +180,9 @@ fn described(function: &Function) -> Value {
     let mut configuration = function.configuration.clone();
     let state = if function.pending > 0 { "Pending" } else { "Active" };
     let update = if function.updating > 0 { "InProgress" } else { "Successful" };
+    if let Some(config) = configuration.get("ImageConfig").filter(|config| config.is_object()) {
+        configuration["ImageConfigResponse"] = json!({"ImageConfig": config});
+    }
     configuration["State"] = state.into();
     configuration["LastUpdateStatus"] = update.into();
     configuration
@@ -165,7 +192,7 @@ fn get(world: &mut World, name: &str) -> Reply {
     let Some(function) = world.functions.get_mut(name) else { return Reply::new(404, "") };
     let mut answer = json!({
         "Configuration": described(function),
-        "Code": {"RepositoryType": "S3", "Location": "https://presigned.example/"},
+        "Code": location(function),
         "Tags": function.tags,
     });
     if let Some(reserved) = function.reserved {
@@ -174,6 +201,23 @@ fn get(world: &mut World, name: &str) -> Reply {
     function.pending = function.pending.saturating_sub(1);
     function.updating = function.updating.saturating_sub(1);
     Reply::json(200, &answer)
+}
+
+/// Where the code of a function is; what a tag names is made up.
+fn location(function: &Function) -> Value {
+    if function.configuration["PackageType"] != "Image" {
+        return json!({"RepositoryType": "S3", "Location": "https://presigned.example/"});
+    }
+    let uri = String::from_utf8_lossy(&function.zip).into_owned();
+    let resolved = match uri.split_once('@') {
+        Some(_) => uri.clone(),
+        None => format!(
+            "{}@sha256:{}",
+            uri.rsplit_once(':').map_or(&*uri, |(name, _)| name),
+            "0".repeat(64)
+        ),
+    };
+    json!({"RepositoryType": "ECR", "ImageUri": uri, "ResolvedImageUri": resolved})
 }
 
 fn list(world: &World, request: &Request) -> Reply {
@@ -219,7 +263,8 @@ fn update_code(world: &mut World, name: &str, body: &Value) -> Reply {
     if body.get("Code").is_some() {
         return invalid("Code is not a member of UpdateFunctionCode");
     }
-    let zip = match code(world, body) {
+    let is_image = world.functions.get(name).is_some_and(|f| f.text("PackageType") == "Image");
+    let zip = match code(world, body, is_image) {
         Ok(zip) => zip,
         Err(reply) => return reply,
     };

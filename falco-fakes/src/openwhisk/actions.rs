@@ -57,10 +57,15 @@ fn changed(
         None => new_action(name),
     };
     if let Some(exec) = exec {
-        let Some(code) = exec["code"].as_str() else {
-            return Err(malformed(
-                "'code' must be a string or attachment object defined in 'exec'",
-            ));
+        let is_blackbox = exec["kind"] == "blackbox";
+        let code = match exec["code"].as_str() {
+            Some(code) => code,
+            None if is_blackbox => "",
+            None => {
+                return Err(malformed(
+                    "'code' must be a string or attachment object defined in 'exec'",
+                ));
+            }
         };
         if code.len() > MAX_CODE {
             let text = format!("exec larger than allowed: {} > {MAX_CODE} bytes.", code.len());
@@ -68,7 +73,14 @@ fn changed(
         }
         let kind = exec["kind"].as_str().unwrap_or_default();
         let kinds = &shared.settings().kinds;
-        let Some(kind) = resolve_kind(kinds, kind) else {
+        action.image = exec["image"].as_str().map(str::to_owned);
+        if is_blackbox && action.image.is_none() {
+            return Err(malformed(
+                "'image' must be a string defined in 'exec' for 'blackbox' actions",
+            ));
+        }
+        let resolved = if is_blackbox { Some(kind.into()) } else { resolve_kind(kinds, kind) };
+        let Some(kind) = resolved else {
             let valid: Vec<_> = kinds.iter().map(|kind| format!("'{kind}'")).collect();
             return Err(malformed(&format!(
                 "The specified runtime '{kind}' is not supported by this platform. Valid values are: {}",
@@ -108,6 +120,7 @@ pub(super) fn new_action(name: &[&str]) -> Action {
         name: name.to_owned(),
         patch: 1,
         kind: String::new(),
+        image: None,
         code: String::new(),
         main: "main".into(),
         timeout_ms: 60_000,

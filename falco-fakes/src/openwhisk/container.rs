@@ -138,7 +138,7 @@ impl Containers {
         loop {
             let mut container = containers.pop()?;
             let is_alive = matches!(container.child.try_wait(), Ok(None));
-            if is_alive || !action.kind.starts_with("nodejs") {
+            if is_alive || action.family() != "nodejs" {
                 return Some(container);
             }
         }
@@ -151,7 +151,7 @@ impl Containers {
         let command = self.unpack(action, &at).await.map_err(internal)?;
         let [out, err] = log_files(directory.path());
         let mut shell = Command::new("/bin/sh");
-        let is_node = action.kind.starts_with("nodejs");
+        let is_node = action.family() == "nodejs";
         let redirected = if is_node { REDIRECTED_NODE } else { REDIRECTED };
         shell.arg("-c").arg(redirected).arg("sh").arg(&out).arg(&err).args(command);
         shell.current_dir(&at).env_clear().env("PYTHONIOENCODING", "UTF-8");
@@ -193,13 +193,11 @@ impl Containers {
             Code::Source(action.code.as_str().into())
         };
         // The check of the source, which comes before anything is started, takes no byte order mark.
-        if !action.is_binary()
-            && action.kind.starts_with("python")
-            && action.code.starts_with('\u{feff}')
+        if !action.is_binary() && action.family() == "python" && action.code.starts_with('\u{feff}')
         {
             return Err(NO_BINARY.into());
         }
-        let family = action.kind.split(':').next().unwrap_or_default();
+        let family = action.family();
         let (single, launcher) = match family {
             "python" => ("main__.py", PYTHON_LAUNCHER),
             "nodejs" => ("source.js", NODE_LAUNCHER),
@@ -262,7 +260,7 @@ impl Container {
         let request = format!("{{\"value\":{},{rest}\n", arguments.get());
         let sent = self.stdin.write_all(request.as_bytes()).await;
         let line = if sent.is_ok() { self.line().await } else { String::new() };
-        if !action.kind.starts_with("nodejs") {
+        if action.family() != "nodejs" {
             // The proxy lives, and answers for the process that does not.
             return match line.as_str() {
                 "" => Outcome::developer_error("command exited"),

@@ -31,6 +31,8 @@ pub(super) struct Action {
     pub(super) name: String,
     pub(super) patch: u64,
     pub(super) kind: String,
+    /// The image of a `blackbox`.
+    pub(super) image: Option<String>,
     pub(super) code: String,
     pub(super) main: String,
     pub(super) timeout_ms: u64,
@@ -92,6 +94,17 @@ impl Action {
         format!("0.0.{}", self.patch)
     }
 
+    /// The family of runtimes that it runs in. The image of a `blackbox` says it by its name, as `me/action-python:1` does.
+    pub(super) fn family(&self) -> &str {
+        let image = self.image.as_deref().filter(|_| self.kind == "blackbox");
+        match image {
+            Some(image) if image.contains("python") => "python",
+            Some(image) if image.contains("nodejs") => "nodejs",
+            Some(image) if image.contains("golang") => "go",
+            _ => self.kind.split(':').next().unwrap_or_default(),
+        }
+    }
+
     /// `pkg/name`, or the name alone.
     pub(super) fn full_name(&self) -> String {
         match &self.package {
@@ -122,6 +135,9 @@ impl Action {
             None => "guest".into(),
         };
         let mut exec = json!({"kind": self.kind, "binary": self.is_binary(), "main": self.main});
+        if let Some(image) = &self.image {
+            exec["image"] = image.clone().into();
+        }
         if with_code {
             exec["code"] = self.code.clone().into();
         }

@@ -87,7 +87,7 @@ impl Platform for InProcess {
 
     async fn deploy(&self, function: &Deployable) -> Result<Deployment> {
         let at = |error: Error| error.at(Operation::new(NAME, "deploy").on(&function.name));
-        function.validate().map_err(at)?;
+        function.validate().and_then(|()| function.refuse_image()).map_err(at)?;
         let start = self.functions.start_of(function.entry_point_or_main()).map_err(|failure| {
             at(Error::invalid_input(failure.message)
                 .with_hint("add the function before in_process() is called"))

@@ -45,7 +45,7 @@ const DEPLOYED: [&str; 13] = [
 impl Inner {
     pub(super) async fn deploy(&self, function: &Deployable) -> Result<Deployment> {
         let at = |e: Error| e.at(Operation::new(crate::NAME, "deploy").on(&function.name));
-        function.validate().map_err(at)?;
+        function.validate().and_then(|()| function.refuse_image()).map_err(at)?;
         sizes::check(&function.scaling, self.start_timeout).map_err(at)?;
         check_environment(function).map_err(at)?;
         let runtime = self.runtimes.resolve(&function.runtime).map_err(at)?;

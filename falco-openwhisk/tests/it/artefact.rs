@@ -130,6 +130,21 @@ while read -r line; do printf '{"function":"%s"}\n' "$FALCO_FUNCTION" >&3; done
 }
 
 #[tokio::test]
+async fn code_beside_an_image_runs_as_in_the_kind_that_the_image_was_made_from() {
+    for (runtime, source, image) in [
+        ("python:3", PYTHON, "me/action-python-v3.11:1"),
+        ("nodejs", NODE, "me/action-nodejs-v20:1"),
+        ("native", NATIVE, "me/action-golang-v1.20:1"),
+    ] {
+        let function = function(runtime, source).with_image(image);
+        let ran = run(&function, &[json!({"n": 1})]).await;
+        let answer = result(&ran[0]);
+        let argument = if runtime == "native" { &answer["line"]["value"] } else { &answer["echo"] };
+        assert_eq!(argument, &json!({"n": 1}), "{runtime}: {answer}");
+    }
+}
+
+#[tokio::test]
 async fn an_archive_runs_with_its_modules_and_another_entry_point() {
     let zip = Archive::new()
         .with_file(

@@ -80,6 +80,24 @@ async fn source_is_sent_with_the_shim_as_the_same_zip_each_time() {
 }
 
 #[tokio::test]
+async fn an_image_is_sent_as_a_blackbox_with_the_code_or_without() {
+    let (fake, platform) = connect(FakeSettings::default()).await;
+    let source = Deployable::python("f", "def main(args): return args").with_image("me/python:1");
+    platform.deploy(&source).await.unwrap();
+    let exec = body(&last(&fake))["exec"].clone();
+    assert_eq!((&exec["kind"], &exec["image"]), (&json!("blackbox"), &json!("me/python:1")));
+    assert!(exec["code"].as_str().is_some_and(|code| !code.is_empty()), "{exec}");
+
+    let image = Deployable::from_image("g", "me/own:2").with_entry_point("start");
+    let deployment = platform.deploy(&image).await.unwrap();
+    let exec = body(&last(&fake))["exec"].clone();
+    assert_eq!(exec, json!({"kind": "blackbox", "image": "me/own:2", "main": "start"}));
+    let found = platform.fetch_deployment("g").await.unwrap();
+    assert_eq!((&found.runtime, &found.attributes), (&deployment.runtime, &deployment.attributes));
+    assert!(platform.capabilities().images);
+}
+
+#[tokio::test]
 async fn an_environment_that_is_gone_is_gone_from_the_action_too() {
     let (fake, platform) = connect(echo()).await;
     platform.deploy(&python().with_env("OLD", "x")).await.unwrap();

@@ -372,7 +372,7 @@ function writeMark(mark) {
   } catch {}
 }
 
-// The mark ends the log of each call.
+// The mark ends the log of the start and of each call.
 async function serve(directory, entryPoint, requests, answers, mark) {
   const readLine = lines(requests);
   const send = (answer) => {
@@ -382,6 +382,8 @@ async function serve(directory, entryPoint, requests, answers, mark) {
   // Nothing of the user's runs before whoever started this process can end it.
   if (readLine() === null) return 0;
   const loaded = await load(directory, entryPoint);
+  // What loading has printed ends here: whoever asked for marks waits for one.
+  if (mark) writeMark(mark);
   if (loaded.error) {
     send(line({ error: loaded.error, ms: loaded.ms }));
     return 1;

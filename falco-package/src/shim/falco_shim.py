@@ -449,7 +449,7 @@ def write(descriptor, data):
 
 
 def serve(directory, entry_point, requests, answers, mark=b""):
-    """Answers requests, one line each, until there are no more. The mark ends the log of each call."""
+    """Answers requests, one line each, until there are no more. The mark ends the log of the start and of each call."""
 
     def send(line):
         write(answers, line + b"\n")
@@ -474,6 +474,9 @@ def serve(directory, entry_point, requests, answers, mark=b""):
     if not readline():
         return 0
     function = load(directory, entry_point)
+    # What loading has printed ends here: whoever asked for marks waits for one.
+    if mark:
+        os.write(2, mark)
     if function.error is not None:
         send(Answer(error=function.error, ms=function.ms).line())
         return 1

@@ -19,11 +19,11 @@ pub const PYTHON: &str = "falco_shim.py";
 /// The shim for Node.js, at the root of the archive.
 pub const NODE: &str = "falco_shim.cjs";
 
-/// The last argument of a shim that serves pipes: it then writes [`LOG_MARK`] to standard error after each call, for platforms
+/// The last argument of a shim that serves pipes: it then writes [`LOG_MARK`] to standard error after its start and after each call, for platforms
 /// that get logs and answers in two streams without a common order.
 pub const MARK_LOGS: &str = "mark-logs";
 
-/// The end of a call's log, where [`MARK_LOGS`] was asked for.
+/// The end of the log of a start or a call, where [`MARK_LOGS`] was asked for.
 pub const LOG_MARK: &[u8] = b"\0falco:end\n";
 
 /// The file beside a shim, and beside the executable of a native function, that holds the arguments which are stored with the

@@ -153,6 +153,9 @@ macro_rules! __conformance_cases {
             an_unknown_runtime_is_unsupported:
                 "A runtime that is not there is Unsupported, and the error lists those that are, so that the \
                  user can choose."
+            an_image_is_refused_where_none_is_run:
+                "A platform without images refuses a function with one, or that is one, as Unsupported, and names the image: \
+                 run elsewhere, it would miss the packages that it needs."
         }
         configuration {
             environment_variables_reach_the_function:

@@ -282,6 +282,22 @@ pub(super) async fn an_unknown_runtime_is_unsupported(subject: &Subject) -> Verd
     Ok(())
 }
 
+pub(super) async fn an_image_is_refused_where_none_is_run(subject: &Subject) -> Verdict {
+    if subject.capabilities.images {
+        return Err(Skip::new("the platform runs images"));
+    }
+    const IMAGE: &str = "registry.example.org/conformance:1";
+    let function = subject.function()?;
+    let is_one = Deployable::from_image(&function.name, IMAGE);
+    for function in [function.with_image(IMAGE), is_one] {
+        let deployed = subject.platform.deploy(&function).await;
+        let error = refused_as("an image", deployed, &[ErrorKind::Unsupported]);
+        assert!(error.to_string().contains(IMAGE), "it has to name the image: {error}");
+        assert!(error.hint().is_some(), "it has to say what to do: {error}");
+    }
+    Ok(())
+}
+
 async fn listed(subject: &Subject, name: &str) -> Vec<Deployment> {
     let all = served("list_deployments", subject.platform.list_deployments().await);
     all.into_iter().filter(|deployment| deployment.name == name).collect()

@@ -114,6 +114,9 @@ impl Instances {
 /// Refuses code that the platform cannot hold.
 pub(super) fn check(function: &Deployable, capabilities: &Capabilities) -> Result<()> {
     function.validate()?;
+    if !capabilities.images {
+        function.refuse_image()?;
+    }
     let family = function.runtime.family();
     if !capabilities.has_family(family) {
         let have = capabilities.runtimes.join(", ");

@@ -19,6 +19,7 @@ const ENTRY_POINT: &str = "FALCO_ENTRY_POINT";
 /// A function as the gateway takes it. What the gateway would refuse is refused here, before anything is sent.
 pub(crate) fn package(function: &Deployable) -> Result<Function> {
     function.validate()?;
+    function.refuse_image()?;
     let major = function.runtime.version().map_or("3", |version| version.split('.').next().unwrap_or(version));
     if function.runtime.family() != "python" || major != "3" {
         return Err(Error::unsupported(format!("there is no runtime {}", function.runtime))

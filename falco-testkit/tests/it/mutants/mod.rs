@@ -38,6 +38,7 @@ const CAUGHT: &[(&str, Mutation)] = &[
     ("what_is_no_function_is_refused", Mutation::DeploysAnything),
     ("an_unknown_runtime_is_unsupported", Mutation::ListsNoRuntimes),
     ("an_unknown_runtime_is_unsupported", Mutation::CallsAnUnknownRuntimeInvalid),
+    ("an_image_is_refused_where_none_is_run", Mutation::IgnoresImages),
     ("environment_variables_reach_the_function", Mutation::DropsEnvironment),
     ("environment_variables_reach_the_function", Mutation::SwallowsUnicode),
     ("environment_variables_reach_the_function", Mutation::SetsMoreVariables),

@@ -26,6 +26,7 @@ pub(super) enum Mutation {
     DeploysAnything,
     ListsNoRuntimes,
     CallsAnUnknownRuntimeInvalid,
+    IgnoresImages,
 
     // Configuring.
     DropsEnvironment,

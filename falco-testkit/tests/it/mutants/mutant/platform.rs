@@ -42,6 +42,7 @@ impl Platform for Mutant {
                     ownership.expires_at += Duration::from_secs(86_400);
                 }
             }
+            Mutation::IgnoresImages => function.image = None,
             Mutation::SetsMoreVariables => function.env.set("FALCO_UNSET", "set"),
             Mutation::DropsEnvironment => function.env = Environment::default(),
             Mutation::LeaksTheDriversEnvironment => {

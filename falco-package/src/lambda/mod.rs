@@ -1,0 +1,75 @@
+//! Functions as the runtimes of AWS Lambda start them: the shim of their language, and the handler between the two. For
+//! every platform that runs Lambda's images.
+
+use falco_core::{Code, Deployable, Error, Result};
+
+use crate::archive::Archive;
+use crate::requirements::System;
+use crate::{NATIVE_EXECUTABLE, shim};
+
+const PYTHON_HANDLER: &str = include_str!("falco_handler.py");
+const NODE_HANDLER: &str = include_str!("falco_handler.cjs");
+const BOOTSTRAP: &str = include_str!("bootstrap.sh");
+
+/// The file that Lambda starts where it brings no runtime.
+const BOOTSTRAP_FILE: &str = "bootstrap";
+
+/// A function with the shim and the handler of its language, and the name by which Lambda calls the handler. A native
+/// executable has to fit `system`, on which Lambda starts it.
+///
+/// # Errors
+///
+/// As [`shim::wrap`] and [`Archive::check_native_on`]; `InvalidInput` for an entry point that Lambda does not take;
+/// `Unsupported` for a family without a shim.
+///
+/// # Examples
+///
+/// ```
+/// use falco_core::Deployable;
+/// use falco_package::{System, lambda};
+///
+/// let function = Deployable::python("f", "def main(args): return args").with_entry_point("count");
+/// let (archive, handler) = lambda::wrap(&function, &System::current())?;
+/// let paths: Vec<_> = archive.paths().collect();
+/// assert_eq!(paths, ["falco_handler.py", "falco_shim.py", "function/main__.py"]);
+/// assert_eq!(handler, "falco_handler.count");
+/// # Ok::<(), falco_core::Error>(())
+/// ```
+pub fn wrap(function: &Deployable, system: &System) -> Result<(Archive, String)> {
+    // Lambda splits it at its dots; the shim checks that the entry point has none.
+    let handler = format!("falco_handler.{}", function.entry_point_or_main());
+    match function.runtime.family() {
+        "python" => {
+            let archive = shim::wrap(function)?.with_file("falco_handler.py", PYTHON_HANDLER)?;
+            Ok((archive, handler))
+        }
+        "nodejs" => {
+            let archive = shim::wrap(function)?.with_file("falco_handler.cjs", NODE_HANDLER)?;
+            Ok((archive, handler))
+        }
+        "native" => Ok((native(&function.code, system)?, native_handler(function)?)),
+        other => Err(Error::unsupported(format!("Falco has no shim for {other} on Lambda"))),
+    }
+}
+
+fn native(code: &Code, system: &System) -> Result<Archive> {
+    let archive = Archive::from_code(code, NATIVE_EXECUTABLE)?;
+    archive.check_native_on(system)?;
+    if archive.contains(BOOTSTRAP_FILE) {
+        // A function in Rust brings its own, since it speaks the Runtime API itself.
+        return Ok(archive);
+    }
+    archive.with_executable(BOOTSTRAP_FILE, BOOTSTRAP)
+}
+
+/// The name that the bootstrap is given: an entry point names one of several in the executable.
+fn native_handler(function: &Deployable) -> Result<String> {
+    const LONGEST: usize = 100;
+    let Some(name) = &function.entry_point else { return Ok("bootstrap".to_owned()) };
+    if (1..=LONGEST).contains(&name.len()) && name.chars().all(|c| c.is_ascii_graphic()) {
+        return Ok(format!("bootstrap/{name}"));
+    }
+    Err(Error::invalid_input(format!(
+        "invalid entry point {name:?}: use 1 to {LONGEST} ASCII characters without blanks"
+    )))
+}
