@@ -11,6 +11,7 @@ mod aws;
 mod browser;
 mod congestion;
 mod data;
+mod docker;
 mod engine;
 mod figure;
 mod first_build;

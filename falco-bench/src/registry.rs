@@ -77,6 +77,11 @@ pub(crate) const BENCHMARKS: &[Benchmark] = &[
         run: first_build::run,
     },
     Benchmark {
+        name: "docker",
+        about: "no-op Python functions in containers, beside bare containers; needs a Docker daemon",
+        run: crate::docker::run,
+    },
+    Benchmark {
         name: "native",
         about: "warm calls of a native function on the fakes of AWS, Google and OpenWhisk",
         run: crate::native::run,

@@ -8,7 +8,7 @@ use falco_executors::RunOutcome;
 
 use crate::output::say;
 
-/// A platform whose functions read and write objects of `scratch` and of the other stores; for
+/// A platform whose functions read objects of `inputs`, and read and write those of `scratch` and `outputs`; for
 /// [`Launch::connect_with`](crate::Launch::connect_with).
 ///
 /// # Errors
@@ -17,10 +17,12 @@ use crate::output::say;
 pub fn with_objects(
     platform: Arc<dyn AsyncPlatform>,
     scratch: &Store,
-    others: impl IntoIterator<Item = Store>,
+    inputs: impl IntoIterator<Item = Store>,
+    outputs: impl IntoIterator<Item = Store>,
 ) -> Result<Arc<dyn AsyncPlatform>> {
     let data = Data::new(platform, scratch.clone(), DataPolicy::default())?;
-    Ok(Arc::new(others.into_iter().fold(data, Data::with_store)))
+    let data = inputs.into_iter().fold(data, Data::with_input);
+    Ok(Arc::new(outputs.into_iter().fold(data, Data::with_store)))
 }
 
 /// Deletes what a run kept in the scratch store, and says what is left. A run that another process can go on with keeps it: one

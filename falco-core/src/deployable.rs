@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::error::{Error, Result};
+use crate::folder::Folder;
 use crate::image::Image;
 use crate::ownership::Ownership;
 use crate::payload::Payload;
@@ -47,6 +48,8 @@ pub struct Deployable {
     pub code: Code,
     /// The image that the code runs in, instead of the platform's own environment; see [`with_image`](Self::with_image).
     pub image: Option<Image>,
+    /// Folders of this machine that it works on; see [`with_folder`](Self::with_folder).
+    pub folders: Vec<Folder>,
     /// The version of the code, where the user names one; see [`with_code_version`](Self::with_code_version).
     pub code_version: Option<String>,
     /// Memory, timeout and instances.
@@ -130,6 +133,7 @@ impl Deployable {
             entry_point: None,
             code,
             image: None,
+            folders: Vec::new(),
             code_version: None,
             scaling: Scaling::default(),
             env: Environment::default(),
@@ -172,6 +176,24 @@ impl Deployable {
             Code::Image(own) => *own = image.into(),
             _ => self.image = Some(image.into()),
         }
+        self
+    }
+
+    /// Shows the function a folder of this machine, where the platform runs it on this machine but away from its files. The
+    /// layer of `falco-data` does so for stores that are folders.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use falco_core::{Deployable, Folder};
+    ///
+    /// let source = "def main(args): return {'size': len(open(args['path'], 'rb').read())}";
+    /// let function = Deployable::python("size", source).with_folder(Folder::read_only("/data/texts"));
+    /// assert!(!function.folders[0].writable);
+    /// ```
+    #[must_use]
+    pub fn with_folder(mut self, folder: Folder) -> Self {
+        self.folders.push(folder);
         self
     }
 

@@ -6,15 +6,29 @@ use falco_core::{Error, Result};
 
 use crate::NAME;
 use crate::refusal::{nobody_there, refusal};
+use crate::tls::Tls;
+
+/// How long an answer of the daemon may take, in seconds.
+const TIMEOUT_S: u64 = 120;
 
 /// Connects to the daemon at `host`. Nothing is sent yet.
-pub(crate) fn connect(host: &str) -> Result<Docker> {
-    Docker::connect_with_host(host).map_err(|error| match error {
+pub(crate) fn connect(host: &str, tls: Option<&Tls>) -> Result<Docker> {
+    if let Some(tls) = tls {
+        return tls.connect(host);
+    }
+    // Not by `connect_with_host`, which asks for TLS by this process's variables, whatever the configuration says.
+    let connected = match host.split_once("://") {
+        Some(("tcp" | "http", _)) => {
+            Docker::connect_with_http(host, TIMEOUT_S, bollard::API_DEFAULT_VERSION)
+        }
+        _ => Docker::connect_with_host(host),
+    };
+    connected.map_err(|error| match error {
         DockerError::SocketNotFoundError(_) => nobody_there(host),
         DockerError::UnsupportedURISchemeError { .. } => {
             Error::invalid_input(format!("the address {host:?} of the daemon is not understood"))
                 .with_platform(NAME)
-                .with_hint("set DOCKER_HOST to unix:///PATH or tcp://HOST:PORT; client certificates need the feature tls")
+                .with_hint("set DOCKER_HOST to unix:///PATH or tcp://HOST:PORT; tcp with TLS needs certificates, see DockerConfigBuilder::tls")
         }
         other => refusal(host, &other).with_platform(NAME),
     })
@@ -29,7 +43,7 @@ mod tests {
     #[tokio::test]
     async fn a_socket_that_is_not_there_is_named() {
         let host = "unix:///nowhere/docker.sock";
-        let error = match connect(host) {
+        let error = match connect(host, None) {
             Err(error) => error,
             Ok(docker) => refusal(host, &docker.ping().await.unwrap_err()),
         };

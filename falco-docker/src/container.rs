@@ -9,22 +9,29 @@ use bollard::Docker;
 use bollard::container::LogOutput;
 use bollard::models::{ContainerCreateBody, HostConfig};
 use bollard::query_parameters::{
-    AttachContainerOptionsBuilder, CreateContainerOptions, StartContainerOptions,
+    AttachContainerOptionsBuilder, CreateContainerOptions, DownloadFromContainerOptionsBuilder,
+    InspectContainerOptions, StartContainerOptions,
 };
 use bytes::{Bytes, BytesMut};
-use falco_core::{LogStream, Result};
+use falco_core::{Error, ErrorKind, LogStream, Result};
 use falco_workers::Capture;
-use futures_util::{FutureExt, Stream, StreamExt};
+use futures_util::{FutureExt, Stream, StreamExt, TryStreamExt};
+use hyper::StatusCode;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::oneshot::{self, error::TryRecvError};
+use tokio::sync::watch;
 
+use crate::bundle::{Dialogue, INIT_FILE};
 use crate::events::{End, Ends};
-use crate::marks::Marks;
+use crate::http::Connection;
+use crate::isolation::PORT;
+use crate::marks::{Marking, Marks};
+use crate::protocol::Protocol;
 use crate::refusal::refusal;
 use crate::sweep;
 
 /// How often somebody looks whether the answer is still wanted.
-const LOOK: Duration = Duration::from_millis(20);
+pub(crate) const LOOK: Duration = Duration::from_millis(20);
 
 /// How long the daemon may take to report the end of a container whose streams have ended.
 const END: Duration = Duration::from_secs(10);
@@ -32,13 +39,16 @@ const END: Duration = Duration::from_secs(10);
 /// How long the log of a call may come after its answer.
 const LATE_LOG: Duration = Duration::from_secs(1);
 
-type Output = Pin<Box<dyn Stream<Item = Result<LogOutput, bollard::errors::Error>> + Send>>;
+pub(crate) type Output =
+    Pin<Box<dyn Stream<Item = Result<LogOutput, bollard::errors::Error>> + Send>>;
 
 /// How an exchange ended.
 #[derive(Debug)]
 pub(crate) enum Ending {
     /// A whole line, without its line break.
     Answered(Bytes),
+    /// An answer by HTTP: its status, whether a header says that the function failed, and its body.
+    Replied(StatusCode, bool, Bytes),
     /// The container ended, or its streams did.
     Exited,
     /// It took longer than it may.
@@ -58,13 +68,12 @@ pub(crate) struct Container {
     docker: Docker,
     ends: Arc<Ends>,
     input: Pin<Box<dyn AsyncWrite + Send>>,
-    output: Output,
-    /// Text from stdout that is not a whole line yet.
-    answer: BytesMut,
-    /// Finds the end of a call's log, where a shim marks it.
-    marks: Option<Marks>,
-    log_has_ended: bool,
+    pub(crate) output: Output,
+    pub(crate) heard: Heard,
+    /// The connection to its port, if it has one.
+    pub(crate) port: Option<Connection>,
     end: Option<oneshot::Receiver<End>>,
+    breaks: watch::Receiver<u64>,
 }
 
 /// The settings that a container is started with.
@@ -72,7 +81,11 @@ pub(crate) struct Start<'a> {
     pub(crate) image: &'a str,
     pub(crate) driver: &'a str,
     pub(crate) host_config: HostConfig,
-    pub(crate) marks_logs: bool,
+    pub(crate) dialogue: Dialogue,
+    /// Further variables of the container, as `NAME=value`.
+    pub(crate) environment: Vec<String>,
+    /// The user of its processes, as `UID:GID`; none leaves the image's.
+    pub(crate) user: Option<String>,
 }
 
 impl Container {
@@ -84,8 +97,12 @@ impl Container {
         start: Start<'_>,
     ) -> Result<Self> {
         let refused = |error: bollard::errors::Error| refusal(host, &error);
+        let has_port = start.dialogue.protocol().has_port();
         let body = ContainerCreateBody {
             image: Some(start.image.to_owned()),
+            env: (!start.environment.is_empty()).then_some(start.environment),
+            user: start.user,
+            exposed_ports: has_port.then(|| vec![PORT.to_owned()]),
             labels: Some(HashMap::from([(sweep::DRIVER.to_owned(), start.driver.to_owned())])),
             attach_stdin: Some(true),
             attach_stdout: Some(true),
@@ -103,11 +120,15 @@ impl Container {
         let attach = AttachContainerOptionsBuilder::new().stream(true).stdin(true);
         let attach = attach.stdout(true).stderr(true).build();
         let streams = docker.attach_container(&id, Some(attach)).await.map_err(refused)?;
-        let end = ends.expect(&id);
+        let (end, breaks) = (ends.expect(&id), ends.breaks());
         docker.start_container(&id, None::<StartContainerOptions>).await.map_err(|error| {
             ends.forget(&id);
             refusal(host, &error)
         })?;
+        let port = match has_port {
+            true => Some(published(docker, host, &id).await?),
+            false => None,
+        };
         started.id = None;
         Ok(Self {
             id,
@@ -116,10 +137,10 @@ impl Container {
             ends: ends.clone(),
             input: streams.input,
             output: streams.output,
-            answer: BytesMut::new(),
-            marks: start.marks_logs.then(Marks::default),
-            log_has_ended: false,
+            heard: Heard::new(start.dialogue),
+            port,
             end: Some(end),
+            breaks,
         })
     }
 
@@ -142,11 +163,11 @@ impl Container {
         let timeout = tokio::time::sleep_until(deadline);
         tokio::pin!(timeout);
         loop {
-            if let Some(line) = self.line() {
+            if let Some(line) = self.heard.line() {
                 self.finish_log(log).await;
                 return if line.len() > limit { Ending::TooLong } else { Ending::Answered(line) };
             }
-            if self.answer.len() > limit {
+            if self.heard.answer.len() > limit {
                 return Ending::TooLong;
             }
             tokio::select! {
@@ -158,7 +179,7 @@ impl Container {
                     }
                 },
                 output = self.output.next() => match output {
-                    Some(Ok(output)) => self.take(output, log),
+                    Some(Ok(output)) => self.heard.take(output, log),
                     _ if !unsent.is_empty() => return Ending::NotDelivered,
                     _ => return Ending::Exited,
                 },
@@ -180,15 +201,15 @@ impl Container {
     ) -> Ending {
         let deadline = tokio::time::Instant::from_std(deadline);
         loop {
-            if let Some(line) = self.line() {
+            if let Some(line) = self.heard.line() {
                 return Ending::Answered(line);
             }
-            if self.answer.len() > limit {
+            if self.heard.answer.len() > limit {
                 return Ending::TooLong;
             }
             let until = deadline.min(tokio::time::Instant::now() + LOOK);
             match tokio::time::timeout_at(until, self.output.next()).await {
-                Ok(Some(Ok(output))) => self.take(output, log),
+                Ok(Some(Ok(output))) => self.heard.take(output, log),
                 Ok(_) => return Ending::Exited,
                 Err(_) if is_unwanted() => return Ending::Stopped,
                 Err(_) if tokio::time::Instant::now() >= deadline => return Ending::TimedOut,
@@ -198,71 +219,181 @@ impl Container {
     }
 
     /// Whether the container is known to have ended, after what it has written is read.
-    fn has_ended(&mut self, log: &mut Capture) -> bool {
+    pub(crate) fn has_ended(&mut self, log: &mut Capture) -> bool {
         while let Some(output) = self.output.next().now_or_never() {
             match output {
-                Some(Ok(output)) => self.take(output, log),
+                Some(Ok(output)) => self.heard.take(output, log),
                 _ => return true,
             }
         }
         // What it printed since the last call has no end of its own.
-        self.log_has_ended = false;
+        self.heard.begin_log();
         self.end.as_mut().is_some_and(|end| !matches!(end.try_recv(), Err(TryRecvError::Empty)))
     }
 
-    fn take(&mut self, output: LogOutput, log: &mut Capture) {
-        match output {
-            LogOutput::StdErr { message } => match &mut self.marks {
-                Some(marks) => {
-                    let (text, ended) = marks.feed(&message);
-                    log.push(LogStream::Stderr, &text);
-                    self.log_has_ended |= ended > 0;
-                }
-                None => log.push(LogStream::Stderr, &message),
-            },
-            LogOutput::StdOut { message } | LogOutput::Console { message } => {
-                self.answer.extend_from_slice(&message);
-            }
-            LogOutput::StdIn { .. } => {}
-        }
-    }
-
-    /// A whole line, if one has come.
-    fn line(&mut self) -> Option<Bytes> {
-        let end = self.answer.iter().position(|byte| *byte == b'\n')?;
-        let mut line = self.answer.split_to(end + 1);
-        line.truncate(end);
-        Some(line.freeze())
-    }
-
     /// Reads the rest of a call's log: stderr and stdout are two streams, and the daemon says nothing of their order.
-    async fn finish_log(&mut self, log: &mut Capture) {
-        if self.marks.is_none() {
-            return;
-        }
+    pub(crate) async fn finish_log(&mut self, log: &mut Capture) {
         let deadline = tokio::time::Instant::now() + LATE_LOG;
-        while !self.log_has_ended {
+        while !self.heard.log_has_ended() {
             match tokio::time::timeout_at(deadline, self.output.next()).await {
-                Ok(Some(Ok(output))) => self.take(output, log),
-                _ => break,
+                Ok(Some(Ok(output))) => self.heard.take(output, log),
+                Ok(_) => break,
+                Err(_) => {
+                    self.heard.expect_no_marks();
+                    break;
+                }
             }
         }
-        self.log_has_ended = false;
+        self.heard.begin_log();
     }
 
     /// Whether the function has written more than it was asked for.
     pub(crate) fn has_unasked_answer(&self) -> bool {
-        !self.answer.is_empty()
+        !self.heard.answer.is_empty()
     }
 
-    /// How it ended, as the daemon reports it.
-    pub(crate) async fn end(mut self) -> End {
-        let Some(end) = self.end.take() else { return End::default() };
-        match tokio::time::timeout(END, end).await {
-            Ok(Ok(end)) => end,
-            _ => End::default(),
+    /// Whether a process in it was ended since the memory was used up. It may go on itself, where another process answers.
+    pub(crate) fn has_run_out_of_memory(&self) -> bool {
+        self.ends.has_run_out_of_memory(&self.id)
+    }
+
+    /// How it ended, as the daemon reports it; none where the daemon has ended with it.
+    pub(crate) async fn end(mut self) -> Option<End> {
+        let Some(end) = self.end.take() else { return Some(End::default()) };
+        let mut breaks = self.breaks.clone();
+        let reported = async {
+            tokio::select! {
+                biased;
+                end = end => Some(end.unwrap_or_default()),
+                // The sender lives as long as the container.
+                _ = breaks.changed() => None,
+            }
+        };
+        match tokio::time::timeout(END, reported).await {
+            Ok(end) => end,
+            Err(_) if self.docker.ping().await.is_err() => None,
+            Err(_) => Some(End::default()),
         }
     }
+}
+
+/// What a container has written: its log, and answers where stdout carries them.
+#[derive(Debug)]
+pub(crate) struct Heard {
+    /// Text from stdout that is not a whole line yet.
+    answer: BytesMut,
+    /// Whether stdout carries answers, and not a log.
+    stdout_answers: bool,
+    /// Finds the end of a call's log in each stream, where it is marked: stdout and stderr.
+    marks: [Option<Marks>; 2],
+    /// Marks that this call's log still lacks, in each stream.
+    missing: [bool; 2],
+    /// Whether a mark has ever come, in each stream. An image may mark nothing.
+    has_marked: [bool; 2],
+}
+
+impl Heard {
+    fn new(dialogue: Dialogue) -> Self {
+        let marks = match dialogue {
+            Dialogue::Shim => [None, Some(Marking::Shim)],
+            Dialogue::Native | Dialogue::NativeAcknowledged => [None, None],
+            Dialogue::Action { .. } => [Some(Marking::Activation); 2],
+            Dialogue::Lambda { .. } => [Some(Marking::Reports), None],
+        };
+        let mut heard = Self {
+            answer: BytesMut::new(),
+            stdout_answers: dialogue.protocol() == Protocol::Pipe,
+            marks: marks.map(|marking| marking.map(Marks::new)),
+            missing: [false; 2],
+            has_marked: [false; 2],
+        };
+        heard.begin_log();
+        heard
+    }
+
+    /// What is printed from here on belongs to the next call.
+    fn begin_log(&mut self) {
+        self.missing = self.marks.each_ref().map(Option::is_some);
+    }
+
+    /// Waits no more for marks in a stream that has never had one.
+    fn expect_no_marks(&mut self) {
+        for (marks, has_marked) in self.marks.iter_mut().zip(self.has_marked) {
+            marks.take_if(|_| !has_marked);
+        }
+    }
+
+    fn log_has_ended(&self) -> bool {
+        self.missing == [false; 2]
+    }
+
+    pub(crate) fn take(&mut self, output: LogOutput, log: &mut Capture) {
+        let (stream, index, message) = match output {
+            LogOutput::StdErr { message } => (LogStream::Stderr, 1, message),
+            LogOutput::StdOut { message } | LogOutput::Console { message } => {
+                if self.stdout_answers {
+                    self.answer.extend_from_slice(&message);
+                    return;
+                }
+                (LogStream::Stdout, 0, message)
+            }
+            LogOutput::StdIn { .. } => return,
+        };
+        match &mut self.marks[index] {
+            Some(marks) => {
+                let (text, ended) = marks.feed(&message);
+                log.push(stream, &text);
+                self.missing[index] &= ended == 0;
+                self.has_marked[index] |= ended > 0;
+            }
+            None => log.push(stream, &message),
+        }
+    }
+
+    /// A whole line of an answer, if one has come.
+    fn line(&mut self) -> Option<Bytes> {
+        let end = memchr::memchr(b'\n', &self.answer)?;
+        let mut line = self.answer.split_to(end + 1);
+        line.truncate(end);
+        Some(line.freeze())
+    }
+}
+
+/// The body of `/init`, from the files of a container.
+pub(crate) async fn init_body(docker: Docker, container: String) -> Result<Bytes> {
+    let unreadable = || Error::new(ErrorKind::Protocol, "the deployment has no code for /init");
+    let options = DownloadFromContainerOptionsBuilder::new().path(INIT_FILE).build();
+    let tar = docker.download_from_container(&container, Some(options));
+    let tar = tar.try_fold(BytesMut::new(), |mut whole, piece| async move {
+        whole.extend_from_slice(&piece);
+        Ok(whole)
+    });
+    let tar = tar.await.map_err(|error| unreadable().with_source(&error))?;
+    let mut archive = tar::Archive::new(&tar[..]);
+    let mut entries = archive.entries().map_err(|error| unreadable().with_source(&error))?;
+    let mut body = Vec::new();
+    let mut entry = entries.next().and_then(std::result::Result::ok).ok_or_else(unreadable)?;
+    std::io::Read::read_to_end(&mut entry, &mut body)
+        .map_err(|error| unreadable().with_source(&error))?;
+    Ok(body.into())
+}
+
+/// The port that the daemon has published a container's own at.
+async fn published(docker: &Docker, host: &str, id: &str) -> Result<Connection> {
+    let inspected = docker.inspect_container(id, None::<InspectContainerOptions>).await;
+    let inspected = inspected.map_err(|error| refusal(host, &error))?;
+    let ports = inspected.network_settings.and_then(|settings| settings.ports);
+    let bindings = ports.and_then(|mut ports| ports.remove(PORT)?).unwrap_or_default();
+    let found = bindings.into_iter().find_map(|binding| {
+        let ip = binding.host_ip?.parse::<std::net::IpAddr>().ok()?;
+        // Every address of this machine, where the daemon takes no single one.
+        let ip = if ip.is_unspecified() { std::net::Ipv4Addr::LOCALHOST.into() } else { ip };
+        Some(Connection::new(ip, binding.host_port?.parse().ok()?))
+    });
+    found.ok_or_else(|| {
+        Error::new(ErrorKind::Unavailable, "the daemon has published no port of the container")
+            .with_hint("its network has to be a bridge: see Isolation::network")
+    })
 }
 
 /// A container that is not attached yet.

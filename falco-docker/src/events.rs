@@ -8,7 +8,7 @@ use bollard::Docker;
 use bollard::models::EventMessage;
 use bollard::query_parameters::EventsOptionsBuilder;
 use futures_util::StreamExt;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 /// How long the daemon is left alone after its stream of events has broken.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -20,9 +20,18 @@ pub(crate) struct End {
     pub(crate) out_of_memory: bool,
 }
 
-/// The containers whose end is waited for.
-#[derive(Debug, Default)]
-pub(crate) struct Ends(Mutex<HashMap<String, Expected>>);
+/// The containers whose end is waited for, and how often the daemon's events have broken off.
+#[derive(Debug)]
+pub(crate) struct Ends {
+    expected: Mutex<HashMap<String, Expected>>,
+    breaks: watch::Sender<u64>,
+}
+
+impl Default for Ends {
+    fn default() -> Self {
+        Self { expected: Mutex::default(), breaks: watch::Sender::new(0) }
+    }
+}
 
 #[derive(Debug)]
 struct Expected {
@@ -32,7 +41,7 @@ struct Expected {
 
 impl Ends {
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Expected>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.expected.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Expects the end of a container, which has not been started yet.
@@ -43,8 +52,18 @@ impl Ends {
         receiver
     }
 
+    /// Reports each time that the daemon's events break off: then it ends, and whatever ends meanwhile ends with it.
+    pub(crate) fn breaks(&self) -> watch::Receiver<u64> {
+        self.breaks.subscribe()
+    }
+
     pub(crate) fn forget(&self, container: &str) {
         self.lock().remove(container);
+    }
+
+    /// Whether the kernel has ended a process of a container that still runs, since its memory was used up.
+    pub(crate) fn has_run_out_of_memory(&self, container: &str) -> bool {
+        self.lock().get(container).is_some_and(|expected| expected.out_of_memory)
     }
 
     fn hear(&self, event: &EventMessage) {
@@ -58,12 +77,16 @@ impl Ends {
                     expected.out_of_memory = true;
                 }
             }
-            Some("die") => {
+            // Podman has words of its own for it.
+            Some("die" | "died") => {
                 let Some(Expected { end, out_of_memory }) = expected.remove(container) else {
                     return;
                 };
                 let attributes = actor.attributes.as_ref();
-                let status = attributes.and_then(|all| all.get("exitCode")?.parse().ok());
+                let status = attributes.and_then(|all| {
+                    let status = all.get("exitCode").or_else(|| all.get("containerExitCode"));
+                    status?.parse().ok()
+                });
                 // Nobody waits any more for a container that was given up.
                 let _ = end.send(End { status, out_of_memory });
             }
@@ -85,8 +108,9 @@ pub(crate) async fn listen(docker: Docker, driver: String, ends: Weak<Ends>) {
                 None => return,
             }
         }
-        if ends.strong_count() == 0 {
-            return;
+        match Weak::upgrade(&ends) {
+            Some(ends) => ends.breaks.send_modify(|breaks| *breaks += 1),
+            None => return,
         }
         tokio::time::sleep(PAUSE).await;
     }
@@ -112,9 +136,16 @@ mod tests {
         let ends = Ends::default();
         let (a, b) = (ends.expect("a"), ends.expect("b"));
         ends.hear(&event("oom", "a", None));
+        assert!(ends.has_run_out_of_memory("a") && !ends.has_run_out_of_memory("b"));
         ends.hear(&event("die", "b", Some("3")));
         ends.hear(&event("die", "a", Some("137")));
         ends.hear(&event("die", "a stranger", Some("1")));
+        let c = ends.expect("c");
+        let podmans = HashMap::from([("containerExitCode".to_owned(), "4".to_owned())]);
+        let mut died = event("died", "c", None);
+        died.actor.as_mut().unwrap().attributes = Some(podmans);
+        ends.hear(&died);
+        assert_eq!(c.await.unwrap().status, Some(4));
         assert_eq!(a.await.unwrap(), End { status: Some(137), out_of_memory: true });
         assert_eq!(b.await.unwrap(), End { status: Some(3), out_of_memory: false });
     }

@@ -4,13 +4,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bollard::models::ImageInspect;
-use falco_core::{Deployable, Deployment, Error, ErrorKind, Result, Scaling};
+use falco_core::{Code, Deployable, Deployment, Error, ErrorKind, Folder, Result, Scaling};
 use falco_workers::{Pools, check_bounds};
 
 use crate::NAME;
-use crate::bundle::{Bundle, pack};
+use crate::bundle::pack;
+use crate::config::{folder_of_another, is_remote, port_of_another};
 use crate::images::Stored;
 use crate::pool::{Function, Pool, Shared};
+use crate::probe::Probed;
+use crate::protocol::Protocol;
 use crate::refusal::refusal;
 use crate::sweep;
 use crate::worker;
@@ -26,11 +29,17 @@ pub(crate) struct Functions {
     pools: Pools<Pool>,
     /// The architecture of the daemon's machine, such as `amd64`; empty where the daemon does not say.
     architecture: String,
+    probed: Probed,
 }
 
 impl Functions {
     pub(crate) fn new(shared: Shared, architecture: String) -> Self {
-        Self { shared: Arc::new(shared), pools: Pools::default(), architecture }
+        Self {
+            shared: Arc::new(shared),
+            pools: Pools::default(),
+            architecture,
+            probed: Probed::default(),
+        }
     }
 
     /// The daemon's architecture by Rust's name, such as `x86_64`; none where the daemon does not say.
@@ -43,37 +52,103 @@ impl Functions {
         }
     }
 
-    /// Checks what can be checked without the daemon.
-    pub(crate) fn prepare(&self, function: &Deployable) -> Result<(Bundle, Deployment, String)> {
+    /// Checks what can be checked without the daemon. Returns the deployment and the image that it runs in.
+    pub(crate) fn prepare(&self, function: &Deployable) -> Result<(Deployment, String)> {
         function.validate()?;
-        function.refuse_image()?;
-        let reference = self.shared.config.image(&function.runtime)?;
-        let bundle = pack(function)?;
+        let reference = match function.any_image() {
+            Some(image) => image.reference.clone(),
+            None => self.shared.config.image(&function.runtime)?,
+        };
+        let family = function.runtime.family();
+        if !matches!(family, "python" | "nodejs" | "native") {
+            // An image has whatever it has, but no shim of Falco's for another language.
+            return Err(Error::unsupported(format!(
+                "the runtime {} is not available",
+                function.runtime
+            ))
+            .with_hint("those available: python:3, nodejs, native, each with a version"));
+        }
+        if matches!(function.code, Code::Source(_) | Code::Archive(_))
+            && function.image.as_ref().is_some_and(|image| !image.arguments.is_empty())
+        {
+            return Err(Error::invalid_input(
+                "the arguments of an image that code runs in have no effect",
+            )
+            .with_hint("leave them out, or deploy Deployable::from_image"));
+        }
+        for folder in &function.folders {
+            self.check_folder(folder)?;
+        }
         let scaling = self.shared.config.workers.in_force(&function.scaling)?;
         let scaling = scaling.with_cpus(function.scaling.cpus);
         let deployment = Deployment::new(&function.name, function.runtime.clone())
             .with_platform(NAME)
             .with_scaling(scaling)
             .with_ownership(function.ownership.clone())
-            .with_attribute("version", &bundle.version)
             .with_attribute("image", &reference);
-        Ok((bundle, deployment, reference))
+        Ok((deployment, reference))
+    }
+
+    /// Checks that the daemon sees a folder of this machine. One that is written to is made, as the function would do it here.
+    fn check_folder(&self, folder: &Folder) -> Result<()> {
+        let Folder { path, .. } = folder;
+        let host = &self.shared.config.host;
+        if is_remote(host) {
+            return Err(folder_of_another(host, path));
+        }
+        if path.contains(':') || !path.starts_with('/') {
+            return Err(Error::invalid_input(format!("the folder {path:?} cannot be mounted"))
+                .with_hint("use an absolute path without a colon"));
+        }
+        if folder.writable
+            && let Err(error) = std::fs::create_dir_all(path)
+        {
+            return Err(Error::invalid_input(format!("the folder {path} cannot be made"))
+                .with_source(&error));
+        }
+        Ok(())
     }
 
     /// Makes the image of a function. One of the same name is replaced.
     pub(crate) async fn deploy(
         &self,
-        bundle: &Bundle,
+        function: &Deployable,
         deployment: Deployment,
         reference: &str,
     ) -> Result<Deployment> {
         let images = &self.shared.images;
-        let base = images.base(reference, self.shared.config.pull).await?;
+        let config = &self.shared.config;
+        let base = images.base(reference, config.pull).await?;
         self.check_architecture(reference, &base)?;
-        let base = base.id.as_deref().unwrap_or(reference);
+        let protocol = match config.protocol {
+            Some(protocol) => protocol,
+            None => Protocol::of_image(base.config.as_ref())
+                .map_err(|error| error.context(format_args!("the image {reference}")))?,
+        };
+        if protocol.has_port() && is_remote(&config.host) {
+            return Err(port_of_another(&config.host, protocol));
+        }
+        let bundle = pack(function, protocol, &base)?;
+        let id = base.id.as_deref().unwrap_or(reference);
+        // The images of the other protocols start by themselves, and take only what is made for them.
+        if protocol == Protocol::Pipe {
+            let asked = (id, reference);
+            let (docker, host) = (&images.docker, &images.host);
+            self.probed.check(docker, host, asked, &function.runtime).await?;
+        }
+        let deployment = deployment.with_attribute("version", &bundle.version);
+        let (dialogue, settings) = (bundle.dialogue, bundle.settings());
+        let binds = bundle.binds.clone();
         let before = images.load(&deployment.name).await.ok();
-        let image = images.build(base, &deployment, bundle).await?;
-        let stored = Stored { image: image.clone(), deployment, protocol: bundle.protocol };
+        if let Some(before) = &before
+            && before.deployment == deployment
+            && (before.dialogue, &before.settings) == (dialogue, &settings)
+        {
+            self.install(before);
+            return Ok(deployment);
+        }
+        let image = images.build(id, &deployment, &bundle).await?;
+        let stored = Stored { image: image.clone(), deployment, dialogue, settings, binds };
         self.install(&stored);
         if let Some(before) = before.filter(|before| before.image != image)
             // Containers of calls that still run hold it; it goes with `remove` then.
@@ -122,7 +197,8 @@ impl Functions {
             name: deployment.name.clone(),
             image: stored.image.clone(),
             version: deployment.attributes.get("version").cloned().unwrap_or_default(),
-            protocol: stored.protocol,
+            dialogue: stored.dialogue,
+            binds: stored.binds.clone(),
         };
         let limits = self.shared.config.workers.pool(&deployment.scaling);
         let make =

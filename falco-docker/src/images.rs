@@ -3,34 +3,30 @@
 use std::collections::HashMap;
 
 use bollard::Docker;
-use bollard::auth::DockerCredentials;
 use bollard::models::{ContainerConfig, ContainerCreateBody, ImageInspect};
 use bollard::query_parameters::{
-    CommitContainerOptionsBuilder, CreateContainerOptions, CreateImageOptionsBuilder,
-    ListImagesOptionsBuilder, RemoveContainerOptionsBuilder, RemoveImageOptionsBuilder,
-    UploadToContainerOptionsBuilder,
+    CommitContainerOptionsBuilder, CreateContainerOptions, ListImagesOptionsBuilder,
+    RemoveContainerOptionsBuilder, RemoveImageOptionsBuilder, UploadToContainerOptionsBuilder,
 };
-use docker_credential::DockerCredential;
 use falco_core::{Deployment, Error, ErrorKind, Result};
-use futures_util::TryStreamExt;
 
-use crate::bundle::{Bundle, Protocol};
+use crate::bundle::{Bundle, Dialogue};
 use crate::config::Pull;
+use crate::pull::pull;
 use crate::refusal::refusal;
 
 /// The label with the function's name. Labels of an image are labels of its containers, too.
 pub(crate) const NAME: &str = "falco.name";
 const DEPLOYMENT: &str = "falco.deployment";
-const PROTOCOL: &str = "falco.protocol";
+const DIALOGUE: &str = "falco.dialogue";
+const SETTINGS: &str = "falco.settings";
+const BINDS: &str = "falco.binds";
 const OWNER: &str = "falco.owner";
 const RUN: &str = "falco.run";
 const EXPIRES: &str = "falco.expires";
 
 /// The repository of deployments; the function's name is the tag, since only tags may have capitals.
 const REPOSITORY: &str = "falco-function";
-
-/// The registry that a reference without one means, as credentials name it.
-const DOCKER_HUB: &str = "https://index.docker.io/v1/";
 
 /// The images of a daemon.
 #[derive(Clone, Debug)]
@@ -44,7 +40,10 @@ pub(crate) struct Images {
 pub(crate) struct Stored {
     pub(crate) image: String,
     pub(crate) deployment: Deployment,
-    pub(crate) protocol: Protocol,
+    pub(crate) dialogue: Dialogue,
+    pub(crate) settings: String,
+    /// Folders that its containers see, in Docker's words.
+    pub(crate) binds: Vec<String>,
 }
 
 impl Images {
@@ -78,32 +77,7 @@ impl Images {
     }
 
     async fn pull(&self, reference: &str) -> Result<()> {
-        tracing::info!(image = reference, "pulling an image");
-        // Without a tag or a digest, the daemon would pull all tags.
-        let last = reference.rsplit('/').next().unwrap_or(reference);
-        let complete = match last.contains([':', '@']) {
-            true => reference.to_owned(),
-            false => format!("{reference}:latest"),
-        };
-        let options = CreateImageOptionsBuilder::new().from_image(&complete).build();
-        let mut progress = self.docker.create_image(Some(options), None, credentials(reference));
-        let pulled = async {
-            while let Some(info) = progress.try_next().await? {
-                tracing::debug!(image = reference, status = info.status, "pulling");
-            }
-            Ok(())
-        };
-        pulled.await.map_err(|error: bollard::errors::Error| {
-            let error = self.refusal(&error);
-            let hint = match error.kind() {
-                ErrorKind::Unauthorized => format!(
-                    "log in with `docker login {}`: credentials were looked for in the docker configuration",
-                    registry(reference)
-                ),
-                _ => "check the reference and the daemon's network, or set another image".to_owned(),
-            };
-            error.context(format!("the image {reference} cannot be pulled")).with_hint(hint)
-        })
+        pull(&self.docker, &self.host, reference).await
     }
 
     /// Makes the image of a deployment, which replaces one of the same name.
@@ -115,11 +89,11 @@ impl Images {
     ) -> Result<String> {
         let body = ContainerCreateBody {
             image: Some(base.to_owned()),
-            entrypoint: Some(bundle.entrypoint.clone()),
-            cmd: Some(bundle.command.clone()),
+            entrypoint: bundle.entrypoint.clone(),
+            cmd: bundle.command.clone(),
             env: Some(bundle.environment.clone()),
-            working_dir: Some(bundle.directory.clone()),
-            labels: Some(labels(deployment, bundle.protocol)),
+            working_dir: bundle.directory.clone(),
+            labels: Some(labels(deployment, bundle.dialogue, &bundle.settings(), &bundle.binds)),
             open_stdin: Some(true),
             stdin_once: Some(true),
             ..ContainerCreateBody::default()
@@ -131,7 +105,12 @@ impl Images {
     pub(crate) async fn relabel(&self, stored: &Stored) -> Result<String> {
         let body = ContainerCreateBody {
             image: Some(stored.image.clone()),
-            labels: Some(labels(&stored.deployment, stored.protocol)),
+            labels: Some(labels(
+                &stored.deployment,
+                stored.dialogue,
+                &stored.settings,
+                &stored.binds,
+            )),
             open_stdin: Some(true),
             stdin_once: Some(true),
             ..ContainerCreateBody::default()
@@ -162,7 +141,7 @@ impl Images {
     }
 
     async fn fill(&self, container: &str, name: &str, bundle: Option<&Bundle>) -> Result<String> {
-        if let Some(bundle) = bundle {
+        if let Some(bundle) = bundle.filter(|bundle| !bundle.tar.is_empty()) {
             let options = UploadToContainerOptionsBuilder::new().path("/").build();
             self.docker
                 .upload_to_container(
@@ -201,9 +180,8 @@ impl Images {
     /// All deployments.
     pub(crate) async fn list(&self) -> Result<Vec<Stored>> {
         let images = self.labelled(NAME).await?;
-        let current = images.into_iter().filter(|image| {
-            image.repo_tags.iter().any(|tag| tag.split(':').next() == Some(REPOSITORY))
-        });
+        let current =
+            images.into_iter().filter(|image| image.repo_tags.iter().any(|tag| is_deployment(tag)));
         Ok(current.filter_map(|image| stored(image.id, &image.labels)).collect())
     }
 
@@ -235,12 +213,19 @@ impl Images {
     }
 }
 
-fn labels(deployment: &Deployment, protocol: Protocol) -> HashMap<String, String> {
+fn labels(
+    deployment: &Deployment,
+    dialogue: Dialogue,
+    settings: &str,
+    binds: &[String],
+) -> HashMap<String, String> {
     let json = |value: serde_json::Result<String>| value.unwrap_or_default();
     let mut labels = HashMap::from([
         (NAME.to_owned(), deployment.name.clone()),
         (DEPLOYMENT.to_owned(), json(serde_json::to_string(deployment))),
-        (PROTOCOL.to_owned(), json(serde_json::to_string(&protocol))),
+        (DIALOGUE.to_owned(), json(serde_json::to_string(&dialogue))),
+        (SETTINGS.to_owned(), settings.to_owned()),
+        (BINDS.to_owned(), json(serde_json::to_string(binds))),
     ]);
     if let Some(ownership) = &deployment.ownership {
         let expiry = ownership.expires_at.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
@@ -253,32 +238,17 @@ fn labels(deployment: &Deployment, protocol: Protocol) -> HashMap<String, String
 
 fn stored(image: String, labels: &HashMap<String, String>) -> Option<Stored> {
     let deployment = serde_json::from_str(labels.get(DEPLOYMENT)?).ok()?;
-    let protocol = serde_json::from_str(labels.get(PROTOCOL)?).ok()?;
-    Some(Stored { image, deployment, protocol })
+    let dialogue = serde_json::from_str(labels.get(DIALOGUE)?).ok()?;
+    let settings = labels.get(SETTINGS).cloned().unwrap_or_default();
+    let binds = labels.get(BINDS).and_then(|json| serde_json::from_str(json).ok());
+    let binds = binds.unwrap_or_default();
+    Some(Stored { image, deployment, dialogue, settings, binds })
 }
 
-/// The registry of an image reference, as `docker login` has it.
-fn registry(reference: &str) -> &str {
-    match reference.split_once('/') {
-        Some((first, _)) if first.contains(['.', ':']) || first == "localhost" => first,
-        _ => DOCKER_HUB,
-    }
-}
-
-/// The credentials for the registry that the docker configuration and its helpers know.
-fn credentials(reference: &str) -> Option<DockerCredentials> {
-    match docker_credential::get_credential(registry(reference)) {
-        Ok(DockerCredential::UsernamePassword(user, password)) => Some(DockerCredentials {
-            username: Some(user),
-            password: Some(password),
-            ..DockerCredentials::default()
-        }),
-        Ok(DockerCredential::IdentityToken(token)) => {
-            Some(DockerCredentials { identitytoken: Some(token), ..DockerCredentials::default() })
-        }
-        // No configuration, or none for this registry: public images need none.
-        Err(_) => None,
-    }
+/// Whether a tag is that of a deployment. Podman puts a registry in front of names that have none.
+fn is_deployment(tag: &str) -> bool {
+    let name = tag.split_once(':').map_or(tag, |(name, _)| name);
+    name.strip_prefix("localhost/").unwrap_or(name) == REPOSITORY
 }
 
 #[cfg(test)]
@@ -286,14 +256,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_registry_of_a_reference_is_that_which_docker_means() {
-        for (reference, expected) in [
-            ("python:3", DOCKER_HUB),
-            ("library/python:3", DOCKER_HUB),
-            ("ghcr.io/a/b:1", "ghcr.io"),
-            ("localhost:5000/a", "localhost:5000"),
-        ] {
-            assert_eq!(registry(reference), expected);
-        }
+    fn tags_of_deployments_are_known_with_podmans_registry_in_front() {
+        assert!(is_deployment("falco-function:f") && is_deployment("localhost/falco-function:f"));
+        assert!(!is_deployment("other/falco-function:f") && !is_deployment("falco-function-2:f"));
     }
 }

@@ -2,7 +2,19 @@
 
 use std::collections::HashMap;
 
-use bollard::models::{HostConfig, HostConfigLogConfig};
+use bollard::models::{HostConfig, HostConfigLogConfig, PortBinding};
+
+use falco_core::Folder;
+
+use crate::action;
+use crate::network::NETWORK;
+use crate::protocol::Protocol;
+
+/// The port of a container that is reached by one.
+pub(crate) const PORT: &str = "8080/tcp";
+
+/// Docker's word for no network.
+const NO_NETWORK: &str = "none";
 
 /// Size of `/tmp` where a function has no memory limit, in MiB. It is memory.
 const TMP_MIB: u32 = 512;
@@ -25,7 +37,8 @@ const TMP_MIB: u32 = 512;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Isolation {
-    /// Docker's network of the containers: `none`, `bridge`, or a network of the user's.
+    /// Docker's network of the containers: `none`, `bridge`, or a network of the user's. Containers that are reached by a port
+    /// are put into a network of Falco's own instead of none, which leads nowhere.
     pub network: String,
     /// Whether the root file system is read-only.
     pub read_only_root: bool,
@@ -42,7 +55,7 @@ pub struct Isolation {
 impl Default for Isolation {
     fn default() -> Self {
         Self {
-            network: "none".into(),
+            network: NO_NETWORK.into(),
             read_only_root: true,
             capabilities: Vec::new(),
             new_privileges: false,
@@ -95,10 +108,28 @@ impl Isolation {
         self
     }
 
+    /// The network of containers that speak `protocol`: those with a port get Falco's own instead of none.
+    pub(crate) fn network_of(&self, protocol: Protocol) -> &str {
+        if protocol.has_port() && self.network == NO_NETWORK { NETWORK } else { &self.network }
+    }
+
     /// The same in Docker's words.
-    pub(crate) fn host_config(&self, memory_mib: Option<u32>, cpus: Option<f64>) -> HostConfig {
+    pub(crate) fn host_config(
+        &self,
+        protocol: Protocol,
+        memory_mib: Option<u32>,
+        cpus: Option<f64>,
+    ) -> HostConfig {
         let bytes = memory_mib.map(|mib| i64::from(mib) * 1024 * 1024);
-        let tmp = format!("rw,exec,size={}m", memory_mib.unwrap_or(TMP_MIB));
+        let in_memory = format!("rw,exec,size={}m", memory_mib.unwrap_or(TMP_MIB));
+        let mut folders = HashMap::from([("/tmp".to_owned(), in_memory.clone())]);
+        if protocol == Protocol::Action {
+            folders.insert(action::FOLDER.to_owned(), in_memory);
+        }
+        // The port is one of the daemon's choice, and no other machine reaches it.
+        let here =
+            PortBinding { host_ip: Some("127.0.0.1".into()), host_port: Some(String::new()) };
+        let ports = HashMap::from([(PORT.to_owned(), Some(vec![here]))]);
         HostConfig {
             // Gone with its process, also when nobody is left to remove it.
             auto_remove: Some(true),
@@ -107,9 +138,10 @@ impl Isolation {
             // Without swap beside it, memory is the limit that was asked for.
             memory_swap: bytes,
             nano_cpus: cpus.map(|cpus| (cpus * 1e9) as i64),
-            network_mode: Some(self.network.clone()),
+            network_mode: Some(self.network_of(protocol).to_owned()),
+            port_bindings: protocol.has_port().then_some(ports),
             readonly_rootfs: Some(self.read_only_root),
-            tmpfs: Some(HashMap::from([("/tmp".to_owned(), tmp)])),
+            tmpfs: Some(folders),
             cap_drop: Some(vec!["ALL".into()]),
             cap_add: (!self.capabilities.is_empty()).then(|| self.capabilities.clone()),
             security_opt: (!self.new_privileges).then(|| vec!["no-new-privileges".into()]),
@@ -146,7 +178,12 @@ impl Mount {
         Self { from: from.into(), to: to.into(), writable: true }
     }
 
-    fn to_bind(&self) -> String {
+    /// A folder under its own path.
+    pub(crate) fn of(folder: &Folder) -> Self {
+        Self { from: folder.path.clone(), to: folder.path.clone(), writable: folder.writable }
+    }
+
+    pub(crate) fn to_bind(&self) -> String {
         let mode = if self.writable { "rw" } else { "ro" };
         format!("{}:{}:{mode}", self.from, self.to)
     }
@@ -158,13 +195,14 @@ mod tests {
 
     #[test]
     fn everything_is_closed_unless_it_is_opened() {
-        let closed = Isolation::default().host_config(Some(64), None);
+        let closed = Isolation::default().host_config(Protocol::Pipe, Some(64), None);
         assert_eq!(closed.network_mode.as_deref(), Some("none"));
         assert_eq!(closed.readonly_rootfs, Some(true));
         assert_eq!(closed.cap_drop, Some(vec!["ALL".into()]));
         assert_eq!(closed.security_opt, Some(vec!["no-new-privileges".into()]));
         assert_eq!((closed.memory, closed.memory_swap), (Some(64 << 20), Some(64 << 20)));
         assert_eq!(closed.pids_limit, Some(512));
+        assert_eq!(closed.port_bindings, None);
 
         let open = Isolation::default()
             .with_network("bridge")
@@ -173,12 +211,24 @@ mod tests {
             .with_new_privileges(true)
             .with_max_processes(None)
             .with_mount(Mount::read_only("/a", "/b"))
-            .host_config(None, Some(0.5));
+            .host_config(Protocol::Pipe, None, Some(0.5));
         assert_eq!(open.network_mode.as_deref(), Some("bridge"));
         assert_eq!(open.readonly_rootfs, Some(false));
         assert_eq!(open.cap_add, Some(vec!["NET_RAW".into()]));
         assert_eq!((open.security_opt, open.pids_limit), (None, None));
         assert_eq!(open.binds, Some(vec!["/a:/b:ro".into()]));
         assert_eq!(open.nano_cpus, Some(500_000_000));
+    }
+
+    #[test]
+    fn a_port_is_published_on_this_machine_alone_in_a_network_that_leads_nowhere() {
+        let with_port = Isolation::default().host_config(Protocol::Action, None, None);
+        assert_eq!(with_port.network_mode.as_deref(), Some(NETWORK));
+        let bindings = with_port.port_bindings.unwrap();
+        let binding = &bindings[PORT].as_ref().unwrap()[0];
+        assert_eq!(binding.host_ip.as_deref(), Some("127.0.0.1"));
+        assert!(with_port.tmpfs.unwrap().contains_key(action::FOLDER));
+        let own = Isolation::default().with_network("mine");
+        assert_eq!(own.network_of(Protocol::Lambda), "mine");
     }
 }

@@ -1,26 +1,37 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+mod action;
 mod bundle;
+mod calls;
 mod config;
 mod connection;
 mod container;
 mod context;
 mod events;
 mod functions;
+mod http;
 mod images;
 mod isolation;
+mod lambda;
 mod marks;
+mod network;
 mod platform;
 mod pool;
+mod probe;
+mod protocol;
+mod pull;
 mod refusal;
 mod sweep;
+mod tls;
 mod worker;
 
 pub use config::{DockerConfig, DockerConfigBuilder, Pull};
 pub use falco_workers::WorkerLimits;
 pub use isolation::{Isolation, Mount};
 pub use platform::DockerPlatform;
+pub use protocol::Protocol;
+pub use tls::Tls;
 
 /// The platform's name in deployments, errors and reports.
 pub(crate) const NAME: &str = "docker";

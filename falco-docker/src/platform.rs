@@ -20,6 +20,7 @@ use crate::events::{self, Ends};
 use crate::functions::Functions;
 use crate::images::Images;
 use crate::pool::{Pool, Shared};
+use crate::protocol::Protocol;
 use crate::refusal::refusal;
 use crate::sweep;
 
@@ -65,7 +66,7 @@ impl DockerPlatform {
     /// `Unauthorized` where this user may not use it.
     pub async fn connect(config: DockerConfig) -> Result<Self> {
         let at = |error: Error| error.at(Operation::new(NAME, "connect"));
-        let docker = connect(&config.host).map_err(at)?;
+        let docker = connect(&config.host, config.tls.as_ref()).map_err(at)?;
         let refused = |error: bollard::errors::Error| at(refusal(&config.host, &error));
         let docker = docker.negotiate_version().await.map_err(refused)?;
         let architecture = docker.version().await.map_err(refused)?.arch.unwrap_or_default();
@@ -124,14 +125,15 @@ impl DockerPlatform {
     /// Deploys in a task of its own. One that nobody waits for any more removes what it made, if nothing of that name
     /// was there before.
     async fn deploy_in_task(&self, function: &Deployable) -> Result<Deployment> {
-        let (bundle, deployment, reference) = self.0.functions.prepare(function)?;
+        let (deployment, reference) = self.0.functions.prepare(function)?;
+        let function = function.clone();
         let inner = self.0.clone();
         let (sender, receiver) = oneshot::channel();
         tokio::spawn(async move {
             let name = deployment.name.clone();
             let before = inner.functions.shared.images.load(&name).await;
             let was_there = !before.is_err_and(|error| error.kind() == ErrorKind::NotFound);
-            let deployed = inner.functions.deploy(&bundle, deployment, &reference).await;
+            let deployed = inner.functions.deploy(&function, deployment, &reference).await;
             if sender.send(deployed).is_err()
                 && !was_there
                 && let Err(error) = inner.functions.remove(&name).await
@@ -163,6 +165,7 @@ impl Platform for DockerPlatform {
             .workers
             .capabilities()
             .with_adopt(true)
+            .with_images(true)
             .with_runtimes(["python:3", "nodejs", "native"])
             .with_architecture(self.0.functions.architecture().map(str::to_owned))
     }
@@ -245,18 +248,21 @@ impl AsyncPlatform for DockerPlatform {
 
     async fn activation_log(
         &self,
-        _: &Deployment,
+        deployment: &Deployment,
         activations: &[ActivationId],
     ) -> Result<Vec<ActivationLog>> {
         let ended =
             |id: &&ActivationId| self.0.ids.contains(id) && !self.0.submissions.is_running(id);
         let ended = activations.iter().filter(ended);
         let logs = ended.filter_map(|id| self.0.functions.shared.logs.get(id));
-        Ok(logs.map(of_one_stream).collect())
+        let pool = self.0.functions.pool(&deployment.name);
+        let is_action =
+            pool.is_some_and(|pool| pool.function.dialogue.protocol() == Protocol::Action);
+        Ok(logs.map(|log| if is_action { log } else { of_one_stream(log) }).collect())
     }
 }
 
-/// A function prints to one stream of its container, since the other has its answers.
+/// A function prints to one stream of its container, since the other has its answers; Lambda's emulator has one for both.
 fn of_one_stream(mut log: ActivationLog) -> ActivationLog {
     for line in &mut log.lines {
         line.stream = None;

@@ -3,12 +3,13 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use falco_core::{Activation, Invocation, Result};
 use falco_workers::{self as workers, Job, Logs, PoolLimits, removed};
 use futures_util::future::BoxFuture;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{OnceCell, oneshot, watch};
 
-use crate::bundle::Protocol;
+use crate::bundle::Dialogue;
 use crate::config::DockerConfig;
 use crate::events::Ends;
 use crate::images::Images;
@@ -30,7 +31,8 @@ pub(crate) struct Function {
     pub(crate) name: String,
     pub(crate) image: String,
     pub(crate) version: String,
-    pub(crate) protocol: Protocol,
+    pub(crate) dialogue: Dialogue,
+    pub(crate) binds: Vec<String>,
 }
 
 /// The task of a worker, which may start its container before there is a job.
@@ -41,6 +43,8 @@ pub(crate) type Work = fn(Arc<Pool>, bool) -> BoxFuture<'static, ()>;
 pub(crate) struct Pool {
     pub(crate) function: Function,
     pub(crate) shared: Arc<Shared>,
+    /// The body by which a container takes the code, once one has been read from the image.
+    pub(crate) init: OnceCell<Bytes>,
     work: Work,
     state: Mutex<State>,
     /// The number of tasks, for callers that wait for the last.
@@ -83,8 +87,15 @@ impl Pool {
             workers: 0,
         };
         let (workers, closed) = (watch::channel(0).0, watch::channel(false).0);
-        let pool =
-            Arc::new(Self { function, shared, work, state: Mutex::new(state), workers, closed });
+        let pool = Arc::new(Self {
+            function,
+            shared,
+            init: OnceCell::new(),
+            work,
+            state: Mutex::new(state),
+            workers,
+            closed,
+        });
         workers::Pool::set_limits(&pool, limits);
         pool
     }

@@ -42,12 +42,25 @@ pub(crate) fn nobody_there(host: &str) -> Error {
         .with_may_have_run(false)
 }
 
+/// Words of a daemon that does not reach a registry. An image that cannot be had is as good as one that is not there.
+const NO_NETWORK: &[&str] = &[
+    "no such host",
+    "dial tcp",
+    "network is unreachable",
+    "server misbehaving",
+    "awaiting headers",
+];
+
 fn of_status(status: u16, message: &str) -> Error {
     let text = excerpt(message);
     let has = |words: &[&str]| words.iter().any(|word| text.to_lowercase().contains(word));
     if has(&["unauthorized", "denied: requested access", "authentication required"]) {
         return Error::new(ErrorKind::Unauthorized, text)
             .with_hint("log in to the registry with `docker login`");
+    }
+    if has(NO_NETWORK) {
+        return Error::new(ErrorKind::NotFound, text)
+            .with_hint("the daemon has no network to the registry");
     }
     if has(&["no space left on device"]) {
         return Error::new(ErrorKind::Unavailable, text)
@@ -73,6 +86,10 @@ fn excerpt(message: &str) -> String {
 
 /// The kind of the system's error beneath, if there is one.
 fn io_kind(error: &DockerError) -> Option<io::ErrorKind> {
+    // Transparent to its cause, so that a walk along the causes does not meet it.
+    if let DockerError::IOError { err } = error {
+        return Some(err.kind());
+    }
     let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
     while let Some(error) = cause {
         if let Some(io) = error.downcast_ref::<io::Error>() {
@@ -100,10 +117,21 @@ mod tests {
             (500, "manifest for a:1 not found: manifest unknown", ErrorKind::NotFound),
             (500, "Head \"https://r/v2\": unauthorized: log in", ErrorKind::Unauthorized),
             (500, "write /var: no space left on device", ErrorKind::Unavailable),
+            (500, "Get \"https://r/v2/\": dial tcp: lookup r: no such host", ErrorKind::NotFound),
+            (
+                500,
+                "pull access denied for a, repository does not exist or may require 'docker login': denied: requested access to the resource is denied",
+                ErrorKind::Unauthorized,
+            ),
             (503, "shutting down", ErrorKind::Unavailable),
         ] {
             assert_eq!(refused(status, message).kind(), kind, "{status} {message}");
         }
+        let denied = DockerError::from(io::Error::from(io::ErrorKind::PermissionDenied));
+        let denied = refusal("unix:///run/docker.sock", &denied);
+        assert_eq!(denied.kind(), ErrorKind::Unauthorized);
+        let text = denied.to_string();
+        assert!(text.contains("/run/docker.sock") && text.contains("group"), "{text}");
         let full = refused(500, "write /var:\n no space left on device").to_string();
         assert!(full.contains("docker system prune"), "{full}");
     }

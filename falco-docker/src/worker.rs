@@ -10,10 +10,20 @@ use falco_package::shim::Answer;
 use falco_workers::{Capture, Job, PoolLimits, TIMEOUT, answer, removed};
 use futures_util::future::BoxFuture;
 
-use crate::bundle::Protocol;
-use crate::container::{Container, Ending, Start};
+use crate::bundle::Dialogue;
+use crate::calls::Attempts;
+use crate::container::{Container, Ending, Start, init_body};
 use crate::events::End;
+use crate::network::{self, NETWORK};
 use crate::pool::Pool;
+use crate::protocol::Protocol;
+use crate::{action, lambda};
+
+/// How much longer than the result an answer by HTTP may be, in bytes: Falco's transports say where and how long it ran.
+const AROUND_ANSWER: usize = 1024;
+
+/// How much later than Falco the emulator ends a call, in seconds.
+const EMULATOR_MARGIN_S: u64 = 10;
 
 /// A worker of a pool. Dropped, its container is removed.
 struct Worker {
@@ -128,58 +138,96 @@ impl Worker {
     ) -> Result<(), Failed> {
         let shared = &self.pool.shared;
         let function = &self.pool.function;
+        let dialogue = function.dialogue;
+        let isolation = &shared.config.isolation;
+        let mut host_config =
+            isolation.host_config(dialogue.protocol(), limits.memory_mib, limits.cpus);
+        if !function.binds.is_empty() {
+            host_config.binds.get_or_insert_default().extend_from_slice(&function.binds);
+        }
         let start = Start {
             image: &function.image,
             driver: &shared.driver,
-            host_config: shared.config.isolation.host_config(limits.memory_mib, limits.cpus),
-            marks_logs: function.protocol == Protocol::Shim,
+            host_config,
+            dialogue,
+            environment: environment(dialogue, &function.name, limits),
+            user: (!function.binds.is_empty()).then(owner).flatten(),
         };
         let images = &shared.images;
+        if isolation.network_of(dialogue.protocol()) == NETWORK {
+            network::ensure(&images.docker, &images.host).await.map_err(Failed::Platform)?;
+        }
         let container = Container::start(&images.docker, &images.host, &shared.ends, start).await;
-        let container = container.map_err(|error| not_started(function.protocol, error))?;
+        let container = container.map_err(|error| not_started(dialogue, error))?;
         let container = self.container.insert(container);
         // Who wants no limit may say so with more time than a clock can count.
         let deadline = Instant::now() + shared.config.workers.start_timeout.min(TIMEOUT.max);
-        let ending = match function.protocol {
-            Protocol::Native => return Ok(()),
-            Protocol::Shim => {
+        let asked = Attempts::UntilAnswered;
+        let ending = match dialogue {
+            Dialogue::Native => return Ok(()),
+            Dialogue::Shim => {
                 container
                     .exchange(&[b"start"], answer::MAX_START_LINE, deadline, log, is_unwanted)
                     .await
             }
-            Protocol::NativeAcknowledged => {
+            Dialogue::NativeAcknowledged => {
                 container.listen(answer::MAX_START_LINE, deadline, log, is_unwanted).await
             }
+            Dialogue::Action { .. } => {
+                let read = || init_body(images.docker.clone(), container.id.clone());
+                let init = self.pool.init.get_or_try_init(read).await;
+                let init = init.map_err(Failed::Platform)?.clone();
+                let request = (action::INIT, init);
+                container
+                    .post(request, asked, answer::MAX_START_LINE, deadline, log, is_unwanted)
+                    .await
+            }
+            Dialogue::Lambda { .. } => {
+                let request = (lambda::READY, Bytes::new());
+                container
+                    .post(request, asked, answer::MAX_START_LINE, deadline, log, is_unwanted)
+                    .await
+            }
         };
-        match ending {
-            Ending::Answered(line) => match acknowledged(function.protocol, &line) {
-                Ok(started) => {
-                    self.runtime = started.runtime;
-                    Ok(())
-                }
-                Err(error) => {
-                    self.container = None;
-                    Err(Failed::Function(error))
-                }
+        let started = match ending {
+            Ending::Answered(line) => acknowledged(dialogue, &line).map(|started| started.runtime),
+            Ending::Replied(status, _, body) => match action::refused(status, &body) {
+                Some(error) if dialogue.protocol() == Protocol::Action => Err(error),
+                _ => Ok(None),
             },
             Ending::Stopped => {
                 self.container = None;
-                Err(Failed::Platform(answer::unwanted()))
+                return Err(Failed::Platform(answer::unwanted()));
             }
-            ending => Err(Failed::Function(self.start_failure(&ending, log).await)),
+            ending => return Err(self.start_failure(&ending, log).await),
+        };
+        match started {
+            Ok(runtime) => {
+                self.runtime = runtime;
+                Ok(())
+            }
+            Err(error) => {
+                self.container = None;
+                Err(Failed::Function(error))
+            }
         }
     }
 
-    async fn start_failure(&mut self, ending: &Ending, log: &Capture) -> FunctionError {
+    async fn start_failure(&mut self, ending: &Ending, log: &Capture) -> Failed {
         if matches!(ending, Ending::TimedOut) {
             self.container = None;
-            return answer::not_loaded(self.pool.shared.config.workers.start_timeout);
+            let limit = self.pool.shared.config.workers.start_timeout;
+            return Failed::Function(answer::not_loaded(limit));
         }
-        let end = self.end().await;
+        let end = match self.end().await {
+            Ok(end) => end,
+            // Nothing of the function's own has run.
+            Err(error) => return Failed::Platform(error.with_may_have_run(false)),
+        };
         if answer::is_not_started(end.status) {
-            return no_interpreter(end, log);
+            return Failed::Function(no_interpreter(end, log));
         }
-        answer::while_loading(crash(end, log))
+        Failed::Function(answer::while_loading(crash(end, log)))
     }
 
     async fn exchange(
@@ -194,7 +242,19 @@ impl Worker {
         let limit =
             usize::try_from(self.pool.shared.config.workers.max_result).unwrap_or(usize::MAX);
         let payload = job.payload.as_str().as_bytes();
-        if function.protocol == Protocol::Shim {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if let Dialogue::Action { .. } | Dialogue::Lambda { .. } = function.dialogue {
+            let request = match function.dialogue {
+                Dialogue::Lambda { has_handler } => {
+                    (lambda::INVOCATIONS, lambda::event(job, has_handler))
+                }
+                _ => (action::RUN, action::run(job, &function.name, left)),
+            };
+            let limit = limit.saturating_add(AROUND_ANSWER);
+            let once = Attempts::One;
+            return container.post(request, once, limit, deadline, log, is_unwanted).await;
+        }
+        if function.dialogue == Dialogue::Shim {
             let envelope = answer::shim_envelope(job);
             let request = [envelope.as_bytes(), payload, b"}"];
             let limit = limit.saturating_add(answer::AROUND_RESULT);
@@ -215,7 +275,25 @@ impl Worker {
     ) -> Result<Result<Payload, FunctionError>> {
         let max_result = self.pool.shared.config.workers.max_result;
         match ending {
-            Ending::Answered(line) if self.pool.function.protocol != Protocol::Shim => {
+            Ending::Replied(status, has_failed, body) => {
+                let outcome = match self.pool.function.dialogue {
+                    Dialogue::Lambda { has_handler } => {
+                        lambda::outcome(status, has_failed, body, has_handler)
+                    }
+                    Dialogue::Action { has_shim } => action::outcome(status, body, has_shim),
+                    _ => Ok(Payload::empty()),
+                };
+                let is_full = self.container.as_ref().is_some_and(Container::has_run_out_of_memory);
+                let outcome = outcome.map_err(|error| match error.kind {
+                    FunctionErrorKind::Crashed if is_full => out_of_memory(error),
+                    _ => error,
+                });
+                if !may_go_on(&outcome) {
+                    self.container = None;
+                }
+                Ok(answer::within(outcome, max_result))
+            }
+            Ending::Answered(line) if self.pool.function.dialogue != Dialogue::Shim => {
                 Ok(native::outcome(line))
             }
             Ending::Answered(line) => {
@@ -227,8 +305,11 @@ impl Worker {
                 Ok(answer::within(answer.outcome, max_result))
             }
             Ending::Exited => {
-                let end = self.end().await;
-                let is_native = self.pool.function.protocol != Protocol::Shim;
+                let end = self.end().await?;
+                let is_native = matches!(
+                    self.pool.function.dialogue,
+                    Dialogue::Native | Dialogue::NativeAcknowledged
+                );
                 let not_started = is_new && is_native && answer::is_not_started(end.status);
                 let crash = crash(end, log);
                 Ok(Err(if not_started { answer::not_started(crash) } else { crash }))
@@ -256,11 +337,19 @@ impl Worker {
     }
 
     /// How the container ended, which is gone then.
-    async fn end(&mut self) -> End {
-        match self.container.take() {
-            Some(container) => container.end().await,
-            None => End::default(),
-        }
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable` where the daemon has ended with it.
+    async fn end(&mut self) -> Result<End> {
+        let Some(container) = self.container.take() else { return Ok(End::default()) };
+        container.end().await.ok_or_else(|| {
+            let host = &self.pool.shared.images.host;
+            let message = format!("the daemon at {host} has ended, or was started again");
+            Error::new(ErrorKind::Unavailable, message)
+                .with_may_have_run(true)
+                .with_unreachable(true)
+        })
     }
 }
 
@@ -271,9 +360,40 @@ impl Drop for Worker {
     }
 }
 
+/// The user of this process, as whom a function works on this machine's folders: without capabilities, the user `root` of a
+/// container reads and writes only what belongs to it.
+fn owner() -> Option<String> {
+    use std::os::unix::fs::MetadataExt;
+
+    let own = std::fs::metadata("/proc/self").ok()?;
+    (own.uid() != 0).then(|| format!("{}:{}", own.uid(), own.gid()))
+}
+
+/// The variables of a container that are not the function's own.
+fn environment(dialogue: Dialogue, name: &str, limits: &PoolLimits) -> Vec<String> {
+    if dialogue.protocol() != Protocol::Lambda {
+        return Vec::new();
+    }
+    // The emulator ends a call at its own timeout, and has to do it later than Falco.
+    let timeout = limits.timeout.as_secs().saturating_add(EMULATOR_MARGIN_S);
+    let mut variables = vec![
+        format!("AWS_LAMBDA_FUNCTION_NAME={name}"),
+        format!("AWS_LAMBDA_FUNCTION_TIMEOUT={timeout}"),
+    ];
+    variables.extend(limits.memory_mib.map(|mib| format!("AWS_LAMBDA_FUNCTION_MEMORY_SIZE={mib}")));
+    variables
+}
+
+/// Whether a container takes another call after this outcome. The emulator does not start a runtime again that has crashed.
+fn may_go_on(outcome: &Result<Payload, FunctionError>) -> bool {
+    use FunctionErrorKind::{Crashed, Initialization, OutOfMemory, Timeout, Unspecified};
+    let kind = outcome.as_ref().err().map(|error| error.kind);
+    !matches!(kind, Some(Crashed | Initialization | OutOfMemory | Timeout | Unspecified))
+}
+
 /// Reads the first line of a container, which reports its start.
-fn acknowledged(protocol: Protocol, line: &Bytes) -> Result<native::Started, FunctionError> {
-    if protocol == Protocol::Shim
+fn acknowledged(dialogue: Dialogue, line: &Bytes) -> Result<native::Started, FunctionError> {
+    if dialogue == Dialogue::Shim
         && let Some(Answer { outcome: Err(error), .. }) = Answer::from_line(line)
     {
         return Err(error);
@@ -285,11 +405,13 @@ fn acknowledged(protocol: Protocol, line: &Bytes) -> Result<native::Started, Fun
 fn crash(end: End, log: &Capture) -> FunctionError {
     // As the shell counts: 128 and the number of the signal.
     let status = end.status.map(|status| if status > 128 { 128 - status } else { status });
-    let mut error = answer::crash(status, log);
-    if end.out_of_memory {
-        error.kind = FunctionErrorKind::OutOfMemory;
-        error.message = "it used more memory than it was granted, and the kernel ended it".into();
-    }
+    let error = answer::crash(status, log);
+    if end.out_of_memory { out_of_memory(error) } else { error }
+}
+
+fn out_of_memory(mut error: FunctionError) -> FunctionError {
+    error.kind = FunctionErrorKind::OutOfMemory;
+    error.message = "it used more memory than it was granted, and the kernel ended it".into();
     error
 }
 
@@ -302,12 +424,19 @@ fn no_interpreter(end: End, log: &Capture) -> FunctionError {
 }
 
 /// A container that the daemon does not start: by a missing shell in the image, or by the daemon's fault.
-fn not_started(protocol: Protocol, error: Error) -> Failed {
+fn not_started(dialogue: Dialogue, error: Error) -> Failed {
     let message = error.message();
+    // Podman's init process is a package of its own, and nothing of the image's.
+    if message.contains("container-init binary") {
+        let error = Error::new(ErrorKind::InvalidInput, message)
+            .with_hint("install catatonit, which podman starts as a container's init process");
+        return Failed::Platform(error);
+    }
     if message.contains("executable file not found") || message.contains("no such file") {
-        let needed = match protocol {
-            Protocol::Shim => "a shell (sh) and the interpreter of the runtime",
-            Protocol::Native | Protocol::NativeAcknowledged => "a shell (sh)",
+        let needed = match dialogue {
+            Dialogue::Shim => "a shell (sh) and the interpreter of the runtime",
+            Dialogue::Native | Dialogue::NativeAcknowledged => "a shell (sh)",
+            Dialogue::Action { .. } | Dialogue::Lambda { .. } => "the program that it is to start",
         };
         return Failed::Function(FunctionError::new(
             FunctionErrorKind::Initialization,

@@ -21,8 +21,8 @@ impl<'a> OverObjects<'a> {
     ///
     /// When a setting is missing or wrong, or the platform does not answer.
     pub async fn connect(flags: &'a RunFlags, stores: Stores) -> anyhow::Result<Self> {
-        let others = [stores.input.clone(), stores.output.clone()];
-        let layer = |platform| with_objects(platform, &stores.scratch, others);
+        let (input, output) = ([stores.input.clone()], [stores.output.clone()]);
+        let layer = |platform| with_objects(platform, &stores.scratch, input, output);
         let launch = Launch::connect_with(flags, layer).await?;
         Ok(Self { launch, stores })
     }

@@ -3,6 +3,7 @@
 
 pub mod conformance;
 pub mod fixture;
+pub mod machine_image;
 pub mod runtimes;
 pub mod shims;
 pub mod simulation;

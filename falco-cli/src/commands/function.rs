@@ -15,9 +15,10 @@ const LONGEST_NAME: usize = 40;
 /// The function that a command runs.
 #[derive(Debug, Args)]
 pub(crate) struct FunctionFile {
-    /// The function: a file in Python or JavaScript that defines main(args), an executable, a folder or a zip archive.
-    #[arg(short = 'f', long = "function", value_name = "FILE")]
-    file: PathBuf,
+    /// The function: a file in Python or JavaScript that defines main(args), an executable, a folder or a zip archive;
+    /// without one, the image of --image is the function.
+    #[arg(short = 'f', long = "function", value_name = "FILE", required_unless_present = "image")]
+    file: Option<PathBuf>,
 
     /// Its runtime, such as python:3.12 [default: by the file's name and content]
     #[arg(long, value_name = "NAME", help_heading = "Function")]
@@ -35,7 +36,11 @@ impl FunctionFile {
     ///
     /// When the file cannot be read, or nothing says what language it is written in.
     pub(crate) fn load(&self, flags: &FunctionFlags) -> anyhow::Result<Deployable> {
-        let function = load(&self.file, self.runtime.clone())?;
+        let function = match (&self.file, &flags.image) {
+            (Some(file), _) => load(file, self.runtime.clone())?,
+            (None, Some(image)) => Deployable::from_image(name_of_image(image), image.as_str()),
+            (None, None) => bail!("name a function with --function, or an image with --image"),
+        };
         let function = match &self.entry_point {
             Some(entry_point) => function.with_entry_point(entry_point),
             None => function,
@@ -119,7 +124,17 @@ fn guess(archive: &Archive) -> Option<RuntimeName> {
 fn name_of(path: &Path) -> String {
     let stem = path.canonicalize().ok();
     let stem = stem.as_deref().unwrap_or(path).file_stem();
-    let stem = stem.map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    portable(&stem.map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default())
+}
+
+/// A name for the function that is an image, after the image's: `science` for `ghcr.io/me/science:1`.
+fn name_of_image(reference: &str) -> String {
+    let name = reference.split('@').next().unwrap_or(reference);
+    let name = name.rsplit('/').next().unwrap_or(name);
+    portable(name.split(':').next().unwrap_or(name))
+}
+
+fn portable(stem: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' || c == '_' { c } else { '-' };
     let name: String = stem.chars().map(plain).take(LONGEST_NAME).collect();
     if name.starts_with(|c: char| c.is_ascii_alphabetic()) { name } else { format!("f{name}") }
@@ -128,6 +143,17 @@ fn name_of(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_function_that_is_an_image_has_the_name_of_the_image() {
+        for (reference, name) in [
+            ("ghcr.io/me/science:1", "science"),
+            ("localhost:5000/a.b@sha256:01", "a-b"),
+            ("7zip", "f7zip"),
+        ] {
+            assert_eq!(name_of_image(reference), name);
+        }
+    }
 
     fn runtime_of(name: &str, content: &[u8]) -> anyhow::Result<String> {
         let folder = tempfile::tempdir()?;

@@ -43,7 +43,7 @@ pub(crate) struct ObjectFlags {
 /// The stores of a run.
 #[derive(Debug)]
 pub(crate) struct Objects {
-    input: Option<Store>,
+    pub(crate) input: Option<Store>,
     split: SplitBy,
     pub(crate) output: Option<Store>,
     pub(crate) scratch: Store,
@@ -103,11 +103,6 @@ impl Objects {
     /// The place that functions write to, if there is one.
     pub(crate) fn sink(&self) -> Option<Sink> {
         self.output.as_ref().map(|output| output.sink(PART))
-    }
-
-    /// The stores beside the scratch store.
-    pub(crate) fn others(&self) -> Vec<Store> {
-        self.input.iter().chain(&self.output).cloned().collect()
     }
 
     /// Completes the output of a run that succeeded, and deletes what the run kept for itself.

@@ -28,6 +28,11 @@ pub struct FunctionFlags {
     #[arg(long, value_name = "NAME[=VALUE]", help_heading = "Function")]
     pub env: Vec<Variable>,
 
+    /// The image that the function runs in, where the platform runs images (docker, openwhisk, aws), instead of the platform's
+    /// own environment.
+    #[arg(long, value_name = "REFERENCE", help_heading = "Function")]
+    pub image: Option<String>,
+
     /// Leave the functions on the platform; `falco cleanup` removes them.
     #[arg(long, help_heading = "Function")]
     pub keep: bool,
@@ -52,9 +57,12 @@ impl FunctionFlags {
         Ok(self.set_up(Deployable::from_source(name, runtime.parse()?, source)))
     }
 
-    /// A function with the sizes and the environment that the command line names.
+    /// A function with the sizes, the environment and the image that the command line names.
     pub fn set_up(&self, function: Deployable) -> Deployable {
-        let function = function.with_scaling(self.scaling());
+        let mut function = function.with_scaling(self.scaling());
+        if let Some(image) = &self.image {
+            function = function.with_image(image.as_str());
+        }
         self.env
             .iter()
             .fold(function, |function, variable| function.with_env(&variable.name, &variable.value))

@@ -39,6 +39,22 @@ fn one_call_shows_result_log_and_times_and_leaves_nothing() {
 }
 
 #[test]
+fn an_image_is_refused_here_with_the_platforms_that_run_it() {
+    let machine = Machine::new();
+    let function = machine.file("hello.py", HELLO);
+    for arguments in [
+        &["invoke", "-f", &*function, "--image", "me/science:1"][..],
+        &["invoke", "--image", "me/science:1"],
+    ] {
+        let error = machine.run(arguments).error();
+        assert!(error.contains("me/science:1") && error.contains("docker"), "{error}");
+    }
+    let error = machine.run(&["invoke"]).error();
+    assert!(error.contains("--function"), "{error}");
+    machine.assert_clean();
+}
+
+#[test]
 fn a_function_that_is_deployed_is_listed_called_and_removed() {
     if !has("python3") {
         return;

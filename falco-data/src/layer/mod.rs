@@ -5,14 +5,15 @@ mod policy;
 mod prepare;
 mod sign;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use falco_core::{
     Activation, ActivationId, AsyncPlatform, Capabilities, Collected, Deployable, Deployment,
-    Error, Invocation, Operation, Payload, Pending, Platform, Release, Result, RunId, forward,
+    Error, Folder, Invocation, Operation, Payload, Pending, Platform, Release, Result, RunId,
+    forward,
 };
 use futures_util::{StreamExt, stream};
 use tokio::sync::OnceCell;
@@ -49,6 +50,8 @@ pub struct Data<P> {
     inner: Arc<P>,
     /// The scratch store comes first.
     stores: Vec<Store>,
+    /// The places among them of those that are only read.
+    inputs: Vec<usize>,
     policy: DataPolicy,
     state: Arc<State>,
 }
@@ -75,7 +78,16 @@ impl<P: AsyncPlatform> Data<P> {
     pub fn new(inner: P, scratch: Store, policy: DataPolicy) -> Result<Self> {
         policy.validate()?;
         let stores = vec![scratch];
-        Ok(Self { inner: Arc::new(inner), stores, policy, state: Arc::default() })
+        let inputs = Vec::new();
+        Ok(Self { inner: Arc::new(inner), stores, inputs, policy, state: Arc::default() })
+    }
+
+    /// As [`with_store`](Self::with_store), for a store that functions only read: a folder is shown to containers so that they
+    /// cannot write to it.
+    #[must_use]
+    pub fn with_input(mut self, store: Store) -> Self {
+        self.inputs.push(self.stores.len());
+        self.with_store(store)
     }
 
     /// Signs for this store, too. References to objects of other stores are refused.
@@ -156,6 +168,21 @@ impl<P: AsyncPlatform> Data<P> {
         }
     }
 
+    /// The function with the stores that are folders, which a platform in containers has to show it.
+    fn with_folders(&self, function: &Deployable) -> Deployable {
+        let mut folders = BTreeMap::new();
+        for (place, store) in self.stores.iter().enumerate() {
+            if let Some(path) = store.url().strip_prefix("file://") {
+                // One that is an output, too, is written to.
+                *folders.entry(path).or_insert(false) |= !self.inputs.contains(&place);
+            }
+        }
+        folders.into_iter().fold(function.clone(), |function, (path, writable)| {
+            let folder = if writable { Folder::writable(path) } else { Folder::read_only(path) };
+            function.with_folder(folder)
+        })
+    }
+
     /// Leaves owner and expiry in the scratch store before anything of the run is written there.
     async fn mark(&self, function: &Deployable) -> Result<()> {
         let Some(ownership) = &function.ownership else { return Ok(()) };
@@ -231,9 +258,9 @@ impl<P: AsyncPlatform> Platform for Data<P> {
         let deployment = if has_part {
             let function = falco_package::shim::with_data(function)
                 .map_err(|error| error.with_function(&function.name))?;
-            self.inner.deploy(&function).await?
+            self.inner.deploy(&self.with_folders(&function)).await?
         } else {
-            self.inner.deploy(function).await?
+            self.inner.deploy(&self.with_folders(function)).await?
         };
         if function.is_plain {
             self.state.plain().insert(deployment.name.clone());
@@ -303,6 +330,7 @@ impl<P> Clone for Data<P> {
         Self {
             inner: self.inner.clone(),
             stores: self.stores.clone(),
+            inputs: self.inputs.clone(),
             policy: self.policy,
             state: self.state.clone(),
         }

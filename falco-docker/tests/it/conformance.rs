@@ -1,94 +1,164 @@
-//! The platform passes the suite that every platform passes, on a real daemon.
+//! The platform passes the suite that every platform passes, on a real daemon, over each protocol.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use falco_core::{AsyncPlatform, RuntimeName, async_trait};
-use falco_docker::{DockerPlatform, Isolation, WorkerLimits};
+use falco_docker::{DockerConfigBuilder, DockerPlatform, WorkerLimits};
 use falco_testkit::conformance::{Fault, Harness, Skip};
 use falco_testkit::{conformance_tests, shim_tests};
 
-use crate::daemon;
+use crate::{daemon, image};
 
-struct Daemon(Option<Arc<DockerPlatform>>);
+const NO_DAEMON: &str = "there is no Docker daemon";
 
-impl Daemon {
-    async fn with(isolation: Isolation) -> Self {
-        let Some(host) = daemon::host() else { return Self(None) };
-        let workers = WorkerLimits::default()
-            .with_max_workers(2)
-            .with_max_payload(1 << 20)
-            .with_max_result(1 << 20);
-        let config = daemon::config(&host).await.isolation(isolation).workers(workers);
-        let platform = DockerPlatform::connect(config.build().unwrap()).await.unwrap();
-        Self(Some(Arc::new(platform)))
-    }
+async fn connect(config: DockerConfigBuilder) -> Arc<DockerPlatform> {
+    let workers = WorkerLimits::default()
+        .with_max_workers(2)
+        .with_max_payload(1 << 20)
+        .with_max_result(1 << 20);
+    Arc::new(DockerPlatform::connect(config.workers(workers).build().unwrap()).await.unwrap())
 }
 
-#[async_trait]
-impl Harness for Daemon {
-    async fn start() -> Self {
-        Self::with(Isolation::default()).await
+fn runtimes() -> Vec<RuntimeName> {
+    // The native fixture is an executable in Python.
+    ["python:3", "nodejs", "native"].map(|runtime| runtime.parse().unwrap()).into()
+}
+
+/// A harness over one protocol: its name, its configuration if there is a daemon, and what it leaves out.
+macro_rules! harness {
+    ($name:ident, $config:expr, $exempt:expr) => {
+        struct $name(Option<Arc<DockerPlatform>>);
+
+        #[async_trait]
+        impl Harness for $name {
+            async fn start() -> Self {
+                let Some(host) = daemon::host() else { return Self(None) };
+                let Some(config) = $config(&host).await else { return Self(None) };
+                Self(Some(connect(config).await))
+            }
+
+            fn platform(&self) -> Arc<dyn AsyncPlatform> {
+                self.0.clone().expect("without a daemon every case is exempt")
+            }
+
+            fn runtimes(&self) -> Vec<RuntimeName> {
+                runtimes()
+            }
+
+            async fn reconnect(&self) -> Result<Arc<dyn AsyncPlatform>, Skip> {
+                Err(Skip::new("results live as long as the platform that took the submission"))
+            }
+
+            async fn provoke(&self, fault: Fault) -> Result<Arc<dyn AsyncPlatform>, Skip> {
+                match fault {
+                    // It reports every result until it is released.
+                    Fault::Duplicates => Ok(self.platform()),
+                    Fault::Throttled => Err(Skip::new("it queues what it cannot run at once")),
+                    other => Err(Skip::new(format!("a daemon on this machine knows no {other}"))),
+                }
+            }
+
+            fn exempt(&self, case: &str) -> Option<Skip> {
+                let reason: Option<&'static str> = match &self.0 {
+                    None => Some(NO_DAEMON),
+                    Some(_) => $exempt(case),
+                };
+                reason.map(Skip::new)
+            }
+
+            fn patience(&self) -> Duration {
+                Duration::from_secs(120)
+            }
+        }
+    };
+}
+
+/// Lines over the attached streams.
+mod pipe {
+    use super::*;
+
+    async fn config(host: &str) -> Option<DockerConfigBuilder> {
+        Some(daemon::config(host).await)
     }
 
-    fn platform(&self) -> Arc<dyn AsyncPlatform> {
-        self.0.clone().expect("without a daemon every case is exempt")
+    fn exempt(_: &str) -> Option<&'static str> {
+        None
     }
 
-    fn runtimes(&self) -> Vec<RuntimeName> {
-        // The native fixture is an executable in Python.
-        ["python:3", "nodejs", "native"].map(|runtime| runtime.parse().unwrap()).into()
+    harness!(Daemon, config, exempt);
+    conformance_tests!(Daemon);
+    shim_tests!(Daemon);
+}
+
+/// The same, whose containers see the loopback interface of this machine: the store of the data suite is there.
+mod on_this_network {
+    use falco_docker::Isolation;
+
+    use super::*;
+
+    async fn config(host: &str) -> Option<DockerConfigBuilder> {
+        let isolation = Isolation::default().with_network("host");
+        Some(daemon::config(host).await.isolation(isolation))
     }
 
-    async fn reconnect(&self) -> Result<Arc<dyn AsyncPlatform>, Skip> {
-        Err(Skip::new("results live as long as the platform that took the submission"))
+    fn exempt(_: &str) -> Option<&'static str> {
+        None
     }
 
-    async fn provoke(&self, fault: Fault) -> Result<Arc<dyn AsyncPlatform>, Skip> {
-        match fault {
-            // It reports every result until it is released.
-            Fault::Duplicates => Ok(self.platform()),
-            Fault::Throttled => Err(Skip::new("it queues what it cannot run at once")),
-            other => Err(Skip::new(format!("a daemon on this machine knows no {other}"))),
+    harness!(OnThisNetwork, config, exempt);
+    falco_fakes::data_tests!(OnThisNetwork);
+}
+
+/// OpenWhisk's interface, with what `falco-openwhisk` uploads.
+mod action {
+    use super::*;
+
+    async fn config(host: &str) -> Option<DockerConfigBuilder> {
+        image::make_action(&daemon::docker(host).await).await;
+        Some(daemon::config_with(host, image::ACTION).await)
+    }
+
+    /// As for OpenWhisk, whose runtime is the same.
+    fn exempt(case: &str) -> Option<&'static str> {
+        match case {
+            "shim_node_never" => {
+                Some("the runtime's server keeps the event loop alive until the timeout")
+            }
+            "shim_native_string" => Some("the proxy does not say what the result was"),
+            "shim_python_idle" | "shim_native_idle" | "shim_node_idle" => {
+                Some("the proxy takes the call, and answers for the process that has died")
+            }
+            _ => None,
         }
     }
 
-    fn exempt(&self, _: &str) -> Option<Skip> {
-        self.0.is_none().then(|| Skip::new("there is no Docker daemon"))
-    }
-
-    fn patience(&self) -> Duration {
-        Duration::from_secs(120)
-    }
+    harness!(Action, config, exempt);
+    conformance_tests!(Action);
+    shim_tests!(Action);
 }
 
-conformance_tests!(Daemon);
-shim_tests!(Daemon);
+/// Lambda's emulator with AWS's own runtimes, with what `falco-aws` uploads.
+mod lambda {
+    use super::*;
 
-/// The same, whose containers see the loopback interface of this machine: the store of the data suite is there.
-struct OnThisNetwork(Daemon);
-
-#[async_trait]
-impl Harness for OnThisNetwork {
-    async fn start() -> Self {
-        Self(Daemon::with(Isolation::default().with_network("host")).await)
+    async fn config(host: &str) -> Option<DockerConfigBuilder> {
+        if !image::make_lambda(&daemon::docker(host).await).await {
+            return None;
+        }
+        Some(daemon::config_with(host, image::LAMBDA).await)
     }
 
-    fn platform(&self) -> Arc<dyn AsyncPlatform> {
-        self.0.platform()
+    fn exempt(case: &str) -> Option<&'static str> {
+        match case {
+            "shim_python_idle" | "shim_native_idle" | "shim_node_idle" => {
+                Some("the emulator takes the call, and answers for the process that has died")
+            }
+            _ => None,
+        }
     }
 
-    fn runtimes(&self) -> Vec<RuntimeName> {
-        self.0.runtimes()
-    }
-
-    async fn provoke(&self, fault: Fault) -> Result<Arc<dyn AsyncPlatform>, Skip> {
-        self.0.provoke(fault).await
-    }
-
-    fn exempt(&self, case: &str) -> Option<Skip> {
-        self.0.exempt(case)
-    }
+    harness!(Emulator, config, exempt);
+    conformance_tests!(Emulator);
+    shim_tests!(Emulator);
 }
-
-falco_fakes::data_tests!(OnThisNetwork);

@@ -32,9 +32,14 @@ pub(crate) async fn docker(host: &str) -> Docker {
 
 /// A configuration for the tests.
 pub(crate) async fn config(host: &str) -> DockerConfigBuilder {
+    config_with(host, image::IMAGE).await
+}
+
+/// A configuration in which all functions run in `image`.
+pub(crate) async fn config_with(host: &str, image: &str) -> DockerConfigBuilder {
     drop(docker(host).await);
     let config = DockerConfig::builder().host(host).pull(Pull::Never);
     ["python", "nodejs", "native"]
         .into_iter()
-        .fold(config, |config, family| config.image(family, image::IMAGE))
+        .fold(config, |config, family| config.image(family, image))
 }

@@ -4,4 +4,8 @@
 mod conformance;
 mod daemon;
 mod failures;
+mod fake;
+mod faults;
 mod image;
+mod images;
+mod tls;

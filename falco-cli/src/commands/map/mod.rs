@@ -122,7 +122,10 @@ async fn run(mut flags: MapFlags) -> anyhow::Result<(bool, Written)> {
     let inputs = inputs(std::mem::take(&mut flags.inputs), format, objects.as_ref())?;
     let failures = flags.failed.as_deref().map(Failures::into_file).transpose()?;
     let launch = Launch::connect_with(&flags.flags, |platform| match &objects {
-        Some(objects) => with_objects(platform, &objects.scratch, objects.others()),
+        Some(objects) => {
+            let (input, output) = (objects.input.clone(), objects.output.clone());
+            with_objects(platform, &objects.scratch, input, output)
+        }
         None => Ok(platform),
     });
     let launch = launch.await?.with_kept_results(KeepResults::Nothing);

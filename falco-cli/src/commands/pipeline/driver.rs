@@ -35,8 +35,8 @@ pub(super) struct Pipeline {
 #[derive(Debug)]
 pub(super) struct Stores {
     pub(super) scratch: Store,
-    pub(super) others: Vec<Store>,
-    outputs: BTreeMap<StageName, Store>,
+    pub(super) inputs: Vec<Store>,
+    pub(super) outputs: BTreeMap<StageName, Store>,
 }
 
 impl Stores {
@@ -149,6 +149,9 @@ fn stage(
     function.scaling.memory_mib = table.memory.or(function.scaling.memory_mib);
     function.scaling.timeout = table.timeout.or(function.scaling.timeout);
     function.entry_point = table.entry_point.clone().or(function.entry_point);
+    if let Some(image) = &table.image {
+        function = function.with_image(image.as_str());
+    }
     for (variable, value) in &table.env {
         function = function.with_env(variable, value);
     }
@@ -203,14 +206,13 @@ fn splits(described: &Described, table: &StageTable) -> anyhow::Result<Option<Sp
 
 /// The stores that the stages read and write, and the one for what lives no longer than the run.
 fn stores(described: &Described) -> anyhow::Result<Option<Stores>> {
-    let (mut others, mut outputs) = (Vec::new(), BTreeMap::new());
+    let (mut inputs, mut outputs) = (Vec::new(), BTreeMap::new());
     for table in &described.stages {
         if let Some((url, at)) = table.url() {
-            others.push(open_store(url).map_err(|error| described.error(&at, error))?);
+            inputs.push(open_store(url).map_err(|error| described.error(&at, error))?);
         }
         if let Some(store) = output(described, table)? {
-            outputs.insert(StageName::from(table.name.get_ref().as_str()), store.clone());
-            others.push(store);
+            outputs.insert(StageName::from(table.name.get_ref().as_str()), store);
         }
     }
     let scratch = match (&described.scratch, outputs.values().next()) {
@@ -223,14 +225,14 @@ fn stores(described: &Described) -> anyhow::Result<Option<Stores>> {
             place.map_err(|error| described.error(&scratch.span(), error))?
         }
         (None, Some(output)) => scratch_below(output)?,
-        (None, None) if others.is_empty() && !described.exchanges() => return Ok(None),
+        (None, None) if inputs.is_empty() && !described.exchanges() => return Ok(None),
         (None, None) => {
             let what = "the pipeline needs a place for what lives no longer than a run: add scratch = \"URL\" before the \
                         first stage";
             return Err(described.error(&(0..0), what));
         }
     };
-    Ok(Some(Stores { scratch, others, outputs }))
+    Ok(Some(Stores { scratch, inputs, outputs }))
 }
 
 fn format_of(name: Option<FormatName>) -> Format {

@@ -45,6 +45,8 @@ pub(super) struct StageTable {
     #[serde(default, deserialize_with = "runtime")]
     pub(super) runtime: Option<RuntimeName>,
     pub(super) entry_point: Option<String>,
+    /// The image that the function runs in.
+    pub(super) image: Option<String>,
     pub(super) memory: Option<u32>,
     #[serde(default, deserialize_with = "duration")]
     pub(super) timeout: Option<Duration>,

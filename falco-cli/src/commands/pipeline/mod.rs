@@ -71,7 +71,10 @@ async fn execute(mut flags: PipelineFlags) -> anyhow::Result<Option<bool>> {
     let packages = std::mem::take(&mut flags.flags.function.packages);
     let mut pipeline = Pipeline::new(&described, &flags.flags.function)?;
     let launch = Launch::connect_with(&flags.flags, |platform| match pipeline.objects() {
-        Some(stores) => with_objects(platform, &stores.scratch, stores.others.iter().cloned()),
+        Some(stores) => {
+            let (inputs, outputs) = (stores.inputs.iter(), stores.outputs.values());
+            with_objects(platform, &stores.scratch, inputs.cloned(), outputs.cloned())
+        }
         None => Ok(platform),
     });
     let launch = launch.await?.with_kept_results(KeepResults::Nothing);

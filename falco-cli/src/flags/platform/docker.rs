@@ -12,10 +12,6 @@ use super::Inspected;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Docker (else DOCKER_HOST, the current docker context, ..)")]
 pub(super) struct DockerFlags {
-    /// The image that functions run in; the usual one of their runtime, such as python:3-slim, if none is named.
-    #[arg(long, value_name = "REFERENCE")]
-    image: Option<String>,
-
     /// The network of the containers: none, bridge, or one of your own.
     #[arg(long, value_name = "NETWORK", default_value = "none")]
     docker_network: String,
@@ -43,12 +39,7 @@ impl DockerFlags {
         use falco_docker::{DockerConfig, DockerPlatform, Isolation};
 
         let isolation = Isolation::default().with_network(&self.docker_network);
-        let mut config = DockerConfig::builder().isolation(isolation);
-        if let Some(image) = &self.image {
-            for family in ["python", "nodejs", "native"] {
-                config = config.image(family, image);
-            }
-        }
+        let config = DockerConfig::builder().isolation(isolation);
         Ok(std::sync::Arc::new(DockerPlatform::connect(config.build_with_env()?).await?))
     }
 }

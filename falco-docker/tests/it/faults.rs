@@ -1,0 +1,256 @@
+//! Faults: a daemon that is killed in mid-run, a driver that is killed, an image that is removed under its containers.
+
+#![expect(
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "what is skipped is named; a driver says that it is ready"
+)]
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bollard::Docker;
+use bollard::query_parameters::{ListContainersOptionsBuilder, RemoveImageOptionsBuilder};
+use falco_core::{AsyncPlatform, Deployable, ErrorKind, Invocation, Payload, Platform, Scaling};
+use falco_docker::{DockerPlatform, Isolation, Mount, WorkerLimits};
+use futures_util::future;
+use serde_json::{Value, json};
+
+use crate::daemon;
+
+const ECHO: &str = "def main(args):\n    return args\n";
+
+/// How long anything here may take, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+fn invocation(argument: &Value) -> Invocation {
+    Invocation::new("run", "stage", "1", Payload::json(argument).unwrap())
+}
+
+/// Waits until something is so.
+async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so().await {
+        assert!(begun.elapsed() < PATIENCE, "{what} takes more than {PATIENCE:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+async fn containers_of(docker: &Docker, function: &str) -> usize {
+    let filters = HashMap::from([("label", vec![format!("falco.name={function}")])]);
+    let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
+    docker.list_containers(Some(options)).await.map_or(usize::MAX, |all| all.len())
+}
+
+/// A daemon of a test's own, which can be killed. Dropped, it is ended with what it kept.
+struct Private {
+    process: Child,
+    folder: tempfile::TempDir,
+    socket: PathBuf,
+}
+
+impl Private {
+    fn start() -> Option<Self> {
+        daemon::host()?;
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("sock");
+        match Self::launch(folder.path(), &socket) {
+            Ok(process) => Some(Self { process, folder, socket }),
+            Err(error) => {
+                assert!(std::env::var("CI").map_or(true, |ci| ci != "true"), "dockerd: {error}");
+                eprintln!("skipped: dockerd cannot be started: {error}");
+                None
+            }
+        }
+    }
+
+    fn launch(folder: &Path, socket: &Path) -> std::io::Result<Child> {
+        let path = |name: &str| folder.join(name);
+        let process = Command::new("dockerd")
+            .arg("--data-root")
+            .arg(path("data"))
+            .arg("--exec-root")
+            .arg(path("exec"))
+            .arg("--pidfile")
+            .arg(path("pid"))
+            .arg("-H")
+            .arg(format!("unix://{}", socket.display()))
+            .args(["--bridge=none", "--iptables=false"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(std::fs::File::create(path("log"))?)
+            .spawn()?;
+        let begun = Instant::now();
+        while UnixStream::connect(socket).is_err() {
+            assert!(begun.elapsed() < PATIENCE, "dockerd is not ready");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(process)
+    }
+
+    fn host(&self) -> String {
+        format!("unix://{}", self.socket.display())
+    }
+
+    fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+        for left in [&self.socket, &self.folder.path().join("pid")] {
+            let _ = std::fs::remove_file(left);
+        }
+    }
+
+    fn start_again(&mut self) {
+        self.process = Self::launch(self.folder.path(), &self.socket).unwrap();
+    }
+}
+
+impl Drop for Private {
+    fn drop(&mut self) {
+        // Asked to, it ends its containers and its containerd, and unmounts their file systems.
+        let asked = Command::new("kill").arg(self.process.id().to_string()).status();
+        let begun = Instant::now();
+        while asked.is_ok() && begun.elapsed() < PATIENCE {
+            if !matches!(self.process.try_wait(), Ok(None)) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let _ = self.process.kill();
+    }
+}
+
+#[tokio::test]
+async fn a_daemon_that_is_killed_in_mid_run_is_unavailable_and_goes_on_when_it_is_back() {
+    let Some(mut private) = Private::start() else { return };
+    let seen = tempfile::tempdir().unwrap();
+    let mount = Mount::writable(seen.path().to_str().unwrap(), "/seen");
+    let config = daemon::config(&private.host()).await;
+    let config = config.isolation(Isolation::default().with_mount(mount)).build().unwrap();
+    let platform = Arc::new(DockerPlatform::connect(config).await.unwrap());
+    let source = "import time\ndef main(args):\n    open('/seen/it', 'w').close()\n    time.sleep(args['s'])\n    return {}\n";
+    let deployment = platform.deploy(&Deployable::python("docker-killed", source)).await.unwrap();
+    let call = {
+        let (platform, deployment) = (platform.clone(), deployment.clone());
+        tokio::spawn(
+            async move { platform.invoke(&deployment, &invocation(&json!({"s": 100}))).await },
+        )
+    };
+    until("the call's start", async || seen.path().join("it").exists()).await;
+    private.kill();
+    let error = call.await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    assert!(error.may_have_run(), "{error:?}");
+    // A call that was not sent has not run.
+    let error = platform.invoke(&deployment, &invocation(&json!({"s": 0}))).await.unwrap_err();
+    assert!(error.kind() == ErrorKind::Unavailable && !error.may_have_run(), "{error:?}");
+    private.start_again();
+    let again = platform.invoke(&deployment, &invocation(&json!({"s": 0}))).await.unwrap();
+    assert!(again.is_success(), "{again:?}");
+    platform.remove(&deployment).await.unwrap();
+}
+
+/// Names the daemon to the process that is killed.
+const DRIVER: &str = "FALCO_TEST_DRIVER";
+
+/// Not a test of its own, but the process that is killed by the next one.
+#[tokio::test]
+async fn a_driver_for_the_test_that_kills_it() {
+    let Ok(host) = std::env::var(DRIVER) else { return };
+    let config = daemon::config(&host).await.build().unwrap();
+    let platform = DockerPlatform::connect(config).await.unwrap();
+    let function = Deployable::python("docker-orphan", ECHO);
+    let deployment = platform.deploy(&function).await.unwrap();
+    platform.invoke(&deployment, &invocation(&json!({}))).await.unwrap();
+    println!("ready");
+    std::future::pending::<()>().await;
+}
+
+#[tokio::test]
+async fn a_driver_that_is_killed_leaves_no_container() {
+    let Some(host) = daemon::host() else { return };
+    let docker = daemon::docker(&host).await;
+    let mut driver = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "faults::a_driver_for_the_test_that_kills_it", "--nocapture"])
+        .env(DRIVER, &host)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let output = BufReader::new(driver.stdout.take().unwrap());
+    let is_ready = tokio::task::spawn_blocking(move || {
+        output.lines().map_while(Result::ok).any(|line| line.contains("ready"))
+    });
+    assert!(is_ready.await.unwrap(), "the driver ended before it was ready");
+    assert_eq!(containers_of(&docker, "docker-orphan").await, 1);
+    driver.kill().unwrap();
+    driver.wait().unwrap();
+    until("the end of the container", async || containers_of(&docker, "docker-orphan").await == 0)
+        .await;
+    let config = daemon::config(&host).await.build().unwrap();
+    let platform = DockerPlatform::connect(config).await.unwrap();
+    let deployment = platform.fetch_deployment("docker-orphan").await.unwrap();
+    platform.remove(&deployment).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_image_that_is_removed_under_its_containers_is_not_found_once_they_are_gone() {
+    let Some(host) = daemon::host() else { return };
+    let docker = daemon::docker(&host).await;
+    let workers = WorkerLimits::default().with_max_workers(1);
+    let config = daemon::config(&host).await.workers(workers).build().unwrap();
+    let platform = DockerPlatform::connect(config).await.unwrap();
+    let source = "import os\ndef main(args):\n    if args.get('end'):\n        os._exit(3)\n    return args\n";
+    let deployment = platform.deploy(&Deployable::python("docker-gone", source)).await.unwrap();
+    platform.invoke(&deployment, &invocation(&json!({}))).await.unwrap();
+    let options = RemoveImageOptionsBuilder::new().force(true).build();
+    docker.remove_image("falco-function:docker-gone", Some(options), None).await.unwrap();
+    // The container that is there goes on.
+    let warm = platform.invoke(&deployment, &invocation(&json!({"n": 1}))).await.unwrap();
+    assert!(warm.is_success());
+    platform.invoke(&deployment, &invocation(&json!({"end": true}))).await.unwrap();
+    let outcome = platform.invoke(&deployment, &invocation(&json!({}))).await;
+    // Some daemons keep the layers of an image as long as somebody has a container of it.
+    if let Err(error) = outcome {
+        assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+    }
+    let _ = platform.remove(&deployment).await;
+    until("the end of the containers", async || containers_of(&docker, "docker-gone").await == 0)
+        .await;
+}
+
+#[tokio::test]
+async fn sixteen_containers_at_once_each_answer_their_own_call() {
+    let Some(host) = daemon::host() else { return };
+    let config = daemon::config(&host).await.build().unwrap();
+    let platform = DockerPlatform::connect(config).await.unwrap();
+    let scaling = Scaling::default().with_max_instances(16);
+    let function = Deployable::python("docker-many", ECHO).with_scaling(scaling);
+    let deployment = platform.deploy(&function).await.unwrap();
+    let calls = (0..32).map(async |n| {
+        let answer = platform.invoke(&deployment, &invocation(&json!({"n": n}))).await.unwrap();
+        assert_eq!(answer.outcome.unwrap().parse::<Value>().unwrap(), json!({"n": n}));
+    });
+    future::join_all(calls).await;
+    platform.remove(&deployment).await.unwrap();
+}
+
+#[tokio::test]
+async fn output_without_end_is_cut_and_the_call_still_answers() {
+    let Some(host) = daemon::host() else { return };
+    let workers = WorkerLimits::default().with_max_workers(1).with_max_log(100_000);
+    let config = daemon::config(&host).await.workers(workers).build().unwrap();
+    let platform = DockerPlatform::connect(config).await.unwrap();
+    let source = "def main(args):\n    for n in range(200000):\n        print('line', n)\n    return {'n': n}\n";
+    let deployment = platform.deploy(&Deployable::python("docker-endless", source)).await.unwrap();
+    let activation = platform.invoke(&deployment, &invocation(&json!({}))).await.unwrap();
+    assert!(activation.is_success(), "{activation:?}");
+    let logs =
+        platform.activation_log(&deployment, std::slice::from_ref(&activation.id)).await.unwrap();
+    assert!(logs[0].truncated && logs[0].lines[0].text == "line 0", "{:?}", logs[0].lines.len());
+    platform.remove(&deployment).await.unwrap();
+}
