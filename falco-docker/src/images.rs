@@ -247,8 +247,10 @@ fn stored(image: String, labels: &HashMap<String, String>) -> Option<Stored> {
 
 /// Whether a tag is that of a deployment. Podman puts a registry in front of names that have none.
 fn is_deployment(tag: &str) -> bool {
+    const PREFIXES: [&str; 2] = ["docker.io/library/", "localhost/"];
     let name = tag.split_once(':').map_or(tag, |(name, _)| name);
-    name.strip_prefix("localhost/").unwrap_or(name) == REPOSITORY
+    let own = PREFIXES.iter().find_map(|prefix| name.strip_prefix(prefix));
+    own.unwrap_or(name) == REPOSITORY
 }
 
 #[cfg(test)]
@@ -257,7 +259,11 @@ mod tests {
 
     #[test]
     fn tags_of_deployments_are_known_with_podmans_registry_in_front() {
-        assert!(is_deployment("falco-function:f") && is_deployment("localhost/falco-function:f"));
+        for tag in
+            ["falco-function:f", "localhost/falco-function:f", "docker.io/library/falco-function:f"]
+        {
+            assert!(is_deployment(tag), "{tag}");
+        }
         assert!(!is_deployment("other/falco-function:f") && !is_deployment("falco-function-2:f"));
     }
 }
