@@ -5,8 +5,8 @@ use std::fs;
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -56,6 +56,14 @@ pub struct FakeS3 {
 struct Faults {
     every: AtomicU64,
     requests: AtomicU64,
+    /// Status and code of the answer to every request.
+    refusal: Mutex<Option<(hyper::StatusCode, String)>>,
+}
+
+impl Faults {
+    fn refusal(&self) -> MutexGuard<'_, Option<(hyper::StatusCode, String)>> {
+        self.refusal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl FakeS3 {
@@ -160,6 +168,22 @@ impl FakeS3 {
         self.faults.every.store(n, SeqCst);
     }
 
+    /// Answers every request from now on with this status and this code of S3's, such as 403 and `AccessDenied`.
+    ///
+    /// # Panics
+    ///
+    /// For a number that is not a status of HTTP.
+    #[expect(clippy::expect_used, reason = "the status stands in the test")]
+    pub fn refuse_all(&self, status: u16, code: &str) {
+        let status = hyper::StatusCode::from_u16(status).expect("a status of HTTP");
+        *self.faults.refusal() = Some((status, code.to_owned()));
+    }
+
+    /// Serves again after [`refuse_all`](Self::refuse_all).
+    pub fn heal(&self) {
+        *self.faults.refusal() = None;
+    }
+
     /// How many requests it has got so far.
     pub fn requests(&self) -> u64 {
         self.faults.requests.load(SeqCst)
@@ -241,6 +265,13 @@ impl Service<hyper::Request<Incoming>> for Faulty {
     fn call(&self, request: hyper::Request<Incoming>) -> Self::Future {
         let every = self.1.every.load(SeqCst);
         let number = self.1.requests.fetch_add(1, SeqCst);
+        if let Some((status, code)) = self.1.refusal().clone() {
+            let body =
+                format!("<Error><Code>{code}</Code><Message>as the test wants</Message></Error>");
+            let mut response = HttpResponse::new(Body::from(body));
+            *response.status_mut() = status;
+            return Box::pin(std::future::ready(Ok(response)));
+        }
         let served = Service::call(&self.0, request);
         if every == 0 || !number.is_multiple_of(every) {
             return Box::pin(served);

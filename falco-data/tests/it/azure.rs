@@ -189,6 +189,26 @@ async fn functions_read_and_write_blobs_and_refusals_name_the_reason() {
     words.sort();
     assert_eq!(words, ["be\t2", "is\t1", "not\t1", "or\t1", "that\t1", "to\t2"]);
 
+    // A blob that changes after the plan is not read, whatever its length.
+    let splits = Splits::lines(&input, "");
+    let planned: Vec<_> = splits.inputs().try_collect().await.unwrap();
+    let content = PutPayload::from_static(b"TO BE OR NOT TO BE\nTHAT IS\n");
+    azurite.client(KEY).put(&"in/a.txt".into(), content).await.unwrap();
+    let local = connected(&folder.path().join("changed")).await;
+    let data = Data::new(local, azurite.store("scratch"), DataPolicy::default()).unwrap();
+    let data = data.with_store(input.clone());
+    let read = "def main(args): return {'text': args['input'].read().decode()}";
+    let read_node =
+        "exports.main = async (args) => ({ text: (await args.input.read()).toString() });";
+    for function in [Deployable::python("read", read), Deployable::nodejs("read", read_node)] {
+        let deployment = data.deploy(&function).await.unwrap();
+        let invocation = Invocation::new("run", "read", "1", planned[0].payload.clone());
+        let activation = data.invoke(&deployment, &invocation).await.unwrap();
+        let error = activation.outcome.unwrap_err();
+        assert_eq!(error.error_type.as_deref(), Some("ObjectChanged"), "{error:#?}");
+        assert!(error.message.contains("plan the run again"), "{error:#?}");
+    }
+
     // Names that object_store and Azure sign differently are refused while planning.
     let content = PutPayload::from_static(b"x");
     azurite.client(KEY).put(&"odd/a b.txt".into(), content).await.unwrap();

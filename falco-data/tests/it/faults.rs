@@ -127,6 +127,31 @@ async fn a_transfer_goes_on_where_the_line_was_cut_and_the_store_may_be_away_for
     }
 }
 
+/// Reads over eight connections at once, which are kept.
+const EIGHT: &str = r#"
+def main(args):
+    streams = [args["input"].open() for _ in range(8)]
+    for stream in streams:
+        stream.read(1)
+    return {"read": sum(1 + len(stream.read()) for stream in streams)}
+"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_the_store_has_closed_between_two_calls_fail_none() {
+    let world = World::new().await;
+    world.s3.put("in/b.bin", vec![7; 1 << 20]);
+    let deployment = world.data.deploy(&Deployable::python("f", EIGHT)).await.unwrap();
+    let object = json!({"falco:object": {"url": "s3://bucket/in/b.bin", "range": [0, 1 << 20]}});
+    let payload = Payload::json(&json!({ "input": object })).unwrap();
+    for number in 0..2 {
+        let invocation = Invocation::new("run", "read", number.to_string(), payload.clone());
+        let activation = world.data.invoke(&deployment, &invocation).await.unwrap();
+        assert_eq!(activation.outcome.unwrap().as_str(), r#"{"read":8388608}"#);
+        world.proxy.set(Line::Cut);
+        world.proxy.set(Line::Up);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_that_stays_away_is_unavailable_and_the_call_may_be_repeated() {
     let world = World::new().await;

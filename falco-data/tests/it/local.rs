@@ -6,11 +6,9 @@ use std::sync::Arc;
 
 use falco_core::{
     Deployable, Driver, ErrorKind, ExecutionPlan, ExecutionStrategy, FunctionErrorKind, Result,
-    RunId, Stage,
+    Stage,
 };
-use falco_data::{
-    Csv, Data, DataPolicy, Exchange, Object, Sink, Splits, Store, clean, commit, expired, sweep,
-};
+use falco_data::{Data, DataPolicy, Exchange, Object, Sink, Splits, Store, clean, commit};
 use falco_executors::{
     AsyncExecutor, DriverExt, FanIn, KeepResults, OneToOne, ParallelExecutor, RunOptions,
     RunOutcome, Shuffle,
@@ -396,60 +394,4 @@ async fn what_no_store_of_the_layer_holds_is_refused_by_name() {
     let outcome = run(&data, vec![Stage::from_values("read", function, [input]).unwrap()]).await;
     let failure = outcome.report.stages[0].failures[0].reason.clone();
     assert!(failure.contains("s3://elsewhere/key lies in none of the stores"), "{failure}");
-}
-
-#[tokio::test]
-async fn rows_with_quoted_line_feeds_are_distinguished_by_functions_as_by_the_driver() {
-    let a: String = (0..60).map(|n| format!("{n},\"x\n\"\"{n}\n\"\n")).collect();
-    let files = [
-        ("a.csv", &*format!("id,\"na\nme\"\n{a}")),
-        ("b.csv", "id,\"na\nme\"\n"),
-        ("c.csv", "id\n1\n2"),
-    ];
-    let world = World::new(&files);
-    let data = world.data(DataPolicy::default());
-    let read = "import csv\ndef main(args):\n    return {'rows': list(csv.reader(args['input'].text())), 'header': args['header']}\n";
-    for target in [25, 70, 100_000] {
-        let splits = Splits::csv(&world.input, "", Csv::default().with_quoted_newlines());
-        let splits = splits.target(target);
-        let (scan, rows) = splits.scan("scan").unwrap();
-        let read = Deployable::python("read", read);
-        let outcome = run(
-            &data,
-            vec![
-                Stage::new("driver", read.clone(), move || splits.inputs()),
-                scan,
-                Stage::derived("read", read, ["scan"], rows),
-            ],
-        )
-        .await;
-        assert!(outcome.is_success(), "{}", outcome.report);
-        let all = |stage| {
-            let results = outcome.results(stage).unwrap().iter();
-            let values = results.map(|(_, result)| result.parse::<serde_json::Value>().unwrap());
-            values.flat_map(|it| it["rows"].as_array().unwrap().clone()).collect::<Vec<_>>()
-        };
-        assert_eq!(all("read").len(), 62, "{target}");
-        assert_eq!(all("read"), all("driver"), "{target}");
-        let (_, last) = outcome.results("read").unwrap().last().unwrap();
-        assert!(last.as_str().contains(r#""header":"id""#), "{last:?}");
-    }
-}
-
-#[tokio::test]
-async fn runs_past_their_expiry_are_swept_and_others_stay() {
-    let world = World::new(&[]);
-    let mark = |run: &str, expires_at: u64| {
-        let folder = world.folder.path().join("scratch/runs").join(run);
-        std::fs::create_dir_all(folder.join("map")).unwrap();
-        std::fs::write(folder.join("map/0-1-ab"), "x").unwrap();
-        let mark = serde_json::json!({"run": run, "owner": "ada", "expires_at": expires_at});
-        std::fs::write(folder.join("falco.json"), mark.to_string()).unwrap();
-    };
-    mark("old", 1);
-    mark("new", 1 << 40);
-    assert_eq!(expired(&world.scratch).await.unwrap(), [RunId::from("old")]);
-    let (runs, leftovers) = sweep(&world.scratch).await.unwrap();
-    assert!(runs == [RunId::from("old")] && leftovers.is_empty());
-    assert_eq!(world.files("scratch").len(), 2);
 }

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use falco_core::{
-    AsyncPlatform, Deployable, ErrorKind, Invocation, Payload, Platform, RuntimeName, Stage,
+    AsyncPlatform, Deployable, ErrorKind, Event, Invocation, Monitor, Payload, Platform,
+    RuntimeName, Stage, Verdict,
 };
 use falco_data::{Data, DataPolicy, Exchange, Sink, Splits, Store, clean, commit};
 use falco_executors::{DriverExt, ParallelExecutor, RunOptions};
 use falco_fakes::FakeS3;
 use falco_layers::{RetryPolicy, Stack};
 use falco_local::{LocalConfig, LocalPlatform, WorkerLimits};
-use falco_testkit::InMemory;
+use falco_testkit::{InMemory, LogCapture};
 use futures_util::{FutureExt, TryStreamExt};
 use serde_json::{Value, json};
 
@@ -163,6 +164,51 @@ async fn an_expired_url_costs_an_attempt_and_the_next_one_is_signed_anew() {
     let outcome = Plan(vec![stage.unwrap().idempotent()]).run(options).await.unwrap();
     assert!(outcome.is_success(), "{}", outcome.report);
     assert!(outcome.report.stages[0].retries > 0, "{}", outcome.report);
+}
+
+/// All that a monitor is shown.
+#[derive(Debug, Default)]
+struct Shown(std::sync::Mutex<String>);
+
+impl Monitor for Shown {
+    fn event(&self, event: &Event<'_>) -> Verdict {
+        *self.0.lock().unwrap() += &format!("{event:?}\n");
+        Verdict::Continue
+    }
+}
+
+#[tokio::test]
+async fn signatures_reach_no_monitor_no_log_and_no_report() {
+    let log = LogCapture::start();
+    let (s3, folder) = (FakeS3::start(), tempfile::tempdir().unwrap());
+    s3.put("in/a.txt", "hello ".repeat(1000));
+    let (input, scratch) = (store(&s3, "bucket/in"), store(&s3, "bucket/scratch"));
+    let policy = DataPolicy::default().with_inline(2000);
+    let data = Data::new(local(&folder, 1), scratch, policy).unwrap().with_store(input.clone());
+    let read = "def main(args):\n    with args['out'] as out:\n        out.write(b'x')\n    \
+                return {'text': args['input'].read().decode(), 'out': out.close()}\n";
+    let inputs = ["a.txt", "gone.txt"].map(
+        |key| json!({"input": input.object(key), "out": Sink::scratch(), "long": "x".repeat(3000)}),
+    );
+    let stage = Stage::from_values("read", Deployable::python("read", read), inputs).unwrap();
+    let shown = std::sync::Arc::new(Shown::default());
+    let options =
+        RunOptions::new(std::sync::Arc::new(data), std::sync::Arc::new(ParallelExecutor::new()));
+    let outcome = Plan(vec![stage]).run(options.with_monitor(shown.clone())).await.unwrap();
+    assert!(!outcome.is_success());
+    let monitor = shown.0.lock().unwrap().clone();
+    let report = format!("{outcome:?} {}", outcome.report);
+    for (place, text) in [("monitor", &monitor), ("report", &report), ("log", &log.text())] {
+        for secret in ["Signature=", "X-Amz-Credential"] {
+            assert!(!text.contains(secret), "{secret} in the {place}: {text}");
+        }
+    }
+    // What was looked at is what happened.
+    assert!(monitor.contains("read") && report.contains("gone.txt is not there"), "{report}");
+    assert_eq!(
+        s3.objects("scratch").iter().filter(|(key, _)| key.ends_with("-argument")).count(),
+        2
+    );
 }
 
 #[tokio::test]

@@ -33,8 +33,9 @@ SMALL = frozenset((int, float, bool, type(None)))
 
 encode_any = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 decode = json.JSONDecoder().decode
-# So many lines are parsed at once, which is faster than one by one; more would be held in memory.
+# So many short lines are parsed at once, which is faster than one by one.
 LINES_AT_ONCE = 16
+SHORT = 1 << 12
 
 
 def encode(value):
@@ -741,9 +742,13 @@ def lines_of(read, first, last, step, gzip=False):
 
 def parsed(lines):
     """Keys and values, some lines at a time."""
-    lines = iter(lines)
-    for batch in iter(lambda: b",".join(islice(lines, LINES_AT_ONCE)), b""):
+    lines, count = iter(lines), 1
+    while True:
+        batch = b",".join(islice(lines, count))
+        if not batch:
+            return
         yield decode(f"[{batch.decode()}]")
+        count = LINES_AT_ONCE if len(batch) < SHORT * count else 1
 
 
 def grouped(lines):
