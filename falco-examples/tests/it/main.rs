@@ -5,6 +5,7 @@ mod aws;
 mod bad_input;
 mod chain;
 mod cleanup;
+mod conservation;
 // The daemon of that crate's tests, and its image.
 #[path = "../../../falco-docker/tests/it/daemon.rs"]
 mod daemon;
@@ -19,6 +20,7 @@ mod hello;
 mod image;
 mod journal;
 mod journal_programs;
+mod languages;
 mod layers;
 mod montecarlo;
 mod openwhisk;

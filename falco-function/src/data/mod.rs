@@ -11,6 +11,8 @@ mod http;
 mod input;
 mod output;
 mod runs;
+#[cfg(test)]
+mod tests;
 
 use std::cell::Cell;
 
