@@ -24,6 +24,9 @@ use crate::report::duration;
 /// How often plain lines are printed at least while a stage runs.
 const REMINDER: Duration = Duration::from_secs(20);
 
+/// How often bars are brought up to date although nothing has ended.
+const REFRESH: Duration = Duration::from_secs(1);
+
 /// Shows how far each stage is: done, failed, cancelled, in flight, waiting and for what, rate, and the time left.
 ///
 /// # Examples
@@ -92,10 +95,14 @@ impl Progress {
         self.reminder.get_or_init(|| {
             let state = Arc::downgrade(&self.state);
             AbortOnDropHandle::new(runtime.spawn(async move {
-                loop {
-                    tokio::time::sleep(REMINDER).await;
+                for looks in 1_u64.. {
+                    tokio::time::sleep(REFRESH).await;
                     let Some(state) = state.upgrade() else { return };
-                    state.lock().unwrap_or_else(PoisonError::into_inner).show_quiet();
+                    let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+                    state.refresh();
+                    if looks.is_multiple_of(REMINDER.as_secs() / REFRESH.as_secs()) {
+                        state.show_quiet();
+                    }
                 }
             }))
         });
@@ -103,6 +110,15 @@ impl Progress {
 }
 
 impl State {
+    /// Draws the bars of running stages: one whose first invocation takes minutes has one, too.
+    fn refresh(&mut self) {
+        let Display::Bars(bars) = &mut self.display else { return };
+        let running = |(_, stage): &(usize, &mut StageProgress)| stage.phase == Phase::Running;
+        for (at, stage) in self.stages.iter_mut().enumerate().filter(running) {
+            bars.show(at, stage);
+        }
+    }
+
     /// Shows the outage, and the running stages of which nothing was shown for a while.
     fn show_quiet(&mut self) {
         if let Some(outage) = &self.outage {

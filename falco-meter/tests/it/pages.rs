@@ -137,6 +137,10 @@ async fn the_live_page_shows_a_run_that_goes_on_and_its_end() {
         write(&path, &all);
         page.wait_for("document.getElementById('lanes-help').textContent.startsWith('All 4,')");
         assert!(page.text("#sign").contains("failed"), "{}", page.text("#sign"));
+        // Hostile texts are text here, too.
+        let text = "document.getElementById('failures').textContent";
+        page.wait_for(&format!("{text}.includes({})", json!(HOSTILE)));
+        assert_eq!(page.value("document.images.length"), json!(0));
         let label = "document.getElementById('lanes').getAttribute('aria-label')";
         let whole = page.value(label);
         page.value("document.getElementById('lanes').focus()");

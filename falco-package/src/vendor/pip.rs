@@ -16,7 +16,7 @@ const SYSTEMS: [&str; 3] = ["manylinux_2_28", "manylinux_2_17", "manylinux2014"]
 
 /// Installs the packages that a file names, and returns their folder.
 pub(super) fn install(file: &Path, target: &PackageTarget) -> Result<PathBuf> {
-    let requirements = read(file)?;
+    let requirements = with_included(file, &mut Vec::new())?;
     let mut command = Command::new(interpreter(target));
     command.args([
         "-m",
@@ -43,6 +43,30 @@ pub(super) fn install(file: &Path, target: &PackageTarget) -> Result<PathBuf> {
         let _ = std::fs::remove_dir_all(folder.join("bin"));
         Ok(())
     })
+}
+
+/// The text of a file of requirements and of those that it includes: a change in any of them is one of what is installed.
+fn with_included(file: &Path, seen: &mut Vec<PathBuf>) -> Result<String> {
+    let mut all = read(file)?;
+    let included: Vec<PathBuf> = all.lines().filter_map(|line| included_by(file, line)).collect();
+    for file in included {
+        if !seen.contains(&file) {
+            seen.push(file.clone());
+            all.push('\n');
+            all.push_str(&with_included(&file, seen)?);
+        }
+    }
+    Ok(all)
+}
+
+/// The file that a line of requirements includes, as requirements or as constraints; pip itself fetches those at URLs.
+fn included_by(file: &Path, line: &str) -> Option<PathBuf> {
+    let line = line.split(" #").next().unwrap_or_default().trim();
+    let flags = ["--requirement", "-r", "--constraint", "-c"];
+    let name = flags.iter().find_map(|flag| line.strip_prefix(flag))?;
+    let name = name.trim_start_matches('=').trim();
+    let is_here = !name.is_empty() && !name.contains("://");
+    is_here.then(|| file.parent().unwrap_or(Path::new("")).join(name))
 }
 
 /// The interpreter whose pip is asked: for this machine the one that runs the function.
@@ -76,6 +100,28 @@ fn wheels_for(target: &PackageTarget, machine: Machine) -> Result<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_change_in_a_file_that_requirements_include_is_a_change() {
+        let folder = tempfile::tempdir().unwrap();
+        let write =
+            |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        write(
+            "all.txt",
+            "six\n-r more.txt  # the rest\n--constraint=pins.txt\n-r https://host/x.txt\n",
+        );
+        // Files may include each other.
+        write("more.txt", "-r all.txt\nidna\n");
+        write("pins.txt", "idna==3.1\n");
+        let text = || with_included(&folder.path().join("all.txt"), &mut Vec::new()).unwrap();
+        let before = text();
+        assert!(before.contains("idna==3.1") && before.contains("\nidna\n"), "{before}");
+        write("pins.txt", "idna==3.2\n");
+        assert_ne!(before, text());
+        write("more.txt", "-r none.txt\n");
+        let error = with_included(&folder.path().join("all.txt"), &mut Vec::new()).unwrap_err();
+        assert!(error.to_string().contains("none.txt"), "{error}");
+    }
 
     #[test]
     fn wheels_are_those_of_the_platforms_version_and_machine() {
