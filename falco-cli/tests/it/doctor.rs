@@ -1,5 +1,8 @@
 //! `falco doctor`: whether a run could start.
 
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+
 use falco_fakes::FakeAws;
 use serde_json::Value;
 
@@ -109,6 +112,36 @@ async fn google_says_which_permissions_are_missing() {
     let missing: Vec<&str> = found(&report, "permissions").lines().collect();
     assert_eq!(missing[1], "to deploy and remove: cloudfunctions.functions.create");
     assert_eq!(missing[3], "to read logs: logging.logEntries.list");
+}
+
+/// A server whose clock stands still, and which knows nothing.
+fn server_of_the_past() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let answer = "HTTP/1.1 404 Not Found\r\ndate: Thu, 01 Jan 2015 00:00:00 GMT\r\n\
+        content-type: application/json\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
+    std::thread::spawn(move || {
+        for peer in listener.incoming() {
+            let mut peer = peer.unwrap();
+            let mut lines = BufReader::new(peer.try_clone().unwrap()).lines();
+            while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
+            let _ = peer.write_all(answer.as_bytes());
+        }
+    });
+    format!("http://{address}")
+}
+
+#[test]
+fn a_clock_that_is_wrong_keeps_a_run_from_starting() {
+    let (machine, server) = (Machine::new(), server_of_the_past());
+    let arguments = ["doctor", "--platform", "openwhisk", "--apihost", &server, "--auth", "a:b"];
+    let printed = machine.run(&[&arguments[..], &["--json"]].concat());
+    assert_eq!(printed.code, Some(1), "{}", printed.stderr);
+    let report = checks(&printed.stdout);
+    assert!(found(&report, "clock").contains("differs from the provider's by "), "{report}");
+    let quiet = machine.run(&[&arguments[..], &["-q"]].concat());
+    assert!(quiet.stdout.lines().all(|line| !line.starts_with("ok ")), "{}", quiet.stdout);
+    assert!(quiet.stdout.contains("error    clock"), "{}", quiet.stdout);
 }
 
 #[test]

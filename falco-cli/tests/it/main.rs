@@ -3,6 +3,7 @@
 #![cfg(all(feature = "command", feature = "local"))]
 
 mod doctor;
+mod field;
 mod logs;
 mod map;
 mod objects;

@@ -196,6 +196,41 @@ fn a_reader_that_goes_away_ends_the_run_and_nothing_is_left() {
 }
 
 #[test]
+fn inputs_and_results_pass_through_bounded_memory() {
+    if !has("python3") {
+        return;
+    }
+    let machine = Machine::new();
+    let function = machine.file("echo.py", ECHO);
+    let mut command = machine.command(&["map", "--text", "-q", "-f", &function]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut inputs = child.stdin.take().unwrap();
+    // 100 MiB go in, and as many come out.
+    let (count, line) = (400, format!("{}\n", "x".repeat(256 * 1024)));
+    let writer = std::thread::spawn(move || {
+        for _ in 0..count {
+            inputs.write_all(line.as_bytes()).unwrap();
+        }
+    });
+    let status = format!("/proc/{}/status", child.id());
+    let (mut seen, mut peak) = (0, 0_u64);
+    for result in BufReader::new(child.stdout.take().unwrap()).lines() {
+        assert_eq!(result.unwrap().len(), r#"{"line":""}"#.len() + 256 * 1024);
+        seen += 1;
+        if seen % 50 == 0 && seen < count {
+            let status = std::fs::read_to_string(&status).unwrap();
+            let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+            peak = line.trim().trim_end_matches(" kB").parse().unwrap();
+        }
+    }
+    writer.join().unwrap();
+    assert!(child.wait().unwrap().success());
+    assert_eq!(seen, count);
+    assert!((1..110).contains(&(peak / 1024)), "{} MiB", peak / 1024);
+    machine.assert_clean();
+}
+
+#[test]
 fn ctrl_c_keeps_what_is_finished_and_leaves_nothing() {
     if !has("python3") {
         return;

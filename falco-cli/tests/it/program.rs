@@ -47,6 +47,10 @@ impl Machine {
         }
         command.args(arguments).env("FALCO_LOCAL_DIR", self.path("local"));
         command.env("XDG_CACHE_HOME", self.path("cache")).env("XDG_STATE_HOME", self.path("state"));
+        // What pip has downloaded once need not come again; what Falco keeps is of this machine.
+        if let (None, Some(home)) = (std::env::var_os("PIP_CACHE_DIR"), std::env::var_os("HOME")) {
+            command.env("PIP_CACHE_DIR", Path::new(&home).join(".cache/pip"));
+        }
         command.current_dir(self.state.path());
         command
     }

@@ -1,9 +1,13 @@
 //! `--trace`, `--report`, `--meter`, and the commands that look at traces.
 
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::Stdio;
+
 use serde_json::Value;
 
 use crate::packages::python;
-use crate::program::{Machine, has, json_lines, read};
+use crate::program::{Machine, Printed, has, json_lines, read};
 use crate::remote::Remote;
 
 /// Prints what it does, and raises for 13.
@@ -101,6 +105,41 @@ fn a_report_without_a_trace_leaves_only_the_report() {
         .filter(|name| name.contains("run"))
         .collect();
     assert_eq!(names, ["run.html"]);
+}
+
+#[test]
+fn a_trace_is_viewed_until_ctrl_c() {
+    if !has("python3") {
+        return;
+    }
+    let machine = Machine::new();
+    let function = machine.file("noisy.py", NOISY);
+    let trace = machine.path("run.jsonl.gz");
+    let trace = trace.to_str().unwrap();
+    let map = ["map", "--text", "-qf", &function, "--trace", trace];
+    assert_eq!(machine.run_with("1\n13\n", &map).code, Some(1));
+    let mut command = machine.command(&["view", "--json", trace]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut printed = BufReader::new(child.stdout.take().unwrap()).lines();
+    let shown = json_lines(&printed.next().unwrap().unwrap());
+    let url = shown[0]["url"].as_str().unwrap().strip_prefix("http://").unwrap();
+    let (address, key) = url.split_once("/#").unwrap();
+    let get = |path: &str| {
+        let mut peer = TcpStream::connect(address).unwrap();
+        let about = format!("host: {address}\r\nauthorization: Bearer {key}\r\nconnection: close");
+        write!(peer, "GET {path} HTTP/1.1\r\n{about}\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        peer.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let state = get("/api/v1/state");
+    assert!(state.starts_with("HTTP/1.1 200 ") && state.contains("\"seq\":2"), "{state}");
+    let details = get("/api/v1/details");
+    assert!(details.contains("looking at 13"), "the log of what failed: {details}");
+    let kill = format!("kill -INT {}", child.id());
+    assert!(std::process::Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+    let ended = Printed::of(child.wait_with_output().unwrap());
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use falco_cli::Launch;
@@ -59,7 +60,8 @@ impl Pipeline {
             merging.extend(merge);
         }
         stages.extend(merging);
-        let plan = ExecutionPlan::new(stages.clone())?;
+        let plan = ExecutionPlan::new(stages.clone());
+        let plan = plan.map_err(|error| described.error_of_all(error))?;
         let objects = stores(described)?;
         let outputs = Outputs::new(described, &plan, |stage| {
             objects.as_ref().and_then(|objects| objects.outputs.get(stage)).map(Store::url)
@@ -146,7 +148,7 @@ fn stage(
     let loaded = function::load(&path, table.runtime.clone());
     let mut function = flags.set_up(loaded.map_err(|e| described.error(&at, format!("{e:#}")))?);
     // What the file says of a stage comes before the flags for all.
-    function.scaling.memory_mib = table.memory.or(function.scaling.memory_mib);
+    function.scaling.memory_mib = table.memory.map(NonZeroU32::get).or(function.scaling.memory_mib);
     function.scaling.timeout = table.timeout.or(function.scaling.timeout);
     function.entry_point = table.entry_point.clone().or(function.entry_point);
     if let Some(image) = &table.image {
@@ -190,7 +192,7 @@ fn stage(
         None => stage,
     };
     let stage = match table.concurrency {
-        Some(calls) => stage.with_policy(StagePolicy::default().with_concurrency(calls)),
+        Some(calls) => stage.with_policy(StagePolicy::default().with_concurrency(calls.get())),
         None => stage,
     };
     Ok((stage, merge))

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -47,7 +47,7 @@ pub(super) struct StageTable {
     pub(super) entry_point: Option<String>,
     /// The image that the function runs in.
     pub(super) image: Option<String>,
-    pub(super) memory: Option<u32>,
+    pub(super) memory: Option<NonZeroU32>,
     #[serde(default, deserialize_with = "duration")]
     pub(super) timeout: Option<Duration>,
     #[serde(default)]
@@ -60,7 +60,7 @@ pub(super) struct StageTable {
     /// Whether results follow from the code and the arguments alone.
     #[serde(default)]
     pub(super) pure: bool,
-    pub(super) concurrency: Option<usize>,
+    pub(super) concurrency: Option<NonZeroUsize>,
     #[serde(default, deserialize_with = "duration")]
     pub(super) deadline: Option<Duration>,
     /// Files of inputs, `*` and `?` in their names included; or the URL of objects.
@@ -223,6 +223,11 @@ impl Described {
         anyhow!("{}{}: {what}", self.path.display(), place(&self.text, at))
     }
 
+    /// An error about the pipeline as a whole.
+    pub(super) fn error_of_all(&self, what: impl std::fmt::Display) -> anyhow::Error {
+        anyhow!("{}: {what}", self.path.display())
+    }
+
     /// A path that the file names: relative ones are beside it.
     pub(super) fn beside(&self, path: impl AsRef<Path>) -> PathBuf {
         self.path.parent().unwrap_or(Path::new("")).join(path)
@@ -255,6 +260,14 @@ impl Described {
                 (Some(inputs), Some(_)) => {
                     let what = format!("the stage {name:?} has inputs and follows others: use one");
                     return Err(self.error(&inputs.span(), what));
+                }
+                (Some(inputs), _) if inputs.get_ref().all().is_empty() => {
+                    let what = format!("the stage {name:?} names no file of inputs");
+                    return Err(self.error(&inputs.span(), what));
+                }
+                (_, Some(after)) if after.get_ref().all().is_empty() => {
+                    let what = format!("the stage {name:?} names no stage that it follows");
+                    return Err(self.error(&after.span(), what));
                 }
                 _ => {}
             }
@@ -330,6 +343,10 @@ mod tests {
             ("[[stage]\n".to_owned(), "p.toml:1", ""),
             (format!("{stage}inputs = \"i\"\ntimeout = \"soon\"\n"), "p.toml:5: timeout", "number"),
             (format!("{stage}inputs = \"i\"\nmemory = -1\n"), "p.toml:5: memory", "u32"),
+            (format!("{stage}inputs = \"i\"\nmemory = 0\n"), "p.toml:5: memory", "nonzero"),
+            (format!("{stage}inputs = \"i\"\nconcurrency = 0\n"), "p.toml:5: concur", "nonzero"),
+            (format!("{stage}inputs = []\n"), "p.toml:4: inputs", "names no file"),
+            (format!("{stage}after = []\n"), "p.toml:4: after", "names no stage"),
             (format!("{stage}inputs = \"i\"\ncolour = 1\n"), "p.toml:5: colour", "unknown field"),
             (format!("{stage}inputs = \"i\"\nruntime = \"x:\"\n"), "p.toml:5: runtime", "x:"),
             (format!("{stage}after = \"b\"\n"), "p.toml:4: after", "no stage \"b\""),
