@@ -31,6 +31,29 @@ pub(crate) struct Shared {
     pub(crate) host: Option<String>,
 }
 
+/// A worker's last job with its result, until that is delivered.
+#[derive(Debug, Default)]
+pub(crate) struct Done(Option<(Job, Result<Activation>)>);
+
+impl Done {
+    pub(crate) fn new(job: Job, result: Result<Activation>) -> Self {
+        Self(Some((job, result)))
+    }
+
+    /// Delivers the result, if that has not happened yet.
+    pub(crate) fn deliver(&mut self) {
+        if let Some((job, result)) = self.0.take() {
+            job.answer(result);
+        }
+    }
+}
+
+impl Drop for Done {
+    fn drop(&mut self) {
+        self.deliver();
+    }
+}
+
 /// The work of a worker's thread, by the worker's number; whether it starts its process before there is a job.
 pub(crate) type Work = fn(pool: Arc<Pool>, id: u64, early: bool);
 
@@ -164,15 +187,12 @@ impl Pool {
         Ok(())
     }
 
-    /// Delivers the result of a worker's last job and gives it the next one; `None` sends the worker home.
+    /// Gives a worker its next job; `None` sends it home. Where it has to wait for one, the result of its last job is
+    /// delivered; else that is left to the worker, which may give its process the next request first.
     ///
     /// A worker that finds no job is counted as idle before its result is delivered: the caller's next job must find
     /// it, and not start another.
-    pub(crate) fn next(
-        &self,
-        done: Option<(Job, Result<Activation>)>,
-        is_warm: bool,
-    ) -> Option<(Job, PoolLimits)> {
+    pub(crate) fn next(&self, done: &mut Done, is_warm: bool) -> Option<(Job, PoolLimits)> {
         let mut state = self.lock();
         let job = state.queue.pop_front();
         if job.is_none() && is_warm {
@@ -180,8 +200,8 @@ impl Pool {
         }
         let limits = state.limits;
         drop(state);
-        if let Some((job, result)) = done {
-            job.answer(result);
+        if job.is_none() {
+            done.deliver();
         }
         let (mut job, limits) = match job {
             Some(job) => (job, limits),

@@ -4,24 +4,19 @@
 //! function's. One thread waits for all of them at once, so that an activation that prints nothing costs one write,
 //! one wait and one read, and one that prints never blocks on a full pipe.
 
-use std::fs::File;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use command_fds::{CommandFdExt, FdMapping};
 use falco_core::LogStream;
 use falco_workers::Capture;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitOptions, kill_process_group, pidfd_open, waitpid,
-};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
-use crate::spawn::spawn;
+use crate::spawn::{Ends, wait_for};
 
 /// How often a running activation is looked at: is it wanted still, how much memory does it hold.
 const TICK: Duration = Duration::from_millis(25);
@@ -37,9 +32,6 @@ const CHUNK: usize = 64 * 1024;
 
 /// Linux writes this much to a pipe at once or not at all (PIPE_BUF).
 const ATOMIC: usize = 4096;
-
-/// The descriptor on which a worker answers.
-const RESULTS: i32 = 3;
 
 /// Where a worker reads its requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,7 +136,8 @@ impl Process {
     }
 
     /// Sends a line made of `request`, unless that is empty, and waits for the worker's next line of at most `limit`
-    /// bytes. What the worker prints meanwhile goes to `log`. `watch` is asked now and then whether to go on.
+    /// bytes. What the worker prints meanwhile goes to `log`. `sent` is called once the worker can work, and `watch` is asked
+    /// now and then whether to go on.
     ///
     /// After anything but an answer the process has to be ended.
     pub(crate) fn exchange(
@@ -153,12 +146,14 @@ impl Process {
         limit: usize,
         deadline: Instant,
         log: &mut Capture,
+        sent: impl FnOnce(),
         mut watch: impl FnMut(Pid) -> bool,
     ) -> Ending {
         let mut unsent = Unsent::new(request);
         if !unsent.send(&self.requests) {
             return self.end(Ending::NotDelivered, log);
         }
+        sent();
         let mut now = Instant::now();
         let mut deadline = deadline;
         let mut next_look = now + TICK;
@@ -326,49 +321,6 @@ impl Process {
     /// signal.
     pub(crate) fn wait_for_end(self) -> io::Result<i32> {
         wait_for(self.group)
-    }
-}
-
-/// The worker's ends of its pipes.
-struct Ends {
-    requests: OwnedFd,
-    results: OwnedFd,
-    stdout: OwnedFd,
-    stderr: OwnedFd,
-}
-
-impl Ends {
-    /// Starts a process in a group of its own, with these ends and no other descriptors.
-    fn start(self, mut command: Command, read_at: Requests) -> io::Result<Pid> {
-        let Self { requests, results, stdout, stderr } = self;
-        match read_at {
-            Requests::Stdin => {
-                spawn(&command, vec![(requests, 0), (stdout, 1), (stderr, 2), (results, RESULTS)])
-            }
-            Requests::Descriptor4 => {
-                let mapping = |parent_fd, child_fd| FdMapping { parent_fd, child_fd };
-                command.stdin(File::open("/dev/null")?).stdout(stdout).stderr(stderr);
-                command
-                    .fd_mappings(vec![mapping(results, RESULTS), mapping(requests, 4)])
-                    .map_err(io::Error::other)?;
-                // It is waited for by its number, as the others are.
-                let child = command.process_group(0).spawn()?;
-                Ok(Pid::from_child(&child))
-            }
-        }
-    }
-}
-
-fn wait_for(process: Pid) -> io::Result<i32> {
-    loop {
-        match waitpid(Some(process), WaitOptions::empty()) {
-            Ok(Some((_, status))) => {
-                let signal = || -status.terminating_signal().unwrap_or_default();
-                return Ok(status.exit_status().unwrap_or_else(signal));
-            }
-            Ok(None) | Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
     }
 }
 

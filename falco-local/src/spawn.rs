@@ -1,25 +1,79 @@
-//! Starts a process by `posix_spawn`, which takes the same time however large the driver is.
+//! Starts the process of a worker: an executable by `posix_spawn`, which takes the same time however large the driver is.
 //!
 //! `Command` forks when a process is given other descriptors than 0 to 2. A fork copies the driver's page tables: that took
-//! 8 ms of a cold start of 13 ms in a driver with large results.
+//! 8 ms of a cold start of 13 ms in a driver with large results. Interpreters are started so nevertheless: they need a directory
+//! to start in, which takes `Command` or a shell, and a shell drops variables whose names it cannot hold.
 
 use std::ffi::{CString, OsStr};
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+use command_fds::{CommandFdExt, FdMapping};
 use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawn};
 use nix::sys::signal::{SigSet, Signal};
-use rustix::process::Pid;
+use rustix::io::Errno;
+use rustix::process::{Pid, WaitOptions, waitpid};
+
+use crate::process::Requests;
 
 /// The descriptors from here on are none that a process is given.
 const BEYOND: RawFd = 10;
 
+/// The descriptor on which a worker answers.
+const RESULTS: i32 = 3;
+
+/// The worker's ends of its pipes.
+pub(crate) struct Ends {
+    pub(crate) requests: OwnedFd,
+    pub(crate) results: OwnedFd,
+    pub(crate) stdout: OwnedFd,
+    pub(crate) stderr: OwnedFd,
+}
+
+impl Ends {
+    /// Starts a process in a group of its own, with these ends and no other descriptors.
+    pub(crate) fn start(self, mut command: Command, read_at: Requests) -> io::Result<Pid> {
+        let Self { requests, results, stdout, stderr } = self;
+        match read_at {
+            Requests::Stdin => {
+                spawn(&command, vec![(requests, 0), (stdout, 1), (stderr, 2), (results, RESULTS)])
+            }
+            Requests::Descriptor4 => {
+                let mapping = |parent_fd, child_fd| FdMapping { parent_fd, child_fd };
+                command.stdin(File::open("/dev/null")?).stdout(stdout).stderr(stderr);
+                command
+                    .fd_mappings(vec![mapping(results, RESULTS), mapping(requests, 4)])
+                    .map_err(io::Error::other)?;
+                // It is waited for by its number, as the others are.
+                let child = command.process_group(0).spawn()?;
+                Ok(Pid::from_child(&child))
+            }
+        }
+    }
+}
+
+/// Waits for the end of a process, and returns its exit status as shells report it: negative for a signal.
+pub(crate) fn wait_for(process: Pid) -> io::Result<i32> {
+    loop {
+        match waitpid(Some(process), WaitOptions::empty()) {
+            Ok(Some((_, status))) => {
+                let signal = || -status.terminating_signal().unwrap_or_default();
+                return Ok(status.exit_status().unwrap_or_else(signal));
+            }
+            Ok(None) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
 /// Starts `command` in a process group of its own, and closes the descriptors in this process. The number beside each
 /// descriptor is the one that it has in the new process, below 10. Of the command count program, arguments and the variables
 /// that it sets itself: the new process has no others, and starts in the directory of this process.
-pub(crate) fn spawn(command: &Command, descriptors: Vec<(OwnedFd, RawFd)>) -> io::Result<Pid> {
+fn spawn(command: &Command, descriptors: Vec<(OwnedFd, RawFd)>) -> io::Result<Pid> {
     // Out of the way of the numbers that are given out.
     let descriptors = descriptors
         .into_iter()
@@ -67,7 +121,7 @@ fn bytes(bytes: &[u8]) -> io::Result<CString> {
 mod tests {
     use std::io::Read;
 
-    use rustix::process::{WaitOptions, getpgid, waitpid};
+    use rustix::process::getpgid;
 
     use super::*;
 

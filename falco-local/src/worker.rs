@@ -13,7 +13,7 @@ use rustix::io::Errno;
 
 use crate::descriptors;
 use crate::interpreter::Interpreter;
-use crate::pool::Pool;
+use crate::pool::{Done, Pool};
 use crate::process::{Ending, Process};
 use crate::scratch::Directory;
 use crate::watch::{Container, Watch};
@@ -68,13 +68,13 @@ impl Worker {
             // Whatever is wrong, the first job meets it again and reports it.
             let _ = self.start(&limits, &mut log, &mut Watch::new(None, limits.memory_mib));
         }
-        let mut done = None;
-        while let Some((mut job, limits)) = self.pool.next(done.take(), self.process.is_some()) {
+        let mut done = Done::default();
+        while let Some((mut job, limits)) = self.pool.next(&mut done, self.process.is_some()) {
             if job.is_unwanted() {
                 job.refuse(answer::unwanted());
                 continue;
             }
-            let result = match self.run(&job, &limits) {
+            let result = match self.run(&job, &limits, &mut done) {
                 Ok(activation) => Ok(activation),
                 Err(Refused::Other(error)) => Err(error),
                 Err(Refused::NoRoom(error)) => match self.pool.give_back(self.id, job) {
@@ -90,12 +90,18 @@ impl Worker {
                 // It was ended with its pool.
                 job.refuse(removed());
             } else {
-                done = Some((job, result));
+                done = Done::new(job, result);
             }
         }
     }
 
-    fn run(&mut self, job: &Job, limits: &PoolLimits) -> Result<Activation, Refused> {
+    /// Runs a job. The result of the one before, if it is still to be delivered, is delivered while the process works.
+    fn run(
+        &mut self,
+        job: &Job,
+        limits: &PoolLimits,
+        done: &mut Done,
+    ) -> Result<Activation, Refused> {
         let begun = Instant::now();
         let started_at = SystemTime::now();
         let mut log = Capture::new(self.pool.shared.config.workers.max_log);
@@ -105,6 +111,7 @@ impl Worker {
         self.stop_if_unasked();
         let outcome = loop {
             if self.process.is_none() {
+                done.deliver();
                 match self.start(limits, &mut log, &mut watch) {
                     Ok(()) => init = Some(begun.elapsed()),
                     Err(Failed::Platform(error)) => return Err(error),
@@ -115,7 +122,7 @@ impl Worker {
                 }
             }
             let sent = Instant::now();
-            let ending = self.exchange(job, sent + limits.timeout, &mut log, &mut watch);
+            let ending = self.exchange(job, sent + limits.timeout, &mut log, &mut watch, done);
             if matches!(ending, Ending::NotDelivered) && init.is_none() {
                 // It died while it was idle, and no request was lost.
                 self.stop();
@@ -191,10 +198,14 @@ impl Worker {
         }
         // Who wants no limit may say so with more time than a clock can count.
         let deadline = Instant::now() + config.workers.start_timeout.min(TIMEOUT.max);
-        let ending =
-            process.exchange(&[b"start"], answer::MAX_START_LINE, deadline, log, |group| {
-                watch.look(group)
-            });
+        let ending = process.exchange(
+            &[b"start"],
+            answer::MAX_START_LINE,
+            deadline,
+            log,
+            || {},
+            |group| watch.look(group),
+        );
         match ending {
             Ending::Answered(line) => match self.acknowledged(&line) {
                 Ok(started) => {
@@ -238,6 +249,7 @@ impl Worker {
         deadline: Instant,
         log: &mut Capture,
         watch: &mut Watch<'_>,
+        done: &mut Done,
     ) -> Ending {
         let Some(process) = &mut self.process else { return Ending::NotDelivered };
         watch.container = Some(Container::of(process));
@@ -245,15 +257,16 @@ impl Worker {
             usize::try_from(self.pool.shared.config.workers.max_result).unwrap_or(usize::MAX);
         let payload = job.payload.as_str().as_bytes();
         let look = |group| watch.look(group);
+        let sent = || done.deliver();
         if self.pool.function.interpreter == Interpreter::Native {
             let envelope = answer::envelope(job, &self.pool.function.name, deadline);
             let request = [envelope.as_bytes(), payload, b"}"];
-            return process.exchange(&request, limit, deadline, log, look);
+            return process.exchange(&request, limit, deadline, log, sent, look);
         }
         let envelope = answer::shim_envelope(job);
         let request = [envelope.as_bytes(), payload, b"}"];
         let limit = limit.saturating_add(answer::AROUND_RESULT);
-        process.exchange(&request, limit, deadline, log, look)
+        process.exchange(&request, limit, deadline, log, sent, look)
     }
 
     /// Maps an ending. Only a worker that has answered stays.

@@ -7,6 +7,7 @@ mod chain;
 mod cleanup;
 mod conservation;
 // The daemon of that crate's tests, and its image.
+#[allow(dead_code, reason = "not all of it is used here")]
 #[path = "../../../falco-docker/tests/it/daemon.rs"]
 mod daemon;
 mod data;
@@ -16,6 +17,7 @@ mod field;
 mod flaky;
 mod gcp;
 mod hello;
+#[allow(dead_code, reason = "not all of it is used here")]
 #[path = "../../../falco-docker/tests/it/image.rs"]
 mod image;
 mod journal;
