@@ -209,12 +209,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path().join("docker");
         fs::create_dir_all(&folder).unwrap();
-        // Stands for a daemon: a process of that name and with that argument.
+        // Stands for a daemon: a shell of that name and with that argument, which waits for input.
         let mut daemon = Command::new("bash")
-            .args(["-c", "exec -a dockerd python3 -c 'import time; time.sleep(600)' \"$0\""])
+            .args(["-c", "exec -a dockerd bash -c read \"$0\""])
             .arg(folder.join("data"))
+            .stdin(Stdio::piped())
             .spawn()
             .unwrap();
+        let input = daemon.stdin.take();
         fs::write(folder.join("pid"), daemon.id().to_string()).unwrap();
         let started = Instant::now();
         while !is_daemon_of(daemon.id(), &folder) && started.elapsed() < PATIENCE {
@@ -226,6 +228,7 @@ mod tests {
         let reaped = std::thread::spawn(move || daemon.wait().unwrap());
         remove_leftovers(&folder).unwrap();
         assert!(!reaped.join().unwrap().success());
+        drop(input);
         assert!(!folder.exists());
         remove_leftovers(&folder).unwrap();
     }

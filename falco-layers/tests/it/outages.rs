@@ -1,5 +1,7 @@
 //! A platform that is away: nothing is lost below the patience, and nothing is silent above it.
 
+mod calls;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -263,134 +265,6 @@ fn neither_an_answer_from_memory_nor_a_call_that_is_held_ends_an_outage() {
         let submitted = tokio::time::timeout(secs(18), layered.submit(&deployment, &call));
         let _pending = submitted.await.unwrap().unwrap();
         assert_eq!(recorder.lines().len(), 1, "{:?}", recorder.lines());
-    });
-}
-
-#[test]
-fn deploying_listing_and_removing_outlast_an_outage() {
-    paused(async {
-        let (platform, _) = platform(settings(1));
-        platform.set(Line::Cut);
-        let layered = Stack::new().wrap(Arc::clone(&platform)).unwrap();
-        let line = tokio::spawn({
-            let platform = Arc::clone(&platform);
-            async move {
-                for _ in 0..4 {
-                    sleep(secs(60)).await;
-                    platform.set(Line::Up);
-                    sleep(secs(30)).await;
-                    platform.set(Line::Cut);
-                }
-            }
-        });
-        let deployment = layered.deploy(&function()).await.unwrap();
-        sleep(secs(40)).await;
-        assert_eq!(layered.list_deployments().await.unwrap().len(), 1);
-        sleep(secs(40)).await;
-        layered.fetch_deployment(&deployment.name).await.unwrap();
-        sleep(secs(40)).await;
-        layered.remove(&deployment).await.unwrap();
-        assert!(platform.inner().list_deployments().await.unwrap().is_empty());
-        line.abort();
-    });
-}
-
-#[test]
-fn submitting_collecting_scaling_and_logs_outlast_an_outage() {
-    paused(async {
-        let (platform, _) = platform(settings(1));
-        let layered = Stack::new().wrap(Arc::clone(&platform)).unwrap();
-        let deployment = layered.deploy(&function()).await.unwrap();
-        let away = || {
-            platform.set(Line::Cut);
-            let platform = Arc::clone(&platform);
-            tokio::spawn(async move {
-                sleep(secs(60)).await;
-                platform.set(Line::Up);
-            })
-        };
-        let begun = Instant::now();
-        let line = away();
-        let deployment = layered.scale(&deployment, &Scaling::default()).await.unwrap();
-        line.await.unwrap();
-        let line = away();
-        let pending = [layered.submit(&deployment, &invocation("0")).await.unwrap()];
-        line.await.unwrap();
-        let line = away();
-        let collected = loop {
-            let collected = layered.collect(&deployment, &pending).await.unwrap();
-            if !collected.finished.is_empty() {
-                break collected;
-            }
-            sleep(collected.poll_after).await;
-        };
-        line.await.unwrap();
-        let line = away();
-        let id = collected.finished[0].id.clone();
-        layered.activation_log(&deployment, &[id]).await.unwrap();
-        line.await.unwrap();
-        assert!(begun.elapsed() >= secs(240), "{:?}", begun.elapsed());
-    });
-}
-
-#[test]
-fn without_patience_a_call_fails_when_its_attempts_are_used_up() {
-    paused(async {
-        let (platform, _) = platform(Settings::default());
-        platform.set(Line::Cut);
-        let policy = RetryPolicy::default().with_outage_patience(Duration::ZERO);
-        let layered = Stack::new().with_retry(policy).wrap(platform).unwrap();
-        let begun = Instant::now();
-        let error = layered.list_deployments().await.unwrap_err();
-        assert!(error.is_exhausted() && begun.elapsed() < secs(10), "{error}");
-    });
-}
-
-#[test]
-fn credentials_that_expire_are_waited_for_and_wrong_ones_are_not() {
-    paused(async {
-        let (platform, _) = platform(Settings::default());
-        let layered = Stack::new().wrap(Arc::clone(&platform)).unwrap();
-        platform.inner().configure(|settings| settings.unauthorized = true);
-        let begun = Instant::now();
-        let error = layered.list_deployments().await.unwrap_err();
-        assert_eq!((error.kind(), begun.elapsed()), (ErrorKind::Unauthorized, Duration::ZERO));
-
-        platform.inner().configure(|settings| settings.unauthorized = false);
-        layered.list_deployments().await.unwrap();
-        platform.inner().configure(|settings| settings.unauthorized = true);
-        let renewal = tokio::spawn({
-            let platform = Arc::clone(&platform);
-            async move {
-                sleep(secs(90)).await;
-                platform.inner().configure(|settings| settings.unauthorized = false);
-            }
-        });
-        layered.list_deployments().await.unwrap();
-        assert!(begun.elapsed() >= secs(90));
-        renewal.await.unwrap();
-
-        platform.inner().configure(|settings| settings.unauthorized = true);
-        let error = layered.list_deployments().await.unwrap_err();
-        assert!(error.to_string().contains("the credentials have not been accepted"), "{error}");
-    });
-}
-
-#[test]
-fn watchers_hear_of_the_beginning_and_the_end() {
-    paused(async {
-        let (platform, _) = platform(Settings::default());
-        let layered = Stack::new().wrap(Arc::clone(&platform)).unwrap();
-        let recorder = Recorder::new();
-        let watcher: Arc<dyn Monitor> = recorder.clone();
-        layered.watch_outages(Arc::downgrade(&watcher));
-        let line = tokio::spawn(follow(Arc::clone(&platform), vec![(0, Line::Cut, 30)]));
-        sleep(secs(1)).await;
-        layered.list_deployments().await.unwrap();
-        line.await.unwrap();
-        let lines = recorder.lines();
-        assert_eq!(lines.len(), 2, "{lines:?}");
-        assert!(lines[0].starts_with("OutageStarted") && lines[1].starts_with("OutageEnded"));
     });
 }
 
