@@ -121,8 +121,16 @@ fn imports<'a>(code: &'a str, foreign: &BTreeSet<String>) -> BTreeMap<&'a str, &
 fn public_items(code: &str) -> Vec<String> {
     let mut items = Vec::new();
     let mut lines = code.lines().peekable();
+    let mut is_hidden = false;
     while let Some(line) = lines.next() {
-        if !line.trim_start().starts_with("pub ") {
+        let start = line.trim_start();
+        // What the documentation hides promises nothing, as docs/versioning.md says.
+        is_hidden |= start == "#[doc(hidden)]";
+        if !start.starts_with("pub ") {
+            is_hidden &= start.starts_with("#[");
+            continue;
+        }
+        if std::mem::take(&mut is_hidden) {
             continue;
         }
         let mut item = line.to_owned();
@@ -189,8 +197,16 @@ mod tests {
             "use backon::Backoff;\npub struct S(Backoff);\n",
             "use backon::Backoff;\npub(crate) fn f(of: Backoff) {\n}\nfn g(of: Backoff) {\n}\n",
             "use tokio::time;\npub fn f(time: Duration) {\n}\n",
+            "use backon::Backoff;\n#[doc(hidden)]\n#[must_use]\npub fn f(of: Backoff) {\n}\n",
         ] {
             assert_eq!(found(code), [""; 0], "{code}");
         }
+    }
+
+    #[test]
+    fn what_follows_a_hidden_item_is_looked_at() {
+        let hidden = "#[doc(hidden)]\npub fn f(of: u8) {\n}\n";
+        let code = format!("use backon::Backoff;\n{hidden}pub fn g(of: Backoff) {{\n}}\n");
+        assert_eq!(found(&code), ["backon"]);
     }
 }
