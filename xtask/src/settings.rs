@@ -38,7 +38,7 @@ pub(crate) fn check(metadata: &Metadata, root: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What the sources of the crates say about settings.
+/// Setters, functions and variables in the sources of the crates.
 #[derive(Debug, Default)]
 struct Sources {
     /// The setters of each type.

@@ -12,7 +12,7 @@ use super::judge::Program;
 use super::rewrite::{Mutant, rewrite};
 use crate::shell::{cargo, root};
 
-/// What asks at run time which mutant is chosen, and notes which mutants a test reaches.
+/// The code that asks at run time which mutant is chosen, and notes which mutants a test reaches.
 const RUNTIME: &str = r#"
 #[doc(hidden)]
 #[allow(missing_docs, missing_debug_implementations, clippy::all)]
@@ -127,12 +127,12 @@ fn write_if_changed(path: &Path, content: &[u8]) -> anyhow::Result<()> {
     Ok(fs::write(path, content)?)
 }
 
-/// What a build has made, or why it failed.
+/// The test programs that a build has made, or why it failed.
 #[derive(Debug, Default)]
 pub(super) struct Built {
     pub(super) is_whole: bool,
     pub(super) programs: Vec<Program>,
-    /// What the compiler said.
+    /// The compiler's errors.
     pub(super) words: String,
     /// Where the errors are: file and lines.
     errors: Vec<(String, usize, usize)>,
