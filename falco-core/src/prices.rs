@@ -1,4 +1,4 @@
-//! What a platform charges.
+//! Prices of a platform.
 
 use std::time::Duration;
 

@@ -61,7 +61,7 @@ pub struct RunReport {
     /// The cost of the plan at most, as it was known before the run; only with a [budget](crate::RunOptions::with_budget).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price: Option<PlanPrice>,
-    /// What the [budget](crate::RunOptions::with_budget) was spent for, with an estimate for each stage.
+    /// Expenses under the [budget](crate::RunOptions::with_budget), with an estimate for each stage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<BudgetReport>,
     /// The stages, in the order of the plan.

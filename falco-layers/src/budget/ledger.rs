@@ -18,7 +18,7 @@ pub(super) fn dollars(amount: Pico) -> UsDollars {
     UsDollars(amount as f64 / PICO)
 }
 
-/// What has been spent, and what is reserved.
+/// Expenses so far, and what is reserved.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     pub(super) limit: Option<Pico>,
@@ -65,7 +65,7 @@ pub(super) struct Held {
     pub(super) is_settled: bool,
 }
 
-/// What became of a call.
+/// The outcome of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Settlement {
     /// It cost so much, or as much more as the second amount.
@@ -169,7 +169,7 @@ impl Ledger {
 }
 
 impl StageEntry {
-    /// What an input has cost, on average.
+    /// The cost of an input, on average.
     pub(super) fn mean(&self) -> Option<f64> {
         (self.completed > 0).then(|| self.spent as f64 / PICO / self.completed as f64)
     }

@@ -165,7 +165,7 @@ impl Budget {
         self.0.in_force.get().is_some()
     }
 
-    /// What was spent so far, and what the rest would take.
+    /// Expenses so far, and what the rest would take.
     pub fn report(&self) -> BudgetReport {
         self.ledger(|ledger| BudgetReport::of(ledger))
     }

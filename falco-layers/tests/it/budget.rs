@@ -1,4 +1,4 @@
-//! What a run costs under a budget: never more than its limit, whatever the platform does.
+//! The cost of a run under a budget: never more than its limit, whatever the platform does.
 
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
