@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use falco_core::{UsDollars, setters};
+use falco_core::{Prices, Scaling, UsDollars, setters};
 
 use crate::architecture::Architecture;
 
@@ -51,6 +51,10 @@ impl Default for PriceTable {
 
 /// Temporary storage that costs nothing, in MiB.
 const FREE_STORAGE_MIB: u32 = 512;
+/// The longest initialisation that Lambda charges beyond a function's timeout: after it, it begins again within the timeout.
+const LONGEST_INIT: Duration = Duration::from_secs(10);
+/// The time around the shim, a millisecond or two, is charged and not measured: a tenth of an activation of 20 ms.
+const ESTIMATE_UNCERTAINTY: f64 = 0.1;
 
 impl PriceTable {
     /// The list prices of `region`, looked up on the day `as_of`. The other prices are those of us-east-1 until they are
@@ -88,14 +92,23 @@ impl PriceTable {
         memory_mib: u32,
         storage_mib: u32,
     ) -> UsDollars {
+        let size = Scaling::default().with_memory_mib(memory_mib);
+        self.prices(architecture, storage_mib).cost(billed, &size)
+    }
+
+    /// The prices of functions on this processor, with `storage_mib` of temporary storage.
+    pub fn prices(&self, architecture: Architecture, storage_mib: u32) -> Prices {
         let gib_second = match architecture {
             Architecture::X86_64 => self.x86_64_gib_second,
             Architecture::Arm64 => self.arm64_gib_second,
         };
-        let seconds = billed.as_secs_f64();
-        let memory = seconds * f64::from(memory_mib) / 1024.0 * gib_second;
         let storage_gib = f64::from(storage_mib.saturating_sub(FREE_STORAGE_MIB)) / 1024.0;
-        UsDollars(memory + self.request + seconds * storage_gib * self.storage_gib_second)
+        Prices::default()
+            .with_request(self.request)
+            .with_gib_second(gib_second)
+            .with_second(storage_gib * self.storage_gib_second)
+            .with_start(LONGEST_INIT)
+            .with_uncertainty(ESTIMATE_UNCERTAINTY)
     }
 }
 
@@ -110,5 +123,15 @@ mod tests {
             |storage| prices.cost(Architecture::X86_64, Duration::from_secs(1), 1024, storage).0;
         assert!((cost(512) - (0.000_016_666_7 + 0.2e-6)).abs() < 1e-15);
         assert!((cost(1536) - cost(512) - prices.storage_gib_second).abs() < 1e-15);
+    }
+
+    #[test]
+    fn the_upper_bound_holds_the_longest_start() {
+        let prices = PriceTable::default();
+        let size =
+            Scaling::default().with_memory_mib(1024).with_timeout(Duration::from_millis(2_500));
+        let bound = prices.prices(Architecture::X86_64, 512).upper_bound(&size);
+        let cost = prices.cost(Architecture::X86_64, Duration::from_secs(13), 1024, 512);
+        assert!((bound.0 - cost.0).abs() < 1e-15, "whole seconds, and ten more");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use falco_core::{UsDollars, setters};
+use falco_core::{Prices, Scaling, UsDollars, setters};
 
 /// Prices of Cloud Run functions with request-based billing, in US dollars.
 ///
@@ -60,35 +60,50 @@ impl PriceTable {
 
     /// The time that is charged for an instance that was busy for `busy`.
     pub fn billed(&self, busy: Duration) -> Duration {
-        let step = self.granularity.as_nanos();
-        if step == 0 {
-            return busy;
-        }
-        let steps = busy.as_nanos().div_ceil(step).max(1);
-        Duration::from_nanos(u64::try_from(steps * step).unwrap_or(u64::MAX))
+        Prices::default().with_granularity(self.granularity).billed(busy)
     }
 
     /// The cost of one activation that kept an instance of `cpus` processors and `memory_mib` busy for `busy`, its
     /// start included, and shared it with no other.
     pub fn activation(&self, busy: Duration, cpus: f64, memory_mib: u32) -> UsDollars {
-        let gib = f64::from(memory_mib) / 1024.0;
-        let per_second = cpus * self.per_cpu_second + gib * self.per_gib_second;
-        UsDollars(self.billed(busy).as_secs_f64() * per_second + self.per_request)
+        let size = Scaling::default().with_memory_mib(memory_mib);
+        let prices = self.prices().with_cpus(vec![(memory_mib, cpus)]);
+        prices.cost(busy, &size)
+    }
+
+    /// The prices of functions with the processors that Google gives to their memory. Every cost is an estimate, from the
+    /// times that the function's shim has measured.
+    pub fn prices(&self) -> Prices {
+        Prices::default()
+            .with_request(self.per_request)
+            .with_gib_second(self.per_gib_second)
+            .with_cpu_second(self.per_cpu_second)
+            .with_granularity(self.granularity)
+            .with_cpus(CPUS.to_vec())
+            .with_uncertainty(ESTIMATE_UNCERTAINTY)
+            .with_always_estimated(true)
     }
 }
 
+/// The time around the shim is charged and not measured, and rounded up to a tenth of a second; so is the start of an
+/// instance before its first line of code.
+const ESTIMATE_UNCERTAINTY: f64 = 0.25;
+
+/// The processors that Google gives an instance of up to so many MiB when none are named.
+const CPUS: [(u32, f64); 8] = [
+    (128, 0.083),
+    (256, 0.167),
+    (512, 0.333),
+    (1024, 0.583),
+    (2048, 1.0),
+    (8192, 2.0),
+    (16_384, 4.0),
+    (u32::MAX, 8.0),
+];
+
 /// The processors that Google gives an instance of `memory_mib` when none are named.
 pub(crate) fn default_cpus(memory_mib: u32) -> f64 {
-    match memory_mib {
-        0..=128 => 0.083,
-        129..=256 => 0.167,
-        257..=512 => 0.333,
-        513..=1024 => 0.583,
-        1025..=2048 => 1.0,
-        2049..=8192 => 2.0,
-        8193..=16384 => 4.0,
-        _ => 8.0,
-    }
+    CPUS.iter().find(|(up_to, _)| memory_mib <= *up_to).map_or(8.0, |(_, cpus)| *cpus)
 }
 
 #[cfg(test)]
@@ -102,6 +117,18 @@ mod tests {
             assert_eq!(prices.billed(Duration::from_millis(busy)), Duration::from_millis(billed));
         }
         prices.billed(Duration::MAX);
+    }
+
+    #[test]
+    fn processors_follow_from_the_memory_in_any_prices() {
+        let table = PriceTable::default();
+        for (memory, cpus) in [(128, 0.083), (129, 0.167), (2048, 1.0), (20_000, 8.0)] {
+            assert_eq!(default_cpus(memory), cpus);
+            let size = Scaling::default().with_memory_mib(memory);
+            let second = Duration::from_secs(1);
+            let cost = table.prices().cost(second, &size);
+            assert!((cost.0 - table.activation(second, cpus, memory).0).abs() < 1e-15);
+        }
     }
 
     #[test]

@@ -6,8 +6,8 @@ use std::time::SystemTime;
 
 use falco_core::{
     Activation, ActivationId, ActivationLog, AsyncPlatform, Capabilities, Collected, Deployable,
-    Deployment, Error, ErrorKind, Invocation, Operation, Pending, Platform, Release, Result,
-    Scaling, async_trait,
+    Deployment, Error, ErrorKind, Invocation, Operation, Pending, Platform, Prices, Release,
+    Result, Scaling, async_trait,
 };
 use falco_workers::{ActivationIds, Job, Logs, Reply, Submissions};
 use tokio::sync::oneshot;
@@ -157,6 +157,8 @@ impl Platform for LocalPlatform {
             .with_adopt(false)
             .with_runtimes(self.0.runtimes.clone())
             .with_architecture(std::env::consts::ARCH.to_owned())
+            // This machine charges nothing.
+            .with_prices(Prices::default())
     }
 
     async fn account(&self) -> Result<Option<String>> {

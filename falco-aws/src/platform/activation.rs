@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use falco_core::{Activation, Deployment, FunctionError, FunctionErrorKind, Payload, UsDollars};
+use falco_core::{
+    Activation, Deployment, FunctionError, FunctionErrorKind, Payload, Prices, Scaling, UsDollars,
+};
 use falco_package::native;
 use serde_json::Value;
 
@@ -11,6 +13,7 @@ use super::AwsLambda;
 use super::describe;
 use super::measured::{self, Measured};
 use super::report::Report;
+use super::settings;
 
 /// The function's result, or how it failed.
 pub(super) type Outcome = Result<Payload, FunctionError>;
@@ -154,6 +157,16 @@ impl AwsLambda {
         {
             error.kind = FunctionErrorKind::OutOfMemory;
         }
+    }
+
+    /// The prices of the functions that this platform deploys.
+    pub(super) fn prices(&self) -> Prices {
+        let config = &self.config;
+        let defaults = Scaling::default()
+            .with_memory_mib(settings::DEFAULT_MEMORY_MIB)
+            .with_timeout(settings::DEFAULT_TIMEOUT);
+        let storage = config.ephemeral_storage_mib.unwrap_or_default();
+        config.prices.prices(config.architecture, storage).with_defaults(defaults)
     }
 
     /// The cost of a run of a deployment that is charged for `billed`, once its memory is known.

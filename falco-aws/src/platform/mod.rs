@@ -152,6 +152,7 @@ impl Platform for AwsLambda {
             .with_shim(true)
             .with_runtimes(package::supported(&self.config.runtimes))
             .with_architecture(self.config.architecture.rust_name().to_owned())
+            .with_prices(self.prices())
     }
 
     async fn account(&self) -> Result<Option<String>> {

@@ -132,7 +132,14 @@ impl GcpFunctions {
             .with_wants_layers(true)
             .with_shim(true)
             .with_runtimes(runtimes.names())
-            .with_architecture("x86_64".to_owned());
+            .with_architecture("x86_64".to_owned())
+            .with_prices(
+                config.prices.prices().with_start(config.start_timeout).with_defaults(
+                    Scaling::default()
+                        .with_memory_mib(sizes::DEFAULT_MEMORY_MIB)
+                        .with_timeout(sizes::DEFAULT_TIMEOUT),
+                ),
+            );
         Ok(Self(Arc::new(Inner {
             api,
             functions,
