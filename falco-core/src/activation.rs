@@ -88,6 +88,10 @@ pub struct Activation {
 }
 
 impl Activation {
+    /// The attribute of a failed activation that a layer will send to a larger deployment: executors repeat its invocation at
+    /// once, whatever their policy says.
+    pub const OUTGROWN: &'static str = "outgrown";
+
     /// An activation with this outcome, of which nothing else is known yet.
     pub fn new(id: impl Into<ActivationId>, outcome: Result<Payload, FunctionError>) -> Self {
         Self {

@@ -245,6 +245,8 @@ pub enum AttemptReason {
     CallFailed,
     /// The function failed before.
     FunctionFailed,
+    /// The function needed more memory or time than its deployment has: it is sent to a larger one.
+    Outgrown,
     /// The activation before was lost.
     Lost,
     /// The attempt before is slow: this is a copy, and the first answer wins.

@@ -3,10 +3,12 @@
 
 mod budget;
 mod congestion;
+mod escalation;
 mod held;
 mod layer;
 mod retry;
 mod silence;
+mod spread;
 mod stack;
 mod timeout;
 mod trace;
@@ -15,9 +17,11 @@ pub use budget::{Budget, BudgetReport, StageCost};
 pub use congestion::{
     Adaptive, Aimd, Caps, CongestionControl, Fixed, Gains, Gate, Pace, Permit, Pid, TargetRate,
 };
+pub use escalation::{Escalation, Ladder};
 pub use held::{Held, HeldPolicy};
 pub use layer::{Intercept, Intercepted, Layer};
 pub use retry::{Retry, RetryBudget, RetryPolicy};
+pub use spread::{Part, Share, Spread};
 pub use stack::Stack;
 pub use timeout::{Timeout, TimeoutPolicy};
 pub use trace::Trace;

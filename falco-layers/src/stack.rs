@@ -218,6 +218,19 @@ impl Stack {
         self.around(self.own.iter().fold(platform, |inner, layer| layer.layer(inner)))
     }
 
+    /// The layers of one part of a spread: what is around all of them is left out.
+    pub(crate) fn for_part(&self) -> Self {
+        let (gate, query_gate, journal) = (None, None, None);
+        let outage_patience = Some(Duration::ZERO);
+        let retry = RetryPolicy::none();
+        Self { gate, query_gate, journal, outage_patience, retry, ..self.clone() }
+    }
+
+    /// The journal, for a spread.
+    pub(crate) fn journal(&self) -> Option<&Arc<dyn Journal>> {
+        self.journal.as_ref()
+    }
+
     /// How calls are tried again, and how long an outage is waited out.
     pub(crate) fn retries(&self) -> RetryPolicy {
         let patience = self.outage_patience.unwrap_or(self.retry.outage_patience);

@@ -144,7 +144,7 @@ impl Why {
     pub(crate) fn of(reason: AttemptReason) -> Option<Self> {
         match reason {
             AttemptReason::First => None,
-            AttemptReason::FunctionFailed => Some(Self::Function),
+            AttemptReason::FunctionFailed | AttemptReason::Outgrown => Some(Self::Function),
             AttemptReason::Lost => Some(Self::Lost),
             AttemptReason::Straggler => Some(Self::Copy),
             _ => Some(Self::Failed),

@@ -102,3 +102,50 @@ impl fmt::Display for PlanPrice {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use falco_core::{Deployable, Payload, Repeats, Scaling, Stage, StagePolicy};
+
+    use super::*;
+    use crate::OneToOne;
+
+    fn price(stages: Vec<Stage>) -> PlanPrice {
+        let plan = ExecutionPlan::new(stages).unwrap();
+        PlanPrice::of(&plan, &Prices::default().with_second(1.0))
+    }
+
+    fn function() -> Deployable {
+        let scaling = Scaling::default().with_timeout(Duration::from_secs(2));
+        Deployable::python("f", "def main(args): return args").with_scaling(scaling)
+    }
+
+    #[test]
+    fn repeats_and_copies_of_the_policy_are_in_it() {
+        let policy = StagePolicy::default().with_repeats(Repeats::times(2));
+        let stage = |policy| {
+            Stage::from_payloads("map", function(), vec![Payload::empty(); 10]).with_policy(policy)
+        };
+        let repeated = price(vec![stage(policy)]);
+        assert_eq!(repeated.upper_bound, Some(UsDollars(60.0)));
+        assert_eq!(
+            repeated.to_string(),
+            "at most $60.00; stage map: $60.00 for 10 inputs in 3 attempts"
+        );
+        let copied = policy.with_speculation(2.0);
+        // Only what may run twice is copied.
+        assert_eq!(price(vec![stage(copied)]).upper_bound, Some(UsDollars(60.0)));
+        assert_eq!(price(vec![stage(copied).idempotent()]).upper_bound, Some(UsDollars(120.0)));
+    }
+
+    #[test]
+    fn inputs_that_cannot_be_counted_have_a_price_for_each() {
+        let map = Stage::from_payloads("map", function(), vec![Payload::empty(); 3]);
+        let next = Stage::derived("next", function(), ["map"], OneToOne::new());
+        let price = price(vec![map, next]);
+        assert_eq!((price.upper_bound, price.stages[1].inputs), (None, None));
+        assert!(price.to_string().ends_with("stage next: $2.00 for each input"), "{price}");
+    }
+}

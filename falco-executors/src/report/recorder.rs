@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::failure::Failure;
 use super::latency::Distributions;
+use super::size::SizeReport;
 use super::stage::{Counts, StageReport, StageState};
 
 /// How many failures a report lists.
@@ -40,6 +41,7 @@ struct Completed {
     cost: Option<UsDollars>,
     failures: Vec<Failure>,
     failures_not_listed: u64,
+    sizes: Vec<SizeReport>,
 }
 
 impl StageRecorder {
@@ -160,6 +162,7 @@ impl StageRecorder {
             cost: completed.cost.map(rounded),
             failures: completed.failures,
             failures_not_listed: completed.failures_not_listed,
+            sizes: completed.sizes,
             distributions: completed.distributions,
         }
     }
@@ -214,5 +217,6 @@ impl Completed {
             }
         }
         self.cold_starts += u64::from(activation.cold_start == Some(true));
+        SizeReport::note(&mut self.sizes, activation);
     }
 }

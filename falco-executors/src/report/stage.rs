@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::failure::Failure;
 use super::latency::{Distributions, Latencies};
+use super::size::SizeReport;
 
 /// The outcome of one stage in numbers. Its size does not depend on how many invocations there were.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -47,6 +48,9 @@ pub struct StageReport {
     /// The cost of the activations, repeated ones too, if the provider reports it for any. Estimated costs are in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<UsDollars>,
+    /// The activations by the size of the deployment that ran them, the smallest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sizes: Vec<SizeReport>,
     /// The first 100 invocations that ran or were sent and did not succeed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failures: Vec<Failure>,

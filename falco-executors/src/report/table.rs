@@ -38,6 +38,11 @@ fn write(report: &RunReport, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     if !latencies.is_empty() {
         write!(f, "\n\n{latencies}")?;
     }
+    for stage in report.stages.iter().filter(|stage| stage.sizes.len() > 1) {
+        for size in &stage.sizes {
+            write!(f, "\n{} on {size}", stage.stage)?;
+        }
+    }
     if let Some(price) = &report.price {
         write!(f, "\n\nprice before the run: {price}")?;
     }

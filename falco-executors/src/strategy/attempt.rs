@@ -116,6 +116,10 @@ async fn pursue<'a>(
         };
         let delay = match &answer {
             Ok(_) if is_success(&answer) => None,
+            Ok((activation, _)) if activation.attribute(Activation::OUTGROWN).is_some() => {
+                reason = AttemptReason::Outgrown;
+                Some(Duration::ZERO)
+            }
             Ok(_) => {
                 reason = AttemptReason::FunctionFailed;
                 repeats.after_function_error()

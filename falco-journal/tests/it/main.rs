@@ -7,6 +7,7 @@
     reason = "tests"
 )]
 
+mod budgets;
 mod damage;
 mod deployments;
 mod full_disk;

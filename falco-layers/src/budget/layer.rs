@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use falco_core::{
     Activation, ActivationId, AsyncPlatform, Collected, Deployment, Error, Event, Invocation,
-    Pending, Prices, Release, Result, UsDollars, WaitReason, async_trait,
+    Pending, Prices, Release, Result, WaitReason, async_trait,
 };
 use tokio::time::Instant;
 
 use super::Budget;
-use super::ledger::{Admission, Held, Settlement, pico};
+use super::ledger::{Admission, Held, Settlement, paid, pico};
 use crate::layer::Intercept;
 
 /// A platform whose calls are paid from a budget.
@@ -103,22 +103,6 @@ impl Budgeted {
         error
     }
 
-    /// The settlement of a call that was answered.
-    fn paid(&self, activation: &Activation, deployment: &Deployment) -> Settlement {
-        let busy = activation.billed.or_else(|| {
-            Some(activation.execution?.saturating_add(activation.init.unwrap_or_default()))
-        });
-        let (cost, doubt) = match (activation.cost, busy) {
-            (Some(cost), _) => (cost, self.prices.doubt(activation)),
-            (None, Some(busy)) => {
-                let cost = self.prices.cost(busy, &deployment.scaling);
-                (cost, UsDollars(cost.0 * self.prices.uncertainty))
-            }
-            (None, None) => return Settlement::Unknown,
-        };
-        Settlement::Paid(pico(cost), pico(doubt))
-    }
-
     fn settlement(&self, error: &Error) -> Settlement {
         if error.may_have_run() { Settlement::Unknown } else { Settlement::Free }
     }
@@ -134,7 +118,7 @@ impl Intercept for Budgeted {
         let reservation = self.admit(deployment, invocation).await?;
         let answer = self.inner.invoke(deployment, invocation).await;
         reservation.settle(match &answer {
-            Ok(activation) => self.paid(activation, deployment),
+            Ok(activation) => paid(&self.prices, activation, &deployment.scaling),
             Err(error) => self.settlement(error),
         });
         answer
@@ -154,7 +138,10 @@ impl Intercept for Budgeted {
         let collected = self.inner.collect(deployment, pending).await?;
         self.budget.ledger(|ledger| {
             for activation in &collected.finished {
-                ledger.settle_pending(&activation.id, self.paid(activation, deployment));
+                ledger.settle_pending(
+                    &activation.id,
+                    paid(&self.prices, activation, &deployment.scaling),
+                );
             }
             for (id, error) in &collected.gone {
                 ledger.settle_pending(id, self.settlement(error));

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use falco_core::{ActivationId, StageName, UsDollars};
+use falco_core::{Activation, ActivationId, Prices, Scaling, StageName, UsDollars};
 
 /// Amounts in 10⁻¹² US dollars.
 pub(super) type Pico = u128;
@@ -47,8 +47,8 @@ pub(super) struct StageEntry {
     pub(super) total: Option<u64>,
     pub(super) completed: u64,
     pub(super) spent: Pico,
-    /// The upper bound of one call.
-    pub(super) upper_bound: Pico,
+    /// The size of its function.
+    pub(super) size: Scaling,
     pub(super) is_finished: bool,
     /// Inputs that were sent, and of these those whose calls are over.
     sent: u64,
@@ -76,7 +76,23 @@ pub(super) enum Settlement {
     Unknown,
 }
 
-/// The answer to who wants to send.
+/// The settlement of a call that was answered, on a function of this size.
+pub(super) fn paid(prices: &Prices, activation: &Activation, size: &Scaling) -> Settlement {
+    let busy = activation.billed.or_else(|| {
+        Some(activation.execution?.saturating_add(activation.init.unwrap_or_default()))
+    });
+    let (cost, doubt) = match (activation.cost, busy) {
+        (Some(cost), _) => (cost, prices.doubt(activation)),
+        (None, Some(busy)) => {
+            let cost = prices.cost(busy, size);
+            (cost, UsDollars(cost.0 * prices.uncertainty))
+        }
+        (None, None) => return Settlement::Unknown,
+    };
+    Settlement::Paid(pico(cost), pico(doubt))
+}
+
+/// Whether a call may be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Admission {
     Granted,
@@ -96,7 +112,7 @@ impl Ledger {
                     total: None,
                     completed: 0,
                     spent: 0,
-                    upper_bound: 0,
+                    size: Scaling::default(),
                     is_finished: false,
                     sent: 0,
                     settled: 0,

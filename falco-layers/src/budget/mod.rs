@@ -14,7 +14,7 @@ use falco_core::{
 use tokio::sync::Notify;
 
 use self::layer::Budgeted;
-use self::ledger::{Held, Ledger, dollars, pico};
+use self::ledger::{Held, Ledger, Settlement, dollars, paid, pico};
 pub use self::report::{BudgetReport, StageCost};
 use crate::layer::Intercepted;
 
@@ -234,25 +234,37 @@ impl Monitor for Budget {
                     self.show_estimate(&completion.stage);
                 }
             }
-            Event::Recalled { completion } => self.ledger(|ledger| {
-                let cost = completion.cost.map_or(0, pico);
-                ledger.spent += cost;
-                let stage = ledger.stage(&completion.stage);
-                stage.completed += 1;
-                stage.spent += cost;
-            }),
             Event::StageStarted { stage, deployment } => {
-                let prices = self.0.in_force.get();
-                let bound =
-                    prices.map_or(0, |prices| pico(prices.upper_bound(&deployment.scaling)));
-                self.ledger(|ledger| ledger.stage(stage).upper_bound = bound);
+                let size = deployment.scaling.clone();
+                self.ledger(|ledger| ledger.stage(stage).size = size);
+            }
+            // An earlier process of the run has paid it.
+            Event::Recalled { completion } => {
+                let activation = completion.outcome.activation();
+                self.ledger(|ledger| {
+                    let size = &ledger.stage(&completion.stage).size;
+                    let settled = activation
+                        .zip(self.0.in_force.get())
+                        .map(|(activation, prices)| paid(prices, activation, size));
+                    let (cost, doubt) = match (completion.cost, settled) {
+                        (cost, Some(Settlement::Paid(last, doubt))) => {
+                            (cost.map_or(last, pico), doubt)
+                        }
+                        (cost, _) => (cost.map_or(0, pico), 0),
+                    };
+                    ledger.spent += cost;
+                    ledger.uncertainty += doubt;
+                    let stage = ledger.stage(&completion.stage);
+                    stage.completed += u64::from(activation.is_some());
+                    stage.spent += cost;
+                });
             }
             // An earlier process has sent it, and this one pays.
             Event::Admitted { invocation } => {
-                if let Some(pending) = invocation.submitted() {
+                if let Some((pending, prices)) = invocation.submitted().zip(self.0.in_force.get()) {
                     let stage = invocation.stage().clone();
                     self.ledger(|ledger| {
-                        let amount = ledger.stage(&stage).upper_bound;
+                        let amount = pico(prices.upper_bound(&ledger.stage(&stage).size));
                         let held = Held { stage, amount, inputs: 1, is_settled: false };
                         ledger.reserve(&held);
                         ledger.pending.insert(pending.id.clone(), held);

@@ -4,6 +4,7 @@
 mod adaptive;
 mod budget;
 mod controllers;
+mod escalation;
 mod gate;
 mod goodput;
 mod held;
@@ -13,6 +14,7 @@ mod outages;
 mod own_layer;
 mod providers;
 mod retry;
+mod spread;
 mod stack;
 mod support;
 mod timeout;

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use falco_core::{Code, Environment, FunctionError, Invocation, LogLine, LogStream, Payload};
+use falco_core::{
+    Code, Environment, FunctionError, Invocation, LogLine, LogStream, Payload, Scaling,
+};
 
 /// The call that a function in memory sees.
 #[derive(Debug)]
@@ -17,6 +19,8 @@ pub struct FunctionCall<'a> {
     pub code: &'a Code,
     /// The entry point that it was deployed with.
     pub entry_point: &'a str,
+    /// Memory, timeout and instances that it was deployed with.
+    pub scaling: &'a Scaling,
 }
 
 impl FunctionCall<'_> {

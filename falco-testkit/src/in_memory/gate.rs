@@ -168,6 +168,7 @@ impl InMemory {
                     env: &deployed.env,
                     code: &deployed.code,
                     entry_point: &deployed.entry_point,
+                    scaling: &deployed.deployment.scaling,
                 })
             }),
         };

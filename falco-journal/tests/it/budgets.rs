@@ -1,0 +1,82 @@
+//! A run that a budget stops, and that another process goes on with under a higher one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use falco_core::{Driver, ExecutionPlan, Platform, Prices, Result, Stage, UsDollars};
+use falco_executors::{AsyncExecutor, DriverExt, ParallelExecutor, RunOptions, RunOutcome};
+use falco_journal::RunJournal;
+use falco_layers::Budget;
+use falco_testkit::{InMemory, Latency, Settings};
+
+use crate::support::{create, function, payload, resume};
+
+#[derive(Debug)]
+struct Twenty;
+
+impl Driver for Twenty {
+    fn name(&self) -> &str {
+        "twenty"
+    }
+
+    fn plan(&self) -> Result<ExecutionPlan> {
+        let scaling = falco_core::Scaling::default().with_timeout(Duration::from_secs(2));
+        let echo = function("def main(args): return args").with_scaling(scaling);
+        let map = Stage::from_fn_sized("map", echo, 20, |index| Ok(payload(index as u64)));
+        ExecutionPlan::new(vec![map])
+    }
+}
+
+/// A platform whose calls take a second and cost a dollar, and two at most.
+fn platform() -> Arc<InMemory> {
+    let prices = Prices::default().with_second(1.0);
+    let capabilities = Settings::default().capabilities.with_prices(prices);
+    let latency = Latency::fixed(Duration::from_secs(1));
+    Arc::new(InMemory::new(Settings { capabilities, latency, ..Settings::default() }))
+}
+
+async fn run(
+    platform: &Arc<InMemory>,
+    journal: Arc<RunJournal>,
+    limit: f64,
+    submits: bool,
+) -> RunOutcome {
+    let budget = Budget::new(UsDollars(limit)).unwrap();
+    let options = RunOptions::from(platform.clone());
+    let options = options.with_journal(journal.clone()).with_budget(budget);
+    let options = match submits {
+        true => options.with_strategy(AsyncExecutor::with_window(4).unwrap()),
+        false => options.with_strategy(ParallelExecutor::with_concurrency(4).unwrap()),
+    };
+    let outcome = Twenty.run(options).await.unwrap();
+    // What the run has spawned ends a moment after it, and holds the journal until then.
+    while Arc::strong_count(&journal) > 1 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    outcome
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_ends_for_money_goes_on_with_a_higher_budget_and_pays_for_nothing_twice() {
+    for submits in [false, true] {
+        let directory = tempfile::tempdir().unwrap();
+        let platform = platform();
+        let outcome = run(&platform, create(directory.path()), 8.5, submits).await;
+        assert!(outcome.is_suspended(), "{:?}", outcome.error());
+        // Seven calls, and one that may cost $1.50 more than it does would pass the limit.
+        assert_eq!(outcome.report.invocations.succeeded, 7, "{submits}");
+        assert_eq!(platform.counters().started, 7);
+        assert_eq!(platform.list_deployments().await.unwrap().len(), 1, "it stays");
+
+        // What the first process has paid counts: thirteen more and room for the last.
+        let too_little = run(&platform, resume(directory.path()), 20.5, submits).await;
+        assert!(too_little.is_suspended());
+        assert_eq!(too_little.report.invocations.succeeded, 19);
+        assert_eq!(too_little.report.budget.unwrap().spent, UsDollars(19.0));
+        let enough = run(&platform, resume(directory.path()), 21.0, submits).await;
+        assert!(enough.is_success(), "{:?}", enough.error());
+        assert_eq!(enough.report.budget.unwrap().spent, UsDollars(20.0));
+        assert_eq!(platform.counters().started, 20);
+        assert!(platform.list_deployments().await.unwrap().is_empty());
+    }
+}

@@ -1,0 +1,483 @@
+//! The platform beneath the retries of a spread: chooses a part for each call.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use falco_core::{
+    Activation, ActivationId, ActivationLog, AsyncPlatform, AttemptReason, Bounds, Capabilities,
+    Collected, Deployable, Deployment, Error, ErrorKind, Event, Invocation, InvocationId,
+    Operation, Pending, Platform, Prices, Release, Result, Scaling, async_trait,
+};
+use futures_util::future::{BoxFuture, join_all};
+
+use super::Share;
+use super::deployments::{Deployments, Held, merged};
+use super::part::Member;
+
+const NAME: &str = "spread";
+/// How soon a part is asked again that could not be asked.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// A method of a platform that sends an invocation.
+type Call<T> =
+    for<'a> fn(&'a dyn AsyncPlatform, &'a Deployment, &'a Invocation) -> BoxFuture<'a, Result<T>>;
+
+#[derive(Debug)]
+pub(super) struct Parts {
+    share: Share,
+    members: Vec<Member>,
+    deployments: Deployments,
+    /// How far each part is behind its share.
+    credits: Mutex<Vec<f64>>,
+}
+
+impl Parts {
+    pub(super) fn new(share: Share, members: Vec<Member>) -> Self {
+        let credits = Mutex::new(vec![0.0; members.len()]);
+        Self { share, members, deployments: Deployments::default(), credits }
+    }
+
+    fn names(&self) -> Vec<&str> {
+        self.members.iter().map(|member| member.name.as_str()).collect()
+    }
+
+    fn held(&self, deployment: &Deployment, operation: &'static str) -> Result<Held> {
+        let place = Operation::new(NAME, operation).on(&deployment.name);
+        self.deployments.of(&self.names(), deployment).map_err(|error| error.at(place))
+    }
+
+    /// The next part for a call, among those that hold the function and have not refused it.
+    fn choose(&self, held: &[(usize, Deployment)], refused: &[usize]) -> Option<usize> {
+        let left = || (0..held.len()).filter(|at| !refused.contains(at));
+        let awake: Vec<usize> =
+            left().filter(|at| !self.members[held[*at].0].is_resting()).collect();
+        // Where all of them are away, a call has to find out whether one is back.
+        let candidates = if awake.is_empty() { left().collect() } else { awake };
+        let member = |at: &usize| &self.members[held[*at].0];
+        let with_room = || candidates.iter().copied().filter(|at| member(at).room() > 0);
+        let preferred = match self.share {
+            Share::Weight => return self.next_by_weight(held, &candidates),
+            Share::FreeCapacity => None,
+            Share::Price => with_room().min_by(|one, other| {
+                let price = |at: &usize| {
+                    let prices = member(at).platform.capabilities().prices;
+                    prices.map_or(f64::INFINITY, |it| it.upper_bound(&held[*at].1.scaling).0)
+                };
+                price(one).total_cmp(&price(other))
+            }),
+            Share::Overflow => with_room().next(),
+        };
+        // The first of those with the most room.
+        preferred.or_else(|| candidates.iter().copied().rev().max_by_key(|at| member(at).room()))
+    }
+
+    /// Takes turns so that shares hold at any time, and not only in the end.
+    fn next_by_weight(&self, held: &[(usize, Deployment)], candidates: &[usize]) -> Option<usize> {
+        let mut credits = self.credits.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sum = 0.0;
+        for at in candidates {
+            let number = held[*at].0;
+            credits[number] += self.members[number].weight;
+            sum += self.members[number].weight;
+        }
+        let next = candidates
+            .iter()
+            .copied()
+            .rev()
+            .max_by(|one, other| credits[held[*one].0].total_cmp(&credits[held[*other].0]))?;
+        credits[held[next].0] -= sum;
+        Some(next)
+    }
+
+    /// Sends a call to one part after the other, until one takes it.
+    async fn send<T>(
+        &self,
+        operation: &'static str,
+        deployment: &Deployment,
+        invocation: &Invocation,
+        call: Call<T>,
+    ) -> Result<(&Member, T)> {
+        let held = self.held(deployment, operation)?;
+        let mut refused = Vec::new();
+        loop {
+            let Some(at) = self.choose(&held, &refused) else {
+                let message = "no part of the spread has taken the call";
+                return Err(Error::new(ErrorKind::Unavailable, message));
+            };
+            let (number, deployment) = &held[at];
+            let member = &self.members[*number];
+            let outcome = call(&*member.platform, deployment, invocation).await;
+            member.hear(&outcome);
+            let error = match outcome {
+                Ok(answer) => return Ok((member, answer)),
+                Err(error) => member.error(error),
+            };
+            refused.push(at);
+            let is_safe = !error.may_have_run() || invocation.is_idempotent();
+            let may_go_on = error.is_retryable() || error.is_unreachable();
+            if !(is_safe && may_go_on) || refused.len() == held.len() {
+                return Err(error);
+            }
+            invocation.report(&Event::CallFailed { invocation, error: &error });
+            let reason = AttemptReason::CallFailed;
+            invocation.report(&Event::Attempt { invocation, reason });
+        }
+    }
+
+    /// Refuses what one of the parts would refuse: whichever part it goes to, the outcome is the same.
+    fn check(
+        &self,
+        deployment: &Deployment,
+        invocation: &Invocation,
+        operation: &'static str,
+        limit: Option<u64>,
+    ) -> Result<()> {
+        let place = Operation::new(NAME, operation).on(&deployment.name);
+        invocation.payload().check_argument(limit).map_err(|error| error.at(place))
+    }
+
+    /// One deployment of those of the parts.
+    fn merge(
+        &self,
+        held: impl IntoIterator<Item = (usize, Result<Deployment>)>,
+    ) -> Result<Deployment> {
+        let whole = |number: usize, error| self.members[number].error(error);
+        let held = held
+            .into_iter()
+            .map(|(number, outcome)| Ok((number, outcome.map_err(|error| whole(number, error))?)))
+            .collect::<Result<Vec<_>>>()?;
+        merged(NAME, &self.names(), &held)
+    }
+
+    /// Those of `ids` that belong to each part, without its name.
+    fn by_part<'a, T>(
+        &'a self,
+        held: &'a [(usize, Deployment)],
+        ids: &'a [T],
+        id: impl Fn(&T) -> &ActivationId,
+        own: impl Fn(&T, ActivationId) -> T,
+    ) -> Vec<(&'a Member, &'a Deployment, Vec<T>)> {
+        let of = |member: &Member| -> Vec<T> {
+            let own = |it: &T| {
+                let rest = id(it).as_str().strip_prefix(&member.name)?.strip_prefix('/')?;
+                Some(own(it, rest.into()))
+            };
+            ids.iter().filter_map(own).collect()
+        };
+        held.iter()
+            .map(|(number, deployment)| {
+                let member = &self.members[*number];
+                (member, deployment, of(member))
+            })
+            .filter(|(.., ids)| !ids.is_empty())
+            .collect()
+    }
+}
+
+impl Member {
+    /// The name of an activation of this part among those of all.
+    fn id(&self, id: &ActivationId) -> ActivationId {
+        format!("{}/{id}", self.name).into()
+    }
+
+    fn activation(&self, mut activation: Activation) -> Activation {
+        activation.id = self.id(&activation.id);
+        activation.attributes.insert("platform".into(), self.name.clone());
+        activation
+    }
+
+    /// An error of this part, as one of the whole.
+    fn error(&self, error: Error) -> Error {
+        error.with_platform(NAME).map_message(|message| format!("{}: {message}", self.name))
+    }
+
+    fn log(&self, mut log: ActivationLog) -> ActivationLog {
+        log.id = self.id(&log.id);
+        log
+    }
+}
+
+fn least<T: Ord>(values: impl Iterator<Item = Option<T>>) -> Option<T> {
+    values.flatten().min()
+}
+
+fn narrowest<T: Ord + Copy>(bounds: impl Iterator<Item = Option<Bounds<T>>>) -> Option<Bounds<T>> {
+    bounds
+        .flatten()
+        .reduce(|one, other| Bounds { min: one.min.max(other.min), max: one.max.min(other.max) })
+}
+
+/// The highest of all prices; none where one part has none.
+fn highest(prices: impl Iterator<Item = Option<Prices>>) -> Option<Prices> {
+    let all: Vec<Prices> = prices.collect::<Option<_>>()?;
+    all.into_iter().reduce(|one, other| {
+        let size = Scaling::default();
+        // Parts are linear in different things: the more expensive one as a whole.
+        if one.upper_bound(&size).0 >= other.upper_bound(&size).0 { one } else { other }
+    })
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl Platform for Parts {
+    fn name(&self) -> &str {
+        NAME
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let all: Vec<Capabilities> =
+            self.members.iter().map(|member| member.platform.capabilities()).collect();
+        let every = |is: fn(&Capabilities) -> bool| all.iter().all(is);
+        let least = |of: fn(&Capabilities) -> Option<u64>| least(all.iter().map(of));
+        let first = &all[0];
+        let concurrency: Option<Vec<u32>> = all.iter().map(|it| it.concurrency).collect();
+        let common = |runtime: &&String| all.iter().all(|it| it.runtimes.contains(runtime));
+        let mut capabilities = Capabilities::default()
+            .with_submit(every(|it| it.submit))
+            .with_resubmit(every(|it| it.resubmit))
+            .with_adopt(every(|it| it.adopt))
+            .with_logs(every(|it| it.logs))
+            .with_scaling(every(|it| it.scaling))
+            .with_shim(every(|it| it.shim))
+            .with_max_payload(least(|it| it.max_payload))
+            .with_max_submit_payload(least(|it| it.max_submit_payload))
+            // A result that one part lets through is not taken away for the limit of another.
+            .with_max_result(
+                first.max_result.filter(|own| all.iter().all(|it| it.max_result == Some(*own))),
+            )
+            .with_max_code(least(|it| it.max_code))
+            .with_concurrency(concurrency.map(|all| all.into_iter().fold(0, u32::saturating_add)))
+            .with_memory_mib(narrowest(all.iter().map(|it| it.memory_mib)))
+            .with_timeout(narrowest(all.iter().map(|it| it.timeout)))
+            .with_runtimes(first.runtimes.iter().filter(common).cloned())
+            .with_prices(highest(all.iter().map(|it| it.prices.clone())));
+        if all.iter().all(|it| it.architecture == first.architecture) {
+            capabilities = capabilities.with_architecture(first.architecture.clone());
+        }
+        for (family, limits) in all.iter().flat_map(|it| &it.runtime_limits) {
+            let narrower =
+                |one: Option<u64>, other: Option<u64>| [one, other].into_iter().flatten().min();
+            let known = capabilities.runtime_limits.get(family).copied().unwrap_or_default();
+            let both = limits
+                .with_max_payload(narrower(known.max_payload, limits.max_payload))
+                .with_max_submit_payload(narrower(
+                    known.max_submit_payload,
+                    limits.max_submit_payload,
+                ))
+                .with_max_result(narrower(known.max_result, limits.max_result))
+                .with_max_code(narrower(known.max_code, limits.max_code));
+            capabilities = capabilities.with_runtime_limits(family, both);
+        }
+        capabilities
+    }
+
+    async fn account(&self) -> Result<Option<String>> {
+        let accounts = join_all(self.members.iter().map(|member| member.platform.account())).await;
+        let mut all = Vec::new();
+        for (member, account) in self.members.iter().zip(accounts) {
+            let Some(account) = account.map_err(|error| member.error(error))? else {
+                return Ok(None);
+            };
+            all.push(format!("{}: {account}", member.name));
+        }
+        Ok(Some(all.join("; ")))
+    }
+
+    /// Deploys on all parts. When one of them fails, a function that is new is removed from the others.
+    async fn deploy(&self, function: &Deployable) -> Result<Deployment> {
+        let parts = || self.members.iter().map(|member| &member.platform);
+        let before = join_all(parts().map(|part| part.fetch_deployment(&function.name))).await;
+        let deployed = join_all(parts().map(|part| part.deploy(function))).await;
+        if deployed.iter().any(Result::is_err) {
+            let new = before.iter().zip(&deployed).zip(parts()).filter_map(
+                |((before, deployed), part)| {
+                    let deployed = deployed.as_ref().ok()?;
+                    let was_missing =
+                        before.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound);
+                    was_missing.then(|| part.remove(deployed))
+                },
+            );
+            // The failure of the deployment says more than that of the removal.
+            join_all(new).await;
+        }
+        self.merge(deployed.into_iter().enumerate())
+    }
+
+    async fn fetch_deployment(&self, name: &str) -> Result<Deployment> {
+        let found =
+            join_all(self.members.iter().map(|member| member.platform.fetch_deployment(name)))
+                .await;
+        let is_missing = |found: &Result<Deployment>| {
+            found.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound)
+        };
+        // Where some have it and others do not, a deployment has failed half-way: it has to be found to be removed.
+        if found.iter().all(is_missing) {
+            return self.merge(found.into_iter().enumerate());
+        }
+        self.merge(found.into_iter().enumerate().filter(|(_, it)| !is_missing(it)))
+    }
+
+    async fn list_deployments(&self) -> Result<Vec<Deployment>> {
+        let lists =
+            join_all(self.members.iter().map(|member| member.platform.list_deployments())).await;
+        let mut by_name: std::collections::BTreeMap<String, Vec<(usize, Deployment)>> =
+            std::collections::BTreeMap::new();
+        for (number, list) in lists.into_iter().enumerate() {
+            for deployment in list.map_err(|error| self.members[number].error(error))? {
+                by_name.entry(deployment.name.clone()).or_default().push((number, deployment));
+            }
+        }
+        by_name.values().map(|held| merged(NAME, &self.names(), held)).collect()
+    }
+
+    async fn scale(&self, deployment: &Deployment, scaling: &Scaling) -> Result<Deployment> {
+        let held = self.held(deployment, "scale")?;
+        let parts = held.iter().map(|(number, it)| (&self.members[*number].platform, it));
+        let scaled = join_all(parts.map(|(part, it)| part.scale(it, scaling))).await;
+        self.merge(held.iter().map(|(number, _)| *number).zip(scaled))
+    }
+
+    async fn remove(&self, deployment: &Deployment) -> Result<()> {
+        let held = self.held(deployment, "remove")?;
+        let parts = held.iter().map(|(number, it)| (&self.members[*number].platform, it));
+        let removed = join_all(parts.map(|(part, it)| part.remove(it))).await;
+        let mut missing = None;
+        let mut is_removed = false;
+        for ((number, _), outcome) in held.iter().zip(removed) {
+            match outcome.map_err(|error| self.members[*number].error(error)) {
+                Ok(()) => is_removed = true,
+                Err(error) if error.kind() == ErrorKind::NotFound => missing = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        missing.filter(|_| !is_removed).map_or(Ok(()), Err)
+    }
+
+    async fn invoke(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Activation> {
+        let limit = self.capabilities().for_runtime(&deployment.runtime).max_payload;
+        self.check(deployment, invocation, "invoke", limit)?;
+        let call: Call<Activation> = |part, it, invocation| part.invoke(it, invocation);
+        let (member, activation) = self.send("invoke", deployment, invocation, call).await?;
+        Ok(member.activation(activation))
+    }
+
+    /// Each part waits for itself, and the retries around all of them report what lasts.
+    fn watch_outages(&self, _: std::sync::Weak<dyn falco_core::Monitor>) {}
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl AsyncPlatform for Parts {
+    async fn submit(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Pending> {
+        let limit = self.capabilities().for_runtime(&deployment.runtime).max_submit_payload;
+        self.check(deployment, invocation, "submit", limit)?;
+        let call: Call<Pending> = |part, it, invocation| part.submit(it, invocation);
+        let (member, pending) = self.send("submit", deployment, invocation, call).await?;
+        Ok(Pending::new(member.id(&pending.id), pending.submitted_at))
+    }
+
+    /// Asks each part for its own. Those that cannot be asked have no news, unless none can be asked.
+    async fn collect(&self, deployment: &Deployment, pending: &[Pending]) -> Result<Collected> {
+        let held = self.held(deployment, "collect")?;
+        let own = |pending: &Pending, id| Pending::new(id, pending.submitted_at);
+        let parts = self.by_part(&held, pending, |pending| &pending.id, own);
+        let asked = parts.iter().map(|(member, deployment, own)| async move {
+            let answer = member.platform.collect(deployment, own).await;
+            member.hear(&answer);
+            (member, own.len(), answer)
+        });
+        let (mut all, mut failure, mut poll_after) = (None, None, Duration::MAX);
+        for (member, count, answer) in join_all(asked).await {
+            match answer {
+                Ok(answer) => {
+                    // A part that has answered for everything need not be asked again.
+                    if answer.finished.len() + answer.gone.len() < count {
+                        poll_after = poll_after.min(answer.poll_after);
+                    }
+                    let all: &mut Collected =
+                        all.get_or_insert_with(|| Collected::default().with_from_memory(true));
+                    all.is_from_memory &= answer.is_from_memory;
+                    all.finished
+                        .extend(answer.finished.into_iter().map(|it| member.activation(it)));
+                    let whole = |(id, why)| (member.id(&id), member.error(why));
+                    all.gone.extend(answer.gone.into_iter().map(whole));
+                }
+                Err(error) => {
+                    poll_after = poll_after.min(ASK_AGAIN);
+                    failure = Some(member.error(error));
+                }
+            }
+        }
+        match (all, failure) {
+            (None, Some(error)) => Err(error),
+            (all, _) => {
+                // Nobody was asked where nothing belongs to any part.
+                let mut all = all.unwrap_or_else(|| Collected::default().with_from_memory(true));
+                all.poll_after =
+                    if poll_after == Duration::MAX { Duration::ZERO } else { poll_after };
+                Ok(all)
+            }
+        }
+    }
+
+    fn release(&self, deployment: &Deployment, activations: &[ActivationId], release: Release) {
+        let Ok(held) = self.held(deployment, "release") else { return };
+        for (member, deployment, own) in self.by_part(&held, activations, |id| id, |_, id| id) {
+            member.platform.release(deployment, &own, release);
+        }
+    }
+
+    async fn activation_log(
+        &self,
+        deployment: &Deployment,
+        activations: &[ActivationId],
+    ) -> Result<Vec<ActivationLog>> {
+        let held = self.held(deployment, "activation_log")?;
+        let mut logs = Vec::new();
+        for (member, deployment, own) in self.by_part(&held, activations, |id| id, |_, id| id) {
+            let found = member.platform.activation_log(deployment, &own).await;
+            let found = found.map_err(|error| member.error(error))?;
+            logs.extend(found.into_iter().map(|log| member.log(log)));
+        }
+        // In the order asked.
+        let place = |log: &ActivationLog| activations.iter().position(|id| *id == log.id);
+        logs.sort_by_key(place);
+        Ok(logs)
+    }
+
+    async fn find_submitted(
+        &self,
+        deployment: &Deployment,
+        in_doubt: &[Invocation],
+    ) -> Result<Vec<(InvocationId, Pending)>> {
+        let held = self.held(deployment, "find_submitted")?;
+        let mut all = Vec::new();
+        for (number, deployment) in held.iter() {
+            let member = &self.members[*number];
+            let found = member.platform.find_submitted(deployment, in_doubt).await;
+            let found = found.map_err(|error| member.error(error))?;
+            all.extend(found.into_iter().map(|(invocation, pending)| {
+                (invocation, Pending::new(member.id(&pending.id), pending.submitted_at))
+            }));
+        }
+        Ok(all)
+    }
+
+    async fn recent_logs(
+        &self,
+        deployment: &Deployment,
+        since: SystemTime,
+        most: usize,
+    ) -> Result<Vec<ActivationLog>> {
+        let held = self.held(deployment, "recent_logs")?;
+        let mut all = Vec::new();
+        for (number, deployment) in held.iter() {
+            let member = &self.members[*number];
+            let logs = member.platform.recent_logs(deployment, since, most).await;
+            let logs = logs.map_err(|error| member.error(error))?;
+            all.extend(logs.into_iter().map(|log| member.log(log)));
+        }
+        all.sort_by_key(|log: &ActivationLog| log.lines.first().and_then(|line| line.at));
+        Ok(all.split_off(all.len().saturating_sub(most)))
+    }
+}

@@ -1,0 +1,132 @@
+//! Invocations that need more memory or time than their deployment has.
+
+use std::sync::Arc;
+
+use falco_core::*;
+use falco_executors::{AsyncExecutor, DriverExt, ParallelExecutor, RunOptions, RunOutcome};
+use falco_layers::{Budget, Escalation, Ladder, Stack};
+use falco_testkit::{FunctionCall, InMemory, Latency, Reply, Settings};
+
+use crate::support::*;
+
+/// Inputs that say how many MiB and seconds they need.
+#[derive(Debug)]
+struct Needy(Vec<(u32, u64)>);
+
+impl Driver for Needy {
+    fn name(&self) -> &str {
+        "needy"
+    }
+
+    fn plan(&self) -> Result<ExecutionPlan> {
+        let scaling = Scaling::default().with_memory_mib(256).with_timeout(secs(10));
+        let inputs =
+            self.0.iter().map(|(mib, seconds)| serde_json::json!({"mib": mib, "s": seconds}));
+        let stage = Stage::from_values("map", function().with_scaling(scaling), inputs)?;
+        ExecutionPlan::new(vec![stage])
+    }
+}
+
+/// A platform whose functions run out of what they are not granted.
+fn platform() -> Arc<InMemory> {
+    let prices = Prices::default().with_request(1.0);
+    let capabilities = Settings::default().capabilities.with_prices(prices);
+    let latency = Latency::fixed(millis(10));
+    let memory = InMemory::new(Settings { capabilities, latency, ..Settings::default() });
+    Arc::new(memory.with_function("python", |call: &FunctionCall<'_>| {
+        let input: serde_json::Value = call.payload().parse().unwrap();
+        let granted = call.scaling;
+        let kind = if input["mib"].as_u64() > granted.memory_mib.map(u64::from) {
+            FunctionErrorKind::OutOfMemory
+        } else if input["s"].as_u64() > granted.timeout.map(|timeout| timeout.as_secs()) {
+            FunctionErrorKind::Timeout
+        } else {
+            return Reply::succeeded(call.payload().clone());
+        };
+        Reply::failed(FunctionError::new(kind, "too much"))
+    }))
+}
+
+fn ladder() -> Ladder {
+    Ladder::memory([256, 512, 1024]).unwrap().with_timeouts([secs(60)]).unwrap()
+}
+
+async fn run(platform: &Arc<InMemory>, inputs: Vec<(u32, u64)>, submits: bool) -> RunOutcome {
+    let options = RunOptions::from(platform.clone());
+    let options = match submits {
+        true => options.with_strategy(AsyncExecutor::with_window(1).unwrap()),
+        false => options.with_strategy(ParallelExecutor::with_concurrency(1).unwrap()),
+    };
+    let options = options
+        .with_layers(|platform| Ok(Escalation::wrap(Stack::new().wrap(platform)?, ladder())));
+    Needy(inputs).run(options.unwrap()).await.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_invocation_grows_as_far_as_it_needs_and_the_others_stay_where_they_are() {
+    for submits in [false, true] {
+        let platform = platform();
+        let outcome = run(&platform, vec![(100, 1), (1000, 30), (100, 1)], submits).await;
+        assert!(outcome.is_success(), "{:?}", outcome.error());
+        let stage = &outcome.report.stages[0];
+        // The second: out of memory twice, then out of time.
+        assert_eq!((stage.attempts, stage.retries), (6, 3), "{submits}");
+        let sizes: Vec<_> = stage.sizes.iter().map(|it| (it.memory_mib, it.activations)).collect();
+        assert_eq!(sizes, [(Some(256), 3), (Some(512), 1), (Some(1024), 1), (Some(1024), 1)]);
+        assert_eq!(platform.counters().deploys, 4, "each size when it is first needed");
+        assert!(platform.list_deployments().await.unwrap().is_empty(), "all sizes are removed");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn later_invocations_begin_with_what_most_of_the_stage_needed() {
+    let platform = platform();
+    let outcome = run(&platform, vec![(500, 1); 10], false).await;
+    assert!(outcome.is_success());
+    let sizes: Vec<_> = outcome.report.stages[0].sizes.iter().map(|it| it.activations).collect();
+    // Four grow; the others begin there.
+    assert_eq!(sizes, [4, 10]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_needs_more_than_the_largest_size_fails_by_its_own_error() {
+    for (input, kind) in [((2048, 1), "out of memory"), ((1, 100), "timed out")] {
+        let outcome = run(&platform(), vec![input], false).await;
+        let failure = &outcome.report.stages[0].failures[0];
+        assert!(failure.reason.contains(kind), "{failure}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_size_is_paid_from_the_budget() {
+    let platform = platform();
+    let budget = Budget::new(UsDollars(100.0)).unwrap();
+    let stack = Stack::new().with_budget(budget.clone());
+    let options = RunOptions::from(platform.clone())
+        .with_budget(budget)
+        .with_layers(|platform| Ok(Escalation::wrap(stack.wrap(platform)?, ladder())))
+        .unwrap();
+    let outcome = Needy(vec![(1000, 1)]).run(options).await.unwrap();
+    assert_eq!(outcome.report.budget.unwrap().spent, UsDollars(3.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_function_that_another_process_has_deployed_is_removed_in_all_its_sizes() {
+    let platform = platform();
+    let first = Escalation::wrap(platform.clone(), ladder());
+    let scaling = Scaling::default().with_memory_mib(256).with_timeout(secs(10));
+    let deployment = first.deploy(&function().with_scaling(scaling)).await.unwrap();
+    let needy = |id: &str| {
+        let payload = Payload::json(&serde_json::json!({"mib": 500, "s": 1})).unwrap();
+        Invocation::new("run", "stage", id, payload)
+    };
+    let failed = first.invoke(&deployment, &needy("1")).await.unwrap();
+    assert_eq!(failed.attribute(Activation::OUTGROWN), Some("true"));
+    assert!(first.invoke(&deployment, &needy("1")).await.unwrap().is_success());
+    // Another invocation does not profit from it.
+    assert!(!first.invoke(&deployment, &needy("2")).await.unwrap().is_success());
+    assert_eq!(platform.list_deployments().await.unwrap().len(), 2);
+    let second = Escalation::wrap(platform.clone(), ladder());
+    second.remove(&deployment).await.unwrap();
+    assert!(platform.list_deployments().await.unwrap().is_empty());
+}
