@@ -17,10 +17,11 @@ use falco_executors::{
 };
 use falco_journal::RunJournal;
 use falco_layers::{
-    Aimd, Caps, Fixed, Gate, HeldPolicy, Pid, RetryPolicy, Stack, TargetRate, TimeoutPolicy,
+    Aimd, Budget, Caps, Fixed, Gate, HeldPolicy, Pid, RetryPolicy, Spread, Stack, TargetRate,
+    TimeoutPolicy,
 };
 
-use crate::flags::{Controller, ExecutionFlags, Executor, OnFailure, PlatformName, RunFlags};
+use crate::flags::{Controller, ExecutionFlags, Executor, OnFailure, PlatformName, RunFlags, paid};
 #[cfg(feature = "meter")]
 use crate::observation::Observation;
 use crate::output::say;
@@ -43,6 +44,7 @@ pub struct Launch<'a> {
     /// None when nothing is to be shown.
     progress: Option<Arc<Progress>>,
     journal: Option<Arc<RunJournal>>,
+    budget: Option<Budget>,
     #[cfg(feature = "meter")]
     observation: Observation,
 }
@@ -74,22 +76,35 @@ impl<'a> Launch<'a> {
             (false, true) => Some(Arc::new(Progress::lines(std::io::stderr()))),
             (false, false) => Some(Arc::new(Progress::stderr())),
         };
-        let platform = layer(flags.platform.connect().await?)?;
-        let journal = flags.journal.open()?;
-        let (platform, gate) = if flags.execution.no_layers {
-            (platform, None)
+        let budget = flags.cost.budget(shower(progress.clone()))?;
+        let (platform, journal, gates) = if flags.platform.is_several() {
+            anyhow::ensure!(
+                flags.function.packages.is_empty(),
+                "--requirements and --package install for one platform: name one"
+            );
+            let parts = flags.platform.connect_all().await?;
+            let journal = flags.journal.open()?;
+            let stack = stack_of_parts(&flags.execution, journal.as_ref(), budget.as_ref())?;
+            let spread = Spread::with_stack(flags.platform.spread.into(), parts, &stack)?;
+            let gates = spread.gates().to_vec();
+            (layer(Arc::new(spread))?, journal, gates)
         } else {
-            in_layers(&flags.execution, platform, journal.as_ref())?
+            let platform = layer(flags.platform.connect().await?)?;
+            if let Some(budget) = &budget {
+                budget.prices(&platform)?;
+            }
+            let journal = flags.journal.open()?;
+            let (platform, gates) = match flags.execution.no_layers {
+                true => (platform, Vec::new()),
+                false => in_layers(&flags.execution, platform, journal.as_ref(), budget.as_ref())?,
+            };
+            (platform, journal, gates)
         };
         let strategy = strategy(&flags.execution)?;
         #[cfg(feature = "meter")]
-        let observation = {
-            let name = platform.name().to_owned();
-            let gate = gate.map(|gate| (name.as_str(), gate));
-            Observation::begin(&flags.observe, gate).await?
-        };
+        let observation = { Observation::begin(&flags.observe, gates).await? };
         #[cfg(not(feature = "meter"))]
-        drop(gate);
+        drop(gates);
         Ok(Self {
             flags,
             platform,
@@ -98,6 +113,7 @@ impl<'a> Launch<'a> {
             results,
             progress,
             journal,
+            budget,
             #[cfg(feature = "meter")]
             observation,
         })
@@ -110,7 +126,7 @@ impl<'a> Launch<'a> {
 
     /// The name of the platform on the command line.
     pub fn platform_name(&self) -> PlatformName {
-        self.flags.platform.platform
+        self.flags.platform.name()
     }
 
     /// The platform, with its layers.
@@ -159,6 +175,7 @@ impl<'a> Launch<'a> {
             None => options,
         };
         let options = self.flags.journal.options(options, self.journal.as_ref());
+        let options = paid(options, self.budget.as_ref(), &self.platform, self.shower());
         let options = match &self.results {
             Some(results) => options.with_results(results.clone()),
             None => options,
@@ -171,10 +188,7 @@ impl<'a> Launch<'a> {
 
     /// Shows a line on stderr, above the bars of the progress.
     pub fn shower(&self) -> Box<dyn Fn(&str) + Send + Sync> {
-        match self.progress.clone() {
-            Some(progress) => Box::new(move |line| progress.print_line(line)),
-            None => Box::new(|line| say(line)),
-        }
+        shower(self.progress.clone())
     }
 
     /// Runs a driver to its end.
@@ -218,6 +232,14 @@ impl<'a> Launch<'a> {
     }
 }
 
+/// Shows a line on stderr, above the bars of the progress, if there is one.
+fn shower(progress: Option<Arc<Progress>>) -> Box<dyn Fn(&str) + Send + Sync> {
+    match progress {
+        Some(progress) => Box::new(move |line| progress.print_line(line)),
+        None => Box::new(|line| say(line)),
+    }
+}
+
 /// A driver with the plan that it has made, and the packages in it.
 #[derive(Debug)]
 struct Planned<'a> {
@@ -243,22 +265,17 @@ impl Driver for Planned<'_> {
     }
 }
 
+/// A platform with its layers, and the gates of congestion control, by the names of platforms.
+type Layered = (Arc<dyn AsyncPlatform>, Vec<(String, Gate)>);
+
 /// The default stack, and its gate. Where the platform cannot submit, calls that are held open do it.
 fn in_layers(
     flags: &ExecutionFlags,
     platform: Arc<dyn AsyncPlatform>,
     journal: Option<&Arc<RunJournal>>,
-) -> falco_core::Result<(Arc<dyn AsyncPlatform>, Option<Gate>)> {
-    let mut stack = Stack::new()
-        .with_retry(RetryPolicy::with_retries(flags.retries))
-        .with_outage_patience(flags.outage_patience)
-        .with_timeout(timeouts(flags));
-    if let Some(journal) = journal {
-        stack = stack.with_journal(journal.clone());
-    }
-    if let Some(rate) = flags.max_rate {
-        stack = stack.with_max_rate(rate);
-    }
+    budget: Option<&Budget>,
+) -> falco_core::Result<Layered> {
+    let mut stack = stack(flags, journal, budget);
     if let Some(controller) = controller(flags, &platform.capabilities()) {
         let mut caps = Caps::default();
         caps.per_second = flags.max_rate;
@@ -268,8 +285,49 @@ fn in_layers(
         stack = stack.with_held(HeldPolicy::default());
     }
     let gate = stack.gate(&platform.capabilities())?;
+    let name = platform.name().to_owned();
     let platform = stack.with_gate(gate.clone()).wrap(platform)?;
-    Ok((platform, Some(gate)))
+    Ok((platform, vec![(name, gate)]))
+}
+
+/// The layers of each of several platforms.
+fn stack_of_parts(
+    flags: &ExecutionFlags,
+    journal: Option<&Arc<RunJournal>>,
+    budget: Option<&Budget>,
+) -> anyhow::Result<Stack> {
+    let has_controller = flags.controller != Controller::Adaptive || flags.target_rate.is_some();
+    anyhow::ensure!(
+        !flags.no_layers && !has_controller,
+        "--no-layers, --controller and --target-rate are for one platform: leave them out for several"
+    );
+    let stack = stack(flags, journal, budget);
+    // One that cannot submit would keep the others from it.
+    Ok(match flags.executor {
+        Executor::Async => stack.with_held(HeldPolicy::default()),
+        _ => stack,
+    })
+}
+
+fn stack(
+    flags: &ExecutionFlags,
+    journal: Option<&Arc<RunJournal>>,
+    budget: Option<&Budget>,
+) -> Stack {
+    let mut stack = Stack::new()
+        .with_retry(RetryPolicy::with_retries(flags.retries))
+        .with_outage_patience(flags.outage_patience)
+        .with_timeout(timeouts(flags));
+    if let Some(journal) = journal {
+        stack = stack.with_journal(journal.clone());
+    }
+    if let Some(budget) = budget {
+        stack = stack.with_budget(budget.clone());
+    }
+    if let Some(rate) = flags.max_rate {
+        stack = stack.with_max_rate(rate);
+    }
+    stack
 }
 
 /// The controller, where it is not the stack's own.

@@ -35,7 +35,7 @@ impl Observation {
     /// # Errors
     ///
     /// When a file cannot be created.
-    pub(crate) async fn begin(flags: &ObserveFlags, gate: Option<(&str, Gate)>) -> Result<Self> {
+    pub(crate) async fn begin(flags: &ObserveFlags, gates: Vec<(String, Gate)>) -> Result<Self> {
         if !flags.is_wanted() {
             return Ok(Self::default());
         }
@@ -52,7 +52,7 @@ impl Observation {
         if let Some(trace) = &trace {
             recorder = recorder.with_file(TraceFile::new(trace))?;
         }
-        if let Some((platform, gate)) = gate {
+        for (platform, gate) in gates {
             recorder = recorder.with_gate(platform, move || gate.state());
         }
         if let Some(collector) = flags.fact {

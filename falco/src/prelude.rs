@@ -2,7 +2,7 @@
 
 pub use falco_core::{
     AsyncPlatform, Completion, Deployable, Driver, Error, ErrorKind, ExecutionPlan, Monitor,
-    Payload, Platform, Result, RuntimeName, Scaling, Stage, Verdict,
+    Payload, Platform, Result, RuntimeName, Scaling, Stage, UsDollars, Verdict,
 };
 pub use falco_executors::session::{Session, StageSpec};
 pub use falco_executors::typed::{Both, Function, List, Pairs, Partition, Pipeline};
@@ -11,7 +11,7 @@ pub use falco_executors::{
     OnFailure, OneToOne, ParallelExecutor, Progress, Repeats, Run, RunOptions, RunOutcome,
     SequentialExecutor, Shuffle, StagePolicy, stop_signals,
 };
-pub use falco_layers::{RetryPolicy, Stack};
+pub use falco_layers::{Budget, RetryPolicy, Stack};
 pub use falco_package::Archive;
 
 #[cfg(feature = "aws")]

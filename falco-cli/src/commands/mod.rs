@@ -1,5 +1,6 @@
 //! The commands: one file or folder for each.
 
+mod advise;
 mod call;
 mod deployed;
 mod doctor;
@@ -45,6 +46,7 @@ enum Command {
     Doctor(Box<doctor::DoctorFlags>),
     Cleanup(Box<CleanupFlags>),
     Runs(RunsFlags),
+    Advise(advise::AdviseFlags),
     Resume(resume::ResumeFlags),
     #[cfg(feature = "meter")]
     #[command(flatten)]
@@ -68,6 +70,7 @@ impl Falco {
             Command::Doctor(flags) => doctor::doctor(*flags).await,
             Command::Cleanup(flags) => clean_up(&flags).await,
             Command::Runs(flags) => runs(&flags),
+            Command::Advise(flags) => advise::advise(&flags),
             Command::Resume(flags) => resume::resume(&flags),
             #[cfg(feature = "meter")]
             Command::Trace(command) => command.run().await.map(|()| true).map_err(Into::into),

@@ -5,6 +5,7 @@
 //! anything is deployed and for layers, `options` for monitors and settings of the run, and `finish` for what is said at its end.
 
 mod again;
+mod cost;
 mod data;
 mod execution;
 mod function;
@@ -18,6 +19,8 @@ mod values;
 
 use clap::Args;
 
+pub use cost::CostFlags;
+pub(crate) use cost::paid;
 pub use data::{DataFlags, Stores, open_store};
 pub use execution::{Controller, ExecutionFlags, Executor, OnFailure};
 pub use function::FunctionFlags;
@@ -26,7 +29,7 @@ pub use journal::{JournalFlags, Rerun, WhenStopped, directory as journal_directo
 pub use observe::ObserveFlags;
 pub use output::{Log, OutputFlags, ShowFlags};
 pub use packages::PackageFlags;
-pub use platform::{Inspected, PlatformFlags, PlatformName};
+pub use platform::{Inspected, PlatformFlags, PlatformName, SpreadBy};
 pub use values::{count, duration, positive};
 
 /// Where a program runs its functions, and how.
@@ -39,6 +42,10 @@ pub struct RunFlags {
     /// How invocations are driven.
     #[command(flatten)]
     pub execution: ExecutionFlags,
+
+    /// What the run may cost.
+    #[command(flatten)]
+    pub cost: CostFlags,
 
     /// How functions are deployed.
     #[command(flatten)]

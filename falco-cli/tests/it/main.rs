@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "tests")]
 #![cfg(all(feature = "command", feature = "local"))]
 
+#[cfg(feature = "meter")]
+mod cost;
 mod doctor;
 mod field;
 mod logs;

@@ -34,4 +34,5 @@ mod results;
 mod rust;
 mod rust_fixture;
 mod signals;
+mod sizes;
 mod wordcount;

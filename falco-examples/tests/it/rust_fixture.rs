@@ -97,8 +97,8 @@ async fn the_fixture_in_rust_conforms_in_containers() {
 }
 
 /// A platform on its provider, which is dropped with it.
-struct On<P> {
-    platform: Arc<dyn AsyncPlatform>,
+pub(crate) struct On<P> {
+    pub(crate) platform: Arc<dyn AsyncPlatform>,
     _provider: Box<dyn Any + Send + Sync>,
     kind: PhantomData<P>,
 }
@@ -137,7 +137,7 @@ impl<P: Provider> Harness for On<P> {
 }
 
 #[async_trait]
-trait Provider: Send + Sync + Sized + 'static {
+pub(crate) trait Provider: Send + Sync + Sized + 'static {
     async fn start() -> On<Self>;
 }
 
@@ -195,7 +195,7 @@ async fn an_executable_with_its_libraries_linked_in_runs_on_every_platform() {
     }
 }
 
-struct Local;
+pub(crate) struct Local;
 
 #[async_trait]
 impl Provider for Local {
@@ -208,7 +208,7 @@ impl Provider for Local {
     }
 }
 
-struct Whisk;
+pub(crate) struct Whisk;
 
 #[async_trait]
 impl Provider for Whisk {
@@ -218,7 +218,7 @@ impl Provider for Whisk {
     }
 }
 
-struct Aws;
+pub(crate) struct Aws;
 
 #[async_trait]
 impl Provider for Aws {
@@ -228,7 +228,7 @@ impl Provider for Aws {
     }
 }
 
-struct Google;
+pub(crate) struct Google;
 
 #[async_trait]
 impl Provider for Google {

@@ -49,6 +49,29 @@ fn own_loop_finds_the_lowest_point() {
 }
 
 #[test]
+fn budget_stops_before_it_is_passed() {
+    let output = output_of("budget");
+    for part in [
+        "estimate: stage square: $0.02 for 2 of 10 invocations, about $0.10 for all of them\n",
+        "$0.04 spent of a budget of $0.05",
+    ] {
+        assert!(output.contains(part), "{part}: {output}");
+    }
+}
+
+#[test]
+fn spread_uses_both_platforms() {
+    let output = output_of("spread");
+    assert!(output.starts_with("20 results\n"), "{output}");
+    assert!(output.contains("first") && output.contains("second"), "{output}");
+}
+
+#[test]
+fn escalation_gives_more_time() {
+    assert_eq!(output_of("escalation").lines().count(), 4);
+}
+
+#[test]
 fn third_party_packages_travel_with_the_code() {
     assert_eq!(output_of("third_party_packages"), "Hello world!\nHello Ada!\n");
 }
@@ -66,5 +89,5 @@ fn examples_are_short_and_have_no_command_line() {
             examples += 1;
         }
     }
-    assert_eq!(examples, 5);
+    assert_eq!(examples, 8);
 }

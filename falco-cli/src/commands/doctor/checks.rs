@@ -25,7 +25,7 @@ const FUNCTION: &str = "doctor";
 /// Everything, in the order in which it matters.
 pub(super) async fn all(flags: &DoctorFlags) -> Vec<Check> {
     let mut checks = Vec::new();
-    let name = flags.platform.platform;
+    let name = flags.platform.name();
     if name == PlatformName::Local {
         checks.push(interpreter("python3", "functions in Python need it"));
         checks.push(interpreter("node", "functions in JavaScript need it"));
@@ -122,7 +122,7 @@ async fn permissions(flags: &DoctorFlags) -> Check {
             Check { permissions, ..check(name, state, found) }
         }
         Ok(None) => {
-            let platform = flags.platform.platform;
+            let platform = flags.platform.name();
             ok(
                 name,
                 match platform {

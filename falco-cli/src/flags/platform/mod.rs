@@ -13,15 +13,24 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use falco_core::{AsyncPlatform, Permission};
+use falco_layers::{Part, Share, Spread};
 
 pub use inspect::Inspected;
 
 /// Where to run, and what each platform needs to know.
 #[derive(Debug, Args)]
 pub struct PlatformFlags {
-    /// The platform.
-    #[arg(long, value_enum, default_value_t = PlatformName::Local)]
-    pub platform: PlatformName,
+    /// The platform; several, such as aws,gcp, share the work.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [PlatformName::Local])]
+    pub platform: Vec<PlatformName>,
+
+    /// How several platforms share the work.
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = SpreadBy::Capacity)]
+    pub spread: SpreadBy,
+
+    /// The shares of the platforms for --spread weight, in their order, such as 3,1 [default: equal]
+    #[arg(long, value_name = "N,N", value_delimiter = ',', value_parser = super::positive, allow_negative_numbers = true)]
+    pub weights: Vec<f64>,
 
     #[command(flatten)]
     openwhisk: openwhisk::OpenWhiskFlags,
@@ -51,15 +60,90 @@ pub enum PlatformName {
     Gcp,
 }
 
+/// How several platforms share the work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SpreadBy {
+    /// By --weights.
+    Weight,
+    /// To the one with the most room, as congestion control sees it.
+    Capacity,
+    /// To the cheapest one that has room.
+    Price,
+    /// To the first one that has room, in the order given.
+    Overflow,
+}
+
+impl From<SpreadBy> for Share {
+    fn from(by: SpreadBy) -> Self {
+        match by {
+            SpreadBy::Weight => Self::Weight,
+            SpreadBy::Capacity => Self::FreeCapacity,
+            SpreadBy::Price => Self::Price,
+            SpreadBy::Overflow => Self::Overflow,
+        }
+    }
+}
+
 impl PlatformFlags {
-    /// Connects to the platform, without layers.
+    /// The platform; the first one where there are several.
+    pub fn name(&self) -> PlatformName {
+        self.platform.first().copied().unwrap_or(PlatformName::Local)
+    }
+
+    /// Connects to the platform, without layers; several are spread over.
     ///
     /// # Errors
     ///
     /// When the program was built without the platform, a setting is missing or wrong, or the platform does not
     /// answer.
     pub async fn connect(&self) -> anyhow::Result<Arc<dyn AsyncPlatform>> {
-        match self.platform {
+        self.check()?;
+        if self.is_several() {
+            let parts = self.connect_all().await?;
+            return Ok(Arc::new(Spread::new(self.spread.into(), parts)?));
+        }
+        self.connect_to(self.name()).await
+    }
+
+    /// Checks what can be checked before anything is connected to.
+    fn check(&self) -> anyhow::Result<()> {
+        let count = self.platform.len();
+        anyhow::ensure!(
+            self.weights.is_empty() || self.weights.len() == count,
+            "{} weights are given for {count} platforms: give one for each",
+            self.weights.len()
+        );
+        for (at, platform) in self.platform.iter().enumerate() {
+            anyhow::ensure!(
+                !self.platform[..at].contains(platform),
+                "--platform names {platform:?} twice: name each platform once"
+            );
+        }
+        Ok(())
+    }
+
+    /// Whether several platforms share the work.
+    pub(crate) fn is_several(&self) -> bool {
+        self.platform.len() > 1
+    }
+
+    /// Connects to all platforms that share the work.
+    ///
+    /// # Errors
+    ///
+    /// As [`connect`](Self::connect), for one platform twice, and for weights that do not fit them.
+    pub(crate) async fn connect_all(&self) -> anyhow::Result<Vec<Part>> {
+        self.check()?;
+        let mut parts = Vec::new();
+        for (at, platform) in self.platform.iter().enumerate() {
+            let weight = self.weights.get(at).copied().unwrap_or(1.0);
+            parts.push(Part::new(self.connect_to(*platform).await?).with_weight(weight));
+        }
+        Ok(parts)
+    }
+
+    async fn connect_to(&self, platform: PlatformName) -> anyhow::Result<Arc<dyn AsyncPlatform>> {
+        match platform {
             #[cfg(feature = "local")]
             PlatformName::Local => local::connect().await,
             #[cfg(feature = "docker")]
@@ -79,7 +163,7 @@ impl PlatformFlags {
 impl PlatformFlags {
     /// Where the settings of the platform were found, without connecting to it.
     pub async fn inspect(&self) -> Inspected {
-        match self.platform {
+        match self.name() {
             PlatformName::Local => Inspected::default(),
             PlatformName::Docker => docker::inspect(),
             PlatformName::Openwhisk => self.openwhisk.inspect(),
@@ -95,7 +179,7 @@ impl PlatformFlags {
     ///
     /// As [`connect`](Self::connect).
     pub async fn permissions(&self, function: &str) -> anyhow::Result<Option<Vec<Permission>>> {
-        match self.platform {
+        match self.name() {
             #[cfg(feature = "aws")]
             PlatformName::Aws => self.aws.permissions(function).await.map(Some),
             #[cfg(feature = "gcp")]
@@ -118,7 +202,7 @@ impl PlatformFlags {
 
     /// The highest cost of one invocation, in US dollars, at the provider's list prices; none where Falco knows no price.
     pub fn price(&self, busy: Duration, memory_mib: u32) -> Option<f64> {
-        match self.platform {
+        match self.name() {
             PlatformName::Local | PlatformName::Docker | PlatformName::Openwhisk => None,
             PlatformName::Aws => aws::price(busy, memory_mib),
             PlatformName::Gcp => gcp::price(busy, memory_mib),
