@@ -5,8 +5,10 @@ use std::time::Duration;
 use crate::deployable::{Code, Deployable};
 
 impl Deployable {
-    /// Hands its content to `add`, in pieces that no two different contents share: runtime, entry point, code, code version,
-    /// sizes, arguments, and the names of the environment variables.
+    /// Hands its content to `add`, in pieces that no two different contents share: runtime, entry point, code, image, code
+    /// version, sizes, arguments, and the names of the environment variables.
+    ///
+    /// An image counts by its reference, so an image that changes behind a tag is named by its digest.
     ///
     /// For platforms and executors that hash it, to find out whether the same is deployed already. The name and the owner
     /// are not part of it, and neither are the values of the environment: a reader of the hash could try out values.
@@ -43,6 +45,11 @@ impl Deployable {
                 piece(b"archive");
                 piece(archive);
             }
+            Code::Image(_) => piece(b"image"),
+        }
+        if let Some(image) = self.any_image() {
+            piece(image.reference.as_bytes());
+            piece(format!("{:?}", image.arguments).as_bytes());
         }
         let optional = |text: Option<&str>| text.map_or("-".to_owned(), |text| format!("+{text}"));
         piece(optional(self.code_version.as_deref()).as_bytes());
@@ -79,6 +86,9 @@ mod tests {
             Deployable::python("f", "y").with_env("KEY", "marked-secret"),
             Deployable::from_archive("f", RuntimeName::python(), "x").with_env("KEY", "1"),
             same.clone().with_entry_point("main"),
+            same.clone().with_image("science:1"),
+            same.clone().with_image("science:2"),
+            Deployable::from_image("f", "science:1"),
             same.clone().with_code_version("2"),
             same.clone().with_scaling(Scaling::default().with_memory_mib(128)),
             same.clone().with_scaling(Scaling::default().with_max_instances(128)),
