@@ -39,11 +39,14 @@ def main(args):
 
 const LENGTH: &str = "exports.main = args => ({ length: args.text.length })";
 
-/// A function, and for each input its result, or the kind of its failure and words of the message.
+/// The kind of a failure, and words of its message.
+type Failure = (&'static str, &'static str);
+
+/// A function, and for each input its result or its failure.
 struct Row {
     file: &'static str,
     source: &'static str,
-    lines: Vec<(&'static str, Result<Value, (&'static str, &'static str)>)>,
+    lines: Vec<(&'static str, Result<Value, Failure>)>,
 }
 
 fn table() -> Vec<Row> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use falco_core::{
     Deployable, Driver, ErrorKind, ExecutionPlan, ExecutionStrategy, FunctionErrorKind, Result,
-    Stage,
+    RunId, Stage,
 };
 use falco_data::{Data, DataPolicy, Exchange, Object, Sink, Splits, Store, clean, commit};
 use falco_executors::{
