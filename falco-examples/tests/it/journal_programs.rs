@@ -100,7 +100,13 @@ fn a_run_over_objects_goes_on_from_references_and_deletes_what_dead_attempts_wro
         let id = run.known().unwrap().run;
         // Beside what attempts of the dead process may have written, one that certainly lost.
         std::fs::create_dir_all(&output).unwrap();
-        std::fs::write(output.join(format!("part-00000-{id}-1-0123456789ab.tsv")), "lost").unwrap();
+        // Names end with a hash of the run, as those of falco-data do.
+        let hash = id
+            .as_str()
+            .bytes()
+            .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+        let lost = format!("part-00000-{id}-1-0123456789ab{hash:08x}.tsv");
+        std::fs::write(output.join(lost), "lost").unwrap();
         let done = run.known().unwrap().invocations.done;
         if first.is_none() {
             // References in the journal are worth something only while the objects are there.
