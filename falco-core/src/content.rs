@@ -5,8 +5,8 @@ use std::time::Duration;
 use crate::deployable::{Code, Deployable};
 
 impl Deployable {
-    /// Hands its content to `add`, in pieces that no two different contents share: runtime, entry point, code, image, code
-    /// version, sizes, arguments, and the names of the environment variables.
+    /// Hands its content to `add`, in pieces that no two different contents share: runtime, entry point, code, image, folders,
+    /// code version, sizes, arguments, and the names of the environment variables.
     ///
     /// An image counts by its reference, so an image that changes behind a tag is named by its digest.
     ///
@@ -50,6 +50,10 @@ impl Deployable {
         if let Some(image) = self.any_image() {
             piece(image.reference.as_bytes());
             piece(format!("{:?}", image.arguments).as_bytes());
+        }
+        for folder in &self.folders {
+            piece(folder.path.as_bytes());
+            piece(&[u8::from(folder.writable)]);
         }
         let optional = |text: Option<&str>| text.map_or("-".to_owned(), |text| format!("+{text}"));
         piece(optional(self.code_version.as_deref()).as_bytes());
