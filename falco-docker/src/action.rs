@@ -102,7 +102,7 @@ struct Failed<'a> {
     error: &'a RawValue,
 }
 
-/// What a runtime says of a function that did not answer as it should.
+/// The words of a runtime about a function that did not answer as it should.
 fn failure_of(body: &Bytes) -> FunctionError {
     use FunctionErrorKind::{BadResult, Crashed, Initialization, Raised, Unspecified};
     let said = serde_json::from_slice::<Failed<'_>>(body)

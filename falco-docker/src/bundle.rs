@@ -229,7 +229,7 @@ fn files(function: &Deployable) -> Result<Archive> {
     Ok(files)
 }
 
-/// What `falco-openwhisk` uploads, for the image's runtime to unpack.
+/// The archive that `falco-openwhisk` uploads, for the image's runtime to unpack.
 fn of_action(function: &Deployable, config: Option<&ImageConfig>) -> Result<Bundle> {
     let has_shim = matches!(function.runtime.family(), "python" | "nodejs");
     let (code, arguments) = match &function.code {
@@ -251,7 +251,7 @@ fn of_action(function: &Deployable, config: Option<&ImageConfig>) -> Result<Bund
     })
 }
 
-/// What `falco-aws` uploads, unpacked as Lambda does it.
+/// The archive that `falco-aws` uploads, unpacked as Lambda does it.
 fn of_lambda(function: &Deployable) -> Result<Bundle> {
     let (archive, handler) = handlers::wrap(function, &System::current())?;
     let mut builder = tar::Builder::new(Vec::new());

@@ -277,7 +277,7 @@ impl Container {
     }
 }
 
-/// What a container has written: its log, and answers where stdout carries them.
+/// The output of a container: its log, and answers where stdout carries them.
 #[derive(Debug)]
 pub(crate) struct Heard {
     /// Text from stdout that is not a whole line yet.
@@ -311,7 +311,7 @@ impl Heard {
         heard
     }
 
-    /// What is printed from here on belongs to the next call.
+    /// Begins the log of the next call.
     fn begin_log(&mut self) {
         self.missing = self.marks.each_ref().map(Option::is_some);
     }

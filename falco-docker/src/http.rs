@@ -35,7 +35,7 @@ impl Drop for Open {
     }
 }
 
-/// What came of a request.
+/// The outcome of a request.
 #[derive(Debug)]
 pub(crate) enum Reply {
     /// The status, whether a header says that the function failed, and the body.

@@ -47,7 +47,7 @@ impl Probed {
     }
 }
 
-/// What a shell is told to find the interpreter's version.
+/// The command line by which a shell finds the interpreter's version.
 fn command(runtime: &RuntimeName) -> &'static str {
     match runtime.family() {
         "python" => "python3 -V 2>&1",

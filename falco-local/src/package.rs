@@ -11,7 +11,7 @@ use falco_package::{Archive, NATIVE_EXECUTABLE, System, native, shim};
 use sha2::{Digest, Sha256};
 
 use crate::interpreter::Interpreter;
-use crate::process::Requests;
+use crate::spawn::Requests;
 
 /// Waits until Falco knows the process, and becomes the function then, in the directory of its code.
 const NATIVE_SHIM: &str = "cd \"$1\" && unset OLDPWD && read -r _ && exec \"$0\"";

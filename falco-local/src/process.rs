@@ -16,7 +16,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
-use crate::spawn::{Ends, wait_for};
+use crate::spawn::{Ends, Requests, wait_for};
 
 /// How often a running activation is looked at: is it wanted still, how much memory does it hold.
 const TICK: Duration = Duration::from_millis(25);
@@ -32,15 +32,6 @@ const CHUNK: usize = 64 * 1024;
 
 /// Linux writes this much to a pipe at once or not at all (PIPE_BUF).
 const ATOMIC: usize = 4096;
-
-/// Where a worker reads its requests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Requests {
-    /// On stdin, as OpenWhisk's ActionLoop has it.
-    Stdin,
-    /// On descriptor 4; stdin is empty.
-    Descriptor4,
-}
 
 /// The outcome of waiting for a worker's next line.
 #[derive(Debug)]

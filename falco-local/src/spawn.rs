@@ -18,7 +18,14 @@ use nix::sys::signal::{SigSet, Signal};
 use rustix::io::Errno;
 use rustix::process::{Pid, WaitOptions, waitpid};
 
-use crate::process::Requests;
+/// Where a worker reads its requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Requests {
+    /// On stdin, as OpenWhisk's ActionLoop has it.
+    Stdin,
+    /// On descriptor 4; stdin is empty.
+    Descriptor4,
+}
 
 /// The descriptors from here on are none that a process is given.
 const BEYOND: RawFd = 10;

@@ -57,6 +57,7 @@ pub fn root_file_system() -> Vec<u8> {
 /// # Panics
 ///
 /// When the name is too long for a tar archive.
+#[doc(hidden)]
 pub fn add_link(tar: &mut tar::Builder<Vec<u8>>, name: &str, program: &Path) {
     if program == Path::new("/").join(name) {
         return;

@@ -145,7 +145,7 @@ impl CodeSource {
     }
 }
 
-/// What of a function is called.
+/// The start of a function: a handler in a runtime, or the command of an image.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Start<'a> {
     Handler { runtime: &'a str, handler: &'a str },

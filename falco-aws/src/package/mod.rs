@@ -17,7 +17,7 @@ use crate::config::AwsConfig;
 pub(crate) use image::ImageCode;
 pub(crate) use runtimes::supported;
 
-/// What Lambda is given to run.
+/// The code that Lambda is given to run.
 #[derive(Clone, Debug)]
 pub(crate) enum Artefact {
     Zip(Package),

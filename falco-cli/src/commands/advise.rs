@@ -114,7 +114,7 @@ fn of_trace(flags: &AdviseFlags) -> anyhow::Result<Vec<StageAdvice>> {
         .collect())
 }
 
-/// What advice needs of a call.
+/// The facts of a call that advice needs.
 #[cfg(feature = "meter")]
 fn activation(call: &falco_trace::Call<'_>) -> falco_core::Activation {
     use falco_core::{Activation, FunctionError, FunctionErrorKind, Payload, UsDollars};

@@ -1,4 +1,4 @@
-//! What a run may cost, and what it will.
+//! The flags on the cost of a run: its budget, and its estimate.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use falco_layers::Budget;
 
 use super::values::{count, positive};
 
-/// What a run may cost, and what it will.
+/// The budget of a run, and the estimate of its cost.
 #[derive(Debug, Args)]
 pub struct CostFlags {
     /// US dollars that the run may cost, such as 5.00: it stops before it costs more. With --journal it can be resumed with a

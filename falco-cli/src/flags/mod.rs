@@ -43,7 +43,7 @@ pub struct RunFlags {
     #[command(flatten)]
     pub execution: ExecutionFlags,
 
-    /// What the run may cost.
+    /// The budget of the run, and its estimate.
     #[command(flatten)]
     pub cost: CostFlags,
 

@@ -17,7 +17,7 @@ const MARGIN: u64 = 5;
 const NOTABLE: f64 = 0.01;
 const LONG: f64 = 0.2;
 
-/// What a run has seen of one stage, for advice on it: memory used against configured, the cost at other sizes, the
+/// The facts that a run has seen of one stage, for advice on it: memory used against configured, the cost at other sizes, the
 /// concurrency that was reached, and why it was not more.
 ///
 /// # Examples

@@ -109,7 +109,7 @@ impl Ladder {
         is_there.then_some(next)
     }
 
-    /// What a step changes of the function's own size.
+    /// The size of a step, made of the function's own.
     pub(super) fn size(&self, step: Step) -> Scaling {
         let memory = step.memory.checked_sub(1).and_then(|at| self.memory_mib.get(at));
         let timeout = step.timeout.checked_sub(1).and_then(|at| self.timeouts.get(at));

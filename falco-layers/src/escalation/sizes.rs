@@ -30,7 +30,7 @@ pub(super) struct State {
     pub(super) needs: HashMap<StageName, Needs>,
     /// The sizes of the invocations that have outgrown another one.
     pub(super) grown: HashMap<(StageName, InvocationId), Step>,
-    /// What was submitted, until it is released.
+    /// The activations that were submitted, until they are released.
     pub(super) pending: HashMap<ActivationId, Sent>,
 }
 
