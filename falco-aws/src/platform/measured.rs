@@ -85,11 +85,15 @@ impl Measured {
         let ran = activation.started_at.zip(self.execution());
         activation.ended_at =
             ran.and_then(|(started, ran)| started.checked_add(ran)).or(activation.ended_at);
-        // Initialisation is part of it.
+        // Initialisation is part of it, and an instance is there when its first activation begins: the shim reads the clock of
+        // both a little after the runtime has measured them.
         activation.started_at = activation
             .started_at
-            .and_then(|started| started.checked_sub(self.init().unwrap_or_default()))
-            .max(activation.booted_at);
+            .and_then(|started| started.checked_sub(self.init().unwrap_or_default()));
+        activation.booted_at = match (activation.booted_at, activation.started_at) {
+            (Some(booted), Some(started)) if self.init().is_some() => Some(booted.min(started)),
+            (booted, _) => booted,
+        };
         activation.container = self.container.clone().filter(|name| !name.is_empty());
         if let Some(runtime) = &self.runtime {
             activation.attributes.insert("runtime".into(), runtime.clone());

@@ -91,18 +91,16 @@ async fn a_commit_deletes_losers_of_its_run_and_nothing_of_runs_with_similar_nam
 }
 
 #[tokio::test]
-async fn a_second_commit_fails_and_the_first_output_stays() {
+async fn a_commit_of_another_run_fails_and_the_first_output_stays() {
     let world = World::new();
     let first = world.attempt("a", "part.csv", 0).await;
     commit(&world.output, &RunId::from("a"), std::slice::from_ref(&first)).await.unwrap();
     let second = world.attempt("b", "part.csv", 0).await;
-    for (run, result) in [("a", &first), ("b", &second)] {
-        let error = commit(&world.output, &RunId::from(run), std::slice::from_ref(result))
-            .await
-            .unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
-        assert!(error.to_string().contains("holds a complete output already"), "{error}");
-    }
+    let again = commit(&world.output, &RunId::from("b"), &[second]).await.unwrap_err();
+    assert_eq!(again.kind(), ErrorKind::Conflict, "{again}");
+    assert!(again.to_string().contains("holds a complete output already"), "{again}");
+    // A run that goes on after its commit may do it again.
+    commit(&world.output, &RunId::from("a"), std::slice::from_ref(&first)).await.unwrap();
     let manifest = std::fs::read_to_string(world.folder.path().join("out/_manifest.json")).unwrap();
     assert!(manifest.contains(&name(&first.1)), "{manifest}");
     assert!(world.names().contains(&name(&first.1)));
