@@ -231,6 +231,11 @@ impl Stack {
         self.journal.as_ref()
     }
 
+    /// Whether submissions are calls that are held open.
+    pub(crate) fn holds_calls(&self) -> bool {
+        self.held.is_some()
+    }
+
     /// How calls are tried again, and how long an outage is waited out.
     pub(crate) fn retries(&self) -> RetryPolicy {
         let patience = self.outage_patience.unwrap_or(self.retry.outage_patience);

@@ -20,7 +20,11 @@ use crate::stack::Stack;
 /// Each part has a congestion control of its own. An invocation that one part throttles, or that does not reach it, goes to
 /// another; and so does an idempotent one of which nobody knows whether it ran. A part that goes down in a run costs the
 /// invocations that it has in flight and that are not idempotent: these end as unknown. While it is down, the others get
-/// everything.
+/// everything, but for one call now and then that tries whether it is back.
+///
+/// What a part was submitted before it went down goes to another when it could not be asked for ten seconds, and another part
+/// answers. Only the process that submitted it knows whether that is safe: what is not idempotent, or was submitted by an
+/// earlier process, is waited for as long as outages are.
 ///
 /// [`Activation::attribute`](falco_core::Activation::attribute) `platform` says where an activation ran, and its id begins
 /// with it. Removing a function removes it everywhere. Limits are the narrowest of all parts.
@@ -97,7 +101,8 @@ impl Spread {
             parts.into_iter().map(|part| part.connect(stack)).collect::<Result<Vec<_>>>()?;
         let gates =
             members.iter().map(|member| (member.name.clone(), member.gate.clone())).collect();
-        let mut platform: Arc<dyn AsyncPlatform> = Arc::new(Parts::new(share, members));
+        let mut platform: Arc<dyn AsyncPlatform> =
+            Arc::new(Parts::new(share, members, stack.retries().outage_patience));
         if let Some(journal) = stack.journal() {
             platform = journal.clone().layer(platform);
         }

@@ -1,9 +1,9 @@
 //! One of the platforms of a spread.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use falco_core::{AsyncPlatform, Error, Platform, Result};
+use falco_core::{AsyncPlatform, Error, ErrorKind, Platform, Result};
 use tokio::time::Instant;
 
 use crate::congestion::Gate;
@@ -74,9 +74,10 @@ impl Part {
             stack = stack.with_max_concurrency(calls);
         }
         let gate = stack.gate(&self.platform.capabilities())?;
+        let holds_calls = stack.holds_calls();
         let platform = stack.with_gate(gate.clone()).wrap(self.platform)?;
         let Self { name, weight, .. } = self;
-        Ok(Member { name, platform, gate, weight, rest: Mutex::default() })
+        Ok(Member { name, platform, gate, weight, holds_calls, silence: Mutex::default() })
     }
 }
 
@@ -87,8 +88,19 @@ pub(super) struct Member {
     pub(super) platform: Arc<dyn AsyncPlatform>,
     pub(super) gate: Gate,
     pub(super) weight: f64,
-    /// Until when it is left alone because it does not answer, and for how long it was.
-    rest: Mutex<Option<(Instant, Duration)>>,
+    /// Whether its submissions are calls that are held open: accepting one says nothing about the platform.
+    pub(super) holds_calls: bool,
+    silence: Mutex<Option<Silence>>,
+}
+
+/// A time in which a part does not answer.
+#[derive(Clone, Copy, Debug)]
+struct Silence {
+    /// Until when it is left alone, and for how long it was last.
+    until: Instant,
+    pause: Duration,
+    /// Since when it could not be asked for results.
+    uncollected: Option<Instant>,
 }
 
 impl Member {
@@ -103,22 +115,68 @@ impl Member {
     }
 
     pub(super) fn is_resting(&self) -> bool {
-        self.rest().is_some_and(|(until, _)| Instant::now() < until)
+        self.silence().is_some_and(|silence| Instant::now() < silence.until)
     }
 
-    /// Reads from an outcome whether it answers.
-    pub(super) fn hear<T>(&self, outcome: &Result<T>) {
-        let mut rest = self.rest();
-        *rest = match outcome {
-            Err(error) if error.is_unreachable() => {
-                let pause = rest.map_or(FIRST_REST, |(_, last)| (last * 2).min(LONGEST_REST));
-                Some((Instant::now() + pause, pause))
+    /// Whether nothing has been heard since it did not answer.
+    pub(super) fn is_silent(&self) -> bool {
+        self.silence().is_some()
+    }
+
+    /// Takes note that it was chosen for a call. Where it has not answered, this call alone tries whether it is back.
+    pub(super) fn chosen(&self) {
+        let now = Instant::now();
+        if let Some(silence) = self.silence().as_mut().filter(|silence| silence.until <= now) {
+            silence.pause = (silence.pause * 2).min(LONGEST_REST);
+            silence.until = now + silence.pause;
+        }
+    }
+
+    /// Reads from an outcome whether it answers; `is_answer` says whether a success shows that.
+    pub(super) fn hear<T>(&self, outcome: &Result<T>, is_answer: impl FnOnce(&T) -> bool) {
+        match outcome {
+            Ok(value) if is_answer(value) => *self.silence() = None,
+            Ok(_) => {}
+            Err(error) => self.hear_error(error),
+        }
+    }
+
+    /// Reads from a failure whether it answers.
+    pub(super) fn hear_error(&self, error: &Error) {
+        let mut silence = self.silence();
+        match error.kind() {
+            // A function's own timeout was over: a platform that works would have answered.
+            _ if error.is_unreachable() || error.kind() == ErrorKind::Timeout => {
+                let now = Instant::now();
+                let silence = silence.get_or_insert(Silence {
+                    until: now + FIRST_REST,
+                    pause: FIRST_REST,
+                    uncollected: None,
+                });
+                // All that are cut off together count as one. A call that has tried whether it is back may have taken long.
+                if silence.until <= now {
+                    silence.until = now + silence.pause;
+                }
             }
-            _ => None,
-        };
+            ErrorKind::Unauthorized
+            | ErrorKind::Forbidden
+            | ErrorKind::NotFound
+            | ErrorKind::Conflict
+            | ErrorKind::Throttled
+            | ErrorKind::Unavailable => *silence = None,
+            // It may come from this side.
+            _ => {}
+        }
     }
 
-    fn rest(&self) -> std::sync::MutexGuard<'_, Option<(Instant, Duration)>> {
-        self.rest.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Takes note that it could not be asked for results; for how long it could not.
+    pub(super) fn could_not_be_asked(&self) -> Duration {
+        let mut silence = self.silence();
+        let Some(silence) = silence.as_mut() else { return Duration::ZERO };
+        silence.uncollected.get_or_insert_with(Instant::now).elapsed()
+    }
+
+    fn silence(&self) -> MutexGuard<'_, Option<Silence>> {
+        self.silence.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

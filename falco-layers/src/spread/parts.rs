@@ -1,6 +1,7 @@
 //! The platform beneath the retries of a spread: chooses a part for each call.
 
-use std::sync::{Mutex, PoisonError};
+use std::collections::HashSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use falco_core::{
@@ -17,6 +18,8 @@ use super::part::Member;
 const NAME: &str = "spread";
 /// How soon a part is asked again that could not be asked.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// How long a part cannot be asked before what it has in flight goes to another, where that does no harm.
+const LET_GO: Duration = Duration::from_secs(10);
 
 /// A method of a platform that sends an invocation.
 type Call<T> =
@@ -29,12 +32,21 @@ pub(super) struct Parts {
     deployments: Deployments,
     /// How far each part is behind its share.
     credits: Mutex<Vec<f64>>,
+    /// What this process has submitted and another part may run again.
+    idempotent: Mutex<HashSet<ActivationId>>,
+    /// How long what must not run again is waited for while its part is away.
+    patience: Duration,
 }
 
 impl Parts {
-    pub(super) fn new(share: Share, members: Vec<Member>) -> Self {
+    pub(super) fn new(share: Share, members: Vec<Member>, patience: Duration) -> Self {
         let credits = Mutex::new(vec![0.0; members.len()]);
-        Self { share, members, deployments: Deployments::default(), credits }
+        let (deployments, idempotent) = (Deployments::default(), Mutex::default());
+        Self { share, members, deployments, credits, idempotent, patience }
+    }
+
+    fn idempotent(&self) -> MutexGuard<'_, HashSet<ActivationId>> {
+        self.idempotent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn names(&self) -> Vec<&str> {
@@ -46,13 +58,19 @@ impl Parts {
         self.deployments.of(&self.names(), deployment).map_err(|error| error.at(place))
     }
 
-    /// The next part for a call, among those that hold the function and have not refused it.
-    fn choose(&self, held: &[(usize, Deployment)], refused: &[usize]) -> Option<usize> {
+    /// The next part for a call, among those that hold the function and have not refused it. Those that do not answer get
+    /// none, unless no other has answered.
+    fn choose(
+        &self,
+        held: &[(usize, Deployment)],
+        refused: &[usize],
+        has_answer: bool,
+    ) -> Option<usize> {
         let left = || (0..held.len()).filter(|at| !refused.contains(at));
         let awake: Vec<usize> =
             left().filter(|at| !self.members[held[*at].0].is_resting()).collect();
         // Where all of them are away, a call has to find out whether one is back.
-        let candidates = if awake.is_empty() { left().collect() } else { awake };
+        let candidates = if awake.is_empty() && !has_answer { left().collect() } else { awake };
         let member = |at: &usize| &self.members[held[*at].0];
         let with_room = || candidates.iter().copied().filter(|at| member(at).room() > 0);
         let preferred = match self.share {
@@ -98,29 +116,74 @@ impl Parts {
         call: Call<T>,
     ) -> Result<(&Member, T)> {
         let held = self.held(deployment, operation)?;
-        let mut refused = Vec::new();
+        let (mut refused, mut failure, mut may_have_run) = (Vec::new(), None::<Error>, false);
+        let mut unreported: Option<Error> = None;
         loop {
-            let Some(at) = self.choose(&held, &refused) else {
-                let message = "no part of the spread has taken the call";
-                return Err(Error::new(ErrorKind::Unavailable, message));
+            let has_answer = failure.as_ref().is_some_and(|error| !error.is_unreachable());
+            let Some(at) = self.choose(&held, &refused, has_answer) else {
+                let none = || Error::new(ErrorKind::Unavailable, "no part has taken the call");
+                return Err(failure.unwrap_or_else(none).with_may_have_run(may_have_run));
             };
             let (number, deployment) = &held[at];
             let member = &self.members[*number];
+            member.chosen();
+            // The last failure is left to the caller.
+            if let Some(error) = unreported.take() {
+                invocation.report(&Event::CallFailed { invocation, error: &error });
+                let reason = AttemptReason::CallFailed;
+                invocation.report(&Event::Attempt { invocation, reason });
+            }
             let outcome = call(&*member.platform, deployment, invocation).await;
-            member.hear(&outcome);
+            member.hear(&outcome, |_| !(member.holds_calls && operation == "submit"));
             let error = match outcome {
                 Ok(answer) => return Ok((member, answer)),
                 Err(error) => member.error(error),
             };
             refused.push(at);
+            may_have_run |= error.may_have_run();
             let is_safe = !error.may_have_run() || invocation.is_idempotent();
             let may_go_on = error.is_retryable() || error.is_unreachable();
-            if !(is_safe && may_go_on) || refused.len() == held.len() {
-                return Err(error);
+            if !(is_safe && may_go_on) {
+                return Err(error.with_may_have_run(may_have_run));
             }
-            invocation.report(&Event::CallFailed { invocation, error: &error });
-            let reason = AttemptReason::CallFailed;
-            invocation.report(&Event::Attempt { invocation, reason });
+            unreported = Some(error.clone());
+            // Only where no part answers is the whole away: else that is a matter of one part.
+            let error = match failure.take() {
+                Some(answer) if !answer.is_unreachable() && error.is_unreachable() => answer,
+                _ => error,
+            };
+            failure = Some(error);
+        }
+    }
+
+    /// What a part has in flight that could not be asked for results, and that is waited for no longer.
+    fn let_go(
+        &self,
+        member: &Member,
+        held: &[(usize, Deployment)],
+        own: &[Pending],
+        error: &Error,
+    ) -> Vec<(ActivationId, Error)> {
+        if !error.is_unreachable() {
+            return Vec::new();
+        }
+        let lasted = member.could_not_be_asked();
+        // In an outage of all parts, nobody could run it again: its result is worth waiting for.
+        if lasted < LET_GO || held.iter().all(|(number, _)| self.members[*number].is_silent()) {
+            return Vec::new();
+        }
+        let idempotent = self.idempotent();
+        own.iter()
+            .map(|pending| member.id(&pending.id))
+            .filter(|id| lasted >= self.patience || idempotent.contains(id))
+            .map(|id| (id, error.clone().with_may_have_run(true)))
+            .collect()
+    }
+
+    fn forget<'a>(&self, ids: impl Iterator<Item = &'a ActivationId>) {
+        let mut idempotent = self.idempotent();
+        for id in ids {
+            idempotent.remove(id);
         }
     }
 
@@ -373,25 +436,30 @@ impl AsyncPlatform for Parts {
         self.check(deployment, invocation, "submit", limit)?;
         let call: Call<Pending> = |part, it, invocation| part.submit(it, invocation);
         let (member, pending) = self.send("submit", deployment, invocation, call).await?;
-        Ok(Pending::new(member.id(&pending.id), pending.submitted_at))
+        let id = member.id(&pending.id);
+        if invocation.is_idempotent() {
+            self.idempotent().insert(id.clone());
+        }
+        Ok(Pending::new(id, pending.submitted_at))
     }
 
-    /// Asks each part for its own. Those that cannot be asked have no news, unless none can be asked.
+    /// Asks each part for its own. Those that cannot be asked have no news, unless none can be asked; after a while, what
+    /// they have in flight is gone, so that another part runs it where that does no harm.
     async fn collect(&self, deployment: &Deployment, pending: &[Pending]) -> Result<Collected> {
         let held = self.held(deployment, "collect")?;
         let own = |pending: &Pending, id| Pending::new(id, pending.submitted_at);
         let parts = self.by_part(&held, pending, |pending| &pending.id, own);
         let asked = parts.iter().map(|(member, deployment, own)| async move {
             let answer = member.platform.collect(deployment, own).await;
-            member.hear(&answer);
-            (member, own.len(), answer)
+            member.hear(&answer, |answer| !answer.is_from_memory);
+            (member, own, answer)
         });
         let (mut all, mut failure, mut poll_after) = (None, None, Duration::MAX);
-        for (member, count, answer) in join_all(asked).await {
+        for (member, own, answer) in join_all(asked).await {
             match answer {
                 Ok(answer) => {
                     // A part that has answered for everything need not be asked again.
-                    if answer.finished.len() + answer.gone.len() < count {
+                    if answer.finished.len() + answer.gone.len() < own.len() {
                         poll_after = poll_after.min(answer.poll_after);
                     }
                     let all: &mut Collected =
@@ -399,18 +467,34 @@ impl AsyncPlatform for Parts {
                     all.is_from_memory &= answer.is_from_memory;
                     all.finished
                         .extend(answer.finished.into_iter().map(|it| member.activation(it)));
-                    let whole = |(id, why)| (member.id(&id), member.error(why));
+                    let whole = |(id, why): (ActivationId, Error)| {
+                        member.hear_error(&why);
+                        (member.id(&id), member.error(why))
+                    };
                     all.gone.extend(answer.gone.into_iter().map(whole));
                 }
                 Err(error) => {
-                    poll_after = poll_after.min(ASK_AGAIN);
-                    failure = Some(member.error(error));
+                    let error = member.error(error);
+                    let gone = self.let_go(member, &held, &own, &error);
+                    // Nothing is left to ask it for.
+                    if gone.len() < own.len() {
+                        poll_after = poll_after.min(ASK_AGAIN);
+                    }
+                    if !gone.is_empty() {
+                        let all: &mut Collected =
+                            all.get_or_insert_with(|| Collected::default().with_from_memory(true));
+                        all.gone.extend(gone);
+                    }
+                    failure = Some(error);
                 }
             }
         }
         match (all, failure) {
             (None, Some(error)) => Err(error),
             (all, _) => {
+                if let Some(all) = &all {
+                    self.forget(all.gone.iter().map(|(id, _)| id));
+                }
                 // Nobody was asked where nothing belongs to any part.
                 let mut all = all.unwrap_or_else(|| Collected::default().with_from_memory(true));
                 all.poll_after =
@@ -421,6 +505,7 @@ impl AsyncPlatform for Parts {
     }
 
     fn release(&self, deployment: &Deployment, activations: &[ActivationId], release: Release) {
+        self.forget(activations.iter());
         let Ok(held) = self.held(deployment, "release") else { return };
         for (member, deployment, own) in self.by_part(&held, activations, |id| id, |_, id| id) {
             member.platform.release(deployment, &own, release);

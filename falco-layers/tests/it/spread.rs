@@ -1,5 +1,8 @@
 //! One platform made of two: who gets which call, and what becomes of it when one of them fails.
 
+mod outage;
+mod removal;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
