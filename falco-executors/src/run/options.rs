@@ -339,7 +339,12 @@ impl RunOptions {
             return Err(Error::invalid_input("the layers of the platform do not hold the budget")
                 .with_hint("give it to Stack::with_budget, too"));
         }
-        self.platform = budget.wrap(self.platform)?;
+        // Within the budget, as in a stack: what waits for money is not taken for sent.
+        let platform = match &self.journal {
+            Some(journal) => journal.clone().layer(self.platform),
+            None => self.platform,
+        };
+        self.platform = budget.wrap(platform)?;
         Ok(self)
     }
 

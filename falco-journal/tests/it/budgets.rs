@@ -70,7 +70,7 @@ async fn a_run_that_ends_for_money_goes_on_with_a_higher_budget_and_pays_for_not
 
         // What the first process has paid counts: thirteen more and room for the last.
         let too_little = run(&platform, resume(directory.path()), 20.5, submits).await;
-        assert!(too_little.is_suspended());
+        assert!(too_little.is_suspended(), "{:?}", too_little.error());
         assert_eq!(too_little.report.invocations.succeeded, 19);
         assert_eq!(too_little.report.budget.unwrap().spent, UsDollars(19.0));
         let enough = run(&platform, resume(directory.path()), 21.0, submits).await;
