@@ -1,8 +1,10 @@
 //! One platform that is made of several.
 
+mod capabilities;
 mod deployments;
 mod part;
 mod parts;
+mod send;
 
 use std::collections::HashSet;
 use std::sync::Arc;

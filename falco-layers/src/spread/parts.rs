@@ -1,19 +1,21 @@
-//! The platform beneath the retries of a spread: chooses a part for each call.
+//! The platform beneath the retries of a spread.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use falco_core::{
-    Activation, ActivationId, ActivationLog, AsyncPlatform, AttemptReason, Bounds, Capabilities,
-    Collected, Deployable, Deployment, Error, ErrorKind, Event, Invocation, InvocationId,
-    Operation, Pending, Platform, Prices, Release, Result, Scaling, async_trait,
+    Activation, ActivationId, ActivationLog, AsyncPlatform, Capabilities, Collected, Deployable,
+    Deployment, Error, ErrorKind, Invocation, InvocationId, Operation, Pending, Platform, Release,
+    Result, Scaling, async_trait,
 };
-use futures_util::future::{BoxFuture, join_all};
+use futures_util::future::join_all;
 
 use super::Share;
+use super::capabilities::common;
 use super::deployments::{Deployments, Held, merged};
 use super::part::Member;
+use super::send::Call;
 
 const NAME: &str = "spread";
 /// How soon a part is asked again that could not be asked.
@@ -21,17 +23,13 @@ const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// How long a part cannot be asked before what it has in flight goes to another, where that does no harm.
 const LET_GO: Duration = Duration::from_secs(10);
 
-/// A method of a platform that sends an invocation.
-type Call<T> =
-    for<'a> fn(&'a dyn AsyncPlatform, &'a Deployment, &'a Invocation) -> BoxFuture<'a, Result<T>>;
-
 #[derive(Debug)]
 pub(super) struct Parts {
-    share: Share,
-    members: Vec<Member>,
+    pub(super) share: Share,
+    pub(super) members: Vec<Member>,
     deployments: Deployments,
     /// How far each part is behind its share.
-    credits: Mutex<Vec<f64>>,
+    pub(super) credits: Mutex<Vec<f64>>,
     /// What this process has submitted and another part may run again.
     idempotent: Mutex<HashSet<ActivationId>>,
     /// How long what must not run again is waited for while its part is away.
@@ -53,107 +51,9 @@ impl Parts {
         self.members.iter().map(|member| member.name.as_str()).collect()
     }
 
-    fn held(&self, deployment: &Deployment, operation: &'static str) -> Result<Held> {
+    pub(super) fn held(&self, deployment: &Deployment, operation: &'static str) -> Result<Held> {
         let place = Operation::new(NAME, operation).on(&deployment.name);
         self.deployments.of(&self.names(), deployment).map_err(|error| error.at(place))
-    }
-
-    /// The next part for a call, among those that hold the function and have not refused it. Those that do not answer get
-    /// none, unless no other has answered.
-    fn choose(
-        &self,
-        held: &[(usize, Deployment)],
-        refused: &[usize],
-        has_answer: bool,
-    ) -> Option<usize> {
-        let left = || (0..held.len()).filter(|at| !refused.contains(at));
-        let awake: Vec<usize> =
-            left().filter(|at| !self.members[held[*at].0].is_resting()).collect();
-        // Where all of them are away, a call has to find out whether one is back.
-        let candidates = if awake.is_empty() && !has_answer { left().collect() } else { awake };
-        let member = |at: &usize| &self.members[held[*at].0];
-        let with_room = || candidates.iter().copied().filter(|at| member(at).room() > 0);
-        let preferred = match self.share {
-            Share::Weight => return self.next_by_weight(held, &candidates),
-            Share::FreeCapacity => None,
-            Share::Price => with_room().min_by(|one, other| {
-                let price = |at: &usize| {
-                    let prices = member(at).platform.capabilities().prices;
-                    prices.map_or(f64::INFINITY, |it| it.upper_bound(&held[*at].1.scaling).0)
-                };
-                price(one).total_cmp(&price(other))
-            }),
-            Share::Overflow => with_room().next(),
-        };
-        // The first of those with the most room.
-        preferred.or_else(|| candidates.iter().copied().rev().max_by_key(|at| member(at).room()))
-    }
-
-    /// Takes turns so that shares hold at any time, and not only in the end.
-    fn next_by_weight(&self, held: &[(usize, Deployment)], candidates: &[usize]) -> Option<usize> {
-        let mut credits = self.credits.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut sum = 0.0;
-        for at in candidates {
-            let number = held[*at].0;
-            credits[number] += self.members[number].weight;
-            sum += self.members[number].weight;
-        }
-        let next = candidates
-            .iter()
-            .copied()
-            .rev()
-            .max_by(|one, other| credits[held[*one].0].total_cmp(&credits[held[*other].0]))?;
-        credits[held[next].0] -= sum;
-        Some(next)
-    }
-
-    /// Sends a call to one part after the other, until one takes it.
-    async fn send<T>(
-        &self,
-        operation: &'static str,
-        deployment: &Deployment,
-        invocation: &Invocation,
-        call: Call<T>,
-    ) -> Result<(&Member, T)> {
-        let held = self.held(deployment, operation)?;
-        let (mut refused, mut failure, mut may_have_run) = (Vec::new(), None::<Error>, false);
-        let mut unreported: Option<Error> = None;
-        loop {
-            let has_answer = failure.as_ref().is_some_and(|error| !error.is_unreachable());
-            let Some(at) = self.choose(&held, &refused, has_answer) else {
-                let none = || Error::new(ErrorKind::Unavailable, "no part has taken the call");
-                return Err(failure.unwrap_or_else(none).with_may_have_run(may_have_run));
-            };
-            let (number, deployment) = &held[at];
-            let member = &self.members[*number];
-            member.chosen();
-            // The last failure is left to the caller.
-            if let Some(error) = unreported.take() {
-                invocation.report(&Event::CallFailed { invocation, error: &error });
-                let reason = AttemptReason::CallFailed;
-                invocation.report(&Event::Attempt { invocation, reason });
-            }
-            let outcome = call(&*member.platform, deployment, invocation).await;
-            member.hear(&outcome, |_| !(member.holds_calls && operation == "submit"));
-            let error = match outcome {
-                Ok(answer) => return Ok((member, answer)),
-                Err(error) => member.error(error),
-            };
-            refused.push(at);
-            may_have_run |= error.may_have_run();
-            let is_safe = !error.may_have_run() || invocation.is_idempotent();
-            let may_go_on = error.is_retryable() || error.is_unreachable();
-            if !(is_safe && may_go_on) {
-                return Err(error.with_may_have_run(may_have_run));
-            }
-            unreported = Some(error.clone());
-            // Only where no part answers is the whole away: else that is a matter of one part.
-            let error = match failure.take() {
-                Some(answer) if !answer.is_unreachable() && error.is_unreachable() => answer,
-                _ => error,
-            };
-            failure = Some(error);
-        }
     }
 
     /// What a part has in flight that could not be asked for results, and that is waited for no longer.
@@ -250,7 +150,7 @@ impl Member {
     }
 
     /// An error of this part, as one of the whole.
-    fn error(&self, error: Error) -> Error {
+    pub(super) fn error(&self, error: Error) -> Error {
         error.with_platform(NAME).map_message(|message| format!("{}: {message}", self.name))
     }
 
@@ -258,26 +158,6 @@ impl Member {
         log.id = self.id(&log.id);
         log
     }
-}
-
-fn least<T: Ord>(values: impl Iterator<Item = Option<T>>) -> Option<T> {
-    values.flatten().min()
-}
-
-fn narrowest<T: Ord + Copy>(bounds: impl Iterator<Item = Option<Bounds<T>>>) -> Option<Bounds<T>> {
-    bounds
-        .flatten()
-        .reduce(|one, other| Bounds { min: one.min.max(other.min), max: one.max.min(other.max) })
-}
-
-/// The highest of all prices; none where one part has none.
-fn highest(prices: impl Iterator<Item = Option<Prices>>) -> Option<Prices> {
-    let all: Vec<Prices> = prices.collect::<Option<_>>()?;
-    all.into_iter().reduce(|one, other| {
-        let size = Scaling::default();
-        // Parts are linear in different things: the more expensive one as a whole.
-        if one.upper_bound(&size).0 >= other.upper_bound(&size).0 { one } else { other }
-    })
 }
 
 #[async_trait]
@@ -290,48 +170,7 @@ impl Platform for Parts {
     fn capabilities(&self) -> Capabilities {
         let all: Vec<Capabilities> =
             self.members.iter().map(|member| member.platform.capabilities()).collect();
-        let every = |is: fn(&Capabilities) -> bool| all.iter().all(is);
-        let least = |of: fn(&Capabilities) -> Option<u64>| least(all.iter().map(of));
-        let first = &all[0];
-        let concurrency: Option<Vec<u32>> = all.iter().map(|it| it.concurrency).collect();
-        let common = |runtime: &&String| all.iter().all(|it| it.runtimes.contains(runtime));
-        let mut capabilities = Capabilities::default()
-            .with_submit(every(|it| it.submit))
-            .with_resubmit(every(|it| it.resubmit))
-            .with_adopt(every(|it| it.adopt))
-            .with_logs(every(|it| it.logs))
-            .with_scaling(every(|it| it.scaling))
-            .with_shim(every(|it| it.shim))
-            .with_max_payload(least(|it| it.max_payload))
-            .with_max_submit_payload(least(|it| it.max_submit_payload))
-            // A result that one part lets through is not taken away for the limit of another.
-            .with_max_result(
-                first.max_result.filter(|own| all.iter().all(|it| it.max_result == Some(*own))),
-            )
-            .with_max_code(least(|it| it.max_code))
-            .with_concurrency(concurrency.map(|all| all.into_iter().fold(0, u32::saturating_add)))
-            .with_memory_mib(narrowest(all.iter().map(|it| it.memory_mib)))
-            .with_timeout(narrowest(all.iter().map(|it| it.timeout)))
-            .with_runtimes(first.runtimes.iter().filter(common).cloned())
-            .with_prices(highest(all.iter().map(|it| it.prices.clone())));
-        if all.iter().all(|it| it.architecture == first.architecture) {
-            capabilities = capabilities.with_architecture(first.architecture.clone());
-        }
-        for (family, limits) in all.iter().flat_map(|it| &it.runtime_limits) {
-            let narrower =
-                |one: Option<u64>, other: Option<u64>| [one, other].into_iter().flatten().min();
-            let known = capabilities.runtime_limits.get(family).copied().unwrap_or_default();
-            let both = limits
-                .with_max_payload(narrower(known.max_payload, limits.max_payload))
-                .with_max_submit_payload(narrower(
-                    known.max_submit_payload,
-                    limits.max_submit_payload,
-                ))
-                .with_max_result(narrower(known.max_result, limits.max_result))
-                .with_max_code(narrower(known.max_code, limits.max_code));
-            capabilities = capabilities.with_runtime_limits(family, both);
-        }
-        capabilities
+        common(&all)
     }
 
     async fn account(&self) -> Result<Option<String>> {
