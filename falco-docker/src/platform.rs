@@ -19,6 +19,7 @@ use crate::connection::connect;
 use crate::events::{self, Ends};
 use crate::functions::Functions;
 use crate::images::Images;
+use crate::lambda;
 use crate::pool::{Pool, Shared};
 use crate::protocol::Protocol;
 use crate::refusal::refusal;
@@ -256,16 +257,23 @@ impl AsyncPlatform for DockerPlatform {
         let ended = activations.iter().filter(ended);
         let logs = ended.filter_map(|id| self.0.functions.shared.logs.get(id));
         let pool = self.0.functions.pool(&deployment.name);
-        let is_action =
-            pool.is_some_and(|pool| pool.function.dialogue.protocol() == Protocol::Action);
-        Ok(logs.map(|log| if is_action { log } else { of_one_stream(log) }).collect())
+        let protocol = pool.map(|pool| pool.function.dialogue.protocol()).unwrap_or_default();
+        Ok(logs.map(|log| as_printed(log, protocol)).collect())
     }
 }
 
-/// A function prints to one stream of its container, since the other has its answers; Lambda's emulator has one for both.
-fn of_one_stream(mut log: ActivationLog) -> ActivationLog {
+/// A log as the function has printed it. By default a function prints to one stream of its container, since the other has its
+/// answers; Lambda's emulator has one for both.
+fn as_printed(mut log: ActivationLog, protocol: Protocol) -> ActivationLog {
     for line in &mut log.lines {
-        line.stream = None;
+        match protocol {
+            Protocol::Pipe => line.stream = None,
+            Protocol::Action => {}
+            Protocol::Lambda => {
+                let (stream, text) = lambda::without_prefix(&line.text);
+                (line.stream, line.text) = (stream, text.to_owned());
+            }
+        }
     }
     log
 }

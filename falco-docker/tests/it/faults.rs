@@ -150,8 +150,17 @@ async fn a_daemon_that_is_killed_in_mid_run_is_unavailable_and_goes_on_when_it_i
     let error = platform.invoke(&deployment, &invocation(&json!({"s": 0}))).await.unwrap_err();
     assert!(error.kind() == ErrorKind::Unavailable && !error.may_have_run(), "{error:?}");
     private.start_again();
-    let again = platform.invoke(&deployment, &invocation(&json!({"s": 0}))).await.unwrap();
-    assert!(again.is_success(), "{again:?}");
+    // It listens before it answers.
+    until("an answer of the daemon", async || {
+        match platform.invoke(&deployment, &invocation(&json!({"s": 0}))).await {
+            Ok(activation) => activation.is_success(),
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+                false
+            }
+        }
+    })
+    .await;
     platform.remove(&deployment).await.unwrap();
 }
 
