@@ -220,7 +220,7 @@ fn files(function: &Deployable) -> Result<Archive> {
     if matches!(function.runtime.family(), "python" | "nodejs") {
         return shim::wrap(function);
     }
-    let code = Archive::from_code(&function.code, NATIVE_EXECUTABLE)?;
+    let code = shim::native(function)?;
     code.check_native_on(&System::current())?;
     let mut files = Archive::new();
     for (path, file) in code.files() {

@@ -76,6 +76,11 @@ impl Functions {
             )
             .with_hint("leave them out, or deploy Deployable::from_image"));
         }
+        if matches!(function.code, Code::Image(_)) && function.arguments.is_some() {
+            return Err(Error::unsupported("arguments cannot be stored with an image").with_hint(
+                "put them into each payload, into environment variables or into the image",
+            ));
+        }
         for folder in &function.folders {
             self.check_folder(folder)?;
         }
@@ -140,15 +145,18 @@ impl Functions {
         let (dialogue, settings) = (bundle.dialogue, bundle.settings());
         let binds = bundle.binds.clone();
         let before = images.load(&deployment.name).await.ok();
-        if let Some(before) = &before
-            && before.deployment == deployment
-            && (before.dialogue, &before.settings) == (dialogue, &settings)
-        {
-            self.install(before);
-            return Ok(deployment);
-        }
-        let image = images.build(id, &deployment, &bundle).await?;
-        let stored = Stored { image: image.clone(), deployment, dialogue, settings, binds };
+        let stored = Stored { image: String::new(), deployment, dialogue, settings, binds };
+        let image = match &before {
+            Some(before) if is_deployed(before, &stored) => {
+                if is_owned(before, &stored) {
+                    self.install(before);
+                    return Ok(before.deployment.clone());
+                }
+                images.relabel(&Stored { image: before.image.clone(), ..stored.clone() }).await?
+            }
+            _ => images.build(id, &stored.deployment, &bundle).await?,
+        };
+        let stored = Stored { image: image.clone(), ..stored };
         self.install(&stored);
         if let Some(before) = before.filter(|before| before.image != image)
             // Containers of calls that still run hold it; it goes with `remove` then.
@@ -250,5 +258,20 @@ impl Functions {
         stored.image = images.relabel(&of_older).await?;
         self.install(&stored);
         Ok(stored.deployment)
+    }
+}
+
+/// Whether a deployment is what is wanted, but for its owner. Its version names its files and the image that it was made of.
+fn is_deployed(there: &Stored, wanted: &Stored) -> bool {
+    let of_owner = there.deployment.clone().with_ownership(wanted.deployment.ownership.clone());
+    of_owner == wanted.deployment
+        && (there.dialogue, &there.settings) == (wanted.dialogue, &wanted.settings)
+}
+
+/// Whether a deployment says of its owner what is to stand there.
+fn is_owned(there: &Stored, wanted: &Stored) -> bool {
+    match (&wanted.deployment.ownership, &there.deployment.ownership) {
+        (Some(owner), Some(there)) => owner.is_written_as(there),
+        (owner, there) => owner == there,
     }
 }

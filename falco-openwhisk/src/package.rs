@@ -80,6 +80,16 @@ pub(crate) fn prepare<'a>(
     Ok(Exec { kind: kind.kind, image, code: Some(code), main })
 }
 
+/// A hash of all that an action is made of.
+pub(crate) fn content_hash(
+    function: &Deployable,
+    kind: &str,
+    plain: bool,
+    logs_mib: Option<u32>,
+) -> String {
+    openwhisk::content_hash(function, &[kind, &format!("{plain} {logs_mib:?}")])
+}
+
 /// The image as the server takes it.
 fn image_name(image: &Image) -> Result<&str> {
     if image.digest().is_some() {

@@ -22,16 +22,12 @@ use crate::call::Call;
 use crate::client::{Api, SMALL, clock_ahead, parse, parse_list, was_cut, with_json};
 use crate::collect::{Collector, MAX_RECORD_BYTES};
 use crate::config::OpenWhiskConfig;
-use crate::deployments::{MARKS, action_limits, deployment, location, named};
+use crate::deployments::{MARKS, action_limits, deployment, location};
 use crate::invoke::{activation_id, no_activation};
 use crate::limits::{ANSWERED_LATE, DEFAULT_TIMEOUT, MAX_BODY, Server};
 use crate::name::QualifiedName;
 use crate::outstanding::Allowances;
-use crate::package::prepare;
-use crate::wire::{
-    Action, FalcoAnnotation, InitParameter, Logs, Marks, PutAction, PutExec, Record, annotation,
-    is_activation_id,
-};
+use crate::wire::{Action, Logs, Marks, PutAction, Record, annotation, is_activation_id};
 
 /// Actions that are listed with one request.
 const ACTIONS_PER_PAGE: usize = 200;
@@ -104,7 +100,7 @@ impl OpenWhisk {
         &self.inner.api
     }
 
-    async fn put(
+    pub(crate) async fn put(
         &self,
         call: &Call<'_>,
         name: &QualifiedName,
@@ -151,7 +147,7 @@ impl OpenWhisk {
     }
 
     /// The deployment that the answer to a PUT describes; servers may be set up to answer with nothing.
-    fn put_answer(
+    pub(crate) fn put_answer(
         &self,
         call: &Call<'_>,
         reply: &Reply,
@@ -227,8 +223,12 @@ impl Platform for OpenWhisk {
     }
 
     fn capabilities(&self) -> Capabilities {
-        // Plain code would get a batch where it expects an input.
-        self.inner.server.capabilities().with_shim(!self.inner.config.plain_code)
+        // Plain code would get a batch where it expects an input, and gets arguments from the server itself.
+        self.inner
+            .server
+            .capabilities()
+            .with_shim(!self.inner.config.plain_code)
+            .with_bound_arguments(true)
     }
 
     async fn account(&self) -> Result<Option<String>> {
@@ -236,52 +236,7 @@ impl Platform for OpenWhisk {
     }
 
     async fn deploy(&self, function: &Deployable) -> Result<Deployment> {
-        let secrets: Vec<&str> = function.env.iter().map(|(_, value)| value).collect();
-        let call = Call { secrets: &secrets, ..Call::on("deploy", &function.name) };
-        let refused = |e: Error| call.apply(e);
-        function.validate().map_err(refused)?;
-        let server = &self.inner.server;
-        let mut limits = action_limits(&function.scaling, &server.limits).map_err(refused)?;
-        limits.logs_mib = self.inner.config.log_limit_mib;
-        let parameters: Vec<_> = function
-            .env
-            .iter()
-            .map(|(key, value)| InitParameter { key, value, init: true })
-            .collect();
-        let size: usize = parameters.iter().map(|p| p.key.len() + p.value.len()).sum();
-        let allowed = server.limits.max_parameters();
-        if size as u64 > allowed {
-            return Err(refused(Error::new(
-                ErrorKind::PayloadTooLarge,
-                format!("the environment has {size} bytes, and {allowed} are allowed"),
-            )));
-        }
-        let config = &self.inner.config;
-        let exec = prepare(function, server, config.plain_code, config.machine).map_err(refused)?;
-        let body = PutAction {
-            exec: Some(PutExec {
-                kind: &exec.kind,
-                image: exec.image,
-                code: exec.code.as_deref(),
-                main: exec.main,
-            }),
-            limits,
-            parameters: Some(parameters),
-            annotations: vec![FalcoAnnotation {
-                key: MARKS,
-                value: Marks {
-                    runtime: function.runtime.clone(),
-                    ownership: function.ownership.clone(),
-                },
-            }],
-        };
-        let name: QualifiedName = function.name.parse().map_err(refused)?;
-        let reply = self.put(&call, &name, &body).await?;
-        self.put_answer(&call, &reply, || {
-            named(&name, function.runtime.clone())
-                .with_scaling(function.scaling.clone())
-                .with_ownership(function.ownership.clone())
-        })
+        self.deploy_function(function).await
     }
 
     async fn fetch_deployment(&self, name: &str) -> Result<Deployment> {

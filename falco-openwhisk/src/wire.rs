@@ -1,6 +1,7 @@
 //! The API's JSON, as far as it is used. What is borrowed points into the body.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use falco_core::{Ownership, RuntimeName};
 use serde::{Deserialize, Serialize};
@@ -17,12 +18,26 @@ pub(crate) fn object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> serde_json::Resu
     }
 }
 
-/// A parameter that becomes an environment variable: it is not one of the arguments.
-#[derive(Debug, Serialize)]
-pub(crate) struct InitParameter<'a> {
-    pub(crate) key: &'a str,
-    pub(crate) value: &'a str,
+/// A parameter that is stored with an action: one of its arguments, or an environment variable.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Parameter<'a> {
+    #[serde(borrow)]
+    pub(crate) key: Cow<'a, str>,
+    pub(crate) value: Box<RawValue>,
+    /// Whether it becomes an environment variable.
+    #[serde(default, skip_serializing_if = "is_false")]
     pub(crate) init: bool,
+}
+
+fn is_false(flag: &bool) -> bool {
+    !*flag
+}
+
+/// The value may be a secret.
+impl fmt::Debug for Parameter<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parameter").field("key", &self.key).finish_non_exhaustive()
+    }
 }
 
 /// The annotation by which Falco knows its own actions.
@@ -38,6 +53,9 @@ pub(crate) struct Marks {
     pub(crate) runtime: RuntimeName,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) ownership: Option<Ownership>,
+    /// A hash of what was deployed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) content: Option<String>,
 }
 
 /// The body of a PUT of an action.
@@ -48,7 +66,7 @@ pub(crate) struct PutAction<'a> {
     pub(crate) limits: PutLimits,
     /// All of them, also when there are none: what is sent replaces what is there.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) parameters: Option<Vec<InitParameter<'a>>>,
+    pub(crate) parameters: Option<Vec<Parameter<'a>>>,
     /// These are merged by key with what is there.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) annotations: Vec<FalcoAnnotation>,
@@ -65,7 +83,7 @@ pub(crate) struct PutExec<'a> {
 }
 
 /// Limits of an action; those left out keep their value.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(crate) struct PutLimits {
     #[serde(rename = "timeout", skip_serializing_if = "Option::is_none")]
     pub(crate) timeout_ms: Option<u64>,
@@ -92,6 +110,9 @@ pub(crate) struct Action<'a> {
     pub(crate) limits: ActionLimits,
     #[serde(borrow, default)]
     pub(crate) annotations: Vec<Annotation<'a>>,
+    /// Absent in lists.
+    #[serde(borrow, default)]
+    pub(crate) parameters: Vec<Parameter<'a>>,
 }
 
 /// Lenient: a server that leaves one out, or has another type for it, is still understood.

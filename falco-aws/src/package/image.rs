@@ -17,7 +17,7 @@ impl ImageCode {
     ///
     /// # Errors
     ///
-    /// `Unsupported` for code beside an image; `InvalidInput` for an image that is not in Amazon's registry of `region`,
+    /// `Unsupported` for code beside an image, and for arguments that are to be stored with one; `InvalidInput` for an image that is not in Amazon's registry of `region`,
     /// the only place from which Lambda takes images, and for an entry point beside arguments.
     pub(crate) fn of(function: &Deployable, region: &str) -> Result<Option<Self>> {
         let Code::Image(image) = &function.code else {
@@ -29,6 +29,14 @@ impl ImageCode {
                 .with_hint("build the code into the image, and deploy Deployable::from_image")),
             };
         };
+        if function.arguments.is_some() {
+            return Err(Error::unsupported(format!(
+                "arguments cannot be stored with {image}: Lambda changes nothing in an image"
+            ))
+            .with_hint(
+                "put them into each payload, into environment variables or into the image",
+            ));
+        }
         let host = image.reference.split('/').next().unwrap_or_default();
         if !host.contains(".dkr.ecr") || !host.split('.').any(|part| part == region) {
             return Err(Error::invalid_input(format!(
@@ -95,6 +103,15 @@ mod tests {
             assert_eq!(error.kind(), ErrorKind::InvalidInput, "{reference}");
             assert!(error.to_string().contains(".dkr.ecr.eu-central-1."), "{error}");
         }
+    }
+
+    #[test]
+    fn arguments_that_are_stored_with_an_image_are_refused() {
+        let function = Deployable::from_image("f", format!("{URI}:1"));
+        let function = function.with_arguments(falco_core::Payload::empty());
+        let error = image_of(&function).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert!(error.hint().is_some_and(|hint| hint.contains("payload")), "{error}");
     }
 
     #[test]

@@ -3,12 +3,14 @@
 mod image;
 mod runtimes;
 
+use std::sync::OnceLock;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use falco_core::{Deployable, Error, ErrorKind, Result};
 use falco_package::native::SMALLER;
-use falco_package::{Glibc, Machine, System, lambda};
+use falco_package::{Archive, Glibc, Machine, System, lambda};
 use sha2::{Digest, Sha256};
 
 use crate::architecture::Architecture;
@@ -37,6 +39,15 @@ impl Artefact {
             None => Package::new(function, config).map(Self::Zip),
         }
     }
+
+    /// A hash of all that a deployment with these settings is made of.
+    pub(crate) fn content_hash(&self, function: &Deployable, settings: &str) -> String {
+        let (runtime, handler) = match self {
+            Self::Zip(package) => (package.runtime.as_str(), package.handler.as_str()),
+            Self::Image(_) => ("", ""),
+        };
+        lambda::content_hash(function, &[runtime, handler, settings])
+    }
 }
 
 /// A function as Lambda takes it.
@@ -46,9 +57,8 @@ pub(crate) struct Package {
     pub(crate) runtime: String,
     /// The handler that Lambda calls.
     pub(crate) handler: String,
-    pub(crate) zip: Bytes,
-    /// The digest by which Lambda knows the archive.
-    pub(crate) sha256: [u8; 32],
+    archive: Archive,
+    zip: OnceLock<Bytes>,
 }
 
 impl Package {
@@ -77,14 +87,47 @@ impl Package {
                 if is_native { SMALLER } else { "leave out dependencies that are not needed" };
             return Err(Error::new(ErrorKind::PayloadTooLarge, message).with_hint(hint));
         }
-        let zip = archive.to_zip()?;
-        let sha256 = Sha256::digest(&zip).into();
-        Ok(Self { runtime, handler, zip, sha256 })
+        Ok(Self { runtime, handler, archive, zip: OnceLock::new() })
+    }
+
+    /// The archive's zip file, which is packed when it is first asked for: what is deployed already needs none.
+    ///
+    /// # Errors
+    ///
+    /// As [`Archive::to_zip`].
+    pub(crate) fn zip(&self) -> Result<&Bytes> {
+        if let Some(zip) = self.zip.get() {
+            return Ok(zip);
+        }
+        let zip = self.archive.to_zip()?;
+        Ok(self.zip.get_or_init(|| zip))
+    }
+
+    /// Whether the zip file has more than `limit` bytes. One of files that have half of it together is not packed for this.
+    ///
+    /// # Errors
+    ///
+    /// As [`zip`](Self::zip).
+    pub(crate) fn is_longer_than(&self, limit: u64) -> Result<bool> {
+        Ok(self.archive.unpacked_len() > limit / 2 && self.zip()?.len() as u64 > limit)
+    }
+
+    /// The digest of the zip file.
+    ///
+    /// # Errors
+    ///
+    /// As [`zip`](Self::zip).
+    pub(crate) fn sha256(&self) -> Result<[u8; 32]> {
+        Ok(Sha256::digest(self.zip()?).into())
     }
 
     /// The digest in the form in which Lambda reports it.
-    pub(crate) fn code_sha256(&self) -> String {
-        STANDARD.encode(self.sha256)
+    ///
+    /// # Errors
+    ///
+    /// As [`zip`](Self::zip).
+    pub(crate) fn code_sha256(&self) -> Result<String> {
+        Ok(STANDARD.encode(self.sha256()?))
     }
 }
 
@@ -119,14 +162,14 @@ mod tests {
     #[test]
     fn equal_functions_give_equal_bytes() {
         let pack = || package("python:3", "def main(args):\n    return args\n").unwrap();
-        assert_eq!(pack().zip, pack().zip);
-        assert_eq!(pack().code_sha256().len(), 44);
+        assert_eq!(pack().zip().unwrap(), pack().zip().unwrap());
+        assert_eq!(pack().code_sha256().unwrap().len(), 44);
     }
 
     #[test]
     fn a_bootstrap_has_its_executable_bit() {
         let packed = package("native", "#!/bin/sh\ncat >&3\n").unwrap();
-        let archive = Archive::from_zip(&packed.zip).unwrap();
+        let archive = Archive::from_zip(packed.zip().unwrap()).unwrap();
         for name in ["bootstrap", "exec"] {
             assert!(archive.get(name).unwrap().executable, "{name}");
         }

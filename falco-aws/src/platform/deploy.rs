@@ -27,14 +27,17 @@ struct Wanted<'a> {
     artefact: Artefact,
     sizes: Sizes,
     variables: Variables,
+    /// The tags of all that belongs to the function.
     tags: BTreeMap<String, String>,
+    /// A hash of the content.
+    content: String,
 }
 
 impl AwsLambda {
     pub(super) async fn deploy_function(&self, function: &Deployable) -> Result<Deployment> {
         let wanted = self.plan(function)?;
         // A message of AWS may quote the environment that it was sent.
-        let deployed = self.ensure_function(&wanted).await;
+        let deployed = self.ensure(&wanted).await;
         deployed.map_err(|error| without_values(error, &wanted.variables))
     }
 
@@ -46,11 +49,11 @@ impl AwsLambda {
         let artefact = Artefact::new(function, &self.config)?;
         if let Artefact::Zip(package) = &artefact
             && self.config.bucket.is_none()
-            && self.is_too_long(package)
+            && self.is_too_long(package)?
         {
             let message = format!(
                 "the code has {} bytes, and {} can be uploaded directly",
-                package.zip.len(),
+                package.zip()?.len(),
                 self.config.limits.direct_upload
             );
             let mut hint =
@@ -62,18 +65,52 @@ impl AwsLambda {
                 .with_platform(crate::NAME)
                 .with_hint(hint));
         }
-        Ok(Wanted { function, artefact, sizes, variables, tags: names::tags(function) })
+        let settings = format!("{:?} {}", self.config.role, self.config.log_retention_days);
+        let content = artefact.content_hash(function, &settings);
+        let tags = names::tags(function);
+        Ok(Wanted { function, artefact, sizes, variables, tags, content })
     }
 
-    fn is_too_long(&self, package: &Package) -> bool {
-        package.zip.len() as u64 > self.config.limits.direct_upload
+    fn is_too_long(&self, package: &Package) -> Result<bool> {
+        package.is_longer_than(self.config.limits.direct_upload)
     }
 
-    async fn ensure_function(&self, wanted: &Wanted<'_>) -> Result<Deployment> {
+    async fn ensure(&self, wanted: &Wanted<'_>) -> Result<Deployment> {
+        let there = match self.client.get_function(&wanted.function.name).await {
+            Ok(function) if self.is_deployed(wanted, &function) => {
+                let function = self.ensure_tags(&wanted.tags, function).await?;
+                return Ok(self.describe(&function));
+            }
+            Ok(function) => Some(function),
+            Err(failure) if failure.is_not_found() => None,
+            Err(failure) => return Err(failure.into()),
+        };
+        self.ensure_function(wanted, there).await
+    }
+
+    /// Whether a function is what is wanted, but for its owner. The digest of the code says that nobody has changed it since
+    /// the tag was written, which is the last step of deploying.
+    fn is_deployed(&self, wanted: &Wanted<'_>, function: &Function) -> bool {
+        let there = &function.configuration;
+        let tags = function.tags.as_ref();
+        tags.and_then(|tags| tags.get(names::CONTENT))
+            == Some(&content_tag(&wanted.content, &there.code_sha256))
+            && Readiness::of(there) == Readiness::Ready
+            && there.architectures == [self.config.architecture.as_str()]
+            && !matches!(&wanted.artefact, Artefact::Image(image) if image_differs(image, function))
+            && !configuration_differs(&self.new_function(wanted, &there.role), function)
+            && (wanted.sizes.reserved.is_none() || function.reserved() == wanted.sizes.reserved)
+    }
+
+    async fn ensure_function(
+        &self,
+        wanted: &Wanted<'_>,
+        there: Option<Function>,
+    ) -> Result<Deployment> {
         let name = &wanted.function.name;
         let role = self.ensure_role(name, &wanted.tags).await?;
-        let there = match self.client.get_function(name).await {
-            Ok(function) => match Readiness::of(&function.configuration) {
+        let there = match there {
+            Some(function) => match Readiness::of(&function.configuration) {
                 Readiness::Failed(_)
                     if function.configuration.state.as_deref() == Some("Failed") =>
                 {
@@ -88,8 +125,7 @@ impl AwsLambda {
                 }
                 _ => true,
             },
-            Err(failure) if failure.is_not_found() => false,
-            Err(failure) => return Err(failure.into()),
+            None => false,
         };
         if !there {
             self.create(wanted, &role).await?;
@@ -104,10 +140,10 @@ impl AwsLambda {
         let code = match &wanted.artefact {
             Artefact::Image(image) => CodeSource::Image { uri: image.uri.clone() },
             // The function comes first, so that the upload belongs to something that can be found and removed.
-            Artefact::Zip(package) if self.is_too_long(package) => CodeSource::Zip(placeholder()?),
-            Artefact::Zip(package) => CodeSource::Zip(package.zip.clone()),
+            Artefact::Zip(package) if self.is_too_long(package)? => CodeSource::Zip(placeholder()?),
+            Artefact::Zip(package) => CodeSource::Zip(package.zip()?.clone()),
         };
-        let description = self.new_function(wanted, role);
+        let description = self.new_function(wanted, &role.arn);
         let waits = &self.config.waits;
         // "Cannot be assumed" is also said of a role that never can be; only one of ours is merely new.
         let role_is_new =
@@ -128,7 +164,7 @@ impl AwsLambda {
         }
     }
 
-    fn new_function<'a>(&self, wanted: &'a Wanted<'_>, role: &'a ExecutionRole) -> NewFunction<'a> {
+    fn new_function<'a>(&self, wanted: &'a Wanted<'_>, role: &'a str) -> NewFunction<'a> {
         NewFunction {
             name: &wanted.function.name,
             description: DESCRIPTION,
@@ -138,7 +174,7 @@ impl AwsLambda {
                 }
                 Artefact::Image(image) => Start::Image { command: &image.command },
             },
-            role: &role.arn,
+            role,
             architecture: self.config.architecture.as_str(),
             memory_mib: wanted.sizes.memory_mib,
             timeout_s: wanted.sizes.timeout_s,
@@ -156,19 +192,14 @@ impl AwsLambda {
         mut function: Function,
     ) -> Result<Deployment> {
         let name = &wanted.function.name;
-        if self.code_differs(wanted, &function) {
+        if self.code_differs(wanted, &function)? {
             self.update_code(wanted).await?;
             function = self.wait_until_ready(name).await?;
         }
-        let description = self.new_function(wanted, role);
+        let description = self.new_function(wanted, &role.arn);
         if configuration_differs(&description, &function) {
             self.when_idle(|| self.client.update_function_configuration(&description)).await?;
             function = self.wait_until_ready(name).await?;
-        }
-        let tags = function.tags.clone().unwrap_or_default();
-        if wanted.tags.iter().any(|(name, value)| tags.get(name) != Some(value)) {
-            self.client.tag(&function.configuration.function_arn, &wanted.tags).await?;
-            function.tags = Some(wanted.tags.clone());
         }
         if let Some(reserved) = wanted.sizes.reserved
             && function.reserved() != Some(reserved)
@@ -176,16 +207,34 @@ impl AwsLambda {
             self.reserve(name, reserved).await?;
             function.set_reserved(reserved);
         }
+        let mut tags = wanted.tags.clone();
+        let content = content_tag(&wanted.content, &function.configuration.code_sha256);
+        tags.insert(names::CONTENT.into(), content);
+        let function = self.ensure_tags(&tags, function).await?;
         Ok(self.describe(&function))
     }
 
-    fn code_differs(&self, wanted: &Wanted<'_>, function: &Function) -> bool {
+    /// Writes the tags that differ.
+    async fn ensure_tags(
+        &self,
+        wanted: &BTreeMap<String, String>,
+        mut function: Function,
+    ) -> Result<Function> {
+        let there = function.tags.get_or_insert_default();
+        if wanted.iter().any(|(name, value)| there.get(name) != Some(value)) {
+            self.client.tag(&function.configuration.function_arn, wanted).await?;
+            there.extend(wanted.clone());
+        }
+        Ok(function)
+    }
+
+    fn code_differs(&self, wanted: &Wanted<'_>, function: &Function) -> Result<bool> {
         let there = &function.configuration;
         let differs = match &wanted.artefact {
-            Artefact::Zip(package) => there.code_sha256 != package.code_sha256(),
+            Artefact::Zip(package) => there.code_sha256 != package.code_sha256()?,
             Artefact::Image(image) => image_differs(image, function),
         };
-        differs || there.architectures != [self.config.architecture.as_str()]
+        Ok(differs || there.architectures != [self.config.architecture.as_str()])
     }
 
     async fn update_code(&self, wanted: &Wanted<'_>) -> Result<()> {
@@ -201,10 +250,10 @@ impl AwsLambda {
             }
         };
         match &self.config.bucket {
-            Some(bucket) if self.is_too_long(package) => {
-                let digest = hex(&package.sha256);
+            Some(bucket) if self.is_too_long(package)? => {
+                let digest = hex(&package.sha256()?);
                 let key = format!("{}{digest}.zip", names::object_prefix(name));
-                self.client.put_object(bucket, &key, package.zip.clone()).await?;
+                self.client.put_object(bucket, &key, package.zip()?.clone()).await?;
                 let code = CodeSource::Object { bucket: bucket.clone(), key: key.clone() };
                 self.when_idle(|| self.client.update_function_code(name, &code, architecture))
                     .await?;
@@ -213,7 +262,7 @@ impl AwsLambda {
                 self.client.delete_object(bucket, &key).await?;
             }
             _ => {
-                let code = CodeSource::Zip(package.zip.clone());
+                let code = CodeSource::Zip(package.zip()?.clone());
                 self.when_idle(|| self.client.update_function_code(name, &code, architecture))
                     .await?;
             }
@@ -254,6 +303,11 @@ fn configuration_differs(wanted: &NewFunction<'_>, function: &Function) -> bool 
         || there.timeout != Some(wanted.timeout_s)
         || there.ephemeral_storage.is_some_and(|storage| storage.size != wanted.storage_mib)
         || there.environment.as_ref().map_or(&no_variables, |e| &e.variables) != wanted.variables
+}
+
+/// The value of the tag that says what is deployed.
+fn content_tag(content: &str, code_sha256: &str) -> String {
+    format!("{content}:{code_sha256}")
 }
 
 /// The smallest archive that Lambda takes.

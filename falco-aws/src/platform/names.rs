@@ -20,6 +20,9 @@ const EXPIRES: &str = "falco:expires";
 const EPOCH: &str = "falco:epoch";
 const RUNTIME: &str = "falco:runtime";
 
+/// The tag that says what is deployed: a hash of the content, and the digest of the code as Lambda reports it.
+pub(super) const CONTENT: &str = "falco:content";
+
 pub(super) fn queue(function: &str) -> String {
     format!("{QUEUE_PREFIX}{function}")
 }

@@ -154,7 +154,7 @@ async fn logs_are_kept_for_as_long_as_configured() {
     let platform = platform.unwrap();
     platform.deploy(&echo("f")).await.unwrap();
     // A group that is there already gets the retention as well.
-    platform.deploy(&echo("f")).await.unwrap();
+    platform.deploy(&echo("f").with_env("OTHER", "1")).await.unwrap();
     let set = fake.requests_of("PutRetentionPolicy");
     assert_eq!(set.len(), 2);
     assert!(set.iter().all(|request| request.json()["retentionInDays"] == 7));

@@ -24,6 +24,7 @@ mod naive;
 mod native;
 mod partial;
 mod requests;
+mod reuse;
 mod runtimes;
 mod secrets;
 mod sso;

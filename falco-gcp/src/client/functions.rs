@@ -1,6 +1,7 @@
 //! Cloud Functions: uploads, functions, their operations, and the runtimes on offer.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use bytes::Bytes;
 use falco_core::{Error, ErrorKind, Operation, Result};
@@ -12,7 +13,7 @@ use serde_json::Value;
 use super::{Api, Call, segment};
 use crate::refusal::{self, Status};
 
-/// A function, as far as Falco reads it: never its environment, whose values are secrets.
+/// A function, as far as Falco reads it.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Function {
@@ -49,6 +50,19 @@ pub(crate) struct ServiceConfig {
     pub(crate) max_instance_count: u32,
     pub(crate) min_instance_count: u32,
     pub(crate) max_instance_request_concurrency: u32,
+    pub(crate) service_account_email: String,
+    pub(crate) environment_variables: Variables,
+}
+
+/// Environment variables; `Debug` shows their names.
+#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Variables(pub(crate) BTreeMap<String, String>);
+
+impl fmt::Debug for Variables {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
 }
 
 /// A long-running operation. `done` is absent while it runs.

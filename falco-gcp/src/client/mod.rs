@@ -14,7 +14,7 @@ use reqwest::{Method, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub(crate) use functions::{Function, LongRunning, Runtime, StorageSource};
+pub(crate) use functions::{Function, LongRunning, Runtime};
 pub(crate) use logging::Entry;
 pub(crate) use tasks::Task;
 

@@ -10,7 +10,6 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use falco_core::{Deployable, Error, Result};
 use falco_package::{Archive, Glibc, Machine, System, shim};
 use serde_json::{Map, Value, json};
@@ -22,19 +21,24 @@ const NODE_HANDLER: &str = include_str!("index.js");
 /// The target that the framework calls, in every shim.
 pub(crate) const TARGET: &str = "handler";
 
-/// The function's zip file; equal functions give equal bytes. `start` is how long loading may take.
+/// The function's files, and those of its handler; equal functions give equal files. `start` is how long loading may take.
 ///
 /// # Errors
 ///
 /// `InvalidInput` or `NotFound` when the code is not what its runtime starts with; `Unsupported` for other families.
-pub(crate) fn zip(function: &Deployable, start: Duration) -> Result<Bytes> {
-    let archive = match function.runtime.family() {
+pub(crate) fn archive(function: &Deployable, start: Duration) -> Result<Archive> {
+    match function.runtime.family() {
         "python" => python(function, start),
         "nodejs" => node(function, start),
         "native" => native(function, start),
         family => Err(Error::unsupported(format!("there is no runtime of the family {family:?}"))),
-    };
-    archive?.to_zip()
+    }
+}
+
+/// A hash of all that a deployment of a function with these settings is made of.
+pub(crate) fn content_hash(function: &Deployable, settings: &str) -> String {
+    let own = [PYTHON_HANDLER, PYTHON_POOL, NODE_HANDLER, settings];
+    shim::content_hash(function, &own)
 }
 
 fn python(function: &Deployable, start: Duration) -> Result<Archive> {
@@ -49,7 +53,7 @@ fn python(function: &Deployable, start: Duration) -> Result<Archive> {
 }
 
 fn native(function: &Deployable, start: Duration) -> Result<Archive> {
-    let user = Archive::from_code(&function.code, "exec")?;
+    let user = shim::native(function)?;
     user.check_native_on(&System {
         name: "Google's Python runtime".to_owned(),
         machine: Machine::X86_64,
@@ -127,8 +131,9 @@ mod tests {
 
     use super::*;
 
-    fn zip(function: &Deployable) -> Result<Bytes> {
-        super::zip(function, Duration::from_secs(25))
+    /// The function's zip file.
+    fn zip(function: &Deployable) -> Result<bytes::Bytes> {
+        archive(function, Duration::from_secs(25))?.to_zip()
     }
 
     fn function(runtime: &str, code: Code) -> Deployable {

@@ -1,12 +1,14 @@
 //! Deploying and scaling.
 
+use std::collections::BTreeMap;
+
 use falco_core::{Deployable, Deployment, Error, ErrorKind, Operation, Result, Scaling};
 use serde_json::{Map, Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::operation::Looks;
 use super::{Inner, names, sizes};
-use crate::client::{Function, StorageSource};
+use crate::client::Function;
 use crate::config::Access;
 use crate::package;
 use crate::refusal;
@@ -49,16 +51,36 @@ impl Inner {
         sizes::check(&function.scaling, self.start_timeout).map_err(at)?;
         check_environment(function).map_err(at)?;
         let runtime = self.runtimes.resolve(&function.runtime).map_err(at)?;
-        let zip = package::zip(function, self.start_timeout).map_err(at)?;
+        let archive = package::archive(function, self.start_timeout).map_err(at)?;
         let members = self.members().await.map_err(at)?;
 
         let id = names::function_id(&function.name);
         self.ensure_queue().await.map_err(at)?;
-        let source = self.api.upload(&id, zip).await.map_err(at)?;
-        let body = self.body(function, &id, runtime, &source);
+        let mut body = self.body(function, &id, runtime);
         let secrets: Vec<&str> = function.env.iter().map(|(_, value)| value).collect();
-        self.create_or_update(&id, &body, &secrets).await.map_err(at)?;
+        match self.api.get_function("deploy", &id).await {
+            Ok(there) if self.is_deployed(function, &body, &there) => {
+                let written = |(name, label): (&String, &Value)| {
+                    label.as_str() == there.labels.get(name).map(String::as_str)
+                };
+                let mut labels = body["labels"].as_object().into_iter().flatten();
+                if !labels.all(written) {
+                    let patch =
+                        || self.api.patch_function("deploy", &id, &body, &["labels"], &secrets);
+                    let operation = self.when_free(patch).await.map_err(at)?;
+                    self.finish("deploy", &id, operation, &secrets).await.map_err(at)?;
+                }
+            }
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(at(error)),
+            _ => {
+                let zip = archive.to_zip().map_err(at)?;
+                let source = self.api.upload(&id, zip).await.map_err(at)?;
+                body["buildConfig"]["source"] = json!({ "storageSource": source });
+                self.create_or_update(&id, &body, &secrets).await.map_err(at)?;
+            }
+        }
 
+        // A deployment that stopped before may lack what follows.
         let active = self.active(&id).await.map_err(at)?;
         let deployment = self.describe(&active).map_err(at)?;
         self.ensure_bucket().await.map_err(at)?;
@@ -66,18 +88,32 @@ impl Inner {
         Ok(deployment)
     }
 
-    fn body(
-        &self,
-        function: &Deployable,
-        id: &str,
-        runtime: &str,
-        source: &StorageSource,
-    ) -> Value {
+    /// The sizes that a function is to have.
+    fn scaling(&self, function: &Deployable) -> Scaling {
         let defaults = Scaling::default()
             .with_max_instances(self.max_instances)
             .with_timeout(sizes::DEFAULT_TIMEOUT);
-        let scaling = defaults.overridden_by(&function.scaling);
-        let mut service = sizes::fields(&scaling, self.start_timeout);
+        defaults.overridden_by(&function.scaling)
+    }
+
+    /// Whether a function is what is wanted, but for its owner.
+    fn is_deployed(&self, function: &Deployable, body: &Value, there: &Function) -> bool {
+        let content = body["labels"][names::CONTENT].as_str();
+        let variables: BTreeMap<String, String> =
+            serde_json::from_value(body["serviceConfig"]["environmentVariables"].clone())
+                .unwrap_or_default();
+        there.state == "ACTIVE"
+            && content.is_some()
+            && names::content_of(there) == content
+            && there.service_config.environment_variables.0 == variables
+            && sizes::are_in_force(&self.scaling(function), there)
+    }
+
+    /// The function as Google takes it, without its source.
+    fn body(&self, function: &Deployable, id: &str, runtime: &str) -> Value {
+        let mut service = sizes::fields(&self.scaling(function), self.start_timeout);
+        let account = self.service_account.as_deref().unwrap_or_default();
+        let settings = format!("{runtime} {} {account}", json!(service));
         let own = function.env.iter().map(|(name, value)| (name.to_owned(), json!(value)));
         let mut variables: Map<_, _> = own.chain(self.shim_environment(id)).collect();
         if runtime.starts_with("python") {
@@ -93,6 +129,7 @@ impl Inner {
         if let Some(shared) = &self.shared {
             names::label_shared(&mut labels, &shared.queue, &shared.bucket);
         }
+        names::label_content(&mut labels, package::content_hash(function, &settings));
         json!({
             "environment": "GEN_2",
             "description": "Deployed by Falco",
@@ -100,7 +137,6 @@ impl Inner {
             "buildConfig": {
                 "runtime": runtime,
                 "entryPoint": package::TARGET,
-                "source": {"storageSource": source},
             },
             "serviceConfig": service,
         })

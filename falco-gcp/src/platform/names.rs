@@ -99,6 +99,9 @@ const QUEUE: &str = "falco-queue";
 const BUCKET: &str = "falco-bucket";
 const START: &str = "falco-start";
 
+/// The label with a hash of what is deployed.
+pub(crate) const CONTENT: &str = "falco-content";
+
 /// The labels that mark a function as Falco's.
 pub(crate) fn labels(
     name: &str,
@@ -130,6 +133,16 @@ pub(crate) fn label_shared(labels: &mut BTreeMap<&'static str, String>, queue: &
             labels.insert(label, encoded);
         }
     }
+}
+
+/// Notes a hash of what is deployed.
+pub(crate) fn label_content(labels: &mut BTreeMap<&'static str, String>, content: String) {
+    labels.insert(CONTENT, content);
+}
+
+/// The hash of what is deployed.
+pub(crate) fn content_of(function: &Function) -> Option<&str> {
+    function.labels.get(CONTENT).map(String::as_str)
 }
 
 /// Notes how long a function may take to start, in seconds, unless it is as long as everywhere: Google's timeout of it

@@ -112,6 +112,14 @@ pub(super) fn in_force(function: &Function) -> Scaling {
         .with_concurrency(positive(config.max_instance_request_concurrency))
 }
 
+/// Whether a function has the sizes that are asked for.
+pub(super) fn are_in_force(asked: &Scaling, function: &Function) -> bool {
+    let there = in_force(function);
+    // A fraction of a second is rounded up.
+    let whole = asked.timeout.map(|timeout| Duration::from_secs(whole_seconds(timeout)));
+    there.overridden_by(&asked.clone().with_timeout(whole)) == there
+}
+
 /// A quantity as Kubernetes writes it: `256M`, `512Mi`, `1Gi`; without a unit it is bytes.
 fn mebibytes(quantity: &str) -> Option<u32> {
     let digits =

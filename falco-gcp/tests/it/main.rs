@@ -11,6 +11,7 @@ mod flaky;
 mod hostile;
 mod large;
 mod requests;
+mod reuse;
 mod secrets;
 mod shims;
 mod starts;

@@ -9,6 +9,7 @@ mod faults;
 mod hostile;
 mod replies;
 mod requests;
+mod reuse;
 mod secrets;
 mod support;
 mod transport;

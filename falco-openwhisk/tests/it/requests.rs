@@ -44,8 +44,12 @@ async fn deploy_puts_the_whole_action_over_what_is_there() {
     let deployment = platform.deploy(&hello).await.unwrap();
     let request = last(&fake);
     assert_eq!(line(&request), "PUT /api/v1/namespaces/_/actions/function?overwrite=true");
+    let mut sent = body(&request);
+    let marks = sent["annotations"][0]["value"].as_object_mut().unwrap();
+    let content = marks.remove("content").unwrap();
+    assert_eq!(content.as_str().map(str::len), Some(32), "a hash, and nothing to guess from");
     assert_eq!(
-        body(&request),
+        sent,
         json!({
             "exec": {"kind": "python:3.10", "code": source, "main": "hello"},
             "limits": {"timeout": 5000, "memory": 128},
@@ -67,8 +71,8 @@ async fn source_is_sent_with_the_shim_as_the_same_zip_each_time() {
     let (fake, platform) = connect(echo()).await;
     let hello = function("python:3", "def hello(args): return args").with_entry_point("hello");
     let mut sent = Vec::new();
-    for _ in 0..2 {
-        platform.deploy(&hello).await.unwrap();
+    for name in ["one", "two"] {
+        platform.deploy(&hello.clone().with_name(name)).await.unwrap();
         sent.push(body(&last(&fake))["exec"].clone());
     }
     assert_eq!(sent[0], sent[1]);

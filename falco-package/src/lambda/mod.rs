@@ -1,11 +1,11 @@
 //! Functions as the runtimes of AWS Lambda start them: the shim of their language, and the handler between the two. For
 //! every platform that runs Lambda's images.
 
-use falco_core::{Code, Deployable, Error, Result};
+use falco_core::{Deployable, Error, Result};
 
 use crate::archive::Archive;
 use crate::requirements::System;
-use crate::{NATIVE_EXECUTABLE, shim};
+use crate::shim;
 
 const PYTHON_HANDLER: &str = include_str!("falco_handler.py");
 const NODE_HANDLER: &str = include_str!("falco_handler.cjs");
@@ -47,13 +47,30 @@ pub fn wrap(function: &Deployable, system: &System) -> Result<(Archive, String)>
             let archive = shim::wrap(function)?.with_file("falco_handler.cjs", NODE_HANDLER)?;
             Ok((archive, handler))
         }
-        "native" => Ok((native(&function.code, system)?, native_handler(function)?)),
+        "native" => Ok((native(function, system)?, native_handler(function)?)),
         other => Err(Error::unsupported(format!("Falco has no shim for {other} on Lambda"))),
     }
 }
 
-fn native(code: &Code, system: &System) -> Result<Archive> {
-    let archive = Archive::from_code(code, NATIVE_EXECUTABLE)?;
+/// A hash of all that a function on Lambda is made of: as [`shim::content_hash`], with the handlers.
+///
+/// # Examples
+///
+/// ```
+/// use falco_core::Deployable;
+/// use falco_package::lambda;
+///
+/// let function = Deployable::python("f", "def main(args): return args");
+/// let hash = lambda::content_hash(&function, &["python3.13"]);
+/// assert_ne!(hash, lambda::content_hash(&function, &["python3.12"]));
+/// ```
+pub fn content_hash(function: &Deployable, settings: &[&str]) -> String {
+    let own = [&[PYTHON_HANDLER, NODE_HANDLER, BOOTSTRAP], settings].concat();
+    shim::content_hash(function, &own)
+}
+
+fn native(function: &Deployable, system: &System) -> Result<Archive> {
+    let archive = shim::native(function)?;
     archive.check_native_on(system)?;
     if archive.contains(BOOTSTRAP_FILE) {
         // A function in Rust brings its own, since it speaks the Runtime API itself.

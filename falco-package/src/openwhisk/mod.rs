@@ -79,9 +79,9 @@ pub fn wrap(function: &Deployable) -> Result<Archive> {
 ///
 /// # Errors
 ///
-/// As [`Archive::check_native_on`] and [`shim::check_entry_point`].
+/// As [`shim::native`], [`Archive::check_native_on`] and [`shim::check_entry_point`].
 pub fn native(function: &Deployable, system: &System, environment: &str) -> Result<Archive> {
-    let mut archive = Archive::from_code(&function.code, NATIVE_EXECUTABLE)?;
+    let mut archive = shim::native(function)?;
     archive.check_native_on(system)?;
     archive.rename(NATIVE_EXECUTABLE, NATIVE_INNER)?;
     let content = match &function.entry_point {
@@ -96,4 +96,21 @@ pub fn native(function: &Deployable, system: &System, environment: &str) -> Resu
         archive = archive.with_file(NATIVE_ENVIRONMENT, environment.to_owned())?;
     }
     Ok(archive)
+}
+
+/// A hash of all that a function on OpenWhisk is made of: as [`shim::content_hash`], with the transports.
+///
+/// # Examples
+///
+/// ```
+/// use falco_core::Deployable;
+/// use falco_package::openwhisk;
+///
+/// let function = Deployable::python("f", "def main(args): return args");
+/// let hash = openwhisk::content_hash(&function, &["python:3.12"]);
+/// assert_ne!(hash, openwhisk::content_hash(&function, &["python:3.11"]));
+/// ```
+pub fn content_hash(function: &Deployable, settings: &[&str]) -> String {
+    let own = [PYTHON_TRANSPORT.1, NODE_TRANSPORT.1, NATIVE_SHIM, NATIVE_ENTRY];
+    shim::content_hash(function, &[&own, settings].concat())
 }

@@ -120,6 +120,9 @@ macro_rules! __conformance_cases {
                  a second run must not meet the first one's code."
             deploying_the_same_twice_leaves_one:
                 "Deploying is idempotent, since a deployment whose answer was lost is repeated."
+            the_same_deployed_again_keeps_its_instances:
+                "What is deployed already is not uploaded again: after a second deploy of the same content a warm instance \
+                 answers, so that a loop may deploy in each round."
             a_deployment_is_found_by_its_name:
                 "What one process deployed another can fetch by name, or read from a file, and invoke: clean-up \
                  and resumed runs are other processes."
@@ -161,6 +164,9 @@ macro_rules! __conformance_cases {
             environment_variables_reach_the_function:
                 "Variables arrive unchanged, whatever signs their values have, and others are not set: one sign \
                  more, and a password is wrong."
+            stored_arguments_lie_beneath_each_payload:
+                "Arguments that are stored with a function are there in each call, and the payload wins at the top level: \
+                 ten thousand calls need not carry the same table."
             the_drivers_environment_stays_outside:
                 "A function sees only what its settings name: the driver's environment holds its credentials."
             another_entry_point_is_called:
@@ -199,6 +205,9 @@ macro_rules! __conformance_cases {
             an_argument_that_is_no_object_is_refused:
                 "A function's argument is an object; anything else is InvalidInput before it is sent, since some \
                  platform would refuse it."
+            a_batch_is_answered_input_by_input:
+                "Where functions run under Falco's shim, an argument that holds several has an answer for each, and the \
+                 failure of one is not the failure of another."
             each_invocation_gets_its_own_answer:
                 "Of many at once, each gets the answer to its own argument, under an id of its own: nobody would \
                  notice a mix-up."

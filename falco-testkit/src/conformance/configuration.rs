@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use falco_core::{Bounds, Deployment, ErrorKind, FunctionErrorKind, Scaling};
+use falco_core::{Bounds, Deployment, ErrorKind, FunctionErrorKind, Payload, Scaling};
 use serde_json::json;
 
 use super::harness::{Skip, Verdict};
@@ -33,6 +33,36 @@ pub(super) async fn environment_variables_reach_the_function(subject: &Subject) 
             assert_eq!(env(subject, &deployment, name).await, json!(value), "{name} on {runtime}");
         }
         assert_eq!(env(subject, &deployment, "FALCO_UNSET").await, json!(null));
+    }
+    Ok(())
+}
+
+pub(super) async fn stored_arguments_lie_beneath_each_payload(subject: &Subject) -> Verdict {
+    let capabilities = &subject.capabilities;
+    if !capabilities.shim && !capabilities.bound_arguments {
+        return Err(Skip::new("functions on it take no stored arguments"));
+    }
+    for function in subject.functions_with_shim()? {
+        let runtime = function.runtime.clone();
+        let stored = json!({"do": "echo", "value": {"stored": [1, "ä"]}});
+        let arguments = served("writing the arguments", Payload::json(&stored));
+        let function = function.with_arguments(arguments);
+        let deployment = subject.deploy(&function).await;
+        for (payload, value) in [
+            (json!({}), json!({"stored": [1, "ä"]})),
+            (json!({"value": {"own": true}}), json!({"own": true})),
+            (json!({"other": 1}), json!({"stored": [1, "ä"]})),
+        ] {
+            let answer = subject.value(&deployment, payload).await;
+            assert_eq!(answer, json!({ "value": value }), "{runtime}");
+        }
+        // Without them it is another function.
+        let mut without = function.clone();
+        without.arguments = None;
+        let deployment = subject.deploy(&without).await;
+        let answered = subject.call(&deployment, json!({})).await.outcome.ok();
+        let answered = answered.and_then(|result| result.parse::<serde_json::Value>().ok());
+        assert_ne!(answered, Some(json!({"value": {"stored": [1, "ä"]}})), "{runtime}");
     }
     Ok(())
 }

@@ -98,6 +98,35 @@ pub(super) async fn an_argument_that_is_no_object_is_refused(subject: &Subject) 
     Ok(())
 }
 
+pub(super) async fn a_batch_is_answered_input_by_input(subject: &Subject) -> Verdict {
+    if !subject.capabilities.shim {
+        return Err(Skip::new("functions on it take one input at a time"));
+    }
+    for function in subject.functions_with_shim()? {
+        let runtime = function.runtime.clone();
+        let deployment = subject.deploy(&function).await;
+        let inputs = [
+            json!({"do": "echo", "value": "ä"}),
+            json!({"do": "raise", "message": "not this one"}),
+            json!({"do": "version"}),
+        ];
+        let limits = json!({"ms": 10_000, "bytes": 10_000, "mark": "0a1b2c3d"});
+        let batch = subject.invocation(json!({"falco:batch": inputs, "falco:limits": limits}));
+        let members: Vec<_> = inputs.into_iter().map(|input| subject.invocation(input)).collect();
+        let batch = batch.with_members(members);
+        let answer = value(&served("invoke", subject.platform.invoke(&deployment, &batch).await));
+        let answers = &answer["falco:batch"];
+        assert_eq!(answers.as_array().map(Vec::len), Some(3), "{runtime}: {answer}");
+        assert_eq!(answers[0]["ok"], json!({"value": "ä"}), "{runtime}: {answer}");
+        assert_eq!(answers[1]["error"]["kind"], "raised", "{runtime}: {answer}");
+        let message = answers[1]["error"]["message"].as_str().unwrap_or_default();
+        assert!(message.contains("not this one"), "{runtime}: {answer}");
+        assert_eq!(answers[2]["ok"], json!({"version": 1}), "{runtime}: {answer}");
+        assert!(answers[2]["ms"].is_number(), "{runtime}: {answer}");
+    }
+    Ok(())
+}
+
 pub(super) async fn each_invocation_gets_its_own_answer(subject: &Subject) -> Verdict {
     let deployment = subject.deployed().await?;
     let calls = (0..50).map(|n| {

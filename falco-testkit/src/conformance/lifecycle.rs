@@ -58,6 +58,23 @@ pub(super) async fn deploying_the_same_twice_leaves_one(subject: &Subject) -> Ve
     Ok(())
 }
 
+pub(super) async fn the_same_deployed_again_keeps_its_instances(subject: &Subject) -> Verdict {
+    for runtime in subject.runtimes()? {
+        let function = subject.function_for(&runtime)?.with_env("FALCO_SAME", "same");
+        let deployment = subject.deploy(&function).await;
+        let first = subject.call(&deployment, json!({"do": "nothing"})).await;
+        if first.cold_start.is_none() {
+            return Err(Skip::new("it does not say which activations are cold"));
+        }
+        let again = subject.deploy(&function).await;
+        let second = subject.call(&again, json!({"do": "nothing"})).await;
+        assert_eq!((&again.id, again.scaling), (&deployment.id, deployment.scaling));
+        assert_eq!(second.cold_start, Some(false), "{runtime}: an instance has started anew");
+        assert_eq!(second.container, first.container, "{runtime}");
+    }
+    Ok(())
+}
+
 pub(super) async fn a_deployment_is_found_by_its_name(subject: &Subject) -> Verdict {
     let deployment = subject.deployed().await?;
     let fetched = served("fetch", subject.platform.fetch_deployment(&deployment.name).await);

@@ -116,6 +116,18 @@ impl Subject {
         self.harness.fixture(&self.name(), runtime).ok_or_else(|| no_fixture(runtime))
     }
 
+    /// The fixture for each runtime in which a shim stands around it. An executable brings one along if it has entry points.
+    pub(super) fn functions_with_shim(&self) -> Result<Vec<Deployable>, Skip> {
+        let mut all = Vec::new();
+        for runtime in self.runtimes()? {
+            let function = self.function_for(&runtime)?;
+            if runtime.family() != "native" || function.entry_point.is_some() {
+                all.push(function);
+            }
+        }
+        Ok(all)
+    }
+
     /// Deploys the fixture for the first runtime.
     pub(super) async fn deployed(&self) -> Result<Deployment, Skip> {
         let function = self.function()?;

@@ -23,6 +23,7 @@ pub(super) enum Mutation {
     ListsStrangers,
     TagsInASecondRequest,
     LeavesALog,
+    UploadsTheSameAgain,
     DeploysAnything,
     ListsNoRuntimes,
     CallsAnUnknownRuntimeInvalid,
@@ -30,6 +31,7 @@ pub(super) enum Mutation {
 
     // Configuring.
     DropsEnvironment,
+    DropsArguments,
     SetsMoreVariables,
     LeaksTheDriversEnvironment,
     CallsMain,
@@ -50,6 +52,7 @@ pub(super) enum Mutation {
     TakesLessThanItSays,
     HidesLimitsOfRuntimes,
     TakesAnyArgument,
+    TakesABatchForOneInput,
     GivesOneIdToAll,
     MixesUpAnswers,
     AnswersOneAtATime,

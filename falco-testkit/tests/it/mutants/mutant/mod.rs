@@ -32,6 +32,7 @@ pub(super) struct Mutant {
     first_log: Mutex<Option<ActivationLog>>,
     /// Calls that have begun and not ended; a dropped one never does.
     open: AtomicU32,
+    deploys: AtomicU32,
 }
 
 impl Mutant {
@@ -49,6 +50,7 @@ impl Mutant {
             last_result: Mutex::default(),
             first_log: Mutex::default(),
             open: AtomicU32::new(0),
+            deploys: AtomicU32::new(0),
         }
     }
 

@@ -45,6 +45,11 @@ impl Platform for Mutant {
             Mutation::IgnoresImages => function.image = None,
             Mutation::SetsMoreVariables => function.env.set("FALCO_UNSET", "set"),
             Mutation::DropsEnvironment => function.env = Environment::default(),
+            Mutation::DropsArguments => function.arguments = None,
+            Mutation::UploadsTheSameAgain => {
+                let number = self.deploys.fetch_add(1, Ordering::Relaxed);
+                function.env.set("FALCO_NUMBER", number.to_string());
+            }
             Mutation::LeaksTheDriversEnvironment => {
                 let variables = std::env::vars();
                 variables.for_each(|(name, value)| function.env.set(name, value));
@@ -174,6 +179,10 @@ impl Platform for Mutant {
             return Err(Error::new(ErrorKind::Unavailable, "the process has ended"));
         }
         self.enter().await?;
+        let alone = self
+            .is(Mutation::TakesABatchForOneInput)
+            .then(|| invocation.clone().with_members(Vec::new()));
+        let invocation = alone.as_ref().unwrap_or(invocation);
         let mut result = self.inner.invoke(deployment, invocation).await;
         self.leave();
         let is_throttled = |result: &Result<Activation>| {
