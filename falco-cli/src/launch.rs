@@ -166,6 +166,7 @@ impl<'a> Launch<'a> {
             .with_stop(stop_signals())
             .with_outage_patience(self.flags.execution.outage_patience)
             .with_kept_deployments(self.flags.function.keep)
+            .with_reuse(self.flags.function.reuse_deployed)
             .with_kept_results(self.keep.clone())
             .with_batch(self.flags.execution.batch)
             .with_failed_logs(LogPolicy::all());

@@ -96,6 +96,10 @@ pub trait Platform: Debug + Send + Sync + 'static {
 
     /// Makes `function` callable; a function of that name is updated in place.
     ///
+    /// A function with the same [content](Deployable::content), by a hash in the provider's labels, need not be uploaded
+    /// again; then only its owner is updated. [Arguments](Deployable::with_arguments) are stored with it where
+    /// [`capabilities`](Self::capabilities) say that functions get them.
+    ///
     /// It returns when the new code answers invocations. Idempotent: deploying the same twice leaves what deploying
     /// once does. Dropped, it may leave a partial deployment, which [`list_deployments`](Self::list_deployments)
     /// shows and [`remove`](Self::remove) removes.

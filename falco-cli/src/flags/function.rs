@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
-use falco_core::{Deployable, Scaling};
+use falco_core::{Deployable, Payload, Scaling};
 
 use super::PackageFlags;
 use super::values::{count, duration};
@@ -33,9 +33,17 @@ pub struct FunctionFlags {
     #[arg(long, value_name = "REFERENCE", help_heading = "Function")]
     pub image: Option<String>,
 
+    /// Arguments that are stored with the function, a JSON object, or @FILE: they lie beneath each input, and are sent once.
+    #[arg(long, value_name = "JSON", help_heading = "Function")]
+    pub arguments: Option<StoredArguments>,
+
     /// Leave the functions on the platform; `falco cleanup` removes them.
     #[arg(long, help_heading = "Function")]
     pub keep: bool,
+
+    /// Use functions that another run has deployed with the same code and settings, and leave them for the next one.
+    #[arg(long, help_heading = "Function")]
+    pub reuse_deployed: bool,
 
     /// The third-party packages that travel with functions.
     #[command(flatten)]
@@ -63,6 +71,9 @@ impl FunctionFlags {
         if let Some(image) = &self.image {
             function = function.with_image(image.as_str());
         }
+        if let Some(arguments) = &self.arguments {
+            function = function.with_arguments(arguments.0.clone());
+        }
         self.env
             .iter()
             .fold(function, |function, variable| function.with_env(&variable.name, &variable.value))
@@ -73,6 +84,28 @@ impl FunctionFlags {
         Scaling::default()
             .with_memory_mib(self.memory.map(NonZeroU32::get))
             .with_timeout(self.timeout)
+    }
+}
+
+/// Arguments that are stored with a function, as JSON or as `@FILE`.
+#[derive(Clone, Debug)]
+pub struct StoredArguments(Payload);
+
+impl FromStr for StoredArguments {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let json = match text.strip_prefix('@') {
+            Some(path) => {
+                std::fs::read(path).map_err(|error| format!("cannot read {path}: {error}"))?
+            }
+            None => text.as_bytes().to_vec(),
+        };
+        let arguments = Payload::from_bytes(json).map_err(|error| error.to_string())?;
+        match arguments.is_object() {
+            true => Ok(Self(arguments)),
+            false => Err("they have to be a JSON object, such as {\"limit\": 7}".to_owned()),
+        }
     }
 }
 

@@ -45,14 +45,8 @@ async fn add_powers(Arguments { flags, numbers }: Arguments) -> anyhow::Result<b
     let mut chain =
         Chain { session: Session::start(launch.options())?, launch: &launch, reports: Vec::new() };
     let outcome = chain.run(&functions, numbers).await;
-    // Whatever came of it, nothing stays behind, unless the run is to go on in another process.
-    let leftovers = if flags.function.keep {
-        chain.session.add_failed_logs(&mut chain.reports).await;
-        chain.session.finish();
-        Vec::new()
-    } else {
-        chain.session.remove_all().await
-    };
+    // Whatever came of it, nothing stays behind, unless it is to be kept or another process goes on with the run.
+    let leftovers = chain.session.end(&mut chain.reports).await;
     launch.conclude(&chain.session).await?;
     let sums = outcome?;
     let report = chain.session.report(chain.reports);

@@ -88,6 +88,7 @@ pub(crate) fn path_of(program: &str) -> &'static Path {
         "etl" => env!("CARGO_BIN_EXE_etl"),
         "fixture-rs" => env!("CARGO_BIN_EXE_fixture-rs"),
         "hello" => env!("CARGO_BIN_EXE_hello"),
+        "kmeans" => env!("CARGO_BIN_EXE_kmeans"),
         "montecarlo" => env!("CARGO_BIN_EXE_montecarlo"),
         "montecarlo-rs" => env!("CARGO_BIN_EXE_montecarlo-rs"),
         // This program again.
