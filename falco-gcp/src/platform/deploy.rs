@@ -72,7 +72,13 @@ impl Inner {
                 }
             }
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(at(error)),
-            _ => {
+            found => {
+                if found.is_ok()
+                    && let Some(labels) = body["labels"].as_object_mut()
+                {
+                    // An update that fails may leave its labels on the older code.
+                    labels.remove(names::CONTENT);
+                }
                 let zip = archive.to_zip().map_err(at)?;
                 let source = self.api.upload(&id, zip).await.map_err(at)?;
                 body["buildConfig"]["source"] = json!({ "storageSource": source });

@@ -49,10 +49,10 @@ async fn a_failed_update_leaves_the_function_that_was_there() {
     let (platform, deployment) = deployed(&fake).await;
     // The first operation that ends is the update's: creating is refused at once.
     fake.fail_next_operation(json!({"code": 9, "message": "no such base image"}));
-    let error = platform.deploy(&python("echo", ECHO)).await.unwrap_err();
+    let error = platform.deploy(&python("echo", ECHO).with_env("CHANGED", "1")).await.unwrap_err();
     assert!(error.to_string().contains("no such base image"), "{error}");
     assert!(fake.function("echo").is_some());
-    platform.deploy(&python("echo", ECHO)).await.unwrap();
+    platform.deploy(&python("echo", ECHO).with_env("CHANGED", "1")).await.unwrap();
     platform.remove(&deployment).await.unwrap();
 }
 
@@ -86,7 +86,7 @@ async fn another_operation_on_the_same_function_is_waited_for() {
     let busy = quota("ABORTED", 409);
     let (platform, deployment) = deployed(&fake).await;
     fake.inject(Fault::answer("PATCH", 409, &busy).times(2));
-    platform.deploy(&python("echo", ECHO)).await.unwrap();
+    platform.deploy(&python("echo", ECHO).with_env("CHANGED", "1")).await.unwrap();
     fake.inject(Fault::answer("DELETE", 409, &busy).times(2));
     platform.remove(&deployment).await.unwrap();
     assert_eq!(fake.requests_to("PATCH").len(), 3);

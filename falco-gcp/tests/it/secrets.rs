@@ -21,7 +21,8 @@ async fn a_whole_life_with_faults_shows_no_secret() {
     shown += &format!("{:?}", platform.deploy(&function).await.unwrap_err());
     let deployment = platform.deploy(&function).await.unwrap();
     fake.inject(Fault::answer("PATCH", 400, &quoting.to_string()).times(1));
-    shown += &format!("{:?}", platform.deploy(&function).await.unwrap_err());
+    let changed = function.with_env("CHANGED", "1");
+    shown += &format!("{:?}", platform.deploy(&changed).await.unwrap_err());
     let activation = platform.invoke(&deployment, &invocation(&json!({}))).await.unwrap();
     let pending = platform.submit(&deployment, &invocation(&json!({}))).await.unwrap();
     let collected = platform.collect(&deployment, &[pending]).await;
