@@ -328,7 +328,8 @@ async fn what_the_server_would_refuse_is_refused_before_it_is_sent() {
         assert!(error.to_string().contains(says), "{error}");
         assert_eq!((error.platform(), error.operation()), (Some("openwhisk"), Some("deploy")));
     }
-    assert!(fake.requests().is_empty());
+    // Whether the same is there already may have been asked.
+    assert!(fake.requests().iter().all(|request| request.method == "GET"));
 }
 
 #[tokio::test]
