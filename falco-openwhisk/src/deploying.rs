@@ -35,7 +35,8 @@ impl OpenWhisk {
         };
         let annotations = vec![FalcoAnnotation { key: MARKS, value: marks }];
         let request = self.api().action(Method::GET, &name).query(&[("code", "false")]);
-        if let Some(reply) = self.api().find(&call, request, 4 * SMALL + 2 * allowed).await? {
+        // Where the look fails, what follows says why.
+        if let Ok(Some(reply)) = self.api().find(&call, request, 4 * SMALL + 2 * allowed).await {
             let action = parse::<Action<'_>>(&call, &reply)?;
             if stored.is_deployed(&action, &content, &limits) {
                 let there = deployment(&call, &action, self.api().host())?;
