@@ -66,3 +66,20 @@ async fn whatever_differs_is_sent() {
         assert!(bodies[0]["exec"]["code"].is_string(), "{other:?}");
     }
 }
+
+#[tokio::test]
+async fn an_image_gets_its_arguments_as_parameters_and_is_not_sent_again() {
+    let (fake, platform) = connect(echo()).await;
+    let arguments = Payload::from_bytes(r#"{"n":7}"#).unwrap();
+    let image = Deployable::from_image("f", "me/own:1").with_arguments(arguments);
+    platform.deploy(&image).await.unwrap();
+    let stored = fake.action("f").unwrap();
+    assert_eq!(stored["exec"]["image"], "me/own:1");
+    assert_eq!(stored["parameters"], serde_json::json!([{"key": "n", "value": 7}]));
+    let other = Deployable::from_image("f", "me/own:2").with_arguments(image.arguments.clone());
+    for (again, methods) in [(image, &["GET"][..]), (other, &["GET", "PUT"])] {
+        let before = fake.requests().len();
+        platform.deploy(&again).await.unwrap();
+        assert_eq!(since(&fake, before).0, methods);
+    }
+}
