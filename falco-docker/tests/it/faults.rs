@@ -1,23 +1,16 @@
-//! Faults: a daemon that is killed in mid-run, a driver that is killed, an image that is removed under its containers.
+//! Faults: a driver that is killed, an image that is removed under its containers.
 
-#![expect(
-    clippy::print_stderr,
-    clippy::print_stdout,
-    reason = "what is skipped is named; a driver says that it is ready"
-)]
+#![expect(clippy::print_stdout, reason = "a driver says that it is ready")]
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bollard::Docker;
 use bollard::query_parameters::{ListContainersOptionsBuilder, RemoveImageOptionsBuilder};
 use falco_core::{AsyncPlatform, Deployable, ErrorKind, Invocation, Payload, Platform, Scaling};
-use falco_docker::{DockerPlatform, Isolation, Mount, WorkerLimits};
+use falco_docker::{DockerPlatform, WorkerLimits};
 use futures_util::future;
 use serde_json::{Value, json};
 
@@ -45,123 +38,6 @@ async fn containers_of(docker: &Docker, function: &str) -> usize {
     let filters = HashMap::from([("label", vec![format!("falco.name={function}")])]);
     let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
     docker.list_containers(Some(options)).await.map_or(usize::MAX, |all| all.len())
-}
-
-/// A daemon of a test's own, which can be killed. Dropped, it is ended with what it kept.
-struct Private {
-    process: Child,
-    folder: tempfile::TempDir,
-    socket: PathBuf,
-}
-
-impl Private {
-    fn start() -> Option<Self> {
-        daemon::host()?;
-        let folder = tempfile::tempdir().unwrap();
-        let socket = folder.path().join("sock");
-        match Self::launch(folder.path(), &socket) {
-            Ok(process) => Some(Self { process, folder, socket }),
-            Err(error) => {
-                assert!(std::env::var("CI").map_or(true, |ci| ci != "true"), "dockerd: {error}");
-                eprintln!("skipped: dockerd cannot be started: {error}");
-                None
-            }
-        }
-    }
-
-    fn launch(folder: &Path, socket: &Path) -> std::io::Result<Child> {
-        let path = |name: &str| folder.join(name);
-        let process = Command::new("dockerd")
-            .arg("--data-root")
-            .arg(path("data"))
-            .arg("--exec-root")
-            .arg(path("exec"))
-            .arg("--pidfile")
-            .arg(path("pid"))
-            .arg("-H")
-            .arg(format!("unix://{}", socket.display()))
-            .args(["--bridge=none", "--iptables=false"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(std::fs::File::create(path("log"))?)
-            .spawn()?;
-        let begun = Instant::now();
-        while UnixStream::connect(socket).is_err() {
-            assert!(begun.elapsed() < PATIENCE, "dockerd is not ready");
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        Ok(process)
-    }
-
-    fn host(&self) -> String {
-        format!("unix://{}", self.socket.display())
-    }
-
-    fn kill(&mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
-        for left in [&self.socket, &self.folder.path().join("pid")] {
-            let _ = std::fs::remove_file(left);
-        }
-    }
-
-    fn start_again(&mut self) {
-        self.process = Self::launch(self.folder.path(), &self.socket).unwrap();
-    }
-}
-
-impl Drop for Private {
-    fn drop(&mut self) {
-        // Asked to, it ends its containers and its containerd, and unmounts their file systems.
-        let asked = Command::new("kill").arg(self.process.id().to_string()).status();
-        let begun = Instant::now();
-        while asked.is_ok() && begun.elapsed() < PATIENCE {
-            if !matches!(self.process.try_wait(), Ok(None)) {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        let _ = self.process.kill();
-    }
-}
-
-#[tokio::test]
-async fn a_daemon_that_is_killed_in_mid_run_is_unavailable_and_goes_on_when_it_is_back() {
-    let Some(mut private) = Private::start() else { return };
-    let seen = tempfile::tempdir().unwrap();
-    let mount = Mount::writable(seen.path().to_str().unwrap(), "/seen");
-    let config = daemon::config(&private.host()).await;
-    let config = config.isolation(Isolation::default().with_mount(mount)).build().unwrap();
-    let platform = Arc::new(DockerPlatform::connect(config).await.unwrap());
-    let source = "import time\ndef main(args):\n    open('/seen/it', 'w').close()\n    time.sleep(args['s'])\n    return {}\n";
-    let deployment = platform.deploy(&Deployable::python("docker-killed", source)).await.unwrap();
-    let call = {
-        let (platform, deployment) = (platform.clone(), deployment.clone());
-        tokio::spawn(
-            async move { platform.invoke(&deployment, &invocation(&json!({"s": 100}))).await },
-        )
-    };
-    until("the call's start", async || seen.path().join("it").exists()).await;
-    private.kill();
-    let error = call.await.unwrap().unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
-    assert!(error.may_have_run(), "{error:?}");
-    // A call that was not sent has not run.
-    let error = platform.invoke(&deployment, &invocation(&json!({"s": 0}))).await.unwrap_err();
-    assert!(error.kind() == ErrorKind::Unavailable && !error.may_have_run(), "{error:?}");
-    private.start_again();
-    // It listens before it answers.
-    until("an answer of the daemon", async || {
-        match platform.invoke(&deployment, &invocation(&json!({"s": 0}))).await {
-            Ok(activation) => activation.is_success(),
-            Err(error) => {
-                assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
-                false
-            }
-        }
-    })
-    .await;
-    platform.remove(&deployment).await.unwrap();
 }
 
 /// Names the daemon to the process that is killed.
