@@ -17,8 +17,9 @@ impl ImageCode {
     ///
     /// # Errors
     ///
-    /// `Unsupported` for code beside an image, and for arguments that are to be stored with one; `InvalidInput` for an image that is not in Amazon's registry of `region`,
-    /// the only place from which Lambda takes images, and for an entry point beside arguments.
+    /// `Unsupported` for code beside an image, and for arguments that are to be stored with one; `InvalidInput` for an image
+    /// that is not in Amazon's registry of `region`, the only place from which Lambda takes images, and for an entry point
+    /// beside arguments.
     pub(crate) fn of(function: &Deployable, region: &str) -> Result<Option<Self>> {
         let Code::Image(image) = &function.code else {
             return match &function.image {
