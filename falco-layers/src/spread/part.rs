@@ -3,11 +3,16 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use falco_core::{AsyncPlatform, Error, ErrorKind, Platform, Result};
+use falco_core::{AsyncPlatform, Deployment, Error, ErrorKind, Invocation, Platform, Result};
+use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 use crate::congestion::Gate;
 use crate::stack::Stack;
+
+/// A method of a platform that sends an invocation.
+pub(super) type Call<T> =
+    for<'a> fn(&'a dyn AsyncPlatform, &'a Deployment, &'a Invocation) -> BoxFuture<'a, Result<T>>;
 
 /// The first and the longest time for which a part that does not answer is left alone.
 const FIRST_REST: Duration = Duration::from_millis(500);

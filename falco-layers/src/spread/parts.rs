@@ -14,8 +14,7 @@ use futures_util::future::join_all;
 use super::Share;
 use super::capabilities::common;
 use super::deployments::{Deployments, Held, merged};
-use super::part::Member;
-use super::send::Call;
+use super::part::{Call, Member};
 
 const NAME: &str = "spread";
 /// How soon a part is asked again that could not be asked.
@@ -30,7 +29,7 @@ pub(super) struct Parts {
     deployments: Deployments,
     /// How far each part is behind its share.
     pub(super) credits: Mutex<Vec<f64>>,
-    /// What this process has submitted and another part may run again.
+    /// The activations that this process has submitted and another part may run again.
     idempotent: Mutex<HashSet<ActivationId>>,
     /// How long what must not run again is waited for while its part is away.
     patience: Duration,
@@ -56,7 +55,7 @@ impl Parts {
         self.deployments.of(&self.names(), deployment).map_err(|error| error.at(place))
     }
 
-    /// What a part has in flight that could not be asked for results, and that is waited for no longer.
+    /// The activations in flight on a part that could not be asked for results, and that are waited for no longer.
     fn let_go(
         &self,
         member: &Member,
@@ -314,7 +313,7 @@ impl AsyncPlatform for Parts {
                 }
                 Err(error) => {
                     let error = member.error(error);
-                    let gone = self.let_go(member, &held, &own, &error);
+                    let gone = self.let_go(member, &held, own, &error);
                     // Nothing is left to ask it for.
                     if gone.len() < own.len() {
                         poll_after = poll_after.min(ASK_AGAIN);

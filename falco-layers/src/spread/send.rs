@@ -2,18 +2,11 @@
 
 use std::sync::PoisonError;
 
-use falco_core::{
-    AsyncPlatform, AttemptReason, Deployment, Error, ErrorKind, Event, Invocation, Result,
-};
-use futures_util::future::BoxFuture;
+use falco_core::{AttemptReason, Deployment, Error, ErrorKind, Event, Invocation, Result};
 
 use super::Share;
-use super::part::Member;
+use super::part::{Call, Member};
 use super::parts::Parts;
-
-/// A method of a platform that sends an invocation.
-pub(super) type Call<T> =
-    for<'a> fn(&'a dyn AsyncPlatform, &'a Deployment, &'a Invocation) -> BoxFuture<'a, Result<T>>;
 
 impl Parts {
     /// The next part for a call, among those that hold the function and have not refused it. Those that do not answer get

@@ -61,7 +61,7 @@ fn ten_at_once() -> Away {
 struct Ran {
     outcome: RunOutcome,
     parts: [Away; 2],
-    /// What the first part had in flight when it went down.
+    /// The calls that the first part had in flight when it went down.
     in_flight: u64,
 }
 
@@ -162,7 +162,7 @@ async fn what_a_platform_that_is_away_keeps_of_a_run_is_reported_and_removed_lat
     assert!(up.inner().list_deployments().await.unwrap().is_empty(), "the other part is cleared");
     assert_eq!(away.inner().list_deployments().await.unwrap().len(), 1);
     assert_eq!(ran.outcome.leftovers.len(), 1, "{:?}", ran.outcome.leftovers);
-    // It is back: whoever removes the function needs no word on where it is left.
+    // It is back, and the removal needs no word on where the function is left.
     away.set(Line::Up);
     let both = [Part::new(away.clone()).named("a"), Part::new(up.clone()).named("b")];
     let spread = Spread::new(Share::FreeCapacity, both).unwrap();

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use crate::support::*;
 
-/// What has become of a platform since the function was deployed on all of them.
+/// The fate of a platform since the function was deployed on all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Since {
     Nothing,
