@@ -254,7 +254,8 @@ const REFUSALS: [(u16, &str, Option<&str>, &str); 5] = [
 /// A store that refuses is the same error in each language, and shows no signature.
 async fn refused(languages: &[Language], s3: &FakeS3) {
     let url = languages[0].data.scratch().url();
-    let argument = json!({"in": {"falco:parts": {"base": url, "parts": [["gone", 0, 5]]}}});
+    let parts = json!({"base": url, "parts": [["gone", 0, 5]]});
+    let argument = json!({"in": {"falco:parts": parts}, "bound": 0});
     let payload = Payload::json(&argument).unwrap();
     for (status, code, name, words) in REFUSALS {
         s3.refuse_all(status, code);

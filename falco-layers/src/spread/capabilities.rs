@@ -14,6 +14,7 @@ pub(super) fn common(all: &[Capabilities]) -> Capabilities {
         .with_resubmit(every(|it| it.resubmit))
         .with_adopt(every(|it| it.adopt))
         .with_logs(every(|it| it.logs))
+        .with_images(every(|it| it.images))
         .with_scaling(every(|it| it.scaling))
         .with_shim(every(|it| it.shim))
         .with_max_payload(least(|it| it.max_payload))
