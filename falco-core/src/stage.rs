@@ -65,7 +65,7 @@ impl Stage {
         Self::with_source(
             name,
             function,
-            StageSource::Inputs(Inputs(Arc::new(move || Box::pin(inputs())))),
+            StageSource::Inputs(Inputs { make: Arc::new(move || Box::pin(inputs())), count: None }),
         )
     }
 
@@ -153,7 +153,12 @@ impl Stage {
         F: Fn(usize) -> Option<Result<Payload>> + Send + Sync + 'static,
     {
         let make = Arc::new(make);
-        Self::new(name, function, move || Numbered { make: make.clone(), next: 0, total })
+        let inputs = move || Numbered { make: make.clone(), next: 0, total };
+        let mut stage = Self::new(name, function, inputs);
+        if let StageSource::Inputs(inputs) = &mut stage.source {
+            inputs.count = total;
+        }
+        stage
     }
 
     /// A stage as a [`Runtime`] describes it, with one invocation for each of `inputs`.
@@ -257,12 +262,20 @@ pub enum StageSource {
 
 /// Makes the inputs of a stage, anew for each run.
 #[derive(Clone)]
-pub struct Inputs(Arc<dyn Fn() -> BoxStream<'static, Result<Input>> + Send + Sync>);
+pub struct Inputs {
+    make: Arc<dyn Fn() -> BoxStream<'static, Result<Input>> + Send + Sync>,
+    count: Option<usize>,
+}
 
 impl Inputs {
-    /// The inputs, from the first.
+    /// The inputs, from the first. Called once for each run, since some can be read only once.
     pub fn open(&self) -> BoxStream<'static, Result<Input>> {
-        (self.0)()
+        (self.make)()
+    }
+
+    /// The number of inputs, where it is known without opening them.
+    pub fn count(&self) -> Option<usize> {
+        self.count
     }
 }
 

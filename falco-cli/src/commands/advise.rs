@@ -4,18 +4,26 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
+use falco_cli::flags::ShowFlags;
 use falco_cli::print;
 use falco_executors::report::{RunReport, StageAdvice};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-/// Advises on memory, cost and concurrency, from the report or the trace of a run.
+/// Advises on memory, cost and concurrency, from the report or the trace of a run
 ///
-/// For example: falco map --text -f f.py --json < lines.txt 2> report.json; falco advise report.json
+/// For example:
+///
+///   falco map --text -f f.py --json < lines.txt 2> report.json
+///   falco advise report.json
 #[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
 pub(crate) struct AdviseFlags {
     /// A report as --json prints it, or a trace as --trace writes it.
     #[arg(value_name = "FILE")]
     file: PathBuf,
+
+    #[command(flatten)]
+    output: ShowFlags,
 }
 
 /// Prints the advice for each stage.
@@ -26,6 +34,10 @@ pub(crate) fn advise(flags: &AdviseFlags) -> anyhow::Result<bool> {
     };
     let mut text = String::new();
     for stage in &stages {
+        if flags.output.json {
+            text.push_str(&format!("{}\n", json!({"stage": stage.stage, "advice": stage.lines()})));
+            continue;
+        }
         for line in stage.lines() {
             text.push_str(&format!("{}: {line}\n", stage.stage));
         }

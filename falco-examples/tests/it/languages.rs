@@ -247,7 +247,7 @@ const REFUSALS: [(u16, &str, Option<&str>, &str); 5] = [
     (412, "PreconditionFailed", Some("ObjectChanged"), "plan the run again"),
     (404, "NoSuchKey", Some("ObjectMissing"), "is not there"),
     (403, "AccessDenied", Some("StoreRefused"), "403 AccessDenied"),
-    (403, "ExpiredToken", None, "expire"),
+    (403, "ExpiredToken", None, "ExpiredToken"),
     (503, "SlowDown", None, "failed 4 times"),
 ];
 

@@ -55,17 +55,14 @@ pub struct StagePrice {
 }
 
 impl PlanPrice {
-    /// The price of a plan. It opens the inputs, and takes none of them.
+    /// The price of a plan, without opening its inputs.
     pub fn of(plan: &ExecutionPlan, prices: &Prices) -> Self {
         let stages: Vec<StagePrice> = plan
             .stages()
             .iter()
             .map(|stage| {
                 let inputs = match &stage.source {
-                    StageSource::Inputs(inputs) => match inputs.open().size_hint() {
-                        (least, Some(most)) if least == most => Some(most as u64),
-                        _ => None,
-                    },
+                    StageSource::Inputs(inputs) => inputs.count().map(|count| count as u64),
                     _ => None,
                 };
                 let sent = 1 + u64::from(stage.policy.repeats.map_or(0, |repeats| repeats.times));
@@ -105,6 +102,8 @@ impl fmt::Display for PlanPrice {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::Duration;
 
     use falco_core::{Deployable, Payload, Repeats, Scaling, Stage, StagePolicy};
@@ -115,6 +114,18 @@ mod tests {
     fn price(stages: Vec<Stage>) -> PlanPrice {
         let plan = ExecutionPlan::new(stages).unwrap();
         PlanPrice::of(&plan, &Prices::default().with_second(1.0))
+    }
+
+    #[test]
+    fn inputs_that_can_be_read_only_once_are_left_to_the_run() {
+        let opened = Arc::new(AtomicBool::new(false));
+        let seen = opened.clone();
+        let stage = Stage::new("map", function(), move || {
+            seen.store(true, Ordering::SeqCst);
+            futures_util::stream::empty()
+        });
+        assert_eq!(price(vec![stage]).upper_bound, None);
+        assert!(!opened.load(Ordering::SeqCst));
     }
 
     fn function() -> Deployable {
