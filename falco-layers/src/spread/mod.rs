@@ -25,8 +25,8 @@ use crate::stack::Stack;
 /// everything, but for one call now and then that tries whether it is back.
 ///
 /// An activation that a part had taken before it went down goes to another when it could not be asked for ten seconds,
-/// and another part answers. Only the process that submitted it knows whether that is safe: what is not idempotent, or was submitted by an
-/// earlier process, is waited for as long as outages are.
+/// and another part answers. Only the process that submitted it knows whether that is safe: what is not idempotent, or was
+/// submitted by an earlier process, is waited for as long as outages are.
 ///
 /// [`Activation::attribute`](falco_core::Activation::attribute) `platform` says where an activation ran, and its id begins
 /// with it. Removing a function removes it everywhere. Limits are the narrowest of all parts.
