@@ -86,7 +86,7 @@ impl FakeS3 {
         let url = format!("http://{}", listener.local_addr().expect("the address of a listener"));
         let (stop, stopped) = oneshot::channel();
         let serve = move || {
-            // Its threads stay, so that the processor time of all of them can be told from the program's.
+            // Its threads live as long as the server, so that their processor time can be subtracted from the program's.
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .thread_name(THREAD)

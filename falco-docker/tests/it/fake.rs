@@ -1,4 +1,4 @@
-//! A daemon that answers as it is told to: for refusals that a real one cannot be brought to.
+//! A fake Docker daemon: it gives the answers that a test sets, for refusals that a real daemon cannot be made to give.
 
 use std::sync::Arc;
 

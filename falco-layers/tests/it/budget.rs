@@ -119,7 +119,7 @@ proptest! {
         prop_assert!(bill <= report.spent.0 + report.in_doubt.0 + report.uncertainty.0, "{bill}: {report}");
         prop_assert!(surcharge > 0.0 || bill <= limit, "{bill}: {report}");
         prop_assert_eq!(report.reserved, UsDollars(0.0));
-        // It is no longer in use: the reports of a budget that stopped a run and of one that did not say so.
+        // A budget that stopped a run is reported as exhausted, and the error of the run names it.
         let is_stopped = outcome.error().is_some_and(|error| error.to_string().contains("budget"));
         prop_assert!(report.is_exhausted || !is_stopped, "{:?}", outcome.error());
         // A copy that there is no money for is left out, and its invocation succeeds anyway.

@@ -382,7 +382,7 @@ async function serve(directory, entryPoint, requests, answers, mark) {
   // Nothing of the user's runs before whoever started this process can end it.
   if (readLine() === null) return 0;
   const loaded = await load(directory, entryPoint);
-  // What loading has printed ends here: whoever asked for marks waits for one.
+  // The output of loading ends here. A driver that asked for marks waits for this one.
   if (mark) writeMark(mark);
   if (loaded.error) {
     send(line({ error: loaded.error, ms: loaded.ms }));

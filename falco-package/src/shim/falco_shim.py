@@ -508,7 +508,7 @@ def serve(directory, entry_point, requests, answers, mark=b""):
     if not readline():
         return 0
     function = load(directory, entry_point)
-    # What loading has printed ends here: whoever asked for marks waits for one.
+    # The output of loading ends here. A driver that asked for marks waits for this one.
     if mark:
         os.write(2, mark)
     if function.error is not None:
