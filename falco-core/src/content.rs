@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::deployable::{Code, Deployable};
+use crate::code::Code;
+use crate::deployable::Deployable;
 
 impl Deployable {
     /// Hands its content to `add`, in pieces that no two different contents share: runtime, entry point, code, image, folders,

@@ -1,11 +1,11 @@
 //! A function as a user hands it to a platform: its code and its settings.
 
-use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::code::Code;
+use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::folder::Folder;
 use crate::image::Image;
@@ -339,103 +339,6 @@ impl Deployable {
             }
         }
         self.scaling.validate().map_err(|e| e.with_function(&self.name))
-    }
-}
-
-/// The code of a function. `Debug` shows its size only.
-#[derive(Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Code {
-    /// Source text of one module.
-    Source(Arc<str>),
-    /// A zip archive.
-    Archive(Bytes),
-    /// A container image that is the function; see [`Deployable::from_image`].
-    Image(Image),
-}
-
-impl Code {
-    /// The size in bytes; of an image, the size of its reference.
-    pub fn len(&self) -> usize {
-        match self {
-            Self::Source(source) => source.len(),
-            Self::Archive(archive) => archive.len(),
-            Self::Image(image) => image.reference.len(),
-        }
-    }
-
-    /// Whether there is no code at all.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    fn is_blank(&self) -> bool {
-        match self {
-            Self::Source(source) => source.trim().is_empty(),
-            Self::Archive(archive) => archive.is_empty(),
-            Self::Image(image) => image.reference.trim().is_empty(),
-        }
-    }
-}
-
-impl fmt::Debug for Code {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match self {
-            Self::Source(_) => "Source",
-            Self::Archive(_) => "Archive",
-            Self::Image(image) => return write!(f, "Image({image})"),
-        };
-        write!(f, "{kind}({} bytes)", self.len())
-    }
-}
-
-/// Environment variables of a function. `Debug` shows the names; the values are treated as secrets.
-///
-/// It is not serialisable on purpose: a stored deployment must not hold secrets.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct Environment(BTreeMap<String, String>);
-
-impl Environment {
-    /// Sets a variable.
-    pub fn set(&mut self, name: impl Into<String>, value: impl Into<String>) {
-        self.0.insert(name.into(), value.into());
-    }
-
-    /// The value of a variable.
-    pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str)
-    }
-
-    /// All variables with their values, sorted by name.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
-    }
-
-    /// The names, sorted.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(String::as_str)
-    }
-
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
-impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Environment {
-    fn from_iter<I: IntoIterator<Item = (N, V)>>(variables: I) -> Self {
-        Self(variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
-    }
-}
-
-impl fmt::Debug for Environment {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map().entries(self.0.keys().map(|name| (name, "REDACTED"))).finish()
     }
 }
 
