@@ -1,7 +1,8 @@
 //! The emulator in AWS's images, which runs a function as Lambda does.
 
 use bytes::Bytes;
-use falco_core::{FunctionError, FunctionErrorKind, LogStream, Payload};
+use falco_core::{FunctionError, FunctionErrorKind, Payload};
+use falco_package::lambda::exit_status;
 use falco_package::native;
 use falco_workers::Job;
 use hyper::StatusCode;
@@ -59,29 +60,6 @@ pub(crate) fn outcome(
 
 /// The start of an answer with a result, as the bootstrap for executables writes it.
 const BEFORE_MEASURED: &[u8] = b"{\"falco:ran\":";
-
-/// A line of the log without the prefix of Node's runtime, `TIME\tREQUEST\tLEVEL\t`, and the stream that the level stands for.
-pub(crate) fn without_prefix(line: &str) -> (Option<LogStream>, &str) {
-    let mut parts = line.splitn(4, '\t');
-    let (Some(time), Some(_), Some(level), Some(text)) =
-        (parts.next(), parts.next(), parts.next(), parts.next())
-    else {
-        return (None, line);
-    };
-    let is_time = time.len() == TIME.len()
-        && time.bytes().zip(TIME.bytes()).all(|(byte, shape)| match shape {
-            b'0' => byte.is_ascii_digit(),
-            other => byte == other,
-        });
-    match level {
-        "INFO" | "DEBUG" | "TRACE" if is_time => (Some(LogStream::Stdout), text),
-        "ERROR" | "WARN" | "FATAL" if is_time => (Some(LogStream::Stderr), text),
-        _ => (None, line),
-    }
-}
-
-/// The shape of a time in a log of Node's runtime; a zero stands for any digit.
-const TIME: &str = "0000-00-00T00:00:00.000Z";
 
 /// A result as Falco's handlers wrap it.
 #[derive(Deserialize)]
@@ -159,15 +137,6 @@ fn kind_of(error_type: &str, message: &str) -> FunctionErrorKind {
     }
 }
 
-/// The status in "Runtime exited with error: exit status 3", or the number of a signal, negative.
-fn exit_status(message: &str) -> Option<i32> {
-    if let Some((_, status)) = message.split_once("exit status ") {
-        let digits: String = status.chars().take_while(char::is_ascii_digit).collect();
-        return digits.parse().ok();
-    }
-    message.contains("signal: killed").then_some(-9)
-}
-
 fn failure_of_words(text: String) -> FunctionError {
     let kind = if text.contains("Task timed out after") {
         FunctionErrorKind::Timeout
@@ -196,15 +165,6 @@ mod tests {
         assert_eq!(said(r#"{"n":1}"#, false).unwrap().as_str(), r#"{"n":1}"#);
         let message = r#"{"errorMessage":"only a message"}"#;
         assert_eq!(said(message, false).unwrap().as_str(), message);
-    }
-
-    #[test]
-    fn the_prefix_of_nodes_lines_is_the_stream_and_not_the_text() {
-        let line = "2026-01-02T03:04:05.000Z\tabc\tERROR\toops\tagain";
-        assert_eq!(without_prefix(line), (Some(LogStream::Stderr), "oops\tagain"));
-        for line in ["a\tb\tERROR\tc", "2026-01-02T03:04:05.000Z\tabc\tSAID\toops", "plain"] {
-            assert_eq!(without_prefix(line), (None, line));
-        }
     }
 
     #[test]

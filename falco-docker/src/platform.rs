@@ -10,6 +10,7 @@ use falco_core::{
     Deployment, Error, ErrorKind, Invocation, Operation, Pending, Platform, Release, Result,
     Scaling,
 };
+use falco_package::lambda::without_prefix;
 use falco_workers::{ActivationIds, Job, Logs, Reply, Submissions};
 use tokio::sync::oneshot;
 
@@ -19,7 +20,6 @@ use crate::connection::connect;
 use crate::events::{self, Ends};
 use crate::functions::Functions;
 use crate::images::Images;
-use crate::lambda;
 use crate::pool::{Pool, Shared};
 use crate::protocol::Protocol;
 use crate::refusal::refusal;
@@ -270,7 +270,7 @@ fn as_printed(mut log: ActivationLog, protocol: Protocol) -> ActivationLog {
             Protocol::Pipe => line.stream = None,
             Protocol::Action => {}
             Protocol::Lambda => {
-                let (stream, text) = lambda::without_prefix(&line.text);
+                let (stream, text) = without_prefix(&line.text);
                 (line.stream, line.text) = (stream, text.to_owned());
             }
         }

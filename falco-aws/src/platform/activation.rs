@@ -6,6 +6,7 @@ use bytes::Bytes;
 use falco_core::{
     Activation, Deployment, FunctionError, FunctionErrorKind, Payload, Prices, Scaling, UsDollars,
 };
+use falco_package::lambda::exit_status;
 use falco_package::native;
 use serde_json::Value;
 
@@ -116,15 +117,6 @@ fn kind(error_type: &str, message: &str) -> FunctionErrorKind {
         "" => Kind::Unspecified,
         _ => Kind::Raised,
     }
-}
-
-/// The status in "Runtime exited with error: exit status 3", or the number of a signal, negative.
-fn exit_status(message: &str) -> Option<i32> {
-    if let Some((_, status)) = message.split_once("exit status ") {
-        let digits: String = status.chars().take_while(char::is_ascii_digit).collect();
-        return digits.parse().ok();
-    }
-    message.contains("signal: killed").then_some(-9)
 }
 
 impl AwsLambda {

@@ -8,11 +8,9 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use falco_core::{
-    Activation, ActivationId, ActivationLog, Deployment, Error, LogLine, LogStream, Operation,
-    Result,
+    Activation, ActivationId, ActivationLog, Deployment, Error, LogLine, Operation, Result,
 };
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
+use falco_package::lambda::without_prefix;
 
 use super::AwsLambda;
 use super::names;
@@ -258,24 +256,6 @@ fn is_lambdas_own(message: &str) -> bool {
         .any(|start| message.starts_with(start))
 }
 
-/// The prefix that Node's runtime puts before a line, `TIME\tREQUEST\tLEVEL\t`, says where it was written.
-fn without_prefix(message: &str) -> (Option<LogStream>, &str) {
-    let mut parts = message.splitn(4, '\t');
-    let (Some(time), Some(_), Some(level), Some(text)) =
-        (parts.next(), parts.next(), parts.next(), parts.next())
-    else {
-        return (None, message);
-    };
-    if OffsetDateTime::parse(time, &Rfc3339).is_err() {
-        return (None, message);
-    }
-    match level {
-        "INFO" | "DEBUG" | "TRACE" => (Some(LogStream::Stdout), text),
-        "ERROR" | "WARN" | "FATAL" => (Some(LogStream::Stderr), text),
-        _ => (None, message),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -322,12 +302,5 @@ mod tests {
         let newest: Vec<ActivationId> = grouped.begun.iter().cloned().collect();
         let logs = grouped.into_logs(&newest);
         assert_eq!(logs.iter().flat_map(texts).collect::<Vec<_>>(), ["of b", "of c"]);
-    }
-
-    #[test]
-    fn nodes_prefix_selects_the_stream_and_is_removed() {
-        let line = "2026-01-02T03:04:05.000Z\tabc\tERROR\toops";
-        assert_eq!(without_prefix(line), (Some(LogStream::Stderr), "oops"));
-        assert_eq!(without_prefix("a\tb\tERROR\tc"), (None, "a\tb\tERROR\tc"));
     }
 }

@@ -1,11 +1,15 @@
 //! Functions as the runtimes of AWS Lambda start them: the shim of their language, and the handler between the two. For
 //! every platform that runs Lambda's images.
 
+mod messages;
+
 use falco_core::{Deployable, Error, Result};
 
 use crate::archive::Archive;
 use crate::requirements::System;
 use crate::shim;
+
+pub use messages::{exit_status, without_prefix};
 
 const PYTHON_HANDLER: &str = include_str!("falco_handler.py");
 const NODE_HANDLER: &str = include_str!("falco_handler.cjs");
