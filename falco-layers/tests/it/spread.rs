@@ -220,23 +220,7 @@ impl Harness for Two {
     }
 
     async fn provoke(&self, fault: Fault) -> Result<Arc<dyn AsyncPlatform>, Skip> {
-        let of_invocations = |fate: Fate| {
-            Fates::by(move |call| call.invocation.map_or(Fate::Serve, |_| fate.clone()))
-        };
-        self.configure(|settings| match fault {
-            Fault::Unauthorized => settings.unauthorized = true,
-            Fault::Throttled => settings.fates = of_invocations(Fate::throttle(None)),
-            Fault::Silent => settings.fates = Fates::by(|_| Fate::Hang),
-            Fault::LostAnswer => settings.fates = of_invocations(Fate::reset()),
-            Fault::Unreachable => {
-                let error = Error::new(ErrorKind::Unavailable, "connection refused");
-                let fate = Fate::Refuse(error.with_unreachable(true));
-                settings.fates = Fates::by(move |_| fate.clone());
-            }
-            Fault::Gone => settings.fates = of_invocations(Fate::Vanish),
-            Fault::Duplicates => settings.duplicates = 1.0,
-            other => panic!("teach the test {other:?}"),
-        });
+        self.configure(|settings| settings.provoke(fault));
         Ok(self.spread.clone())
     }
 

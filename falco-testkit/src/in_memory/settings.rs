@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use falco_core::{Bounds, Capabilities, UsDollars};
+use falco_core::{Bounds, Capabilities, Error, ErrorKind, UsDollars};
 
 use super::admission::Admission;
-use super::fate::Fates;
+use super::fate::{Fate, Fates};
+use crate::conformance::Fault;
 use crate::latency::Latency;
 
 /// How an [`InMemory`](super::InMemory) behaves.
@@ -61,6 +62,28 @@ pub struct Settings {
     pub account: Option<String>,
     /// Where chance begins.
     pub seed: u64,
+}
+
+impl Settings {
+    /// Makes the platform misbehave as a case of the conformance suite asks for.
+    pub fn provoke(&mut self, fault: Fault) {
+        let of_invocations = |fate: Fate| {
+            Fates::by(move |call| call.invocation.map_or(Fate::Serve, |_| fate.clone()))
+        };
+        match fault {
+            Fault::Unauthorized => self.unauthorized = true,
+            Fault::Throttled => self.fates = of_invocations(Fate::throttle(None)),
+            Fault::Silent => self.fates = Fates::by(|_| Fate::Hang),
+            Fault::LostAnswer => self.fates = of_invocations(Fate::reset()),
+            Fault::Unreachable => {
+                let error = Error::new(ErrorKind::Unavailable, "connection refused");
+                let fate = Fate::Refuse(error.with_unreachable(true));
+                self.fates = Fates::by(move |_| fate.clone());
+            }
+            Fault::Gone => self.fates = of_invocations(Fate::Vanish),
+            Fault::Duplicates => self.duplicates = 1.0,
+        }
+    }
 }
 
 impl Default for Settings {

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use falco_core::{
-    AsyncPlatform, Capabilities, Error, ErrorKind, RuntimeLimits, RuntimeName, async_trait,
-};
+use falco_core::{AsyncPlatform, Capabilities, Error, RuntimeLimits, RuntimeName, async_trait};
 use falco_testkit::conformance::{Fault, Harness, Skip};
 use falco_testkit::fixture::Fixture;
 use falco_testkit::{Fate, Fates, FunctionCall, InMemory, Settings, conformance_tests};
@@ -74,20 +72,7 @@ impl Harness for Memory {
     }
 
     async fn provoke(&self, fault: Fault) -> Result<Arc<dyn AsyncPlatform>, Skip> {
-        self.platform.configure(|settings| match fault {
-            Fault::Unauthorized => settings.unauthorized = true,
-            Fault::Throttled => settings.fates = of_invocations(Fate::throttle(None)),
-            Fault::Silent => settings.fates = Fates::by(|_| Fate::Hang),
-            Fault::LostAnswer => settings.fates = of_invocations(Fate::reset()),
-            Fault::Unreachable => {
-                let error = Error::new(ErrorKind::Unavailable, "connection refused");
-                let fate = Fate::Refuse(error.with_unreachable(true));
-                settings.fates = Fates::by(move |_| fate.clone());
-            }
-            Fault::Gone => settings.fates = of_invocations(Fate::Vanish),
-            Fault::Duplicates => settings.duplicates = 1.0,
-            other => panic!("teach the test {other:?}"),
-        });
+        self.platform.configure(|settings| settings.provoke(fault));
         Ok(self.platform.clone())
     }
 
@@ -135,10 +120,6 @@ impl Harness for Memory {
     fn leftovers(&self) -> Option<Vec<String>> {
         Some(Vec::new())
     }
-}
-
-fn of_invocations(fate: Fate) -> Fates {
-    Fates::by(move |call| call.invocation.map_or(Fate::Serve, |_| fate.clone()))
 }
 
 conformance_tests!(Memory, tokio::test(start_paused = true));
