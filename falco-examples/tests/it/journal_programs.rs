@@ -1,13 +1,13 @@
 //! Programs that are killed or suspended, and gone on with: over objects, with functions in Rust, and by a signal.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use falco_journal::{JournalConfig, RunJournal, RunState, RunSummary};
 
 use crate::program::{Machine, Printed, has};
+use crate::running::Running;
 use crate::wordcount::expected;
 
 /// Where a process kills itself.
@@ -167,23 +167,11 @@ fn a_run_that_ctrl_c_suspends_goes_on_by_the_command_that_is_printed() {
     let directory = tempfile::tempdir().unwrap();
     let journal = format!("--journal={}", directory.path().display());
     let arguments = ["--invocations", "8000", "--samples", "10", "--json", &journal];
-    let mut child = machine
-        .command("montecarlo")
-        .args(arguments)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stderr = BufReader::new(child.stderr.take().unwrap());
-    let mut said = String::new();
-    while !said.contains("throw: started") {
-        assert!(stderr.read_line(&mut said).unwrap() > 0, "it has ended: {said}");
-    }
-    let interrupt = format!("kill -INT {}", child.id());
-    assert!(Command::new("sh").args(["-c", &interrupt]).status().unwrap().success());
-    stderr.read_to_string(&mut said).unwrap();
-    let ended = child.wait_with_output().unwrap();
-    assert!(!ended.status.success(), "{said}");
+    let mut running = Running::start(machine.command("montecarlo").args(arguments));
+    running.read_until("throw: started");
+    running.send("INT");
+    let Printed { success, stderr: said, .. } = running.end();
+    assert!(!success, "{said}");
     let command = said.lines().find(|line| line.contains("go on with it by")).unwrap();
     assert!(command.contains(&journal) && command.contains(" --resume "), "{command}");
 

@@ -32,6 +32,7 @@ mod printing;
 mod program;
 mod remote;
 mod results;
+mod running;
 mod rust;
 mod rust_fixture;
 mod sharing;
