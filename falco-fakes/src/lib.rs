@@ -5,6 +5,7 @@
 pub mod aws;
 #[cfg(feature = "data")]
 pub mod data;
+pub mod field;
 #[cfg(feature = "gcp")]
 pub mod gcp;
 pub mod http;

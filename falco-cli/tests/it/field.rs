@@ -1,5 +1,6 @@
 //! Inputs on which peers of Falco failed in the field, as lines of `falco map`: one right answer here and on every fake.
 
+use falco_fakes::field::{EXIT_BESIDE_A_THREAD, MULTIPROCESSING, RAISES_HALF_A_PAIR};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
@@ -11,30 +12,6 @@ const ANSWERS_BACK: &str = "#!/usr/bin/env python3
 import json, os, sys
 for line in sys.stdin:
     os.write(3, json.loads(line)['value']['answer'].encode() + b'\\n')
-";
-
-const EXIT_BESIDE_A_THREAD: &str = "
-import sys, threading, time
-def main(args):
-    if args.get('quit'):
-        threading.Thread(target=time.sleep, args=(args['thread'],)).start()
-        sys.exit('no input rows')
-    return {'ok': True}
-";
-
-const MULTIPROCESSING: &str = "
-import multiprocessing
-def square(x):
-    return x * x
-def main(args):
-    with multiprocessing.get_context(args['method']).Pool(2) as pool:
-        return {'squares': pool.map(square, [1, 2, 3])}
-";
-
-const RAISES_HALF_A_PAIR: &str = "
-import os
-def main(args):
-    raise ValueError('not a picture: ' + os.fsdecode(bytes(args['name'])))
 ";
 
 const LENGTH: &str = "exports.main = args => ({ length: args.text.length })";

@@ -10,6 +10,7 @@ use falco_core::{
     Scaling,
 };
 use falco_fakes::aws::FakeAws;
+use falco_fakes::field::{EXIT_BESIDE_A_THREAD, MULTIPROCESSING, RAISES_HALF_A_PAIR};
 use falco_fakes::gcp::FakeGcp;
 use falco_fakes::openwhisk::FakeOpenWhisk;
 use falco_gcp::GcpFunctions;
@@ -25,30 +26,6 @@ import json, os, sys
 for line in sys.stdin:
     args = json.loads(line)['value']
     os.write(3, args['answer'].encode() + b'\\n')
-";
-
-const EXIT_BESIDE_A_THREAD: &str = "
-import sys, threading, time
-def main(args):
-    if args.get('quit'):
-        threading.Thread(target=time.sleep, args=(args['thread'],)).start()
-        sys.exit('no input rows')
-    return {'ok': True}
-";
-
-const MULTIPROCESSING: &str = "
-import multiprocessing
-def square(x):
-    return x * x
-def main(args):
-    with multiprocessing.get_context(args['method']).Pool(2) as pool:
-        return {'squares': pool.map(square, [1, 2, 3])}
-";
-
-const RAISES_HALF_A_PAIR: &str = "
-import os
-def main(args):
-    raise ValueError('not a picture: ' + os.fsdecode(bytes(args['name'])))
 ";
 
 const FIRST_CHARACTER: &str = "def main(args):\n    return {'excerpt': args['text'][:1]}\n";
