@@ -16,10 +16,15 @@ impl Parts {
         held: &[(usize, Deployment)],
         refused: &[usize],
         has_answer: bool,
+        is_repeated: bool,
     ) -> Option<usize> {
         let left = || (0..held.len()).filter(|at| !refused.contains(at));
-        let awake: Vec<usize> =
-            left().filter(|at| !self.members[held[*at].0].is_resting()).collect();
+        let is_awake = |member: &Member| match is_repeated {
+            // Only first attempts try whether a silent part is back: a call could otherwise spend all its attempts on it.
+            true => !member.is_silent(),
+            false => !member.is_resting(),
+        };
+        let awake: Vec<usize> = left().filter(|at| is_awake(&self.members[held[*at].0])).collect();
         // Where all of them are away, a call has to find out whether one is back.
         let candidates = if awake.is_empty() && !has_answer { left().collect() } else { awake };
         let member = |at: &usize| &self.members[held[*at].0];
@@ -71,7 +76,8 @@ impl Parts {
         let mut unreported: Option<Error> = None;
         loop {
             let has_answer = failure.as_ref().is_some_and(|error| !error.is_unreachable());
-            let Some(at) = self.choose(&held, &refused, has_answer) else {
+            let is_repeated = invocation.attempt() > 1;
+            let Some(at) = self.choose(&held, &refused, has_answer, is_repeated) else {
                 let none = || Error::new(ErrorKind::Unavailable, "no part has taken the call");
                 return Err(failure.unwrap_or_else(none).with_may_have_run(may_have_run));
             };

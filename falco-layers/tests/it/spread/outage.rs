@@ -146,7 +146,6 @@ async fn what_was_submitted_to_a_platform_that_comes_back_is_not_lost() {
     }
 }
 
-#[ignore = "issue 20: in about one run of six a part that hangs costs an idempotent invocation"]
 #[tokio::test(start_paused = true)]
 async fn a_platform_that_answers_nothing_in_a_run_costs_no_idempotent_invocation() {
     for kind in KINDS {
