@@ -119,6 +119,21 @@ fn kind(error_type: &str, message: &str) -> FunctionErrorKind {
     }
 }
 
+/// Makes the times of a shim as wide as those of the report, which also counts what Lambda does before and after the shim.
+fn widen(activation: &mut Activation, report: &Report) {
+    let Some(started) = activation.started_at else { return };
+    let measured = activation.init.unwrap_or_default();
+    let ran = started.checked_add(measured);
+    let before = report.init.unwrap_or_default().saturating_sub(measured);
+    activation.started_at = started.checked_sub(before);
+    activation.booted_at = activation.booted_at.map(|booted| match activation.started_at {
+        Some(started) if report.init.is_some() => booted.min(started),
+        _ => booted,
+    });
+    let ended = ran.and_then(|ran| ran.checked_add(report.duration.unwrap_or_default()));
+    activation.ended_at = activation.ended_at.max(ended);
+}
+
 impl AwsLambda {
     /// Adds what the report says, and what that costs.
     pub(super) fn add_report(
@@ -127,6 +142,7 @@ impl AwsLambda {
         report: &Report,
         deployment: &Deployment,
     ) {
+        widen(activation, report);
         activation.execution = report.duration;
         activation.billed = report.billed;
         activation.init = report.init;
@@ -176,6 +192,8 @@ impl AwsLambda {
 
 #[cfg(test)]
 mod tests {
+    use std::time::UNIX_EPOCH;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -257,6 +275,25 @@ mod tests {
             let error = outcome(&deployment("python:3"), body.as_bytes(), false).unwrap_err();
             assert_eq!(error.kind, FunctionErrorKind::BadResult, "{body}");
         }
+    }
+
+    #[test]
+    fn times_are_as_wide_as_the_report_says() {
+        let at = |ms| UNIX_EPOCH + Duration::from_millis(ms);
+        let mut activation = Activation::new("a", Ok(Payload::empty()));
+        activation.init = Some(Duration::from_millis(100));
+        activation.booted_at = Some(at(1_000));
+        activation.started_at = Some(at(1_000));
+        activation.ended_at = Some(at(1_110));
+        let report = Report {
+            init: Some(Duration::from_millis(130)),
+            duration: Some(Duration::from_millis(15)),
+            ..Report::default()
+        };
+        widen(&mut activation, &report);
+        assert_eq!(activation.booted_at, Some(at(970)));
+        assert_eq!(activation.started_at, Some(at(970)));
+        assert_eq!(activation.ended_at, Some(at(1_115)));
     }
 
     proptest! {

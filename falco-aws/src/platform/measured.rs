@@ -81,6 +81,7 @@ impl Measured {
     pub(super) fn add_instance(&self, activation: &mut Activation) {
         let time = |ms: Option<f64>| UNIX_EPOCH.checked_add(ms.and_then(milliseconds)?);
         activation.booted_at = time(self.boot);
+        activation.init = self.init();
         activation.started_at = time(self.started);
         let ran = activation.started_at.zip(self.execution());
         activation.ended_at =
