@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::Args;
+use clap::{Arg, Args};
 use falco_cli::{Launch, RunFlags, print, say};
 use falco_core::{Activation, Completion, Deployment, Input, Payload, Platform};
 use falco_executors::report::Failure;
@@ -48,7 +48,7 @@ pub(crate) struct InvokeFlags {
 ///   falco deploy -f hello.py
 ///   falco call hello '{"name": "Ada"}'
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
+#[command(verbatim_doc_comment, mut_args(without_deployment))]
 pub(crate) struct CallFlags {
     /// The function's name, as `falco list` shows it.
     name: String,
@@ -59,6 +59,12 @@ pub(crate) struct CallFlags {
 
     #[command(flatten)]
     flags: RunFlags,
+}
+
+/// Hides the flags of a deployment, which [`call`] refuses.
+fn without_deployment(flag: Arg) -> Arg {
+    let is_of_deployment = flag.get_help_heading() == Some("Function");
+    flag.hide(is_of_deployment)
 }
 
 /// Deploys, calls and removes a function; returns whether it succeeded.
@@ -85,6 +91,12 @@ pub(crate) async fn invoke(flags: InvokeFlags) -> anyhow::Result<bool> {
 
 /// Calls a function that is deployed; returns whether it succeeded.
 pub(crate) async fn call(flags: CallFlags) -> anyhow::Result<bool> {
+    let refused = flags.flags.function.named();
+    anyhow::ensure!(
+        refused.is_empty(),
+        "falco call deploys nothing, so that {} cannot take effect: falco deploy takes such flags",
+        refused.join(" and ")
+    );
     let argument = read_argument(&flags.argument)?;
     let launch = Launch::connect(&flags.flags).await?;
     let session = Session::start(launch.options().with_kept_deployments(true))?;

@@ -79,6 +79,23 @@ impl FunctionFlags {
             .fold(function, |function, variable| function.with_env(&variable.name, &variable.value))
     }
 
+    /// The flags that the command line names, for a command that deploys nothing and has to refuse them.
+    pub fn named(&self) -> Vec<&'static str> {
+        let Self { memory, timeout, env, image, arguments, keep, reuse_deployed, packages } = self;
+        let flags = [
+            ("--memory", memory.is_some()),
+            ("--timeout", timeout.is_some()),
+            ("--env", !env.is_empty()),
+            ("--image", image.is_some()),
+            ("--arguments", arguments.is_some()),
+            ("--keep", *keep),
+            ("--reuse-deployed", *reuse_deployed),
+            ("--requirements", packages.requirements.is_some()),
+            ("--package", packages.package.is_some()),
+        ];
+        flags.into_iter().filter(|(_, is_given)| *is_given).map(|(name, _)| name).collect()
+    }
+
     /// The sizes that the command line names.
     pub fn scaling(&self) -> Scaling {
         Scaling::default()

@@ -73,10 +73,14 @@ fn an_input_that_fails_is_named_and_the_others_go_on() {
     let again = machine.run(&[&arguments[..], &["--failed", failed.to_str().unwrap()]].concat());
     assert!(again.error().contains("failed.jsonl for --failed is not empty"));
 
-    let printed = machine.run(&arguments);
-    assert_eq!(printed.code, Some(1));
-    let shown = printed.stderr.lines().filter(|line| line.starts_with("{\"input\":"));
-    assert_eq!(shown.count(), 2, "without --failed they are on stderr: {}", printed.stderr);
+    for stderr in [&[][..], &["--failed", "-"]] {
+        let printed = machine.run(&[&arguments[..], stderr].concat());
+        assert_eq!(printed.code, Some(1));
+        let shown = printed.stderr.lines().filter(|line| line.starts_with("{\"input\":"));
+        assert_eq!(shown.count(), 2, "they are on stderr with {stderr:?}: {}", printed.stderr);
+        assert_eq!(json_lines(&printed.stdout).len(), 2, "results alone are on stdout");
+    }
+    assert!(!machine.path("-").exists(), "a hyphen is not the name of a file");
 
     let printed = machine.run(&[&arguments[..], &["--on-failure", "stop"]].concat());
     assert_eq!(printed.code, Some(1));

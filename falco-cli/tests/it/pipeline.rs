@@ -116,6 +116,42 @@ fn what_a_file_says_wrong_is_named_by_file_line_and_key() {
     machine.assert_clean();
 }
 
+#[test]
+fn a_plan_that_cannot_run_leaves_the_results_of_another_run() {
+    if !has("python3") {
+        return;
+    }
+    let machine = Machine::new();
+    machine.file("f.py", "def main(args): return args");
+    machine.file("inputs.jsonl", "{\"n\": 1}\n");
+    let stage = "[[stage]]\nname = \"a\"\nfunction = \"f.py\"\ninputs = \"inputs.jsonl\"\noutput = \"o.jsonl\"\n";
+    let good = machine.file("good.toml", stage);
+    let before =
+        |name: &str| stage.replace("\"a\"", &format!("\"{name}\"")).replace("o.jsonl", "p.jsonl");
+    // The second one is found when the plan is read, the others when the platform is there.
+    let packages = format!("{}requirements = \"none.txt\"\n", before("b"));
+    let runtime = format!("{}runtime = \"cobol\"\n", before("b"));
+    let bad = [
+        ("packages", format!("{stage}{packages}"), &[][..]),
+        ("inputs", format!("{stage}{}", before("b").replace("inputs.jsonl", "none.jsonl")), &[]),
+        ("runtime", format!("{stage}{runtime}"), &[]),
+        ("platform", stage.to_owned(), &["--platform", "openwhisk"]),
+        ("deployment", stage.to_owned(), &["--memory", "900000000"]),
+    ];
+    let yesterday = "{\"n\": 0, \"of\": \"yesterday\"}\n";
+    machine.file("o.jsonl", yesterday);
+    for (what, plan, flags) in bad {
+        let plan = machine.file("bad.toml", &plan);
+        let printed = machine.run(&[&["run", "-q", &plan], flags].concat());
+        assert_ne!(printed.code, Some(0), "{what}");
+        assert_eq!(read(machine.path("o.jsonl")), yesterday, "{what}: {}", printed.stderr);
+        assert!(!machine.path("p.jsonl").exists(), "{what} made a file");
+    }
+    machine.run(&["run", "-q", &good]).ok();
+    assert_eq!(read(machine.path("o.jsonl")), "{\"n\":1}\n");
+    machine.assert_clean();
+}
+
 /// Answers at once for 0; for others once the file `go` is there, and says whether it came.
 const WAITS: &str = "
 import os, time

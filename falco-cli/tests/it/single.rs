@@ -72,6 +72,15 @@ fn a_function_that_is_deployed_is_listed_called_and_removed() {
     let called = machine.run(&["call", "hello", "--json", r#"{"name": "Ada"}"#]).ok();
     let called: serde_json::Value = serde_json::from_str(&called).unwrap();
     assert_eq!(called["result"]["greeting"], "Hello Ada!");
+    for (flags, named) in [
+        (&["--package", "."][..], "--package"),
+        (&["--requirements", "r.txt", "--memory", "256"], "--memory and --requirements"),
+    ] {
+        let error = machine.run(&[&["call", "hello"], flags].concat()).error();
+        assert!(error.contains(named) && error.contains("falco deploy"), "{error}");
+    }
+    let help = machine.run(&["call", "--help"]).ok();
+    assert!(help.contains("--platform") && !help.contains("--package"), "{help}");
     let error = machine.run(&["call", "nobody"]).error();
     assert!(error.contains("nobody"), "{error}");
     assert_eq!(machine.run(&["remove", "hello", "again"]).ok(), "");

@@ -30,12 +30,16 @@ struct Line<'a> {
 }
 
 impl Failures {
-    /// Writes into a file of that name, which must not hold anything yet.
+    /// Writes into a file of that name, which must not hold anything yet; to stderr, as without a name, for `-`: stdout has
+    /// the results.
     ///
     /// # Errors
     ///
     /// When it cannot be written to, or holds something.
     pub(super) fn into_file(path: &Path) -> anyhow::Result<Self> {
+        if path.as_os_str() == "-" {
+            return Ok(Self::default());
+        }
         let shown = path.display();
         let unwritable = || format!("cannot write failures to {shown}");
         let file = File::options().append(true).create(true).open(path).with_context(unwritable)?;

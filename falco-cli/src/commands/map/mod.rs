@@ -71,8 +71,8 @@ pub(crate) struct MapFlags {
     #[arg(long)]
     unordered: bool,
 
-    /// Write the inputs that have no result to FILE, as lines of JSON with input, kind, message, trace and argument
-    /// [default: stderr]
+    /// Write the inputs that have no result to FILE, as lines of JSON with input, kind, message, trace and argument; - for
+    /// stderr [default: stderr]
     #[arg(long, value_name = "FILE")]
     failed: Option<PathBuf>,
 

@@ -51,7 +51,7 @@ impl Stores {
 }
 
 impl Pipeline {
-    /// Reads the functions, looks for the inputs and makes the outputs.
+    /// Reads the functions, looks for the inputs and opens the outputs.
     pub(super) fn new(described: &Described, flags: &FunctionFlags) -> anyhow::Result<Self> {
         let (mut stages, mut merging) = (Vec::new(), Vec::new());
         for table in &described.stages {
@@ -130,6 +130,10 @@ impl Driver for Pipeline {
 
     fn plan(&self) -> Result<ExecutionPlan> {
         ExecutionPlan::new(self.stages.clone())
+    }
+
+    fn before_stage(&self, _stage: &Stage) -> Verdict {
+        self.outputs.begin()
     }
 
     fn on_completion(&self, completion: &Completion) -> Verdict {

@@ -4,6 +4,7 @@ mod derive;
 mod driver;
 mod file;
 mod outputs;
+mod target;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -40,7 +41,7 @@ use driver::Pipeline;
 /// A stage with pure = true has results that follow from its code and its arguments alone: --reuse RUN takes them from another run.
 ///
 /// The results of stages that no other follows go to their output, else to stdout, as lines of JSON, each as soon as it is
-/// known.
+/// known. A file is emptied when the first stage starts, so that a plan that cannot run leaves yesterday's results as they are.
 ///
 /// Inputs may be objects: inputs = "s3://bucket/texts" with split = "lines:64MiB" runs the function once for each split, which it
 /// reads by args["input"]. An output that is a URL takes what functions write by args["out"]. Between such stages derivation = {

@@ -1,7 +1,6 @@
 //! Where the results of a pipeline go.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io;
 use std::sync::{Mutex, PoisonError};
 
@@ -9,6 +8,7 @@ use anyhow::Context;
 use falco_core::{Completion, ExecutionPlan, InvocationId, Payload, StageName, Verdict};
 
 use super::file::Described;
+use super::target::Target;
 use crate::commands::lines::Lines;
 
 /// Results that name objects in a store, by stage.
@@ -22,11 +22,13 @@ pub(super) struct Outputs {
     /// The place of the writer of each stage that has one; several may write to stdout.
     writers: BTreeMap<StageName, usize>,
     lines: Vec<Lines>,
+    targets: Vec<Target>,
     names: Vec<String>,
 }
 
 impl Outputs {
-    /// Makes the outputs of the stages of a plan. `store` is the URL of the store that a stage writes to.
+    /// Opens the outputs of the stages of a plan, and leaves what files hold until [`begin`](Self::begin). `store` is the
+    /// URL of the store that a stage writes to.
     ///
     /// # Errors
     ///
@@ -46,10 +48,11 @@ impl Outputs {
                 written.insert(name, Vec::new());
             } else if let Some(path) = &table.output {
                 let at = described.beside(path.get_ref());
-                let file = File::create(&at).map_err(|error| {
+                let (target, file) = Target::open(&at).map_err(|error| {
                     let what = format!("cannot write to {}: {error}", at.display());
                     described.error(&path.span(), what)
                 })?;
+                outputs.targets.push(target);
                 let place = outputs.add(file)?;
                 outputs.names.push(at.display().to_string());
                 outputs.writers.insert(name, place);
@@ -72,6 +75,15 @@ impl Outputs {
     fn add(&mut self, to: impl io::Write + Send + 'static) -> anyhow::Result<usize> {
         self.lines.push(Lines::new(to).context("cannot start a thread")?);
         Ok(self.lines.len() - 1)
+    }
+
+    /// Empties the files, the first time it is called: the run has begun, and its results replace those of another one.
+    /// Returns whether it goes on; [`finish`](Self::finish) says why it does not.
+    pub(super) fn begin(&self) -> Verdict {
+        match self.targets.iter().all(Target::begin) {
+            true => Verdict::Continue,
+            false => Verdict::Stop,
+        }
     }
 
     /// Takes the result of an invocation, if it has one.
@@ -99,6 +111,7 @@ impl Outputs {
     ///
     /// When results could not be written.
     pub(super) fn finish(&mut self) -> anyhow::Result<Option<String>> {
+        self.targets.iter().try_for_each(Target::check)?;
         let mut readers_stayed = true;
         for lines in &mut self.lines {
             readers_stayed &= lines.finish().context("cannot write results")?;
