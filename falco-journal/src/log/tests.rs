@@ -1,5 +1,7 @@
 //! The log on disks that fail.
 
+use std::path::Path;
+
 use super::*;
 use crate::disk::faulty::{Fault, Faulty};
 use crate::record::StageEnded;

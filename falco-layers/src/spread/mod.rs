@@ -5,6 +5,7 @@ mod deployments;
 mod part;
 mod parts;
 mod send;
+mod submissions;
 
 use std::collections::HashSet;
 use std::sync::Arc;

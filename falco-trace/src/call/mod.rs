@@ -1,22 +1,21 @@
 //! The line of an attempt.
 
+mod error;
+mod outcome;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use falco_core::{
-    Activation, AttemptReason, Error, FunctionError, InvocationId, RunId, TraceContext,
-};
+use falco_core::{Activation, InvocationId, RunId, TraceContext};
 use serde::{Deserialize, Serialize};
 
+pub use self::error::CallError;
+pub(crate) use self::error::end;
+pub use self::outcome::{CallOutcome, Why};
 use crate::units::{Micros, Picodollars};
 
 /// Attributes of activations that have keys of their own.
 const OWN_KEYS: [&str; 2] = ["runtime", "billed"];
-/// How much of an error's message is kept, in bytes.
-const MESSAGE_BYTES: usize = 500;
-/// How much of a traceback is kept; the end says most.
-const TRACE_BYTES: usize = 4_000;
-
 /// An attempt that has ended. Times count from the start of the run, by the driver's clock unless named. What is not
 /// known is `None`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -123,158 +122,6 @@ pub struct Call<'a> {
     /// The cost of all attempts of the invocation; on the attempt that settled it, if it had several.
     #[serde(rename = "usd_all", default, skip_serializing_if = "Option::is_none")]
     pub cost_of_all: Option<Picodollars>,
-}
-
-/// Why an attempt was made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum Why {
-    /// The call before failed.
-    Failed,
-    /// The function failed before.
-    Function,
-    /// The activation before was lost.
-    Lost,
-    /// The attempt before was slow.
-    Copy,
-}
-
-impl Why {
-    pub(crate) fn of(reason: AttemptReason) -> Option<Self> {
-        match reason {
-            AttemptReason::First => None,
-            AttemptReason::FunctionFailed | AttemptReason::Outgrown => Some(Self::Function),
-            AttemptReason::Lost => Some(Self::Lost),
-            AttemptReason::Straggler => Some(Self::Copy),
-            _ => Some(Self::Failed),
-        }
-    }
-
-    /// The reason in lower-case words.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Failed => "call failed",
-            Self::Function => "function failed",
-            Self::Lost => "lost",
-            Self::Copy => "straggler",
-        }
-    }
-}
-
-/// The outcome of an attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum CallOutcome {
-    /// The function returned a result.
-    Ok,
-    /// The function failed.
-    Function,
-    /// The platform did not run it.
-    Platform,
-    /// Nobody can know whether it ran.
-    Unknown,
-    /// The run stopped it.
-    Cancelled,
-    /// The stage's deadline passed.
-    Deadline,
-    /// Another attempt answered first, and this one was given up.
-    Abandoned,
-}
-
-impl CallOutcome {
-    /// All outcomes.
-    pub const ALL: [Self; 7] = [
-        Self::Ok,
-        Self::Function,
-        Self::Platform,
-        Self::Unknown,
-        Self::Cancelled,
-        Self::Deadline,
-        Self::Abandoned,
-    ];
-
-    /// The outcome in lower-case words, as reports have them.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "succeeded",
-            Self::Function => "function failed",
-            Self::Platform => "platform failed",
-            Self::Unknown => "unknown",
-            Self::Cancelled => "cancelled",
-            Self::Deadline => "deadline exceeded",
-            Self::Abandoned => "abandoned",
-        }
-    }
-
-    /// Whether somebody should look at it: the function or the platform failed, or nobody knows.
-    pub fn is_failure(self) -> bool {
-        matches!(self, Self::Function | Self::Platform | Self::Unknown | Self::Deadline)
-    }
-
-    pub(crate) fn of(outcome: &falco_core::Outcome) -> Self {
-        match outcome {
-            falco_core::Outcome::Succeeded(_) => Self::Ok,
-            falco_core::Outcome::FunctionFailed(_) => Self::Function,
-            falco_core::Outcome::PlatformFailed(_) => Self::Platform,
-            falco_core::Outcome::Cancelled => Self::Cancelled,
-            falco_core::Outcome::DeadlineExceeded => Self::Deadline,
-            // An outcome that this crate does not know yet is not a success.
-            _ => Self::Unknown,
-        }
-    }
-}
-
-/// Why an attempt failed.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-#[non_exhaustive]
-pub struct CallError {
-    /// The category, in lower-case words.
-    pub kind: String,
-    /// The class of the exception.
-    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
-    pub error_type: Option<String>,
-    /// The beginning of the message.
-    #[serde(rename = "msg", skip_serializing_if = "String::is_empty")]
-    pub message: String,
-    /// The exit status of a process that died.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub status: Option<i32>,
-    /// The end of the traceback; of the first failures of a run only.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub trace: Option<String>,
-}
-
-impl CallError {
-    /// The report of a function.
-    pub fn of_function(error: &FunctionError) -> Self {
-        Self {
-            kind: error.kind.to_string(),
-            error_type: error.error_type.clone(),
-            message: beginning(&error.message, MESSAGE_BYTES),
-            status: error.exit_status,
-            trace: error.trace.as_deref().map(|trace| end(trace, TRACE_BYTES)),
-        }
-    }
-
-    /// The report of a call.
-    pub fn of_call(error: &Error) -> Self {
-        Self {
-            kind: error.kind().as_str().to_owned(),
-            message: beginning(&error.to_string(), MESSAGE_BYTES),
-            trace: error.trace().map(|trace| end(trace, TRACE_BYTES)),
-            ..Self::default()
-        }
-    }
-
-    /// Leaves out what may hold data of the user's.
-    pub(crate) fn without_texts(mut self) -> Self {
-        self.message = String::new();
-        self.trace = None;
-        self
-    }
 }
 
 impl<'a> Call<'a> {
@@ -424,19 +271,4 @@ fn one() -> u32 {
 
 fn is_one(number: &u32) -> bool {
     *number == 1
-}
-
-fn beginning(text: &str, bytes: usize) -> String {
-    match text.len() <= bytes {
-        true => text.to_owned(),
-        false => format!("{}…", &text[..text.floor_char_boundary(bytes)]),
-    }
-}
-
-/// The end of a text.
-pub(crate) fn end(text: &str, bytes: usize) -> String {
-    match text.len().checked_sub(bytes) {
-        None | Some(0) => text.to_owned(),
-        Some(cut) => format!("…{}", &text[text.ceil_char_boundary(cut)..]),
-    }
 }
