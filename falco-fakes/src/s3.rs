@@ -7,10 +7,12 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use hyper::body::Incoming;
+use hyper::body::{Body as HttpBody, Bytes, Frame, Incoming};
+use hyper::header::{CONTENT_LENGTH, HeaderValue};
 use hyper::service::Service;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use s3s::auth::SimpleAuth;
@@ -272,6 +274,7 @@ impl Service<hyper::Request<Incoming>> for Faulty {
             *response.status_mut() = status;
             return Box::pin(std::future::ready(Ok(response)));
         }
+        let is_head = request.method() == hyper::Method::HEAD;
         let served = Service::call(&self.0, request);
         if every == 0 || !number.is_multiple_of(every) {
             return Box::pin(served);
@@ -284,14 +287,17 @@ impl Service<hyper::Request<Incoming>> for Faulty {
                     *response.status_mut() = hyper::StatusCode::SERVICE_UNAVAILABLE;
                     Ok(response)
                 }
+                // There is no body that could break off.
+                1 if is_head => served.await,
                 // More is announced than comes.
                 1 => {
-                    let response = served.await?;
-                    let (parts, _) = response.into_parts();
-                    let mut half = HttpResponse::from_parts(parts, Body::from("half".to_owned()));
-                    half.headers_mut()
-                        .insert("content-length", hyper::header::HeaderValue::from(10_000));
-                    Ok(half)
+                    let (mut parts, body) = served.await?.into_parts();
+                    let announced = parts.headers.get(CONTENT_LENGTH);
+                    let announced = announced.and_then(|length| length.to_str().ok()?.parse().ok());
+                    let length: u64 = announced.unwrap_or_else(|| body.size_hint().lower());
+                    let half = Half { body: Box::pin(body), left: length / 2, is_sent: false };
+                    parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(length.max(10)));
+                    Ok(HttpResponse::from_parts(parts, Body::http_body_unsync(half)))
                 }
                 // It has happened, and nobody says so.
                 _ => {
@@ -300,5 +306,38 @@ impl Service<hyper::Request<Incoming>> for Faulty {
                 }
             }
         })
+    }
+}
+
+/// The beginning of a body, after which the connection breaks.
+struct Half {
+    body: Pin<Box<Body>>,
+    left: u64,
+    /// Whether the server has had a turn to send what it has got.
+    is_sent: bool,
+}
+
+impl HttpBody for Half {
+    type Data = Bytes;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        if self.left > 0
+            && let Some(frame) = ready!(self.body.as_mut().poll_frame(context))
+            && let Ok(mut data) = frame?.into_data()
+        {
+            data.truncate(usize::try_from(self.left).unwrap_or(usize::MAX));
+            self.left -= data.len() as u64;
+            return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
+        if !self.is_sent {
+            self.is_sent = true;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(Some(Err("a fault".into())))
     }
 }
