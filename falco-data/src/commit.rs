@@ -11,7 +11,7 @@ use crate::object::Fields;
 use crate::output_key::is_of;
 use crate::place::join;
 use crate::reference::{Piece, Reference, find};
-use crate::store::{AT_ONCE, Store};
+use crate::store::{AT_ONCE, Store, whole_list};
 
 /// The objects that a run has written, as `_manifest.json` lists them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -127,12 +127,15 @@ async fn checked(to: &Store, object: &Fields) -> Result<ManifestObject> {
 
 async fn delete_losers(to: &Store, run: &RunId, named: &[Fields]) -> Result<()> {
     let winners: BTreeSet<&str> = named.iter().map(|object| &*object.url).collect();
-    let losers = to.list("")?.try_filter_map(|meta| {
-        let is_of_run = meta.location.filename().is_some_and(|name| is_of(run, name));
-        let loses = is_of_run && !winners.contains(&*to.url_of(&meta.location));
-        std::future::ready(Ok(loses.then_some(meta.location)))
+    let losers = whole_list(|| async {
+        let losers = to.list("")?.try_filter_map(|meta| {
+            let is_of_run = meta.location.filename().is_some_and(|name| is_of(run, name));
+            let loses = is_of_run && !winners.contains(&*to.url_of(&meta.location));
+            std::future::ready(Ok(loses.then_some(meta.location)))
+        });
+        losers.try_collect().await
     });
-    let left = to.delete(losers.try_collect().await?).await;
+    let left = to.delete(losers.await?).await;
     left.into_iter().next().map_or(Ok(()), |(_, error)| {
         Err(error.context("what another attempt has written is still there"))
     })

@@ -9,7 +9,7 @@ use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::place::{hash, join, plain};
-use crate::store::Store;
+use crate::store::{Store, whole_list};
 
 /// An object that could not be deleted, with the reason.
 #[derive(Clone, Debug)]
@@ -104,23 +104,30 @@ impl<'a> Scratch<'a> {
 
     async fn expired(&self, now: SystemTime) -> Result<Vec<Mark>> {
         let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let marks = self.0.list("runs")?.try_filter_map(|meta| async move {
-            if meta.location.filename() != Some(MARK) {
-                return Ok(None);
-            }
-            match self.0.get(&self.0.url_of(&meta.location)).await {
-                Ok(json) => Ok(serde_json::from_slice::<Mark>(&json).ok()),
-                // Somebody else has swept it meanwhile.
-                Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-                Err(error) => Err(error),
-            }
+        let marks = whole_list(|| async {
+            let marks = self.0.list("runs")?.try_filter_map(|meta| async move {
+                if meta.location.filename() != Some(MARK) {
+                    return Ok(None);
+                }
+                match self.0.get(&self.0.url_of(&meta.location)).await {
+                    Ok(json) => Ok(serde_json::from_slice::<Mark>(&json).ok()),
+                    // Somebody else has swept it meanwhile.
+                    Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+                    Err(error) => Err(error),
+                }
+            });
+            marks.try_collect::<Vec<Mark>>().await
         });
-        let marks: Vec<Mark> = marks.try_collect().await?;
-        Ok(marks.into_iter().filter(|mark| mark.expires_at < now).collect())
+        Ok(marks.await?.into_iter().filter(|mark| mark.expires_at < now).collect())
+    }
+
+    async fn delete_run(&self, run: &str) -> Result<Vec<LeftoverObject>> {
+        // What is deleted already is not listed again.
+        whole_list(|| self.delete_listed(run)).await
     }
 
     /// The mark goes last: what could not be deleted is found again.
-    async fn delete_run(&self, run: &str) -> Result<Vec<LeftoverObject>> {
+    async fn delete_listed(&self, run: &str) -> Result<Vec<LeftoverObject>> {
         let prefix = format!("runs/{run}");
         let mark = self.0.path(&join(self.0.url(), &format!("{prefix}/{MARK}")))?;
         let mut listed = self.0.list(&prefix)?.map_ok(|meta| meta.location).try_chunks(1000);

@@ -5,7 +5,7 @@ use futures_util::TryStreamExt;
 
 use crate::object::Object;
 use crate::place::join;
-use crate::store::Store;
+use crate::store::{Store, whole_list};
 
 /// An object that a listing has found.
 #[derive(Clone, Debug)]
@@ -17,6 +17,10 @@ pub(super) struct Listed {
 
 /// The objects below a prefix, sorted by key.
 pub(super) async fn list(store: &Store, prefix: &str) -> Result<Vec<Listed>> {
+    whole_list(|| list_once(store, prefix)).await
+}
+
+async fn list_once(store: &Store, prefix: &str) -> Result<Vec<Listed>> {
     let url = join(store.url(), prefix);
     let mut objects = Vec::new();
     // A folder's listing of a file is the file; a store's is what lies below that key.

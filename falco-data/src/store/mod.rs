@@ -1,6 +1,7 @@
 //! Stores: places of objects, and the means to read, write and sign there.
 
 mod folder;
+mod list;
 mod open;
 
 use std::fmt;
@@ -20,6 +21,8 @@ use object_store::{
 use crate::failure::{changed, of_store};
 use crate::object::{Object, Sink};
 use crate::place::{Place, Scheme, join, lies_in, shown};
+
+pub(crate) use list::whole_list;
 
 /// A place of objects, a folder or a prefix in a bucket, and the right to read, write and sign there. A clone is the same
 /// store.
@@ -178,7 +181,7 @@ impl Store {
         join(&root.url(), path.as_ref())
     }
 
-    /// Everything below `prefix`, in the order of the store.
+    /// Everything below `prefix`, in the order of the store. A listing that breaks off is an error: see [`whole_list`].
     pub(crate) fn list(&self, prefix: &str) -> Result<BoxStream<'static, Result<ObjectMeta>>> {
         let url = join(self.url(), prefix);
         let path = self.path(&url)?;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod azure;
+mod broken_lists;
 mod commit;
 mod exchange;
 mod faults;
