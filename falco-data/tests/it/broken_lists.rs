@@ -83,7 +83,7 @@ async fn scratch_stores_are_cleaned_and_swept_though_the_listing_breaks_off() {
         break_off_after(&s3, others).await;
         let leftovers = if sweeps {
             let (runs, leftovers) = sweep(&scratch).await.unwrap();
-            assert_eq!(runs, [run.clone()]);
+            assert_eq!(runs, std::slice::from_ref(&run));
             leftovers
         } else {
             clean(&scratch, &run).await.unwrap()
