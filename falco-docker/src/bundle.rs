@@ -1,11 +1,10 @@
 //! A function as it is in an image: its files, and the command of a container.
 
 use std::fmt::Write;
-use std::io;
 
 use bollard::models::{ImageConfig, ImageInspect};
 use bytes::Bytes;
-use falco_core::{Code, Deployable, Error, ErrorKind, Image, Result};
+use falco_core::{Code, Deployable, Error, Image, Result};
 use falco_package::{
     Archive, NATIVE_EXECUTABLE, System, lambda as handlers, native, openwhisk, shim,
 };
@@ -14,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use crate::isolation::Mount;
 use crate::protocol::Protocol;
-use crate::{action, lambda};
+use crate::{action, lambda, tarball};
 
 /// Where the files are in the image.
 const ROOT: &str = "/falco";
@@ -157,7 +156,7 @@ fn code_with_streams(function: &Deployable) -> Result<Bundle> {
         }
     };
     Ok(Bundle {
-        tar: tar(ROOT, &files)?,
+        tar: tarball::of(ROOT, &files)?,
         entrypoint: Some(with_streams(streams)),
         command: Some(command),
         directory: Some(directory),
@@ -213,6 +212,7 @@ fn acknowledgement(function: &Deployable, dialogue: Dialogue) -> Vec<String> {
     vec![
         format!("{}={entry_point}", native::FUNCTION_VARIABLE),
         format!("{}=1", native::ACKNOWLEDGE_VARIABLE),
+        format!("{}=1", native::MARK_LOGS_VARIABLE),
     ]
 }
 
@@ -245,7 +245,7 @@ fn of_action(function: &Deployable, config: Option<&ImageConfig>) -> Result<Bund
     let init = action::init(function, code.as_ref())?;
     let file = Archive::new().with_file(INIT_FILE.trim_start_matches('/'), init)?;
     Ok(Bundle {
-        tar: tar("", &file)?,
+        tar: tarball::of("", &file)?,
         command: (!arguments.is_empty()).then(|| arguments.to_vec()),
         ..Bundle::of(Dialogue::Action { has_shim: has_shim && code.is_some() })
     })
@@ -255,14 +255,14 @@ fn of_action(function: &Deployable, config: Option<&ImageConfig>) -> Result<Bund
 fn of_lambda(function: &Deployable) -> Result<Bundle> {
     let (archive, handler) = handlers::wrap(function, &System::current())?;
     let mut builder = tar::Builder::new(Vec::new());
-    add(&mut builder, lambda::TASK_ROOT, &archive)?;
+    tarball::add(&mut builder, lambda::TASK_ROOT, &archive)?;
     if function.runtime.family() == "native" {
         let start = Archive::new()
             .with_executable(RUNTIME_BOOTSTRAP.trim_start_matches('/'), STARTS_BOOTSTRAP)?;
-        add(&mut builder, "", &start)?;
+        tarball::add(&mut builder, "", &start)?;
     }
     Ok(Bundle {
-        tar: finish(builder)?,
+        tar: tarball::finish(builder)?,
         command: Some(vec![handler]),
         ..Bundle::of(Dialogue::Lambda { has_handler: true })
     })
@@ -291,32 +291,6 @@ fn digest(parts: &[&[u8]]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
-}
-
-fn tar(root: &str, files: &Archive) -> Result<Bytes> {
-    let mut builder = tar::Builder::new(Vec::new());
-    add(&mut builder, root, files)?;
-    finish(builder)
-}
-
-fn add(builder: &mut tar::Builder<Vec<u8>>, root: &str, files: &Archive) -> Result<()> {
-    for (path, file) in files.files() {
-        let mut header = tar::Header::new_gnu();
-        header.set_size(file.content.len() as u64);
-        header.set_mode(if file.executable { 0o755 } else { 0o644 });
-        let path = format!("{root}/{path}");
-        let path = path.trim_start_matches('/');
-        builder.append_data(&mut header, path, &file.content[..]).map_err(|e| unpackable(&e))?;
-    }
-    Ok(())
-}
-
-fn finish(builder: tar::Builder<Vec<u8>>) -> Result<Bytes> {
-    builder.into_inner().map(Bytes::from).map_err(|error| unpackable(&error))
-}
-
-fn unpackable(error: &io::Error) -> Error {
-    Error::new(ErrorKind::InvalidInput, "the function's files cannot be packed").with_source(error)
 }
 
 #[cfg(test)]

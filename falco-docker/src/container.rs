@@ -13,7 +13,7 @@ use bollard::query_parameters::{
     InspectContainerOptions, StartContainerOptions,
 };
 use bytes::{Bytes, BytesMut};
-use falco_core::{Error, ErrorKind, LogStream, Result};
+use falco_core::{Error, ErrorKind, Result};
 use falco_workers::Capture;
 use futures_util::{FutureExt, Stream, StreamExt, TryStreamExt};
 use hyper::StatusCode;
@@ -23,10 +23,9 @@ use tokio::sync::watch;
 
 use crate::bundle::{Dialogue, INIT_FILE};
 use crate::events::{End, Ends};
+use crate::heard::Heard;
 use crate::http::Connection;
 use crate::isolation::PORT;
-use crate::marks::{Marking, Marks};
-use crate::protocol::Protocol;
 use crate::refusal::refusal;
 use crate::sweep;
 
@@ -239,12 +238,22 @@ impl Container {
                 Ok(Some(Ok(output))) => self.heard.take(output, log),
                 Ok(_) => break,
                 Err(_) => {
-                    self.heard.expect_no_marks();
+                    self.heard.expect_no_marks(log);
                     break;
                 }
             }
         }
         self.heard.begin_log();
+    }
+
+    /// Ends the log of the start of an executable, which has said whether it marks the end of each call's log.
+    pub(crate) async fn finish_start(&mut self, marks_logs: bool, log: &mut Capture) {
+        if marks_logs {
+            self.heard.expect_marks();
+            self.finish_log(log).await;
+        } else {
+            self.heard.expect_no_marks(log);
+        }
     }
 
     /// Whether the function has written more than it was asked for.
@@ -274,88 +283,6 @@ impl Container {
             Err(_) if self.docker.ping().await.is_err() => None,
             Err(_) => Some(End::default()),
         }
-    }
-}
-
-/// The output of a container: its log, and answers where stdout carries them.
-#[derive(Debug)]
-pub(crate) struct Heard {
-    /// Text from stdout that is not a whole line yet.
-    answer: BytesMut,
-    /// Whether stdout carries answers, and not a log.
-    stdout_answers: bool,
-    /// Finds the end of a call's log in each stream, where it is marked: stdout and stderr.
-    marks: [Option<Marks>; 2],
-    /// Marks that this call's log still lacks, in each stream.
-    missing: [bool; 2],
-    /// Whether a mark has ever come, in each stream. An image may mark nothing.
-    has_marked: [bool; 2],
-}
-
-impl Heard {
-    fn new(dialogue: Dialogue) -> Self {
-        let marks = match dialogue {
-            Dialogue::Shim => [None, Some(Marking::Shim)],
-            Dialogue::Native | Dialogue::NativeAcknowledged => [None, None],
-            Dialogue::Action { .. } => [Some(Marking::Activation); 2],
-            Dialogue::Lambda { .. } => [Some(Marking::Reports), None],
-        };
-        let mut heard = Self {
-            answer: BytesMut::new(),
-            stdout_answers: dialogue.protocol() == Protocol::Pipe,
-            marks: marks.map(|marking| marking.map(Marks::new)),
-            missing: [false; 2],
-            has_marked: [false; 2],
-        };
-        heard.begin_log();
-        heard
-    }
-
-    /// Begins the log of the next call.
-    fn begin_log(&mut self) {
-        self.missing = self.marks.each_ref().map(Option::is_some);
-    }
-
-    /// Waits no more for marks in a stream that has never had one.
-    fn expect_no_marks(&mut self) {
-        for (marks, has_marked) in self.marks.iter_mut().zip(self.has_marked) {
-            marks.take_if(|_| !has_marked);
-        }
-    }
-
-    fn log_has_ended(&self) -> bool {
-        self.missing == [false; 2]
-    }
-
-    pub(crate) fn take(&mut self, output: LogOutput, log: &mut Capture) {
-        let (stream, index, message) = match output {
-            LogOutput::StdErr { message } => (LogStream::Stderr, 1, message),
-            LogOutput::StdOut { message } | LogOutput::Console { message } => {
-                if self.stdout_answers {
-                    self.answer.extend_from_slice(&message);
-                    return;
-                }
-                (LogStream::Stdout, 0, message)
-            }
-            LogOutput::StdIn { .. } => return,
-        };
-        match &mut self.marks[index] {
-            Some(marks) => {
-                let (text, ended) = marks.feed(&message);
-                log.push(stream, &text);
-                self.missing[index] &= ended == 0;
-                self.has_marked[index] |= ended > 0;
-            }
-            None => log.push(stream, &message),
-        }
-    }
-
-    /// A whole line of an answer, if one has come.
-    fn line(&mut self) -> Option<Bytes> {
-        let end = memchr::memchr(b'\n', &self.answer)?;
-        let mut line = self.answer.split_to(end + 1);
-        line.truncate(end);
-        Some(line.freeze())
     }
 }
 

@@ -9,7 +9,9 @@ mod connection;
 mod container;
 mod context;
 mod events;
+mod failed;
 mod functions;
+mod heard;
 mod http;
 mod images;
 mod isolation;
@@ -23,6 +25,7 @@ mod protocol;
 mod pull;
 mod refusal;
 mod sweep;
+mod tarball;
 mod tls;
 mod worker;
 

@@ -45,6 +45,11 @@ impl Marks {
         }
     }
 
+    /// What was held back as the beginning of a mark.
+    pub(crate) fn into_rest(self) -> Vec<u8> {
+        self.held
+    }
+
     fn without(&mut self, mark: &[u8]) -> (Vec<u8>, usize) {
         let (mut text, mut marks) = (Vec::with_capacity(self.held.len()), 0);
         let mut rest = &self.held[..];

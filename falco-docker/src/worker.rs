@@ -14,6 +14,9 @@ use crate::bundle::Dialogue;
 use crate::calls::Attempts;
 use crate::container::{Container, Ending, Start, init_body};
 use crate::events::End;
+use crate::failed::{
+    Failed, acknowledged, crash, may_go_on, no_interpreter, not_started, out_of_memory,
+};
 use crate::network::{self, NETWORK};
 use crate::pool::Pool;
 use crate::protocol::Protocol;
@@ -31,12 +34,6 @@ struct Worker {
     container: Option<Container>,
     /// The system and the interpreter, until the first activation has reported them.
     runtime: Option<String>,
-}
-
-/// How a start failed: by the platform's fault, or by the function's.
-enum Failed {
-    Platform(Error),
-    Function(FunctionError),
 }
 
 /// Runs a pool's jobs until it has none for this worker.
@@ -190,10 +187,10 @@ impl Worker {
             }
         };
         let started = match ending {
-            Ending::Answered(line) => acknowledged(dialogue, &line).map(|started| started.runtime),
+            Ending::Answered(line) => acknowledged(dialogue, &line),
             Ending::Replied(status, _, body) => match action::refused(status, &body) {
                 Some(error) if dialogue.protocol() == Protocol::Action => Err(error),
-                _ => Ok(None),
+                _ => Ok(native::Started::default()),
             },
             Ending::Stopped => {
                 self.container = None;
@@ -202,8 +199,11 @@ impl Worker {
             ending => return Err(self.start_failure(&ending, log).await),
         };
         match started {
-            Ok(runtime) => {
-                self.runtime = runtime;
+            Ok(started) => {
+                if dialogue == Dialogue::NativeAcknowledged {
+                    container.finish_start(started.marks_logs, log).await;
+                }
+                self.runtime = started.runtime;
                 Ok(())
             }
             Err(error) => {
@@ -382,67 +382,4 @@ fn environment(dialogue: Dialogue, name: &str, limits: &PoolLimits) -> Vec<Strin
     ];
     variables.extend(limits.memory_mib.map(|mib| format!("AWS_LAMBDA_FUNCTION_MEMORY_SIZE={mib}")));
     variables
-}
-
-/// Whether a container takes another call after this outcome. The emulator does not start a runtime again that has crashed.
-fn may_go_on(outcome: &Result<Payload, FunctionError>) -> bool {
-    use FunctionErrorKind::{Crashed, Initialization, OutOfMemory, Timeout, Unspecified};
-    let kind = outcome.as_ref().err().map(|error| error.kind);
-    !matches!(kind, Some(Crashed | Initialization | OutOfMemory | Timeout | Unspecified))
-}
-
-/// Reads the first line of a container, which reports its start.
-fn acknowledged(dialogue: Dialogue, line: &Bytes) -> Result<native::Started, FunctionError> {
-    if dialogue == Dialogue::Shim
-        && let Some(Answer { outcome: Err(error), .. }) = Answer::from_line(line)
-    {
-        return Err(error);
-    }
-    native::acknowledged(line)
-}
-
-/// The error of a container that has ended unasked.
-fn crash(end: End, log: &Capture) -> FunctionError {
-    // As the shell counts: 128 and the number of the signal.
-    let status = end.status.map(|status| if status > 128 { 128 - status } else { status });
-    let error = answer::crash(status, log);
-    if end.out_of_memory { out_of_memory(error) } else { error }
-}
-
-fn out_of_memory(mut error: FunctionError) -> FunctionError {
-    error.kind = FunctionErrorKind::OutOfMemory;
-    error.message = "it used more memory than it was granted, and the kernel ended it".into();
-    error
-}
-
-fn no_interpreter(end: End, log: &Capture) -> FunctionError {
-    let mut error = crash(end, log);
-    error.kind = FunctionErrorKind::Initialization;
-    error.message =
-        "the image has no interpreter for the function's runtime: choose another image".into();
-    error
-}
-
-/// A container that the daemon does not start: by a missing shell in the image, or by the daemon's fault.
-fn not_started(dialogue: Dialogue, error: Error) -> Failed {
-    let message = error.message();
-    // Podman's init process is a package of its own, and nothing of the image's.
-    if message.contains("container-init binary") {
-        let error = Error::new(ErrorKind::InvalidInput, message)
-            .with_hint("install catatonit, which podman starts as a container's init process");
-        return Failed::Platform(error);
-    }
-    if message.contains("executable file not found") || message.contains("no such file") {
-        let needed = match dialogue {
-            Dialogue::Shim => "a shell (sh) and the interpreter of the runtime",
-            Dialogue::Native | Dialogue::NativeAcknowledged => "a shell (sh)",
-            Dialogue::Action { .. } | Dialogue::Lambda { .. } => "the program that it is to start",
-        };
-        return Failed::Function(FunctionError::new(
-            FunctionErrorKind::Initialization,
-            format!("the image lacks {needed}: {message}"),
-        ));
-    }
-    let error = if error.kind() == ErrorKind::NotFound { removed() } else { error };
-    Failed::Platform(error.context("a container cannot be started"))
 }

@@ -23,6 +23,11 @@ pub const FUNCTION_VARIABLE: &str = "FALCO_FUNCTION";
 /// The variable that asks an executable to acknowledge its start, set to `1`.
 pub const ACKNOWLEDGE_VARIABLE: &str = "__OW_WAIT_FOR_ACK";
 
+/// The variable that asks an executable to write [`LOG_MARK`](crate::shim::LOG_MARK) to standard error before it acknowledges
+/// its start and before each answer, set to `1`: for platforms that get logs and answers in two streams without a common
+/// order. One that does it acknowledges its start with `"marks_logs":true` as well.
+pub const MARK_LOGS_VARIABLE: &str = "FALCO_MARK_LOGS";
+
 /// The end of a hint about an executable over a platform's limit of code: how to make it smaller.
 pub const SMALLER: &str = "build the executable with --release and strip it";
 
@@ -164,10 +169,13 @@ pub fn outcome(line: Bytes) -> Result<Payload, FunctionError> {
 pub struct Started {
     /// System and language with their versions, such as `Linux 6.1 python 3.12.4`; executables do not say it.
     pub runtime: Option<String>,
+    /// Whether it marks the end of each call's log, as [`MARK_LOGS_VARIABLE`] asks for.
+    pub marks_logs: bool,
 }
 
 /// Reads the first line of an executable that was asked to acknowledge its start: `{"ok":true}`, or the key `error` as
-/// in [`outcome`]. A shim of Falco's adds what it runs under.
+/// in [`outcome`]. A shim of Falco's adds what it runs under; one that marks the end of each call's log adds
+/// `"marks_logs":true`.
 ///
 /// # Errors
 ///
@@ -181,6 +189,8 @@ pub struct Started {
 /// assert!(native::acknowledged(br#"{"ok":true}"#).is_ok());
 /// let started = native::acknowledged(br#"{"ok":true,"ms":9.5,"runtime":"Linux 6.1 python 3.12.4"}"#)?;
 /// assert_eq!(started.runtime.as_deref(), Some("Linux 6.1 python 3.12.4"));
+/// assert!(!started.marks_logs);
+/// assert!(native::acknowledged(br#"{"ok":true,"marks_logs":true}"#)?.marks_logs);
 ///
 /// let error = native::acknowledged(br#"{"error":"no model"}"#).unwrap_err();
 /// assert_eq!(error.message, "no model");
@@ -191,14 +201,18 @@ pub fn acknowledged(line: &[u8]) -> Result<Started, FunctionError> {
     struct Acknowledgement {
         ok: bool,
         runtime: Option<String>,
+        #[serde(default)]
+        marks_logs: bool,
     }
 
     if let Ok(Some(failed)) = Failed::read(line) {
         return Err(failed.into_error(FunctionErrorKind::Initialization));
     }
     let is_object = line.trim_ascii_start().starts_with(b"{");
-    if is_object && let Ok(Acknowledgement { ok: true, runtime }) = serde_json::from_slice(line) {
-        return Ok(Started { runtime });
+    if is_object
+        && let Ok(Acknowledgement { ok: true, runtime, marks_logs }) = serde_json::from_slice(line)
+    {
+        return Ok(Started { runtime, marks_logs });
     }
     const SHOWN: usize = 200;
     let shown = String::from_utf8_lossy(&line[..line.len().min(SHOWN)]).into_owned();

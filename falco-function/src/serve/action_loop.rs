@@ -15,13 +15,22 @@ use crate::worker::{Start, Worker};
 /// Set by proxies that wait for a line before the first request.
 const WAIT_FOR_ACK: &str = "__OW_WAIT_FOR_ACK";
 
+/// Set by platforms that get logs and answers in two streams without a common order.
+const MARK_LOGS: &str = "FALCO_MARK_LOGS";
+
+/// The end of the log of the start or of a call, on standard error.
+const LOG_MARK: &[u8] = b"\0falco:end\n";
+
 const ACKNOWLEDGEMENT: &[u8] = br#"{"ok":true}"#;
+const ACKNOWLEDGEMENT_WITH_MARKS: &[u8] = br#"{"ok":true,"marks_logs":true}"#;
 
 /// Where requests come from and answers go.
 pub(super) struct Channel<R, W> {
     requests: R,
     answers: W,
     waits_for_ack: bool,
+    /// Where the end of each call's log is marked, if the platform asks for marks.
+    marks: Option<Box<dyn Write>>,
 }
 
 impl Channel<BufReader<File>, File> {
@@ -37,7 +46,8 @@ impl Channel<BufReader<File>, File> {
         let nothing = File::open("/dev/null").ok()?;
         rustix::stdio::dup2_stdin(nothing).ok()?;
         let waits_for_ack = env::var_os(WAIT_FOR_ACK).is_some();
-        Some(Self { requests: BufReader::new(requests), answers, waits_for_ack })
+        let marks = env::var_os(MARK_LOGS).map(|_| Box::new(std::io::stderr()) as Box<dyn Write>);
+        Some(Self { requests: BufReader::new(requests), answers, waits_for_ack, marks })
     }
 }
 
@@ -49,13 +59,19 @@ impl<R: BufRead, W: Write> Channel<R, W> {
             Err(failure) => {
                 if self.waits_for_ack {
                     // The process ends in any case.
+                    self.end_log();
                     let _ = self.answer(&failure.to_json());
                 }
                 return End::NotStarted(failure);
             }
         };
-        if self.waits_for_ack && self.answer(ACKNOWLEDGEMENT).is_err() {
-            return End::Done;
+        if self.waits_for_ack {
+            self.end_log();
+            let marked = self.marks.is_some();
+            let line = if marked { ACKNOWLEDGEMENT_WITH_MARKS } else { ACKNOWLEDGEMENT };
+            if self.answer(line).is_err() {
+                return End::Done;
+            }
         }
         let mut line = Vec::new();
         loop {
@@ -71,10 +87,19 @@ impl<R: BufRead, W: Write> Channel<R, W> {
                 }
                 Err(failure) => failure.to_json(),
             };
-            flush_logs();
+            self.end_log();
             if let Err(error) = self.answer(&answer) {
                 return End::Broken(format!("cannot write the answer: {error}"));
             }
+        }
+    }
+
+    /// Ends the log of what is answered next.
+    fn end_log(&mut self) {
+        flush_logs();
+        if let Some(marks) = &mut self.marks {
+            // The function may have closed the stream: its log has ended then, too.
+            let _ = marks.write_all(LOG_MARK).and_then(|()| marks.flush());
         }
     }
 
@@ -109,6 +134,9 @@ fn opened(line: &[u8]) -> Result<(&[u8], Context), Failure> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -141,7 +169,7 @@ mod tests {
     fn answers(name: &str, requests: &[u8], waits_for_ack: bool) -> (Vec<String>, End) {
         crate::worker::record_panics();
         let mut answers = Vec::new();
-        let channel = Channel { requests, answers: &mut answers, waits_for_ack };
+        let channel = Channel { requests, answers: &mut answers, waits_for_ack, marks: None };
         let end = channel.serve(functions().start_of(name));
         let text = String::from_utf8(answers).unwrap();
         (text.lines().map(str::to_owned).collect(), end)
@@ -168,6 +196,44 @@ mod tests {
         let (answers, end) = answers("broken", b"", true);
         assert!(answers[0].contains("no model"), "{}", answers[0]);
         assert!(matches!(end, End::NotStarted(failure) if failure.message == "String: no model"));
+    }
+
+    #[test]
+    fn the_end_of_a_log_is_marked_before_each_answer_where_the_platform_asks_for_it() {
+        /// Answers and marks, in the order in which they are written.
+        #[derive(Clone, Default)]
+        struct Written(Rc<RefCell<Vec<u8>>>);
+
+        impl Write for Written {
+            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+                self.0.borrow_mut().write(bytes)
+            }
+
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+
+        let written = Written::default();
+        let requests = &b"{\"value\":{\"text\":\"a\"}}\n{\"value\":{\"text\":\"fail\"}}\n"[..];
+        let marks: Option<Box<dyn Write>> = Some(Box::new(written.clone()));
+        let channel = Channel { requests, answers: written.clone(), waits_for_ack: true, marks };
+        channel.serve(functions().start_of("upper"));
+        let text = String::from_utf8(written.0.take()).unwrap();
+        let parts: Vec<_> = text.split("\0falco:end\n").collect();
+        assert_eq!(parts[..3], ["", "{\"ok\":true,\"marks_logs\":true}\n", "{\"text\":\"A\"}\n"]);
+        assert!(parts[3].contains("failed as asked"), "{parts:?}");
+        assert_eq!(parts.len(), 4);
+    }
+
+    #[cfg(feature = "driver")]
+    #[test]
+    fn the_mark_and_its_variable_are_those_that_platforms_know() {
+        assert_eq!(LOG_MARK, falco_package::shim::LOG_MARK);
+        assert_eq!(MARK_LOGS, falco_package::native::MARK_LOGS_VARIABLE);
+        assert!(
+            falco_package::native::acknowledged(ACKNOWLEDGEMENT_WITH_MARKS).unwrap().marks_logs
+        );
     }
 
     #[test]

@@ -166,11 +166,18 @@ pub(super) async fn a_dropped_deploy_leaves_nothing_once_it_is_removed(
         }
     }
     sleep(Duration::from_millis(700)).await;
-    let all = served("list_deployments", subject.platform.list_deployments().await);
-    let left: Vec<_> = all.iter().map(|deployment| &deployment.name).collect();
-    let left: Vec<_> = left.into_iter().filter(|name| names.contains(name)).collect();
-    assert!(left.is_empty(), "these are left: {left:?}");
-    Ok(())
+    // A platform that removes it itself may need longer on a busy machine; what stays, stays.
+    let mut left = Vec::new();
+    for _ in 0..100 {
+        let all = served("list_deployments", subject.platform.list_deployments().await);
+        left = all.into_iter().map(|deployment| deployment.name).collect();
+        left.retain(|name| names.contains(name));
+        if left.is_empty() {
+            return Ok(());
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+    panic!("these are left: {left:?}");
 }
 
 pub(super) async fn a_redeploy_is_in_force_when_deploy_returns(subject: &Subject) -> Verdict {
