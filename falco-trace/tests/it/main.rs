@@ -1,6 +1,7 @@
 //! Traces through the public API, of runs on the platform in memory.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
 
+mod batches;
 mod exports;
 mod faults;
 mod files;
