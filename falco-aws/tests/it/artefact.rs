@@ -12,7 +12,7 @@ use falco_fakes::aws::FakeAws;
 use falco_package::Archive;
 use serde_json::{Value, json};
 
-use crate::support::{Aws, collect, invocation, submit};
+use crate::support::{Aws, collect, has_ended, invocation, submit};
 
 const PYTHON: &str = r#"
 import os
@@ -285,14 +285,27 @@ async fn a_function_that_runs_too_long_is_ended() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_that_ends_while_it_is_idle_fails_no_call() {
-    let source = "import os, threading\n\
-                  def main(args):\n    threading.Timer(0.05, os._exit, [3]).start()\n    return {}\n";
+    let source = "
+import os, threading, time
+
+def end_once_told(path):
+    while not os.path.exists(path):
+        time.sleep(0.01)
+    os._exit(3)
+
+def main(args):
+    threading.Thread(target=end_once_told, args=[args['path']]).start()
+    return {'pid': os.getpid()}
+";
     let aws = Aws::start().await;
     let deployment = deploy(&aws, "python:3", source).await;
-    for _ in 0..3 {
-        let activation = run(&aws, &deployment, json!({})).await;
-        assert!(activation.is_success(), "{:?}", activation.outcome);
+    let folder = tempfile::tempdir().unwrap();
+    for n in 0..3 {
+        let path = folder.path().join(n.to_string());
+        let activation = run(&aws, &deployment, json!({"path": path})).await;
         assert_eq!(activation.cold_start, Some(true));
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        let result: Value = activation.outcome.unwrap().parse().unwrap();
+        std::fs::write(&path, "").unwrap();
+        has_ended(result["pid"].as_u64().unwrap()).await;
     }
 }

@@ -113,7 +113,8 @@ async fn a_function_that_lambda_cannot_make_ready_is_reported_with_its_reason() 
 
 /// Invokes a function whose log comes late, removes it, and returns what is there when the log has come.
 async fn left_by_a_late_log(role: Option<&str>) -> (FakeAws, Vec<String>) {
-    let late = Duration::from_millis(300);
+    // Far more than the removal takes: the log would not come late otherwise.
+    let late = Duration::from_secs(2);
     let fake = FakeAws::with(FakeSettings { log_delay: late, ..echoing() });
     let config = fake.config();
     let config = if let Some(role) = role { config.role(role) } else { config };
@@ -122,7 +123,9 @@ async fn left_by_a_late_log(role: Option<&str>) -> (FakeAws, Vec<String>) {
     platform.invoke(&deployment, &invocation(json!({}))).await.unwrap();
     platform.remove(&deployment).await.unwrap();
     assert!(fake.leftovers().is_empty(), "{:?}", fake.leftovers());
-    tokio::time::sleep(2 * late).await;
+    while fake.late_logs() == 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     let left = fake.leftovers();
     (fake, left)
 }

@@ -3,7 +3,7 @@
 use falco_core::{Deployable, FunctionErrorKind, Platform};
 use serde_json::{Value, json};
 
-use crate::support::{Aws, invocation};
+use crate::support::{Aws, has_ended, invocation};
 
 /// Holds two functions, and refuses to start as any other. It keeps the count of its calls.
 const SEVERAL: &str = r#"#!/usr/bin/env python3
@@ -22,6 +22,8 @@ calls = 0
 for line in sys.stdin:
     calls += 1
     answer = {"name": name, "calls": calls, "api": os.environ.get("AWS_LAMBDA_RUNTIME_API")}
+    if "die" in json.loads(line)["value"]:
+        answer["pid"] = os.getpid()
     if "lc" in json.loads(line)["value"]:
         answer["lc"] = os.environ.get("LC_ALL")
     results.write(json.dumps(answer) + "\n")
@@ -77,7 +79,7 @@ async fn an_executable_that_ends_between_two_calls_is_started_again_for_the_next
     for calls in [1, 1, 1] {
         let answer = value(&aws, &deployment, json!({"die": true})).await;
         assert_eq!(answer["calls"], calls);
-        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        has_ended(answer["pid"].as_u64().unwrap()).await;
     }
 }
 

@@ -75,3 +75,18 @@ pub async fn collect(aws: &Aws, deployment: &Deployment, pending: &[Pending]) ->
     }
     found
 }
+
+/// Waits until a process has ended and its parent knows. A child of this process counts before it is waited for.
+pub async fn has_ended(pid: u64) {
+    let own_zombie = format!("Z {} ", std::process::id());
+    for _ in 0..6_000 {
+        // The state and the parent stand behind the name, which is in parentheses.
+        match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
+            Ok(stat) if stat.rsplit(") ").next().unwrap().starts_with(&own_zombie) => return,
+            Ok(_) => {}
+            Err(_) => return,
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("process {pid} has not ended within a minute");
+}

@@ -211,7 +211,9 @@ fn report(shared: &Arc<Shared>, log: &Log, id: &str, ran: &Ran) -> String {
     let stream = ran.stream.clone();
     tokio::spawn(async move {
         tokio::time::sleep(delay).await;
-        lock(&shared.world).log(&name, &role, &stream, lines);
+        let mut world = lock(&shared.world);
+        world.log(&name, &role, &stream, lines);
+        world.late_logs += 1;
     });
     line
 }

@@ -187,6 +187,11 @@ impl FakeAws {
         self.world().running
     }
 
+    /// Activations whose lines have reached the log later than their answer, or would have if their role had allowed it.
+    pub fn late_logs(&self) -> u64 {
+        self.world().late_logs
+    }
+
     /// The resources that exist: functions, roles, queues, log groups and objects, in words.
     pub fn leftovers(&self) -> Vec<String> {
         self.world().leftovers()

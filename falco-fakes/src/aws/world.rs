@@ -27,6 +27,8 @@ pub(super) struct World {
     pub(super) running: u32,
     pub(super) bills: Vec<FakeBill>,
     pub(super) events: u64,
+    /// Logs that came later than the answer.
+    pub(super) late_logs: u64,
     pub(super) next_id: u64,
 }
 

@@ -10,10 +10,14 @@ use serde_json::{Value, json};
 
 use crate::support::{connect, invocation, python};
 
-/// Every process of a native function counts its calls; its argument goes into the log.
-const NATIVE: &str = "#!/bin/sh\nwhile read -r line; do sleep 0.1; echo \"$line\"; echo '{\"pid\":'$$'}' >&3; done\n";
-const PYTHON: &str = "import os, time\ndef main(args):\n    time.sleep(0.1)\n    return {'pid': os.getpid(), 'n': args['n']}\n";
-const NODE: &str = "async function main(args) {\n  await new Promise((done) => setTimeout(done, 100));\n  \
+/// Its argument goes into the log.
+const NATIVE: &str = "#!/bin/sh\nwhile read -r line; do\n  \
+                      case $line in *long*) sleep 1 ;; *) sleep 0.1 ;; esac\n  \
+                      echo \"$line\"; echo '{\"pid\":'$$'}' >&3\ndone\n";
+const PYTHON: &str = "import os, time\ndef main(args):\n    time.sleep(1 if 'long' in args else 0.1)\n    \
+                      return {'pid': os.getpid(), 'n': args['n']}\n";
+const NODE: &str = "async function main(args) {\n  \
+                    await new Promise((done) => setTimeout(done, 'long' in args ? 1000 : 100));\n  \
                     return { pid: process.pid, n: args.n };\n}\n";
 
 fn functions() -> [Deployable; 3] {
@@ -42,7 +46,9 @@ async fn one_instance_serves_1_2_16_and_64_calls_at_once() {
             let calls = (0..at_once).map(|n| {
                 let (platform, deployment) = (&platform, &deployment);
                 async move {
-                    let argument = json!({"n": n});
+                    // Of two, the second comes before the first has ended, however busy the machine is.
+                    let argument =
+                        if at_once == 2 { json!({"n": n, "long": 1}) } else { json!({"n": n}) };
                     (n, platform.invoke(deployment, &invocation(&argument)).await.unwrap())
                 }
             });

@@ -9,7 +9,8 @@ use serde_json::json;
 
 use crate::support::{connect, invocation, python};
 
-const TIMEOUT: Duration = Duration::from_secs(1);
+/// Long enough for a shell to start in on a busy machine.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A shell script; with an entry point it is asked for an acknowledgement.
 fn native(script: &str, entry_point: Option<&str>) -> Deployable {
@@ -34,12 +35,15 @@ async fn outcome(function: &Deployable) -> Activation {
 #[tokio::test]
 async fn a_native_function_with_an_entry_point_acknowledges_its_start_which_is_not_its_run() {
     // It starts for longer than it may run.
-    let slow = "[ \"$__OW_WAIT_FOR_ACK\" = 1 ] || exit 1\nsleep 1.5\necho '{\"ok\":true}' >&3\n\
+    let run_limit = Duration::from_secs(2);
+    let slow = "[ \"$__OW_WAIT_FOR_ACK\" = 1 ] || exit 1\nsleep 2.5\necho '{\"ok\":true}' >&3\n\
                 while read -r line; do echo \"{\\\"entry\\\":\\\"$FALCO_FUNCTION\\\"}\" >&3; done";
-    let activation = outcome(&native(slow, Some("count"))).await;
+    let function = native(slow, Some("count"));
+    let scaling = Scaling::default().with_timeout(run_limit);
+    let activation = outcome(&function.with_scaling(scaling)).await;
     assert_eq!(activation.outcome.as_ref().unwrap().as_str(), "{\"entry\":\"count\"}");
     assert!(activation.init.is_some() && activation.cold_start == Some(true), "{activation:?}");
-    assert!(activation.execution.unwrap() < TIMEOUT, "{activation:?}");
+    assert!(activation.execution.unwrap() < run_limit, "{activation:?}");
 }
 
 #[tokio::test]
@@ -82,7 +86,8 @@ async fn code_that_is_not_loaded_within_the_start_timeout_fails_in_its_initializ
     let fake = FakeGcp::start();
     let platform = connect(fake.config().start_timeout(Duration::from_secs(2))).await;
     let slow = "import time\ntime.sleep(60)\ndef main(args):\n    return {}\n";
-    let function = python("slow", slow).with_scaling(Scaling::default().with_timeout(TIMEOUT));
+    let timeout = Duration::from_secs(1);
+    let function = python("slow", slow).with_scaling(Scaling::default().with_timeout(timeout));
     let deployment = platform.deploy(&function).await.unwrap();
     let activation = platform.invoke(&deployment, &invocation(&json!({}))).await.unwrap();
     let error = activation.outcome.unwrap_err();
@@ -91,7 +96,7 @@ async fn code_that_is_not_loaded_within_the_start_timeout_fails_in_its_initializ
     // A platform with another setting still finds the function's own timeout.
     let other = connect(fake.config()).await;
     let found = other.fetch_deployment(&deployment.name).await.unwrap();
-    assert_eq!(found.scaling.timeout, Some(TIMEOUT));
+    assert_eq!(found.scaling.timeout, Some(timeout));
     let scaled = Scaling::default().with_timeout(Duration::from_secs(7));
     let scaled = other.scale(&found, &scaled).await.unwrap();
     assert_eq!(scaled.scaling.timeout, Some(Duration::from_secs(7)));

@@ -131,7 +131,8 @@ async fn a_dropped_request_is_finished_and_its_connection_used_again() {
     // The server would see the end of the connection by then.
     tokio::time::sleep(Duration::from_millis(50)).await;
     answer.send(()).unwrap();
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    // Until the answer has been read, and the connection is free.
+    tokio::time::sleep(Duration::from_millis(500)).await;
     let reply = tokio::time::timeout(Duration::from_secs(10), client.send(request(), 10)).await;
     assert_eq!(reply.unwrap().unwrap().whole_body().unwrap(), "{}");
     server.abort();

@@ -37,7 +37,7 @@ async fn call(url: Url) -> Result<Reply, Error> {
     let client = ClientConfig::new("falco-test/1")
         .with_plain_http_only(true)
         .with_connect_timeout(Duration::from_secs(5))
-        .with_read_timeout(Duration::from_millis(200))
+        .with_read_timeout(Duration::from_secs(1))
         .build()
         .unwrap();
     client.send(client.request(Method::POST, url), 1000).await
@@ -185,7 +185,7 @@ async fn a_connection_on_which_nothing_arrives_is_probed() {
     let call = tokio::spawn(async move { client.send(request, 1000).await });
     was_taken.await.unwrap();
     // The request itself may wait for its acknowledgement for a moment.
-    for _ in 0..100 {
+    for _ in 0..1_200 {
         if timer_of_connection_to(port) == Some(2) {
             call.abort();
             return;

@@ -334,7 +334,8 @@ async fn a_script_with_carriage_returns_is_refused_when_it_is_deployed() {
 
 #[tokio::test]
 async fn an_executable_with_an_entry_point_says_whether_it_has_started() {
-    let local = Local::with(|config| config.with_start_timeout(Duration::from_secs(2)));
+    let local = Local::new();
+    let impatient = Local::with(|config| config.with_start_timeout(Duration::from_secs(2)));
     let source = "#!/bin/sh
 case $FALCO_FUNCTION in
   works) echo '{\"ok\":true}' >&3 ;;
@@ -356,6 +357,7 @@ while read -r line; do echo \"{\\\"ack\\\":\\\"$__OW_WAIT_FOR_ACK\\\"}\" >&3; do
     for (entry_point, message) in
         [("fails", "no model"), ("odd", "hello"), ("ends", "status 5"), ("hangs", "start_timeout")]
     {
+        let local = if entry_point == "hangs" { &impatient } else { &local };
         let function = local.deploy(&deploy(entry_point)).await;
         let error = local.failure(&function, "{}").await;
         assert_eq!(error.kind, FunctionErrorKind::Initialization, "{entry_point}: {error}");

@@ -4,7 +4,6 @@ use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use falco_core::{AsyncPlatform, Deployable, Platform};
 use falco_local::{LocalConfig, LocalPlatform};
@@ -112,7 +111,7 @@ fn driver(place: &Path) -> Child {
         .unwrap()
 }
 
-/// Ends a busy driver, and checks that nothing of it is left after two seconds.
+/// Ends a busy driver, and checks that soon nothing of it is left.
 async fn nothing_outlives(end: impl FnOnce(&mut Child, &Path)) {
     let place = tempfile::tempdir().unwrap();
     let functions = busy(place.path()).len();
@@ -121,10 +120,8 @@ async fn nothing_outlives(end: impl FnOnce(&mut Child, &Path)) {
     assert!(pids.iter().all(|pid| runs(pid)));
     end(&mut driver, place.path());
     let status = driver.wait().unwrap();
-    let ended = Instant::now();
     assert!(!status.success() || status.signal().is_some());
     eventually("the end of all", || pids.iter().all(|pid| !runs(pid)).then_some(())).await;
-    assert!(ended.elapsed() < Duration::from_secs(2), "{:?}", ended.elapsed());
 
     let tmp = place.path().join("tmp");
     let is_empty = || fs::read_dir(&tmp).unwrap().next().is_none().then_some(());
