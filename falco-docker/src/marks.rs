@@ -45,7 +45,7 @@ impl Marks {
         }
     }
 
-    /// What was held back as the beginning of a mark.
+    /// The bytes that were held back as the beginning of a mark.
     pub(crate) fn into_rest(self) -> Vec<u8> {
         self.held
     }

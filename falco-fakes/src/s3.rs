@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use hyper::body::{Body as HttpBody, Bytes, Frame, Incoming};
+use hyper::body::{Body as HttpBody, Frame, Incoming};
 use hyper::header::{CONTENT_LENGTH, HeaderValue};
 use hyper::service::Service;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -318,13 +318,13 @@ struct Half {
 }
 
 impl HttpBody for Half {
-    type Data = Bytes;
+    type Data = bytes::Bytes;
     type Error = Box<dyn std::error::Error + Send + Sync>;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+    ) -> Poll<Option<Result<Frame<bytes::Bytes>, Self::Error>>> {
         if self.left > 0
             && let Some(frame) = ready!(self.body.as_mut().poll_frame(context))
             && let Ok(mut data) = frame?.into_data()

@@ -2,7 +2,7 @@
 //!
 //! Tests of real processes share two processors with another test program, and with documentation being built. One
 //! of thousands that fails there, and passes when it runs alone, is unsteady: it is named at the end of the run, and
-//! what it said the first time stands above. More than a few that fail are no matter of chance: nothing runs again.
+//! what it said the first time stands above. Where more than a few fail, it is not chance, and nothing runs again.
 
 use std::ffi::OsString;
 use std::process::Output;
@@ -28,7 +28,7 @@ impl Failure {
         Self { program, reason: format!("{error:#}"), tests: vec![] }
     }
 
-    /// The failure that the output of a program tells of.
+    /// The failure that the output of a program shows.
     pub(crate) fn of(program: Program, output: &Output) -> Self {
         let text = String::from_utf8_lossy(&output.stdout);
         let tests = failed_tests(&text);
@@ -85,7 +85,7 @@ fn failed_tests(text: &str) -> Vec<String> {
     failed.collect()
 }
 
-/// What a failed test itself has said, from its beginning.
+/// The words of a failed test itself, from its beginning.
 fn words<'a>(text: &'a str, test: &str) -> impl Iterator<Item = &'a str> {
     let title = format!("---- {test} stdout ----");
     let said = text.lines().skip_while(move |line| *line != title).skip(1);
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn many_failures_are_no_matter_of_chance() {
+    fn many_failures_are_not_tried_again() {
         let passes = "for t in a b c d; do echo \"test $t ... ok\"; done; exit 0";
         assert_eq!(second_try(passes, &["a", "b", "c", "d"]), (1, 0));
     }

@@ -1,4 +1,4 @@
-//! What is checked of a function before anything is sent.
+//! The check of a function before anything is sent.
 
 use super::Deployable;
 use crate::error::{Error, Result};

@@ -1,4 +1,4 @@
-//! What the parts have taken to be asked for later.
+//! The submissions that the parts have taken, to be asked for later.
 
 use std::collections::HashSet;
 use std::sync::{MutexGuard, PoisonError};

@@ -48,7 +48,10 @@ async fn traced(submits: bool) -> (Vec<(String, Option<String>)>, RunView, u64) 
 async fn each_input_of_a_batch_has_a_call_of_its_own_and_its_share_of_the_cost() {
     for submits in [false, true] {
         let (calls, view, started) = traced(submits).await;
-        assert!((8..80).contains(&started), "{started} calls of the platform are no batches");
+        assert!(
+            (8..80).contains(&started),
+            "{started} calls of the platform are not made of batches"
+        );
         let inputs: BTreeSet<_> = calls.iter().map(|(input, _)| input).collect();
         let activations: BTreeSet<_> = calls.iter().filter_map(|(_, id)| id.as_ref()).collect();
         let counts = [calls.len(), inputs.len(), activations.len()];

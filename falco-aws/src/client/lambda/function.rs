@@ -1,4 +1,4 @@
-//! What Lambda knows of a function, and of the account.
+//! Lambda's record of a function, and of the account.
 
 use std::collections::BTreeMap;
 use std::fmt;
