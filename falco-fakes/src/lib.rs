@@ -3,6 +3,7 @@
 
 #[cfg(feature = "aws")]
 pub mod aws;
+mod conformance;
 #[cfg(feature = "data")]
 pub mod data;
 pub mod field;

@@ -29,9 +29,10 @@ const FACADE: &[&str] = &[
 ];
 
 /// The crates that the fakes depend on: the configurations that they hand out are those of the platforms, and the data suite
-/// drives the layer of falco-data.
+/// drives the layer of falco-data. The conformance suite asks fakes what it has to know of a provider.
 const FAKES: &[&str] = &[
     "falco-core",
+    "falco-testkit",
     "falco-package",
     "falco-http",
     "falco-data",

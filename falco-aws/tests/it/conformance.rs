@@ -8,7 +8,7 @@ use falco_aws::{AwsLambda, AwsWaits};
 use falco_core::{AsyncPlatform, RuntimeName};
 use falco_fakes::aws::{FAKE_SECRET, FakeAws, FakeSettings};
 use falco_fakes::http;
-use falco_testkit::conformance::{Fault, Harness, Skip};
+use falco_testkit::conformance::{self, Fault, Harness, Skip};
 use falco_testkit::{TcpProxy, conformance_tests};
 
 struct Fake {
@@ -58,6 +58,10 @@ impl Harness for Fake {
         found.clone()
     }
 
+    fn fake(&self) -> Option<&dyn conformance::Fake> {
+        Some(&self.fake)
+    }
+
     async fn provoke(&self, fault: Fault) -> Result<Arc<dyn AsyncPlatform>, Skip> {
         self.fake.change(|settings| settings.is_revoked = false);
         if fault == Fault::Unreachable {
@@ -79,38 +83,12 @@ impl Harness for Fake {
         Ok(platform)
     }
 
-    fn calls(&self) -> Option<u64> {
-        Some(self.fake.requests_of("Invoke").len() as u64)
-    }
-
     fn shares_files(&self) -> bool {
         true
     }
 
-    async fn place_stranger(&self) -> Result<String, Skip> {
-        self.fake.place_function("stranger");
-        Ok("stranger".to_owned())
-    }
-
-    async fn stop_after(&self, requests: u64) -> Result<(), Skip> {
-        self.fake.hold_after(requests - 1, true);
-        Ok(())
-    }
-
-    async fn stopped(&self) {
-        self.fake.held().await;
-    }
-
-    fn go_on(&self) {
-        self.fake.go_on();
-    }
-
     async fn reconnect(&self) -> Result<Arc<dyn AsyncPlatform>, Skip> {
         Ok(connect(&self.fake, self.fake.url()).await)
-    }
-
-    fn leftovers(&self) -> Option<Vec<String>> {
-        Some(self.fake.leftovers())
     }
 
     fn secrets(&self) -> Vec<String> {

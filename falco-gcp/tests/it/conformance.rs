@@ -7,7 +7,7 @@ use falco_core::{AsyncPlatform, RuntimeName, async_trait};
 use falco_fakes::gcp::{self as fake, FakeGcp};
 use falco_fakes::http;
 use falco_gcp::{CloudTasks, GcpConfigBuilder, GcpFunctions, GcpWaits, Submission};
-use falco_testkit::conformance::{Fault, Harness, Skip};
+use falco_testkit::conformance::{self, Fault, Harness, Skip};
 use falco_testkit::{Line, TcpProxy};
 
 /// Google's cloud, with functions that are only called, or with a queue of tasks in front of them.
@@ -49,6 +49,10 @@ impl<const TASKS: bool> Harness for Google<TASKS> {
         ["python:3", "nodejs:22"].map(|name| name.parse().unwrap()).to_vec()
     }
 
+    fn fake(&self) -> Option<&dyn conformance::Fake> {
+        Some(&self.fake)
+    }
+
     /// The first platform sees the fault as well: every case needs it no longer.
     async fn provoke(&self, fault: Fault) -> Result<Arc<dyn AsyncPlatform>, Skip> {
         match fault {
@@ -79,17 +83,8 @@ impl<const TASKS: bool> Harness for Google<TASKS> {
         Ok(self.platform.clone())
     }
 
-    fn calls(&self) -> Option<u64> {
-        Some(self.fake.requests_to("POST /run/").len() as u64)
-    }
-
     fn shares_files(&self) -> bool {
         true
-    }
-
-    async fn place_stranger(&self) -> Result<String, Skip> {
-        self.fake.place_function("stranger");
-        Ok("stranger".to_owned())
     }
 
     async fn reconnect(&self) -> Result<Arc<dyn AsyncPlatform>, Skip> {
@@ -97,23 +92,6 @@ impl<const TASKS: bool> Harness for Google<TASKS> {
             return Err(Skip::new("calls end with the process that holds them open"));
         }
         Ok(Arc::new(Self::connect(&self.fake).await))
-    }
-
-    async fn stop_after(&self, requests: u64) -> Result<(), Skip> {
-        self.fake.hold_after(requests - 1, true);
-        Ok(())
-    }
-
-    async fn stopped(&self) {
-        self.fake.held().await;
-    }
-
-    fn go_on(&self) {
-        self.fake.go_on();
-    }
-
-    fn leftovers(&self) -> Option<Vec<String>> {
-        Some(self.fake.leftovers())
     }
 
     fn secrets(&self) -> Vec<String> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use falco_core::{AsyncPlatform, RuntimeName, async_trait};
 use falco_layers::{Held, HeldPolicy};
 use falco_openfaas::OpenFaas;
-use falco_testkit::conformance::{Fault, Harness, Skip};
+use falco_testkit::conformance::{self, Fault, Harness, Skip};
 use falco_testkit::conformance_tests;
 
 use crate::fake::{Fake, PASSWORD};
@@ -49,6 +49,10 @@ impl Harness for Gateway {
         vec!["python:3".parse().unwrap()]
     }
 
+    fn fake(&self) -> Option<&dyn conformance::Fake> {
+        Some(&self.fake)
+    }
+
     fn secrets(&self) -> Vec<String> {
         vec![PASSWORD.to_owned()]
     }
@@ -64,34 +68,8 @@ impl Harness for Gateway {
         }
     }
 
-    fn calls(&self) -> Option<u64> {
-        Some(self.fake.http.requests_to("POST /function/").len() as u64)
-    }
-
     fn shares_files(&self) -> bool {
         has_python()
-    }
-
-    async fn place_stranger(&self) -> Result<String, Skip> {
-        self.fake.place("stranger");
-        Ok("stranger".to_owned())
-    }
-
-    async fn stop_after(&self, requests: u64) -> Result<(), Skip> {
-        self.fake.http.hold_after(requests - 1, true);
-        Ok(())
-    }
-
-    async fn stopped(&self) {
-        self.fake.http.held().await;
-    }
-
-    fn go_on(&self) {
-        self.fake.http.go_on();
-    }
-
-    fn leftovers(&self) -> Option<Vec<String>> {
-        Some(self.fake.names())
     }
 }
 

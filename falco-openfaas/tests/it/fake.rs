@@ -103,6 +103,24 @@ impl Fake {
     }
 }
 
+impl conformance::Fake for Fake {
+    fn calls(&self) -> u64 {
+        self.http.requests_to("POST /function/").len() as u64
+    }
+
+    fn place_stranger(&self, name: &str) {
+        self.place(name);
+    }
+
+    fn leftovers(&self) -> Vec<String> {
+        self.names()
+    }
+
+    fn server(&self) -> &dyn conformance::Pause {
+        &self.http
+    }
+}
+
 #[async_trait]
 impl Provider for World {
     async fn answer(self: Arc<Self>, request: Request) -> Reply {

@@ -6,7 +6,7 @@ use falco_core::{AsyncPlatform, RuntimeName, async_trait};
 use falco_fakes::http;
 use falco_fakes::openwhisk::{FAKE_AUTH, FakeOpenWhisk};
 use falco_openwhisk::OpenWhisk;
-use falco_testkit::conformance::{Fault, Harness, Skip};
+use falco_testkit::conformance::{self, Fault, Harness, Skip};
 use falco_testkit::{TcpProxy, conformance_tests, shim_tests};
 
 struct OverTheFake {
@@ -28,6 +28,10 @@ impl Harness for OverTheFake {
 
     fn runtimes(&self) -> Vec<RuntimeName> {
         ["python:3", "nodejs:20", "native"].map(|runtime| runtime.parse().unwrap()).to_vec()
+    }
+
+    fn fake(&self) -> Option<&dyn conformance::Fake> {
+        Some(&self.fake)
     }
 
     async fn provoke(&self, fault: Fault) -> Result<Arc<dyn AsyncPlatform>, Skip> {
@@ -83,43 +87,13 @@ impl Harness for OverTheFake {
             .then(|| Skip::new("the server replaces halves of surrogate pairs by question marks"))
     }
 
-    fn calls(&self) -> Option<u64> {
-        let is_call = |request: &http::Request| {
-            request.method == "POST" && request.path.contains("/actions/")
-        };
-        Some(self.fake.count_requests(is_call) as u64)
-    }
-
     fn shares_files(&self) -> bool {
         true
-    }
-
-    async fn place_stranger(&self) -> Result<String, Skip> {
-        self.fake.place_action("stranger");
-        Ok("stranger".to_owned())
-    }
-
-    async fn stop_after(&self, requests: u64) -> Result<(), Skip> {
-        self.fake.hold_after(requests - 1, true);
-        Ok(())
-    }
-
-    async fn stopped(&self) {
-        self.fake.held().await;
-    }
-
-    fn go_on(&self) {
-        self.fake.go_on();
     }
 
     async fn reconnect(&self) -> Result<Arc<dyn AsyncPlatform>, Skip> {
         let platform = OpenWhisk::connect(self.fake.config().build().unwrap()).await.unwrap();
         Ok(Arc::new(platform))
-    }
-
-    fn leftovers(&self) -> Option<Vec<String>> {
-        let actions = self.fake.actions();
-        Some(actions.into_iter().map(|name| format!("action {name}")).collect())
     }
 
     fn secrets(&self) -> Vec<String> {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use falco_core::{AsyncPlatform, Deployable, RuntimeName};
 
+use super::Fake;
 use crate::fixture;
 
 /// The suite's view of a platform crate: how to make the platform, and how to make its provider misbehave.
@@ -42,6 +43,12 @@ pub trait Harness: Send + Sync + 'static {
     /// A [`Skip`] when it cannot be done, with the reason.
     async fn provoke(&self, fault: Fault) -> Result<Arc<dyn AsyncPlatform>, Skip>;
 
+    /// The fake that the platform stands on, if it is one that the suite can ask: the methods from [`calls`](Self::calls) to
+    /// [`leftovers`](Self::leftovers) ask it, unless the harness implements them itself.
+    fn fake(&self) -> Option<&dyn Fake> {
+        None
+    }
+
     /// Marked secrets in the platform's configuration, which must appear in no error, no `Debug` and no log.
     fn secrets(&self) -> Vec<String> {
         Vec::new()
@@ -68,7 +75,7 @@ pub trait Harness: Send + Sync + 'static {
     /// How many calls of functions have reached the provider so far, refused ones included; `None` where the harness does
     /// not count them.
     fn calls(&self) -> Option<u64> {
-        None
+        self.fake().map(Fake::calls)
     }
 
     /// Whether functions run on this machine and write into its files.
@@ -82,7 +89,10 @@ pub trait Harness: Send + Sync + 'static {
     ///
     /// A [`Skip`] where the harness cannot do that.
     async fn place_stranger(&self) -> Result<String, Skip> {
-        Err(Skip::new("the harness places no function of a stranger"))
+        let fake = self.fake();
+        let fake = fake.ok_or_else(|| Skip::new("the harness places no function of a stranger"))?;
+        fake.place_stranger("stranger");
+        Ok("stranger".to_owned())
     }
 
     /// Lets the provider take so many requests more. It does what the last of them asks without answering it, and answers
@@ -92,17 +102,26 @@ pub trait Harness: Send + Sync + 'static {
     ///
     /// A [`Skip`] where the harness cannot do that.
     async fn stop_after(&self, requests: u64) -> Result<(), Skip> {
-        let _ = requests;
-        Err(Skip::new("the harness does not stop the provider in the middle"))
+        let fake = self.fake();
+        let unable = || Skip::new("the harness does not stop the provider in the middle");
+        fake.ok_or_else(unable)?.server().pause_after(requests);
+        Ok(())
     }
 
     /// Resolves when a request is not answered, because of [`stop_after`](Self::stop_after).
     async fn stopped(&self) {
-        std::future::pending().await
+        match self.fake() {
+            Some(fake) => fake.server().paused().await,
+            None => std::future::pending().await,
+        }
     }
 
     /// Lets the provider answer again.
-    fn go_on(&self) {}
+    fn go_on(&self) {
+        if let Some(fake) = self.fake() {
+            fake.server().go_on();
+        }
+    }
 
     /// Another platform on the same provider, as another process has it: what the first one knows, it learns from the
     /// provider only.
@@ -116,7 +135,7 @@ pub trait Harness: Send + Sync + 'static {
 
     /// Everything that the provider holds, in words: functions, roles, queues, logs. `None` where the harness cannot look.
     fn leftovers(&self) -> Option<Vec<String>> {
-        None
+        self.fake().map(Fake::leftovers)
     }
 
     /// How long one case may take, on tokio's clock.

@@ -12,6 +12,7 @@
 )]
 
 mod cases;
+mod fake;
 mod harness;
 pub(crate) mod run;
 mod secret;
@@ -27,6 +28,7 @@ mod logs;
 mod submit;
 
 pub use cases::{CASES, Case};
+pub use fake::{Fake, Pause};
 pub use harness::{Fault, Harness, Skip, Verdict};
 pub use run::check;
 pub use skips::runtime_for;
