@@ -4,4 +4,5 @@
 mod conformance;
 mod fake;
 mod faults;
+mod kills;
 mod watchdog;
