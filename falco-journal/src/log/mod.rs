@@ -1,5 +1,6 @@
 //! The end of the log that this process writes: appends, group commit, and what follows when the disk fails.
 
+mod progress;
 mod segments;
 
 use std::collections::HashSet;
@@ -9,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use falco_core::{Error, ErrorKind, Result};
 use serde::Serialize;
-use tokio::sync::watch;
 
+use self::progress::Progress;
 use self::segments::create;
 use crate::clock::now;
 use crate::config::RunCommand;
@@ -56,7 +57,7 @@ pub(crate) struct Log {
     syncing: Mutex<Claimed>,
     /// Signals that somebody waits for the disk.
     wanted: (Mutex<u64>, Condvar),
-    progress: watch::Sender<Progress>,
+    progress: Progress,
 }
 
 /// Where the log ends.
@@ -82,13 +83,6 @@ struct Claimed {
     end: Option<u64>,
 }
 
-/// How much is on disk.
-#[derive(Clone, Debug, Default)]
-struct Progress {
-    synced: u64,
-    failure: Option<Error>,
-}
-
 impl Log {
     /// Creates the first segment of this process, and makes it durable.
     ///
@@ -110,7 +104,7 @@ impl Log {
         let log = Self {
             syncing: Mutex::default(),
             wanted: (Mutex::new(0), Condvar::new()),
-            progress: watch::Sender::default(),
+            progress: Progress::default(),
             tail: Mutex::new(tail),
             base: now(),
             begin,
@@ -155,29 +149,12 @@ impl Log {
     ///
     /// `Other` when the disk fails.
     pub(crate) async fn synced(&self, total: u64) -> Result<()> {
-        if self.is_synced(total)? {
-            return Ok(());
-        }
-        self.want(total);
-        let mut progress = self.progress.subscribe();
-        let reached = progress
-            .wait_for(|progress| progress.synced >= total || progress.failure.is_some())
-            .await;
-        match reached.map(|progress| progress.failure.clone()) {
-            Ok(None) => Ok(()),
-            Ok(Some(error)) => Err(error),
-            // The sender lives as long as this does.
-            Err(_) => Err(Error::new(ErrorKind::Other, "the journal was closed")),
-        }
+        self.progress.reach(total, || self.want(total)).await
     }
 
     /// Whether the first `total` bytes are on disk.
     pub(crate) fn is_synced(&self, total: u64) -> Result<bool> {
-        let progress = self.progress.borrow();
-        match &progress.failure {
-            Some(error) => Err(error.clone()),
-            None => Ok(progress.synced >= total),
-        }
+        self.progress.has_reached(total)
     }
 
     /// Asks for the first `total` bytes to be synced, and does not wait for it.
@@ -191,7 +168,7 @@ impl Log {
 
     /// Waits until somebody asks for a sync, for a while at most, and says whether somebody did.
     pub(crate) fn wait(&self, at_most: Duration) -> bool {
-        let synced = self.progress.borrow().synced;
+        let synced = self.progress.bytes();
         let wanted = self.wanted.0.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = self.wanted.1.wait_timeout_while(wanted, at_most, |wanted| *wanted <= synced);
         let (wanted, _) = waited.unwrap_or_else(PoisonError::into_inner);
@@ -235,7 +212,7 @@ impl Log {
                 synced = claimed.end.unwrap_or(total);
             }
         }
-        self.progress.send_modify(|progress| progress.synced = progress.synced.max(synced));
+        self.progress.advance(synced);
         Ok(())
     }
 
@@ -340,9 +317,7 @@ impl Log {
 
     fn poison_tail(&self, tail: &mut Tail, error: Error) -> Error {
         let error = tail.failure.get_or_insert(error).clone();
-        self.progress.send_modify(|progress| {
-            progress.failure.get_or_insert_with(|| error.clone());
-        });
+        self.progress.fail(&error);
         error
     }
 
