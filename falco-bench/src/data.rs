@@ -2,6 +2,7 @@
 //! itself, planning, and the driver's memory.
 
 mod layer;
+mod native;
 mod peers;
 mod process;
 mod words;

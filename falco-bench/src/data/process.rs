@@ -36,3 +36,22 @@ fn stat(fields: std::ops::Range<usize>) -> anyhow::Result<f64> {
     let ticks: f64 = times.map(|ticks| ticks.parse::<f64>().unwrap_or(0.0)).sum();
     Ok(ticks / 100.0)
 }
+
+/// Processor time of this process without that of the fake store's threads, in seconds.
+pub(super) fn own_without_store() -> anyhow::Result<f64> {
+    let mut nanos = 0;
+    for task in fs::read_dir("/proc/self/task")? {
+        let task = task?.path();
+        // A thread may end while it is looked at.
+        let (Ok(name), Ok(text)) =
+            (fs::read_to_string(task.join("comm")), fs::read_to_string(task.join("schedstat")))
+        else {
+            continue;
+        };
+        if name.trim() == falco_fakes::s3::THREAD {
+            let own = text.split_whitespace().next().and_then(|text| text.parse::<u64>().ok());
+            nanos += own.context("/proc has no schedstat")?;
+        }
+    }
+    Ok(own()? - nanos as f64 / 1e9)
+}
