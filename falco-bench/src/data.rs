@@ -15,6 +15,8 @@ use crate::figure::Figure;
 pub(crate) fn run() -> anyhow::Result<Vec<Figure>> {
     let folder = folder();
     std::fs::create_dir_all(&folder)?;
+    // Its URLs go up nowhere.
+    let folder = folder.canonicalize()?;
     let mut figures = words::run(&folder)?;
     figures.extend(peers::run(&folder)?);
     figures.extend(layer::run(&folder)?);
