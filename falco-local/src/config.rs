@@ -9,8 +9,13 @@ use std::path::PathBuf;
 use falco_core::{Error, Result};
 use falco_workers::WorkerLimits;
 
+use crate::forking::ForkedWorkers;
+
 /// The variables that workers inherit of the driver's environment, and no others.
 const INHERITED: [&str; 4] = ["PATH", "HOME", "LANG", "TMPDIR"];
+
+/// The variable that says how the workers of Python functions start.
+const FORKED_WORKERS: &str = "FALCO_LOCAL_FORKED_WORKERS";
 
 /// How functions run on this machine.
 ///
@@ -30,6 +35,7 @@ pub struct LocalConfig {
     pub(crate) directory: PathBuf,
     pub(crate) workers: WorkerLimits,
     pub(crate) environment: BTreeMap<String, OsString>,
+    pub(crate) forked_workers: ForkedWorkers,
 }
 
 impl LocalConfig {
@@ -39,6 +45,7 @@ impl LocalConfig {
             directory: None,
             workers: WorkerLimits::default(),
             environment: BTreeMap::new(),
+            forked_workers: None,
         }
     }
 
@@ -58,6 +65,7 @@ pub struct LocalConfigBuilder {
     directory: Option<PathBuf>,
     workers: WorkerLimits,
     environment: BTreeMap<String, OsString>,
+    forked_workers: Option<ForkedWorkers>,
 }
 
 impl LocalConfigBuilder {
@@ -84,13 +92,21 @@ impl LocalConfigBuilder {
         self
     }
 
+    /// Sets how the workers of Python functions start.
+    #[must_use]
+    pub fn forked_workers(mut self, forked_workers: ForkedWorkers) -> Self {
+        self.forked_workers = Some(forked_workers);
+        self
+    }
+
     /// Checks the values.
     ///
     /// # Errors
     ///
     /// `InvalidInput` when no directory is set, and for a limit of zero.
     pub fn build(self) -> Result<LocalConfig> {
-        let Self { directory, workers, environment: set } = self;
+        let Self { directory, workers, environment: set, forked_workers } = self;
+        let forked_workers = forked_workers.unwrap_or_default();
         let at = |error: Error| error.with_platform(crate::NAME);
         let directory = directory.ok_or_else(|| {
             at(Error::invalid_input("no directory for local deployments is set"))
@@ -99,15 +115,16 @@ impl LocalConfigBuilder {
         workers.validate().map_err(at)?;
         let mut environment = environment();
         environment.extend(set);
-        Ok(LocalConfig { directory, workers, environment })
+        Ok(LocalConfig { directory, workers, environment, forked_workers })
     }
 
     /// As [`build`](Self::build); where no directory is set, it is the one that `FALCO_LOCAL_DIR` names, else `falco/local`
-    /// of the user's cache directory (`XDG_CACHE_HOME`, else `~/.cache`).
+    /// of the user's cache directory (`XDG_CACHE_HOME`, else `~/.cache`). How the workers of Python functions start is said by
+    /// `FALCO_LOCAL_FORKED_WORKERS` (`auto`, `always` or `never`), where it is not set.
     ///
     /// # Errors
     ///
-    /// As [`build`](Self::build).
+    /// As [`build`](Self::build); `InvalidInput` for a variable of another value.
     pub fn build_with_env(self) -> Result<LocalConfig> {
         self.build_with(&|name| env::var_os(name))
     }
@@ -122,6 +139,13 @@ impl LocalConfigBuilder {
         variable: &dyn Fn(&str) -> Option<OsString>,
     ) -> Result<LocalConfig> {
         self.directory = self.directory.or_else(|| directory(variable));
+        let named = variable(FORKED_WORKERS).filter(|value| !value.is_empty());
+        if let (None, Some(value)) = (self.forked_workers, named) {
+            let choice = value.to_string_lossy().parse::<ForkedWorkers>();
+            let hint = format!("the variable {FORKED_WORKERS} says so");
+            let at = |error: Error| error.with_platform(crate::NAME).with_hint(hint);
+            self.forked_workers = Some(choice.map_err(at)?);
+        }
         self.build()
     }
 }
@@ -149,6 +173,7 @@ impl fmt::Debug for LocalConfig {
             .field("directory", &self.directory)
             .field("workers", &self.workers)
             .field("environment", &self.environment.keys())
+            .field("forked_workers", &self.forked_workers)
             .finish()
     }
 }

@@ -12,7 +12,7 @@ use falco_workers::{Pools, check_bounds};
 use crate::NAME;
 use crate::abandonment::Abandonment;
 use crate::interpreter::{self, Interpreter};
-use crate::package::{Function, pack};
+use crate::package::{FORK, Function, pack};
 use crate::pool::{Pool, Shared};
 use crate::state::{Record, State};
 use crate::worker::Worker;
@@ -57,7 +57,7 @@ impl Functions {
         abandonment.check()?;
         let interpreter = self.interpreter(&function.runtime)?;
         let scaling = self.shared.config.workers.in_force(&function.scaling)?;
-        let content = shim::content_hash(function, &[&format!("{interpreter:?}")]);
+        let content = shim::content_hash(function, &[&format!("{interpreter:?}"), FORK]);
         if let Some(deployment) = self.deployed_already(function, &content, &scaling)? {
             return Ok(deployment);
         }

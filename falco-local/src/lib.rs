@@ -4,6 +4,8 @@
 mod abandonment;
 mod config;
 mod descriptors;
+mod fork;
+mod forking;
 mod functions;
 mod guardian;
 mod interpreter;
@@ -21,6 +23,7 @@ mod worker;
 
 pub use config::{LocalConfig, LocalConfigBuilder};
 pub use falco_workers::WorkerLimits;
+pub use forking::ForkedWorkers;
 pub use platform::LocalPlatform;
 
 /// The platform's name in deployments and errors.

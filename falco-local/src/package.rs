@@ -16,6 +16,15 @@ use crate::spawn::Requests;
 /// Waits until Falco knows the process, and becomes the function then, in the directory of its code.
 const NATIVE_SHIM: &str = "cd \"$1\" && unset OLDPWD && read -r _ && exec \"$0\"";
 
+/// The part of the shim for Python that forks workers.
+pub(crate) const FORK: &str = include_str!("shims/falco_fork.py");
+
+/// The file of [`FORK`], beside the shim.
+const FORK_FILE: &str = "falco_fork.py";
+
+/// The last argument of a shim that forks workers.
+const FORK_SERVER: &str = "fork-server";
+
 /// The function's files, and a name for exactly these.
 pub(crate) struct Package {
     pub(crate) files: Archive,
@@ -25,7 +34,8 @@ pub(crate) struct Package {
 /// Puts the function's code and the shim of its runtime together.
 pub(crate) fn pack(function: &Deployable, interpreter: &Interpreter) -> Result<Package> {
     let files = match interpreter {
-        Interpreter::Python(_) | Interpreter::Node(_) => shim::wrap(function)?,
+        Interpreter::Python(_) => shim::wrap(function)?.with_file(FORK_FILE, FORK)?,
+        Interpreter::Node(_) => shim::wrap(function)?,
         Interpreter::Native => {
             let code = shim::native(function)?;
             code.check_native_on(&System::current())?;
@@ -120,6 +130,25 @@ impl Function {
             command.env(native::FUNCTION_VARIABLE, name).env(native::ACKNOWLEDGE_VARIABLE, "1");
         }
         (command, requests)
+    }
+
+    /// The command of an interpreter that forks workers; `None` where they cannot be forked.
+    pub(crate) fn fork_server(
+        &self,
+        base: &BTreeMap<String, OsString>,
+        scratch: &Path,
+    ) -> Option<(Command, Requests)> {
+        if !matches!(self.interpreter, Interpreter::Python(_)) {
+            return None;
+        }
+        let (mut command, requests) = self.command(base, scratch, None);
+        command.arg(FORK_SERVER);
+        Some((command, requests))
+    }
+
+    /// The directory that a forked worker is given as TMPDIR; `None` where the deployment names another.
+    pub(crate) fn scratch_of_fork<'a>(&self, scratch: &'a Path) -> Option<&'a Path> {
+        self.env.get("TMPDIR").is_none().then_some(scratch)
     }
 }
 

@@ -10,6 +10,7 @@ use falco_workers::{self as workers, Job, Logs, PoolLimits, removed};
 use rustix::process::Pid;
 
 use crate::config::LocalConfig;
+use crate::forking::Forking;
 use crate::guardian::Guardian;
 use crate::package::Function;
 use crate::process::kill_group;
@@ -63,6 +64,7 @@ pub(crate) type Work = fn(pool: Arc<Pool>, id: u64, early: bool);
 pub(crate) struct Pool {
     pub(crate) function: Function,
     pub(crate) shared: Arc<Shared>,
+    pub(crate) forking: Forking,
     work: Work,
     state: Mutex<State>,
     wake: Condvar,
@@ -123,6 +125,7 @@ impl Pool {
         let pool = Arc::new(Self {
             function,
             shared,
+            forking: Forking::default(),
             work,
             state: Mutex::new(state),
             wake: Condvar::new(),

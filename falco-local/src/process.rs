@@ -6,7 +6,9 @@
 
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
@@ -16,6 +18,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
+use crate::fork::ForkServer;
 use crate::spawn::{Ends, Requests, wait_for};
 
 /// How often a running activation is looked at: is it wanted still, how much memory does it hold.
@@ -56,6 +59,7 @@ pub(crate) enum Ending {
 #[derive(Debug)]
 pub(crate) struct Process {
     group: Pid,
+    parent: Parent,
     alive: OwnedFd,
     requests: io::PipeWriter,
     results: io::PipeReader,
@@ -67,8 +71,32 @@ pub(crate) struct Process {
     booted_at: SystemTime,
 }
 
+/// The process that waits for the end of a worker.
+#[derive(Debug)]
+enum Parent {
+    Driver,
+    Server(Arc<ForkServer>),
+}
+
 impl Process {
-    pub(crate) fn start(command: Command, read_at: Requests) -> io::Result<Self> {
+    /// Starts a process. `control` is the socket of a fork server.
+    pub(crate) fn start(
+        command: Command,
+        read_at: Requests,
+        control: Option<OwnedFd>,
+    ) -> io::Result<Self> {
+        Self::with(|mut ends| {
+            ends.control = control;
+            Ok((ends.start(command, read_at)?, Parent::Driver))
+        })
+    }
+
+    /// Forks a process, whose TMPDIR is `scratch`.
+    pub(crate) fn fork(server: Arc<ForkServer>, scratch: Option<&Path>) -> io::Result<Self> {
+        Self::with(|ends| Ok((server.fork(&ends, scratch)?, Parent::Server(server))))
+    }
+
+    fn with(start: impl FnOnce(Ends) -> io::Result<(Pid, Parent)>) -> io::Result<Self> {
         let (their_requests, requests) = io::pipe()?;
         let (results, their_results) = io::pipe()?;
         let (stdout, their_stdout) = io::pipe()?;
@@ -86,14 +114,17 @@ impl Process {
             results: their_results.into(),
             stdout: their_stdout.into(),
             stderr: their_stderr.into(),
+            control: None,
         };
-        let group = theirs.start(command, read_at)?;
+        let (group, parent) = start(theirs)?;
+        // Its number is not another's: nobody has waited for its end.
         let alive = pidfd_open(group, PidfdFlags::empty()).inspect_err(|_| {
             kill_group(group);
-            let _ = wait_for(group);
+            let _ = parent.wait_for(group);
         })?;
         Ok(Self {
             group,
+            parent,
             alive,
             requests,
             results,
@@ -311,7 +342,23 @@ impl Process {
     /// Waits for the end of the process, which has to be on its way. Its exit status as shells report it: negative for a
     /// signal.
     pub(crate) fn wait_for_end(self) -> io::Result<i32> {
-        wait_for(self.group)
+        // A fork server must not wait for one worker while others are to be started.
+        let mut ended = [PollFd::new(&self.alive, PollFlags::IN)];
+        while let Err(error) = poll(&mut ended, None) {
+            if error != Errno::INTR {
+                return Err(error.into());
+            }
+        }
+        self.parent.wait_for(self.group)
+    }
+}
+
+impl Parent {
+    fn wait_for(&self, process: Pid) -> io::Result<i32> {
+        match self {
+            Self::Driver => wait_for(process),
+            Self::Server(server) => server.wait_for(process),
+        }
     }
 }
 

@@ -33,18 +33,23 @@ const BEYOND: RawFd = 10;
 /// The descriptor on which a worker answers.
 const RESULTS: i32 = 3;
 
+/// The descriptor on which a fork server takes orders.
+const CONTROL: i32 = 5;
+
 /// The worker's ends of its pipes.
 pub(crate) struct Ends {
     pub(crate) requests: OwnedFd,
     pub(crate) results: OwnedFd,
     pub(crate) stdout: OwnedFd,
     pub(crate) stderr: OwnedFd,
+    /// The socket on which a fork server takes orders.
+    pub(crate) control: Option<OwnedFd>,
 }
 
 impl Ends {
     /// Starts a process in a group of its own, with these ends and no other descriptors.
     pub(crate) fn start(self, mut command: Command, read_at: Requests) -> io::Result<Pid> {
-        let Self { requests, results, stdout, stderr } = self;
+        let Self { requests, results, stdout, stderr, control } = self;
         match read_at {
             Requests::Stdin => {
                 spawn(&command, vec![(requests, 0), (stdout, 1), (stderr, 2), (results, RESULTS)])
@@ -52,9 +57,9 @@ impl Ends {
             Requests::Descriptor4 => {
                 let mapping = |parent_fd, child_fd| FdMapping { parent_fd, child_fd };
                 command.stdin(File::open("/dev/null")?).stdout(stdout).stderr(stderr);
-                command
-                    .fd_mappings(vec![mapping(results, RESULTS), mapping(requests, 4)])
-                    .map_err(io::Error::other)?;
+                let mut mappings = vec![mapping(results, RESULTS), mapping(requests, 4)];
+                mappings.extend(control.map(|control| mapping(control, CONTROL)));
+                command.fd_mappings(mappings).map_err(io::Error::other)?;
                 // It is waited for by its number, as the others are.
                 let child = command.process_group(0).spawn()?;
                 Ok(Pid::from_child(&child))

@@ -12,6 +12,7 @@ use falco_workers::{Capture, Job, PoolLimits, TIMEOUT, answer, removed};
 use rustix::io::Errno;
 
 use crate::descriptors;
+use crate::forking::Start;
 use crate::interpreter::Interpreter;
 use crate::pool::{Done, Pool};
 use crate::process::{Ending, Process};
@@ -24,6 +25,8 @@ pub(crate) struct Worker {
     pool: Arc<Pool>,
     id: u64,
     process: Option<Process>,
+    /// Where its processes come from: a server lives as long as one of the workers that it has forked.
+    start: Option<Start>,
     /// The process's own, unless the deployment names another.
     scratch: Option<Directory>,
     /// The process's runtime and version, until an activation has reported it.
@@ -57,7 +60,7 @@ impl From<Error> for Failed {
 
 impl Worker {
     pub(crate) fn new(pool: Arc<Pool>, id: u64) -> Self {
-        Self { pool, id, process: None, scratch: None, runtime: None }
+        Self { pool, id, process: None, start: None, scratch: None, runtime: None }
     }
 
     /// Runs jobs until the pool has none for it.
@@ -166,13 +169,11 @@ impl Worker {
         let config = &pool.shared.config;
         let scratch = pool.shared.scratch.directory();
         let scratch = scratch.map_err(|error| Failed::Platform(not_started(&pool, &error)))?;
-        let (command, requests) =
-            pool.function.command(&config.environment, scratch.path(), limits.memory_mib);
-        self.scratch = Some(scratch);
         // Of code that was removed, the shell before an executable would say so in the log only.
         let process = std::fs::metadata(&pool.function.directory)
-            .and_then(|_| Process::start(command, requests))
+            .and_then(|_| self.launch(limits, &scratch))
             .map_err(|error| Failed::Platform(not_started(&pool, &error)))?;
+        self.scratch = Some(scratch);
         let group = process.group();
         watch.container = Some(Container::of(&process));
         self.runtime = None;
@@ -219,6 +220,33 @@ impl Worker {
             },
             ending => Err(self.start_failure(&ending, log, watch)),
         }
+    }
+
+    /// Starts a process, or has it forked.
+    fn launch(&mut self, limits: &PoolLimits, scratch: &Directory) -> io::Result<Process> {
+        let function = &self.pool.function;
+        let mut start = match self.start.take() {
+            Some(Start::Forked(server)) if !server.is_broken() => Start::Forked(server),
+            _ => self.pool.forking.next(&self.pool),
+        };
+        if let Start::Forked(server) = &start {
+            match Process::fork(server.clone(), function.scratch_of_fork(scratch.path())) {
+                Err(error) if server.is_broken() => {
+                    let function = &function.name;
+                    tracing::warn!(%error, function, "its workers cannot be forked any more, and are started one by one");
+                    self.pool.forking.turn_off();
+                    start = self.pool.forking.alone();
+                }
+                result => {
+                    self.start = Some(start);
+                    return result;
+                }
+            }
+        }
+        self.start = Some(start);
+        let environment = &self.pool.shared.config.environment;
+        let (command, requests) = function.command(environment, scratch.path(), limits.memory_mib);
+        Process::start(command, requests, None)
     }
 
     /// The report of its start in a worker's first line.
@@ -353,6 +381,8 @@ impl Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         self.stop();
+        // A server that nobody needs any more ends before the pool may be taken for empty.
+        self.start = None;
         self.pool.leave(self.id);
     }
 }

@@ -6,6 +6,7 @@ mod batches;
 mod conformance;
 mod deployments;
 mod failures;
+mod forked;
 mod limits;
 mod logs;
 mod pipelines;

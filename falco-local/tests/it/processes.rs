@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use falco_core::{AsyncPlatform, Deployable, Platform};
-use falco_local::{LocalConfig, LocalPlatform};
+use falco_local::{ForkedWorkers, LocalConfig, LocalPlatform};
 
 use crate::support::{
     Local, eventually, has, invocation, native, node, open, pid_of, python, runs,
@@ -86,7 +86,8 @@ async fn a_dropped_platform_has_no_process_left() {
 async fn the_part_of_a_driver() {
     let Some(place) = std::env::var_os(ROLE) else { return };
     let place = Path::new(&place);
-    let platform = open(LocalConfig::builder().directory(place.join("state"))).unwrap();
+    let config = LocalConfig::builder().directory(place.join("state")).build_with_env().unwrap();
+    let platform = LocalPlatform::connect(config).await.unwrap();
     keep_busy(&platform, place).await;
     let orders = ["panic", "one more"];
     let ordered = || orders.into_iter().find(|order| place.join(order).exists());
@@ -100,10 +101,15 @@ async fn the_part_of_a_driver() {
 }
 
 fn driver(place: &Path) -> Child {
+    driver_with(place, ForkedWorkers::default())
+}
+
+fn driver_with(place: &Path, forked_workers: ForkedWorkers) -> Child {
     fs::create_dir(place.join("tmp")).unwrap();
     Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "processes::the_part_of_a_driver", "--nocapture"])
         .env(ROLE, place)
+        .env("FALCO_LOCAL_FORKED_WORKERS", forked_workers.to_string())
         .env("TMPDIR", place.join("tmp"))
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -113,9 +119,13 @@ fn driver(place: &Path) -> Child {
 
 /// Ends a busy driver, and checks that soon nothing of it is left.
 async fn nothing_outlives(end: impl FnOnce(&mut Child, &Path)) {
+    nothing_outlives_with(ForkedWorkers::default(), end).await;
+}
+
+async fn nothing_outlives_with(forked: ForkedWorkers, end: impl FnOnce(&mut Child, &Path)) {
     let place = tempfile::tempdir().unwrap();
     let functions = busy(place.path()).len();
-    let mut driver = driver(place.path());
+    let mut driver = driver_with(place.path(), forked);
     let pids = noted(place.path(), functions).await;
     assert!(pids.iter().all(|pid| runs(pid)));
     end(&mut driver, place.path());
@@ -141,6 +151,11 @@ fn signal(driver: &Child, signal: &str) {
 #[tokio::test]
 async fn nothing_outlives_a_driver_that_is_killed() {
     nothing_outlives(|driver, _| signal(driver, "-KILL")).await;
+}
+
+#[tokio::test]
+async fn nothing_outlives_a_driver_that_is_killed_and_has_its_workers_forked() {
+    nothing_outlives_with(ForkedWorkers::Always, |driver, _| signal(driver, "-KILL")).await;
 }
 
 #[tokio::test]

@@ -533,10 +533,18 @@ def serve(directory, entry_point, requests, answers, mark=b""):
 # A process that `multiprocessing` spawns imports this file under another name.
 if __name__ == "__main__":
     where, name = sys.argv[1:3]
+    fork = None
+    if sys.argv[3:] == ["fork-server"]:
+        import falco_fork as fork
+
+        del sys.argv[3], sys.modules["falco_fork"]
     descriptors = [int(number) for number in sys.argv[3:5]] or [4, 3]
     mark = LOG_MARK if sys.argv[5:] == ["mark-logs"] else b""
     sys.argv = [os.path.join(where, "main__.py")]
     del sys.path[0]
+    if fork is not None:
+        # It returns in each worker, with the descriptors of one that was started by itself.
+        fork.serve(where, sys.modules["__main__"])
     status = serve(where, name, *descriptors, mark)
     flush_logs()
     # Not `sys.exit`, which waits for the function's threads.
