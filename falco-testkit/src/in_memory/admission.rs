@@ -1,6 +1,7 @@
 //! A gate of the test's own before activations start.
 
 use std::fmt::Debug;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use falco_core::Result;
@@ -27,4 +28,15 @@ pub struct Arrival {
     pub running: u64,
     /// Whether an instance has to be started for it.
     pub needs_instance: bool,
+    /// A number of its function, by [`number_of`](Self::number_of).
+    pub function: u64,
+}
+
+impl Arrival {
+    /// The number of the function of this name: a hash of it.
+    pub fn number_of(function: &str) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        function.hash(&mut hasher);
+        hasher.finish()
+    }
 }

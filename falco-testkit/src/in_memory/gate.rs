@@ -195,6 +195,7 @@ impl InMemory {
                 at: Instant::now().saturating_duration_since(self.epoch.0),
                 running: self.tally.running.load(Ordering::Acquire),
                 needs_instance: !deployed.instances.has_idle(),
+                function: Arrival::number_of(&deployed.deployment.name),
             })
         });
         let refusal = match admitted {

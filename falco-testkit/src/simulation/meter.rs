@@ -1,5 +1,6 @@
 //! The meter that holds arrivals against quotas. Pure: time is passed in.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use super::quotas::{Quotas, Rate};
@@ -18,7 +19,8 @@ pub(super) struct Meter {
     window: u128,
     in_window: u32,
     rate: Bucket,
-    ramp: Bucket,
+    /// By the number of the function.
+    ramps: HashMap<u64, Bucket>,
 }
 
 impl Meter {
@@ -27,8 +29,7 @@ impl Meter {
             Some(Rate::TokenBucket { burst, .. }) => f64::from(burst),
             _ => 0.0,
         };
-        let ramp = quotas.ramp.map_or(0.0, |ramp| f64::from(ramp.burst));
-        Self { window: 0, in_window: 0, rate: Bucket::full(burst), ramp: Bucket::full(ramp) }
+        Self { window: 0, in_window: 0, rate: Bucket::full(burst), ramps: HashMap::new() }
     }
 
     /// Lets an arrival in, or says what for it is refused and how long that will last, where that is known.
@@ -44,9 +45,11 @@ impl Meter {
             return Err((Limit::Concurrency, None));
         }
         if let Some(ramp) = quotas.ramp {
-            self.ramp.resize(arrival.at, ramp.per_second, f64::from(ramp.burst));
-            if arrival.needs_instance && !self.ramp.take(arrival.at, ramp.per_second) {
-                return Err((Limit::Ramp, Some(self.ramp.wait(ramp.per_second))));
+            let size = f64::from(ramp.burst);
+            let bucket = self.ramps.entry(arrival.function).or_insert_with(|| Bucket::full(size));
+            bucket.resize(arrival.at, ramp.per_second, size);
+            if arrival.needs_instance && !bucket.take(arrival.at, ramp.per_second) {
+                return Err((Limit::Ramp, Some(bucket.wait(ramp.per_second))));
             }
         }
         Ok(())
@@ -133,7 +136,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn arrival(at: Duration) -> Arrival {
-        Arrival { at, running: 0, needs_instance: true }
+        Arrival { at, running: 0, needs_instance: true, function: 0 }
     }
 
     #[test]
@@ -164,6 +167,8 @@ mod tests {
         meter.admit(&quotas, &cold).unwrap();
         assert_eq!(meter.admit(&quotas, &cold), Err((Limit::Ramp, Some(SECOND))));
         meter.admit(&quotas, &warm).unwrap();
+        let other = Arrival { function: 1, ..cold };
+        meter.admit(&quotas, &other).unwrap();
         meter.admit(&quotas, &arrival(SECOND)).unwrap();
     }
 

@@ -9,7 +9,7 @@ pub struct Quotas {
     pub concurrency: Option<u32>,
     /// Invocations per time.
     pub rate: Option<Rate>,
-    /// Instances started per time.
+    /// Instances of one function started per time.
     pub ramp: Option<Ramp>,
 }
 
@@ -65,7 +65,7 @@ impl Rate {
     }
 }
 
-/// How fast instances can be started: a bucket, filled continuously. Lambda adds 1,000 in 10 seconds.
+/// How fast instances of one function can be started: a bucket, filled continuously. Lambda adds 1,000 in 10 seconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ramp {
     /// How many are added each second.
