@@ -319,6 +319,9 @@ fn stack(
         .with_retry(RetryPolicy::with_retries(flags.retries))
         .with_outage_patience(flags.outage_patience)
         .with_timeout(timeouts(flags));
+    if flags.replicas > 1 {
+        stack = stack.with_replicas(flags.replicas);
+    }
     if let Some(journal) = journal {
         stack = stack.with_journal(journal.clone());
     }

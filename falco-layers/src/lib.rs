@@ -6,6 +6,7 @@ mod congestion;
 mod escalation;
 mod held;
 mod layer;
+mod replicas;
 mod retry;
 mod silence;
 mod spread;
@@ -20,6 +21,7 @@ pub use congestion::{
 pub use escalation::{Escalation, Ladder};
 pub use held::{Held, HeldPolicy};
 pub use layer::{Intercept, Intercepted, Layer};
+pub use replicas::Replicas;
 pub use retry::{Retry, RetryBudget, RetryPolicy};
 pub use spread::{Part, Share, Spread};
 pub use stack::Stack;

@@ -10,6 +10,7 @@ use crate::budget::Budget;
 use crate::congestion::{Adaptive, Caps, CongestionControl, Gate};
 use crate::held::{Held, HeldPolicy};
 use crate::layer::Layer;
+use crate::replicas::Replicas;
 use crate::retry::{Retry, RetryPolicy};
 use crate::timeout::{Timeout, TimeoutPolicy};
 use crate::trace::Trace;
@@ -82,6 +83,7 @@ pub struct Stack {
     journal: Option<Arc<dyn Journal>>,
     budget: Option<Budget>,
     own: Vec<Arc<dyn Layer>>,
+    replicas: Option<u32>,
 }
 
 impl Stack {
@@ -177,6 +179,14 @@ impl Stack {
         self
     }
 
+    /// Deploys each function so many times, and lets its invocations take turns among these [`Replicas`]: inside of all
+    /// other layers, those of your own included. One by default.
+    #[must_use]
+    pub fn with_replicas(mut self, replicas: u32) -> Self {
+        self.replicas = Some(replicas);
+        self
+    }
+
     /// Puts a layer of your own around the platform, inside of all others: it sees each attempt as it is sent. It may be
     /// called more than once; the first layer is the innermost.
     #[must_use]
@@ -208,13 +218,16 @@ impl Stack {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for a rate that is not positive, for no concurrency or held calls at all, for a cap that the
+    /// `InvalidInput` for a rate that is not positive, for no concurrency, held calls or replicas at all, for a cap that the
     /// [given gate](Self::with_gate) does not keep, and for a [budget](Self::with_budget) on a platform of unknown prices.
     pub fn wrap(&self, platform: impl AsyncPlatform) -> Result<Arc<dyn AsyncPlatform>> {
-        if self.own.is_empty() {
+        if self.own.is_empty() && self.replicas.is_none() {
             return self.around(platform);
         }
-        let platform: Arc<dyn AsyncPlatform> = Arc::new(platform);
+        let mut platform: Arc<dyn AsyncPlatform> = Arc::new(platform);
+        if let Some(replicas) = self.replicas {
+            platform = Arc::new(Replicas::new(platform, replicas)?);
+        }
         self.around(self.own.iter().fold(platform, |inner, layer| layer.layer(inner)))
     }
 
@@ -323,6 +336,7 @@ impl fmt::Debug for Stack {
             .field("timeout", &self.timeout)
             .field("held", &self.held)
             .field("journal", &self.journal.as_ref().map(|journal| journal.run()))
+            .field("replicas", &self.replicas)
             .field("own_layers", &self.own.len())
             .finish_non_exhaustive()
     }

@@ -27,6 +27,11 @@ pub struct ExecutionFlags {
     #[arg(long, help_heading = "Execution")]
     pub no_layers: bool,
 
+    /// Copies of each function that are deployed, and take turns: where a provider limits how fast one function may grow, as
+    /// AWS Lambda does, N of them grow N times as fast.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100), conflicts_with = "no_layers", allow_negative_numbers = true, help_heading = "Execution")]
+    pub replicas: u32,
+
     /// Invocations started per second at most.
     #[arg(long, value_name = "RATE", value_parser = positive, allow_negative_numbers = true, help_heading = "Execution")]
     pub max_rate: Option<f64>,

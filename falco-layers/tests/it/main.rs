@@ -13,6 +13,7 @@ mod model;
 mod outages;
 mod own_layer;
 mod providers;
+mod replicas;
 mod retry;
 mod spread;
 mod stack;

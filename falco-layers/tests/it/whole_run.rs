@@ -67,6 +67,20 @@ async fn every_invocation_has_exactly_one_outcome_and_nothing_is_left_behind() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_run_with_replicas_reports_one_function_and_removes_all_of_them() {
+    let odds = Odds { throttled: 0.03, unavailable: 0.02, ..Odds::default() };
+    let provider = provider(odds);
+    let stack = Stack::new().with_replicas(4);
+    let stage = run(stack.wrap(Arc::clone(&provider)).unwrap()).await;
+    assert_eq!(stage.invocations.succeeded, INVOCATIONS as u64, "{stage:?}");
+    let counters = provider.counters();
+    assert_eq!((counters.deploys, counters.removes), (4, 4), "{counters:?}");
+    assert_eq!((counters.unreleased, counters.running), (0, 0), "{counters:?}");
+    assert_eq!(stage.throttled, counters.throttled);
+    assert!(provider.list_deployments().await.unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_report_counts_the_refusals_that_the_provider_counts() {
     let odds = Odds { throttled: 0.05, unavailable: 0.02, ..Odds::default() };
     let provider = provider(odds);
