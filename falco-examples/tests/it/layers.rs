@@ -65,6 +65,21 @@ async fn as_many_retries_as_named_are_made_and_reported() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn replicas_of_a_function_are_deployed_and_removed_together() {
+    let fake = busy_for(0).await;
+    let mut hello = on_openwhisk("hello", fake.url());
+    hello.args(["--replicas", "3", "--json"]);
+    let json = run(hello).await.json();
+    assert_eq!(json["result"][0]["greeting"], "Hello world!");
+    for method in ["PUT", "DELETE"] {
+        let sent = fake.count_requests(|request| {
+            request.method == method && request.path.contains("/actions/")
+        });
+        assert_eq!(sent, 3, "{method}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_report_counts_throttled_calls() {
     let fake = busy_for(0).await;
     fake.answer_next_invocation(json(429, r#"{"error":"Too many concurrent requests in flight (count: 9, allowed: 8).","code":"tid"}"#));

@@ -180,6 +180,33 @@ async fn what_was_submitted_when_the_run_was_suspended_is_collected_and_not_sent
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_suspended_run_with_replicas_collects_what_each_of_them_was_sent() {
+    let directory = tempfile::tempdir().unwrap();
+    let platform = platform(Fates::default());
+    let pipeline = Pipeline::new(40, false);
+    let options_of = |journal: &Arc<RunJournal>| {
+        let stack = Stack::new().with_replicas(3).with_journal(journal.clone());
+        RunOptions::from(stack.wrap(platform.clone()).unwrap())
+            .with_strategy(AsyncExecutor::with_window(8).unwrap())
+            .with_journal(journal.clone())
+    };
+    let journal = open(directory.path(), false, ResumeOptions::default());
+    let stop = CancellationToken::new();
+    let monitor = After { left: AtomicU64::new(10), stop: stop.clone() };
+    let stopped =
+        options_of(&journal).with_monitor(Arc::new(monitor)).with_stop(stop.cancelled_owned());
+    assert!(pipeline.run(stopped).await.unwrap().is_suspended());
+    journal.flush().await.unwrap();
+    close(journal).await;
+    assert_eq!(platform.list_deployments().await.unwrap().len(), 3, "they stay");
+    let journal = open(directory.path(), true, ResumeOptions::default());
+    let outcome = pipeline.run(options_of(&journal)).await.unwrap();
+    assert!(outcome.is_success(), "{:?}", outcome.error());
+    assert_eq!(platform.counters().started, 80, "each invocation ran once");
+    assert!(platform.list_deployments().await.unwrap().is_empty(), "all were removed");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_run_that_is_to_be_removed_on_a_stop_leaves_nothing_and_deploys_again() {
     let directory = tempfile::tempdir().unwrap();
     let platform = platform(Fates::default());
