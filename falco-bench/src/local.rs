@@ -1,5 +1,7 @@
 //! The local platform beside threads in lock-step with workers that do nothing else.
 
+mod crowd;
+
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,12 +29,15 @@ pub(crate) fn run() -> anyhow::Result<Vec<Figure>> {
     let config = LocalConfig::builder().directory(&state).build()?;
     let platform = Arc::new(runtime.block_on(LocalPlatform::connect(config))?);
     let figures = runtime.block_on(async {
+        let crowd = crowd::figures().await?;
         let rate = rate(&platform).await?;
         let cold = cold_start(&platform).await?;
-        anyhow::Ok(vec![
+        let mut figures = vec![
             Figure::beside("local: no-op calls", "calls/s", rate, floor, Goal::AtLeast(1.0 / 3.0)),
             Figure::beside("local: cold start", "ms", cold, interpreter()?, Goal::AtMost(1.5)),
-        ])
+        ];
+        figures.extend(crowd);
+        anyhow::Ok(figures)
     });
     drop(platform);
     std::fs::remove_dir_all(&state)?;

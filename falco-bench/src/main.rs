@@ -26,6 +26,7 @@ mod native;
 mod openwhisk;
 mod registry;
 mod rust;
+mod scale;
 mod table;
 mod tracing_runs;
 mod wordcount;

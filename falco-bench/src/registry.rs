@@ -91,4 +91,9 @@ pub(crate) const BENCHMARKS: &[Benchmark] = &[
         about: "functions in Rust on this machine and on a fake of AWS, beside bare pipes and Python",
         run: rust::run,
     },
+    Benchmark {
+        name: "scale",
+        about: "1,000 calls over TLS, millions through the runner, a slow source, and Lambda's ramp",
+        run: crate::scale::run,
+    },
 ];

@@ -1,0 +1,81 @@
+//! How soon a stage has as many calls at once as the account allows, on a simulated Lambda.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::ensure;
+use falco_core::{Deployable, ExecutionStrategy, Invocation, Payload, Scaling, Target};
+use falco_executors::ParallelExecutor;
+use falco_layers::{RetryPolicy, Stack};
+use falco_testkit::Latency;
+use falco_testkit::simulation::{Provider, Quotas, Ramp, Simulation};
+use futures_util::{StreamExt, stream};
+use tokio::time::{Instant, sleep};
+
+use crate::figure::{Figure, Goal};
+
+/// How long each call runs: longer than it takes to start all.
+const LONG: Duration = Duration::from_secs(600);
+/// Nobody waits longer for the last call to start.
+const PATIENCE: Duration = Duration::from_secs(600);
+const REPLICAS: u32 = 4;
+
+pub(super) fn figures() -> anyhow::Result<Vec<Figure>> {
+    let mut figures = Vec::new();
+    let mut alone = f64::NAN;
+    for (calls, name) in
+        [(1_000, "Lambda's ramp: 1,000 at once"), (10_000, "Lambda's ramp: 10,000 at once")]
+    {
+        let (took, least) = super::leaping()?.block_on(start(calls, 1))?;
+        figures.push(Figure::beside(name, "s", took, least, Goal::Shown));
+        alone = took;
+    }
+    let (took, least) = super::leaping()?.block_on(start(10_000, REPLICAS))?;
+    figures.push(Figure::beside("4 replicas: 10,000 at once", "s", took, least, Goal::Shown));
+    figures.push(Figure::beside(
+        "4 replicas: 10,000 at once, beside one function",
+        "s",
+        took,
+        alone,
+        Goal::AtMost(0.25),
+    ));
+    Ok(figures)
+}
+
+/// Seconds until so many calls run at once, and the least that the ramp allows.
+async fn start(calls: u32, replicas: u32) -> anyhow::Result<(f64, f64)> {
+    let lambda = Provider::lambda();
+    let ramp = lambda.quotas.ramp.unwrap_or(Ramp { per_second: 100.0, burst: 1_000 });
+    let request = lambda.request_latency.mean().unwrap_or_default();
+    let simulation = Simulation::new(
+        Provider {
+            quotas: Quotas { concurrency: Some(calls), ..lambda.quotas.clone() },
+            latency: Latency::fixed(LONG),
+            ..lambda
+        },
+        42,
+    );
+    // A refusal is no reason to give a call up.
+    let retry = RetryPolicy::with_retries(1_000);
+    let platform =
+        Stack::new().with_retry(retry).with_replicas(replicas).wrap(simulation.platform())?;
+    let function = Deployable::from_source("f", "python:3".parse()?, "def main(args): return args")
+        .with_scaling(Scaling::default().with_timeout(Duration::from_secs(900)));
+    let deployment = Arc::new(platform.deploy(&function).await?);
+    let invocations = stream::iter(0..calls)
+        .map(|n| Invocation::new("bench", "ramp", format!("{n:08}"), Payload::empty()));
+    let began = Instant::now();
+    let executor = ParallelExecutor::with_concurrency(calls as usize)?;
+    // It starts them all, whether or not anybody takes its results.
+    let completions = executor.execute(Target::new(platform, deployment), invocations.boxed());
+    while simulation.counters().allowed < u64::from(calls) && began.elapsed() < PATIENCE {
+        sleep(Duration::from_millis(50)).await;
+    }
+    let (took, started) = (began.elapsed().as_secs_f64(), simulation.counters().allowed);
+    drop(completions);
+    ensure!(started == u64::from(calls), "{started} of {calls} calls had started after {took} s");
+    let at_once = f64::from(ramp.burst * replicas);
+    let later = (f64::from(calls) - at_once).max(0.0);
+    let least = request.as_secs_f64() + later / (ramp.per_second * f64::from(replicas));
+    Ok((took, least))
+}
