@@ -27,7 +27,7 @@ use crate::scratch::Directory;
 use crate::spawn::Ends;
 
 /// How long a server may take to import what the function imports first: workers can be started without it.
-const START: Duration = Duration::from_secs(10);
+const START: Duration = Duration::from_secs(30);
 
 /// How long it may take to fork a worker.
 const ANSWER: Duration = Duration::from_secs(30);
