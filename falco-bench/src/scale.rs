@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use falco_core::{Deployable, Driver, ExecutionPlan, Payload, Result, Stage};
+use falco_core::{Deployable, Driver, ExecutionPlan, Input, Payload, Result, Stage};
 use falco_executors::{DriverExt, KeepResults, ParallelExecutor, RunOptions};
 use falco_testkit::{InMemory, Settings};
 use futures_util::{StreamExt, stream};
@@ -134,9 +134,9 @@ impl Driver for Inputs {
                 (index < count).then(|| Ok(Payload::empty()))
             }),
             Self::Slow => Stage::new("map", function, || {
-                let inputs = stream::iter(0..SLOW).then(async |_| {
+                let inputs = stream::iter(0..SLOW).then(async |n| {
                     tokio::time::sleep(PAUSE).await;
-                    Ok(Payload::empty())
+                    Ok(Input::new(format!("{n:08}"), Payload::empty()))
                 });
                 inputs.boxed()
             }),
