@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::program::{Machine, Printed, has, json_lines, read};
 
-/// Notes each of its runs; 3 needs more memory than 64 MiB.
+/// Notes each of its runs; 3 needs more memory than 64 MiB, and holds it at first until it is ended.
 const HUNGRY: &str = "
 import os, time
 def main(args):
@@ -16,7 +16,8 @@ def main(args):
         file.write(str(args['n']) + '\\n')
     if args['n'] == 3:
         data = bytearray(160 << 20)
-        time.sleep(0.5)
+        if open(os.environ['RUNS']).read().split().count('3') == 1:
+            time.sleep(60)
     return {'n': args['n']}
 ";
 
