@@ -1,9 +1,11 @@
 //! One platform that is made of several.
 
+mod asking;
 mod capabilities;
 mod deployments;
 mod part;
 mod parts;
+mod questions;
 mod send;
 mod submissions;
 

@@ -7,6 +7,7 @@ use falco_core::{AsyncPlatform, Deployment, Error, ErrorKind, Invocation, Platfo
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
+use super::questions::Questions;
 use crate::congestion::Gate;
 use crate::stack::Stack;
 
@@ -82,7 +83,8 @@ impl Part {
         let holds_calls = stack.holds_calls();
         let platform = stack.with_gate(gate.clone()).wrap(self.platform)?;
         let Self { name, weight, .. } = self;
-        Ok(Member { name, platform, gate, weight, holds_calls, silence: Mutex::default() })
+        let (silence, questions) = (Mutex::default(), Questions::default());
+        Ok(Member { name, platform, gate, weight, holds_calls, silence, questions })
     }
 }
 
@@ -95,6 +97,7 @@ pub(super) struct Member {
     pub(super) weight: f64,
     /// Whether its submissions are calls that are held open: accepting one says nothing about the platform.
     pub(super) holds_calls: bool,
+    pub(super) questions: Questions,
     silence: Mutex<Option<Silence>>,
 }
 

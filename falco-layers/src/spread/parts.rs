@@ -176,6 +176,9 @@ impl Platform for Parts {
 
     async fn remove(&self, deployment: &Deployment) -> Result<()> {
         let held = self.held(deployment, "remove")?;
+        for (number, it) in held.iter() {
+            self.members[*number].questions.forget(it);
+        }
         let parts = held.iter().map(|(number, it)| (&self.members[*number].platform, it));
         let removed = join_all(parts.map(|(part, it)| part.remove(it))).await;
         let mut missing = None;

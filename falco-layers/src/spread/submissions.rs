@@ -8,8 +8,8 @@ use falco_core::{
     ActivationId, ActivationLog, AsyncPlatform, Collected, Deployment, Error, Invocation,
     InvocationId, Pending, Platform, Release, Result, async_trait,
 };
-use futures_util::future::join_all;
 
+use super::asking::{Answer, answers};
 use super::part::{Call, Member};
 use super::parts::Parts;
 
@@ -94,21 +94,31 @@ impl AsyncPlatform for Parts {
         Ok(Pending::new(id, pending.submitted_at))
     }
 
-    /// Asks each part for its own. Those that cannot be asked have no news, unless none can be asked; after a while, what
-    /// they have in flight is gone, so that another part runs it where that does no harm.
+    /// Asks each part for its own. Those that do not answer soon, or cannot be asked, have no news, unless none can be asked;
+    /// after a while, what they have in flight is gone, so that another part runs it where that does no harm.
     async fn collect(&self, deployment: &Deployment, pending: &[Pending]) -> Result<Collected> {
         let held = self.held(deployment, "collect")?;
         let own = |pending: &Pending, id| Pending::new(id, pending.submitted_at);
         let parts = self.by_part(&held, pending, |pending| &pending.id, own);
-        let asked = parts.iter().map(|(member, deployment, own)| async move {
-            let answer = member.platform.collect(deployment, own).await;
-            member.hear(&answer, |answer| !answer.is_from_memory);
-            (member, own, answer)
-        });
+        for (number, deployment) in held.iter() {
+            let member = &self.members[*number];
+            if !parts.iter().any(|(asked, ..)| asked.name == member.name) {
+                member.questions.forget(deployment);
+            }
+        }
+        let answers = answers(&parts).await;
+        let are_all_heard = answers.len() == parts.len();
         let (mut all, mut failure, mut poll_after) = (None, None, Duration::MAX);
-        for (member, own, answer) in join_all(asked).await {
+        for Answer { at, is_kept, answer } in answers {
+            let (member, _, own) = &parts[at];
+            member.hear(&answer, |answer| !answer.is_from_memory);
             match answer {
-                Ok(answer) => {
+                Ok(mut answer) => {
+                    if is_kept {
+                        let awaited: HashSet<_> = own.iter().map(|pending| &pending.id).collect();
+                        answer.finished.retain(|it| awaited.contains(&it.id));
+                        answer.gone.retain(|(id, _)| awaited.contains(id));
+                    }
                     // A part that has answered for everything need not be asked again.
                     if answer.finished.len() + answer.gone.len() < own.len() {
                         poll_after = poll_after.min(answer.poll_after);
@@ -141,7 +151,7 @@ impl AsyncPlatform for Parts {
             }
         }
         match (all, failure) {
-            (None, Some(error)) => Err(error),
+            (None, Some(error)) if are_all_heard => Err(error),
             (all, _) => {
                 if let Some(all) = &all {
                     self.forget(all.gone.iter().map(|(id, _)| id));

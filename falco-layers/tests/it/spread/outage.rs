@@ -9,7 +9,7 @@ use falco_executors::{
 };
 use falco_layers::{HeldPolicy, Part, Share, Spread, Stack};
 use falco_testkit::{InMemory, Latency, Line, Outages, Settings};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::support::*;
 
@@ -153,6 +153,58 @@ async fn a_platform_that_answers_nothing_in_a_run_costs_no_idempotent_invocation
         assert!(ran.in_flight > 0, "{kind:?}: nothing was at stake");
         assert_eq!(ran.stage().invocations.succeeded, 100, "{kind:?}: {:?}", ran.stage());
     }
+}
+
+/// Collects until something has finished.
+async fn next_finished(
+    spread: &Spread,
+    deployment: &Deployment,
+    pending: &[Pending],
+) -> Vec<Activation> {
+    loop {
+        let collected = spread.collect(deployment, pending).await.unwrap();
+        if !collected.finished.is_empty() {
+            return collected.finished;
+        }
+        sleep(collected.poll_after).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_platform_that_answers_nothing_does_not_delay_the_results_of_the_other() {
+    let parts = [ten_at_once(), ten_at_once()];
+    let both = [("a", &parts[0]), ("b", &parts[1])];
+    let both = both.map(|(name, part)| Part::new(part.clone()).named(name));
+    let spread = Spread::new(Share::Weight, both).unwrap();
+    let deployment = deployed(&spread).await;
+    let mut pending = Vec::new();
+    for n in 0..2 {
+        pending.push(spread.submit(&deployment, &invocation(&n.to_string())).await.unwrap());
+    }
+    parts[0].set(Line::Hung);
+    let begun = Instant::now();
+    let found = next_finished(&spread, &deployment, &pending).await;
+    assert_eq!((found.len(), found[0].attribute("platform")), (1, Some("b")));
+    assert!(begun.elapsed() < secs(5), "{:?}", begun.elapsed());
+    spread.release(&deployment, &[found[0].id.clone()], Release::Taken);
+    pending.retain(|it| it.id != found[0].id);
+    // What is submitted while the other is asked comes as soon.
+    let later = spread.submit(&deployment, &invocation("2")).await;
+    let later = match later {
+        Ok(later) if later.id.as_str().starts_with("b/") => later,
+        _ => spread.submit(&deployment, &invocation("3")).await.unwrap(),
+    };
+    pending.push(later);
+    let begun = Instant::now();
+    let found = next_finished(&spread, &deployment, &pending).await;
+    assert_eq!((found.len(), found[0].attribute("platform")), (1, Some("b")));
+    assert!(begun.elapsed() < secs(5), "{:?}", begun.elapsed());
+    // Once it is back, it answers for what it had.
+    spread.release(&deployment, &[found[0].id.clone()], Release::Taken);
+    pending.retain(|it| it.id != found[0].id);
+    parts[0].set(Line::Up);
+    let found = next_finished(&spread, &deployment, &pending).await;
+    assert_eq!((found.len(), found[0].attribute("platform")), (1, Some("a")));
 }
 
 #[tokio::test(start_paused = true)]
