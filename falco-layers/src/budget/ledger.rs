@@ -4,6 +4,8 @@ use std::collections::HashMap;
 
 use falco_core::{Activation, ActivationId, Prices, Scaling, StageName, UsDollars};
 
+use super::variation::Variation;
+
 /// Amounts in 10⁻¹² US dollars.
 pub(super) type Pico = u128;
 
@@ -53,6 +55,8 @@ pub(super) struct StageEntry {
     /// Inputs that were sent, and of these those whose calls are over.
     sent: u64,
     settled: u64,
+    /// The costs of its calls.
+    pub(super) calls: Variation,
 }
 
 /// A reservation.
@@ -116,6 +120,7 @@ impl Ledger {
                     is_finished: false,
                     sent: 0,
                     settled: 0,
+                    calls: Variation::default(),
                 });
                 self.stages.len() - 1
             }
@@ -169,6 +174,7 @@ impl Ledger {
         };
         let stage = self.stage(&held.stage);
         stage.spent += spent;
+        stage.calls.note(dollars(spent).0);
         stage.settled += held.inputs;
     }
 
@@ -188,6 +194,12 @@ impl StageEntry {
     /// The cost of an input, on average.
     pub(super) fn mean(&self) -> Option<f64> {
         (self.completed > 0).then(|| self.spent as f64 / PICO / self.completed as f64)
+    }
+
+    /// How far the cost of `left` more invocations may be from the mean's, with a confidence of 95 %.
+    pub(super) fn error_of(&self, left: u64) -> Option<f64> {
+        let each = self.calls.count() as f64 / self.completed.max(1) as f64;
+        self.calls.error_of_sum(left as f64 * each)
     }
 }
 

@@ -3,6 +3,7 @@
 mod layer;
 mod ledger;
 mod report;
+mod variation;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -257,6 +258,7 @@ impl Monitor for Budget {
                     let stage = ledger.stage(&completion.stage);
                     stage.completed += u64::from(activation.is_some());
                     stage.spent += cost;
+                    stage.calls.note(dollars(cost).0);
                 });
             }
             // An earlier process has sent it, and this one pays.

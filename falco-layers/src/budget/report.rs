@@ -44,12 +44,17 @@ pub struct StageCost {
     /// The cost of all of them, from those that are completed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub estimate: Option<UsDollars>,
+    /// How far that may be off, up or down, with a confidence of 95 %: it follows from how much the calls so far differ.
+    /// None before three calls are over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub estimate_error: Option<UsDollars>,
 }
 
 impl BudgetReport {
     pub(super) fn of(ledger: &Ledger) -> Self {
         let stages = ledger.stages.iter().map(|stage| {
             let total = if stage.is_finished { Some(stage.completed) } else { stage.total };
+            let left = total.map(|total| total.saturating_sub(stage.completed));
             StageCost {
                 stage: stage.name.clone(),
                 invocations: total.map(|total| total.max(stage.completed)),
@@ -58,6 +63,7 @@ impl BudgetReport {
                 estimate: total
                     .zip(stage.mean())
                     .map(|(total, mean)| UsDollars(mean * total.max(stage.completed) as f64)),
+                estimate_error: left.and_then(|left| stage.error_of(left)).map(UsDollars),
             }
         });
         Self {
@@ -95,7 +101,11 @@ impl fmt::Display for StageCost {
         f.write_str(" invocations")?;
         match self.estimate {
             Some(estimate) if self.invocations > Some(*completed) => {
-                write!(f, ", about {estimate} for all of them")
+                write!(f, ", about {estimate}")?;
+                if let Some(error) = self.estimate_error.filter(|error| error.0 > 0.0) {
+                    write!(f, " ± {error}")?;
+                }
+                f.write_str(" for all of them")
             }
             _ => Ok(()),
         }
