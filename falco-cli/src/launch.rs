@@ -17,8 +17,8 @@ use falco_executors::{
 };
 use falco_journal::RunJournal;
 use falco_layers::{
-    Aimd, Budget, Caps, Fixed, Gate, HeldPolicy, Pid, RetryPolicy, Spread, Stack, TargetRate,
-    TimeoutPolicy,
+    Aimd, Budget, Caps, Escalation, Fixed, Gate, HeldPolicy, Pid, RetryPolicy, Spread, Stack,
+    TargetRate, TimeoutPolicy,
 };
 
 use crate::flags::{Controller, ExecutionFlags, Executor, OnFailure, PlatformName, RunFlags, paid};
@@ -99,6 +99,10 @@ impl<'a> Launch<'a> {
                 false => in_layers(&flags.execution, platform, journal.as_ref(), budget.as_ref())?,
             };
             (platform, journal, gates)
+        };
+        let platform = match &flags.execution.escalate {
+            Some(sizes) => Escalation::wrap(platform, sizes.ladder().clone()),
+            None => platform,
         };
         let strategy = strategy(&flags.execution)?;
         #[cfg(feature = "meter")]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use falco_core::Batch;
 
+use super::escalate::Sizes;
 use super::values::{count, duration, positive};
 
 /// How invocations are driven, and how calls reach the platform.
@@ -57,6 +58,12 @@ pub struct ExecutionFlags {
         help_heading = "Execution"
     )]
     pub repeat_failed: u32,
+
+    /// Sizes for invocations that run out of memory or time, in ascending order, such as 512,1024,2048 for MiB of memory
+    /// and 1m,15m for timeouts; crashes takes a process that died for one that ran out of memory. A larger size is
+    /// deployed when it is first needed.
+    #[arg(long, value_name = "SIZES", help_heading = "Execution")]
+    pub escalate: Option<Sizes>,
 
     /// How long each stage may take, such as 1h; then it fails, and what is finished stays.
     #[arg(long, value_name = "TIME", value_parser = duration, help_heading = "Execution")]

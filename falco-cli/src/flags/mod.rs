@@ -7,6 +7,7 @@
 mod again;
 mod cost;
 mod data;
+mod escalate;
 mod execution;
 mod function;
 mod journal;
@@ -22,6 +23,7 @@ use clap::Args;
 pub use cost::CostFlags;
 pub(crate) use cost::paid;
 pub use data::{DataFlags, Stores, open_store};
+pub use escalate::Sizes;
 pub use execution::{Controller, ExecutionFlags, Executor, OnFailure};
 pub use function::FunctionFlags;
 pub use journal::{JournalFlags, Rerun, WhenStopped, directory as journal_directory};

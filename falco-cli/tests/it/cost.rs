@@ -21,6 +21,38 @@ fn a_run_names_its_price_and_its_estimate_and_says_what_it_has_spent() {
     assert_eq!(printed.ok().lines().count(), 5);
 }
 
+/// The input 3 needs more memory than 64 MiB, and holds it at first until it is ended.
+const HUNGRY: &str = "
+import os, time
+def main(args):
+    if args['line'] == '3':
+        is_first = not os.path.exists(os.environ['MARK'])
+        open(os.environ['MARK'], 'w').close()
+        data = bytearray(160 << 20)
+        if is_first:
+            time.sleep(60)
+    return {'n': int(args['line'])}
+";
+
+#[test]
+fn what_runs_out_of_memory_is_repeated_in_a_larger_size_and_the_report_shows_both() {
+    if !has("python3") {
+        return;
+    }
+    let machine = Machine::new();
+    let function = machine.file("f.py", HUNGRY);
+    let mark = format!("--env=MARK={}", machine.path("mark").display());
+    let flags = ["map", "--text", "--json", "--memory", "64", "--escalate", "512", &mark, "-f"];
+    let printed = machine.run_with("1\n2\n3\n4\n", &[&flags[..], &[&function]].concat());
+    let report = printed.stderr.lines().last().unwrap();
+    let report: serde_json::Value = serde_json::from_str(report).unwrap();
+    assert_eq!(printed.ok().lines().count(), 4);
+    let sizes = report["stages"][0]["sizes"].as_array().unwrap();
+    let memory: Vec<_> = sizes.iter().map(|size| size["memory_mib"].as_u64()).collect();
+    assert_eq!(memory, [Some(64), Some(512)], "{report}");
+    machine.assert_clean();
+}
+
 #[test]
 fn a_budget_of_nothing_a_platform_twice_and_weights_that_do_not_fit_are_refused() {
     let machine = Machine::new();
@@ -29,6 +61,7 @@ fn a_budget_of_nothing_a_platform_twice_and_weights_that_do_not_fit_are_refused(
         (&["--budget", "0"][..], "not greater than zero"),
         (&["--budget", "-5"], "not greater than zero"),
         (&["--estimate", "0"], "1 or more"),
+        (&["--escalate", "1024,512"], "do not ascend"),
         (&["--platform", "local,local"], "twice"),
         (&["--weights", "1,2"], "2 weights are given for 1"),
         (&["--weights", "0"], "not greater than zero"),
