@@ -78,6 +78,10 @@ pub(crate) fn activation(reply: &Reply) -> Result<Activation> {
             let first = text.lines().next().unwrap_or_default();
             match first.strip_prefix("exit status ") {
                 Some(status) => failed(reply, FunctionErrorKind::Crashed, status.parse().ok()),
+                // The kernel kills what has run out of memory; the watchdog answers 408 for what it kills itself.
+                None if first == "signal: killed" => {
+                    failed(reply, FunctionErrorKind::OutOfMemory, None)
+                }
                 None if first.starts_with("signal: ") => {
                     failed(reply, FunctionErrorKind::Crashed, None)
                 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use falco_core::{
-    AsyncPlatform, Deployable, Driver, ExecutionPlan, FunctionErrorKind, Platform, Result,
-    RuntimeName, Scaling, Stage, async_trait,
+    AsyncPlatform, Deployable, Driver, ExecutionPlan, FunctionErrorKind, Invocation, Payload,
+    Platform, Result, RuntimeName, Scaling, Stage, async_trait,
 };
 use falco_executors::{DriverExt, RunOptions};
 use falco_layers::{Escalation, Ladder, Part, RetryPolicy, Share, Spread, Stack};
@@ -69,8 +69,18 @@ async fn who_needs_more_time_gets_it_on_google() {
     grows::<Google>().await;
 }
 
-/// Takes a hundred megabytes more than a small deployment has.
-const EAT: &str = "def main(args):\n    return {'eaten': len(bytearray(100 << 20))}\n";
+/// Takes a hundred megabytes more than a small deployment has. The first run holds them until it is ended.
+const EAT: &str = "
+import os, time
+
+def main(args):
+    is_first = not os.path.exists(args['mark'])
+    open(args['mark'], 'w').close()
+    eaten = bytearray(100 << 20)
+    if is_first:
+        time.sleep(60)
+    return {'eaten': len(eaten)}
+";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_needs_more_memory_gets_it_on_this_machine() {
@@ -80,7 +90,9 @@ async fn who_needs_more_memory_gets_it_on_this_machine() {
     let scaling = Scaling::default().with_memory_mib(64);
     let function = Deployable::python("eat", EAT).with_scaling(scaling);
     let deployment = platform.deploy(&function).await.unwrap();
-    let invocation = falco_core::Invocation::new("run", "stage", "0", falco_core::Payload::empty());
+    let folder = tempfile::tempdir().unwrap();
+    let argument = Payload::json(&json!({"mark": folder.path().join("mark")})).unwrap();
+    let invocation = Invocation::new("run", "stage", "0", argument);
     let failed = platform.invoke(&deployment, &invocation).await.unwrap();
     let kind = failed.outcome.as_ref().unwrap_err().kind;
     assert_eq!(kind, FunctionErrorKind::OutOfMemory, "{failed:?}");
@@ -88,6 +100,76 @@ async fn who_needs_more_memory_gets_it_on_this_machine() {
     assert!(eaten.is_success(), "{eaten:?}");
     platform.remove(&deployment).await.unwrap();
     assert!(provider.platform.list_deployments().await.unwrap().is_empty());
+}
+
+/// Dies at first as what runs out of memory does: the kernel kills it.
+const KILLED_PYTHON: &str = "
+import os
+
+def main(args):
+    if not os.path.exists(args['mark']):
+        open(args['mark'], 'w').close()
+        os.kill(os.getpid(), 9)
+    return args
+";
+const KILLED_NODE: &str = "
+const fs = require('fs');
+async function main(args) {
+  if (!fs.existsSync(args.mark)) {
+    fs.writeFileSync(args.mark, '');
+    process.kill(process.pid, 'SIGKILL');
+    await new Promise(() => {});
+  }
+  return args;
+}
+";
+
+#[derive(Debug)]
+struct Killed {
+    function: Deployable,
+    mark: std::path::PathBuf,
+}
+
+impl Driver for Killed {
+    fn name(&self) -> &str {
+        "killed"
+    }
+
+    fn plan(&self) -> Result<ExecutionPlan> {
+        let inputs = [json!({"mark": self.mark})];
+        ExecutionPlan::new(vec![Stage::from_values("eat", self.function.clone(), inputs)?])
+    }
+}
+
+/// An input that is killed for its memory is repeated on a deployment with more.
+async fn is_killed<P: Provider>(function: Deployable) {
+    let provider = P::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let ladder = Ladder::memory([256, 512]).unwrap();
+    let options = RunOptions::from(provider.platform.clone())
+        .with_layers(|platform| Ok(Escalation::wrap(Stack::new().wrap(platform)?, ladder)))
+        .unwrap();
+    let outcome = Killed { function, mark: folder.path().join("mark") }.run(options).await.unwrap();
+    assert!(outcome.is_success(), "{:?}", outcome.error());
+    let stage = &outcome.report.stages[0];
+    let out_of_memory: u64 = stage.sizes.iter().map(|size| size.out_of_memory).sum();
+    assert_eq!((out_of_memory, stage.retries), (1, 1), "{stage:?}");
+    assert!(provider.platform.list_deployments().await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_killed_for_memory_gets_more_on_openwhisk() {
+    is_killed::<Whisk>(Deployable::nodejs("killed", KILLED_NODE)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_killed_for_memory_gets_more_on_aws() {
+    is_killed::<Aws>(Deployable::python("killed", KILLED_PYTHON)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_killed_for_memory_gets_more_on_google() {
+    is_killed::<Google>(Deployable::python("killed", KILLED_PYTHON)).await;
 }
 
 /// AWS and OpenWhisk as one platform.

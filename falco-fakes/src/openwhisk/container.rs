@@ -276,6 +276,16 @@ impl Container {
         match serde_json::from_str(&line) {
             Ok(Answer { failure: Some(text), .. }) => Outcome::developer_error(text),
             Ok(Answer { result: Some(result), .. }) => Outcome::of_line(result.get()),
+            _ => self.died().await,
+        }
+    }
+
+    /// The outcome of a runtime that has ended. One that was killed ran out of memory: nothing else kills it.
+    async fn died(&mut self) -> Outcome {
+        use std::os::unix::process::ExitStatusExt as _;
+        // It may have closed its answers, and live on.
+        match tokio::time::timeout(Duration::from_secs(5), self.child.wait()).await {
+            Ok(Ok(status)) if status.signal() == Some(9) => Outcome::out_of_memory(),
             _ => Outcome::died(),
         }
     }

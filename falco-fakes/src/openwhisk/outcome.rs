@@ -92,6 +92,12 @@ impl Outcome {
         Self { connection_broke: true, ..Self::developer_error(text) }
     }
 
+    /// The kernel has ended the runtime for its memory.
+    pub(super) fn out_of_memory() -> Self {
+        let text = "The action exhausted its memory and was aborted.";
+        Self { connection_broke: true, ..Self::developer_error(text) }
+    }
+
     pub(super) fn timeout(millis: u64, during: &str) -> Self {
         let text = format!("The action exceeded its time limits of {millis} milliseconds{during}.");
         Self { timed_out: true, connection_broke: true, ..Self::developer_error(text) }

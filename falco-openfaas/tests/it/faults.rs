@@ -37,16 +37,18 @@ async fn a_500_of_the_provider_is_no_failure_of_the_function() {
 }
 
 #[tokio::test]
-async fn a_process_that_ends_without_an_answer_is_a_crash() {
+async fn a_process_that_ends_without_an_answer_is_a_crash_or_out_of_memory() {
     let headers = "x-call-id: 1\r\n";
     let ended_well = "x-call-id: 1\r\nx-duration-seconds: 0.1\r\n";
-    for (script, status) in [
-        (reply("500 Internal Server Error", headers, "exit status 7\nout"), Some(7)),
-        (reply("500 Internal Server Error", headers, "signal: killed\n"), None),
-        (reply("200 OK", ended_well, ""), Some(0)),
+    use FunctionErrorKind::{Crashed, OutOfMemory};
+    for (script, kind, status) in [
+        (reply("500 Internal Server Error", headers, "exit status 7\nout"), Crashed, Some(7)),
+        (reply("500 Internal Server Error", headers, "signal: aborted\n"), Crashed, None),
+        (reply("500 Internal Server Error", headers, "signal: killed\n"), OutOfMemory, None),
+        (reply("200 OK", ended_well, ""), Crashed, Some(0)),
     ] {
         let error = invoked(script).await.unwrap().outcome.unwrap_err();
-        assert_eq!((error.kind, error.exit_status), (FunctionErrorKind::Crashed, status));
+        assert_eq!((error.kind, error.exit_status), (kind, status));
     }
 }
 
