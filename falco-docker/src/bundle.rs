@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use bollard::models::{ImageConfig, ImageInspect};
 use bytes::Bytes;
-use falco_core::{Code, Deployable, Error, Image, Result};
+use falco_core::{Code, Deployable, Environment, Error, Image, Result};
 use falco_package::{
     Archive, NATIVE_EXECUTABLE, System, lambda as handlers, native, openwhisk, shim,
 };
@@ -74,22 +74,26 @@ pub(crate) struct Bundle {
     pub(crate) command: Option<Vec<String>>,
     /// The working directory; none leaves the image's own.
     pub(crate) directory: Option<String>,
-    /// Variables, as `NAME=value`.
+    /// Variables of the container, as `NAME=value`.
     pub(crate) environment: Vec<String>,
+    /// The function's own variables, as `NAME=value`, also where its runtime hands them to it.
+    pub(crate) variables: Vec<String>,
     /// Folders that its containers see, in Docker's words.
     pub(crate) binds: Vec<String>,
 }
 
 impl Bundle {
-    /// A name for the settings that stand in the image beside the files.
-    pub(crate) fn settings(&self) -> String {
+    /// A name for the settings that stand in the image beside the files. Labels show it to everybody, and so to somebody who
+    /// guesses the values of variables: without `key`, which only the image's configuration holds, no guess can be confirmed.
+    pub(crate) fn settings(&self, key: &str) -> String {
         let lists =
             [&self.entrypoint, &self.command].map(|list| list.as_ref().map(|l| l.join("\0")));
         let [entrypoint, command] = lists.each_ref().map(|list| list.as_deref().unwrap_or("\0"));
         let directory = self.directory.as_deref().unwrap_or_default();
-        let environment = self.environment.join("\0");
-        let binds = self.binds.join("\0");
-        digest(&[entrypoint, command, directory, &environment, &binds].map(str::as_bytes))
+        let lists = [&self.environment, &self.variables, &self.binds].map(|list| list.join("\0"));
+        let [environment, variables, binds] = lists.each_ref().map(String::as_str);
+        let parts = [key, entrypoint, command, directory, environment, variables, binds];
+        digest(&parts.map(str::as_bytes))
     }
 }
 
@@ -101,6 +105,7 @@ pub(crate) fn pack(
 ) -> Result<Bundle> {
     let config = base.config.as_ref();
     let variables = function.env.iter().map(|(name, value)| format!("{name}={value}"));
+    let variables: Vec<_> = variables.collect();
     let mut bundle = match (protocol, &function.code) {
         (Protocol::Pipe, Code::Image(image)) => image_with_streams(function, image, config)?,
         (Protocol::Pipe, _) => code_with_streams(function)?,
@@ -110,13 +115,23 @@ pub(crate) fn pack(
     };
     if protocol != Protocol::Action {
         // OpenWhisk's runtimes hand on only those variables that they get with the code.
-        bundle.environment.extend(variables);
+        bundle.environment.extend(variables.iter().cloned());
     }
+    bundle.variables = variables;
     bundle.binds = function.folders.iter().map(|folder| Mount::of(folder).to_bind()).collect();
     let arguments = function.any_image().map(|image| image.arguments.join("\0"));
     let image = base.id.as_deref().unwrap_or_default();
+    let files = match protocol {
+        Protocol::Action if !function.env.is_empty() => {
+            // Reports and traces show the version, and so it says nothing of the variables' values.
+            let mut without = function.clone();
+            without.env = Environment::default();
+            of_action(&without, config)?.tar
+        }
+        _ => bundle.tar.clone(),
+    };
     let parts: [&[u8]; 3] =
-        [&bundle.tar, image.as_bytes(), arguments.as_deref().unwrap_or("").as_bytes()];
+        [&files, image.as_bytes(), arguments.as_deref().unwrap_or("").as_bytes()];
     bundle.version = digest(&parts);
     Ok(bundle)
 }
@@ -132,6 +147,7 @@ impl Bundle {
             command: None,
             directory: None,
             environment: Vec::new(),
+            variables: Vec::new(),
             binds: Vec::new(),
         }
     }
@@ -294,99 +310,4 @@ fn digest(parts: &[&[u8]]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::Read;
-
-    use super::*;
-
-    fn packed(function: &Deployable, protocol: Protocol) -> Bundle {
-        pack(function, protocol, &ImageInspect::default()).unwrap()
-    }
-
-    fn python(source: &str) -> Deployable {
-        Deployable::python("f", source)
-    }
-
-    fn paths(bundle: &Bundle) -> Vec<(String, u32)> {
-        let mut found = Vec::new();
-        for entry in tar::Archive::new(&bundle.tar[..]).entries().unwrap() {
-            let mut entry = entry.unwrap();
-            let mut content = String::new();
-            entry.read_to_string(&mut content).unwrap();
-            let path = entry.path().unwrap().display().to_string();
-            found.push((path, entry.header().mode().unwrap()));
-        }
-        found
-    }
-
-    #[test]
-    fn the_same_code_has_the_same_version_and_other_code_another() {
-        let version = |source, protocol| packed(&python(source), protocol).version;
-        assert_eq!(version("a = 1", Protocol::Pipe), version("a = 1", Protocol::Pipe));
-        assert_ne!(version("a = 1", Protocol::Pipe), version("a = 2", Protocol::Pipe));
-        assert_ne!(version("a = 1", Protocol::Pipe), version("a = 1", Protocol::Lambda));
-        let with = |arguments: [&str; 1]| Image::new("a:1").with_arguments(arguments);
-        let image = |arguments| Deployable::from_image("f", with(arguments));
-        let version = |arguments| packed(&image(arguments), Protocol::Pipe).version;
-        assert_ne!(version(["a"]), version(["b"]));
-    }
-
-    #[test]
-    fn the_files_are_where_the_protocol_looks_for_them() {
-        let function = python("a = 1");
-        let pipe = packed(&function, Protocol::Pipe);
-        let shim = ("falco/falco_shim.py".to_owned(), 0o644);
-        assert_eq!(paths(&pipe), [shim, ("falco/function/main__.py".into(), 0o644)]);
-        let action = packed(&function, Protocol::Action);
-        assert_eq!(paths(&action), [("falco/init.json".into(), 0o644)]);
-        assert_eq!((action.entrypoint, action.command), (None, None));
-        let lambda = packed(&function, Protocol::Lambda);
-        assert_eq!(paths(&lambda)[0].0, "var/task/falco_handler.py");
-        assert_eq!(lambda.command, Some(vec!["falco_handler.main".into()]));
-    }
-
-    #[test]
-    fn an_image_runs_its_own_program_with_its_own_arguments_or_those_of_the_function() {
-        let config = ImageConfig {
-            entrypoint: Some(vec!["/serve".into()]),
-            cmd: Some(vec!["-a".into()]),
-            ..ImageConfig::default()
-        };
-        let base = ImageInspect { config: Some(config), ..ImageInspect::default() };
-        let command = |image: Image, protocol| {
-            let function = Deployable::from_image("f", image);
-            pack(&function, protocol, &base).unwrap().command.unwrap_or_default()
-        };
-        assert_eq!(command(Image::new("a"), Protocol::Pipe), ["/serve", "-a"]);
-        let other = Image::new("a").with_arguments(["-b"]);
-        assert_eq!(command(other.clone(), Protocol::Pipe), ["/serve", "-b"]);
-        assert_eq!(command(other, Protocol::Lambda), ["-b"]);
-        assert!(command(Image::new("a"), Protocol::Lambda).is_empty());
-        let nothing = Deployable::from_image("f", "a");
-        let error = pack(&nothing, Protocol::Pipe, &ImageInspect::default()).err().unwrap();
-        assert!(error.to_string().contains("names no program"), "{error}");
-    }
-
-    #[test]
-    fn folders_are_mounted_under_their_own_paths() {
-        use falco_core::Folder;
-
-        let function = python("a = 1")
-            .with_folder(Folder::read_only("/data/in"))
-            .with_folder(Folder::writable("/data/out"));
-        let with = packed(&function, Protocol::Pipe);
-        assert_eq!(with.binds, ["/data/in:/data/in:ro", "/data/out:/data/out:rw"]);
-        assert_ne!(with.settings(), packed(&python("a = 1"), Protocol::Pipe).settings());
-    }
-
-    #[test]
-    fn variables_stand_in_the_image_or_go_with_the_code() {
-        let function = python("a = 1").with_env("KEY", "value");
-        for protocol in [Protocol::Pipe, Protocol::Lambda] {
-            assert_eq!(packed(&function, protocol).environment, ["KEY=value"]);
-        }
-        let action = packed(&function, Protocol::Action);
-        assert!(action.environment.is_empty());
-        assert!(String::from_utf8_lossy(&action.tar).contains(r#""env":{"KEY":"value"}"#));
-    }
-}
+mod tests;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::env;
+use std::time::Duration;
 
 use falco_core::{Error, Result, RuntimeName};
 use falco_workers::WorkerLimits;
@@ -49,6 +50,7 @@ pub struct DockerConfig {
     pub(crate) pull: Pull,
     pub(crate) isolation: Isolation,
     pub(crate) workers: WorkerLimits,
+    pub(crate) answer_timeout: Duration,
 }
 
 impl DockerConfig {
@@ -108,6 +110,9 @@ fn usual_image(protocol: Protocol, runtime: &RuntimeName) -> Option<String> {
     })
 }
 
+/// How long an answer of the daemon may take, unless set: a busy machine takes its time to start containers.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
+
 /// Sets a [`DockerConfig`] step by step.
 #[derive(Clone, Debug, Default)]
 pub struct DockerConfigBuilder {
@@ -118,6 +123,7 @@ pub struct DockerConfigBuilder {
     pull: Option<Pull>,
     isolation: Isolation,
     workers: WorkerLimits,
+    answer_timeout: Option<Duration>,
 }
 
 impl DockerConfigBuilder {
@@ -172,14 +178,21 @@ impl DockerConfigBuilder {
         self
     }
 
+    /// Sets how long an answer of the daemon may take, in whole seconds: 120 s by default. It does not limit functions.
+    #[must_use]
+    pub fn answer_timeout(mut self, timeout: Duration) -> Self {
+        self.answer_timeout = Some(timeout);
+        self
+    }
+
     /// Checks the values.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` when no daemon is set, for a limit of zero, and for a setting that a daemon on another machine cannot
+    /// `InvalidInput` when no daemon is set, for a limit of zero, for a daemon's timeout of less than a second, and for a setting that a daemon on another machine cannot
     /// fulfil: mounted folders, and protocols that need a port of this machine.
     pub fn build(self) -> Result<DockerConfig> {
-        let Self { host, tls, protocol, images, pull, isolation, workers } = self;
+        let Self { host, tls, protocol, images, pull, isolation, workers, answer_timeout } = self;
         let at = |error: Error| error.with_platform(NAME);
         let host = host.ok_or_else(|| {
             at(Error::invalid_input("no Docker daemon is set"))
@@ -195,7 +208,12 @@ impl DockerConfigBuilder {
             }
         }
         let pull = pull.unwrap_or_default();
-        Ok(DockerConfig { host, tls, protocol, images, pull, isolation, workers })
+        let answer_timeout = answer_timeout.unwrap_or(ANSWER_TIMEOUT);
+        if answer_timeout < Duration::from_secs(1) {
+            let message = format!("invalid timeout {answer_timeout:?} for the daemon's answers");
+            return Err(at(Error::invalid_input(message)).with_hint("use a second or more"));
+        }
+        Ok(DockerConfig { host, tls, protocol, images, pull, isolation, workers, answer_timeout })
     }
 
     /// As [`build`](Self::build), with the environment's values for what is not set. The daemon is the one that the command

@@ -1,5 +1,7 @@
 //! The connection to the daemon.
 
+use std::time::Duration;
+
 use bollard::Docker;
 use bollard::errors::Error as DockerError;
 use falco_core::{Error, Result};
@@ -8,14 +10,19 @@ use crate::NAME;
 use crate::refusal::{nobody_there, refusal};
 use crate::tls::Tls;
 
-/// How long an answer of the daemon may take, in seconds.
-const TIMEOUT_S: u64 = 120;
+/// Connects to the daemon at `host`, whose answers may take so long. Nothing is sent yet.
+pub(crate) fn connect(host: &str, tls: Option<&Tls>, timeout: Duration) -> Result<Docker> {
+    let docker = match tls {
+        Some(tls) => tls.connect(host)?,
+        None => connect_without_tls(host)?,
+    };
+    Ok(docker.with_timeout(timeout))
+}
 
-/// Connects to the daemon at `host`. Nothing is sent yet.
-pub(crate) fn connect(host: &str, tls: Option<&Tls>) -> Result<Docker> {
-    if let Some(tls) = tls {
-        return tls.connect(host);
-    }
+fn connect_without_tls(host: &str) -> Result<Docker> {
+    /// The default of bollard, which the caller replaces.
+    const TIMEOUT_S: u64 = 120;
+
     // Not by `connect_with_host`, which asks for TLS by this process's variables, whatever the configuration says.
     let connected = match host.split_once("://") {
         Some(("tcp" | "http", _)) => {
@@ -43,7 +50,7 @@ mod tests {
     #[tokio::test]
     async fn a_socket_that_is_not_there_is_named() {
         let host = "unix:///nowhere/docker.sock";
-        let error = match connect(host, None) {
+        let error = match connect(host, None, Duration::from_secs(5)) {
             Err(error) => error,
             Ok(docker) => refusal(host, &docker.ping().await.unwrap_err()),
         };

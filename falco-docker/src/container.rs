@@ -88,6 +88,9 @@ pub(crate) struct Start<'a> {
 }
 
 impl Container {
+    /// Requests to the daemon in a start, at most.
+    pub(crate) const START_REQUESTS: u32 = 4;
+
     /// Creates a container, attaches to it and starts it.
     pub(crate) async fn start(
         docker: &Docker,

@@ -78,5 +78,6 @@ pub(crate) fn not_started(dialogue: Dialogue, error: Error) -> Failed {
         ));
     }
     let error = if error.kind() == ErrorKind::NotFound { removed() } else { error };
-    Failed::Platform(error.context("a container cannot be started"))
+    // Whatever has become of the container, no request was sent to it.
+    Failed::Platform(error.context("a container cannot be started").with_may_have_run(false))
 }

@@ -10,7 +10,7 @@ use falco_workers::{Pools, check_bounds};
 use crate::NAME;
 use crate::bundle::pack;
 use crate::config::{folder_of_another, is_remote, port_of_another};
-use crate::images::Stored;
+use crate::images::{Stored, new_key};
 use crate::pool::{Function, Pool, Shared};
 use crate::probe::Probed;
 use crate::protocol::Protocol;
@@ -142,10 +142,12 @@ impl Functions {
             self.probed.check(docker, host, asked, &function.runtime).await?;
         }
         let deployment = deployment.with_attribute("version", &bundle.version);
-        let (dialogue, settings) = (bundle.dialogue, bundle.settings());
-        let binds = bundle.binds.clone();
+        let (dialogue, binds) = (bundle.dialogue, bundle.binds.clone());
         let before = images.load(&deployment.name).await.ok();
-        let stored = Stored { image: String::new(), deployment, dialogue, settings, binds };
+        let key = before.as_ref().map(|before| before.key.clone()).filter(|key| !key.is_empty());
+        let key = key.map_or_else(new_key, Ok)?;
+        let settings = bundle.settings(&key);
+        let stored = Stored { image: String::new(), deployment, dialogue, settings, key, binds };
         let image = match &before {
             Some(before) if is_deployed(before, &stored) => {
                 if is_owned(before, &stored) {
@@ -154,7 +156,7 @@ impl Functions {
                 }
                 images.relabel(&Stored { image: before.image.clone(), ..stored.clone() }).await?
             }
-            _ => images.build(id, &stored.deployment, &bundle).await?,
+            _ => images.build(id, &stored, &bundle).await?,
         };
         let stored = Stored { image: image.clone(), ..stored };
         self.install(&stored);

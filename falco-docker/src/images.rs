@@ -1,6 +1,8 @@
 //! Images: those that functions run in, and those that are deployments.
 
 use std::collections::HashMap;
+use std::fs::File;
+use std::io::Read;
 
 use bollard::Docker;
 use bollard::models::{ContainerConfig, ContainerCreateBody, ImageInspect};
@@ -25,6 +27,9 @@ const OWNER: &str = "falco.owner";
 const RUN: &str = "falco.run";
 const EXPIRES: &str = "falco.expires";
 
+/// The variable with the key of `falco.settings`. Labels stand in events and lists, the configuration of an image does not.
+const KEY: &str = "FALCO_DEPLOYMENT_KEY";
+
 /// The repository of deployments; the function's name is the tag, since only tags may have capitals.
 const REPOSITORY: &str = "falco-function";
 
@@ -42,6 +47,8 @@ pub(crate) struct Stored {
     pub(crate) deployment: Deployment,
     pub(crate) dialogue: Dialogue,
     pub(crate) settings: String,
+    /// The key without which `settings` confirms no guess; empty where another version of Falco has deployed it.
+    pub(crate) key: String,
     /// Folders that its containers see, in Docker's words.
     pub(crate) binds: Vec<String>,
 }
@@ -84,21 +91,28 @@ impl Images {
     pub(crate) async fn build(
         &self,
         base: &str,
-        deployment: &Deployment,
+        stored: &Stored,
         bundle: &Bundle,
     ) -> Result<String> {
+        let mut environment = bundle.environment.clone();
+        environment.push(format!("{KEY}={}", stored.key));
         let body = ContainerCreateBody {
             image: Some(base.to_owned()),
             entrypoint: bundle.entrypoint.clone(),
             cmd: bundle.command.clone(),
-            env: Some(bundle.environment.clone()),
+            env: Some(environment),
             working_dir: bundle.directory.clone(),
-            labels: Some(labels(deployment, bundle.dialogue, &bundle.settings(), &bundle.binds)),
+            labels: Some(labels(
+                &stored.deployment,
+                stored.dialogue,
+                &stored.settings,
+                &stored.binds,
+            )),
             open_stdin: Some(true),
             stdin_once: Some(true),
             ..ContainerCreateBody::default()
         };
-        self.commit(body, &deployment.name, Some(bundle)).await
+        self.commit(body, &stored.deployment.name, Some(bundle)).await
     }
 
     /// Changes what a deployment says of itself; its files stay.
@@ -171,8 +185,13 @@ impl Images {
             }
             error => error,
         })?;
-        let labels = image.config.and_then(|config| config.labels).unwrap_or_default();
-        stored(image.id.unwrap_or_default(), &labels).ok_or_else(|| {
+        let config = image.config.unwrap_or_default();
+        let environment = config.env.unwrap_or_default();
+        let key = environment.iter().find_map(|it| it.strip_prefix(KEY)?.strip_prefix('='));
+        let key = key.unwrap_or_default().to_owned();
+        let labels = config.labels.unwrap_or_default();
+        let stored = stored(image.id.unwrap_or_default(), &labels);
+        stored.map(|stored| Stored { key, ..stored }).ok_or_else(|| {
             Error::new(ErrorKind::Protocol, format!("the image {REPOSITORY}:{name} is not Falco's"))
         })
     }
@@ -213,6 +232,16 @@ impl Images {
     }
 }
 
+/// A key that nobody can guess.
+pub(crate) fn new_key() -> Result<String> {
+    let mut bytes = [0; 16];
+    let read = File::open("/dev/urandom").and_then(|mut random| random.read_exact(&mut bytes));
+    read.map_err(|error| {
+        Error::new(ErrorKind::Unavailable, "/dev/urandom cannot be read").with_source(&error)
+    })?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
 fn labels(
     deployment: &Deployment,
     dialogue: Dialogue,
@@ -242,7 +271,8 @@ fn stored(image: String, labels: &HashMap<String, String>) -> Option<Stored> {
     let settings = labels.get(SETTINGS).cloned().unwrap_or_default();
     let binds = labels.get(BINDS).and_then(|json| serde_json::from_str(json).ok());
     let binds = binds.unwrap_or_default();
-    Some(Stored { image, deployment, dialogue, settings, binds })
+    // A list of images does not show the key.
+    Some(Stored { image, deployment, dialogue, settings, key: String::new(), binds })
 }
 
 /// Whether a tag is that of a deployment. Podman puts a registry in front of names that have none.

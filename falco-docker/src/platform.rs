@@ -67,7 +67,8 @@ impl DockerPlatform {
     /// `Unauthorized` where this user may not use it.
     pub async fn connect(config: DockerConfig) -> Result<Self> {
         let at = |error: Error| error.at(Operation::new(NAME, "connect"));
-        let docker = connect(&config.host, config.tls.as_ref()).map_err(at)?;
+        let docker =
+            connect(&config.host, config.tls.as_ref(), config.answer_timeout).map_err(at)?;
         let refused = |error: bollard::errors::Error| at(refusal(&config.host, &error));
         let docker = docker.negotiate_version().await.map_err(refused)?;
         let architecture = docker.version().await.map_err(refused)?.arch.unwrap_or_default();

@@ -13,9 +13,7 @@ pub(crate) fn refusal(host: &str, error: &DockerError) -> Error {
             of_status(*status_code, message)
         }
         DockerError::DockerStreamError { error } => of_status(500, error),
-        DockerError::RequestTimeoutError => {
-            Error::new(ErrorKind::Timeout, "the daemon did not answer in time")
-        }
+        DockerError::RequestTimeoutError => no_answer(host),
         DockerError::SocketNotFoundError(_) => nobody_there(host),
         DockerError::JsonDataError { message, .. } => {
             Error::new(ErrorKind::Protocol, format!("the daemon's answer is not understood: {message}"))
@@ -32,6 +30,12 @@ pub(crate) fn refusal(host: &str, error: &DockerError) -> Error {
                 .with_may_have_run(true),
         },
     }
+}
+
+/// The error where the daemon at `host` does not answer.
+pub(crate) fn no_answer(host: &str) -> Error {
+    Error::new(ErrorKind::Timeout, format!("the daemon at {host} did not answer in time"))
+        .with_hint("look at the daemon's log, or start it again")
 }
 
 /// The error where no daemon listens at `host`.

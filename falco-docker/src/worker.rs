@@ -20,6 +20,7 @@ use crate::failed::{
 use crate::network::{self, NETWORK};
 use crate::pool::Pool;
 use crate::protocol::Protocol;
+use crate::refusal::no_answer;
 use crate::{action, lambda};
 
 /// How much longer than the result an answer by HTTP may be, in bytes: Falco's transports say where and how long it ran.
@@ -154,7 +155,11 @@ impl Worker {
         if isolation.network_of(dialogue.protocol()) == NETWORK {
             network::ensure(&images.docker, &images.host).await.map_err(Failed::Platform)?;
         }
-        let container = Container::start(&images.docker, &images.host, &shared.ends, start).await;
+        // The daemon may stop in the middle of an answer, which no timeout of a request ends.
+        let longest = shared.config.answer_timeout.saturating_mul(Container::START_REQUESTS);
+        let starting = Container::start(&images.docker, &images.host, &shared.ends, start);
+        let container = tokio::time::timeout(longest.min(TIMEOUT.max), starting).await;
+        let container = container.unwrap_or_else(|_| Err(no_answer(&images.host)));
         let container = container.map_err(|error| not_started(dialogue, error))?;
         let container = self.container.insert(container);
         // Who wants no limit may say so with more time than a clock can count.

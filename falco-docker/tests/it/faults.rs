@@ -1,20 +1,25 @@
-//! Faults: a driver that is killed, an image that is removed under its containers.
+//! Faults: a daemon that ends or hangs in mid-run, a driver that is killed, an image that is removed under its containers.
 
 #![expect(clippy::print_stdout, reason = "a driver says that it is ready")]
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bollard::Docker;
 use bollard::query_parameters::{ListContainersOptionsBuilder, RemoveImageOptionsBuilder};
-use falco_core::{AsyncPlatform, Deployable, ErrorKind, Invocation, Payload, Platform, Scaling};
-use falco_docker::{DockerPlatform, WorkerLimits};
+use falco_core::{
+    AsyncPlatform, Deployable, Deployment, ErrorKind, Invocation, Payload, Platform, Scaling,
+};
+use falco_docker::{DockerPlatform, Isolation, Mount, WorkerLimits};
+use falco_testkit::Line;
 use futures_util::future;
 use serde_json::{Value, json};
 
 use crate::daemon;
+use crate::line::Proxy;
 
 const ECHO: &str = "def main(args):\n    return args\n";
 
@@ -79,6 +84,63 @@ async fn a_driver_that_is_killed_leaves_no_container() {
     let config = daemon::config(&host).await.build().unwrap();
     let platform = DockerPlatform::connect(config).await.unwrap();
     let deployment = platform.fetch_deployment("docker-orphan").await.unwrap();
+    platform.remove(&deployment).await.unwrap();
+}
+
+/// Sleeps as long as it is told to, after a file says that it runs.
+const SEEN: &str = "
+import time
+def main(args):
+    open('/seen/it', 'w').close()
+    time.sleep(args['s'])
+    return {}
+";
+
+/// A platform on a line that can be cut, a deployment of [`SEEN`] whose containers are warm, and the folder for the file.
+async fn on_a_line(
+    host: &str,
+    name: &str,
+    timeout: Duration,
+) -> (Proxy, Arc<DockerPlatform>, Deployment, tempfile::TempDir) {
+    let seen = tempfile::tempdir().unwrap();
+    let mount = Mount::writable(seen.path().to_str().unwrap(), "/seen");
+    drop(daemon::docker(host).await);
+    let proxy = Proxy::start(host);
+    let workers = WorkerLimits::default().with_max_workers(1);
+    let config = daemon::config(&proxy.host()).await.workers(workers);
+    let config = config.isolation(Isolation::default().with_mount(mount)).answer_timeout(timeout);
+    let platform = Arc::new(DockerPlatform::connect(config.build().unwrap()).await.unwrap());
+    let deployment = platform.deploy(&Deployable::python(name, SEEN)).await.unwrap();
+    let warm = platform.invoke(&deployment, &invocation(&json!({"s": 0}))).await.unwrap();
+    assert!(warm.is_success(), "{warm:?}");
+    std::fs::remove_file(seen.path().join("it")).unwrap();
+    (proxy, platform, deployment, seen)
+}
+
+#[tokio::test]
+async fn a_daemon_that_ends_in_mid_run_is_unavailable_and_calls_go_on_when_it_is_back() {
+    let Some(host) = daemon::host() else { return };
+    let (proxy, platform, deployment, seen) = on_a_line(&host, "docker-cut", PATIENCE).await;
+    let call = {
+        let (platform, deployment) = (platform.clone(), deployment.clone());
+        tokio::spawn(
+            async move { platform.invoke(&deployment, &invocation(&json!({"s": 100}))).await },
+        )
+    };
+    until("the call's start", async || seen.path().join("it").exists()).await;
+    proxy.set(Line::Cut);
+    let error = call.await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    assert!(error.may_have_run() && error.is_unreachable(), "{error:?}");
+    // What could not be sent has not run.
+    let error = platform.invoke(&deployment, &invocation(&json!({"s": 0}))).await.unwrap_err();
+    assert!(error.kind() == ErrorKind::Unavailable && !error.may_have_run(), "{error:?}");
+    proxy.set(Line::Up);
+    until("a call's answer", async || {
+        let called = platform.invoke(&deployment, &invocation(&json!({"s": 0}))).await;
+        called.is_ok_and(|activation| activation.is_success())
+    })
+    .await;
     platform.remove(&deployment).await.unwrap();
 }
 

@@ -8,4 +8,5 @@ mod fake;
 mod faults;
 mod image;
 mod images;
+mod line;
 mod tls;
