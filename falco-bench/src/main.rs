@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it is a command line tool")]
 
 mod aws;
+mod batches;
 // The harness of the page's tests: what draws a report is not written twice.
 #[path = "../../falco-meter/tests/it/browser.rs"]
 #[allow(dead_code, clippy::unwrap_used, reason = "written for tests")]

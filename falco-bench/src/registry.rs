@@ -96,4 +96,9 @@ pub(crate) const BENCHMARKS: &[Benchmark] = &[
         about: "1,000 calls over TLS, millions through the runner, a slow source, and Lambda's ramp",
         run: crate::scale::run,
     },
+    Benchmark {
+        name: "batches",
+        about: "several inputs in one call, beside joblib and beside calls of one; needs pip",
+        run: crate::batches::run,
+    },
 ];
