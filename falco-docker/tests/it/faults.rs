@@ -145,6 +145,37 @@ async fn a_daemon_that_ends_in_mid_run_is_unavailable_and_calls_go_on_when_it_is
 }
 
 #[tokio::test]
+async fn a_daemon_that_answers_no_more_is_an_error_of_every_operation_and_no_endless_wait() {
+    let Some(host) = daemon::host() else { return };
+    let (proxy, patient, deployment, _seen) = on_a_line(&host, "docker-hung", PATIENCE).await;
+    let config = daemon::config(&proxy.host()).await.answer_timeout(Duration::from_secs(3));
+    let platform = DockerPlatform::connect(config.build().unwrap()).await.unwrap();
+    // It has no container of the function, and so a call needs the daemon.
+    platform.fetch_deployment("docker-hung").await.unwrap();
+    proxy.set(Line::Hung);
+    let short = Scaling::default().with_timeout(Duration::from_secs(1));
+    let function = Deployable::python("docker-hung", SEEN);
+    let call = invocation(&json!({"s": 0}));
+    let (called, listed, fetched, deployed, scaled) = tokio::join!(
+        platform.invoke(&deployment, &call),
+        platform.list_deployments(),
+        platform.fetch_deployment("docker-other"),
+        platform.deploy(&function),
+        platform.scale(&deployment, &short),
+    );
+    let error = called.unwrap_err();
+    assert!(error.kind() == ErrorKind::Timeout && !error.may_have_run(), "{error:?}");
+    assert!(error.to_string().contains("did not answer in time"), "{error}");
+    let others = [listed.map(drop), fetched.map(drop), deployed.map(drop), scaled.map(drop)];
+    for other in others {
+        assert_eq!(other.unwrap_err().kind(), ErrorKind::Timeout);
+    }
+    assert_eq!(platform.remove(&deployment).await.unwrap_err().kind(), ErrorKind::Timeout);
+    proxy.set(Line::Up);
+    patient.remove(&deployment).await.unwrap();
+}
+
+#[tokio::test]
 async fn an_image_that_is_removed_under_its_containers_is_not_found_once_they_are_gone() {
     let Some(host) = daemon::host() else { return };
     let docker = daemon::docker(&host).await;
