@@ -154,7 +154,7 @@ async fn time_to_concurrency(calls: u32, count: u32) -> f64 {
                 let invocation = invocation(&n.to_string());
                 // Until it is taken: then it runs for an hour.
                 while replicas.submit(&deployment, &invocation).await.is_err() {
-                    sleep(secs(1)).await;
+                    sleep(secs(5)).await;
                 }
             })
         })
@@ -171,7 +171,7 @@ async fn replicas_reach_the_concurrency_of_an_account_so_many_times_sooner() {
     let calls = 10_000;
     let alone = time_to_concurrency(calls, 1).await;
     // 1,000 at once, and 100 a second from then on.
-    assert!((90.0..95.0).contains(&alone), "{alone}");
+    assert!((90.0..100.0).contains(&alone), "{alone}");
     let four = time_to_concurrency(calls, 4).await;
     assert!(four <= alone / 4.0, "{four} s instead of {alone} s");
 }
