@@ -26,7 +26,7 @@ const MB: f64 = 1e6;
 struct Crowd {
     /// Seconds until all workers had begun.
     start: f64,
-    /// What all processes hold when the workers are idle, in MB.
+    /// The memory of all processes when the workers are idle, in MB.
     memory: f64,
     /// Seconds for many short calls, starting the workers included.
     calls: f64,

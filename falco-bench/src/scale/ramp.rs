@@ -55,7 +55,7 @@ async fn start(calls: u32, replicas: u32) -> anyhow::Result<(f64, f64)> {
         },
         42,
     );
-    // A refusal is no reason to give a call up.
+    // Calls are sent again after any number of refusals.
     let retry = RetryPolicy::with_retries(1_000);
     let platform =
         Stack::new().with_retry(retry).with_replicas(replicas).wrap(simulation.platform())?;
