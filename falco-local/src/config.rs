@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use falco_core::{Error, Result};
 use falco_workers::WorkerLimits;
 
-use crate::forking::ForkedWorkers;
+use crate::forked_workers::ForkedWorkers;
 
 /// The variables that workers inherit of the driver's environment, and no others.
 const INHERITED: [&str; 4] = ["PATH", "HOME", "LANG", "TMPDIR"];

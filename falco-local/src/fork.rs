@@ -21,9 +21,10 @@ use rustix::net::{
 use rustix::process::Pid;
 
 use crate::descriptors;
-use crate::pool::{Pool, Shared};
-use crate::process::{Ending, Process};
+use crate::package::Function;
+use crate::process::{Ending, Parent, Process};
 use crate::scratch::Directory;
+use crate::shared::Shared;
 use crate::spawn::Ends;
 
 /// How long a server may take to import what the function imports first: workers can be started without it.
@@ -34,6 +35,14 @@ const ANSWER: Duration = Duration::from_secs(30);
 
 /// An answer is a number.
 const LONGEST_ANSWER: usize = 32;
+
+/// The function that a server forks workers of.
+pub(crate) struct Origin<'a> {
+    pub(crate) function: &'a Function,
+    pub(crate) shared: &'a Arc<Shared>,
+    /// Whether the function was removed.
+    pub(crate) is_closed: &'a dyn Fn() -> bool,
+}
 
 /// A process that forks workers. Dropped, it is gone; each of its workers holds it.
 #[derive(Debug)]
@@ -49,17 +58,17 @@ impl ForkServer {
     /// Starts the server of a function, and waits until it can fork.
     ///
     /// The error says why its workers have to be started one by one.
-    pub(crate) fn start(pool: &Pool) -> Result<Arc<Self>, String> {
-        let mut server = Self::spawn(pool).map_err(|error| error.to_string())?;
+    pub(crate) fn start(origin: &Origin<'_>) -> Result<Arc<Self>, String> {
+        let mut server = Self::spawn(origin).map_err(|error| error.to_string())?;
         let mut log = Capture::new(answer::MAX_START_LINE as u64);
         let started = match &mut server.process {
             Some(process) => process.exchange(
                 &[b"start"],
                 answer::MAX_START_LINE,
-                Instant::now() + START.min(pool.shared.config.workers.start_timeout),
+                Instant::now() + START.min(origin.shared.config.workers.start_timeout),
                 &mut log,
                 || {},
-                |_| !pool.is_closed(),
+                |_| !(origin.is_closed)(),
             ),
             None => Ending::NotDelivered,
         };
@@ -77,15 +86,15 @@ impl ForkServer {
         Ok(Arc::new(server))
     }
 
-    fn spawn(pool: &Pool) -> io::Result<Self> {
-        let shared = pool.shared.clone();
+    fn spawn(origin: &Origin<'_>) -> io::Result<Self> {
+        let shared = origin.shared.clone();
         let scratch = shared.scratch.directory()?;
         let (control, theirs) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
         for timeout in [Timeout::Recv, Timeout::Send] {
             set_socket_timeout(&control, timeout, Some(ANSWER))?;
         }
-        let command = pool.function.fork_server(&shared.config.environment, scratch.path());
+        let command = origin.function.fork_server(&shared.config.environment, scratch.path());
         let (command, requests) = command.ok_or(Errno::NOTSUP)?;
         let process = Process::start(command, requests, Some(theirs))?;
         let group = process.group();
@@ -107,8 +116,13 @@ impl ForkServer {
         self.is_broken.load(Ordering::Relaxed)
     }
 
+    /// Forks a worker, whose TMPDIR is `scratch`.
+    pub(crate) fn start_worker(self: &Arc<Self>, scratch: Option<&Path>) -> io::Result<Process> {
+        Process::with(|ends| Ok((self.fork(&ends, scratch)?, self.clone() as Arc<dyn Parent>)))
+    }
+
     /// Forks a worker, in a process group of its own, with these ends and no other descriptors.
-    pub(crate) fn fork(&self, ends: &Ends, scratch: Option<&Path>) -> io::Result<Pid> {
+    fn fork(&self, ends: &Ends, scratch: Option<&Path>) -> io::Result<Pid> {
         let scratch = scratch.map_or(&b""[..], |scratch| scratch.as_os_str().as_bytes());
         let descriptors =
             [ends.requests.as_fd(), ends.results.as_fd(), ends.stdout.as_fd(), ends.stderr.as_fd()];
@@ -119,12 +133,6 @@ impl ForkServer {
         }
         let process = self.ask(&[b"f", scratch], &mut ancillary)?;
         Pid::from_raw(process).ok_or_else(|| io::Error::other("a process without a number"))
-    }
-
-    /// Waits for the end of a worker, which has ended, and returns its exit status as shells report it.
-    pub(crate) fn wait_for(&self, worker: Pid) -> io::Result<i32> {
-        let worker = worker.as_raw_pid().to_string();
-        self.ask(&[b"w", worker.as_bytes()], &mut SendAncillaryBuffer::default())
     }
 
     fn ask(
@@ -152,6 +160,13 @@ impl ForkServer {
                 Err(failed.map_or_else(io::Error::from, |_| io::ErrorKind::BrokenPipe.into()))
             }
         }
+    }
+}
+
+impl Parent for ForkServer {
+    fn wait_for(&self, worker: Pid) -> io::Result<i32> {
+        let worker = worker.as_raw_pid().to_string();
+        self.ask(&[b"w", worker.as_bytes()], &mut SendAncillaryBuffer::default())
     }
 }
 

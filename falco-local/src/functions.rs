@@ -13,7 +13,8 @@ use crate::NAME;
 use crate::abandonment::Abandonment;
 use crate::interpreter::{self, Interpreter};
 use crate::package::{FORK, Function, pack};
-use crate::pool::{Pool, Shared};
+use crate::pool::Pool;
+use crate::shared::Shared;
 use crate::state::{Record, State};
 use crate::worker::Worker;
 

@@ -5,6 +5,7 @@ mod abandonment;
 mod config;
 mod descriptors;
 mod fork;
+mod forked_workers;
 mod forking;
 mod functions;
 mod guardian;
@@ -15,6 +16,7 @@ mod platform;
 mod pool;
 mod process;
 mod scratch;
+mod shared;
 mod spawn;
 mod state;
 mod tree;
@@ -23,7 +25,7 @@ mod worker;
 
 pub use config::{LocalConfig, LocalConfigBuilder};
 pub use falco_workers::WorkerLimits;
-pub use forking::ForkedWorkers;
+pub use forked_workers::ForkedWorkers;
 pub use platform::LocalPlatform;
 
 /// The platform's name in deployments and errors.

@@ -19,8 +19,9 @@ use crate::descriptors;
 use crate::functions::Functions;
 use crate::guardian::Guardian;
 use crate::interpreter;
-use crate::pool::{Pool, Shared};
+use crate::pool::Pool;
 use crate::scratch::Scratch;
+use crate::shared::Shared;
 use crate::state::State;
 
 /// Functions as warm worker processes on this machine.

@@ -6,31 +6,20 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use falco_core::{Activation, Error, ErrorKind, Invocation, Result};
-use falco_workers::{self as workers, Job, Logs, PoolLimits, removed};
+use falco_workers::{self as workers, Job, PoolLimits, removed};
 use rustix::process::Pid;
 
-use crate::config::LocalConfig;
-use crate::forking::Forking;
-use crate::guardian::Guardian;
+use crate::fork::Origin;
+use crate::forking::{Forking, Start};
 use crate::package::Function;
 use crate::process::kill_group;
-use crate::scratch::Scratch;
+use crate::shared::Shared;
 
 /// A worker's thread mostly waits.
 const STACK: usize = 256 * 1024;
 
 /// How long no worker is started after the system had no room for one.
 const FULL: Duration = Duration::from_millis(100);
-
-/// The state that all workers of a platform share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) config: LocalConfig,
-    pub(crate) guardian: Guardian,
-    pub(crate) scratch: Scratch,
-    pub(crate) logs: Logs,
-    pub(crate) host: Option<String>,
-}
 
 /// A worker's last job with its result, until that is delivered.
 #[derive(Debug, Default)]
@@ -283,6 +272,14 @@ impl Pool {
         {
             tracing::warn!(%error, "a worker could not be replaced");
         }
+    }
+
+    /// How the next worker's process starts.
+    pub(crate) fn next_start(&self) -> Start {
+        let is_closed = || self.is_closed();
+        let (function, shared) = (&self.function, &self.shared);
+        let most = self.limits().max_workers;
+        self.forking.next(&Origin { function, shared, is_closed: &is_closed }, most)
     }
 
     /// The sizes in force.

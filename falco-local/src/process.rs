@@ -4,9 +4,9 @@
 //! function's. One thread waits for all of them at once, so that an activation that prints nothing costs one write,
 //! one wait and one read, and one that prints never blocks on a full pipe.
 
+use std::fmt;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -18,7 +18,6 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
-use crate::fork::ForkServer;
 use crate::spawn::{Ends, Requests, wait_for};
 
 /// How often a running activation is looked at: is it wanted still, how much memory does it hold.
@@ -59,7 +58,7 @@ pub(crate) enum Ending {
 #[derive(Debug)]
 pub(crate) struct Process {
     group: Pid,
-    parent: Parent,
+    parent: Arc<dyn Parent>,
     alive: OwnedFd,
     requests: io::PipeWriter,
     results: io::PipeReader,
@@ -72,10 +71,19 @@ pub(crate) struct Process {
 }
 
 /// The process that waits for the end of a worker.
+pub(crate) trait Parent: fmt::Debug + Send + Sync {
+    /// Waits for a process that has ended or is about to, and returns its exit status as shells report it.
+    fn wait_for(&self, process: Pid) -> io::Result<i32>;
+}
+
+/// This process.
 #[derive(Debug)]
-enum Parent {
-    Driver,
-    Server(Arc<ForkServer>),
+struct Driver;
+
+impl Parent for Driver {
+    fn wait_for(&self, process: Pid) -> io::Result<i32> {
+        wait_for(process)
+    }
 }
 
 impl Process {
@@ -87,16 +95,14 @@ impl Process {
     ) -> io::Result<Self> {
         Self::with(|mut ends| {
             ends.control = control;
-            Ok((ends.start(command, read_at)?, Parent::Driver))
+            Ok((ends.start(command, read_at)?, Arc::new(Driver)))
         })
     }
 
-    /// Forks a process, whose TMPDIR is `scratch`.
-    pub(crate) fn fork(server: Arc<ForkServer>, scratch: Option<&Path>) -> io::Result<Self> {
-        Self::with(|ends| Ok((server.fork(&ends, scratch)?, Parent::Server(server))))
-    }
-
-    fn with(start: impl FnOnce(Ends) -> io::Result<(Pid, Parent)>) -> io::Result<Self> {
+    /// Makes the pipes of a process that `start` starts with their other ends.
+    pub(crate) fn with(
+        start: impl FnOnce(Ends) -> io::Result<(Pid, Arc<dyn Parent>)>,
+    ) -> io::Result<Self> {
         let (their_requests, requests) = io::pipe()?;
         let (results, their_results) = io::pipe()?;
         let (stdout, their_stdout) = io::pipe()?;
@@ -350,15 +356,6 @@ impl Process {
             }
         }
         self.parent.wait_for(self.group)
-    }
-}
-
-impl Parent {
-    fn wait_for(&self, process: Pid) -> io::Result<i32> {
-        match self {
-            Self::Driver => wait_for(process),
-            Self::Server(server) => server.wait_for(process),
-        }
     }
 }
 

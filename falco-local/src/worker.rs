@@ -227,10 +227,10 @@ impl Worker {
         let function = &self.pool.function;
         let mut start = match self.start.take() {
             Some(Start::Forked(server)) if !server.is_broken() => Start::Forked(server),
-            _ => self.pool.forking.next(&self.pool),
+            _ => self.pool.next_start(),
         };
         if let Start::Forked(server) = &start {
-            match Process::fork(server.clone(), function.scratch_of_fork(scratch.path())) {
+            match server.start_worker(function.scratch_of_fork(scratch.path())) {
                 Err(error) if server.is_broken() => {
                     let function = &function.name;
                     tracing::warn!(%error, function, "its workers cannot be forked any more, and are started one by one");
