@@ -25,6 +25,7 @@ mod lockstep;
 mod memory;
 mod native;
 mod openwhisk;
+mod peers;
 mod registry;
 mod rust;
 mod scale;
@@ -40,10 +41,16 @@ use anyhow::{Context, bail, ensure};
 use crate::figure::Figure;
 use crate::registry::{BENCHMARKS, Benchmark};
 
-const USAGE: &str = "usage: cargo xtask bench [NAME ..] [--no-check] [--list]";
+const USAGE: &str = "usage: cargo xtask bench [NAME ..] [--quick] [--no-check] [--list]";
+
+/// Set where a benchmark shall be tried with small sizes, if it has some: the figures say nothing then.
+const QUICK: &str = "FALCO_BENCH_QUICK";
 
 fn main() -> ExitCode {
     rust::serve_if_worker();
+    if let Some(code) = peers::serve_if_contender() {
+        return code;
+    }
     match run() {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
@@ -56,10 +63,11 @@ fn main() -> ExitCode {
 
 fn run() -> anyhow::Result<bool> {
     let mut names = Vec::new();
-    let mut check = true;
+    let (mut check, mut is_quick) = (true, false);
     for argument in std::env::args().skip(1) {
         match argument.as_str() {
             "--no-check" => check = false,
+            "--quick" => is_quick = true,
             "--list" => {
                 for benchmark in BENCHMARKS {
                     println!("{:<16} {}", benchmark.name, benchmark.about);
@@ -82,7 +90,7 @@ fn run() -> anyhow::Result<bool> {
     let mut figures = Vec::new();
     for name in &names {
         eprintln!("measuring {name} ..");
-        figures.extend(run_in_a_process_of_its_own(name)?);
+        figures.extend(run_in_a_process_of_its_own(name, is_quick)?);
     }
     println!("{}", table::render(&figures));
     let missed: Vec<&Figure> = figures.iter().filter(|figure| !figure.is_reached()).collect();
@@ -99,9 +107,11 @@ fn find(name: &str) -> anyhow::Result<&'static Benchmark> {
     })
 }
 
-fn run_in_a_process_of_its_own(name: &str) -> anyhow::Result<Vec<Figure>> {
+fn run_in_a_process_of_its_own(name: &str, is_quick: bool) -> anyhow::Result<Vec<Figure>> {
     let path: PathBuf = table::json_path(name);
-    let status = Command::new(std::env::current_exe()?).args([name, "--in-process"]).status()?;
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args([name, "--in-process"]).envs(is_quick.then_some((QUICK, "1")));
+    let status = command.status()?;
     ensure!(status.success(), "the benchmark {name} failed with {status}");
     table::read_json(&path)
 }

@@ -85,7 +85,8 @@ fn tree_pss() -> f64 {
     sum
 }
 
-fn pss(process: u32) -> anyhow::Result<f64> {
+/// The proportional set size of a process, in bytes: what it shares counts in parts.
+pub(crate) fn pss(process: u32) -> anyhow::Result<f64> {
     let text = fs::read_to_string(format!("/proc/{process}/smaps_rollup"))?;
     field(&text, "Pss:").map(|kib| kib * 1024.0)
 }

@@ -1,0 +1,96 @@
+//! Falco beside what people would use instead: the same functions on the same inputs, each contender in processes of its own.
+
+mod contender;
+mod data;
+mod environment;
+mod falco;
+mod processes;
+mod report;
+mod work;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+
+use self::contender::Contender;
+use self::environment::Environment;
+pub(crate) use self::falco::serve_if_contender;
+use self::report::{Cell, Report};
+use self::work::{Sizes, Work};
+use crate::figure::Figure;
+
+/// Falco comes first, and the standard library second; the others by their names in `peer.py`.
+const CONTENDERS: [&str; 7] = ["falco", "futures", "loky", "joblib", "dask", "ray", "lithops"];
+
+/// Lithops starts an interpreter for each call: some calls a second.
+const SLOW: &str = "lithops";
+
+/// Measures all contenders in turns, prints the table, and leaves it as Markdown and JSON.
+pub(crate) fn run() -> anyhow::Result<Vec<Figure>> {
+    let sizes = if std::env::var_os(crate::QUICK).is_some() { Sizes::QUICK } else { Sizes::FULL };
+    let folder = folder()?;
+    // What an earlier run left that was killed.
+    processes::end_all(&folder);
+    let environment = Environment::install(&folder)?;
+    let works = work::all(&sizes, &folder)?;
+    let mut report = Report::new(&sizes, &environment, &CONTENDERS, &works);
+    for round in 0..sizes.rounds {
+        for work in &works {
+            for name in CONTENDERS {
+                if round >= rounds(work, name, &sizes) || report.has_failed(work.name, name) {
+                    continue;
+                }
+                eprintln!("  round {} of {}: {}: {name} ..", round + 1, sizes.rounds, work.name);
+                report.add(work.name, name, measure(&folder, &environment, work, name, &sizes));
+            }
+        }
+    }
+    processes::end_all(&folder);
+    report.write(&folder)?;
+    println!("{}", report.markdown());
+    report.figures()
+}
+
+/// How many times a contender does a piece of work.
+fn rounds(work: &Work, name: &str, sizes: &Sizes) -> usize {
+    if work.is_once || name == SLOW { 1 } else { sizes.rounds }
+}
+
+fn folder() -> anyhow::Result<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/bench/peers");
+    std::fs::create_dir_all(&folder)?;
+    Ok(folder.canonicalize()?)
+}
+
+/// One contender doing one piece of work, and whether its answer is right.
+fn measure(
+    folder: &Path,
+    environment: &Environment,
+    work: &Work,
+    name: &str,
+    sizes: &Sizes,
+) -> Cell {
+    let result = environment.lacks(name).map_or_else(
+        || {
+            let share = if name == SLOW { work.share } else { 1 };
+            let scratch = tempfile::Builder::new().prefix("fb-").tempdir()?;
+            let task = work.task(name, share, scratch.path());
+            let command = match name {
+                "falco" => falco::command()?,
+                _ => environment.command(folder, scratch.path())?,
+            };
+            let limit = Duration::from_secs(sizes.limit);
+            let contender = Contender::start(command, folder, scratch.path(), limit)?;
+            let mut measured = contender.measure(&task)?;
+            work.check(&measured.answer, share).context("the answer is wrong")?;
+            measured.seconds *= share as f64;
+            Ok((measured, share))
+        },
+        |reason| Err(anyhow::anyhow!("not installed: {reason}")),
+    );
+    match result {
+        Ok((measured, share)) => Cell::measured(measured, share),
+        Err(error) => Cell::failed(format!("{error:#}")),
+    }
+}
