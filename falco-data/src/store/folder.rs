@@ -1,5 +1,7 @@
 //! Folders sign, too: functions on this machine read and write files by their URLs.
 
+use std::io;
+use std::path::{Component, PathBuf};
 use std::time::Duration;
 
 use object_store::local::LocalFileSystem;
@@ -19,4 +21,19 @@ impl Signer for FolderSigner {
             source: format!("{} has no URL", file.display()).into(),
         })
     }
+}
+
+/// The absolute path of a folder, which need not be there, without `..`: keys have none.
+pub(super) fn absolute(path: &std::path::Path) -> io::Result<PathBuf> {
+    let mut plain = PathBuf::new();
+    for part in std::path::absolute(path)?.components() {
+        if part == Component::ParentDir {
+            // What is there may be a link to another folder.
+            plain = plain.canonicalize().unwrap_or(plain);
+            plain.pop();
+        } else {
+            plain.push(part);
+        }
+    }
+    Ok(plain)
 }

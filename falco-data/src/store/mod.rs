@@ -82,13 +82,13 @@ impl Store {
         open::open(Place::parse(url)?)
     }
 
-    /// Opens a folder of this machine. It is made when something is written.
+    /// Opens a folder of this machine, such as `data/in` or `../data`. It is made when something is written.
     ///
     /// # Errors
     ///
     /// `InvalidInput` for a path that is not UTF-8, or that cannot be made absolute.
     pub fn folder(path: impl AsRef<std::path::Path>) -> Result<Self> {
-        let path = std::path::absolute(path.as_ref()).map_err(|error| {
+        let path = folder::absolute(path.as_ref()).map_err(|error| {
             Error::invalid_input("the path of a folder is not valid").with_source(&error)
         })?;
         match path.to_str() {

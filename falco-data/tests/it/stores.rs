@@ -17,6 +17,24 @@ fn stores_are_where_their_urls_say() {
     assert_eq!(format!("{folder:?}"), r#"Store("file:///data/in")"#);
 }
 
+#[test]
+fn the_path_of_a_folder_may_go_up() {
+    let url = |path: &str| Store::folder(path).unwrap().url().to_owned();
+    assert_eq!(url("/data/../in"), "file:///in");
+    assert_eq!(url("/../in/./x"), "file:///in/x");
+    let here = std::env::current_dir().unwrap();
+    assert_eq!(url("../x"), format!("file://{}/x", here.parent().unwrap().display()));
+    // As the kernel sees it: above where a link leads.
+    let place = tempfile::tempdir().unwrap();
+    let root = place.path().canonicalize().unwrap();
+    std::fs::create_dir_all(root.join("a/b")).unwrap();
+    std::os::unix::fs::symlink(root.join("a/b"), root.join("link")).unwrap();
+    assert_eq!(
+        url(root.join("link/../in").to_str().unwrap()),
+        format!("file://{}/a/in", root.display())
+    );
+}
+
 #[tokio::test]
 async fn an_object_of_another_store_is_refused_by_both_names() {
     let folder = Store::folder("/data/in").unwrap();
