@@ -1,4 +1,4 @@
-//! What the pools of a platform have in common.
+//! The parts that the pools of a platform share.
 
 use falco_workers::Logs;
 

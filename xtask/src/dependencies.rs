@@ -42,8 +42,14 @@ const FAKES: &[&str] = &[
 ];
 
 /// The crates that tests of any crate but core may use.
-const IN_TESTS: [&str; 5] =
-    ["falco-testkit", "falco-fakes", "falco-executors", "falco-layers", "falco-local"];
+const IN_TESTS: [&str; 6] = [
+    "falco-testkit",
+    "falco-fakes",
+    "falco-executors",
+    "falco-journal",
+    "falco-layers",
+    "falco-local",
+];
 
 fn allowed(name: &str) -> &'static [&'static str] {
     match name {
