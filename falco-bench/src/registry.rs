@@ -100,6 +100,8 @@ pub(crate) const BENCHMARKS: &[Benchmark] = &[
         name: "batches",
         about: "several inputs in one call, beside joblib and beside calls of one; needs pip",
         run: crate::batches::run,
+    },
+    Benchmark {
         name: "peers",
         about: "beside Lithops, Dask, Ray, joblib and concurrent.futures; installs them, takes 20 minutes",
         run: crate::peers::run,
