@@ -135,7 +135,7 @@ impl Ledger {
         }
         let sample = self.sample;
         let stage = self.stage(&held.stage);
-        if stage.sent >= sample && stage.settled < sample.min(stage.sent) {
+        if stage.sent >= sample && stage.settled < sample {
             return Admission::Wait;
         }
         let committed = self.spent + self.in_doubt + self.reserved;
@@ -205,6 +205,8 @@ impl StageEntry {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn held(amount: Pico) -> Held {
@@ -222,6 +224,34 @@ mod tests {
         let mut below = ledger(9);
         assert_eq!(below.admit(&held(10)), Admission::Refused);
         assert_eq!(below.refused, Some(10));
+        assert_eq!(below.ends, 1, "those who wait for a sample look again");
+        let mut smallest = ledger(10);
+        assert_eq!(smallest.admit(&held(1)), Admission::Granted);
+        assert_eq!(smallest.admit(&held(10)), Admission::Wait, "a call is in flight");
+        let mut in_doubt = ledger(10);
+        assert_eq!(in_doubt.admit(&held(5)), Admission::Granted);
+        in_doubt.settle(&held(5), Settlement::Unknown);
+        assert_eq!(in_doubt.admit(&held(6)), Admission::Refused);
+    }
+
+    #[test]
+    fn a_call_costs_what_its_activation_says_else_its_time_with_the_start() {
+        let prices = Prices::default().with_second(1.0).with_uncertainty(0.5);
+        let secs = Duration::from_secs;
+        let activation = Activation::succeeded("a", falco_core::Payload::empty());
+        let of = |activation: &Activation| paid(&prices, activation, &Scaling::default());
+        let dollars =
+            |cost: f64, doubt: f64| Settlement::Paid(pico(UsDollars(cost)), pico(UsDollars(doubt)));
+        assert_eq!(of(&activation), Settlement::Unknown);
+        let mut timed = activation.clone();
+        timed.execution = Some(secs(2));
+        assert_eq!(of(&timed), dollars(2.0, 1.0));
+        timed.init = Some(secs(1));
+        assert_eq!(of(&timed), dollars(3.0, 1.5));
+        timed.billed = Some(secs(4));
+        assert_eq!(of(&timed), dollars(4.0, 2.0));
+        timed.cost = Some(UsDollars(0.25));
+        assert_eq!(of(&timed), dollars(0.25, 0.0), "the provider has said it");
     }
 
     #[test]
@@ -269,7 +299,20 @@ mod tests {
         ledger.settle(&held(1), Settlement::Free);
         assert_eq!(ledger.admit(&held(1)), Admission::Wait);
         ledger.settle(&held(1), Settlement::Unknown);
-        assert_eq!(ledger.admit(&held(1)), Admission::Granted);
+        let admitted: Vec<_> = (0..3).map(|_| ledger.admit(&held(1))).collect();
+        assert_eq!(admitted, [Admission::Granted; 3], "then nothing waits");
+    }
+
+    #[test]
+    fn a_sample_counts_inputs_and_not_the_calls_that_batches_are() {
+        let batch = Held { inputs: 3, ..held(1) };
+        let mut ledger = Ledger { sample: 4, ..Ledger::default() };
+        let admitted: Vec<_> = (0..3).map(|_| ledger.admit(&batch)).collect();
+        assert_eq!(admitted, [Admission::Granted, Admission::Granted, Admission::Wait]);
+        ledger.settle(&batch, Settlement::Free);
+        assert_eq!(ledger.admit(&batch), Admission::Wait);
+        ledger.settle(&batch, Settlement::Free);
+        assert_eq!(ledger.admit(&batch), Admission::Granted);
     }
 
     #[test]

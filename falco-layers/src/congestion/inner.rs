@@ -127,3 +127,6 @@ impl State {
         self.expiring.first().map(|(expiry, _)| *expiry)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -311,6 +311,11 @@ fn each_term_of_a_pid_weighs_what_its_name_says() {
     is(steered(none.with_derivative(1.0), 50), [-0.49, 0.0, 0.0]);
     // Half too many is as bad as it gets.
     is(steered(none.with_integral(1.0), 100), [-0.5, -1.0, -1.5]);
+    // So is a change by more than a factor of e in one interval.
+    is(steered(none.with_integral(10.0), 50), [-1.0, -2.0, -3.0]);
+    // One in a hundred fewer than wanted, which counts ten times.
+    is(steered(none.with_proportional(1.0), 0), [0.1, 0.1, 0.1]);
+    is(steered(none.with_integral(1.0), 0), [0.1, 0.2, 0.3]);
     // The target is met.
     is(steered(Gains::default(), 1), [0.0, 0.0, 0.0]);
 }
@@ -323,6 +328,43 @@ fn a_pid_learns_nothing_from_an_interval_that_it_did_not_use() {
         pid.on_signal(millis(500), &Signal::new(SignalKind::Ok, millis(500), millis(10), 1));
     }
     assert_eq!(pid.allowance(secs(1)).per_second, Some(100.0));
+}
+
+/// Calls of a controller at a time, each answered in this way.
+fn calls(pid: &mut Pid, now: Duration, count: u32, kind: SignalKind) {
+    for _ in 0..count {
+        pid.on_sent(now, 1);
+        pid.on_signal(now, &Signal::new(kind, now, millis(10), 1));
+    }
+}
+
+#[test]
+fn a_pid_goes_slower_for_refusals_in_an_interval_that_it_did_not_use() {
+    let mut pid = Pid::new(100.0);
+    calls(&mut pid, millis(500), 10, SignalKind::Throttled);
+    let rate = pid.allowance(secs(1)).per_second.unwrap();
+    assert!(rate < 70.0, "{rate}");
+}
+
+#[test]
+fn a_pid_counts_calls_and_answers_to_the_interval_of_their_time() {
+    let gains = Gains::default().with_proportional(0.0).with_integral(1.0).with_derivative(0.0);
+    // Nobody asks for the allowance between the two intervals.
+    let mut pid = Pid::new(100.0).with_gains(gains);
+    calls(&mut pid, millis(500), 50, SignalKind::Ok);
+    calls(&mut pid, millis(500), 50, SignalKind::Throttled);
+    for _ in 0..100 {
+        let signal = Signal::new(SignalKind::Ok, millis(1500), millis(10), 1);
+        pid.on_signal(millis(1500), &signal);
+    }
+    let rate = pid.allowance(millis(1600)).per_second.unwrap();
+    assert!((rate / 100.0 - (-0.49_f64).exp()).abs() < 1e-9, "{rate}");
+
+    // A call less than what uses the rate, and one of the next interval.
+    let mut pid = Pid::new(100.0).with_gains(gains);
+    calls(&mut pid, millis(500), 78, SignalKind::Ok);
+    pid.on_sent(millis(1500), 1);
+    assert_eq!(pid.allowance(millis(1600)).per_second, Some(100.0));
 }
 
 #[test]

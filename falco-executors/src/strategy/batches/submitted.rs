@@ -24,15 +24,11 @@ impl Submitted {
         let released = HashSet::new();
         Self { inputs, is_idempotent, mark, released, is_abandoned: false, is_measured: false }
     }
-
-    fn is_batch(&self) -> bool {
-        self.inputs.len() > 1
-    }
 }
 
 impl Batches {
     /// The activation that runs an input and the index of the input in it; `None` for what travelled by itself.
-    fn holder(&self, id: &ActivationId) -> Option<(ActivationId, usize)> {
+    pub(super) fn holder(&self, id: &ActivationId) -> Option<(ActivationId, usize)> {
         match self.lock().submitted.get(id) {
             Some(_) => None,
             None => id.member(),
@@ -133,9 +129,7 @@ impl Batches {
             let submitted = state.submitted.remove(&batch);
             drop(state);
             let release = match submitted {
-                Some(submitted) if submitted.is_batch() && submitted.is_abandoned => {
-                    Release::Abandoned
-                }
+                Some(submitted) if submitted.is_abandoned => Release::Abandoned,
                 _ => release,
             };
             self.platform.release(&self.deployment, std::slice::from_ref(&batch), release);

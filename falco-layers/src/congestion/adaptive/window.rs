@@ -86,6 +86,48 @@ mod tests {
 
     use super::*;
 
+    const fn ms(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn an_event_counts_for_the_whole_width_and_leaves_within_one_slot() {
+        // Slots of ten milliseconds.
+        let mut window = SlidingWindow::new(ms(1200));
+        assert_eq!(window.oldest(), None);
+        window.add(ms(25));
+        assert_eq!(window.oldest(), Some(ms(20)));
+        // The last moment of its slot is at 30 ms.
+        let gone = ms(1230);
+        assert_eq!(window.room_at(ms(100), 1), gone);
+        assert_eq!(window.count(gone - Duration::from_nanos(1)), 1);
+        assert_eq!((window.count(gone), window.oldest()), (0, None));
+    }
+
+    #[test]
+    fn there_is_room_when_as_many_as_are_too_many_have_left() {
+        let mut window = SlidingWindow::new(ms(1200));
+        for at in [5, 5, 45, 85] {
+            window.add(ms(at));
+        }
+        assert_eq!(window.room_at(ms(100), 5), ms(100), "there is room already");
+        assert_eq!(window.room_at(ms(100), 4), ms(1210));
+        assert_eq!(window.room_at(ms(100), 3), ms(1210), "both of a slot leave at once");
+        assert_eq!(window.room_at(ms(100), 2), ms(1250));
+        assert_eq!(window.room_at(ms(100), 1), ms(1290));
+        assert_eq!(window.room_at(ms(100), 0), ms(1290), "none at all would never have room");
+    }
+
+    #[test]
+    fn memory_does_not_grow_with_events() {
+        let mut window = SlidingWindow::new(ms(1200));
+        for at in 0..24_000 {
+            window.add(Duration::from_micros(at * 100));
+        }
+        assert!(window.counts.len() <= SLOTS as usize + 1, "{}", window.counts.len());
+        assert_eq!(window.counts.iter().map(|(_, count)| count).sum::<u64>(), window.total);
+    }
+
     proptest! {
         #[test]
         fn no_window_holds_more_than_the_limit_when_one_waits_for_room(

@@ -1,0 +1,240 @@
+//! The parts of batches that a run does not show by itself.
+
+use falco_core::{ActivationId, Capabilities, Payload};
+use falco_testkit::{InMemory, Settings};
+use futures_util::FutureExt as _;
+use serde_json::json;
+use tokio::sync::oneshot;
+
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn invocation(number: usize) -> Invocation {
+    let payload = Payload::json(&json!({ "n": number })).unwrap();
+    Invocation::new("run", "stage", number.to_string(), payload)
+}
+
+/// A platform in memory with these abilities, with an echo on it.
+async fn platform(
+    change: impl FnOnce(Capabilities) -> Capabilities,
+) -> (Arc<InMemory>, Arc<Deployment>) {
+    let capabilities = change(Settings::default().capabilities);
+    let platform = Arc::new(InMemory::new(Settings { capabilities, ..Settings::default() }));
+    let function = falco_core::Deployable::python("echo", "def main(args): return args");
+    let deployment = falco_core::Platform::deploy(&*platform, &function).await.unwrap();
+    (platform, Arc::new(deployment))
+}
+
+async fn batches(
+    batch: Batch,
+    slots: usize,
+    submits: bool,
+    change: impl FnOnce(Capabilities) -> Capabilities,
+) -> (Batches, Arc<InMemory>) {
+    let (platform, deployment) = platform(change).await;
+    let permits = Arc::new(Semaphore::new(slots));
+    let batches = Batches::new(batch, platform.clone(), deployment, permits, slots, submits);
+    (batches, platform)
+}
+
+#[tokio::test(start_paused = true)]
+async fn as_many_inputs_are_let_in_as_fill_two_batches_for_each_slot() {
+    let (batches, _) = batches(Batch::of(100), 2, false, |it| it).await;
+    assert_eq!(batches.permits.available_permits(), 400);
+    batches.grant(&mut batches.lock());
+    assert_eq!(batches.permits.available_permits(), 400, "none is granted twice");
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_inputs_are_let_in_than_memory_bears() {
+    let (batches, _) = batches(Batch::of(1 << 20), 4, false, |it| it).await;
+    assert_eq!(batches.permits.available_permits(), MOST_IN_FLIGHT);
+}
+
+#[tokio::test(start_paused = true)]
+async fn limits_are_those_of_the_way_in_which_calls_go() {
+    let narrow: fn(Capabilities) -> Capabilities =
+        |it| it.with_max_payload(1000).with_max_submit_payload(2000).with_max_result(50_000);
+    for (submits, room) in [(false, 1000), (true, 2000)] {
+        let (batches, _) = batches(Batch::of(2), 1, submits, narrow).await;
+        assert_eq!((batches.room, batches.limits.bytes), (room, 50_000 - AROUND_RESULT));
+        assert_eq!(batches.limits.time, USUAL_TIMEOUT / PART_OF_TIMEOUT);
+    }
+    for most in [None, Some(u64::MAX)] {
+        let wide = |it: Capabilities| it.with_max_payload(None).with_max_result(most);
+        let (batches, _) = batches(Batch::of(2), 1, false, wide).await;
+        assert_eq!((batches.room, batches.limits.bytes), (u64::MAX, LONGEST_RESULT));
+    }
+}
+
+/// Puts an input into the queue.
+fn enqueue(batches: &Batches, invocation: &Invocation) -> oneshot::Receiver<Result<Pending>> {
+    let (reply, answer) = oneshot::channel();
+    batches.enqueue(invocation, Reply::Submitted(reply));
+    answer
+}
+
+/// How many of the inputs that wait go into the next batch.
+fn next_batch(batches: &Batches) -> usize {
+    let state = &mut *batches.lock();
+    let choice = state.queue.choose(&state.sizing, batches.slots, batches.room, Supply::Ended);
+    state.queue.take(choice.unwrap().inputs).len()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_input_that_has_to_travel_alone_or_with_few_does_so_once() {
+    let (batches, _) = batches(Batch::of(8), 1, true, |it| it).await;
+    let fill = |first: &Invocation| {
+        let inputs = [first.clone(), invocation(1), invocation(2), invocation(3)];
+        inputs.map(|input| enqueue(&batches, &input))
+    };
+    let _waits = fill(&invocation(0).with_alone(true));
+    assert_eq!((next_batch(&batches), next_batch(&batches)), (1, 3));
+    batches.lock().at_most.insert("0".into(), 2);
+    let _waits = fill(&invocation(0));
+    assert_eq!((next_batch(&batches), next_batch(&batches)), (2, 2));
+    let _waits = fill(&invocation(0));
+    assert_eq!(next_batch(&batches), 4, "the limit was for one batch");
+}
+
+/// An input whose call has failed in this way, among so many; and how many may travel with it next time.
+async fn failed(inputs: usize, error: &Error) -> (ErrorKind, Option<usize>) {
+    let (batches, _) = batches(Batch::of(8), 1, true, |it| it).await;
+    let mut answers: Vec<_> =
+        (0..inputs).map(|number| enqueue(&batches, &invocation(number))).collect();
+    let waiting = batches.lock().queue.take(inputs);
+    batches.fail(waiting, error);
+    let answer = answers.remove(0).await.unwrap().unwrap_err();
+    let at_most = batches.lock().at_most.get(&InvocationId::from("0")).copied();
+    (answer.kind(), at_most)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_too_long_together_goes_again_in_halves_unless_it_may_have_run() {
+    let too_long = Error::new(ErrorKind::PayloadTooLarge, "too long");
+    assert_eq!(failed(6, &too_long).await, (ErrorKind::Deferred, Some(3)));
+    assert_eq!(failed(1, &too_long).await, (ErrorKind::PayloadTooLarge, None));
+    let ran = too_long.with_may_have_run(true);
+    assert_eq!(failed(6, &ran).await, (ErrorKind::PayloadTooLarge, None));
+    let other = Error::new(ErrorKind::Throttled, "later");
+    assert_eq!(failed(6, &other).await, (ErrorKind::Throttled, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_is_one_invocation_without_the_marks_of_its_first_input() {
+    let (batches, _) = batches(Batch::of(8), 1, false, |it| it).await;
+    let wait = |number| {
+        let (reply, answer) = oneshot::channel();
+        drop(answer);
+        let invocation = invocation(number).with_unique(true);
+        Waiting { invocation, at_most: 8, reply: Reply::Submitted(reply) }
+    };
+    let envelope = batches.envelope(&[wait(0), wait(1)], "mark").unwrap();
+    assert_eq!(envelope.members().len(), 2);
+    assert!(!envelope.is_unique() && envelope.is_result_read());
+    let single = batches.envelope(&[wait(0)], "mark").unwrap();
+    assert!(single.is_unique() && single.members().is_empty());
+}
+
+/// A batch of three inputs at the platform, and its id.
+async fn submitted(batches: &Batches) -> ActivationId {
+    let members: Vec<_> = (0..3).map(invocation).collect();
+    let argument = envelope::argument(&members, batches.limits, "mark").unwrap();
+    let envelope = members[0].clone().with_payload(argument).with_members(members);
+    batches.platform.submit(&batches.deployment, &envelope).await.unwrap().id
+}
+
+fn pending(id: ActivationId) -> Pending {
+    Pending::new(id, std::time::SystemTime::now())
+}
+
+/// The results of those that are finished.
+async fn finished(batches: &Batches, ids: &[ActivationId]) -> Vec<(ActivationId, String)> {
+    let pending: Vec<Pending> = ids.iter().cloned().map(pending).collect();
+    for _ in 0..60 {
+        let collected = batches.collect_inputs(&pending).await.unwrap();
+        assert!(collected.gone.is_empty(), "{collected:?}");
+        if !collected.finished.is_empty() {
+            let result = |it: Activation| (it.id, it.outcome.unwrap().as_str().to_owned());
+            return collected.finished.into_iter().map(result).collect();
+        }
+        sleep(SECOND).await;
+    }
+    Vec::new()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_batch_of_an_earlier_process_is_divided_by_what_its_result_holds() {
+    let (batches, platform) = batches(Batch::of(3), 1, true, |it| it).await;
+    let batch = submitted(&batches).await;
+    let [first, second] = [0, 1].map(|index| batch.of_member(index));
+    // The third input is nobody's business here.
+    let results = finished(&batches, &[second.clone(), first.clone()]).await;
+    let expected = [(first.clone(), r#"{"n":0}"#.to_owned()), (second, r#"{"n":1}"#.to_owned())];
+    assert_eq!(results, expected);
+    // Other inputs of it may be asked for later, so that it is not let go of.
+    batches.let_go(&[first], Release::Taken);
+    assert_eq!(platform.counters().unreleased, 1);
+    batches.let_go(&[batch], Release::Taken);
+    assert_eq!((platform.counters().unreleased, platform.counters().taken), (0, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_is_let_go_of_with_its_last_input_and_abandoned_if_one_was() {
+    for (abandoned, taken) in [(None, 1), (Some(0), 0), (Some(2), 0)] {
+        let (batches, platform) = batches(Batch::of(3), 1, true, |it| it).await;
+        let batch = submitted(&batches).await;
+        let members = (0..3).map(|number| invocation(number).id().clone()).collect();
+        let known = Submitted::new(members, false, "mark".to_owned());
+        batches.lock().submitted.insert(batch.clone(), known);
+        for index in 0..3 {
+            assert_eq!(platform.counters().unreleased, 1);
+            let release = match abandoned {
+                Some(of) if of == index => Release::Abandoned,
+                _ => Release::Taken,
+            };
+            // Twice is once.
+            for _ in 0..2 {
+                batches.let_go(&[batch.of_member(index)], release);
+            }
+        }
+        let counters = platform.counters();
+        assert_eq!((counters.unreleased, counters.taken), (0, taken), "{abandoned:?}");
+        assert!(batches.lock().submitted.is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_id_that_looks_like_that_of_an_input_is_none_where_a_call_has_it() {
+    let (batches, _) = batches(Batch::of(3), 1, true, |it| it).await;
+    let id: ActivationId = "odd#1".into();
+    assert_eq!(batches.holder(&id), Some(("odd".into(), 1)));
+    let known = Submitted::new(vec!["0".into()], false, String::new());
+    batches.lock().submitted.insert(id.clone(), known);
+    assert_eq!(batches.holder(&id), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_is_accepted_when_nobody_waits_for_it_is_let_go_of() {
+    let (batches, platform) = batches(Batch::of(3), 1, true, |it| it).await;
+    let batch = submitted(&batches).await;
+    let answers = [0, 1, 2].map(|number| enqueue(&batches, &invocation(number)));
+    let waiting = batches.lock().queue.take(3);
+    drop(answers);
+    batches.accept(waiting, String::new(), &pending(batch));
+    assert_eq!(platform.counters().unreleased, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_in_flight_are_no_more_than_slots_whether_they_are_accepted_or_not() {
+    let (batches, platform) = batches(Batch::of(2), 2, true, |it| it).await;
+    let answers: Vec<_> = (0..12).map(|number| enqueue(&batches, &invocation(number))).collect();
+    let drive = std::future::poll_fn(|cx| {
+        batches.poll(Supply::Ended, cx);
+        Poll::<()>::Pending
+    });
+    assert!(tokio::time::timeout(SECOND, drive).await.is_err());
+    assert_eq!(platform.counters().submits, 2);
+    assert_eq!(answers.into_iter().filter_map(|answer| answer.now_or_never()).count(), 4);
+}
