@@ -279,6 +279,19 @@ fn a_local_run_that_is_killed_at_any_point_loses_and_doubles_nothing() {
 }
 
 #[test]
+fn a_local_run_in_batches_that_is_killed_at_any_point_loses_and_doubles_nothing() {
+    if !has("python3") {
+        return;
+    }
+    let mut kills = 0;
+    for (idempotent, executor) in [(false, "parallel"), (true, "async")] {
+        let words = ["--executor", executor, "--concurrency", "3", "--batch", "3", "--quiet"];
+        kills += kill_at(&points(24, 3), &|_| {}, &words, idempotent);
+    }
+    assert!(kills >= 4, "{kills}");
+}
+
+#[test]
 fn two_thousand_real_calls_whose_driver_is_killed_at_random_are_neither_lost_nor_doubled() {
     const CALLS: usize = 2000;
     if !has("python3") {

@@ -27,7 +27,7 @@ use crate::daemon;
 use crate::program::path_of;
 
 /// The cases in which the function does something of its own.
-const CASES: [&str; 9] = [
+const CASES: [&str; 11] = [
     "environment_variables_reach_the_function",
     "the_drivers_environment_stays_outside",
     "nested_and_non_ascii_json_passes_unchanged",
@@ -37,6 +37,8 @@ const CASES: [&str; 9] = [
     "a_crash_is_reported_and_the_next_call_works",
     "what_a_function_prints_is_its_log",
     "a_submitted_invocation_is_collected",
+    "a_batch_is_answered_input_by_input",
+    "stored_arguments_lie_beneath_each_payload",
 ];
 
 async fn pass<P: Provider>() {
@@ -89,11 +91,7 @@ async fn the_fixture_in_rust_conforms_in_containers() {
     if daemon::host().is_none() {
         return;
     }
-    // Not its log: a daemon copies it apart from the answers, and may be late.
-    for case in CASES.into_iter().filter(|case| *case != "what_a_function_prints_is_its_log") {
-        check::<On<Docker>>(case).await;
-    }
-    the_context_is_that_of_the_call::<Docker>().await;
+    pass::<Docker>().await;
 }
 
 /// A platform on its provider, which is dropped with it.
