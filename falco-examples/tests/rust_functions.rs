@@ -9,12 +9,16 @@
     reason = "tests"
 )]
 
+#[path = "rust_functions/data.rs"]
+mod data;
+
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use falco_aws::AwsLambda;
 use falco_core::{AsyncPlatform, Deployable, FunctionErrorKind, Invocation, Payload};
 use falco_fakes::aws::FakeAws;
+use falco_fakes::data::Section;
 use falco_fakes::gcp::FakeGcp;
 use falco_fakes::openwhisk::FakeOpenWhisk;
 use falco_function::{Executable, Functions, Registered};
@@ -95,46 +99,57 @@ fn main() -> ExitCode {
     let obey = functions.add_with("obey", || Ok::<_, String>(0), obey);
     let broken =
         functions.add_with("broken", || Err("no model"), |(): &mut (), order: Order| Ok(order));
+    let data = functions.add("data", data::obey);
     functions.serve_if_worker();
     if std::env::args().any(|argument| argument == "--list") {
         return ExitCode::SUCCESS;
     }
-    run(&obey, &broken)
+    run(&obey, &broken, &data)
 }
 
 #[tokio::main]
-async fn run(obey: &Registered<Order, Value>, broken: &Registered<Order, Order>) -> ExitCode {
+async fn run(
+    obey: &Registered<Order, Value>,
+    broken: &Registered<Order, Order>,
+    data: &Registered<data::Task, Value>,
+) -> ExitCode {
     let program = Executable::current().unwrap();
     let obey = program.function(obey).unwrap().deployable().clone();
     let broken = program.function(broken).unwrap().deployable().clone();
+    let data = program.function(data).unwrap().deployable().clone();
     let mut failed = 0;
     let platforms = ["local", "openwhisk", "aws", "gcp"];
     for name in platforms {
-        let checked = match name {
+        // What the platform talks to is dropped after it.
+        let (folder, whisk, aws, gcp);
+        let platform: Arc<dyn AsyncPlatform> = match name {
             "local" => {
-                let folder = tempfile::tempdir().unwrap();
+                folder = tempfile::tempdir().unwrap();
                 let workers = WorkerLimits::default().with_max_workers(1);
                 let config = LocalConfig::builder().directory(folder.path()).workers(workers);
-                let platform = LocalPlatform::connect(config.build().unwrap()).await.unwrap();
-                check(Arc::new(platform), &obey, &broken).await
+                Arc::new(LocalPlatform::connect(config.build().unwrap()).await.unwrap())
             }
             "openwhisk" => {
-                let fake = FakeOpenWhisk::start();
-                let platform = OpenWhisk::connect(fake.config().build().unwrap()).await.unwrap();
-                check(Arc::new(platform), &obey, &broken).await
+                whisk = FakeOpenWhisk::start();
+                Arc::new(OpenWhisk::connect(whisk.config().build().unwrap()).await.unwrap())
             }
             "aws" => {
-                let fake = FakeAws::start();
-                let platform = AwsLambda::connect(fake.config().build().unwrap()).await.unwrap();
-                check(Arc::new(platform), &obey, &broken).await
+                aws = FakeAws::start();
+                Arc::new(AwsLambda::connect(aws.config().build().unwrap()).await.unwrap())
             }
             _ => {
-                let fake = FakeGcp::start();
-                let platform = GcpFunctions::connect(fake.config().build().unwrap()).await.unwrap();
-                check(Arc::new(platform), &obey, &broken).await
+                gcp = FakeGcp::start();
+                Arc::new(GcpFunctions::connect(gcp.config().build().unwrap()).await.unwrap())
             }
         };
-        match checked {
+        let checked = async {
+            check(platform.clone(), &obey, &broken).await?;
+            for section in [Section::Objects, Section::Values, Section::AtOnce] {
+                falco_fakes::data::check_function(platform.clone(), &data, section).await?;
+            }
+            Ok::<_, String>(())
+        };
+        match checked.await {
             Ok(()) => println!("test functions in Rust on {name} ... ok"),
             Err(complaint) => {
                 println!("test functions in Rust on {name} ... FAILED\n{complaint}");

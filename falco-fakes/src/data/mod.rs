@@ -5,6 +5,21 @@
 //! [`Section`] in each language; a runtime that the harness does not have is skipped by name. Other callers use [`check`].
 //!
 //! The functions have to reach the loopback interface of this machine.
+//!
+//! # A function in another language
+//!
+//! [`check_function`] takes a function of the caller's, such as one in Rust, whose executable only the caller has. The field
+//! `do` of its argument names a task:
+//!
+//! | task | what the function does | its result |
+//! |---|---|---|
+//! | `read` | reads the text of `input` | `text` |
+//! | `read_late` | waits until a second after `until` in `input`, then reads it | `text` |
+//! | `write` | writes `text` to `out` | `out`, the object |
+//! | `count` | emits each word of `input` with 1 to `out` | `out`, the object |
+//! | `total` | adds up the numbers of each key of `in` | `counts`, the sums by key |
+//! | `repeat` | repeats `text` so many `times` | `text`, and `exact` as it was |
+//! | `all` | reads `input`, and writes it to `out` | `out`, and the text of `input` followed by `text` as `text` |
 
 #![expect(clippy::panic, reason = "the sections are tests: they fail by panicking")]
 
@@ -43,9 +58,24 @@ pub enum Section {
 ///
 /// When the platform or the functions do not do what the section demands, and for a runtime that is neither Python nor Node.js.
 pub async fn check(platform: Arc<dyn AsyncPlatform>, runtime: &RuntimeName, section: Section) {
-    let name = platform.name().to_owned();
+    if let Err(wrong) = check_function(platform, &function(runtime), section).await {
+        panic!("{wrong}");
+    }
+}
+
+/// Runs a section with a function of the caller's, which has to do the tasks that [the module](self) lists.
+///
+/// # Errors
+///
+/// The fault that the section has found in the platform or in the function, in words.
+pub async fn check_function(
+    platform: Arc<dyn AsyncPlatform>,
+    function: &Deployable,
+    section: Section,
+) -> Result<(), String> {
+    let place = format!("{section:?} in {} on {}", function.runtime, platform.name());
     let checked = async {
-        let suite = Suite::deploy(platform, function(runtime)).await?;
+        let suite = Suite::deploy(platform, function).await?;
         match section {
             Section::Objects => objects::check(&suite).await?,
             Section::Values => values::check(&suite).await?,
@@ -53,9 +83,7 @@ pub async fn check(platform: Arc<dyn AsyncPlatform>, runtime: &RuntimeName, sect
         }
         suite.end().await
     };
-    if let Err(wrong) = checked.await {
-        panic!("{section:?} in {runtime} on {name}: {wrong}");
-    }
+    checked.await.map_err(|wrong| format!("{place}: {wrong}"))
 }
 
 fn function(runtime: &RuntimeName) -> Deployable {

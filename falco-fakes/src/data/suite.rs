@@ -36,11 +36,11 @@ pub(super) struct Suite {
 impl Suite {
     pub(super) async fn deploy(
         platform: Arc<dyn AsyncPlatform>,
-        function: Deployable,
+        function: &Deployable,
     ) -> Checked<Self> {
         let s3 = FakeS3::start();
         let data = layer(&s3, &platform, DataPolicy::default())?;
-        let deployed = data.deploy(&function).await;
+        let deployed = data.deploy(function).await;
         let deployment = deployed.map_err(in_words("the function has to be deployed"))?;
         let input = s3.store("in");
         Ok(Self { s3, input, data, platform, deployment, calls: AtomicU64::new(0) })
