@@ -21,28 +21,34 @@ use serde_json::json;
 
 use crate::program::{command, has};
 
-/// Says to this program that it is the driver: the file in which the function notes its runs.
-const RUNS: &str = "FALCO_TEST_RUNS";
+/// Says to this program that it is the driver: the file in which the function notes its runs, or `tcp:` and a port.
+pub(crate) const RUNS: &str = "FALCO_TEST_RUNS";
 /// Says whether the work of the driver is idempotent.
 const IDEMPOTENT: &str = "FALCO_TEST_IDEMPOTENT";
 /// The arguments of the driver, one a line.
 const ARGUMENTS: &str = "FALCO_TEST_ARGUMENTS";
 /// How many invocations the driver has, if not so many.
 const COUNT: &str = "FALCO_TEST_INVOCATIONS";
-const INVOCATIONS: usize = 6;
+pub(crate) const INVOCATIONS: usize = 6;
 /// Where a process kills itself.
 const KILL_AT: &str = "FALCO_JOURNAL_KILL_AT";
 /// Set to any value, each test kills at every point, and not only at some.
-const LONG: &str = "FALCO_TEST_ALL_KILLS";
+pub(crate) const LONG: &str = "FALCO_TEST_ALL_KILLS";
 
 const FUNCTION: &str = "
-import os, time
+import os, socket, time
 
 def main(args):
     line = (args['id'] + '\\n').encode()
-    file = os.open(args['path'], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    os.write(file, line)
-    os.close(file)
+    if args['path'].startswith('tcp:'):
+        # In a container: the file is behind a socket.
+        with socket.create_connection(('127.0.0.1', int(args['path'][4:]))) as notes:
+            notes.sendall(line)
+            notes.recv(1)
+    else:
+        file = os.open(args['path'], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        os.write(file, line)
+        os.close(file)
     time.sleep(0.02)
     return {'id': args['id']}
 ";
@@ -95,18 +101,18 @@ async fn the_driver_of_the_other_tests() {
 }
 
 /// One run, killed and gone on with in the place that `directory` is.
-struct Killed<'a> {
-    directory: &'a Path,
+pub(crate) struct Killed<'a> {
+    pub(crate) directory: &'a Path,
     /// The platform as environment and arguments.
-    prepare: &'a dyn Fn(&mut Command),
-    arguments: &'a [String],
-    idempotent: bool,
-    count: usize,
+    pub(crate) prepare: &'a dyn Fn(&mut Command),
+    pub(crate) arguments: &'a [String],
+    pub(crate) idempotent: bool,
+    pub(crate) count: usize,
 }
 
 /// How a process is killed.
 #[derive(Clone, Copy, Debug)]
-enum Kill {
+pub(crate) enum Kill {
     /// By itself, at the nth append, sync or call.
     At(u64),
     /// From outside, once its journal has grown by so many bytes.
@@ -115,12 +121,12 @@ enum Kill {
 
 /// The outcome of a run.
 #[derive(Debug)]
-struct Came {
-    kills: u32,
+pub(crate) struct Came {
+    pub(crate) kills: u32,
     /// How often each invocation ran.
-    ran: BTreeMap<String, u32>,
-    done: u64,
-    unknown: u64,
+    pub(crate) ran: BTreeMap<String, u32>,
+    pub(crate) done: u64,
+    pub(crate) unknown: u64,
 }
 
 impl Killed<'_> {
@@ -128,12 +134,13 @@ impl Killed<'_> {
         JournalConfig::new(self.directory.join("journals"))
     }
 
-    fn runs(&self) -> PathBuf {
+    /// The file in which the function notes its runs.
+    pub(crate) fn runs(&self) -> PathBuf {
         self.directory.join("runs")
     }
 
     /// Starts the driver until it comes to its end; the first processes die at the points of `kills`.
-    fn until_done(&self, kills: &[Kill]) -> Came {
+    pub(crate) fn until_done(&self, kills: &[Kill]) -> Came {
         let mut died = 0;
         for process in 0.. {
             assert!(process < 20, "it comes to no end");
@@ -159,11 +166,11 @@ impl Killed<'_> {
             arguments.extend(["--resume".to_owned(), run.run.to_string()]);
         }
         let mut driver = command("driver");
+        driver.env(RUNS, self.runs());
         (self.prepare)(&mut driver);
         driver
             .args(["--exact", "journal::the_driver_of_the_other_tests", "--nocapture"])
             .env(ARGUMENTS, arguments.join("\n"))
-            .env(RUNS, self.runs())
             .env(COUNT, self.count.to_string())
             .env("FALCO_LOCAL_DIR", self.directory.join("local"))
             .stdin(Stdio::null());
@@ -213,7 +220,7 @@ fn log_bytes(journals: &Path) -> u64 {
 
 impl Came {
     /// Nothing lost, nothing doubled, nothing unknown called known.
-    fn check(&self, idempotent: bool, count: usize) {
+    pub(crate) fn check(&self, idempotent: bool, count: usize) {
         let all = count as u64;
         match idempotent {
             true => assert_eq!((self.done, self.unknown), (all, 0), "{self:?}"),
@@ -236,7 +243,7 @@ fn points(most: u64, some: u64) -> Vec<u64> {
     (1..=most).step_by(step as usize).collect()
 }
 
-fn arguments(words: &[&str]) -> Vec<String> {
+pub(crate) fn arguments(words: &[&str]) -> Vec<String> {
     words.iter().map(|word| (*word).to_owned()).collect()
 }
 

@@ -21,6 +21,7 @@ mod hello;
 #[path = "../../../falco-docker/tests/it/image.rs"]
 mod image;
 mod journal;
+mod journal_platforms;
 mod journal_programs;
 mod kmeans;
 mod languages;
