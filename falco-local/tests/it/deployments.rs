@@ -129,6 +129,19 @@ async fn a_name_that_leads_elsewhere_is_not_found() {
 }
 
 #[tokio::test]
+async fn the_functions_modules_are_compiled_once_and_those_of_pythons_library_not_at_all() {
+    let local = Local::new();
+    let source = "import uuid\ndef main(args): return {'cached': uuid.__cached__}";
+    let deployed = local.deploy(&python(source)).await;
+    let version =
+        local.path("deployments").join(&deployed.name).join(&deployed.attributes["version"]);
+    let uuid = local.result(&deployed, "{}").await;
+    assert!(!uuid.contains(&version.display().to_string()), "{uuid}");
+    let compiled = files(&version.join("pycache"));
+    assert!(compiled.len() == 1 && compiled[0].contains("/main__."), "{compiled:?}");
+}
+
+#[tokio::test]
 async fn deploying_again_replaces_the_code_and_the_same_code_keeps_its_workers() {
     let local = Local::new();
     let old = local.deploy(&native("echo '{\"version\":1}' >&3")).await;

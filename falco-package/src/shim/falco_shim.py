@@ -463,6 +463,32 @@ def traced(context):
     return None
 
 
+def keep_compiled(directory, cache):
+    """Keeps what is compiled of the modules in a directory, which cannot be written to, in another one."""
+    from importlib import machinery
+
+    class Loader(machinery.SourceFileLoader):
+        def get_code(self, name):
+            # It compiles and runs nothing, so no other module is imported meanwhile.
+            sys.pycache_prefix, sys.dont_write_bytecode = cache, False
+            try:
+                return super().get_code(name)
+            finally:
+                sys.pycache_prefix, sys.dont_write_bytecode = None, True
+
+    def finder(path):
+        if path != directory and not path.startswith(directory + os.sep):
+            raise ImportError("%s is not below %s" % (path, directory))
+        return machinery.FileFinder(
+            path,
+            (machinery.ExtensionFileLoader, machinery.EXTENSION_SUFFIXES),
+            (Loader, machinery.SOURCE_SUFFIXES),
+            (machinery.SourcelessFileLoader, machinery.BYTECODE_SUFFIXES),
+        )
+
+    sys.path_hooks.insert(0, finder)
+
+
 def load(directory, entry_point):
     """Loads the function `entry_point` of `main__.py` in `directory`. It never raises: see `Function.error`."""
     prepare_logs()
@@ -542,6 +568,9 @@ if __name__ == "__main__":
     mark = LOG_MARK if sys.argv[5:] == ["mark-logs"] else b""
     sys.argv = [os.path.join(where, "main__.py")]
     del sys.path[0]
+    compiled = sys._xoptions.get("falco_pycache")
+    if compiled:
+        keep_compiled(where, compiled)
     if fork is not None:
         # It returns in each worker, with the descriptors of one that was started by itself.
         fork.serve(where, sys.modules["__main__"])
