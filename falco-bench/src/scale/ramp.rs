@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::ensure;
 use falco_core::{Deployable, ExecutionStrategy, Invocation, Payload, Scaling, Target};
 use falco_executors::ParallelExecutor;
 use falco_layers::{RetryPolicy, Stack};
@@ -15,35 +14,45 @@ use tokio::time::{Instant, sleep};
 use crate::figure::{Figure, Goal};
 
 /// How long each call runs: longer than it takes to start all.
-const LONG: Duration = Duration::from_secs(7_200);
+const LONG: Duration = Duration::from_secs(1_200);
 /// Nobody waits longer for the last call to start.
-const PATIENCE: Duration = Duration::from_secs(3_600);
+const PATIENCE: Duration = Duration::from_secs(600);
 const REPLICAS: u32 = 4;
 
 pub(super) fn figures() -> anyhow::Result<Vec<Figure>> {
     let mut figures = Vec::new();
     let mut alone = f64::NAN;
-    for (calls, name) in
-        [(1_000, "Lambda's ramp: 1,000 at once"), (10_000, "Lambda's ramp: 10,000 at once")]
-    {
-        let (took, least) = super::leaping()?.block_on(start(calls, 1))?;
+    for (calls, replicas, name) in [
+        (1_000, 1, "Lambda's ramp: 1,000 at once"),
+        (10_000, 1, "Lambda's ramp: 10,000 at once"),
+        (10_000, REPLICAS, "4 replicas: 10,000 at once"),
+    ] {
+        let Start { started, took, least } = super::leaping()?.block_on(start(calls, replicas))?;
         figures.push(Figure::beside(name, "s", took, least, Goal::Shown));
-        alone = took;
+        let name = format!("{name}, started in 600 s");
+        figures.push(Figure::beside(name, "calls", started, f64::from(calls), Goal::AtLeast(1.0)));
+        if replicas == 1 {
+            alone = took;
+        } else {
+            let name = "4 replicas: 10,000 at once, beside one function";
+            figures.push(Figure::beside(name, "s", took, alone, Goal::AtMost(0.25)));
+        }
     }
-    let (took, least) = super::leaping()?.block_on(start(10_000, REPLICAS))?;
-    figures.push(Figure::beside("4 replicas: 10,000 at once", "s", took, least, Goal::Shown));
-    figures.push(Figure::beside(
-        "4 replicas: 10,000 at once, beside one function",
-        "s",
-        took,
-        alone,
-        Goal::AtMost(0.25),
-    ));
     Ok(figures)
 }
 
-/// Seconds until so many calls run at once, and the least that the ramp allows.
-async fn start(calls: u32, replicas: u32) -> anyhow::Result<(f64, f64)> {
+/// How the calls of a stage started.
+struct Start {
+    /// The calls that had started when the wait for them ended.
+    started: f64,
+    /// Seconds until all had started, or until nobody waited any longer.
+    took: f64,
+    /// The seconds that the ramp makes necessary.
+    least: f64,
+}
+
+/// Waits until so many calls run at once.
+async fn start(calls: u32, replicas: u32) -> anyhow::Result<Start> {
     let lambda = Provider::lambda();
     let ramp = lambda.quotas.ramp.unwrap_or(Ramp { per_second: 100.0, burst: 1_000 });
     let request = lambda.request_latency.mean().unwrap_or_default();
@@ -73,9 +82,8 @@ async fn start(calls: u32, replicas: u32) -> anyhow::Result<(f64, f64)> {
     }
     let (took, started) = (began.elapsed().as_secs_f64(), simulation.counters().allowed);
     drop(completions);
-    ensure!(started == u64::from(calls), "{started} of {calls} calls had started after {took} s");
     let at_once = f64::from(ramp.burst * replicas);
     let later = (f64::from(calls) - at_once).max(0.0);
     let least = request.as_secs_f64() + later / (ramp.per_second * f64::from(replicas));
-    Ok((took, least))
+    Ok(Start { started: started as f64, took, least })
 }
