@@ -2,17 +2,18 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::sleep;
 
 use crate::Line;
 
-/// A TCP proxy in front of a server on loopback.
+/// A TCP proxy in front of a server on loopback, or of one at a Unix socket.
 ///
 /// While its line is [cut](Line::Cut), connections are reset and new ones refused; while it is [hung](Line::Hung),
 /// connections are taken and no byte passes. Dropped, it ends.
@@ -40,16 +41,14 @@ pub struct TcpProxy {
 }
 
 impl TcpProxy {
-    /// Starts a proxy in front of the server at `url`, such as `http://127.0.0.1:8080`; its line is up.
+    /// Starts a proxy in front of the server at `url`, such as `http://127.0.0.1:8080` or `unix:///run/docker.sock`; its
+    /// line is up.
     ///
     /// # Errors
     ///
-    /// When `url` names no address with a port, or no port is free.
+    /// When `url` names no address with a port and no socket, or no port is free.
     pub async fn start(url: impl AsRef<str>) -> io::Result<Self> {
-        let url = url.as_ref();
-        let authority = url.split_once("://").map_or(url, |(_, rest)| rest).trim_end_matches('/');
-        let upstream: SocketAddr =
-            authority.parse().map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, e))?;
+        let upstream = Upstream::at(url.as_ref())?;
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let line = watch::Sender::new(Line::Up);
@@ -82,10 +81,45 @@ impl Drop for TcpProxy {
     }
 }
 
+/// The server behind a proxy.
+#[derive(Clone, Debug)]
+enum Upstream {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
+impl Upstream {
+    fn at(url: &str) -> io::Result<Self> {
+        if let Some(path) = url.strip_prefix("unix://") {
+            return Ok(Self::Unix(path.into()));
+        }
+        let authority = url.split_once("://").map_or(url, |(_, rest)| rest).trim_end_matches('/');
+        let address =
+            authority.parse().map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, e))?;
+        Ok(Self::Tcp(address))
+    }
+
+    async fn connect(&self) -> io::Result<Box<dyn Stream>> {
+        Ok(match self {
+            Self::Tcp(address) => {
+                let stream = TcpStream::connect(address).await?;
+                let _ = stream.set_nodelay(true);
+                Box::new(stream)
+            }
+            Self::Unix(path) => Box::new(UnixStream::connect(path).await?),
+        })
+    }
+}
+
+/// A connection of whatever kind.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
 async fn serve(
     listener: TcpListener,
     address: SocketAddr,
-    upstream: SocketAddr,
+    upstream: Upstream,
     mut line: watch::Receiver<Line>,
 ) {
     let mut listener = Some(listener);
@@ -103,7 +137,7 @@ async fn serve(
                 accepted = accepting.accept() => accepted,
             };
             if let Ok((stream, _)) = accepted {
-                connections.spawn(connect(stream, upstream, line.clone()));
+                connections.spawn(connect(stream, upstream.clone(), line.clone()));
             }
         }
         drop((accepting, connections));
@@ -131,14 +165,13 @@ async fn reserve(address: SocketAddr) -> TcpSocket {
 }
 
 /// Passes bytes on both ways. Dropped, both sides see a reset.
-async fn connect(mut near: TcpStream, upstream: SocketAddr, line: watch::Receiver<Line>) {
+async fn connect(mut near: TcpStream, upstream: Upstream, line: watch::Receiver<Line>) {
     // Without it, the client would see an orderly end.
     let _ = (near.set_zero_linger(), near.set_nodelay(true));
-    let Ok(mut far) = TcpStream::connect(upstream).await else { return };
-    let _ = far.set_nodelay(true);
+    let Ok(far) = upstream.connect().await else { return };
     // Owned halves would end the stream in an orderly way before it is reset.
     let (near_reads, near_writes) = near.split();
-    let (far_reads, far_writes) = far.split();
+    let (far_reads, far_writes) = tokio::io::split(far);
     let there = pass_on(near_reads, far_writes, line.clone());
     let back = pass_on(far_reads, near_writes, line);
     let _ = tokio::try_join!(there, back);

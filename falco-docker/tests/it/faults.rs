@@ -14,12 +14,11 @@ use falco_core::{
     AsyncPlatform, Deployable, Deployment, ErrorKind, Invocation, Payload, Platform, Scaling,
 };
 use falco_docker::{DockerPlatform, Isolation, Mount, WorkerLimits};
-use falco_testkit::Line;
+use falco_testkit::{Line, TcpProxy};
 use futures_util::future;
 use serde_json::{Value, json};
 
 use crate::daemon;
-use crate::line::Proxy;
 
 const ECHO: &str = "def main(args):\n    return args\n";
 
@@ -87,7 +86,7 @@ async fn a_driver_that_is_killed_leaves_no_container() {
     platform.remove(&deployment).await.unwrap();
 }
 
-/// Sleeps as long as it is told to, after a file says that it runs.
+/// Makes a file that shows that it runs, and then sleeps for `s` seconds.
 const SEEN: &str = "
 import time
 def main(args):
@@ -96,18 +95,24 @@ def main(args):
     return {}
 ";
 
+/// The address of the daemon behind a proxy.
+fn address_of(proxy: &TcpProxy) -> String {
+    proxy.url().replace("http://", "tcp://")
+}
+
 /// A platform on a line that can be cut, a deployment of [`SEEN`] whose containers are warm, and the folder for the file.
 async fn on_a_line(
     host: &str,
     name: &str,
     timeout: Duration,
-) -> (Proxy, Arc<DockerPlatform>, Deployment, tempfile::TempDir) {
+) -> (TcpProxy, Arc<DockerPlatform>, Deployment, tempfile::TempDir) {
     let seen = tempfile::tempdir().unwrap();
     let mount = Mount::writable(seen.path().to_str().unwrap(), "/seen");
     drop(daemon::docker(host).await);
-    let proxy = Proxy::start(host);
+    // The daemon itself goes on for the other tests.
+    let proxy = TcpProxy::start(host).await.unwrap();
     let workers = WorkerLimits::default().with_max_workers(1);
-    let config = daemon::config(&proxy.host()).await.workers(workers);
+    let config = daemon::config(&address_of(&proxy)).await.workers(workers);
     let config = config.isolation(Isolation::default().with_mount(mount)).answer_timeout(timeout);
     let platform = Arc::new(DockerPlatform::connect(config.build().unwrap()).await.unwrap());
     let deployment = platform.deploy(&Deployable::python(name, SEEN)).await.unwrap();
@@ -148,7 +153,7 @@ async fn a_daemon_that_ends_in_mid_run_is_unavailable_and_calls_go_on_when_it_is
 async fn a_daemon_that_answers_no_more_is_an_error_of_every_operation_and_no_endless_wait() {
     let Some(host) = daemon::host() else { return };
     let (proxy, patient, deployment, _seen) = on_a_line(&host, "docker-hung", PATIENCE).await;
-    let config = daemon::config(&proxy.host()).await.answer_timeout(Duration::from_secs(3));
+    let config = daemon::config(&address_of(&proxy)).await.answer_timeout(Duration::from_secs(3));
     let platform = DockerPlatform::connect(config.build().unwrap()).await.unwrap();
     // It has no container of the function, and so a call needs the daemon.
     platform.fetch_deployment("docker-hung").await.unwrap();

@@ -8,5 +8,4 @@ mod fake;
 mod faults;
 mod image;
 mod images;
-mod line;
 mod tls;
