@@ -6,6 +6,7 @@ mod congestion;
 mod escalation;
 mod held;
 mod layer;
+mod logs;
 mod replicas;
 mod retry;
 mod silence;

@@ -1,6 +1,6 @@
 //! One function that is deployed several times.
 
-mod copies;
+mod deployments;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -14,17 +14,18 @@ use falco_core::{
 };
 use futures_util::future::join_all;
 
-use self::copies::{Copies, Remembered, inner_id, merged, outer_id, share};
+use self::deployments::{Deployments, Remembered, inner_id, merged, outer_id, share};
+use crate::logs::{newest, sort_as_asked};
 
 /// More functions than that are a mistake.
 const MOST: usize = 100;
-/// How soon a copy is asked again that could not be asked.
+/// How soon a replica is asked again that could not be asked.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Deploys each function several times under names of its own, and lets its invocations take turns among these replicas.
 ///
 /// Some providers limit how fast *one function* may grow: AWS Lambda starts 1,000 execution environments every 10 seconds for
-/// each. With four replicas, a stage reaches the account's concurrency four times sooner.
+/// each. Four replicas grow four times as fast.
 /// [`Stack::with_replicas`](crate::Stack::with_replicas) puts this layer at its place: inside of all others.
 ///
 /// - The replicas are one deployment to everybody else: they are scaled and removed together, and
@@ -67,44 +68,44 @@ impl Replicas {
         Ok(Self { platform, count, remembered: Remembered::default(), turn: AtomicUsize::new(0) })
     }
 
-    fn copies_of(&self, function: &Deployable) -> Result<Vec<Deployable>> {
+    fn replicas_of(&self, function: &Deployable) -> Result<Vec<Deployable>> {
         (0..self.count)
             .map(|number| {
                 let scaling = share(&function.scaling, number, self.count)?;
-                let name = copies::name(&function.name, number);
+                let name = deployments::name(&function.name, number);
                 Ok(function.clone().with_name(name).with_scaling(scaling))
             })
             .collect()
     }
 
     fn names_of(&self, function: &str) -> Vec<String> {
-        (0..self.count).map(|number| copies::name(function, number)).collect()
+        (0..self.count).map(|number| deployments::name(function, number)).collect()
     }
 
-    /// The copy whose turn it is.
-    fn next(&self, deployment: &Deployment) -> (usize, Copies) {
-        let copies = self.remembered.of(deployment);
-        let number = match copies.len() {
+    /// The replica whose turn it is.
+    fn next(&self, deployment: &Deployment) -> (usize, Deployments) {
+        let replicas = self.remembered.of(deployment);
+        let number = match replicas.len() {
             1 => 0,
             several => self.turn.fetch_add(1, Ordering::Relaxed) % several,
         };
-        (number, copies)
+        (number, replicas)
     }
 
-    /// The ids of each copy, as it knows them.
-    fn by_copy<T>(
+    /// The ids of each replica, as it knows them.
+    fn by_replica<T>(
         &self,
         deployment: &Deployment,
         all: impl IntoIterator<Item = (usize, T)>,
     ) -> Vec<(usize, Deployment, Vec<T>)> {
-        let copies = self.remembered.of(deployment);
+        let replicas = self.remembered.of(deployment);
         let mut by_number: BTreeMap<usize, Vec<T>> = BTreeMap::new();
         for (number, one) in all {
             by_number.entry(number).or_default().push(one);
         }
         let known = by_number.into_iter().filter_map(|(number, own)| {
-            let copy = copies.get(number)?.clone();
-            Some((number, copy, own))
+            let replica = replicas.get(number)?.clone();
+            Some((number, replica, own))
         });
         known.collect()
     }
@@ -119,7 +120,7 @@ pub(crate) fn check(count: usize) -> Result<()> {
     Err(Error::invalid_input(message).with_hint(format!("ask for 1 to {MOST}")))
 }
 
-/// An error of a copy, as one of the function.
+/// An error of a replica, as one of the function.
 fn named<T>(function: &str, outcome: Result<T>) -> Result<T> {
     outcome.map_err(|error| error.with_function(function))
 }
@@ -128,13 +129,13 @@ fn of_whole<T>(deployment: &Deployment, outcome: Result<T>) -> Result<T> {
     named(&deployment.name, outcome)
 }
 
-fn of_copy(number: usize, mut activation: Activation) -> Activation {
+fn of_replica(number: usize, mut activation: Activation) -> Activation {
     activation.id = outer_id(number, &activation.id);
     activation.attributes.insert("replica".into(), (number + 1).to_string());
     activation
 }
 
-fn log_of_copy(number: usize, mut log: ActivationLog) -> ActivationLog {
+fn log_of_replica(number: usize, mut log: ActivationLog) -> ActivationLog {
     log.id = outer_id(number, &log.id);
     log
 }
@@ -148,16 +149,16 @@ fn is_missing<T>(found: &Result<T>) -> bool {
 impl Platform for Replicas {
     forward! { self => self.platform; name, capabilities, account, watch_outages }
 
-    /// Deploys all copies. When one of them fails, those of a function that is new are removed.
+    /// Deploys all replicas. When one of them fails, those of a function that is new are removed.
     async fn deploy(&self, function: &Deployable) -> Result<Deployment> {
-        let copies = self.copies_of(function)?;
-        if let [only] = &copies[..] {
+        let replicas = self.replicas_of(function)?;
+        if let [only] = &replicas[..] {
             return self.platform.deploy(only).await;
         }
         let before = self.platform.fetch_deployment(&function.name).await;
-        let deployed = join_all(copies.iter().map(|copy| self.platform.deploy(copy))).await;
+        let deployed = join_all(replicas.iter().map(|replica| self.platform.deploy(replica))).await;
         if is_missing(&before) && deployed.iter().any(Result::is_err) {
-            let new = deployed.iter().flatten().map(|copy| self.platform.remove(copy));
+            let new = deployed.iter().flatten().map(|replica| self.platform.remove(replica));
             // The failure of the deployment says more than that of the removal.
             join_all(new).await;
         }
@@ -172,7 +173,7 @@ impl Platform for Replicas {
         if found.iter().all(is_missing) {
             return named(name, found.into_iter().next().unwrap_or_else(|| merged(name, &[])));
         }
-        let there = found.into_iter().filter(|copy| !is_missing(copy));
+        let there = found.into_iter().filter(|replica| !is_missing(replica));
         merged(name, &there.map(|it| named(name, it)).collect::<Result<Vec<_>>>()?)
     }
 
@@ -181,38 +182,39 @@ impl Platform for Replicas {
         if self.count == 1 {
             return Ok(all);
         }
-        let mut copies_of: HashMap<String, (String, usize)> = HashMap::new();
+        let mut replica_of: HashMap<String, (String, usize)> = HashMap::new();
         for deployment in &all {
             for (number, name) in self.names_of(&deployment.name).into_iter().enumerate().skip(1) {
-                copies_of.insert(name, (deployment.name.clone(), number));
+                replica_of.insert(name, (deployment.name.clone(), number));
             }
         }
         let mut by_name: BTreeMap<String, BTreeMap<usize, Deployment>> = BTreeMap::new();
         for deployment in all {
             let own = || (deployment.name.clone(), 0);
-            let (name, number) = copies_of.get(&deployment.name).cloned().unwrap_or_else(own);
+            let (name, number) = replica_of.get(&deployment.name).cloned().unwrap_or_else(own);
             by_name.entry(name).or_default().insert(number, deployment);
         }
         by_name
             .into_iter()
-            .map(|(name, copies)| merged(&name, &copies.into_values().collect::<Vec<_>>()))
+            .map(|(name, replicas)| merged(&name, &replicas.into_values().collect::<Vec<_>>()))
             .collect()
     }
 
     async fn scale(&self, deployment: &Deployment, scaling: &Scaling) -> Result<Deployment> {
-        let copies = self.remembered.of(deployment);
-        let shares = (0..copies.len())
-            .map(|number| share(scaling, number, copies.len()))
+        let replicas = self.remembered.of(deployment);
+        let shares = (0..replicas.len())
+            .map(|number| share(scaling, number, replicas.len()))
             .collect::<Result<Vec<_>>>()?;
-        let scaled = copies.iter().zip(&shares).map(|(copy, it)| self.platform.scale(copy, it));
+        let scaled =
+            replicas.iter().zip(&shares).map(|(replica, it)| self.platform.scale(replica, it));
         let scaled = join_all(scaled).await.into_iter().map(|it| of_whole(deployment, it));
         let scaled = scaled.collect::<Result<Vec<_>>>()?;
         merged(&deployment.name, &scaled)
     }
 
     async fn remove(&self, deployment: &Deployment) -> Result<()> {
-        let copies = self.remembered.of(deployment);
-        let removed = join_all(copies.iter().map(|copy| self.platform.remove(copy))).await;
+        let replicas = self.remembered.of(deployment);
+        let removed = join_all(replicas.iter().map(|replica| self.platform.remove(replica))).await;
         let removed: Vec<_> = removed.into_iter().map(|it| of_whole(deployment, it)).collect();
         let is_any_removed = removed.iter().any(Result::is_ok);
         let failed = |outcome: &Result<()>| outcome.is_err() && !is_missing(outcome);
@@ -224,10 +226,10 @@ impl Platform for Replicas {
     }
 
     async fn invoke(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Activation> {
-        let (number, copies) = self.next(deployment);
+        let (number, replicas) = self.next(deployment);
         let activation =
-            of_whole(deployment, self.platform.invoke(&copies[number], invocation).await)?;
-        Ok(if copies.len() > 1 { of_copy(number, activation) } else { activation })
+            of_whole(deployment, self.platform.invoke(&replicas[number], invocation).await)?;
+        Ok(if replicas.len() > 1 { of_replica(number, activation) } else { activation })
     }
 }
 
@@ -235,25 +237,25 @@ impl Platform for Replicas {
 #[deny(clippy::missing_trait_methods)]
 impl AsyncPlatform for Replicas {
     async fn submit(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Pending> {
-        let (number, copies) = self.next(deployment);
+        let (number, replicas) = self.next(deployment);
         let pending =
-            of_whole(deployment, self.platform.submit(&copies[number], invocation).await)?;
+            of_whole(deployment, self.platform.submit(&replicas[number], invocation).await)?;
         Ok(Pending::new(outer_id(number, &pending.id), pending.submitted_at))
     }
 
-    /// Asks each copy for its own. Those that cannot be asked have no news, unless none can be asked.
+    /// Asks each replica for its own. Those that cannot be asked have no news, unless none can be asked.
     async fn collect(&self, deployment: &Deployment, pending: &[Pending]) -> Result<Collected> {
         let own = pending.iter().map(|pending| {
             let (number, id) = inner_id(&pending.id);
             (number, Pending::new(id, pending.submitted_at))
         });
-        let copies = self.by_copy(deployment, own);
+        let replicas = self.by_replica(deployment, own);
         let has_several = self.remembered.of(deployment).len() > 1;
-        let asked = copies.iter().map(|(_, copy, own)| self.platform.collect(copy, own));
+        let asked = replicas.iter().map(|(_, replica, own)| self.platform.collect(replica, own));
         let mut all = Collected::default().with_from_memory(true);
-        let (mut failure, mut answered) = (None, copies.is_empty());
+        let (mut failure, mut answered) = (None, replicas.is_empty());
         let mut poll_after: Option<Duration> = None;
-        for ((number, _, own), answer) in copies.iter().zip(join_all(asked).await) {
+        for ((number, _, own), answer) in replicas.iter().zip(join_all(asked).await) {
             let next = match answer {
                 Ok(answer) => {
                     answered = true;
@@ -261,7 +263,7 @@ impl AsyncPlatform for Replicas {
                     let is_all = answer.finished.len() + answer.gone.len() >= own.len();
                     let finished = answer.finished.into_iter();
                     match has_several {
-                        true => all.finished.extend(finished.map(|it| of_copy(*number, it))),
+                        true => all.finished.extend(finished.map(|it| of_replica(*number, it))),
                         false => all.finished.extend(finished),
                     }
                     let gone = answer.gone.into_iter();
@@ -273,7 +275,7 @@ impl AsyncPlatform for Replicas {
                     Some(ASK_AGAIN)
                 }
             };
-            // A copy that has answered for everything need not be asked again.
+            // A replica that has answered for everything need not be asked again.
             poll_after = [poll_after, next].into_iter().flatten().min();
         }
         all.poll_after = poll_after.unwrap_or_default();
@@ -281,8 +283,8 @@ impl AsyncPlatform for Replicas {
     }
 
     fn release(&self, deployment: &Deployment, activations: &[ActivationId], release: Release) {
-        for (_, copy, own) in self.by_copy(deployment, activations.iter().map(inner_id)) {
-            self.platform.release(&copy, &own, release);
+        for (_, replica, own) in self.by_replica(deployment, activations.iter().map(inner_id)) {
+            self.platform.release(&replica, &own, release);
         }
     }
 
@@ -292,14 +294,12 @@ impl AsyncPlatform for Replicas {
         activations: &[ActivationId],
     ) -> Result<Vec<ActivationLog>> {
         let mut logs = Vec::new();
-        for (number, copy, own) in self.by_copy(deployment, activations.iter().map(inner_id)) {
-            let found = of_whole(deployment, self.platform.activation_log(&copy, &own).await)?;
-            logs.extend(found.into_iter().map(|log| log_of_copy(number, log)));
+        for (number, replica, own) in self.by_replica(deployment, activations.iter().map(inner_id))
+        {
+            let found = of_whole(deployment, self.platform.activation_log(&replica, &own).await)?;
+            logs.extend(found.into_iter().map(|log| log_of_replica(number, log)));
         }
-        // In the order asked.
-        let places: HashMap<_, _> =
-            activations.iter().enumerate().map(|(at, id)| (id, at)).collect();
-        logs.sort_by_key(|log: &ActivationLog| places.get(&log.id).copied());
+        sort_as_asked(&mut logs, activations);
         Ok(logs)
     }
 
@@ -309,8 +309,9 @@ impl AsyncPlatform for Replicas {
         in_doubt: &[Invocation],
     ) -> Result<Vec<(InvocationId, Pending)>> {
         let mut all = Vec::new();
-        for (number, copy) in self.remembered.of(deployment).iter().enumerate() {
-            let found = of_whole(deployment, self.platform.find_submitted(copy, in_doubt).await)?;
+        for (number, replica) in self.remembered.of(deployment).iter().enumerate() {
+            let found =
+                of_whole(deployment, self.platform.find_submitted(replica, in_doubt).await)?;
             all.extend(found.into_iter().map(|(invocation, pending)| {
                 (invocation, Pending::new(outer_id(number, &pending.id), pending.submitted_at))
             }));
@@ -325,11 +326,10 @@ impl AsyncPlatform for Replicas {
         most: usize,
     ) -> Result<Vec<ActivationLog>> {
         let mut all = Vec::new();
-        for (number, copy) in self.remembered.of(deployment).iter().enumerate() {
-            let logs = of_whole(deployment, self.platform.recent_logs(copy, since, most).await)?;
-            all.extend(logs.into_iter().map(|log| log_of_copy(number, log)));
+        for (number, replica) in self.remembered.of(deployment).iter().enumerate() {
+            let logs = of_whole(deployment, self.platform.recent_logs(replica, since, most).await)?;
+            all.extend(logs.into_iter().map(|log| log_of_replica(number, log)));
         }
-        all.sort_by_key(|log: &ActivationLog| log.lines.first().and_then(|line| line.at));
-        Ok(all.split_off(all.len().saturating_sub(most)))
+        Ok(newest(all, most))
     }
 }

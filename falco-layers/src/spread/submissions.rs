@@ -12,6 +12,7 @@ use falco_core::{
 use super::asking::{Answer, answers};
 use super::part::{Call, Member};
 use super::parts::Parts;
+use crate::logs::{newest, sort_as_asked};
 
 /// How soon a part is asked again that could not be asked.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
@@ -185,9 +186,7 @@ impl AsyncPlatform for Parts {
             let found = found.map_err(|error| member.error(error))?;
             logs.extend(found.into_iter().map(|log| member.log(log)));
         }
-        // In the order asked.
-        let place = |log: &ActivationLog| activations.iter().position(|id| *id == log.id);
-        logs.sort_by_key(place);
+        sort_as_asked(&mut logs, activations);
         Ok(logs)
     }
 
@@ -223,7 +222,6 @@ impl AsyncPlatform for Parts {
             let logs = logs.map_err(|error| member.error(error))?;
             all.extend(logs.into_iter().map(|log| member.log(log)));
         }
-        all.sort_by_key(|log: &ActivationLog| log.lines.first().and_then(|line| line.at));
-        Ok(all.split_off(all.len().saturating_sub(most)))
+        Ok(newest(all, most))
     }
 }

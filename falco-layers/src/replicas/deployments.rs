@@ -5,14 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use falco_core::{ActivationId, Deployable, Deployment, Error, Result, Scaling};
 
-/// The attribute that holds the deployments of all copies.
+/// The attribute that holds the deployments of all replicas.
 const ATTRIBUTE: &str = "replicas";
 /// How many deployments are kept in parsed form.
 const REMEMBERED: usize = 256;
 /// How much of a long name is kept.
 const TAIL: usize = 36;
 
-/// The copy of this number, counted from 0, of a function: the first has the function's own name.
+/// The replica of this number, counted from 0, of a function: the first has the function's own name.
 pub(super) fn name(function: &str, number: usize) -> String {
     if number == 0 {
         return function.to_owned();
@@ -31,7 +31,7 @@ fn hash(text: &str) -> u32 {
     text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 
-/// The part of `scaling` that one of so many copies gets: instances are divided among them.
+/// The part of `scaling` that one of so many replicas gets: instances are divided among them.
 pub(super) fn share(scaling: &Scaling, number: usize, of: usize) -> Result<Scaling> {
     let mut own = scaling.clone();
     let part = |all: u32| -> u32 {
@@ -52,21 +52,22 @@ pub(super) fn share(scaling: &Scaling, number: usize, of: usize) -> Result<Scali
     Ok(own)
 }
 
-/// Makes one deployment, of this name, of those of the copies.
-pub(super) fn merged(name: &str, copies: &[Deployment]) -> Result<Deployment> {
-    let Some(first) = copies.first() else {
+/// Makes one deployment, of this name, of those of the replicas.
+pub(super) fn merged(name: &str, replicas: &[Deployment]) -> Result<Deployment> {
+    let Some(first) = replicas.first() else {
         return Err(Error::invalid_input("a deployment without a replica"));
     };
     let mut whole = first.clone();
     name.clone_into(&mut whole.name);
-    if copies.len() > 1 || first.name != name {
+    if replicas.len() > 1 || first.name != name {
         let sum = |of: fn(&Scaling) -> Option<u32>| {
-            let all: Option<Vec<u32>> = copies.iter().map(|copy| of(&copy.scaling)).collect();
+            let all: Option<Vec<u32>> =
+                replicas.iter().map(|replica| of(&replica.scaling)).collect();
             all.map(|all| all.into_iter().fold(0, u32::saturating_add))
         };
         whole.scaling.max_instances = sum(|scaling| scaling.max_instances);
         whole.scaling.min_instances = sum(|scaling| scaling.min_instances);
-        let json = serde_json::to_string(copies).map_err(|error| {
+        let json = serde_json::to_string(replicas).map_err(|error| {
             Error::invalid_input("a deployment has no JSON form").with_source(&error)
         })?;
         whole.attributes.insert(ATTRIBUTE.into(), json);
@@ -74,49 +75,49 @@ pub(super) fn merged(name: &str, copies: &[Deployment]) -> Result<Deployment> {
     Ok(whole)
 }
 
-/// The deployments of copies, in the order of their numbers.
-pub(super) type Copies = Arc<[Deployment]>;
+/// The deployments of replicas, in the order of their numbers.
+pub(super) type Deployments = Arc<[Deployment]>;
 
-/// The way back from one deployment to those of its copies.
+/// The way back from one deployment to those of its replicas.
 #[derive(Debug, Default)]
-pub(super) struct Remembered(Mutex<HashMap<String, (String, Copies)>>);
+pub(super) struct Remembered(Mutex<HashMap<String, (String, Deployments)>>);
 
 impl Remembered {
-    /// The copies of a deployment; a function that was deployed without is its own.
-    pub(super) fn of(&self, deployment: &Deployment) -> Copies {
+    /// The replicas of a deployment; a function that was deployed without is its own.
+    pub(super) fn of(&self, deployment: &Deployment) -> Deployments {
         let Some(json) = deployment.attribute(ATTRIBUTE) else {
             return Arc::from([deployment.clone()]);
         };
         let mut remembered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((known, copies)) = remembered.get(&deployment.name)
+        if let Some((known, replicas)) = remembered.get(&deployment.name)
             && known == json
         {
-            return copies.clone();
+            return replicas.clone();
         }
         let parsed: Vec<Deployment> = serde_json::from_str(json).unwrap_or_default();
-        let copies: Copies =
+        let replicas: Deployments =
             if parsed.is_empty() { Arc::from([deployment.clone()]) } else { parsed.into() };
         if remembered.len() >= REMEMBERED {
             remembered.clear();
         }
-        remembered.insert(deployment.name.clone(), (json.to_owned(), copies.clone()));
-        copies
+        remembered.insert(deployment.name.clone(), (json.to_owned(), replicas.clone()));
+        replicas
     }
 }
 
-/// The name of an activation of a copy among those of all.
+/// The name of an activation of a replica among those of all.
 pub(super) fn outer_id(number: usize, id: &ActivationId) -> ActivationId {
     if number == 0 { id.clone() } else { format!("replica{}/{id}", number + 1).into() }
 }
 
-/// The number of the copy that an activation belongs to, and the name that it has there.
+/// The number of the replica that an activation belongs to, and the name that it has there.
 pub(super) fn inner_id(id: &ActivationId) -> (usize, ActivationId) {
-    let of_copy = || {
+    let of_replica = || {
         let (number, own) = id.as_str().strip_prefix("replica")?.split_once('/')?;
         let number = number.parse::<usize>().ok()?.checked_sub(1)?;
         Some((number, own.into()))
     };
-    of_copy().unwrap_or_else(|| (0, id.clone()))
+    of_replica().unwrap_or_else(|| (0, id.clone()))
 }
 
 #[cfg(test)]
