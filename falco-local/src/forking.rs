@@ -10,7 +10,7 @@ use crate::interpreter::Interpreter;
 /// A function with at most so many workers has each of them started by itself: a server would be one interpreter more.
 const FEW: usize = 4;
 
-/// So many workers start by themselves while the server starts, so that the first is no later for it.
+/// The first workers start by themselves, so that the first call does not wait for the server.
 const FIRST: usize = 2;
 
 /// The part of a pool's state that says how its next worker starts.

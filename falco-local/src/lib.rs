@@ -20,6 +20,7 @@ mod shared;
 mod spawn;
 mod state;
 mod tree;
+mod unsent;
 mod watch;
 mod worker;
 

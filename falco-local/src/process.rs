@@ -5,7 +5,7 @@
 //! one wait and one read, and one that prints never blocks on a full pipe.
 
 use std::fmt;
-use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::io::{self, ErrorKind, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::Command;
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
 use crate::spawn::{Ends, Requests, wait_for};
+use crate::unsent::Unsent;
 
 /// How often a running activation is looked at: is it wanted still, how much memory does it hold.
 const TICK: Duration = Duration::from_millis(25);
@@ -385,40 +386,4 @@ enum Line {
     Incomplete,
     TooLong,
     Closed,
-}
-
-/// The rest of a line to write.
-struct Unsent<'a> {
-    parts: Vec<IoSlice<'a>>,
-    done: usize,
-}
-
-impl<'a> Unsent<'a> {
-    fn new(line: &[&'a [u8]]) -> Self {
-        let mut parts: Vec<_> = line.iter().map(|part| IoSlice::new(part)).collect();
-        if !parts.is_empty() {
-            parts.push(IoSlice::new(b"\n"));
-        }
-        Self { parts, done: 0 }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.done == self.parts.len()
-    }
-
-    /// Writes what the pipe takes. False when the worker does not read any more.
-    fn send(&mut self, mut to: &io::PipeWriter) -> bool {
-        let mut left = &mut self.parts[self.done..];
-        let total = left.len();
-        while !left.is_empty() {
-            match to.write_vectored(left) {
-                Ok(written) => IoSlice::advance_slices(&mut left, written),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(_) => return false,
-            }
-        }
-        self.done += total - left.len();
-        true
-    }
 }

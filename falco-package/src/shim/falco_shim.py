@@ -470,11 +470,12 @@ def keep_compiled(directory, cache):
     class Loader(machinery.SourceFileLoader):
         def get_code(self, name):
             # It compiles and runs nothing, so no other module is imported meanwhile.
+            before = getattr(sys, "pycache_prefix", None), sys.dont_write_bytecode
             sys.pycache_prefix, sys.dont_write_bytecode = cache, False
             try:
                 return super().get_code(name)
             finally:
-                sys.pycache_prefix, sys.dont_write_bytecode = None, True
+                sys.pycache_prefix, sys.dont_write_bytecode = before
 
     def finder(path):
         if path != directory and not path.startswith(directory + os.sep):
