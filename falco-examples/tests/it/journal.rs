@@ -326,6 +326,22 @@ fn two_thousand_real_calls_whose_driver_is_killed_at_random_are_neither_lost_nor
     assert!(came.ran.len() as u64 >= came.done);
 }
 
+/// The flags of a run on a fake of OpenWhisk.
+pub(crate) fn on_openwhisk(url: &str) -> [&str; 6] {
+    ["--platform", "openwhisk", "--host", url, "--token", FAKE_AUTH]
+}
+
+/// The flags of a run on AWS.
+pub(crate) const ON_AWS: [&str; 4] = ["--platform", "aws", "--region", "eu-central-1"];
+
+/// Sends the requests of a driver to a fake of AWS.
+pub(crate) fn to_fake_aws(driver: &mut Command, url: &str) {
+    driver
+        .env("AWS_ENDPOINT_URL", url)
+        .env("AWS_ACCESS_KEY_ID", FAKE_ACCESS_KEY)
+        .env("AWS_SECRET_ACCESS_KEY", FAKE_SECRET);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_on_openwhisk_that_is_killed_loses_and_doubles_nothing() {
     if !has("python3") {
@@ -334,8 +350,7 @@ async fn a_run_on_openwhisk_that_is_killed_loses_and_doubles_nothing() {
     let fake = FakeOpenWhisk::start();
     let url = fake.url().to_owned();
     let killing = tokio::task::spawn_blocking(move || {
-        let words = ["--platform", "openwhisk", "--host", url.as_str(), "--token", FAKE_AUTH];
-        let words = [&words[..], &["--executor", "async", "--quiet"]].concat();
+        let words = [&on_openwhisk(&url)[..], &["--executor", "async", "--quiet"]].concat();
         kill_at(&points(60, 3), &|_| {}, &words, false)
     });
     assert!(killing.await.unwrap() >= 2);
@@ -350,14 +365,8 @@ async fn a_run_on_aws_that_is_killed_loses_and_doubles_nothing() {
     let fake = FakeAws::start();
     let url = fake.url().to_owned();
     let killing = tokio::task::spawn_blocking(move || {
-        let prepare = |driver: &mut Command| {
-            driver
-                .env("AWS_ENDPOINT_URL", &url)
-                .env("AWS_ACCESS_KEY_ID", FAKE_ACCESS_KEY)
-                .env("AWS_SECRET_ACCESS_KEY", FAKE_SECRET);
-        };
-        let words = ["--platform", "aws", "--region", "eu-central-1"];
-        let words = [&words[..], &["--executor", "async", "--quiet"]].concat();
+        let prepare = |driver: &mut Command| to_fake_aws(driver, &url);
+        let words = [&ON_AWS[..], &["--executor", "async", "--quiet"]].concat();
         kill_at(&points(60, 3), &prepare, &words, false)
     });
     assert!(killing.await.unwrap() >= 2);

@@ -8,12 +8,14 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
 
-use falco_fakes::aws::{FAKE_ACCESS_KEY, FAKE_SECRET, FakeAws};
-use falco_fakes::openwhisk::{FAKE_AUTH, FakeOpenWhisk};
+use falco_fakes::aws::FakeAws;
+use falco_fakes::openwhisk::FakeOpenWhisk;
 
 use crate::daemon;
 use crate::image::IMAGE;
-use crate::journal::{Came, INVOCATIONS, Kill, Killed, LONG, RUNS, arguments};
+use crate::journal::{
+    Came, INVOCATIONS, Kill, Killed, LONG, ON_AWS, RUNS, arguments, on_openwhisk, to_fake_aws,
+};
 use crate::program::has;
 
 /// Calls at the same time.
@@ -54,9 +56,8 @@ async fn many_calls_on_openwhisk_whose_driver_is_killed_at_random_are_neither_lo
     let fake = FakeOpenWhisk::start();
     let url = fake.url().to_owned();
     let killing = tokio::task::spawn_blocking(move || {
-        let words = ["--platform", "openwhisk", "--host", url.as_str(), "--token", FAKE_AUTH];
         let more = ["--executor", "async", "--concurrency", "16", "--quiet"];
-        kill_at_random(&|_| {}, &[&words[..], &more].concat());
+        kill_at_random(&|_| {}, &[&on_openwhisk(&url)[..], &more].concat());
     });
     killing.await.unwrap();
     assert_eq!(fake.actions(), Vec::<String>::new(), "nothing is left");
@@ -70,15 +71,9 @@ async fn many_calls_on_aws_whose_driver_is_killed_at_random_are_neither_lost_nor
     let fake = FakeAws::start();
     let url = fake.url().to_owned();
     let killing = tokio::task::spawn_blocking(move || {
-        let prepare = |driver: &mut Command| {
-            driver
-                .env("AWS_ENDPOINT_URL", &url)
-                .env("AWS_ACCESS_KEY_ID", FAKE_ACCESS_KEY)
-                .env("AWS_SECRET_ACCESS_KEY", FAKE_SECRET);
-        };
-        let words = ["--platform", "aws", "--region", "eu-central-1"];
+        let prepare = |driver: &mut Command| to_fake_aws(driver, &url);
         let more = ["--executor", "parallel", "--concurrency", "16", "--quiet"];
-        kill_at_random(&prepare, &[&words[..], &more].concat());
+        kill_at_random(&prepare, &[&ON_AWS[..], &more].concat());
     });
     killing.await.unwrap();
 }

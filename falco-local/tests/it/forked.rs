@@ -25,6 +25,18 @@ fn driver() -> Value {
     Value::from(std::process::id())
 }
 
+/// Statements of a function that wait until so many workers run it at once. They need `os` and `time`.
+fn meeting(local: &Local, workers: u32) -> String {
+    let place = local.path("meeting");
+    std::fs::create_dir(&place).unwrap();
+    format!(
+        "place = {place:?}
+    open(place + '/' + str(os.getpid()), 'w').close()
+    while len(os.listdir(place)) < {workers}:
+        time.sleep(0.01)"
+    )
+}
+
 #[tokio::test]
 async fn forked_workers_differ_in_all_in_which_workers_differ() {
     if !has("python3") {
@@ -32,16 +44,12 @@ async fn forked_workers_differ_in_all_in_which_workers_differ() {
     }
     const WORKERS: u32 = 6;
     let local = forking(WORKERS);
-    let place = local.path("meeting");
-    std::fs::create_dir(&place).unwrap();
+    let meet = meeting(&local, WORKERS);
     let source = format!(
         "
 import os, random, sys, tempfile, time
 def main(args):
-    place = {place:?}
-    open(place + '/' + str(os.getpid()), 'w').close()
-    while len(os.listdir(place)) < {WORKERS}:
-        time.sleep(0.01)
+    {meet}
     files = sorted(int(fd) for fd in os.listdir('/proc/self/fd'))
     return {{'parent': os.getppid(), 'leads': os.getpgid(0) == os.getpid(), 'random': random.random(),
             'scratch': os.environ['TMPDIR'], 'temp': tempfile.gettempdir(), 'pid': os.getpid(),
@@ -242,16 +250,12 @@ async fn only_functions_that_may_have_many_workers_get_a_server_unasked() {
     for (most, forked) in [(4, 0), (6, 4)] {
         let limits = WorkerLimits::default().with_max_workers(most);
         let local = Local::configured(|config| config.workers(limits));
-        let place = local.path("meeting");
-        std::fs::create_dir(&place).unwrap();
+        let meet = meeting(&local, most);
         let source = format!(
             "
 import os, time
 def main(args):
-    place = {place:?}
-    open(place + '/' + str(os.getpid()), 'w').close()
-    while len(os.listdir(place)) < {most}:
-        time.sleep(0.01)
+    {meet}
     return {{'parent': os.getppid()}}
 "
         );
