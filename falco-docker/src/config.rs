@@ -189,8 +189,8 @@ impl DockerConfigBuilder {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` when no daemon is set, for a limit of zero, for a daemon's timeout of less than a second, and for a setting that a daemon on another machine cannot
-    /// fulfil: mounted folders, and protocols that need a port of this machine.
+    /// `InvalidInput` when no daemon is set, for a limit of zero, for an `answer_timeout` of less than a second, and for a
+    /// setting that a daemon on another machine cannot fulfil: mounted folders, and protocols that need a port of this machine.
     pub fn build(self) -> Result<DockerConfig> {
         let Self { host, tls, protocol, images, pull, isolation, workers, answer_timeout } = self;
         let at = |error: Error| error.with_platform(NAME);

@@ -287,7 +287,7 @@ impl Service<hyper::Request<Incoming>> for Faulty {
                     *response.status_mut() = hyper::StatusCode::SERVICE_UNAVAILABLE;
                     Ok(response)
                 }
-                // There is no body that could break off.
+                // The answer to HEAD has no body.
                 1 if is_head => served.await,
                 // More is announced than comes.
                 1 => {

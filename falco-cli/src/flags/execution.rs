@@ -28,7 +28,7 @@ pub struct ExecutionFlags {
     #[arg(long, help_heading = "Execution")]
     pub no_layers: bool,
 
-    /// Copies of each function that are deployed, and take turns: where a provider limits how fast one function may grow, as
+    /// Deployments of each function, which take turns: where a provider limits how fast one function may grow, as
     /// AWS Lambda does, N of them grow N times as fast.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100), conflicts_with = "no_layers", allow_negative_numbers = true, help_heading = "Execution")]
     pub replicas: u32,

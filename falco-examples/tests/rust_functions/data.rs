@@ -44,8 +44,8 @@ pub(crate) enum Task {
 
 /// An input or an output of its JSON form.
 ///
-/// A task is told by a field, and serde holds back what stands before that field: the types of the data plane are made after
-/// it, as they are where a parameter has them itself.
+/// serde buffers the fields of a [`Task`] until it has read `do`, which names the task. The types of the data plane cannot be
+/// made of buffered fields, so a task holds them as JSON.
 fn made<T: serde::de::DeserializeOwned>(value: Value) -> Result<T, DataError> {
     serde_json::from_value(value).map_err(|error| std::io::Error::other(error).into())
 }
