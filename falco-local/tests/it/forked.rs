@@ -166,20 +166,22 @@ async fn workers_start_by_themselves_where_an_import_does_what_a_fork_would_copy
     assert_eq!(failure.message, "no luck");
 }
 
+/// A function that returns its process and its parent, unless it is told how to end.
+const ENDS: &str = "
+import os
+def main(args):
+    if 'status' in args: os._exit(args['status'])
+    if 'signal' in args: os.kill(os.getpid(), args['signal'])
+    return {'parent': os.getppid(), 'pid': os.getpid()}
+";
+
 #[tokio::test]
 async fn the_end_of_a_forked_worker_is_reported_with_its_status() {
     if !has("python3") {
         return;
     }
     let local = forking(1);
-    let source = "
-import os, signal
-def main(args):
-    if 'status' in args: os._exit(args['status'])
-    if 'signal' in args: os.kill(os.getpid(), args['signal'])
-    return {'parent': os.getppid(), 'pid': os.getpid()}
-";
-    let function = local.deploy(&python(source)).await;
+    let function = local.deploy(&python(ENDS)).await;
     let first = json(&local, &function, "{}").await;
     assert_ne!(first["parent"], driver());
     for (argument, status) in [(r#"{"status":3}"#, 3), (r#"{"signal":9}"#, -9)] {
@@ -197,13 +199,7 @@ async fn workers_go_on_and_others_start_when_their_server_is_ended() {
         return;
     }
     let local = forking(1);
-    let source = "
-import os
-def main(args):
-    if 'status' in args: os._exit(args['status'])
-    return {'parent': os.getppid(), 'pid': os.getpid()}
-";
-    let function = local.deploy(&python(source)).await;
+    let function = local.deploy(&python(ENDS)).await;
     let first = json(&local, &function, "{}").await;
     assert_ne!(first["parent"], driver(), "the test would end itself");
     let server = first["parent"].to_string();
