@@ -15,7 +15,7 @@ use crate::figure::Figure;
 pub(crate) fn run() -> anyhow::Result<Vec<Figure>> {
     let folder = folder();
     std::fs::create_dir_all(&folder)?;
-    // Its URLs go up nowhere.
+    // URLs take no `..`.
     let folder = folder.canonicalize()?;
     let mut figures = words::run(&folder)?;
     figures.extend(peers::run(&folder)?);

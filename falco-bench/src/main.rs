@@ -43,7 +43,7 @@ use crate::registry::{BENCHMARKS, Benchmark};
 
 const USAGE: &str = "usage: cargo xtask bench [NAME ..] [--quick] [--no-check] [--list]";
 
-/// Set where a benchmark shall be tried with small sizes, if it has some: the figures say nothing then.
+/// Set where a benchmark is tried with small sizes, if it has any. The figures say nothing then.
 const QUICK: &str = "FALCO_BENCH_QUICK";
 
 fn main() -> ExitCode {

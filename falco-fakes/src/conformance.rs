@@ -9,7 +9,7 @@ use crate::http::Provider;
 #[async_trait]
 impl<P: Provider> Pause for HttpFake<P> {
     fn pause_after(&self, requests: u64) {
-        // The last of them has its effect, and no answer.
+        // The last of them takes effect and is not answered.
         self.hold_after(requests.saturating_sub(1), true);
     }
 

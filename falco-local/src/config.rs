@@ -119,8 +119,8 @@ impl LocalConfigBuilder {
     }
 
     /// As [`build`](Self::build); where no directory is set, it is the one that `FALCO_LOCAL_DIR` names, else `falco/local`
-    /// of the user's cache directory (`XDG_CACHE_HOME`, else `~/.cache`). How the workers of Python functions start is said by
-    /// `FALCO_LOCAL_FORKED_WORKERS` (`auto`, `always` or `never`), where it is not set.
+    /// of the user's cache directory (`XDG_CACHE_HOME`, else `~/.cache`). Where [`forked_workers`](Self::forked_workers) is not
+    /// set, it is the value of `FALCO_LOCAL_FORKED_WORKERS`: `auto`, `always` or `never`.
     ///
     /// # Errors
     ///

@@ -44,7 +44,7 @@ pub(crate) struct Origin<'a> {
     pub(crate) is_closed: &'a dyn Fn() -> bool,
 }
 
-/// A process that forks workers. Dropped, it is gone; each of its workers holds it.
+/// A process that forks workers, and ends when this is dropped. Each of its workers holds it.
 #[derive(Debug)]
 pub(crate) struct ForkServer {
     process: Option<Process>,
@@ -111,7 +111,7 @@ impl ForkServer {
         Ok(server)
     }
 
-    /// Whether it cannot be spoken to any more.
+    /// Whether it has stopped answering.
     pub(crate) fn is_broken(&self) -> bool {
         self.is_broken.load(Ordering::Relaxed)
     }

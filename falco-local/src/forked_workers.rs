@@ -31,9 +31,9 @@ pub enum ForkedWorkers {
     /// From the third worker on, of functions that may have more than four.
     #[default]
     Auto,
-    /// All.
+    /// Every worker is forked, where that is safe.
     Always,
-    /// None.
+    /// Every worker starts by itself.
     Never,
 }
 

@@ -7,10 +7,10 @@ use crate::fork::{ForkServer, Origin};
 use crate::forked_workers::ForkedWorkers;
 use crate::interpreter::Interpreter;
 
-/// A function with at most so many workers has each of them started by itself: a server would be one interpreter more.
+/// The largest number of workers for which no server is started, since it would be one more interpreter.
 const FEW: usize = 4;
 
-/// The first workers start by themselves, so that the first call does not wait for the server.
+/// The number of workers that start by themselves in any case, so that the first call does not wait for the server.
 const FIRST: usize = 2;
 
 /// The part of a pool's state that says how its next worker starts.
@@ -55,7 +55,8 @@ impl Drop for Alone {
 }
 
 impl Forking {
-    /// How the next worker of a function, of which there may be `most`, starts. A server that is needed is started; others who need it wait meanwhile.
+    /// How the next worker of a function starts, of which there may be `most`. It starts the server that it needs, and others wait
+    /// for that.
     pub(crate) fn next(&self, origin: &Origin<'_>, most: usize) -> Start {
         let choice = origin.shared.config.forked_workers;
         let is_python = matches!(origin.function.interpreter, Interpreter::Python(_));

@@ -124,7 +124,7 @@ impl Process {
             control: None,
         };
         let (group, parent) = start(theirs)?;
-        // Its number is not another's: nobody has waited for its end.
+        // The process id is still its own, because nobody has waited for its end.
         let alive = pidfd_open(group, PidfdFlags::empty()).inspect_err(|_| {
             kill_group(group);
             let _ = parent.wait_for(group);

@@ -10,7 +10,7 @@ use crate::figure::{Figure, Goal};
 
 const LINES: usize = 1_000_000;
 
-/// For what is faster.
+/// Lines for the contenders that are faster.
 const MANY_LINES: usize = 4_000_000;
 
 /// A private environment with DuckDB, from PyPI.

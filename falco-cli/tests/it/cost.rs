@@ -21,7 +21,7 @@ fn a_run_names_its_price_and_its_estimate_and_says_what_it_has_spent() {
     assert_eq!(printed.ok().lines().count(), 5);
 }
 
-/// The input 3 needs more memory than 64 MiB, and holds it at first until it is ended.
+/// Needs more than 64 MiB of memory for the input 3, and holds them until it is ended, on the first attempt.
 const HUNGRY: &str = "
 import os, time
 def main(args):

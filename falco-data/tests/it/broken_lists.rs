@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::server::store;
 
-/// An answer that is as good as any.
+/// A request whose answer does not matter.
 async fn ask(client: &reqwest::Client, s3: &FakeS3) -> reqwest::Result<reqwest::Response> {
     // Without a signature it is a refusal.
     client.get(format!("{}/bucket/a.txt", s3.url())).send().await

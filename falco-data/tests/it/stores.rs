@@ -24,7 +24,7 @@ fn the_path_of_a_folder_may_go_up() {
     assert_eq!(url("/../in/./x"), "file:///in/x");
     let here = std::env::current_dir().unwrap();
     assert_eq!(url("../x"), format!("file://{}/x", here.parent().unwrap().display()));
-    // As the kernel sees it: above where a link leads.
+    // As the kernel does, `..` goes up from where a link leads.
     let place = tempfile::tempdir().unwrap();
     let root = place.path().canonicalize().unwrap();
     std::fs::create_dir_all(root.join("a/b")).unwrap();

@@ -121,7 +121,7 @@ mod tests {
             assert!(poll(waiting.as_mut()).is_pending());
         }
         assert_eq!(asked.get(), 3);
-        // One that waits no more is in nobody's way.
+        // A future that was dropped does not disturb the others.
         drop(same);
         progress.advance(10);
         assert!(matches!(poll(first.as_mut()), Poll::Ready(Ok(()))));

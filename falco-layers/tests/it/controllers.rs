@@ -311,7 +311,7 @@ fn each_term_of_a_pid_weighs_what_its_name_says() {
     is(steered(none.with_derivative(1.0), 50), [-0.49, 0.0, 0.0]);
     // Half too many is as bad as it gets.
     is(steered(none.with_integral(1.0), 100), [-0.5, -1.0, -1.5]);
-    // So is a change by more than a factor of e in one interval.
+    // A change by more than a factor of e in one interval is cut off as well.
     is(steered(none.with_integral(10.0), 50), [-1.0, -2.0, -3.0]);
     // One in a hundred fewer than wanted, which counts ten times.
     is(steered(none.with_proportional(1.0), 0), [0.1, 0.1, 0.1]);

@@ -129,7 +129,7 @@ async fn its_state_shows_calls_in_flight_waiting_and_refused_and_how_long_a_paus
 async fn a_permit_that_expires_gives_its_slot_back_once() {
     let gate = one_at_a_time();
     let mut lost = gate.admit().await;
-    // Not when the line is looked at anyway, once a second.
+    // Between two looks at the line, which come once a second.
     lost.expire_after(millis(90_500));
     let began = Instant::now();
     let next = gate.admit().await;

@@ -129,7 +129,7 @@ def serve(directory, shim):
     import _socket
 
     control = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, CONTROL)
-    # What is there stays: a collection in a worker would copy the pages that it looks at.
+    # Objects that exist now are never collected: looking at them in a worker would copy their pages.
     gc.collect()
     if hasattr(gc, "freeze"):
         gc.freeze()

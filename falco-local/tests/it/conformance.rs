@@ -35,7 +35,7 @@ impl ThisMachine {
 #[async_trait]
 impl Harness for ThisMachine {
     async fn start() -> Self {
-        // Those of Python: the suite with workers that start by themselves is below.
+        // Another suite, below, has workers of Python that start by themselves.
         Self::with(ForkedWorkers::Always).await
     }
 

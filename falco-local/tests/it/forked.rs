@@ -124,7 +124,7 @@ async fn imports_at_the_beginning_that_are_not_the_functions_own_happen_once() {
     for (main, theirs_is_loaded_by_the_worker) in [
         ("'''A function.'''\nimport os\nimport theirs\nimport own\n", false),
         ("from theirs import pid\nimport os, theirs, own\n", false),
-        // What stands before an import may change what it does.
+        // A statement before an import may change what the import does.
         ("import os, own\nimport theirs\n", true),
         ("import os\nos.environ['A'] = 'b'\nimport theirs, own\n", true),
         ("import os\nif True:\n    import theirs\nimport own\n", true),
@@ -208,7 +208,7 @@ async fn workers_go_on_and_others_start_when_their_server_is_ended() {
     eventually("the end of the server", || (!runs(&server)).then_some(())).await;
     let second = json(&local, &function, "{}").await;
     assert_eq!(first["pid"], second["pid"]);
-    // Nobody knows its status then.
+    // Only the server could have known its status.
     let failure = local.failure(&function, r#"{"status":3}"#).await;
     assert_eq!((failure.kind, failure.exit_status), (FunctionErrorKind::Crashed, None));
     let third = json(&local, &function, "{}").await;

@@ -169,7 +169,7 @@ async fn the_batch_of_an_earlier_process_is_divided_by_what_its_result_holds() {
     let (batches, platform) = batches(Batch::of(3), 1, true, |it| it).await;
     let batch = submitted(&batches).await;
     let [first, second] = [0, 1].map(|index| batch.of_member(index));
-    // The third input is nobody's business here.
+    // Nobody asks for the third input.
     let results = finished(&batches, &[second.clone(), first.clone()]).await;
     let expected = [(first.clone(), r#"{"n":0}"#.to_owned()), (second, r#"{"n":1}"#.to_owned())];
     assert_eq!(results, expected);
@@ -194,7 +194,7 @@ async fn a_batch_is_let_go_of_with_its_last_input_and_abandoned_if_one_was() {
                 Some(of) if of == index => Release::Abandoned,
                 _ => Release::Taken,
             };
-            // Twice is once.
+            // An input that is let go of twice counts once.
             for _ in 0..2 {
                 batches.let_go(&[batch.of_member(index)], release);
             }
