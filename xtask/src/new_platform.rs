@@ -34,6 +34,12 @@ const OUTSIDE: &[(&str, &str)] = &[
     (".gitignore", "/target\n"),
 ];
 
+const SETTINGS: &str = "docs/settings.md";
+/// What the template's configuration lets users set, as rows of the table of settings.
+const ROWS: &str = "| **{{Name}}** | | |
+| endpoint, token | `{{Name}}Config::builder()`: `endpoint`, `token`; or `{{NAME}}_ENDPOINT`, `{{NAME}}_TOKEN` | |
+";
+
 const DEPENDENCIES: &[&str] = &["falco-core", "falco-http", "falco-package"];
 const DEV_DEPENDENCIES: &[&str] = &["falco-fakes", "falco-testkit"];
 /// Crates that are not Falco's, with the versions and features of the workspace.
@@ -70,6 +76,7 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     write(&folder, name, outside.is_some())?;
     if outside.is_none() {
         add_member(&format!("falco-{name}"))?;
+        add_settings(name)?;
         let licence = folder.join("LICENSE");
         #[cfg(unix)]
         std::os::unix::fs::symlink("../LICENSE", licence)?;
@@ -245,9 +252,31 @@ fn with_member(manifest: &str, member: &str) -> anyhow::Result<String> {
     Ok(manifest.replacen(anchor, &format!("    {member:?},\n{anchor}"), 1))
 }
 
+fn add_settings(name: &str) -> anyhow::Result<()> {
+    let path = root().join(SETTINGS);
+    let added = with_settings(&fs::read_to_string(&path)?, &fill(ROWS, name, false)?)?;
+    fs::write(&path, added).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Adds a platform's rows to the end of the table of settings.
+fn with_settings(page: &str, rows: &str) -> anyhow::Result<String> {
+    let end = page.rfind("|\n").with_context(|| format!("{SETTINGS} has no table"))? + 2;
+    Ok([&page[..end], rows, &page[end..]].concat())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn settings_stand_behind_those_of_the_other_platforms() {
+        let page = fs::read_to_string(root().join(SETTINGS)).unwrap();
+        let rows = fill(ROWS, "fission", false).unwrap();
+        let added = with_settings(&page, &rows).unwrap();
+        assert!(added.contains(&format!("|\n{rows}\n")), "{added}");
+        assert_eq!(added.replacen(&rows, "", 1), page);
+        assert!(with_settings("no table", &rows).is_err());
+    }
 
     #[test]
     fn nothing_is_left_to_fill_in_inside_or_outside_of_the_workspace() {
