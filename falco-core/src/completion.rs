@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn it_costs_what_its_attempts_and_its_outcome_cost() {
+    fn a_completion_costs_what_its_attempts_and_its_outcome_cost() {
         let dollars = |amount| Some(UsDollars(amount));
         for (repeated, last, all) in [
             (None, None, None),

@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_embedded_in_other_json_as_it_stands() {
+    fn a_payload_is_embedded_in_other_json_as_it_stands() {
         let payload = Payload::from_bytes("{\"n\":1.50}").unwrap();
         let line = serde_json::to_string(&[&payload]).unwrap();
         assert_eq!(line, "[{\"n\":1.50}]");

@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_set_overrides_and_what_is_not_set_does_not() {
+    fn fields_that_are_set_override_and_others_do_not() {
         let scaling = |number: u32| Scaling {
             memory_mib: Some(number),
             cpus: Some(2.0 * number as f32),

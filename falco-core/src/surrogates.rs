@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_halves_are_found() {
+    fn only_unpaired_halves_are_found() {
         for (json, places) in [
             (r#""\ud800""#, &[1][..]),
             (r#""\uD800\uD800\uDC00""#, &[1]),

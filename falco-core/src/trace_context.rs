@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn where_one_part_ends_and_the_next_begins_makes_a_difference() {
+    fn parts_that_are_divided_elsewhere_have_another_hash() {
         let shifted = TraceContext::of_attempt(&"runs".into(), &"tage".into(), &"1".into(), 1);
         assert_ne!(of("1", 1).trace_id(), shifted.trace_id());
     }

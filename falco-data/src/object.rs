@@ -238,7 +238,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_suffix_stands_before_the_extension_of_the_last_part() {
+    fn the_suffix_of_an_attempt_stands_before_the_extension_of_a_key() {
         for (url, expected) in [
             ("s3://b/out/part.csv", "s3://b/out/part-1.csv"),
             ("s3://b/out.d/part", "s3://b/out.d/part-1"),
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn all_fields_come_back() {
+    fn all_fields_of_a_reference_come_back() {
         let mut object = Object::new("gs://b/k").with_range(3, 9).with_size(20);
         object.etag = Some("\"abc\"".into());
         object.parts = Some(vec![0, 4, 2]);

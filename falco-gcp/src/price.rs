@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn ten_thousand_calls_cost_what_the_price_page_reckons() {
+    fn ten_thousand_calls_cost_what_the_price_page_says() {
         let one = PriceTable::default().activation(Duration::from_secs(30), 1.0, 2048);
         assert!((one.0 * 10_000.0 - (8.70 + 0.004)).abs() < 1e-9, "{one:?}");
     }

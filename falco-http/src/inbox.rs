@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newer_copy_takes_the_place_of_the_older_one() {
+    fn a_newer_record_replaces_an_older_one_of_the_same_activation() {
         let inbox = Inbox::new(10);
         assert_eq!(inbox.deliver(id(1), "receipt-1"), Delivery::Kept);
         assert_eq!(inbox.deliver(id(1), "receipt-2"), Delivery::Replaced("receipt-1"));

@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn each_field_comes_back() {
+    fn each_field_of_an_activation_comes_back() {
         let mut failed = whole();
         failed.outcome = Err(FunctionError::new(FunctionErrorKind::Raised, "no").with_trace("t"));
         let mut timed = Activation::succeeded("a-3", Payload::empty());

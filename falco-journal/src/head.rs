@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn other_forms_are_parsed() {
+    fn records_in_other_forms_are_parsed() {
         for json in
             [r#"{"k":"c","s":1,"i":"a\"b","h":"x"}"#, r#"{"k":"c","i":"a\"b","new":[1],"s":1}"#]
         {

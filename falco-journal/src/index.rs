@@ -213,7 +213,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_finds_what_a_map_finds(records in proptest::collection::vec((0u8..20, 0u8..7), 0..300)) {
+        fn the_index_finds_what_a_map_finds(records in proptest::collection::vec((0u8..20, 0u8..7), 0..300)) {
             let (mut index, mut map) = (Index::default(), BTreeMap::<u8, Vec<_>>::new());
             for (at, (id, code)) in records.into_iter().enumerate() {
                 let position = Position { segment: 1, byte: at as u32 };

@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn no_flipped_bit_passes() {
+    fn a_line_with_a_flipped_bit_is_refused() {
         let line = line();
         let whole = &line[..line.len() - 1];
         for bit in 0..whole.len() * 8 {

@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shell_that_cannot_start_a_program_is_told_apart_from_a_crash() {
+    fn a_shell_that_cannot_start_a_program_is_distinguished_from_a_crash() {
         assert!(is_not_started(Some(126)) && is_not_started(Some(127)));
         assert!(!is_not_started(Some(1)) && !is_not_started(Some(-9)) && !is_not_started(None));
         let error = not_started(crashed());

@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn an_exception_holds_for_its_crate_only() {
+    fn a_licence_exception_holds_for_its_crate_only() {
         assert!(allowed("aws-lc-sys", Some("ISC AND OpenSSL")));
         assert!(!allowed("other", Some("ISC AND OpenSSL")));
     }

@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn help_is_no_name_and_the_workspaces_names_are_free_outside() {
+    fn help_is_not_taken_for_a_name_and_names_of_the_workspace_are_free_outside() {
         run(&["--help".to_owned()]).unwrap();
         assert!(run(&["--path".to_owned(), "x".to_owned()]).is_err());
         let place = tempfile::tempdir().unwrap();

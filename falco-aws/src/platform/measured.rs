@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_shim_has_made_stays_as_it_is() {
+    fn a_result_that_no_shim_has_wrapped_stays_as_it_is() {
         for body in [
             r#"{"result": {"a": 1}}"#,
             r#"{"falco:ran": {"ms": 1}}"#,
@@ -203,7 +203,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
         #[test]
-        fn absurd_measurements_are_survived(ms in any::<f64>(), init in proptest::option::of(any::<f64>())) {
+        fn absurd_measurements_cause_no_panic(ms in any::<f64>(), init in proptest::option::of(any::<f64>())) {
             let measured = Measured { ms, init_ms: init, ..Measured::default() };
             let _ = measured.execution().map(whole_milliseconds);
             let _ = measured.init();

@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_tag_can_hold_is_replaced() {
+    fn characters_that_no_tag_can_hold_are_replaced() {
         assert_eq!(tag_value("ada<at>home"), "ada_at_home");
     }
 }

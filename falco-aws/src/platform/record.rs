@@ -218,7 +218,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(128))]
 
         #[test]
-        fn mutated_records_are_survived(at in 0..FAILED.len(), byte in any::<u8>(), cut in any::<bool>()) {
+        fn mutated_records_cause_no_panic(at in 0..FAILED.len(), byte in any::<u8>(), cut in any::<bool>()) {
             let mut bytes = FAILED.as_bytes().to_vec();
             bytes[at] = byte;
             if cut { bytes.truncate(at); }

@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_out_is_never_shortened() {
+    fn a_timeout_is_never_shortened() {
         assert_eq!(whole_seconds(Duration::from_millis(1)), 1);
         assert_eq!(whole_seconds(Duration::from_millis(2001)), 3);
         assert_eq!(whole_seconds(Duration::from_secs(3)), 3);

@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_that_are_not_known_do_not_stop_anybody() {
+    fn unknown_words_stop_nothing() {
         for (state, update, expected) in [
             (Some("Pending"), None, Readiness::Busy),
             (Some("Active"), Some("InProgress"), Readiness::Busy),

@@ -34,7 +34,7 @@ async fn the_region_comes_from_variables_before_the_profile() {
 }
 
 #[tokio::test]
-async fn every_service_can_be_moved_to_a_server_of_ones_own() {
+async fn every_service_can_have_an_endpoint_of_the_users() {
     let fake = FakeAws::start();
     let mut environment = Environment::new();
     environment.credentials().set("AWS_REGION", "eu-central-1");

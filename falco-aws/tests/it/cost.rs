@@ -120,7 +120,7 @@ async fn the_cost_of_an_awaited_run_is_what_lambda_charges() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn lambdas_own_account_takes_the_place_of_what_was_measured() {
+async fn the_cost_that_lambda_reports_replaces_the_measured_one() {
     let aws = Aws::start().await;
     let (name, runtime, source) = SOURCES[0];
     let deployment =

@@ -345,7 +345,7 @@ async fn every_code_of_s3_keeps_its_meaning_and_a_bucket_elsewhere_is_found() {
 }
 
 #[tokio::test]
-async fn a_throttle_without_a_code_is_one_all_the_same() {
+async fn a_throttle_without_a_code_is_still_throttling() {
     let aws = Aws::with(echoing()).await;
     aws.fake.script("GetFunction", Reply::new(429, "<html>slow down</html>"));
     let error = aws.platform.fetch_deployment("f").await.unwrap_err();

@@ -16,7 +16,7 @@ use serde_json::json;
 use crate::support::{Aws, collect, echo, echoing, invocation, ownership, submit};
 
 #[tokio::test]
-async fn n1_a_failed_function_is_http_200_and_only_a_header_tells() {
+async fn n1_a_failed_function_is_http_200_and_only_a_header_says_so() {
     let aws = Aws::with(echoing()).await;
     let deployment = aws.deploy(&echo("f")).await;
     let body = json!({"errorMessage": "boom", "errorType": "ValueError"});
@@ -119,7 +119,7 @@ async fn n5_code_stands_at_the_top_of_an_update_and_under_code_of_a_creation() {
 }
 
 #[tokio::test]
-async fn n6_messages_are_read_whatever_their_key_and_their_absence_is_survived() {
+async fn n6_messages_are_read_whatever_their_key_and_a_missing_one_causes_no_panic() {
     let aws = Aws::with(echoing()).await;
     for (body, words) in [
         (r#"{"Type":"User","Message":"said aloud"}"#, "said aloud"),
@@ -187,7 +187,7 @@ async fn n7_a_function_that_exists_after_all_is_brought_up_to_date() {
 }
 
 #[tokio::test]
-async fn n8_a_202_is_no_result_and_the_queue_brings_it() {
+async fn n8_a_202_is_not_a_result_and_the_queue_brings_it() {
     let aws = Aws::with(echoing()).await;
     let deployment = aws.deploy(&echo("f")).await;
     let pending = [submit(&aws, &deployment, json!({"n": 1})).await];

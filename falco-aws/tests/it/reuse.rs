@@ -35,7 +35,7 @@ async fn a_function_that_is_there_is_looked_at_once_and_not_uploaded() {
 }
 
 #[tokio::test]
-async fn whatever_differs_is_changed() {
+async fn a_deployment_that_differs_is_updated_where_it_differs() {
     let aws = Aws::start().await;
     let function = echo("f").with_env("KEY", "1");
     aws.deploy(&function).await;

@@ -46,7 +46,7 @@ mod with_the_feature {
     const TOKEN_FILE: &str = "fa3a58d8e7b79fd541642aa850710b620fa8d011.json";
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn whoever_has_signed_in_gets_credentials_from_the_portal() {
+    async fn a_user_who_has_signed_in_gets_credentials_from_the_portal() {
         let fake = FakeAws::start();
         let portal = MockServer::start().await;
         let credentials = json!({"roleCredentials": {
@@ -75,11 +75,7 @@ mod with_the_feature {
         // The provider looks into the home directory of its process, so it has to be a process of its own.
         let mut child = Command::new(std::env::current_exe().unwrap());
         child
-            .args([
-                "--exact",
-                "sso::with_the_feature::connects_as_its_environment_says",
-                "--ignored",
-            ])
+            .args(["--exact", "sso::with_the_feature::the_program_of_the_test_above", "--ignored"])
             .env("HOME", home.path())
             .env("AWS_REGION", "eu-central-1")
             .env("AWS_ENDPOINT_URL", fake.url())
@@ -101,7 +97,7 @@ mod with_the_feature {
 
     #[tokio::test]
     #[ignore = "the test above runs it, in an environment of its own"]
-    async fn connects_as_its_environment_says() {
+    async fn the_program_of_the_test_above() {
         let http = ClientConfig::new("test").with_plain_http_only(true);
         let config = AwsConfig::builder().http(http).build_with_env().await.unwrap();
         let platform = AwsLambda::connect(config).await.unwrap();

@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_that_are_none_or_do_not_ascend_are_refused_with_what_is_wrong() {
+    fn invalid_or_not_ascending_sizes_are_refused_with_what_is_wrong() {
         for (text, words) in [
             ("", "\"\" is not MiB"),
             ("1024,512", "[1024, 512]: the steps do not ascend"),

@@ -133,7 +133,7 @@ fn javascript_executables_and_variables_are_known() {
 }
 
 #[test]
-fn what_cannot_be_is_named_before_anything_is_deployed() {
+fn impossible_flags_and_inputs_are_named_before_anything_is_deployed() {
     let machine = Machine::new();
     let function = machine.file("echo.py", ECHO);
     let text = machine.file("notes.txt", "hello");

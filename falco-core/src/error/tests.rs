@@ -8,7 +8,7 @@ fn an_error_is_one_pointer_wide() {
 }
 
 #[test]
-fn it_reads_as_one_line_with_all_that_is_known_and_nothing_twice() {
+fn an_error_reads_as_one_line_with_all_that_is_known_and_nothing_twice() {
     let error = Error::new(ErrorKind::Unavailable, "connection reset")
         .with_operation("deploy")
         .with_source(&std::io::Error::other("connection reset"))
@@ -51,7 +51,7 @@ fn an_exhausted_error_is_no_longer_retryable() {
 }
 
 #[test]
-fn it_survives_serialisation_with_its_causes() {
+fn an_error_survives_serialisation_with_its_causes() {
     let cause = std::io::Error::other("connection reset");
     let error = Error::new(ErrorKind::Timeout, "no answer")
         .with_source(&cause)

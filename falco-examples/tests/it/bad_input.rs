@@ -10,7 +10,7 @@ fn refused(machine: &Machine, program: &str, arguments: &[&str], names: &str) {
 }
 
 #[test]
-fn options_that_cannot_be_are_named() {
+fn impossible_options_are_named() {
     let machine = Machine::new();
     refused(&machine, "hello", &["--concurrency", "0"], "--concurrency");
     refused(&machine, "hello", &["--concurrency", "0"], "it has to be a whole number, 1 or more");

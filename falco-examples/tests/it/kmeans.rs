@@ -33,7 +33,7 @@ fn clusters_are_found_in_rounds_and_the_function_is_deployed_once() {
 }
 
 #[test]
-fn points_that_are_none_are_refused_before_anything_is_deployed() {
+fn invalid_points_are_refused_before_anything_is_deployed() {
     let machine = Machine::new();
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("points.csv");

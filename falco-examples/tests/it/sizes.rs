@@ -50,22 +50,22 @@ async fn grows<P: Provider>() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_needs_more_time_gets_it_on_this_machine() {
+async fn an_invocation_that_needs_more_time_gets_it_on_this_machine() {
     grows::<Local>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_needs_more_time_gets_it_on_openwhisk() {
+async fn an_invocation_that_needs_more_time_gets_it_on_openwhisk() {
     grows::<Whisk>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_needs_more_time_gets_it_on_aws() {
+async fn an_invocation_that_needs_more_time_gets_it_on_aws() {
     grows::<Aws>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_needs_more_time_gets_it_on_google() {
+async fn an_invocation_that_needs_more_time_gets_it_on_google() {
     grows::<Google>().await;
 }
 
@@ -83,7 +83,7 @@ def main(args):
 ";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_needs_more_memory_gets_it_on_this_machine() {
+async fn an_invocation_that_needs_more_memory_gets_it_on_this_machine() {
     let provider = Local::start().await;
     let ladder = Ladder::memory([512]).unwrap();
     let platform = Escalation::wrap(provider.platform.clone(), ladder);
@@ -158,17 +158,17 @@ async fn is_killed<P: Provider>(function: Deployable) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_is_killed_for_memory_gets_more_on_openwhisk() {
+async fn an_invocation_that_is_killed_for_memory_gets_more_on_openwhisk() {
     is_killed::<Whisk>(Deployable::nodejs("killed", KILLED_NODE)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_is_killed_for_memory_gets_more_on_aws() {
+async fn an_invocation_that_is_killed_for_memory_gets_more_on_aws() {
     is_killed::<Aws>(Deployable::python("killed", KILLED_PYTHON)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_is_killed_for_memory_gets_more_on_google() {
+async fn an_invocation_that_is_killed_for_memory_gets_more_on_google() {
     is_killed::<Google>(Deployable::python("killed", KILLED_PYTHON)).await;
 }
 

@@ -13,7 +13,7 @@ mod tests {
 
     /// The published test vectors of FNV-1a: a change of the hash would move every key to another partition.
     #[test]
-    fn it_is_fnv_1a() {
+    fn the_hash_is_fnv_1a() {
         assert_eq!(stable_hash(b""), 0xcbf2_9ce4_8422_2325);
         assert_eq!(stable_hash(b"a"), 0xaf63_dc4c_8601_ec8c);
         assert_eq!(stable_hash(b"foobar"), 0x8594_4171_f739_67e8);

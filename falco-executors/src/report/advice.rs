@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_function_with_too_much_memory_is_told_the_size_that_is_enough() {
+    fn advice_for_a_function_with_too_much_memory_names_the_size_that_is_enough() {
         // A fifth of margin: 107 fit into 128, and 108 do not.
         assert!(advice(1024, 107).contains("10 % of the memory is used: 128 MiB are enough"));
         assert!(advice(1024, 108).contains("256 MiB are enough"));

@@ -54,7 +54,7 @@ async fn on_google_cloud_everything_comes_from_the_metadata_server() {
 }
 
 #[tokio::test]
-async fn whoever_is_impersonated_from_google_cloud_is_where_the_metadata_server_says() {
+async fn an_account_impersonated_from_google_cloud_deploys_where_the_metadata_server_is() {
     let fake = echoing();
     let config = from_vars(
         &fake,
@@ -80,7 +80,7 @@ async fn a_foreign_metadata_server_is_not_believed() {
 }
 
 #[tokio::test]
-async fn an_impersonated_account_is_the_one_that_is_let_in() {
+async fn an_impersonated_account_is_granted_the_right_to_invoke() {
     let fake = echoing();
     let robot = ("CLOUDSDK_AUTH_IMPERSONATE_SERVICE_ACCOUNT", "robot@p.iam.gserviceaccount.com");
     deploys_and_invokes(from_vars(&fake, &[robot]).unwrap()).await;

@@ -36,7 +36,7 @@ fn check(error: &Error, row: &str, kind: ErrorKind, retryable: bool, hint: &str)
 }
 
 #[tokio::test]
-async fn every_refusal_of_an_api() {
+async fn every_refusal_of_an_api_keeps_its_meaning() {
     use ErrorKind::*;
     let fake = echoing();
     let (platform, _) = deployed(&fake).await;
@@ -90,7 +90,7 @@ async fn every_refusal_of_an_api() {
 }
 
 #[tokio::test]
-async fn a_refusal_to_take_a_task_says_whether_it_may_run_all_the_same() {
+async fn a_refusal_to_take_a_task_says_whether_it_may_run_anyway() {
     let fake = echoing();
     let platform = connect(with_tasks(fake.config())).await;
     let deployment = platform.deploy(&python("echo", ECHO)).await.unwrap();
@@ -125,7 +125,7 @@ async fn a_refusal_to_take_a_task_says_whether_it_may_run_all_the_same() {
 }
 
 #[tokio::test]
-async fn every_code_that_an_operation_may_end_with() {
+async fn every_code_that_an_operation_may_end_with_keeps_its_meaning() {
     use ErrorKind::*;
     for (code, kind, retryable) in [
         (1, Other, false),
@@ -170,7 +170,7 @@ async fn connecting(fake: &FakeGcp) -> Error {
 }
 
 #[tokio::test]
-async fn every_refusal_of_the_token_endpoint() {
+async fn every_refusal_of_the_token_endpoint_keeps_its_meaning() {
     use ErrorKind::*;
     let oauth =
         |error: &str, words: &str| json!({"error": error, "error_description": words}).to_string();

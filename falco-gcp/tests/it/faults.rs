@@ -57,7 +57,7 @@ async fn a_failed_update_leaves_the_function_that_was_there() {
 }
 
 #[tokio::test]
-async fn that_an_operation_cannot_be_looked_at_is_not_its_failure() {
+async fn an_operation_that_cannot_be_looked_at_has_not_failed() {
     let fake = echoing();
     fake.operations_need(5);
     fake.inject(Fault::answer("/operations/", 503, "<html>busy</html>").times(2));

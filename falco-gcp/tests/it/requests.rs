@@ -138,7 +138,7 @@ async fn every_request_has_a_form_of_the_contract_and_every_form_is_used() {
 }
 
 #[tokio::test]
-async fn the_whole_life_needs_one_token_of_each_kind() {
+async fn a_deployment_from_deploy_to_remove_needs_one_token_of_each_kind() {
     let fake = echoing();
     let platform = connect(fake.config()).await;
     let deployment = platform.deploy(&python("echo", ECHO)).await.unwrap();

@@ -43,7 +43,7 @@ async fn a_function_that_is_there_is_looked_at_and_not_uploaded() {
 }
 
 #[tokio::test]
-async fn whatever_differs_is_uploaded() {
+async fn a_function_that_differs_in_anything_is_uploaded_again() {
     let fake = echoing();
     let platform = connect(fake.config()).await;
     let function = python("echo", ECHO).with_env("KEY", "1");

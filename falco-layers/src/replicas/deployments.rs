@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_copies_differ_and_are_names() {
+    fn names_of_replicas_differ_and_are_valid() {
         let runtime = falco_core::RuntimeName::python();
         let (long, other) = ("x".repeat(63), format!("y{}", "x".repeat(62)));
         let mut names = std::collections::BTreeSet::new();
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn activations_find_the_way_back_to_their_copy() {
+    fn activations_find_the_way_back_to_their_replica() {
         for number in [0, 1, 99] {
             assert_eq!(inner_id(&outer_id(number, &"a-1".into())), (number, "a-1".into()));
         }

@@ -79,7 +79,7 @@ proptest! {
     }
 
     #[test]
-    fn something_is_let_through_in_finite_time(
+    fn every_controller_lets_a_call_through_in_finite_time(
         capabilities in capabilities(),
         steps in prop::collection::vec(step(), 1..300),
     ) {
@@ -201,7 +201,7 @@ fn aimd_doubles_then_adds_and_does_not_grow_unused() {
 }
 
 #[test]
-fn bounds_that_are_none_do_no_harm() {
+fn invalid_bounds_do_no_harm() {
     for (min, max) in [(-5.0, -1.0), (f64::NAN, f64::NAN), (300.0, 2.0), (0.0, 0.0)] {
         let mut aimd = Aimd::new(Pace::new(50.0).with_bounds(min, max));
         let rate = aimd.allowance(Duration::ZERO).per_second.unwrap();

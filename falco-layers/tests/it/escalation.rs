@@ -89,7 +89,7 @@ async fn later_invocations_begin_with_what_most_of_the_stage_needed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_needs_more_than_the_largest_size_fails_by_its_own_error() {
+async fn an_invocation_that_needs_more_than_the_largest_size_fails_by_its_own_error() {
     for (input, kind) in [((2048, 1), "out of memory"), ((1, 100), "timed out")] {
         let outcome = run(&platform(), vec![input], false).await;
         let failure = &outcome.report.stages[0].failures[0];

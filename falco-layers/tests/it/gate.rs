@@ -58,7 +58,7 @@ async fn the_line_is_fair() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_leaves_the_line_holds_up_nobody() {
+async fn a_caller_that_leaves_the_line_delays_nobody() {
     let gate = one_at_a_time();
     let holder = gate.admit().await;
     let impatient: Vec<_> = (0..10)
@@ -275,7 +275,7 @@ impl CongestionController for Panicking {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_controller_that_panics_takes_no_slot_with_it_and_wakes_who_waits() {
+async fn a_controller_that_panics_takes_no_slot_with_it_and_wakes_those_that_wait() {
     let (on_sent, on_signal) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(false)));
     let gate =
         Gate::new(Panicking { on_sent: Arc::clone(&on_sent), on_signal: Arc::clone(&on_signal) });

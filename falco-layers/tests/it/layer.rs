@@ -265,7 +265,7 @@ async fn a_wait_that_the_platform_demands_differs_from_one_in_line() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_time_out_without_end_does_not_break_a_submission() {
+async fn a_timeout_without_end_does_not_break_a_submission() {
     let mut c = Controlled::new(slow(secs(1)), 1).await;
     c.deployment.scaling.timeout = Some(Duration::MAX);
     let pending = [c.submit("a").await];

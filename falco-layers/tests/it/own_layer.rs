@@ -30,7 +30,7 @@ impl Intercept for Signed {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_layer_of_ones_own_sees_each_attempt_and_leaves_the_rest_alone() {
+async fn a_layer_of_the_users_sees_each_attempt_and_leaves_the_rest_alone() {
     let platform = fated(Fates::sequence([Fate::throttle(None), Fate::unavailable()]));
     let passed = Arc::new(AtomicUsize::new(0));
     let counter = passed.clone();

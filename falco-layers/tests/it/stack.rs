@@ -28,7 +28,7 @@ async fn invoke_all(platform: &impl AsyncPlatform, calls: usize) -> Vec<Result<A
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_brings_every_call_through_a_platform_that_throttles_and_fails() {
+async fn the_stack_brings_every_call_through_a_platform_that_throttles_and_fails() {
     let odds = Odds { throttled: 0.05, unavailable: 0.05, reset: 0.02, ..Odds::default() };
     let platform = Arc::new(InMemory::new(Settings {
         capacity: Some(20),
@@ -101,7 +101,7 @@ async fn timeout_outside_of_congestion_control_ends_calls_that_were_never_sent()
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_forwards_what_the_platform_says_of_itself() {
+async fn the_stack_forwards_the_platforms_name_and_capabilities() {
     let platform = slow(secs(1));
     let stack = Stack::new().wrap(Arc::clone(&platform)).unwrap();
     assert_eq!(stack.name(), platform.name());

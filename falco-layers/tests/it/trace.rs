@@ -129,7 +129,7 @@ fn the_stack_traces_each_request_and_no_time_in_line() {
 }
 
 #[test]
-fn a_held_call_is_within_the_span_of_who_submitted_it() {
+fn a_held_call_is_within_the_span_of_its_submitter() {
     let log = logged(async || {
         let held = Held::new(Trace::new(fated(Fates::SERVE)), HeldPolicy::default());
         let deployment = deployed(&held).await;

@@ -196,7 +196,7 @@ async fn drivers_on_one_directory_do_not_disturb_each_other() {
 }
 
 #[tokio::test]
-async fn rubbish_in_the_directory_is_left_alone_and_keeps_nobody_waiting() {
+async fn foreign_files_in_the_directory_are_left_alone_and_delay_nobody() {
     let local = Local::new();
     let drivers = local.path("drivers");
     assert!(Command::new("mkfifo").arg(drivers.join("pipe")).status().unwrap().success());

@@ -11,7 +11,7 @@ fn timeout(millis: u64) -> Scaling {
 }
 
 #[tokio::test]
-async fn a_time_out_ends_the_worker_with_its_children_and_the_next_worker_is_fresh() {
+async fn a_timeout_ends_the_worker_with_its_children_and_the_next_worker_is_fresh() {
     let local = Local::new();
     let children = local.path("children");
     let note = children.display();

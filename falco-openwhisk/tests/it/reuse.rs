@@ -47,7 +47,7 @@ async fn a_function_that_is_there_is_looked_at_and_not_sent() {
 }
 
 #[tokio::test]
-async fn whatever_differs_is_sent() {
+async fn an_action_that_differs_in_anything_is_sent_again() {
     let (fake, platform) = connect(echo()).await;
     let function = python().with_env("KEY", "1");
     platform.deploy(&function).await.unwrap();

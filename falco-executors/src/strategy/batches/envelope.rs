@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_read_one_by_one_and_what_no_shim_has_written_is_none() {
+    fn answers_are_read_one_by_one_and_what_no_shim_has_written_is_not_an_answer() {
         let read =
             |json: &str, inputs| answers(&Payload::from_bytes(json.to_owned()).unwrap(), inputs);
         let json = r#"{"falco:batch":[{"ok":{"n":1},"ms":0.25},{"error":{"kind":"raised","message":"no","type":"E"},"ms":1},{"no_room":true},null]}"#;

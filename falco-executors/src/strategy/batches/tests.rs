@@ -39,7 +39,7 @@ async fn batches(
 }
 
 #[tokio::test(start_paused = true)]
-async fn as_many_inputs_are_let_in_as_fill_two_batches_for_each_slot() {
+async fn as_many_inputs_are_taken_in_as_fill_two_batches_for_each_slot() {
     let (batches, _) = batches(Batch::of(100), 2, false, |it| it).await;
     assert_eq!(batches.permits.available_permits(), 400);
     batches.grant(&mut batches.lock());
@@ -47,7 +47,7 @@ async fn as_many_inputs_are_let_in_as_fill_two_batches_for_each_slot() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_more_inputs_are_let_in_than_memory_bears() {
+async fn no_more_inputs_are_taken_in_than_fit_into_memory() {
     let (batches, _) = batches(Batch::of(1 << 20), 4, false, |it| it).await;
     assert_eq!(batches.permits.available_permits(), MOST_IN_FLIGHT);
 }
@@ -181,7 +181,7 @@ async fn the_batch_of_an_earlier_process_is_divided_by_what_its_result_holds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_batch_is_let_go_of_with_its_last_input_and_abandoned_if_one_was() {
+async fn a_batch_is_released_with_its_last_input_and_abandoned_if_one_was() {
     for (abandoned, taken) in [(None, 1), (Some(0), 0), (Some(2), 0)] {
         let (batches, platform) = batches(Batch::of(3), 1, true, |it| it).await;
         let batch = submitted(&batches).await;
@@ -206,7 +206,7 @@ async fn a_batch_is_let_go_of_with_its_last_input_and_abandoned_if_one_was() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_id_that_looks_like_that_of_an_input_is_none_where_a_call_has_it() {
+async fn the_id_of_a_call_that_looks_like_that_of_an_input_stays_the_calls() {
     let (batches, _) = batches(Batch::of(3), 1, true, |it| it).await;
     let id: ActivationId = "odd#1".into();
     assert_eq!(batches.holder(&id), Some(("odd".into(), 1)));
@@ -216,7 +216,7 @@ async fn an_id_that_looks_like_that_of_an_input_is_none_where_a_call_has_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_batch_that_is_accepted_when_nobody_waits_for_it_is_let_go_of() {
+async fn a_batch_that_is_accepted_when_nobody_waits_for_it_is_released() {
     let (batches, platform) = batches(Batch::of(3), 1, true, |it| it).await;
     let batch = submitted(&batches).await;
     let answers = [0, 1, 2].map(|number| enqueue(&batches, &invocation(number)));

@@ -286,7 +286,7 @@ async fn a_slow_input_is_copied_in_a_batch_of_its_own() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn batches_that_cannot_be_are_refused_before_anything_is_deployed() {
+async fn impossible_batches_are_refused_before_anything_is_deployed() {
     let (platform, _) = squares(Settings::default(), MILLI, never);
     let run = |batch| {
         let options = RunOptions::new(platform.clone(), parallel(1, ExecutionOptions::default()));

@@ -24,7 +24,7 @@ async fn taken(platform: &InMemory, which: Which) -> Vec<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_takes_by_run_owner_expiry_and_age_and_never_what_no_run_has_made() {
+async fn cleanup_selects_by_run_owner_expiry_and_age_and_leaves_what_no_run_has_made() {
     let platform = InMemory::default();
     let (past, future) = (UNIX_EPOCH, SystemTime::now() + DAY);
     let old = RunId::starting_at(SystemTime::now() - 2 * DAY, 1);

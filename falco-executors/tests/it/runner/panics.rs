@@ -59,7 +59,7 @@ impl Deriver for At {
 }
 
 #[tokio::test(start_paused = true)]
-async fn in_a_derivation() {
+async fn a_panic_in_a_derivation_names_it() {
     for at in [At::Start, At::On, At::End] {
         let next = Stage::derived("next", function("next"), ["map"], at);
         let plan = Plan(vec![numbers("map", 20), next]);
@@ -88,7 +88,7 @@ impl Driver for At {
 }
 
 #[tokio::test(start_paused = true)]
-async fn in_a_hook() {
+async fn a_panic_in_a_hook_names_it() {
     assert_names(
         &At::BeforeStage,
         |options| options,
@@ -126,7 +126,7 @@ async fn a_hook_that_has_panicked_is_not_called_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn in_a_monitor() {
+async fn a_panic_in_a_monitor_names_it() {
     #[derive(Debug)]
     struct Fragile;
 
@@ -143,7 +143,7 @@ async fn in_a_monitor() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn in_an_input_stream() {
+async fn a_panic_in_an_input_stream_names_it() {
     let at_third = |index: usize| {
         assert_ne!(index, 3, "boom");
         Some(Ok(falco_core::Payload::empty()))
@@ -157,7 +157,7 @@ async fn in_an_input_stream() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn in_a_stop() {
+async fn a_panic_in_a_stop_names_it() {
     let endless = |_| Some(Ok(falco_core::Payload::empty()));
     let plan = Plan(vec![Stage::from_fn("map", function("map"), endless)]);
     let stop = async {
@@ -168,7 +168,7 @@ async fn in_a_stop() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn in_a_strategy() {
+async fn a_panic_in_a_strategy_names_it() {
     #[derive(Debug)]
     struct Fragile(bool);
 
@@ -196,7 +196,7 @@ async fn in_a_strategy() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn in_a_platform_that_deploys_or_removes() {
+async fn a_panic_of_the_platform_in_deploy_or_remove_is_an_error() {
     for operation in [Operation::Deploy, Operation::Remove] {
         let fates = Fates::by(
             move |call| {
@@ -216,7 +216,7 @@ async fn in_a_platform_that_deploys_or_removes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn in_a_plan() {
+async fn a_panic_in_a_plan_names_it() {
     #[derive(Debug)]
     struct Fragile;
 

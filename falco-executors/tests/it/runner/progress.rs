@@ -107,7 +107,7 @@ async fn a_stage_that_waits_for_one_answer_is_not_silent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_says_what_invocations_wait_for() {
+async fn progress_says_what_invocations_wait_for() {
     use falco_core::{Event, Invocation, Monitor, Payload, WaitReason};
 
     let log = Log::default();
@@ -138,7 +138,7 @@ async fn it_says_what_invocations_wait_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_can_be_switched_off() {
+async fn progress_can_be_switched_off() {
     let platform = Arc::new(InMemory::default());
     let options = options(&platform).with_monitor(Arc::new(Progress::hidden()));
     assert!(Plan(vec![numbers("map", 3)]).run(options).await.unwrap().is_success());

@@ -70,7 +70,7 @@ async fn report() -> RunReport {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_counts_every_outcome_apart() {
+async fn the_report_counts_each_outcome_by_itself() {
     let report = report().await;
     let map = report.stage("map").unwrap();
     let counts = map.invocations;
@@ -87,7 +87,7 @@ async fn it_counts_every_outcome_apart() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_distinguishes_the_latencies() {
+async fn the_report_distinguishes_the_latencies() {
     let report = report().await;
     let map = report.stage("map").unwrap();
     assert_eq!(map.cold_start.count, 10);
@@ -120,7 +120,7 @@ async fn other_tools_get_json_in_milliseconds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_lists_the_first_hundred_failures_and_counts_the_rest() {
+async fn the_report_lists_the_first_hundred_failures_and_counts_the_rest() {
     let platform = InMemory::default().with_source("map", |_| -> falco_testkit::Reply {
         let error = FunctionError::new(FunctionErrorKind::Raised, "x".repeat(10_000));
         falco_testkit::Reply::failed(error)

@@ -32,7 +32,7 @@ impl Monitor for Tell {
 #[tokio::test]
 #[ignore = "it is the program that the tests below start and send signals to"]
 #[allow(clippy::print_stdout, reason = "it is what the parent process reads")]
-async fn program() {
+async fn the_program_of_the_other_tests() {
     let Ok(removing) = std::env::var("REMOVING") else { return };
     let platform = Arc::new(InMemory::new(Settings {
         latency: Latency::fixed(Duration::from_secs(600)),
@@ -59,7 +59,12 @@ fn start(removing: &str, wrapper: Option<&str>) -> (Child, BufReader<ChildStdout
         None => Command::new(program),
     };
     let mut child = command
-        .args(["--exact", "runner::signals::program", "--ignored", "--nocapture"])
+        .args([
+            "--exact",
+            "runner::signals::the_program_of_the_other_tests",
+            "--ignored",
+            "--nocapture",
+        ])
         .env("REMOVING", removing)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -93,7 +98,7 @@ fn stderr_of(mut child: Child) -> String {
 }
 
 #[test]
-fn the_first_stops_and_removes() {
+fn the_first_signal_stops_and_removes() {
     for signal in ["INT", "TERM", "HUP"] {
         let (child, mut stdout) = start("works", None);
         wait_for(&mut stdout, "admitted");
@@ -119,7 +124,7 @@ fn a_hangup_that_is_ignored_stays_ignored() {
 }
 
 #[test]
-fn the_second_leaves_at_once_and_prints_once_what_was_left_behind() {
+fn the_second_signal_leaves_at_once_and_prints_once_what_was_left_behind() {
     for (first, second) in [("INT", "INT"), ("TERM", "INT")] {
         let (child, mut stdout) = start("hangs", None);
         wait_for(&mut stdout, "admitted");

@@ -35,7 +35,7 @@ async fn one_collect_answers_for_many_while_submitting_goes_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_invokes_where_the_platform_cannot_submit() {
+async fn the_asynchronous_executor_invokes_where_the_platform_cannot_submit() {
     let platform = platform(Settings {
         capabilities: Settings::default().capabilities.with_submit(false),
         ..Settings::default()
@@ -133,7 +133,7 @@ fn seconds(completion: &Completion) -> u64 {
 }
 
 #[tokio::test(start_paused = true)]
-async fn patience_is_the_functions_time_out_and_a_margin() {
+async fn patience_is_the_functions_timeout_and_a_margin() {
     // The fixture's function may run for a minute.
     let patience = Patience::default().with_margin(Duration::from_secs(30));
     let shorter = patience.with_function_timeout(Duration::from_secs(10));

@@ -46,7 +46,7 @@ async fn a_cancelled_token_makes_all_that_was_taken_in_cancelled_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_targets_stop_does_the_same() {
+async fn a_stop_of_the_target_makes_all_that_was_taken_in_cancelled_at_once() {
     for executor in executors(&ExecutionOptions::default()) {
         let platform = platform(slow());
         let target = target(&platform).await.with_stop(|| sleep(ms(500)));
@@ -219,7 +219,7 @@ async fn completions_that_were_there_before_a_panic_are_not_lost() {
 // The laws all run on one thread and on paused time; these two don't.
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn threads_change_nothing() {
+async fn the_laws_hold_on_several_threads() {
     let journal = Arc::new(Journal::default());
     for executor in executors(&ExecutionOptions::default()) {
         let platform = platform(Settings { latency: Latency::fixed(ms(1)), ..Settings::default() });

@@ -111,7 +111,7 @@ async fn an_answer_lost_on_the_way_leaves_an_invocation_unknown_and_it_is_never_
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_idempotent_one_is_sent_again_and_is_unknown_only_when_nothing_is_left_to_try() {
+async fn an_idempotent_invocation_is_sent_again_and_is_unknown_only_when_nothing_is_left_to_try() {
     let options = ExecutionOptions::default().with_repeat_lost(twice());
     for executor in executors(&options) {
         let fates = Fates::sequence([Fate::reset()]);

@@ -42,7 +42,7 @@ impl CongestionController for Hesitant {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_controller_that_thinks_better_of_it_is_asked_again_within_a_second() {
+async fn a_controller_that_changes_its_mind_is_asked_again_within_a_second() {
     for at_first in [
         Allowance::UNLIMITED.with_not_before(secs(3600)),
         Allowance::UNLIMITED.with_rate(1.0 / 3600.0, 1),

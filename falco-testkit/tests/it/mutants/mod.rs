@@ -263,7 +263,7 @@ fn a_promise_with_two_sides_catches_a_mutation_of_each() {
 }
 
 #[test]
-fn every_case_catches_something() {
+fn every_case_catches_a_mutation() {
     for case in CASES {
         let catches = CAUGHT.iter().any(|(name, _)| *name == case.name);
         assert!(catches, "{} has no mutation to catch", case.name);
