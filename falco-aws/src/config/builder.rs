@@ -22,8 +22,8 @@ pub struct AwsConfigBuilder {
     pub(super) credentials: Option<SharedCredentialsProvider>,
     pub(super) role: Option<String>,
     pub(super) bucket: Option<String>,
+    pub(super) architecture: Option<Architecture>,
     http: Option<ClientConfig>,
-    architecture: Architecture,
     ephemeral_storage_mib: Option<u32>,
     runtimes: BTreeMap<String, String>,
     log_retention_days: Option<u32>,
@@ -103,10 +103,10 @@ impl AwsConfigBuilder {
         self
     }
 
-    /// The processors that functions run on.
+    /// The processors that functions run on; [`Architecture::X86_64`] unless set.
     #[must_use]
     pub fn architecture(mut self, architecture: Architecture) -> Self {
-        self.architecture = architecture;
+        self.architecture = Some(architecture);
         self
     }
 
@@ -199,7 +199,7 @@ impl AwsConfigBuilder {
             http,
             role: self.role,
             bucket: self.bucket,
-            architecture: self.architecture,
+            architecture: self.architecture.unwrap_or_default(),
             ephemeral_storage_mib: self.ephemeral_storage_mib,
             runtimes: self.runtimes,
             log_retention_days,
@@ -218,6 +218,7 @@ impl AwsConfigBuilder {
     /// - Endpoints: `AWS_ENDPOINT_URL_LAMBDA` and so on for each [`Service`], `AWS_ENDPOINT_URL`, the profile;
     ///   `AWS_IGNORE_CONFIGURED_ENDPOINT_URLS=true` ignores them.
     /// - `FALCO_AWS_ROLE` and `FALCO_AWS_BUCKET`: the execution role, and the bucket for long archives.
+    /// - `FALCO_AWS_ARCHITECTURE`: the processors, `x86_64` or `arm64`.
     ///
     /// # Errors
     ///

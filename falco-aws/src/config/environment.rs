@@ -12,6 +12,7 @@ use falco_core::{Error, Operation, Result};
 
 use super::shared::SharedSettings;
 use super::{AwsConfigBuilder, Service};
+use crate::architecture::Architecture;
 
 /// A look-up of variables: the process's environment, or a test's.
 type Variables<'a> = &'a (dyn Fn(&str) -> Option<String> + Send + Sync);
@@ -47,7 +48,18 @@ pub(super) async fn fill(
     }
     builder.role = builder.role.or_else(|| get("FALCO_AWS_ROLE"));
     builder.bucket = builder.bucket.or_else(|| get("FALCO_AWS_BUCKET"));
+    if builder.architecture.is_none() {
+        builder.architecture = get(ARCHITECTURE).map(|name| architecture(&name)).transpose()?;
+    }
     Ok(builder)
+}
+
+const ARCHITECTURE: &str = "FALCO_AWS_ARCHITECTURE";
+
+fn architecture(name: &str) -> Result<Architecture> {
+    name.trim().parse().map_err(|error: Error| {
+        error.context(ARCHITECTURE).at(Operation::new(crate::NAME, "configure"))
+    })
 }
 
 /// The variables that name the two shared files, and where the files are without them.

@@ -169,3 +169,22 @@ async fn a_file_that_begins_with_a_byte_order_mark_is_refused_by_name() {
         assert!(error.message().contains("byte order mark"), "{error}");
     }
 }
+
+#[tokio::test]
+async fn the_processor_comes_from_a_variable_and_a_wrong_one_is_named() {
+    let fake = FakeAws::start();
+    let mut environment = Environment::new();
+    environment.credentials().set("AWS_REGION", "eu-central-1");
+    environment.set("AWS_ENDPOINT_URL", fake.url());
+    for (value, processor) in [("", "x86_64"), ("x86_64", "x86_64"), ("arm64", "aarch64")] {
+        environment.set("FALCO_AWS_ARCHITECTURE", value);
+        let platform = AwsLambda::connect(environment.load().await.unwrap()).await.unwrap();
+        assert_eq!(platform.capabilities().architecture.as_deref(), Some(processor));
+    }
+    environment.set("FALCO_AWS_ARCHITECTURE", "sparc");
+    let error = environment.load().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    for part in ["FALCO_AWS_ARCHITECTURE", "\"sparc\"", "arm64"] {
+        assert!(error.message().contains(part), "{error}");
+    }
+}
