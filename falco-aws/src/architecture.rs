@@ -4,6 +4,7 @@ use falco_core::{Error, Result};
 
 /// The processors that functions run on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum Architecture {
     /// 64-bit processors of Intel and AMD.
     #[default]

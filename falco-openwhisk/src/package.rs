@@ -183,7 +183,7 @@ fn check_archive(family: &str, archive: &Archive) -> Result<()> {
 /// <https://github.com/apache/openwhisk-runtime-go> shows; what older ones and an operator's own have is not known.
 fn system(kind: &Kind, machine: Machine) -> System {
     let is_known = numbers(version_of(&kind.kind)) >= vec![1, 22];
-    System { name: kind.kind.clone(), machine, glibc: is_known.then_some(Glibc(2, 36)) }
+    System::new(kind.kind.clone(), machine, is_known.then_some(Glibc(2, 36)))
 }
 
 /// A native function, as the proxy of the kind starts it.

@@ -19,6 +19,11 @@ pub enum Machine {
 }
 
 impl System {
+    /// A system of this name; `None` for glibc where any will do.
+    pub fn new(name: impl Into<String>, machine: Machine, glibc: impl Into<Option<Glibc>>) -> Self {
+        Self { name: name.into(), machine, glibc: glibc.into() }
+    }
+
     /// This machine, which runs whatever was built on it.
     pub fn current() -> Self {
         Self { name: "this machine".to_owned(), machine: Machine::current(), glibc: None }
@@ -71,6 +76,7 @@ impl fmt::Display for Glibc {
 
 /// The system on which a platform starts executables.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct System {
     /// The platform's name for it, such as `provided.al2023`.
     pub name: String,

@@ -13,6 +13,7 @@ use crate::submissions::Submissions;
 
 /// An activation that waits for a worker or runs on one.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Job {
     /// Its name.
     pub id: ActivationId,

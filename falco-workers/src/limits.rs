@@ -182,6 +182,7 @@ pub fn check_bounds(scaling: &Scaling) -> Result<()> {
 
 /// The sizes in force of one deployment's pool.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct PoolLimits {
     /// Workers at most.
     pub max_workers: usize,

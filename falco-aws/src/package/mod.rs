@@ -137,7 +137,7 @@ fn system(architecture: Architecture) -> System {
         Architecture::X86_64 => Machine::X86_64,
         Architecture::Arm64 => Machine::Aarch64,
     };
-    System { name: runtimes::NATIVE.to_owned(), machine, glibc: Some(Glibc(2, 34)) }
+    System::new(runtimes::NATIVE, machine, Glibc(2, 34))
 }
 
 #[cfg(test)]

@@ -54,11 +54,8 @@ fn python(function: &Deployable, start: Duration) -> Result<Archive> {
 
 fn native(function: &Deployable, start: Duration) -> Result<Archive> {
     let user = shim::native(function)?;
-    user.check_native_on(&System {
-        name: "Google's Python runtime".to_owned(),
-        machine: Machine::X86_64,
-        glibc: Some(Glibc(2, 35)),
-    })?;
+    let google = System::new("Google's Python runtime", Machine::X86_64, Glibc(2, 35));
+    user.check_native_on(&google)?;
     let mut archive = Archive::new();
     for (path, file) in user.files() {
         archive.insert(user_file(path), file.clone())?;

@@ -33,14 +33,14 @@ pub(super) fn parse(query: &HashMap<String, String>) -> Result<(CallQuery, u64),
             format!("invalid after {value:?}: use what the answer before says as next")
         })?,
     };
-    let wanted = CallQuery {
-        stage: text("stage"),
-        outcomes: text("o").map(|outcome| outcomes(&outcome)).transpose()?.unwrap_or_default(),
-        from: number("from")?,
-        to: number("to")?,
-        min: number("min_ms")?,
-        max: number("max_ms")?,
-    };
+    let outcomes = text("o").map(|outcome| outcomes(&outcome)).transpose()?;
+    let wanted = CallQuery::default()
+        .with_stage(text("stage"))
+        .with_outcomes(outcomes.unwrap_or_default())
+        .with_from(number("from")?)
+        .with_to(number("to")?)
+        .with_min(number("min_ms")?)
+        .with_max(number("max_ms")?);
     Ok((wanted, after))
 }
 

@@ -22,7 +22,7 @@ fn compiled(flags: &[&str]) -> Vec<u8> {
 }
 
 fn system(glibc: Glibc) -> System {
-    System { name: "an old system".into(), machine: Machine::current(), glibc: Some(glibc) }
+    System::new("an old system", Machine::current(), glibc)
 }
 
 #[test]

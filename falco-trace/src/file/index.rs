@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use falco_core::Result;
+use falco_core::{Result, setters};
 use flate2::read::MultiGzDecoder;
 
 use super::reader::{is_compressed, segment, unreadable};
@@ -19,6 +19,7 @@ const CALL: &[u8] = br#"{"e":"call","#;
 
 /// The calls that are looked for. What is `None` is not asked for.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct CallQuery {
     /// Calls of this stage.
     pub stage: Option<String>,
@@ -35,6 +36,21 @@ pub struct CallQuery {
 }
 
 impl CallQuery {
+    setters! {
+        /// Asks for calls of this stage.
+        with_stage(stage: Option<String>);
+        /// Asks for calls with one of these outcomes; with any if there is none.
+        with_outcomes(outcomes: Vec<CallOutcome>);
+        /// Asks for calls that were sent at this time or later.
+        with_from(from: Option<Micros>);
+        /// Asks for calls that were sent before this time.
+        with_to(to: Option<Micros>);
+        /// Asks for calls that took at least so long from being sent.
+        with_min(min: Option<Micros>);
+        /// Asks for calls that took less than this.
+        with_max(max: Option<Micros>);
+    }
+
     /// Whether a call is looked for.
     pub fn takes(&self, call: &Call<'_>) -> bool {
         let (sent, took) = (call.sent_at(), call.done.since(call.sent_at()));

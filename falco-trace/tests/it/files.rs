@@ -214,16 +214,14 @@ async fn calls_are_found_in_every_kind_of_file_and_in_pages() {
         let middle = all[all.len() / 2].sent_at();
         let queries = [
             CallQuery::default(),
-            CallQuery { stage: Some("next".to_owned()), ..CallQuery::default() },
-            CallQuery { outcomes: vec![CallOutcome::Platform], ..CallQuery::default() },
-            CallQuery {
-                from: Some(middle),
-                min: Some(falco_trace::Micros(40_000)),
-                max: Some(falco_trace::Micros(300_000)),
-                ..CallQuery::default()
-            },
-            CallQuery { to: Some(middle), ..CallQuery::default() },
-            CallQuery { stage: Some("none".to_owned()), ..CallQuery::default() },
+            CallQuery::default().with_stage("next".to_owned()),
+            CallQuery::default().with_outcomes(vec![CallOutcome::Platform]),
+            CallQuery::default()
+                .with_from(middle)
+                .with_min(falco_trace::Micros(40_000))
+                .with_max(falco_trace::Micros(300_000)),
+            CallQuery::default().with_to(middle),
+            CallQuery::default().with_stage("none".to_owned()),
         ];
         let mut index = CallIndex::new(&path);
         for query in queries {
