@@ -64,7 +64,7 @@ fn quick(failures: &mut Failures) -> anyhow::Result<()> {
     failures.note(
         "types of other crates",
         "keep the type out of the public signature, or add it to the list in xtask/src/public_types.rs",
-        check("types of other crates", || public_types::check(&metadata)),
+        check("types of other crates", || public_types::check(&metadata, &root())),
     );
     failures.note(
         "licences",

@@ -22,13 +22,22 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("falco-http", &["bytes", "reqwest", "serde"]),
     ("falco-package", &["bytes"]),
     ("falco-testkit", &["fastrand", "serde_json"]),
+    ("falco-workers", &["tokio"]),
 ];
 
 /// Crates of programs: their libraries are clap's arguments, or nobody builds on them.
 const PROGRAMS: [&str; 2] = ["falco-cli", "falco-examples"];
 
-/// Checks the libraries that are released.
-pub(crate) fn check(metadata: &Metadata) -> anyhow::Result<()> {
+/// The page whose table says why.
+const PAGE: &str = "docs/versioning.md";
+
+/// Checks the libraries that are released, and the table of the page.
+pub(crate) fn check(metadata: &Metadata, root: &Path) -> anyhow::Result<()> {
+    let page = fs::read_to_string(root.join(PAGE)).context(PAGE)?;
+    let missing = missing_rows(&page);
+    if !missing.is_empty() {
+        bail!("the table in {PAGE} leaves out:\n  {}", missing.join("\n  "));
+    }
     let mut violations = BTreeSet::new();
     let libraries =
         metadata.members().filter(|it| it.is_published && !PROGRAMS.contains(&it.name.as_str()));
@@ -56,6 +65,23 @@ pub(crate) fn check(metadata: &Metadata) -> anyhow::Result<()> {
     );
 }
 
+/// Crates that may show types of another crate, and that the row of that crate does not name.
+fn missing_rows(page: &str) -> Vec<String> {
+    let rows = page.lines().filter_map(|line| {
+        let mut cells = line.strip_prefix("| ")?.split(" | ");
+        Some((cells.next()?.replace('-', "_"), cells.next()?))
+    });
+    let rows: Vec<(String, &str)> = rows.collect();
+    let named = |of: &str, name: &str| {
+        rows.iter().any(|(crates, places)| {
+            crates.split(", ").any(|one| one == of) && places.split(", ").any(|place| place == name)
+        })
+    };
+    let pairs = ALLOWED.iter().flat_map(|(name, allowed)| allowed.iter().map(move |of| (of, name)));
+    let missing = pairs.filter(|(of, name)| !named(of, name));
+    missing.map(|(of, name)| format!("{of} in {name}")).collect()
+}
+
 fn rust_files(folder: &Path, texts: &mut Vec<String>) -> anyhow::Result<()> {
     if !folder.is_dir() {
         return Ok(());
@@ -80,7 +106,9 @@ fn foreign_types(code: &str, foreign: &BTreeSet<String>) -> Vec<(String, String)
     for item in public_items(code) {
         for word in words(&item) {
             let of = match imported.get(word) {
-                Some(of) => of,
+                // A module that is imported stands in front of a type.
+                Some(of) if word.starts_with(char::is_uppercase) || names_path(&item, word) => of,
+                Some(_) => continue,
                 None if foreign.contains(word) && names_path(&item, word) => word,
                 None => continue,
             };
@@ -95,7 +123,11 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
 }
 
 fn names_path(item: &str, krate: &str) -> bool {
-    item.contains(&format!("{krate}::")) || item.trim() == format!("pub use {krate};")
+    let path = format!("{krate}::");
+    let is_whole =
+        |at: usize| !item[..at].ends_with(|c: char| c.is_alphanumeric() || matches!(c, '_' | ':'));
+    item.match_indices(&path).any(|(at, _)| is_whole(at))
+        || item.trim() == format!("pub use {krate};")
 }
 
 /// The types that a file imports from foreign crates.
@@ -110,14 +142,18 @@ fn imports<'a>(code: &'a str, foreign: &BTreeSet<String>) -> BTreeMap<&'a str, &
         if let Some(of) = names.next()
             && foreign.contains(of)
         {
-            let types = names.filter(|name| name.starts_with(char::is_uppercase));
-            imported.extend(types.map(|name| (name, of)));
+            let is_path = |name: &str| {
+                statement
+                    .match_indices(name)
+                    .all(|(at, _)| statement[at + name.len()..].starts_with("::"))
+            };
+            imported.extend(names.filter(|name| !is_path(name)).map(|name| (name, of)));
         }
     }
     imported
 }
 
-/// The signatures of public functions, fields and types, re-exports, and whole traits.
+/// The signatures of public functions, fields and types, re-exports, and whole traits and enums.
 fn public_items(code: &str) -> Vec<String> {
     let mut items = Vec::new();
     let mut lines = code.lines().peekable();
@@ -134,7 +170,9 @@ fn public_items(code: &str) -> Vec<String> {
             continue;
         }
         let mut item = line.to_owned();
-        if line.starts_with("pub trait ") {
+        // All variants of an enum are as public as it is.
+        let has_members = line.starts_with("pub trait ") || line.starts_with("pub enum ");
+        if has_members && line.ends_with('{') {
             while let Some(line) = lines.next_if(|line| *line != "}") {
                 item = item + "\n" + line;
             }
@@ -168,7 +206,21 @@ mod tests {
 
     #[test]
     fn the_libraries_of_this_workspace_show_allowed_types_only() {
-        check(&Metadata::read().unwrap()).unwrap();
+        check(&Metadata::read().unwrap(), &crate::shell::root()).unwrap();
+    }
+
+    #[test]
+    fn a_crate_that_the_table_leaves_out_is_found() {
+        let row = |of: &str, places: &str| format!("| {of} | {places} | types |\n");
+        let of =
+            |name: &str| ALLOWED.iter().filter(|(_, all)| all.contains(&name)).map(|(of, _)| *of);
+        let every: BTreeSet<&str> =
+            ALLOWED.iter().flat_map(|(_, all)| all.iter().copied()).collect();
+        let rows = every.iter().map(|name| row(name, &Vec::from_iter(of(name)).join(", ")));
+        let page: String = rows.collect();
+        assert_eq!(missing_rows(&page), [""; 0]);
+        let without = page.replace("| reqwest | falco-http |", "| reqwest | falco-core |");
+        assert_eq!(missing_rows(&without), ["reqwest in falco-http"]);
     }
 
     fn found(code: &str) -> Vec<String> {
@@ -185,6 +237,8 @@ mod tests {
             "use backon::Backoff;\npub struct S {\n    pub field: Option<Backoff>,\n}\n",
             "use backon::Backoff;\npub trait T {\n    fn f(&self) -> Backoff;\n}\n",
             "pub fn f() -> backon::Backoff {\n}\n",
+            "use backon::Backoff;\npub enum E {\n    A(Backoff),\n}\n",
+            "use backon::{retry, sleep};\npub fn f(\n    of: retry::Backoff,\n) {\n}\n",
         ] {
             assert!(found(code).contains(&"backon".to_owned()), "{code}");
         }
@@ -197,6 +251,7 @@ mod tests {
             "use backon::Backoff;\npub struct S(Backoff);\n",
             "use backon::Backoff;\npub(crate) fn f(of: Backoff) {\n}\nfn g(of: Backoff) {\n}\n",
             "use tokio::time;\npub fn f(time: Duration) {\n}\n",
+            "use tokio::sync::Notify;\npub fn f(of: std::sync::Arc<u8>) {\n}\n",
             "use backon::Backoff;\n#[doc(hidden)]\n#[must_use]\npub fn f(of: Backoff) {\n}\n",
         ] {
             assert_eq!(found(code), [""; 0], "{code}");

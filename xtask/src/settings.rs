@@ -1,4 +1,5 @@
-//! The page of settings: it names every setter that users have, and none that is gone.
+//! The page of settings: it names every setter that users have, and none that is gone. And no document names a variable
+//! of the environment that nobody reads.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -11,15 +12,21 @@ use crate::metadata::Metadata;
 
 const PAGE: &str = "docs/settings.md";
 
+/// How the names of Falco's own variables begin.
+const OWN: &str = "FALCO_";
+
 /// Types whose setters are settings, besides every builder of a platform's configuration and its waits.
 const TYPES: &[&str] = &[
     "ClientConfig",
+    "DataPolicy",
     "ExecutionOptions",
     "Isolation",
     "JournalConfig",
+    "MeterSettings",
     "ResumeOptions",
     "RunOptions",
     "Stack",
+    "TraceFile",
     "WorkerLimits",
 ];
 
@@ -35,6 +42,25 @@ pub(crate) fn check(metadata: &Metadata, root: &Path) -> anyhow::Result<()> {
     }
     let wrong = sources.compare(&page);
     ensure!(wrong.is_empty(), "{PAGE}:\n  {}", wrong.join("\n  "));
+    for package in metadata.members().filter(|one| LEFT_OUT.contains(&one.name.as_str())) {
+        sources.read(&package.folder.join("src"))?;
+    }
+    let folders = metadata.members().map(|package| package.folder.clone());
+    for folder in folders.chain([root.to_owned(), root.join("docs")]) {
+        for entry in fs::read_dir(folder)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "md") {
+                let text = fs::read_to_string(&path)?;
+                let unknown = sources.unread(&text);
+                ensure!(
+                    unknown.is_empty(),
+                    "{}: nothing reads {}",
+                    path.display(),
+                    unknown.join(", ")
+                );
+            }
+        }
+    }
     Ok(())
 }
 
@@ -47,6 +73,8 @@ struct Sources {
     functions: BTreeSet<String>,
     /// Variables of the environment that configurations read.
     variables: BTreeSet<String>,
+    /// All variables of Falco's own, and beginnings of their names.
+    own: BTreeSet<String>,
 }
 
 impl Sources {
@@ -69,6 +97,7 @@ impl Sources {
 
     fn add(&mut self, text: &str, is_config: bool) {
         let text = code(text);
+        self.own.extend(own_variables(&text).map(str::to_owned));
         let mut of = None;
         let mut is_hidden = false;
         let lines: Vec<&str> = text.lines().collect();
@@ -100,13 +129,25 @@ impl Sources {
         }
         if is_config {
             let quoted = text.split('"').skip(1).step_by(2);
-            let own = ["FALCO_", "OPENFAAS_", "WHISK_"];
+            let own = [OWN, "OPENFAAS_", "WHISK_"];
             let variables = quoted.filter(|text| {
                 own.iter().any(|own| text.starts_with(own) && text.len() > own.len())
                     && text.chars().all(|c| c.is_ascii_uppercase() || c == '_')
             });
             self.variables.extend(variables.map(str::to_owned));
         }
+    }
+
+    /// Variables that a document names and no source does.
+    fn unread(&self, document: &str) -> Vec<String> {
+        // `FALCO_DOCKER_IMAGE_` in a source stands in front of the name of a runtime.
+        let begins = |name: &str| {
+            let begins = |own: &String| own.ends_with('_') && name.starts_with(own.as_str());
+            self.own.iter().any(begins)
+        };
+        let named = own_variables(document).filter(|name| !name.ends_with('_'));
+        let unread = named.filter(|name| !self.own.contains(*name) && !begins(name));
+        unread.map(str::to_owned).collect()
     }
 
     fn compare(&self, page: &str) -> Vec<String> {
@@ -138,6 +179,12 @@ impl Sources {
     }
 }
 
+/// The variables of Falco's own that a text names, or the beginnings of their names.
+fn own_variables(text: &str) -> impl Iterator<Item = &str> {
+    let words = text.split(|c| !is_word(c));
+    words.filter(|word| word.starts_with(OWN) && word.len() > OWN.len())
+}
+
 /// The type of ` Name<T> {`.
 fn type_of(rest: &str) -> Option<&str> {
     let rest = rest.trim_start();
@@ -163,7 +210,7 @@ mod tests {
 impl MineConfigBuilder {
     /// Sets it.
     pub fn region(mut self, region: &str) -> Self {
-        self.set("FALCO_MINE_REGION")
+        self.set("FALCO_MINE_REGION", format!("FALCO_MINE_IMAGE_{name}"))
     }
     pub fn build(mut self) -> Config {}
     #[doc(hidden)]
@@ -211,6 +258,14 @@ impl Other {
     fn a_setter_that_is_gone_is_found() {
         let page = "`region`, `with_long_arguments`, `with_interval`, `FALCO_MINE_REGION`, `with_region`, `with_other`";
         assert_eq!(compared(page), ["no public function is called with_region"]);
+    }
+
+    #[test]
+    fn a_variable_that_nothing_reads_is_found() {
+        let mut sources = Sources::default();
+        sources.add(SOURCE, true);
+        let document = "Set FALCO_MINE_REGION, `FALCO_MINE_IMAGE_PYTHON`, `FALCO_MINE_..` or `FALCO_MINE_ZONE`.";
+        assert_eq!(sources.unread(document), ["FALCO_MINE_ZONE"]);
     }
 
     #[test]

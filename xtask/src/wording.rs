@@ -27,7 +27,11 @@ pub(crate) fn check(root: &Path) -> anyhow::Result<()> {
         // A tracked file may be deleted in the working tree.
         let Ok(text) = fs::read_to_string(root.join(&file)) else { continue };
         for (number, line) in text.lines().enumerate() {
-            let prose = if file.ends_with(".rs") { prose_of_code(line) } else { line.to_owned() };
+            let prose = if file.ends_with(".rs") {
+                prose_of_code(line) + "\n" + &sentence(line)
+            } else {
+                line.to_owned()
+            };
             for rule in rules.iter().filter(|rule| rule.is_broken_by(&prose)) {
                 let (words, instead) = (&rule.words, &rule.instead);
                 found.push(format!("{file}:{}: {words:?}: write {instead}", number + 1));
@@ -138,6 +142,16 @@ fn prose_of_code(line: &str) -> String {
     if in_text { prose + rest } else { prose }
 }
 
+/// The words of a function's name that is a sentence, as those of tests are.
+fn sentence(line: &str) -> String {
+    const SHORTEST: usize = 4;
+    let line = line.trim_start();
+    let line = line.strip_prefix("async ").unwrap_or(line);
+    let name = line.strip_prefix("fn ").and_then(|rest| rest.split(['(', '<']).next());
+    let words: Vec<&str> = name.unwrap_or_default().split('_').collect();
+    if words.len() < SHORTEST { String::new() } else { words.join(" ") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -170,6 +184,15 @@ mod tests {
         ] {
             assert!(broken(&prose_of_code(line)).is_empty(), "{line}");
         }
+    }
+
+    #[test]
+    fn names_of_tests_are_sentences() {
+        let name = "the_name_of_it";
+        let line = format!("    async fn {name}_is_no_name() {{");
+        assert_eq!(broken(&sentence(&line)), ["is no"]);
+        assert_eq!(sentence("fn tell_it(it: u8) {"), "");
+        assert_eq!(sentence("let it = a_call_that_tells();"), "");
     }
 
     #[test]
