@@ -37,12 +37,12 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 ///     .with_operation("invoke")
 ///     .with_function("wordcount-map")
 ///     .with_retry_after(Duration::from_secs(12))
-///     .with_hint("lower --max-rate, or ask for a higher quota");
+///     .with_hint("lower Stack::with_max_rate, or ask for a higher quota");
 /// assert!(error.is_retryable() && !error.may_have_run());
 /// assert_eq!(
 ///     error.to_string(),
 ///     "openwhisk: invoke wordcount-map: throttled: 120 invocations a minute are allowed \
-///      (lower --max-rate, or ask for a higher quota)",
+///      (lower Stack::with_max_rate, or ask for a higher quota)",
 /// );
 /// ```
 #[derive(Clone, Serialize, Deserialize)]
