@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn refused_credentials_are_replaced_once_for_all_who_were_refused() {
+    async fn refused_credentials_are_replaced_once_for_all_refused_callers() {
         let (cache, asked) = cache(Duration::from_secs(3600));
         let refused = cache.get().await.unwrap();
         let replacing: Vec<_> = (0..20)

@@ -192,7 +192,7 @@ async fn a_list_that_comes_after_itself_ends_in_an_error() {
 }
 
 #[tokio::test]
-async fn account_settings_of_any_bytes_are_no_panic() {
+async fn account_settings_of_any_bytes_cause_no_panic() {
     let fake = FakeAws::with(echoing());
     let mut runner = TestRunner::deterministic();
     for _ in 0..60 {

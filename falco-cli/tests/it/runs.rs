@@ -191,7 +191,7 @@ fn a_run_that_is_cleaned_up_is_abandoned() {
 }
 
 #[test]
-fn what_was_being_sent_when_a_driver_was_killed_is_unknown_until_somebody_says_to_send_it() {
+fn what_was_being_sent_when_a_driver_was_killed_is_unknown_until_a_flag_sends_it() {
     if !has("python3") {
         return;
     }

@@ -233,7 +233,7 @@ async fn a_gateway_that_does_not_reach_google_is_an_outage_and_an_instance_that_
 }
 
 #[tokio::test]
-async fn failures_of_the_function_itself_are_no_failures_of_the_platform() {
+async fn failures_of_the_function_itself_are_not_failures_of_the_platform() {
     let fake = echoing();
     let (platform, deployment) = deployed(&fake).await;
     let timeout = Fault::answer("POST /run/echo", 504, "upstream request timeout");

@@ -132,7 +132,7 @@ fn a_refusal_long_before_the_quota_is_full_lowers_it_only_if_it_happens_again() 
 }
 
 #[test]
-fn a_few_refusals_among_very_many_calls_are_no_reason_to_go_slower() {
+fn a_few_refusals_among_very_many_calls_do_not_slow_it_down() {
     let mut controller = with_rate(1000, secs(1));
     for call in 0..1000 {
         controller.on_sent(secs(1) + millis(call), 1);

@@ -210,7 +210,7 @@ fn invalid_bounds_do_no_harm() {
 }
 
 #[test]
-fn quotas_that_make_no_sense_are_no_quotas() {
+fn quotas_that_make_no_sense_are_ignored() {
     let stated = |invocations, window| {
         Capabilities::default().with_rate(RateLimit::new(invocations, window))
     };

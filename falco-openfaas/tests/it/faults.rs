@@ -28,7 +28,7 @@ fn reply(status: &str, headers: &str, body: &str) -> Script {
 }
 
 #[tokio::test]
-async fn a_500_of_the_provider_is_no_failure_of_the_function() {
+async fn a_500_of_the_provider_is_not_a_failure_of_the_function() {
     let internal = "x-openfaas-internal: proxy\r\nx-call-id: 1\r\n";
     let body = "Can't reach service for: f.";
     let error = invoked(reply("500 Internal Server Error", internal, body)).await.unwrap_err();

@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn permissions_that_nobody_judges_are_listed_as_needed() {
+    fn permissions_that_cannot_be_checked_are_listed_as_needed() {
         let (state, found) = judged(&[permission("a", true, None), permission("b", false, None)]);
         assert_eq!(state, State::Warning);
         assert!(found.ends_with("a run needs:\nto deploy: a"), "{found}");

@@ -132,7 +132,7 @@ async fn patience_counts_from_the_beginning_of_the_outage_and_not_for_each_call_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stop_while_deploying_waits_for_nobody_ends_within_half_a_minute() {
+async fn a_stop_while_deploying_in_an_outage_ends_within_half_a_minute() {
     let platform = platform();
     platform.set(Line::Cut);
     let stop = StopSignal::new(sleep(Duration::from_secs(10)));

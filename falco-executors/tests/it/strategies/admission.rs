@@ -90,7 +90,7 @@ async fn what_is_in_flight_goes_on_while_nobody_polls_and_nothing_more_is_admitt
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_invocations_are_no_completions() {
+async fn without_invocations_there_are_no_completions() {
     for executor in executors(&ExecutionOptions::default()) {
         let platform = platform(Settings::default());
         let completions = executor.execute(target(&platform).await, invocations(0..0));

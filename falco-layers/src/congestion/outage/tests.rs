@@ -22,7 +22,7 @@ fn away() -> Reach {
 }
 
 #[test]
-fn connections_that_break_among_answers_are_no_outage() {
+fn connections_that_break_among_answers_are_not_an_outage() {
     let mut reach = Reach::default();
     for now in 0..100 {
         for _ in 0..2 {
