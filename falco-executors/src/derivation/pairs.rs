@@ -22,9 +22,9 @@ pub(super) fn field_of<'a>(result: &'a Payload, field: &str) -> Result<&'a RawVa
 }
 
 /// Keys with their values as text, in the order written; a key may come more than once.
-pub(super) struct Pairs<'a>(pub(super) Vec<(Cow<'a, str>, &'a RawValue)>);
+pub(super) struct KeyedValues<'a>(pub(super) Vec<(Cow<'a, str>, &'a RawValue)>);
 
-impl<'a> Pairs<'a> {
+impl<'a> KeyedValues<'a> {
     /// Reads `{"k": v, ..}` or `[["k", v], ..]`.
     pub(super) fn parse(json: &'a str) -> Result<Self> {
         serde_json::from_str(json).map_err(|e| {
@@ -38,7 +38,7 @@ impl<'a> Pairs<'a> {
 #[serde(transparent)]
 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
-impl<'de> Deserialize<'de> for Pairs<'de> {
+impl<'de> Deserialize<'de> for KeyedValues<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(PairsVisitor)
     }
@@ -47,7 +47,7 @@ impl<'de> Deserialize<'de> for Pairs<'de> {
 struct PairsVisitor;
 
 impl<'de> Visitor<'de> for PairsVisitor {
-    type Value = Pairs<'de>;
+    type Value = KeyedValues<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object or a list of pairs")
@@ -58,7 +58,7 @@ impl<'de> Visitor<'de> for PairsVisitor {
         while let Some((Key(key), value)) = map.next_entry()? {
             pairs.push((key, value));
         }
-        Ok(Pairs(pairs))
+        Ok(KeyedValues(pairs))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
@@ -66,6 +66,6 @@ impl<'de> Visitor<'de> for PairsVisitor {
         while let Some((Key(key), value)) = list.next_element()? {
             pairs.push((key, value));
         }
-        Ok(Pairs(pairs))
+        Ok(KeyedValues(pairs))
     }
 }

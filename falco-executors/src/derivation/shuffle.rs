@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 
 use super::group::{Place, about, check_size, place_of, result_of, write_string};
 use super::hash::stable_hash;
-use super::pairs::{Pairs, field_of};
+use super::pairs::{KeyedValues, field_of};
 
 type Extract = dyn Fn(&Payload) -> Result<Vec<(String, Payload)>> + Send + Sync;
 
@@ -169,7 +169,7 @@ impl Shuffling {
         for split in &self.results {
             let Some(range) = split.range(partition) else { continue };
             size += range.len();
-            for (key, value) in Pairs::parse(&split.text[range])?.0 {
+            for (key, value) in KeyedValues::parse(&split.text[range])?.0 {
                 groups.entry(key).or_default().push(value);
             }
         }
@@ -201,7 +201,7 @@ impl Deriver for Shuffling {
         let partitions = self.recipe.partitions;
         let split = match &self.recipe.pairs {
             Source::Field(field) => field_of(result, field)
-                .and_then(|json| Pairs::parse(json.get()))
+                .and_then(|json| KeyedValues::parse(json.get()))
                 .and_then(|pairs| Split::new(place, partitions, pairs.0)),
             Source::By(extract) => extract(result).and_then(|pairs| {
                 let mut raw = Vec::with_capacity(pairs.len());

@@ -1,4 +1,4 @@
-//! Cloud Run: who may call a function is a policy of its Run service, not of the function.
+//! Cloud Run: the policy that says which callers may call a function belongs to its Run service, not to the function.
 
 use falco_core::{Error, ErrorKind, Operation, Result};
 use reqwest::Method;
@@ -85,12 +85,9 @@ impl Api {
                 Err(error) => return Err(explained(error)),
             }
         }
-        Err(Error::new(
-            ErrorKind::Conflict,
-            "the access policy is changed all the time by somebody else",
-        )
-        .at(Operation::new(crate::NAME, "deploy").on(function))
-        .with_retryable(true))
+        Err(Error::new(ErrorKind::Conflict, "others change the access policy all the time")
+            .at(Operation::new(crate::NAME, "deploy").on(function))
+            .with_retryable(true))
     }
 }
 

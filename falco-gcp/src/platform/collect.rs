@@ -8,7 +8,7 @@ use falco_core::{
 };
 use futures_util::{StreamExt as _, stream};
 
-use super::leftovers::Leftover;
+use super::deletions::Deletion;
 use super::record::Record;
 use super::submit::{Shared, argument, object, prefix};
 use super::{Inner, names};
@@ -98,7 +98,7 @@ impl Inner {
         };
         if record.stored_argument {
             let id = self.id_of(deployment);
-            self.leftovers.add(id, [Leftover::Object(argument(id, &activation))]);
+            self.deletions.add(id, [Deletion::Object(argument(id, &activation))]);
         }
         Ok(Stored::Record(Box::new(self.activation(deployment, &activation, record))))
     }
@@ -114,14 +114,14 @@ impl Inner {
         }
         let id = self.id_of(deployment);
         let ours = activations.iter().filter(|a| names::activation_time(a.as_str()).is_some());
-        self.leftovers.add(
+        self.deletions.add(
             id,
             ours.flat_map(|activation| match release {
-                Release::Taken => vec![Leftover::Object(object(id, activation.as_str()))],
+                Release::Taken => vec![Deletion::Object(object(id, activation.as_str()))],
                 // What it stores later goes with the function.
                 Release::Abandoned => vec![
-                    Leftover::Task(names::task_id(activation.as_str(), id)),
-                    Leftover::Object(argument(id, activation.as_str())),
+                    Deletion::Task(names::task_id(activation.as_str(), id)),
+                    Deletion::Object(argument(id, activation.as_str())),
                 ],
             }),
         );
@@ -129,19 +129,19 @@ impl Inner {
 
     /// Deletes what was released. A failure costs nothing but space until the function is removed.
     async fn delete_leftovers(&self, shared: &Shared, function: &str) {
-        let leftovers = self.leftovers.some(function, DELETIONS);
-        let delete = |leftover: Leftover| async move {
-            let deleted = match &leftover {
-                Leftover::Object(name) => {
+        let deletions = self.deletions.some(function, DELETIONS);
+        let delete = |deletion: Deletion| async move {
+            let deleted = match &deletion {
+                Deletion::Object(name) => {
                     self.api.delete_object("collect", &shared.bucket, name).await
                 }
-                Leftover::Task(task) => self.api.delete_task("collect", &shared.queue, task).await,
+                Deletion::Task(task) => self.api.delete_task("collect", &shared.queue, task).await,
             };
             match deleted {
-                Ok(()) => self.leftovers.deleted(function, &leftover),
+                Ok(()) => self.deletions.deleted(function, &deletion),
                 Err(error) => tracing::debug!(%error, "what was released could not be deleted yet"),
             }
         };
-        stream::iter(leftovers).for_each_concurrent(PARALLEL, delete).await;
+        stream::iter(deletions).for_each_concurrent(PARALLEL, delete).await;
     }
 }

@@ -2,11 +2,11 @@
 
 mod access;
 mod collect;
+mod deletions;
 mod deploy;
 mod describe;
 mod given_up;
 mod invoke;
-mod leftovers;
 mod logs;
 mod names;
 mod operation;
@@ -33,8 +33,8 @@ use crate::config::{Access, GcpConfig, GcpWaits, Submission, check_segment};
 use crate::http::Http;
 use crate::price::PriceTable;
 use crate::token::{self, Metadata, TokenCache};
+use deletions::Deletions;
 use given_up::GivenUp;
-use leftovers::Leftovers;
 use runtimes::Runtimes;
 use submit::Shared;
 
@@ -76,7 +76,7 @@ struct Inner {
     runtimes: Runtimes,
     capabilities: Capabilities,
     shared: Option<Shared>,
-    leftovers: Leftovers,
+    deletions: Deletions,
     given_up: GivenUp,
 }
 
@@ -152,7 +152,7 @@ impl GcpFunctions {
             runtimes,
             capabilities,
             shared,
-            leftovers: Leftovers::default(),
+            deletions: Deletions::default(),
             given_up: GivenUp::default(),
         })))
     }

@@ -7,7 +7,7 @@ use super::Inner;
 use crate::client::LongRunning;
 use crate::refusal;
 
-/// Looks in a row at what goes on at Google's to which nobody answers, after which the caller hears of it: the layers
+/// Unanswered looks in a row at an operation, after which the caller hears of it: the layers
 /// then report an outage, pause, and begin the operation again.
 const UNANSWERED_LOOKS: u32 = 5;
 
@@ -35,7 +35,7 @@ impl Looks {
 impl Inner {
     /// Waits until an operation has ended.
     ///
-    /// That a look at it fails is not its failure, unless nobody answers time and again. Dropped, the operation goes on.
+    /// A look that fails is not a failure of the operation, unless several in a row are not answered. Dropped, the operation goes on.
     pub(super) async fn finish(
         &self,
         operation: &'static str,
@@ -63,7 +63,9 @@ impl Inner {
                 let error =
                     Error::new(ErrorKind::Timeout, format!("{name} has not ended in {waited:?}"))
                         .with_may_have_run(false)
-                        .with_hint("it goes on at Google's; look at it there, then try again");
+                        .with_hint(
+                            "it goes on at Google: look at it in the console, then try again",
+                        );
                 return Err(error.at(Operation::new(crate::NAME, operation).on(id)));
             }
             sleep(wait).await;

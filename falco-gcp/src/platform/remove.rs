@@ -36,7 +36,7 @@ impl Inner {
         if let Some(audience) = deployment.attribute(attribute::URI) {
             self.api.tokens.forget_audience(audience);
         }
-        self.leftovers.forget(id);
+        self.deletions.forget(id);
         self.given_up.forget(id);
         if let (Some(bucket), Ok(false)) = (bucket, &emptied) {
             self.sweep(bucket, id).await;

@@ -10,8 +10,8 @@ use falco_core::{
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
+use super::deletions::{Deletion, Deletions};
 use super::describe::attribute;
-use super::leftovers::{Leftover, Leftovers};
 use super::{Inner, invoke, names, sizes};
 use crate::client::Task;
 use crate::config::{Access, CloudTasks, Endpoints};
@@ -81,7 +81,7 @@ pub(super) fn argument(function: &str, activation: &str) -> String {
 
 /// An argument in the bucket that no task may need: dropped, it is left for the next `collect` to delete.
 struct StoredArgument<'a> {
-    leftovers: &'a Leftovers,
+    deletions: &'a Deletions,
     function: &'a str,
     name: String,
     is_needed: bool,
@@ -90,7 +90,7 @@ struct StoredArgument<'a> {
 impl Drop for StoredArgument<'_> {
     fn drop(&mut self) {
         if !self.is_needed {
-            self.leftovers.add(self.function, [Leftover::Object(std::mem::take(&mut self.name))]);
+            self.deletions.add(self.function, [Deletion::Object(std::mem::take(&mut self.name))]);
         }
     }
 }
@@ -199,8 +199,8 @@ impl Inner {
         json: Bytes,
     ) -> Result<StoredArgument<'a>> {
         let name = argument(id, activation);
-        let leftovers = &self.leftovers;
-        let stored = StoredArgument { leftovers, function: id, name, is_needed: false };
+        let deletions = &self.deletions;
+        let stored = StoredArgument { deletions, function: id, name, is_needed: false };
         self.api.insert_object("submit", &shared.bucket, &stored.name, json).await?;
         Ok(stored)
     }
