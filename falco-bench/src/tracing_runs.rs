@@ -133,7 +133,7 @@ async fn state(server: &MeterServer, since: u64) -> anyhow::Result<(serde_json::
 #[derive(Clone, Copy, Debug, Default)]
 struct Cost {
     wall: Duration,
-    /// Of all threads of this process.
+    /// That of all threads of this process.
     cpu: Duration,
 }
 

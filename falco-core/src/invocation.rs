@@ -162,7 +162,7 @@ impl Invocation {
         &self.id
     }
 
-    /// Which attempt it is, from 1.
+    /// The number of the attempt, from 1.
     pub fn attempt(&self) -> u32 {
         self.attempt
     }

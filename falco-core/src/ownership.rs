@@ -17,7 +17,7 @@ pub struct Ownership {
     /// When it may be removed without asking.
     #[serde(with = "crate::unix_time")]
     pub expires_at: SystemTime,
-    /// Which process of the run deployed it last: a run with a [journal](crate::Journal) counts its processes, and one that
+    /// The process of the run that deployed it last: a run with a [journal](crate::Journal) counts its processes, and one that
     /// meets a higher number stops. 0 without a journal.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub epoch: u32,

@@ -1,4 +1,4 @@
-//! Which daemon the command `docker` would talk to.
+//! The daemon that the command `docker` would talk to.
 
 use std::fs;
 use std::path::{Path, PathBuf};

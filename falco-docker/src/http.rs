@@ -86,7 +86,7 @@ impl Connection {
         Ok(reply)
     }
 
-    /// As [`post`](Self::post), again and again until somebody answers. Who waits for it sets the limit.
+    /// As [`post`](Self::post), again and again until there is an answer. The caller sets the limit.
     pub(crate) async fn post_until_answered(
         &mut self,
         path: &str,

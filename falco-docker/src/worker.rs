@@ -81,7 +81,10 @@ impl Worker {
         let (mut init, mut execution) = (None, None);
         if self.container.as_ref().is_some_and(Container::has_unasked_answer) {
             let function = &pool.function.name;
-            tracing::warn!(function, "a container answered unasked, and is replaced");
+            tracing::warn!(
+                function,
+                "a container has sent an answer without a request, and is replaced"
+            );
             self.container = None;
         }
         let outcome = loop {
@@ -162,7 +165,7 @@ impl Worker {
         let container = container.unwrap_or_else(|_| Err(no_answer(&images.host)));
         let container = container.map_err(|error| not_started(dialogue, error))?;
         let container = self.container.insert(container);
-        // Who wants no limit may say so with more time than a clock can count.
+        // A timeout may be more time than a clock can count: then there is no limit.
         let deadline = Instant::now() + shared.config.workers.start_timeout.min(TIMEOUT.max);
         let asked = Attempts::UntilAnswered;
         let ending = match dialogue {

@@ -7,7 +7,7 @@ use futures_util::{StreamExt, stream};
 
 use crate::run::{Leftover, MANAGEMENT_CALLS, owner};
 
-/// Which deployments a clean-up takes. It never takes any that no run of Falco has made.
+/// The deployments that a clean-up takes: never any that no run of Falco has made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Which {

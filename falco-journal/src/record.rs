@@ -158,7 +158,7 @@ pub(crate) struct Intent {
     pub(crate) o: Call,
 }
 
-/// That attempt certainly did not run.
+/// The attempt certainly did not run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct NotRun {
     pub(crate) s: u32,

@@ -24,7 +24,7 @@ use tracing::{Instrument, Span};
 ///
 /// # Examples
 ///
-/// Which calls a pipeline makes, and how they end:
+/// The calls that a pipeline makes, and how they end:
 ///
 /// ```
 /// tracing_subscriber::fmt().with_env_filter("falco_layers=debug").init();

@@ -1,4 +1,4 @@
-//! Which workers are forked, and by which server.
+//! The workers that are forked, and the server that forks them.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};

@@ -40,7 +40,7 @@ pub(crate) struct Record {
     pub(crate) deployment: Deployment,
     pub(crate) entry_point: Option<String>,
     pub(crate) version: String,
-    /// Which platform deployed it.
+    /// The platform that deployed it.
     pub(crate) driver: String,
 }
 

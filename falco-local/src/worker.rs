@@ -197,7 +197,7 @@ impl Worker {
             process.send(b"start");
             return Ok(());
         }
-        // Who wants no limit may say so with more time than a clock can count.
+        // A timeout may be more time than a clock can count: then there is no limit.
         let deadline = Instant::now() + config.workers.start_timeout.min(TIMEOUT.max);
         let ending = process.exchange(
             &[b"start"],

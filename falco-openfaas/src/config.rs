@@ -1,4 +1,4 @@
-//! Where the gateway is, who asks, and which image runs Python.
+//! Where the gateway is, the user and password, and the image that runs Python.
 
 use falco_core::{Error, Operation, Result};
 use falco_http::reqwest::Url;

@@ -125,7 +125,7 @@ fn major(function: &Deployable) -> &str {
     function.runtime.version().map_or("", |v| v.split('.').next().unwrap_or(v))
 }
 
-/// Of everything that decides how the function behaves.
+/// The version of everything that decides how the function behaves.
 fn version(env: &BTreeMap<String, String>) -> String {
     let mut hash = Sha256::new();
     for (name, value) in env {

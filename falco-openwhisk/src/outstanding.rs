@@ -11,14 +11,14 @@ use crate::schedule::{How, Schedule};
 use crate::walk::PAGE;
 use crate::wire::is_activation_id;
 
-/// So many of few activations are asked for by their ids in one look.
+/// The most activations that are asked for by their ids in one look, where there are few.
 const ASKED_AT_ONCE: usize = 64;
 
-/// Of many activations, so many that are behind the others are asked for by their ids in one look, and as many that are
-/// old.
+/// The most activations that are asked for by their ids in one look because they are behind the others, where there are
+/// many; and as many because they are old.
 const MAX_STRAGGLERS: usize = 8;
 
-/// One that is younger is not behind the others, but on its way.
+/// The age from which an activation is behind the others; a younger one is on its way.
 const STRAGGLES_AFTER: Duration = Duration::from_secs(1);
 
 /// The shortest pause before a straggler is asked for again.

@@ -179,9 +179,9 @@ pub struct GateRecord {
     /// The gate; empty for the whole run.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub name: String,
-    /// Of the run: invocations that were taken in and have not ended. Of a gate: calls in flight.
+    /// For the run, invocations that were taken in and have not ended; for a gate, calls in flight.
     pub fly: u64,
-    /// Of the run: those of them that wait, for the limit, a pause, a worker or the platform. Of a gate: calls that wait for
+    /// For the run, those of them that wait: for the limit, a pause, a worker or the platform. For a gate, calls that wait for
     /// their turn.
     pub wait: u64,
     /// Invocations that may start per second.
@@ -193,7 +193,7 @@ pub struct GateRecord {
     /// Calls that the platform has refused so far for its rate or concurrency, as the gate has counted them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refused: Option<u64>,
-    /// Of the run: whether the platform could not be reached. Of a gate: whether it lets nothing pass for a while.
+    /// For the run, whether the platform could not be reached; for a gate, whether it lets nothing pass for a while.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub shut: bool,
 }

@@ -16,7 +16,7 @@ const MARGIN: Duration = Duration::from_secs(300);
 pub(crate) struct CredentialsCache {
     provider: SharedCredentialsProvider,
     current: RwLock<Option<Arc<Credentials>>>,
-    /// Held while the provider is asked: who waits for it finds the new credentials behind it.
+    /// Held while the provider is asked: a caller that waits for it finds the new credentials behind it.
     renewal: tokio::sync::Mutex<()>,
 }
 
@@ -87,7 +87,7 @@ fn no_credentials(error: &CredentialsError) -> Error {
     });
     if asks_for_sso {
         return described.with_hint(if cfg!(feature = "sso") {
-            "sign in with `aws sso login`, and `--profile` where it is not the default one"
+            "sign in with `aws sso login`; for another profile than the default, set AWS_PROFILE first"
         } else {
             "the profile uses IAM Identity Center (SSO): build falco-aws with its feature `sso`, \
              or put credentials into the environment with `aws configure export-credentials --format env`"

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{Call, Client, RequestError};
 use crate::config::Service;
 
-/// Which of the two a service speaks: the wrong version is refused.
+/// The one of the two that a service speaks: the wrong version is refused.
 #[derive(Clone, Copy)]
 pub(super) struct Dialect {
     service: Service,

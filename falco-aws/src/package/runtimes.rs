@@ -1,4 +1,4 @@
-//! Which runtime of Lambda runs a function.
+//! The runtime of Lambda that runs a function.
 
 use std::collections::BTreeMap;
 

@@ -11,7 +11,7 @@ pub(super) const ROLE_PATH: &str = "/falco/";
 /// The beginning of the names of Falco's queues.
 pub(super) const QUEUE_PREFIX: &str = "falco-";
 
-/// By this, a function is known in the list of all functions as one that is worth a look at its tags.
+/// The mark of a function in the list of all functions whose tags are worth a look.
 pub(super) const DESCRIPTION: &str = "Deployed by Falco";
 
 const RUN: &str = "falco:run";

@@ -51,7 +51,7 @@ impl Queues {
         Self { client, waits, known: Mutex::default() }
     }
 
-    /// The queue of `function`; `url` finds or makes it for the first who asks.
+    /// The queue of `function`; `url` finds or makes it for the first caller.
     pub(super) async fn get<F>(&self, function: &str, url: impl FnOnce() -> F) -> Result<Arc<Queue>>
     where
         F: Future<Output = Result<String>>,

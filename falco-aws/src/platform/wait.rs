@@ -61,7 +61,7 @@ where
 }
 
 impl AwsLambda {
-    /// AwsWaits until a function is neither being created nor updated.
+    /// Waits until a function is neither being created nor updated.
     ///
     /// Each update needs it: while one is in progress, the next is refused.
     pub(super) async fn wait_until_ready(&self, name: &str) -> Result<Function> {
@@ -75,16 +75,18 @@ impl AwsLambda {
                         let message = format!("Lambda could not make the function ready: {reason}");
                         return Err(Error::invalid_input(message).with_platform(crate::NAME));
                     }
-                    Readiness::Busy => "still being created or updated",
+                    Readiness::Busy => "is still being created or updated",
                 },
                 // Reads right after writes may not see them yet, and the control plane's rate is low.
-                Err(failure) if failure.is_not_found() => "not to be seen yet",
-                Err(failure) if failure.is_throttled() => "not to be asked so often",
+                Err(failure) if failure.is_not_found() => "cannot be found yet",
+                Err(failure) if failure.is_throttled() => {
+                    "cannot be looked at, since Lambda throttles"
+                }
                 Err(failure) => return Err(failure.into()),
             };
             if Instant::now() + waits.state_interval >= deadline {
                 let message =
-                    format!("after {:?} the function is {state}", self.config.waits.state_timeout);
+                    format!("after {:?} the function {state}", self.config.waits.state_timeout);
                 return Err(Error::new(ErrorKind::Timeout, message)
                     .with_platform(crate::NAME)
                     .with_may_have_run(false));

@@ -55,7 +55,7 @@ pub struct JournalFlags {
     pub take_over: bool,
 }
 
-/// Which invocations run again that are not idempotent.
+/// The invocations that run again although they are not idempotent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Rerun {
     /// Those whose function failed.

@@ -61,7 +61,7 @@ pub struct Deployable {
     pub arguments: Option<Payload>,
     /// Whether layers leave the code as it is; see [`plain`](Self::plain).
     pub is_plain: bool,
-    /// Which run it belongs to. The plan runner sets it; platforms store it as tags, labels or annotations.
+    /// The run that it belongs to. The plan runner sets it; platforms store it as tags, labels or annotations.
     pub ownership: Option<Ownership>,
 }
 

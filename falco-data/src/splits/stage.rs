@@ -44,7 +44,7 @@ def main(args):
             at += len(piece)
     if args["header"] and begins[0] is None:
         if at < args["about"]["size"]:
-            raise ValueError("the header of %s is longer than a split: aim at larger ones" % args["about"]["url"])
+            raise ValueError("the header of %s is longer than a split: use larger splits" % args["about"]["url"])
         begins[0] = at
     return {
         **args["about"],

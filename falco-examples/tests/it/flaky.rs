@@ -24,7 +24,7 @@ pub(crate) enum Fault {
     Storm(Script),
 }
 
-/// Which requests are spoilt, and how.
+/// The requests that are spoilt, and how.
 pub(crate) struct Faults {
     /// Whether a request, given as its first line and headers in lower case, may be spoilt.
     pub(crate) applies: fn(&str) -> bool,

@@ -1,4 +1,4 @@
-//! Which invocation ids of a stage were there already, in little memory.
+//! The invocation ids of a stage that were there already, in little memory.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};

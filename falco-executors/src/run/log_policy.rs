@@ -1,10 +1,10 @@
-//! Which logs of failed activations a run fetches.
+//! The logs of failed activations that a run fetches.
 
 use std::time::Duration;
 
 use falco_core::setters;
 
-/// Which logs of failed activations a run fetches before it removes their functions, and how much of them it keeps.
+/// The logs of failed activations that a run fetches before it removes their functions, and how much of them it keeps.
 ///
 /// They are in the [failures](crate::report::Failure) of the report, in its table, and monitors see them
 /// ([`Event::Logged`](falco_core::Event::Logged)). A platform that has no logs costs nothing.

@@ -96,16 +96,16 @@ pub enum OnStop {
     Remove,
 }
 
-/// Of which stages a run keeps the results in memory.
+/// The stages whose results a run keeps in memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum KeepResults {
-    /// Of the last stages: those that no other stage follows.
+    /// The last stages: those that no other stage follows.
     #[default]
     Last,
-    /// Of these.
+    /// These stages.
     Stages(Vec<StageName>),
-    /// Of none. The memory that a run needs then does not grow with its invocations;
+    /// No stage. The memory that a run needs then does not grow with its invocations;
     /// [`Driver::on_completion`](falco_core::Driver::on_completion) sees each result.
     Nothing,
 }

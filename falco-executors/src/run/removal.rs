@@ -132,7 +132,7 @@ impl Session {
                 biased;
                 swept = sweeping => swept.unwrap_or_else(|panic| Err(panicked(&what(), &*panic))),
                 () = self.sweeps_for_too_long() => {
-                    Err(Error::new(ErrorKind::Timeout, "nobody has said whether it is there"))
+                    Err(Error::new(ErrorKind::Timeout, "the platform has not said whether it is there"))
                 }
             }
         });

@@ -328,7 +328,7 @@ impl Session {
             biased;
             outcome = call => outcome,
             () = self.hub.aborted() => {
-                let message = "the run was left at once, and nobody has seen whether it was removed";
+                let message = "the run was left at once, and it is not known whether it was removed";
                 Err(Error::new(ErrorKind::Cancelled, message))
             }
             error = self.outages.outlast_stop() => Err(error),

@@ -150,7 +150,7 @@ async fn wait(invocation: &Invocation, wait: Duration) {
     }
 }
 
-/// Which failures are worth another attempt, and after how long.
+/// The failures that are worth another attempt, and the pause before it.
 struct Repeats<'a> {
     options: &'a ExecutionOptions,
     function_errors: Option<Delays>,

@@ -1,4 +1,4 @@
-//! Which attempts are slow enough to be copied.
+//! The attempts that are slow enough to be copied.
 
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;

@@ -1,4 +1,4 @@
-//! The front end of functions: who is let in, and what an instance that fails looks like from outside.
+//! The front end of functions: the callers that are let in, and the answers of an instance that fails.
 
 use std::sync::Arc;
 use std::time::Duration;

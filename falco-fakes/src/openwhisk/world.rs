@@ -42,7 +42,7 @@ pub(super) struct Action {
     pub(super) parameters: Vec<Value>,
     pub(super) annotations: BTreeMap<String, Value>,
     pub(super) updated: u64,
-    /// Which write of which action it is; a change that was made from another one is refused.
+    /// The number of the write of an action; a change that was made from another one is refused.
     pub(super) revision: u64,
 }
 

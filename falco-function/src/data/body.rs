@@ -111,7 +111,7 @@ impl<W: Write> Write for Member<W> {
 #[derive(Debug, Default)]
 pub(super) struct Runs {
     file: Option<File>,
-    /// Of each run: where its partitions begin, and where the last ends.
+    /// For each run, where its partitions begin, and where the last ends.
     bounds: Vec<Vec<u64>>,
     end: u64,
 }

@@ -11,7 +11,7 @@ use crate::runs::{RunState, RunSummary};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// Which journals stay.
+/// The journals that stay.
 ///
 /// # Examples
 ///

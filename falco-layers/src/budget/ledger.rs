@@ -29,7 +29,7 @@ pub(super) struct Ledger {
     pub(super) spent: Pico,
     /// For what is in flight.
     pub(super) reserved: Pico,
-    /// For calls that nobody knows the end of: they may have cost as much.
+    /// For calls whose end is not known: they may have cost as much.
     pub(super) in_doubt: Pico,
     /// How far the bill may be above what is spent.
     pub(super) uncertainty: Pico,

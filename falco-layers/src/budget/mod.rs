@@ -171,7 +171,7 @@ impl Budget {
         self.ledger(|ledger| BudgetReport::of(ledger))
     }
 
-    /// Changes the ledger, and wakes who waits for that.
+    /// Changes the ledger, and wakes the calls that wait for that.
     fn ledger<T>(&self, change: impl FnOnce(&mut Ledger) -> T) -> T {
         let mut ledger = self.0.ledger.lock().unwrap_or_else(PoisonError::into_inner);
         let before = ledger.ends;
@@ -198,7 +198,7 @@ impl Budget {
             Some(more) => {
                 let paid = report.spent.0 + report.in_doubt.0 + more.0;
                 let enough = UsDollars(paid + dollars(refused).0);
-                format!("about {more} more finish the stages that have begun: set a budget of {enough}; {resume}")
+                format!("about {more} more would finish the stages that have begun: set a budget of {enough}; {resume}")
             }
             None => format!("raise the budget; {resume}"),
         })

@@ -18,7 +18,7 @@ pub struct BudgetReport {
     pub spent: UsDollars,
     /// The upper bound of what is in flight.
     pub reserved: UsDollars,
-    /// The upper bound of calls that nobody knows the end of: they may have cost nothing, or as much. It counts as spent.
+    /// The upper bound of calls whose end is not known: they may have cost nothing, or as much. It counts as spent.
     pub in_doubt: UsDollars,
     /// How far the bill may be above `spent`, because costs in it are estimates.
     pub uncertainty: UsDollars,
@@ -120,7 +120,7 @@ impl fmt::Display for BudgetReport {
         }
         for (amount, what) in [
             (self.reserved, "reserved for what is in flight"),
-            (self.in_doubt, "at most for calls that nobody knows the end of"),
+            (self.in_doubt, "at most for calls whose end is not known"),
             (self.uncertainty, "more at most, since costs are estimates"),
         ] {
             if amount.0 > 0.0 {

@@ -87,7 +87,7 @@ impl Permit {
         let signal = Signal::new(kind, self.sent_at, latency, in_flight.max(1))
             .with_retry_after(retry_after);
         let change = state.reach.heard(now, self.sent_at, self.is_probe, heard);
-        // Before the controller hears of it, which may panic; who is woken waits for the lock.
+        // Before the controller hears of it, which may panic; a call that is woken waits for the lock.
         inner.changed.notify_one();
         state.controller.on_signal(now, &signal);
         drop(state);

@@ -46,11 +46,11 @@ pub struct Pid {
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Gains {
-    /// Of the error's change.
+    /// The weight of the error's change.
     pub proportional: f64,
-    /// Of the error itself, for each interval.
+    /// The weight of the error itself, for each interval.
     pub integral: f64,
-    /// Of the change of the error's change.
+    /// The weight of the change of the error's change.
     pub derivative: f64,
 }
 

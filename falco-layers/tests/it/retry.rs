@@ -1,4 +1,4 @@
-//! Which calls are sent again, when, and how often.
+//! The calls that are sent again, when, and how often.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! One platform made of two: who gets which call, and what becomes of it when one of them fails.
+//! One platform made of two: the part that gets a call, and what becomes of the call when a part fails.
 
 mod outage;
 mod removal;

@@ -31,7 +31,7 @@ use crate::state::{Details, State};
 #[derive(Serialize)]
 struct Embedded {
     state: State,
-    /// By the name of the stage; of all under the empty name.
+    /// Those of each stage by its name; those of all under the empty name.
     details: BTreeMap<String, Details>,
     timeline: Timeline,
     critical: CriticalState,
@@ -50,7 +50,7 @@ struct CostState {
     repeats: f64,
     copies: f64,
     usd: f64,
-    /// Of all together.
+    /// Those of all together.
     estimated: Option<u64>,
 }
 

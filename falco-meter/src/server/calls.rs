@@ -1,4 +1,4 @@
-//! Which calls of a trace file are asked for.
+//! The calls of a trace file that are asked for.
 
 use std::collections::HashMap;
 

@@ -23,7 +23,7 @@ pub(crate) struct Details {
     /// Failed calls that are not in the list.
     failures_not_listed: u64,
     slowest: Vec<CallState>,
-    /// Of how many invocations those are the slowest.
+    /// The number of invocations of which those are the slowest.
     settled: u64,
     cdf: Times<Vec<(Micros, u64)>>,
 }
@@ -57,7 +57,7 @@ struct FailureState {
 }
 
 impl Details {
-    /// Of the stage that `wanted` names, or of all.
+    /// Those of the stage that `wanted` names, or of all.
     pub(crate) fn of(view: &RunView, wanted: Option<&str>) -> Self {
         let stages: Vec<&StageView> = view
             .stages

@@ -44,7 +44,7 @@ impl Operation {
 pub struct Call<'a> {
     /// The method.
     pub operation: Operation,
-    /// Which call of this method it is, from 1.
+    /// The number of the call among those of this method, from 1.
     pub number: u64,
     /// The function's name; empty for `list_deployments`.
     pub function: &'a str,

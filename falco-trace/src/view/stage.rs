@@ -91,11 +91,11 @@ pub struct StageView {
 pub struct Costs {
     /// The calls whose cost is known.
     pub calls: u64,
-    /// Of those that were the first of their invocation.
+    /// The cost of those that were the first of their invocation.
     pub first: Picodollars,
-    /// Of those that repeated one that had failed or was lost.
+    /// The cost of those that repeated one that had failed or was lost.
     pub repeats: Picodollars,
-    /// Of copies of slow ones.
+    /// The cost of copies of slow ones.
     pub copies: Picodollars,
 }
 

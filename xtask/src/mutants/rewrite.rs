@@ -41,7 +41,7 @@ impl fmt::Display for Mutant {
 #[derive(Debug)]
 struct Insertion {
     at: usize,
-    /// Of what begins at one place, the longer stands outside; of what ends there, the shorter one ends first.
+    /// The longer of two that begin at one place stands outside; the shorter of two that end there ends first.
     order: isize,
     text: String,
 }

@@ -307,7 +307,7 @@ impl Batches {
             if let Some(at_most) = at_most {
                 state.at_most.insert(input.invocation.id().clone(), at_most);
             }
-            // Who does not wait any more has another answer, or none to wait for.
+            // An input that does not wait any more has another answer, or none to wait for.
             match input.reply {
                 Reply::Invoked(reply) => drop(reply.send(answer.map(Box::new))),
                 Reply::Submitted(reply) => {

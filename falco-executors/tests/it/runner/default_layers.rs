@@ -1,4 +1,4 @@
-//! Which platforms get the default layers.
+//! The platforms that get the default layers.
 
 use std::sync::Arc;
 

@@ -207,11 +207,11 @@ impl Adaptive {
         self.window.length() <= SECOND
     }
 
-    /// Which ceiling is it that was hit?
+    /// The ceiling that was hit.
     fn blame(&mut self, now: Duration, in_flight: u32) -> Blamed {
         let starts = self.starts.count(now) as f64;
         let in_flight = f64::from(in_flight);
-        // Who has just tried more than was ever accepted is the first suspect.
+        // The ceiling at which more was just tried than was ever accepted is the first suspect.
         match (self.rate.is_probed_by(starts), self.concurrency.is_probed_by(in_flight)) {
             (true, false) => return Blamed { rate: true, concurrency: false },
             (false, true) => return Blamed { rate: false, concurrency: true },
