@@ -117,7 +117,7 @@ fn monitor_alone() -> anyhow::Result<Figure> {
             let activation = Activation::succeeded(format!("a-{index}"), Payload::empty());
             Invocation::new(RUN, "no-op", format!("{index:08}"), Payload::empty()).complete(
                 Outcome::from_activation(activation),
-                Attempts { made: 1, cost: None },
+                Attempts::new(1),
                 now,
                 Duration::from_millis(1),
             )

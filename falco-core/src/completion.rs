@@ -39,6 +39,7 @@ pub struct Completion {
 
 /// The attempts that were made for an invocation.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct Attempts {
     /// How many were made, speculative copies included.
     pub made: u32,
@@ -47,6 +48,16 @@ pub struct Attempts {
 }
 
 impl Attempts {
+    /// So many attempts, speculative copies included, without a cost besides that of the outcome.
+    pub fn new(made: u32) -> Self {
+        Self { made, cost: None }
+    }
+
+    crate::setters! {
+        /// Sets the cost of those that answered and were repeated, or answered second.
+        with_cost(cost: Option<UsDollars>);
+    }
+
     /// Adds the cost of an activation that will not be the outcome.
     pub fn discard(&mut self, activation: &Activation) {
         self.cost = sum(self.cost, activation.cost);
@@ -215,7 +226,7 @@ mod tests {
                 now,
                 Duration::ZERO,
             );
-            let attempts = Attempts { made: 2, cost: repeated };
+            let attempts = Attempts::new(2).with_cost(repeated);
             assert_eq!(completion.with_attempts(attempts).cost, all);
         }
     }

@@ -211,9 +211,9 @@ impl JournalConfig {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ResumeOptions {
-    /// Whether failed invocations run again that are not idempotent.
+    /// Whether failed invocations that are not idempotent run again.
     pub rerun_failed: bool,
-    /// Whether invocations are sent again of which nobody knows whether they ran. They may run twice.
+    /// Whether invocations of which nobody knows whether they ran are sent again. They may run twice.
     pub rerun_unknown: bool,
     /// Stages that keep their results although they have changed.
     pub accepted: Vec<StageName>,
@@ -222,14 +222,14 @@ pub struct ResumeOptions {
 }
 
 impl ResumeOptions {
-    /// Says whether failed invocations run again that are not idempotent.
+    /// Says whether failed invocations that are not idempotent run again.
     #[must_use]
     pub fn with_rerun_failed(mut self, rerun: bool) -> Self {
         self.rerun_failed = rerun;
         self
     }
 
-    /// Says whether invocations are sent again of which nobody knows whether they ran. They may run twice.
+    /// Says whether invocations of which nobody knows whether they ran are sent again. They may run twice.
     #[must_use]
     pub fn with_rerun_unknown(mut self, rerun: bool) -> Self {
         self.rerun_unknown = rerun;

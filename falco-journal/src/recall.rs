@@ -166,7 +166,7 @@ impl Done {
                 return Err(Error::unsupported(message));
             }
         };
-        let attempts = Attempts { made: n, cost: d };
+        let attempts = Attempts::new(n).with_cost(d);
         let requested_at = UNIX_EPOCH + Duration::from_micros(requested_at);
         Ok(invocation.clone().complete(outcome, attempts, requested_at, Duration::from_micros(l)))
     }

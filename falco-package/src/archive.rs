@@ -35,11 +35,19 @@ pub struct Archive {
 
 /// One file of an [`Archive`].
 #[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct File {
     /// Its content.
     pub content: Bytes,
     /// Whether it can be started; no other permission is kept.
     pub executable: bool,
+}
+
+impl File {
+    /// A file with this content.
+    pub fn new(content: impl Into<Bytes>, executable: bool) -> Self {
+        Self { content: content.into(), executable }
+    }
 }
 
 impl Archive {

@@ -5,7 +5,7 @@ use anyhow::bail;
 use crate::metadata::Metadata;
 use crate::shell::{cargo, check, root, step};
 use crate::{
-    circles, dependencies, docs, licences, public_types, settings, snippets, typos, wording,
+    circles, dependencies, docs, growth, licences, public_types, settings, snippets, typos, wording,
 };
 
 /// The stages that failed, each with what mends it.
@@ -65,6 +65,11 @@ fn quick(failures: &mut Failures) -> anyhow::Result<()> {
         "types of other crates",
         "keep the type out of the public signature, or add it to the list in xtask/src/public_types.rs",
         check("types of other crates", || public_types::check(&metadata, &root())),
+    );
+    failures.note(
+        "structs that can grow",
+        "make the struct #[non_exhaustive] with a constructor, or add it to the list in xtask/src/growth.rs",
+        check("structs that can grow", || growth::check(&metadata)),
     );
     failures.note(
         "licences",

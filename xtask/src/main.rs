@@ -10,6 +10,7 @@ mod docker;
 mod docs;
 mod features;
 mod gate;
+mod growth;
 mod licences;
 mod lint;
 mod metadata;

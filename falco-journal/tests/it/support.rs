@@ -64,7 +64,7 @@ pub(crate) fn succeed(journal: &Arc<RunJournal>, invocation: Invocation, result:
 }
 
 pub(crate) fn complete(journal: &Arc<RunJournal>, invocation: Invocation, outcome: Outcome) {
-    let attempts = Attempts { made: 1, cost: None };
+    let attempts = Attempts::new(1);
     let (now, took) = (std::time::SystemTime::now(), std::time::Duration::from_millis(1));
     invocation.with_monitor(journal.clone()).complete(outcome, attempts, now, took);
 }

@@ -23,7 +23,7 @@ fn archives() -> impl Strategy<Value = Archive> {
         let mut archive = Archive::new();
         for (path, content, executable) in files {
             // Paths that collide are refused, and left out.
-            let _ = archive.insert(path, File { content: content.into(), executable });
+            let _ = archive.insert(path, File::new(content, executable));
         }
         archive
     })

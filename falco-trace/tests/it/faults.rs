@@ -35,7 +35,7 @@ async fn pass(millis: u64) {
 }
 
 fn end(invocation: Invocation, outcome: Outcome, made: u32) {
-    let attempts = Attempts { made, cost: None };
+    let attempts = Attempts::new(made);
     let now = std::time::SystemTime::now();
     let _ = invocation.complete(outcome, attempts, now, Duration::ZERO);
 }
@@ -145,7 +145,7 @@ async fn a_strategy_that_reports_only_completions_is_traced_by_them() {
     let (recorder, calls, it) = begun();
     let activation = Activation::succeeded("a-1", Payload::empty());
     let now = std::time::SystemTime::now();
-    let attempts = Attempts { made: 1, cost: None };
+    let attempts = Attempts::new(1);
     let took = Duration::from_millis(40);
     let _ = it.complete(Outcome::from_activation(activation), attempts, now, took);
     let calls = calls.0.lock().unwrap();

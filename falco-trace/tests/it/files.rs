@@ -92,7 +92,7 @@ fn a_disk_that_stands_still_under_a_compressed_trace_holds_up_neither_calls_nor_
         it.report(&Event::Attempt { invocation: &it, reason: AttemptReason::First });
         let outcome =
             Outcome::from_activation(Activation::succeeded(id.as_str(), Payload::empty()));
-        let attempts = Attempts { made: 1, cost: None };
+        let attempts = Attempts::new(1);
         let _ = it.complete(outcome, attempts, std::time::SystemTime::now(), Duration::ZERO);
     }
     // More than the pipe takes has been recorded. The timer takes a sample and flushes nevertheless.

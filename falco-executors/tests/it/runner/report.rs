@@ -57,7 +57,7 @@ fn completion(invocation: &Invocation) -> Completion {
         _ => Outcome::from_activation(activation),
     };
     let latency = Duration::from_millis(11 * number + 5);
-    let attempts = Attempts { made: 2, cost: (number == 11).then_some(UsDollars(0.000_5)) };
+    let attempts = Attempts::new(2).with_cost((number == 11).then_some(UsDollars(0.000_5)));
     invocation.clone().complete(outcome, attempts, SystemTime::UNIX_EPOCH, latency)
 }
 

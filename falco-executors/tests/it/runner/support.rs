@@ -30,7 +30,7 @@ impl ExecutionStrategy for Naive {
             async move {
                 invocation.report(&Event::Admitted { invocation: &invocation });
                 let (requested_at, started) = (SystemTime::now(), Instant::now());
-                let attempts = Attempts { made: 1, cost: None };
+                let attempts = Attempts::new(1);
                 let outcome = tokio::select! {
                     biased;
                     () = target.stopped() => Outcome::Cancelled,
