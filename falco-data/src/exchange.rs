@@ -101,7 +101,7 @@ impl Exchange {
         self
     }
 
-    /// Lets one invocation take neighbouring partitions of together up to `bytes`.
+    /// Lets one invocation take several neighbouring partitions, up to `bytes` together.
     #[must_use]
     pub fn coalesce(mut self, bytes: u64) -> Self {
         self.coalesce = bytes;

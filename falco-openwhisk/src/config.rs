@@ -13,7 +13,7 @@ use crate::wskprops::WskProps;
 
 const USER_AGENT: &str = concat!("falco-openwhisk/", env!("CARGO_PKG_VERSION"));
 
-/// Where OpenWhisk is, whose key is used, and how requests are made.
+/// The API host of OpenWhisk, the key, and how requests are made.
 ///
 /// # Examples
 ///
@@ -167,7 +167,7 @@ impl OpenWhiskConfigBuilder {
         self
     }
 
-    /// How long is waited for what; see [`OpenWhiskWaits`].
+    /// Sets how long to wait, and how often to look; see [`OpenWhiskWaits`].
     pub fn waits(mut self, waits: OpenWhiskWaits) -> Self {
         self.waits = waits;
         self

@@ -16,15 +16,15 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AwsWaits {
-    /// Between two looks at a function that is being created or updated: 1 s.
+    /// The wait between two looks at a function that is being created or updated: 1 s.
     pub state_interval: Duration,
-    /// Until a function has to be ready: 5 min.
+    /// The time until a function has to be ready: 5 min.
     pub state_timeout: Duration,
-    /// Between two tries with a role that IAM does not know everywhere yet: 1.5 s.
+    /// The wait between two tries with a role that IAM does not know everywhere yet: 1.5 s.
     pub role_interval: Duration,
-    /// Until such a role has to work: 60 s.
+    /// The time until such a role has to work: 60 s.
     pub role_timeout: Duration,
-    /// Until a request other than an invocation has to be answered: 60 s.
+    /// The time until a request other than an invocation has to be answered: 60 s.
     pub request_timeout: Duration,
     /// The time that an invocation may take beyond the function's own timeout, for a cold start and queueing: 60 s.
     pub invoke_margin: Duration,

@@ -29,7 +29,7 @@ pub enum Credentials {
     Impersonated {
         /// The identity that asks.
         source: Box<Self>,
-        /// On whose behalf.
+        /// The account on whose behalf it asks.
         email: String,
         /// The accounts in between, if any, from `source` to `email`.
         delegates: Vec<String>,
