@@ -213,12 +213,12 @@ mod tests {
     #[test]
     fn a_crate_that_the_table_leaves_out_is_found() {
         let mut places = BTreeMap::<&str, Vec<&str>>::new();
-        for (name, allowed) in ALLOWED {
-            for of in *allowed {
+        for (name, allowed) in ALLOWED.iter().copied() {
+            for of in allowed.iter().copied() {
                 places.entry(of).or_default().push(name);
             }
         }
-        let row = |(of, places): (&&str, &Vec<&str>)| {
+        let row = |(of, places): (&&str, &Vec<&str>)| -> String {
             format!("| {} | {} | types |\n", of.replace('_', "-"), places.join(", "))
         };
         let page: String = places.iter().map(row).collect();

@@ -33,7 +33,7 @@ const GROUPS: &[Group] = &[
         is_required: |_| true,
     },
     Group {
-        purpose: "do without a role of its own",
+        purpose: "let Falco make the role",
         actions: &[
             "iam:CreateRole",
             "iam:GetRole",

@@ -93,7 +93,7 @@ async fn permissions_that_are_missing_are_named_and_the_region_is_found_in_the_p
     assert_eq!(printed.code, Some(1), "no run could start: {}", printed.stdout);
     let report = checks(&printed.stdout);
     let missing: Vec<&str> = found(&report, "permissions").lines().collect();
-    assert_eq!(missing[1], "to do without a role of its own: iam:CreateRole");
+    assert_eq!(missing[1], "to let Falco make the role: iam:CreateRole");
     assert_eq!(missing[3], "to start from the account's concurrency: lambda:GetAccountSettings");
     let region = format!("eu-west-3, by the profile \"work\" in {config}");
     assert_eq!(found(&report, "region"), region);
