@@ -35,7 +35,7 @@ const OUTSIDE: &[(&str, &str)] = &[
 ];
 
 const SETTINGS: &str = "docs/settings.md";
-/// What the template's configuration lets users set, as rows of the table of settings.
+/// The settings of the template's configuration, as rows of the table of settings.
 const ROWS: &str = "| **{{Name}}** | | |
 | endpoint, token | `{{Name}}Config::builder()`: `endpoint`, `token`; or `{{NAME}}_ENDPOINT`, `{{NAME}}_TOKEN` | |
 ";
