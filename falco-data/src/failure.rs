@@ -6,6 +6,9 @@ use crate::place::{shown, without_queries};
 
 const BUCKET: &str = "create the bucket, or correct its name";
 
+const CREDENTIALS: &str = "set the credentials of the store, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, \
+                           GOOGLE_SERVICE_ACCOUNT or AZURE_STORAGE_ACCOUNT_KEY";
+
 /// The error of one operation on a store.
 pub(crate) fn of_store(operation: &str, url: &str, error: &object_store::Error) -> Error {
     use object_store::Error as Store;
@@ -23,6 +26,7 @@ pub(crate) fn of_store(operation: &str, url: &str, error: &object_store::Error) 
         Store::InvalidPath { .. } => (ErrorKind::InvalidInput, None),
         Store::NotSupported { .. } | Store::NotImplemented { .. } => (ErrorKind::Unsupported, None),
         Store::UnknownConfigurationKey { .. } => (ErrorKind::InvalidInput, None),
+        Store::Generic { store: "LocalFileSystem", source } => of_file(&**source, &text),
         _ => of_text(&text),
     };
     let error = Error::new(kind, format!("{operation} {}: {}", shown(url), first_line(&text)));
@@ -51,6 +55,30 @@ fn chain(error: &object_store::Error) -> String {
     text
 }
 
+/// Kind and hint for an error of a folder, which a repetition does not mend.
+fn of_file(
+    error: &(dyn std::error::Error + 'static),
+    text: &str,
+) -> (ErrorKind, Option<&'static str>) {
+    use std::io::ErrorKind as Io;
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        match cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind) {
+            Some(Io::PermissionDenied | Io::ReadOnlyFilesystem) => {
+                return (ErrorKind::Forbidden, Some("use a folder that you may read and write"));
+            }
+            Some(Io::StorageFull | Io::QuotaExceeded) => {
+                return (ErrorKind::Other, Some("make room on the file system of that folder"));
+            }
+            Some(Io::NotFound | Io::NotADirectory | Io::IsADirectory | Io::InvalidInput) => {
+                return (ErrorKind::InvalidInput, Some("use a folder that can be made there"));
+            }
+            _ => next = cause.source(),
+        }
+    }
+    of_text(text)
+}
+
 /// The meaning of the store's own words where the status has none.
 fn of_text(text: &str) -> (ErrorKind, Option<&'static str>) {
     const REGION: &str = "set the region of the bucket, such as with AWS_REGION";
@@ -60,8 +88,12 @@ fn of_text(text: &str) -> (ErrorKind, Option<&'static str>) {
     if text.contains("NoSuchBucket") || text.contains("ContainerNotFound") {
         return (ErrorKind::NotFound, Some(BUCKET));
     }
+    // Where nobody has set credentials, the client asks the machine that it may be running on.
+    let asks_machine =
+        ["169.254.169.254", "metadata.google.internal"].iter().any(|host| text.contains(host));
     match hint_of(text) {
         Some(hint) => (ErrorKind::Forbidden, Some(hint)),
+        None if asks_machine => (ErrorKind::Unavailable, Some(CREDENTIALS)),
         None => (ErrorKind::Unavailable, None),
     }
 }

@@ -2,15 +2,18 @@
 
 use bytes::Bytes;
 use falco_core::{AsyncPlatform, Error, ErrorKind, Result};
+use futures_util::StreamExt;
 
 use super::Data;
 use crate::place::join;
+use crate::store::Store;
 
 const CONTENT: &[u8] = b"falco checks the store";
 
 impl<P: AsyncPlatform> Data<P> {
     /// Writes and reads an object of the scratch store as functions do, by signed URLs, and deletes it. The first
-    /// [`deploy`](falco_core::Platform::deploy) does so.
+    /// [`deploy`](falco_core::Platform::deploy) does so. Of the other stores it asks for a list, which finds out a bucket that is
+    /// not there and a wrong region; who may not list has to find out the rest in the functions.
     ///
     /// It runs here: it sees clock, region, permissions and the bucket, and not whether a function has a route to the
     /// store.
@@ -29,20 +32,27 @@ impl<P: AsyncPlatform> Data<P> {
             self.check_signed(&url).await
         };
         let path = scratch.path(&url)?;
-        let left = scratch.delete(vec![path]).await;
+        let left = match &checked {
+            // The client would try for long to delete what is most likely not there.
+            Err(error) if error.kind() == ErrorKind::Unavailable => Vec::new(),
+            _ => scratch.delete(vec![path]).await,
+        };
         let hint = "functions write, read and list below the scratch store, and its driver deletes";
+        let address = "check the address of the store, such as AWS_ENDPOINT, and the route to it";
         let read = checked.map_err(|error| match error.hint() {
             Some(_) => error,
+            None if error.kind() == ErrorKind::Unavailable => error.with_hint(address),
             None => error.with_hint(hint),
         })?;
         if *read != CONTENT[6..12] {
             let message = format!("{} returned other bytes than were written", scratch.url());
             return Err(Error::new(ErrorKind::Protocol, message));
         }
-        match left.into_iter().next() {
-            Some((_, error)) => Err(error.with_hint(hint)),
-            None => Ok(()),
+        if let Some((_, error)) = left.into_iter().next() {
+            return Err(error.with_hint(hint));
         }
+        let others = self.stores[1..].iter().map(is_there);
+        futures_util::future::try_join_all(others).await.map(drop)
     }
 
     #[cfg(not(feature = "cloud"))]
@@ -66,6 +76,22 @@ impl<P: AsyncPlatform> Data<P> {
         answered("write", url, request.body(CONTENT)).await?;
         let get = scratch.sign(Method::GET, url, lifetime).await?;
         answered("read", url, client.get(get.url).header("Range", "bytes=6-11")).await
+    }
+}
+
+/// Whether the bucket of a store is there, as far as one may know it without writing.
+async fn is_there(store: &Store) -> Result<()> {
+    if store.is_folder() {
+        // It is made when something is written.
+        return Ok(());
+    }
+    match store.list("")?.next().await {
+        Some(Err(error))
+            if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidInput) =>
+        {
+            Err(error)
+        }
+        _ => Ok(()),
     }
 }
 

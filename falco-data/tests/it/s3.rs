@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use crate::local::{COUNT_NODE, COUNT_PYTHON, Plan, TOTAL_NODE, TOTAL_PYTHON};
 use crate::server::{store, store_at};
 
-fn local(folder: &tempfile::TempDir, workers: u32) -> LocalPlatform {
+pub(crate) fn local(folder: &tempfile::TempDir, workers: u32) -> LocalPlatform {
     let workers = WorkerLimits::default().with_max_workers(workers);
     let config = LocalConfig::builder().directory(folder.path().join("local")).workers(workers);
     let local = LocalPlatform::connect(config.build().unwrap()).now_or_never();
@@ -261,6 +261,27 @@ async fn a_store_that_functions_could_not_use_is_found_out_before_anything_is_de
         assert!(error.kind() == kind && error.to_string().contains(text), "{error:#?}");
         assert!(!error.to_string().contains("X-Amz-Signature"), "{error}");
         assert!(platform.list_deployments().await.unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_bucket_for_the_output_that_is_missing_is_found_out_before_anything_is_deployed() {
+    let s3 = FakeS3::start();
+    let function = Deployable::python("f", "def main(args): return {}");
+    for (output, is_there) in [("missing/out", false), ("bucket/out", true)] {
+        let platform = std::sync::Arc::new(InMemory::default());
+        let scratch = store(&s3, "bucket/scratch");
+        let data = Data::new(platform.clone(), scratch, DataPolicy::default()).unwrap();
+        let deployed = data.with_store(store(&s3, output)).deploy(&function).await;
+        assert_eq!(platform.list_deployments().await.unwrap().len(), usize::from(is_there));
+        if is_there {
+            deployed.unwrap();
+        } else {
+            let error = deployed.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+            let text = error.to_string();
+            assert!(text.contains("missing") && text.contains("create the bucket"), "{text}");
+        }
     }
 }
 

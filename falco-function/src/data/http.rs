@@ -30,6 +30,7 @@ static AGENT: LazyLock<Agent> = LazyLock::new(|| {
     let tls = TlsConfig::builder().unversioned_rustls_crypto_provider(provider).build();
     Agent::config_builder()
         .http_status_as_error(false)
+        .max_redirects(0)
         .timeout_connect(Some(Duration::from_secs(20)))
         .timeout_recv_response(Some(Duration::from_secs(60)))
         .max_idle_connections_per_host(AT_ONCE)
@@ -148,8 +149,14 @@ impl HttpRange {
             let length = header("content-length").and_then(|length| length.parse::<u64>().ok());
             self.end = length.map(|length| self.position + length);
         }
-        // A part that is read later has to be of the same object.
-        self.etag = self.etag.take().or_else(|| header("etag").map(str::to_owned));
+        // A part that is read later has to be of the same object. Not every store heeds If-Match.
+        let found = header("etag");
+        if let (Some(etag), Some(found)) = (&self.etag, found)
+            && version_of(etag) != version_of(found)
+        {
+            return Err(DataError::changed(&self.get));
+        }
+        self.etag = self.etag.take().or_else(|| found.map(str::to_owned));
         Ok(Box::new(response.into_body().into_reader()))
     }
 }
@@ -302,14 +309,44 @@ fn refusal(
     if matches!(status, 400 | 401 | 403) {
         check_time(url, until)?;
         if text.to_ascii_lowercase().contains("expired") {
-            return Err(DataError::new(Kind::UrlExpired, place));
+            let message = format!(
+                "{place}: the signed URL, or the credentials that signed it, have expired by the clock of the store"
+            );
+            return Err(DataError::new(Kind::UrlExpired, message));
         }
     }
+    let has_bucket = !matches!(code, "NoSuchBucket" | "ContainerNotFound");
     Err(match status {
         412 | 416 => DataError::changed(url),
-        404 => DataError::new(Kind::ObjectMissing, format!("{} is not there", shown(url))),
-        _ => DataError::new(Kind::StoreRefused, place),
+        // There is nothing to miss where an object is written.
+        404 if method == "GET" && has_bucket => {
+            DataError::new(Kind::ObjectMissing, format!("{} is not there", shown(url)))
+        }
+        _ => DataError::new(Kind::StoreRefused, place + advice(status, code)),
     })
+}
+
+/// Advice about a refusal, where the status or the code of the store gives it.
+fn advice(status: u16, code: &str) -> &'static str {
+    match (status, code) {
+        (404, _) => ": create the bucket, or correct its name",
+        (301 | 307, _)
+        | (_, "AuthorizationHeaderMalformed" | "AuthorizationQueryParametersError") => {
+            ": set the region of the bucket at the driver, such as with AWS_REGION"
+        }
+        (401 | 403, _) => {
+            ": allow the account that signs to read and write there; temporary credentials may have ended"
+        }
+        (413, _) | (_, "EntityTooLarge") => {
+            ": the store takes no object of this size by one request: write more and smaller ones"
+        }
+        _ => "",
+    }
+}
+
+/// The version alone: listings and answers differ in quotes.
+fn version_of(etag: &str) -> &str {
+    etag.strip_prefix("W/").unwrap_or(etag).trim_matches('"')
 }
 
 fn check_time(url: &str, until: Option<u64>) -> Result<(), DataError> {

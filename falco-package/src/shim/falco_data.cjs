@@ -14,6 +14,9 @@ const { fileURLToPath } = require('url');
 const { parse, stringify } = JSON;
 
 const TRIES = 4;
+// Codes of S3 and Azure.
+const NO_BUCKET = ['NoSuchBucket', 'ContainerNotFound'];
+const WRONG_REGION = ['AuthorizationHeaderMalformed', 'AuthorizationQueryParametersError'];
 const AT_ONCE = 8;
 const BUFFER = 1 << 20;
 const BLOCK = 1 << 16;
@@ -123,17 +126,38 @@ function refusal(method, url, until, answer, text) {
       return error;
     }
     if (/expired/i.test(`${code}${text}`)) {
-      return new UrlExpired(`${place}: the signed URL has expired by the clock of the store`);
+      return new UrlExpired(
+        `${place}: the signed URL, or the credentials that signed it, have expired by the clock of the store`,
+      );
     }
   }
   if (status === 412 || status === 416) return changed(url);
-  if (status === 404) {
+  // There is nothing to miss where an object is written.
+  if (status === 404 && method === 'GET' && !NO_BUCKET.includes(code)) {
     return new ObjectMissing(`${shown(url)} is not there: was the run cleaned up, or did a lifecycle rule delete it?`);
   }
-  return new StoreRefused(place);
+  return new StoreRefused(place + advice(status, code));
+}
+
+// Advice about a refusal, where the status or the code of the store gives it.
+function advice(status, code) {
+  if (status === 404) return ': create the bucket, or correct its name';
+  if ([301, 307].includes(status) || WRONG_REGION.includes(code)) {
+    return ': set the region of the bucket at the driver, such as with AWS_REGION';
+  }
+  if ([401, 403].includes(status)) {
+    return ': allow the account that signs to read and write there; temporary credentials may have ended';
+  }
+  if (status === 413 || code === 'EntityTooLarge') {
+    return ': the store takes no object of this size by one request: write more and smaller ones';
+  }
+  return '';
 }
 
 const changed = (url) => new ObjectChanged(`${shown(url)} has changed since it was planned: plan the run again`);
+
+// The version alone: listings and answers differ in quotes.
+const versionOf = (etag) => etag.replace(/^W\//, '').replaceAll('"', '');
 
 // ---- reading --------------------------------------------------------------------------------------------------------
 
@@ -156,6 +180,11 @@ async function* bytesOf(url, first, last, etag, until) {
     }
     const length = answer.headers['content-length'];
     if (last === null && length !== undefined) last = position + Number(length);
+    // Not every store heeds If-Match.
+    if (version && answer.headers.etag && versionOf(version) !== versionOf(answer.headers.etag)) {
+      answer.destroy();
+      throw changed(url);
+    }
     version ??= answer.headers.etag;
     let problem = 'fewer bytes than announced';
     try {
@@ -227,6 +256,16 @@ class Input {
     return this.references[0].url;
   }
 
+  // The first byte and the one after the last; undefined for a whole object.
+  get range() {
+    return this.references[0].range;
+  }
+
+  // The bytes of the whole object; undefined where the reference does not say it.
+  get size() {
+    return this.references[0].size;
+  }
+
   // The bytes, piece by piece. Objects that share the split follow one another, each on a line of its own.
   async *chunks() {
     let last = NEWLINE;
@@ -270,6 +309,14 @@ class Input {
   // The whole object to which the range belongs.
   whole() {
     return new Input([{ ...this.references[0], range: undefined }]);
+  }
+
+  // Other bytes of the object to which the range belongs, from `first` to the one before `last`.
+  part(first, last) {
+    if (this.references.length !== 1 || this.references[0].gzip) {
+      throw new TypeError('packed and compressed objects have no parts: read them as a whole');
+    }
+    return new Input([{ ...this.references[0], range: [first, last] }]);
   }
 }
 

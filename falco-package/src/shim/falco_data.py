@@ -21,6 +21,8 @@ from urllib.parse import unquote, urlsplit
 from zlib import compressobj, crc32, decompressobj
 
 TRIES = 4
+# Codes of S3 and Azure for it.
+NO_BUCKET = ("NoSuchBucket", "ContainerNotFound")
 AT_ONCE = 8
 BUFFER = 1 << 20
 UNKNOWN_MEMORY = 256 << 20
@@ -199,12 +201,37 @@ def refusal(method, url, until, answer, text):
         except UrlExpired as error:
             return error
         if "Expired" in code or "expired" in text:
-            return UrlExpired("%s: the signed URL has expired by the clock of the store" % place)
+            return UrlExpired(
+                "%s: the signed URL, or the credentials that signed it, have expired by the clock of the store" % place
+            )
     if answer.status in (412, 416):
-        return ObjectChanged("%s has changed since it was planned: plan the run again" % shown(url))
-    if answer.status == 404:
+        return changed(url)
+    # There is nothing to miss where an object is written.
+    if answer.status == 404 and method == "GET" and code not in NO_BUCKET:
         return ObjectMissing("%s is not there: was the run cleaned up, or did a lifecycle rule delete it?" % shown(url))
-    return StoreRefused(place)
+    return StoreRefused(place + advice(answer.status, code))
+
+
+def advice(status, code):
+    """Advice about a refusal, where the status or the code of the store gives it."""
+    if status == 404:
+        return ": create the bucket, or correct its name"
+    if status in (301, 307) or code in ("AuthorizationHeaderMalformed", "AuthorizationQueryParametersError"):
+        return ": set the region of the bucket at the driver, such as with AWS_REGION"
+    if status in (401, 403):
+        return ": allow the account that signs to read and write there; temporary credentials may have ended"
+    if status == 413 or code == "EntityTooLarge":
+        return ": the store takes no object of this size by one request: write more and smaller ones"
+    return ""
+
+
+def changed(url):
+    return ObjectChanged("%s has changed since it was planned: plan the run again" % shown(url))
+
+
+def version_of(etag):
+    """The version alone: listings and answers differ in quotes."""
+    return (etag[2:] if etag.startswith("W/") else etag).strip('"')
 
 
 # ---- reading --------------------------------------------------------------------------------------------------------
@@ -225,7 +252,7 @@ class FileRange(io.RawIOBase):
         if etag is not None:
             now = os.fstat(self.file.fileno())
             if etag.strip('"') != "%x-%x-%x" % (now.st_ino, now.st_mtime_ns // 1000, now.st_size):
-                raise ObjectChanged("%s has changed since it was planned: plan the run again" % shown(url))
+                raise changed(url)
         self.url, self.left = url, None if last is None else last - first
         self.file.seek(first)
 
@@ -273,8 +300,12 @@ class HttpRange(io.RawIOBase):
             raise StoreRefused("GET %s: the store ignores ranges" % shown(self.url))
         if self.last is None and self.answer.length is not None:
             self.last = self.position + self.answer.length
-        # A part that is read later has to be of the same object.
-        self.etag = self.etag or self.answer.getheader("ETag")
+        # A part that is read later has to be of the same object. Not every store heeds If-Match.
+        found = self.answer.getheader("ETag")
+        if self.etag and found and version_of(found) != version_of(self.etag):
+            self.connection.close()
+            raise changed(self.url)
+        self.etag = self.etag or found
 
     def readinto(self, buffer):
         while self.last is None or self.position < self.last:
@@ -388,8 +419,23 @@ class Input:
         return io.TextIOWrapper(self.open(), encoding, newline="")
 
     def whole(self):
-        """The whole object to which the range belongs, such as for the footer of a Parquet file."""
+        """The whole object to which the range belongs."""
         return Input([{key: value for key, value in self.references[0].items() if key != "range"}])
+
+    @property
+    def size(self):
+        """The bytes of the whole object; None where the reference does not say it."""
+        return self.references[0].get("size")
+
+    def part(self, first, last):
+        """Other bytes of the object to which the range belongs, from `first` to the one before `last`."""
+        if len(self.references) != 1 or self.references[0].get("gzip"):
+            raise ValueError("packed and compressed objects have no parts: read them as a whole")
+        return Input([{**self.references[0], "range": [first, last]}])
+
+    def file(self):
+        """The whole object as a file in which one can seek, as libraries for Parquet take it. It fetches what is read."""
+        return io.BufferedReader(WholeFile(self), 1 << 16)
 
     def streams(self):
         for it in self.references:
@@ -398,6 +444,34 @@ class Input:
             if it.get("gzip"):
                 stream = io.BufferedReader(Unzipped(lambda read=stream.read1: read(BUFFER), stream), BUFFER)
             yield stream
+
+
+class WholeFile(io.RawIOBase):
+    """An object in which one can seek."""
+
+    def __init__(self, part_of):
+        if part_of.size is None:
+            raise ValueError("the reference to %s does not say how large it is: plan it by splits" % part_of.url)
+        self.part, self.size, self.position = part_of.part, part_of.size, 0
+
+    def readable(self):
+        return True
+
+    def seekable(self):
+        return True
+
+    def seek(self, offset, whence=io.SEEK_SET):
+        self.position = max(0, offset + (0, self.position, self.size)[whence])
+        return self.position
+
+    def readinto(self, buffer):
+        last = min(self.position + len(buffer), self.size)
+        if last <= self.position:
+            return 0
+        data = self.part(self.position, last).read()
+        buffer[: len(data)] = data
+        self.position = last
+        return len(data)
 
 
 class Chain(io.RawIOBase):
