@@ -45,7 +45,8 @@ impl Splits {
         SplitsOf::new(store, prefix, Format::Fixed(record))
     }
 
-    /// Parquet files. The range says which row groups to take: those whose middle lies in it, by the footer of the file.
+    /// Parquet files. The range says which row groups to take, by the footer of the file: those whose middle lies in it, or those
+    /// that begin in it, as long as all functions use one rule.
     pub fn parquet(store: &Store, prefix: &str) -> SplitsOf {
         SplitsOf::new(store, prefix, Format::Bytes)
     }

@@ -9,6 +9,7 @@ mod faults;
 mod functions;
 mod gcs;
 mod local;
+mod parquet;
 mod refusals;
 mod resumed;
 mod s3;
