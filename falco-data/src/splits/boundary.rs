@@ -16,20 +16,28 @@ pub(super) fn nominal(from: u64, to: u64, k: u64, n: u64) -> u64 {
     from + u64::try_from(part).unwrap_or(u64::MAX)
 }
 
-/// The first record that begins at `at` or after: the byte after the first line end at or after `at - 1`.
-pub(super) async fn line_at(store: &Store, object: &Listed, from: u64, at: u64) -> Result<u64> {
+/// The first record that begins at `at` or after: the byte after the first line end at or after `at - 1`. None when there is
+/// none before `next`, at which the search for the next boundary begins: both would find the same record, and reading a long
+/// line for each of its boundaries would read it many times.
+pub(super) async fn line_at(
+    store: &Store,
+    object: &Listed,
+    from: u64,
+    at: u64,
+    next: u64,
+) -> Result<Option<u64>> {
     if at <= from {
-        return Ok(from);
+        return Ok(Some(from));
     }
     if at >= object.size {
-        return Ok(object.size);
+        return Ok(Some(object.size));
     }
     let (mut position, mut length) = (at - 1, FIRST);
-    while position < object.size {
-        let end = (position + length).min(object.size);
+    while position < next - 1 {
+        let end = (position + length).min(next - 1);
         let bytes = store.get_range(&object.url, position..end, object.etag.clone()).await?;
         if let Some(newline) = memchr(b'\n', &bytes) {
-            return Ok(position + newline as u64 + 1);
+            return Ok(Some(position + newline as u64 + 1));
         }
         if bytes.len() as u64 != end - position {
             return Err(crate::failure::changed(&object.url));
@@ -37,7 +45,7 @@ pub(super) async fn line_at(store: &Store, object: &Listed, from: u64, at: u64) 
         position = end;
         length = (length * 4).min(LONGEST);
     }
-    Ok(object.size)
+    Ok(None)
 }
 
 /// The first line, without its line end and byte order mark, and where the second begins.

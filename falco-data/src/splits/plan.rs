@@ -72,9 +72,11 @@ async fn cut(store: Store, object: Arc<Listed>, format: Format, target: u64) -> 
             stream::iter(1..=parts)
                 .map(move |k| {
                     let (store, object) = (store.clone(), object.clone());
-                    async move { line_at(&store, &object, from, nominal(from, size, k, parts)).await }
+                    let [at, next] = [k, (k + 1).min(parts)].map(|k| nominal(from, size, k, parts));
+                    async move { line_at(&store, &object, from, at, next).await }
                 })
                 .buffered(AT_ONCE)
+                .try_filter_map(|begin| std::future::ready(Ok(begin)))
                 .boxed()
         }
     };

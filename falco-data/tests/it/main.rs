@@ -9,6 +9,7 @@ mod faults;
 mod functions;
 mod gcs;
 mod local;
+mod long_lines;
 mod parquet;
 mod refusals;
 mod resumed;
