@@ -19,3 +19,4 @@ mod server;
 mod splits;
 mod stores;
 mod sweep;
+mod typed;
