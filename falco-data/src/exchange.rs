@@ -23,7 +23,7 @@ use group::{Written, group, references};
 /// ```
 ///
 /// In the function `args["in"].groups()` gives each key with its values, sorted. After several stages the argument has the
-/// parts of each under the stage's name instead of `in`. It waits for all mappers, knows the size of every partition
+/// parts of each under the stage's name instead of `in`; none of them may be named as another field is. It waits for all mappers, knows the size of every partition
 /// before a reducer starts, and neither lists nor reads anything.
 ///
 /// The partition of a key is the CRC-32 (IEEE) of its UTF-8 text, modulo the number of partitions.
@@ -55,6 +55,9 @@ pub struct Exchange {
 /// 200,000 requests cost 8 cents on S3 and take 36 seconds at its rate for one prefix.
 const MAX_REQUESTS: u64 = 200_000;
 
+/// The fields of a reducer's argument beside its inputs.
+const FIELDS: [&str; 3] = ["partition", "partitions", "out"];
+
 impl Exchange {
     /// Takes the object that each result holds in `field`.
     pub fn of_field(field: &str) -> Self {
@@ -74,7 +77,7 @@ impl Exchange {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` when `fan_in` is below 2.
+    /// `InvalidInput` when `fan_in` is below 2, and for the field `first`.
     pub fn two_level(
         after: impl Into<StageName>,
         field: &str,
@@ -125,6 +128,15 @@ impl Exchange {
 
 impl Derivation for Exchange {
     fn start(&self, context: DerivationContext) -> Result<Box<dyn Deriver>> {
+        let is_taken =
+            |name: &&StageName| context.upstream.len() > 1 && FIELDS.contains(&name.as_str());
+        if let Some(name) = context.upstream.iter().find(is_taken) {
+            let message = format!(
+                "stage {:?} cannot follow a stage named {name:?}, which is a field of its arguments",
+                context.stage
+            );
+            return Err(Error::invalid_input(message).with_hint("rename that stage"));
+        }
         Ok(Box::new(Exchanging { context, recipe: self.clone(), written: Vec::new() }))
     }
 

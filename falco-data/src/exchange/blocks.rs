@@ -12,6 +12,9 @@ use super::group::{Written, group, references};
 use super::{checked, parts_json};
 use crate::object::Sink;
 
+/// The field in which a merged object says with which partition it begins.
+const FIRST: &str = "first";
+
 /// Merges the sorted lines of a block, partition by partition.
 const MERGE: &str = r#"
 def main(args):
@@ -32,6 +35,11 @@ def main(args):
 pub(super) fn stage(after: StageName, field: &str, fan_in: u32) -> Result<Stage> {
     if fan_in < 2 {
         return Err(Error::invalid_input("two levels need a fan-in of 2 mappers or more"));
+    }
+    if field == FIRST {
+        let message =
+            format!("the field {FIRST:?} is taken where mappers are merged in two levels");
+        return Err(Error::invalid_input(message).with_hint("return the object in another field"));
     }
     let name = format!("{after}-merge");
     let function = Deployable::python("falco-merge", MERGE);

@@ -136,3 +136,30 @@ fn objects_that_do_not_fit_together_are_refused_by_name() {
         assert!(text.contains(words), "{text}");
     }
 }
+
+#[test]
+fn stages_and_fields_that_an_argument_or_a_result_has_already_are_refused_by_name() {
+    for (upstream, is_taken) in [
+        (vec!["map", "out"], Some("out")),
+        (vec!["partition", "map"], Some("partition")),
+        (vec!["partitions", "map"], Some("partitions")),
+        (vec!["left", "right"], None),
+        // The parts of an only stage are in the field `in`.
+        (vec!["out"], None),
+    ] {
+        let upstream = upstream.into_iter().map(Into::into).collect();
+        let context = DerivationContext::new("reduce".into(), upstream, Capabilities::default());
+        let started = Exchange::of_field("out").start(context);
+        assert_eq!(started.is_err(), is_taken.is_some());
+        if let (Err(error), Some(name)) = (started, is_taken) {
+            let text = error.to_string();
+            assert!(
+                text.contains(&format!("\"reduce\" cannot follow a stage named {name:?}")),
+                "{text}"
+            );
+            assert!(text.contains("rename that stage"), "{text}");
+        }
+    }
+    let error = Exchange::two_level("map", "first", 2).unwrap_err().to_string();
+    assert!(error.contains("the field \"first\" is taken"), "{error}");
+}
