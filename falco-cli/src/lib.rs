@@ -14,6 +14,6 @@ mod signals;
 
 pub use flags::RunFlags;
 pub use launch::Launch;
-pub use objects::{clean_scratch, with_objects};
+pub use objects::{check_outputs, clean_scratch, with_objects};
 pub use output::{conclude, exit_code, finish, print, say};
 pub use signals::interrupted;

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use falco_core::{AsyncPlatform, Result};
-use falco_data::{Data, DataPolicy, Store, clean};
+use falco_data::{Data, DataPolicy, Store, check_output, clean};
 use falco_executors::RunOutcome;
 
+use crate::flags::JournalFlags;
 use crate::output::say;
 
 /// A platform whose functions read objects of `inputs`, and read and write those of `scratch` and `outputs`; for
@@ -23,6 +24,24 @@ pub fn with_objects(
     let data = Data::new(platform, scratch.clone(), DataPolicy::default())?;
     let data = inputs.into_iter().fold(data, Data::with_input);
     Ok(Arc::new(outputs.into_iter().fold(data, Data::with_store)))
+}
+
+/// Looks whether outputs can take what the run will write. A run that goes on may have completed them already: `commit` says so at
+/// its end.
+///
+/// # Errors
+///
+/// As [`check_output`](falco_data::check_output).
+pub async fn check_outputs<'a>(
+    flags: &JournalFlags,
+    outputs: impl IntoIterator<Item = &'a Store>,
+) -> Result<()> {
+    if flags.resume.is_none() {
+        for output in outputs {
+            check_output(output, None).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Deletes what a run kept in the scratch store, and says what is left. A run that another process can go on with keeps it: one

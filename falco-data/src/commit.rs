@@ -43,7 +43,8 @@ const SUCCESS: &str = "_SUCCESS";
 /// then writes `_manifest.json`, and last `_SUCCESS`. Readers that wait for `_SUCCESS`, or read what the manifest lists,
 /// see all of the output or nothing. Objects are neither moved nor copied.
 ///
-/// `results` are the results of the invocations that wrote: every `falco:object` in them that lies in `to` is taken.
+/// `results` are the results of all invocations of the run that wrote below `to`, also of several stages: every `falco:object` in
+/// them that lies in `to` is taken, and what else the run wrote there is deleted.
 /// Repeated after a break, it goes on where it broke off; repeated after its end, it returns the same manifest.
 ///
 /// # Errors
@@ -77,6 +78,25 @@ pub async fn commit(
         Err(error) if error.kind() == ErrorKind::Conflict && !is_own => Err(taken(to)),
         Err(error) if error.kind() != ErrorKind::Conflict => Err(error),
         _ => Ok(manifest),
+    }
+}
+
+/// Looks whether `to` can take the output of `run`, or of a new run without one, so that a run is not in vain: [`commit`] fails
+/// after it where this fails before.
+///
+/// # Errors
+///
+/// `Conflict` when `to` holds the output of another run; what the store refuses.
+pub async fn check_output(to: &Store, run: Option<&RunId>) -> Result<()> {
+    let place = join(to.url(), MANIFEST);
+    if to.head(&place).await?.is_some() {
+        let manifest = serde_json::from_slice::<Manifest>(&to.get(&place).await?).ok();
+        let is_own = run.is_some() && manifest.as_ref().map(|manifest| &manifest.run) == run;
+        return if is_own { Ok(()) } else { Err(taken(to)) };
+    }
+    match to.head(&join(to.url(), SUCCESS)).await? {
+        Some(_) => Err(taken(to)),
+        None => Ok(()),
     }
 }
 

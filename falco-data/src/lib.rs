@@ -14,7 +14,7 @@ mod splits;
 mod store;
 mod typed;
 
-pub use commit::{Manifest, ManifestObject, commit};
+pub use commit::{Manifest, ManifestObject, check_output, commit};
 pub use exchange::Exchange;
 pub use layer::{Data, DataPolicy};
 pub use object::{Object, Sink};

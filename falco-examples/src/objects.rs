@@ -1,7 +1,7 @@
 //! Runs over objects: stores instead of payloads, an output that becomes complete at once.
 
 use falco_cli::flags::Stores;
-use falco_cli::{Launch, RunFlags, clean_scratch, with_objects};
+use falco_cli::{Launch, RunFlags, check_outputs, clean_scratch, with_objects};
 use falco_core::Driver;
 use falco_data::{Manifest, Object, commit};
 use falco_executors::RunOutcome;
@@ -19,8 +19,9 @@ impl<'a> OverObjects<'a> {
     ///
     /// # Errors
     ///
-    /// When a setting is missing or wrong, or the platform does not answer.
+    /// When a setting is missing or wrong, the output is taken, or the platform does not answer.
     pub async fn connect(flags: &'a RunFlags, stores: Stores) -> anyhow::Result<Self> {
+        check_outputs(&flags.journal, [&stores.output]).await?;
         let (input, output) = ([stores.input.clone()], [stores.output.clone()]);
         let layer = |platform| with_objects(platform, &stores.scratch, input, output);
         let launch = Launch::connect_with(flags, layer).await?;

@@ -220,6 +220,11 @@ fn what_a_file_says_wrong_about_objects_is_named() {
             stage("a", "inputs = \"file:///x\"\n") + &exchanged.replace("= 2", "= 0"),
             "p.toml:9: derivation",
         ),
+        (
+            stage("a", "inputs = \"file:///x\"\noutput = \"file:///y/z\"\n")
+                + &stage("b", "inputs = \"file:///x\"\noutput = \"file:///y\"\n"),
+            "p.toml:10: output: another stage writes to file:///y/z",
+        ),
     ] {
         let pipeline = machine.file("p.toml", &text);
         let error = machine.run(&["run", &pipeline]).error();

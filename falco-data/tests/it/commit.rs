@@ -3,7 +3,7 @@
 use falco_core::{
     Deployable, ErrorKind, Invocation, InvocationId, Payload, Platform, RunId, RuntimeName,
 };
-use falco_data::{Data, DataPolicy, Object, Store, commit};
+use falco_data::{Data, DataPolicy, Object, Store, check_output, commit};
 use falco_testkit::InMemory;
 use serde_json::{Value, json};
 
@@ -104,6 +104,28 @@ async fn a_commit_of_another_run_fails_and_the_first_output_stays() {
     let manifest = std::fs::read_to_string(world.folder.path().join("out/_manifest.json")).unwrap();
     assert!(manifest.contains(&name(&first.1)), "{manifest}");
     assert!(world.names().contains(&name(&first.1)));
+}
+
+#[tokio::test]
+async fn an_output_that_is_taken_is_found_out_before_a_run_and_its_own_run_may_go_on() {
+    let world = World::new();
+    let own = RunId::from("a");
+    assert!(check_output(&world.output, None).await.is_ok());
+    let result = world.attempt("a", "part.csv", 0).await;
+    assert!(check_output(&world.output, Some(&own)).await.is_ok());
+    commit(&world.output, &own, &[result]).await.unwrap();
+    let other = RunId::from("b");
+    for (run, is_free) in [(None, false), (Some(&other), false), (Some(&own), true)] {
+        let checked = check_output(&world.output, run).await;
+        assert_eq!(checked.is_ok(), is_free, "{run:?}: {checked:?}");
+        if let Err(error) = checked {
+            assert_eq!(error.kind(), ErrorKind::Conflict);
+            assert!(error.to_string().contains("write to another prefix"), "{error}");
+        }
+    }
+    // Another program's output has no manifest.
+    std::fs::remove_file(world.folder.path().join("out/_manifest.json")).unwrap();
+    assert!(check_output(&world.output, Some(&own)).await.is_err());
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use anyhow::Context;
 use clap::Args;
 use falco_cli::flags::OnFailure;
-use falco_cli::{Launch, RunFlags, conclude, exit_code, say, with_objects};
+use falco_cli::{Launch, RunFlags, check_outputs, conclude, exit_code, say, with_objects};
 use falco_core::BoxStream;
 use falco_executors::KeepResults;
 use futures_util::{StreamExt, stream};
@@ -119,6 +119,8 @@ async fn run(mut flags: MapFlags) -> anyhow::Result<(bool, Written)> {
     let format = flags.format();
     let function = flags.function.load(&flags.flags.function)?;
     let objects = flags.objects.open(&flags.flags.journal)?;
+    let outputs = objects.iter().flat_map(|objects| &objects.output);
+    check_outputs(&flags.flags.journal, outputs).await?;
     let inputs = inputs(std::mem::take(&mut flags.inputs), format, objects.as_ref())?;
     let failures = flags.failed.as_deref().map(Failures::into_file).transpose()?;
     let launch = Launch::connect_with(&flags.flags, |platform| match &objects {

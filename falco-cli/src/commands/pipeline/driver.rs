@@ -212,12 +212,23 @@ fn splits(described: &Described, table: &StageTable) -> anyhow::Result<Option<Sp
 
 /// The stores that the stages read and write, and the one for what lives no longer than the run.
 fn stores(described: &Described) -> anyhow::Result<Option<Stores>> {
-    let (mut inputs, mut outputs) = (Vec::new(), BTreeMap::new());
+    let (mut inputs, mut outputs) = (Vec::new(), BTreeMap::<StageName, Store>::new());
     for table in &described.stages {
         if let Some((url, at)) = table.url() {
             inputs.push(open_store(url).map_err(|error| described.error(&at, error))?);
         }
         if let Some(store) = output(described, table)? {
+            let overlaps = |other: &&Store| {
+                lies_in(store.url(), other.url()) || lies_in(other.url(), store.url())
+            };
+            if let Some(other) = outputs.values().find(overlaps) {
+                let what = format!(
+                    "another stage writes to {}: use places of which none lies in another, since each is completed by itself",
+                    other.url()
+                );
+                let at = table.output.as_ref().map_or(0..0, Spanned::span);
+                return Err(described.error(&at, what));
+            }
             outputs.insert(StageName::from(table.name.get_ref().as_str()), store);
         }
     }
@@ -239,6 +250,11 @@ fn stores(described: &Described) -> anyhow::Result<Option<Stores>> {
         }
     };
     Ok(Some(Stores { scratch, inputs, outputs }))
+}
+
+/// Whether a URL is that of a store, or lies below it.
+fn lies_in(url: &str, store: &str) -> bool {
+    url.strip_prefix(store).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 fn format_of(name: Option<FormatName>) -> Format {

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use falco_cli::{Launch, RunFlags, conclude, exit_code, with_objects};
+use falco_cli::{Launch, RunFlags, check_outputs, conclude, exit_code, with_objects};
 use falco_executors::KeepResults;
 
 use super::READER_LEFT;
@@ -71,6 +71,8 @@ async fn execute(mut flags: PipelineFlags) -> anyhow::Result<Option<bool>> {
     let described = file::read(&flags.file)?;
     let packages = std::mem::take(&mut flags.flags.function.packages);
     let mut pipeline = Pipeline::new(&described, &flags.flags.function)?;
+    let outputs = pipeline.objects().into_iter().flat_map(|stores| stores.outputs.values());
+    check_outputs(&flags.flags.journal, outputs).await?;
     let launch = Launch::connect_with(&flags.flags, |platform| match pipeline.objects() {
         Some(stores) => {
             let (inputs, outputs) = (stores.inputs.iter(), stores.outputs.values());
