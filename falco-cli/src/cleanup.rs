@@ -8,6 +8,7 @@ use falco_core::{Deployment, ErrorKind, Platform, RunId};
 use falco_data::{Store, clean, expired};
 use falco_executors::{Which, cleanup};
 use falco_journal::RunJournal;
+use serde::Serialize;
 use serde_json::json;
 
 use crate::flags::{PlatformFlags, ShowFlags, journal_directory, open_store};
@@ -59,10 +60,11 @@ pub struct CleanupFlags {
 /// When the platform does not answer, or stdout cannot be written to.
 pub async fn clean_up(flags: &CleanupFlags) -> anyhow::Result<bool> {
     log::start(flags.output.log.as_ref())?;
-    let is_swept = match &flags.store {
-        Some(store) => sweep_store(flags, &open_store(store)?).await?,
-        None => true,
+    let swept = match &flags.store {
+        Some(store) => Some(sweep_store(flags, &open_store(store)?).await?),
+        None => None,
     };
+    let is_swept = swept.as_ref().is_none_or(|swept| swept.left.is_empty());
     let platform = flags.platform.connect().await?;
     let which = flags.which();
     let all = platform.list_deployments().await?;
@@ -75,7 +77,11 @@ pub async fn clean_up(flags: &CleanupFlags) -> anyhow::Result<bool> {
     }
     if flags.dry_run {
         if flags.output.json {
-            print(format_args!("{}\n", json!({"would_remove": taken})))?;
+            let mut would = json!({"would_remove": taken});
+            if let Some(Swept { deleted, .. }) = swept {
+                would["would_delete"] = json!(deleted);
+            }
+            print(format_args!("{would}\n"))?;
             return Ok(true);
         }
         for deployment in taken {
@@ -86,7 +92,11 @@ pub async fn clean_up(flags: &CleanupFlags) -> anyhow::Result<bool> {
     let cleaned = cleanup(&*platform, &which).await?;
     if flags.output.json {
         let left: Vec<_> = cleaned.leftovers.iter().map(|left| &left.deployment).collect();
-        print(format_args!("{}\n", json!({"removed": cleaned.removed, "left": left})))?;
+        let mut done = json!({"removed": cleaned.removed, "left": left});
+        if let Some(swept) = swept {
+            done["store"] = json!(swept);
+        }
+        print(format_args!("{done}\n"))?;
     } else if !flags.output.quiet {
         for deployment in &cleaned.removed {
             print(format_args!("removed {}\n", describe(deployment)))?;
@@ -104,28 +114,42 @@ pub async fn clean_up(flags: &CleanupFlags) -> anyhow::Result<bool> {
     Ok(cleaned.leftovers.is_empty() && is_swept)
 }
 
-/// Deletes what runs have left in a scratch store, and returns whether all of it is gone.
-async fn sweep_store(flags: &CleanupFlags, store: &Store) -> anyhow::Result<bool> {
+/// The runs whose objects were deleted, or would be, and the objects that are still there.
+#[derive(Debug, Default, Serialize)]
+struct Swept {
+    deleted: Vec<RunId>,
+    left: Vec<String>,
+}
+
+/// Deletes what runs have left in a scratch store.
+async fn sweep_store(flags: &CleanupFlags, store: &Store) -> anyhow::Result<Swept> {
     let runs = match &flags.run {
         Some(run) => vec![run.as_str().into()],
         None => expired(store).await?,
     };
-    let mut is_gone = true;
+    let ShowFlags { json, quiet, .. } = flags.output;
+    let mut swept = Swept::default();
     for run in runs {
         if flags.dry_run {
-            print(format_args!("would delete what run {run} left in {}\n", store.url()))?;
+            if !json {
+                print(format_args!("would delete what run {run} left in {}\n", store.url()))?;
+            }
+            swept.deleted.push(run);
             continue;
         }
         let leftovers = clean(store, &run).await?;
         if leftovers.is_empty() {
-            print(format_args!("deleted what run {run} left in {}\n", store.url()))?;
+            if !json && !quiet {
+                print(format_args!("deleted what run {run} left in {}\n", store.url()))?;
+            }
+            swept.deleted.push(run);
         }
         for left in leftovers {
             say(format_args!("could not delete {}: {}", left.url, left.error));
-            is_gone = false;
+            swept.left.push(left.url);
         }
     }
-    Ok(is_gone)
+    Ok(swept)
 }
 
 /// Says in the journal of a run, if it has one, that its functions are gone.

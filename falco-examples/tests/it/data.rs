@@ -103,14 +103,27 @@ fn what_is_wrong_with_a_store_is_said_before_anything_is_deployed() {
 fn cleanup_sweeps_a_store_that_is_named() {
     let (machine, folder) = (Machine::new(), tempfile::tempdir().unwrap());
     let run = folder.path().join("runs/old");
-    std::fs::create_dir_all(&run).unwrap();
-    std::fs::write(run.join("0-1-ab"), "x").unwrap();
-    std::fs::write(run.join("falco.json"), r#"{"run":"old","owner":"ada","expires_at":1}"#)
-        .unwrap();
+    let leave = || {
+        std::fs::create_dir_all(&run).unwrap();
+        std::fs::write(run.join("0-1-ab"), "x").unwrap();
+        let mark = r#"{"run":"old","owner":"ada","expires_at":1}"#;
+        std::fs::write(run.join("falco.json"), mark).unwrap();
+    };
+    leave();
     let store = text(folder.path());
     let listed = machine.run("cleanup", &["--store", &store, "--dry-run"]).ok();
     assert!(listed.contains("would delete what run old left in file://"), "{listed}");
+    let listed = machine.run("cleanup", &["--store", &store, "--dry-run", "--json"]).json();
+    assert_eq!(listed["would_delete"], serde_json::json!(["old"]));
     let cleaned = machine.run("cleanup", &["--store", &store]).ok();
     assert!(cleaned.contains("deleted what run old left in file://"), "{cleaned}");
     assert!(!run.join("0-1-ab").exists() && !run.join("falco.json").exists());
+
+    // For programs it is one JSON value, and nothing else on stdout.
+    leave();
+    let cleaned = machine.run("cleanup", &["--store", &store, "--json"]).json();
+    assert_eq!(cleaned["store"], serde_json::json!({"deleted": ["old"], "left": []}));
+    leave();
+    assert_eq!(machine.run("cleanup", &["--store", &store, "--quiet"]).ok(), "");
+    assert!(!run.join("0-1-ab").exists());
 }
