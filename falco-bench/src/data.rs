@@ -1,6 +1,7 @@
 //! Pipelines over objects: a word count beside Python's process pool, GNU sort and DuckDB on the same text, the layer by
 //! itself, planning, and the driver's memory.
 
+mod driver;
 mod layer;
 mod native;
 mod peers;
@@ -17,7 +18,8 @@ pub(crate) fn run() -> anyhow::Result<Vec<Figure>> {
     std::fs::create_dir_all(&folder)?;
     // URLs take no `..`.
     let folder = folder.canonicalize()?;
-    let mut figures = words::run(&folder)?;
+    let mut figures = driver::run(&folder)?;
+    figures.extend(words::run(&folder)?);
     figures.extend(peers::run(&folder)?);
     figures.extend(layer::run(&folder)?);
     Ok(figures)

@@ -1,7 +1,5 @@
-//! The layer by itself: its time, what it sends, its planning, and the driver's memory over a large input.
+//! The layer by itself: its time, what it sends, and its planning.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Instant;
 
@@ -14,7 +12,6 @@ use futures_util::TryStreamExt;
 use serde_json::{Value, json};
 
 use crate::figure::{Figure, Goal};
-use crate::memory;
 
 const CALLS: usize = 20_000;
 
@@ -56,9 +53,6 @@ pub(super) fn run(folder: &Path) -> anyhow::Result<Vec<Figure>> {
             Figure::alone("data: driver sends a call", "B", sent, Goal::AtMost(1500.0)),
             Figure::alone("data: driver sends a part", "B", sent_parts, Goal::AtMost(130.0)),
         ];
-        for (name, size) in [("1 GB", 1_u64 << 30), ("10 GB", 10 << 30)] {
-            figures.push(peak(folder, name, size).await?);
-        }
         for (place, store) in [("folder", Store::folder(folder)?), ("S3", store)] {
             figures.push(boundaries(place, &store).await?);
         }
@@ -117,42 +111,6 @@ async fn sent_of_parts(
     parts.truncate(PARTS / 2);
     let half = sent(data, deployment, &half).await?;
     Ok((all - half) / (PARTS - PARTS / 2) as f64)
-}
-
-/// A sparse file with a line end every MiB.
-fn sparse(folder: &Path, name: &str, size: u64) -> anyhow::Result<()> {
-    let file = File::create(folder.join(name))?;
-    file.set_len(size)?;
-    for at in (0..size).step_by(1 << 20) {
-        file.write_all_at(b"\n", at + 4096)?;
-    }
-    Ok(())
-}
-
-/// The driver's memory while it plans and sends the splits of a large file.
-async fn peak(folder: &Path, name: &str, size: u64) -> anyhow::Result<Figure> {
-    sparse(folder, "sparse.txt", size)?;
-    let store = Store::folder(folder)?;
-    // The platform in memory says that it is remote.
-    let policy = DataPolicy::default().with_shared_folders(true);
-    let data = Data::new(InMemory::default(), store.clone(), policy)?;
-    let deployment = data.deploy(&echo()).await?;
-    memory::reset_peak()?;
-    let before = memory::resident()?;
-    let splits = Splits::lines(&store, "sparse.txt").target(8 << 20);
-    let mut inputs = splits.inputs();
-    while let Some(input) = inputs.try_next().await? {
-        let invocation = Invocation::new("bench", "map", input.id, input.payload);
-        data.invoke(&deployment, &invocation).await?;
-    }
-    let grown = (memory::peak()? - before) / 1e6;
-    std::fs::remove_file(folder.join("sparse.txt"))?;
-    Ok(Figure::alone(
-        format!("data: driver's growth over {name}"),
-        "MB",
-        grown.max(0.0),
-        Goal::AtMost(32.0),
-    ))
 }
 
 async fn boundaries(place: &str, store: &Store) -> anyhow::Result<Figure> {

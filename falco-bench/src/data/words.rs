@@ -26,7 +26,7 @@ const MAP: &str = include_str!("../../../falco-examples/functions/wordcount_map_
 const REDUCE: &str = include_str!("../../../falco-examples/functions/wordcount_reduce_objects.py");
 
 #[derive(Debug)]
-struct WordCount(Vec<Stage>);
+pub(super) struct WordCount(pub(super) Vec<Stage>);
 
 impl Driver for WordCount {
     fn name(&self) -> &str {
