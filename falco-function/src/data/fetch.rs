@@ -67,9 +67,9 @@ pub(super) fn fetch_into(entries: &[Entry], file: &File) -> Result<Vec<u64>, Dat
 }
 
 /// Does the work for every entry, several at a time. The first failure ends it.
-fn at_once(
-    entries: &[Entry],
-    work: impl Fn(usize, &Entry) -> Result<(), DataError> + Sync,
+pub(super) fn at_once<T: Sync>(
+    entries: &[T],
+    work: impl Fn(usize, &T) -> Result<(), DataError> + Sync,
 ) -> Result<(), DataError> {
     let (next, is_failed) = (AtomicUsize::new(0), AtomicBool::new(false));
     let worker = || -> Result<(), DataError> {

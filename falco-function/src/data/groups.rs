@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fs::File;
+use std::io::Read;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
@@ -78,9 +79,8 @@ impl Groups {
         &self,
         mut each: impl FnMut(&str, V) -> Result<(), E>,
     ) -> Result<(), E> {
-        let partitions = self.entries.iter().map(|it| it.bounds.len()).max().unwrap_or(1) - 1;
         let fetched = self.fetched()?;
-        for partition in 0..partitions {
+        for partition in 0..self.partitions() {
             let mut lines = merged(self.slices(&fetched, partition), self.gzip);
             while let Some(line) = lines.next().map_err(DataError::from)? {
                 let (key, value) = pair(line)?;
@@ -88,6 +88,29 @@ impl Groups {
             }
         }
         Ok(())
+    }
+
+    /// Calls `each` with what each mapper wrote for each partition of the call, in the order of the mappers: bytes of the
+    /// function's own, which [`Partitioned`](super::Partitioned) wrote.
+    ///
+    /// # Errors
+    ///
+    /// When an object cannot be read, or the temporary folder is full; and what `each` returns.
+    pub fn for_each_part<E: From<DataError>>(
+        &self,
+        mut each: impl FnMut(&mut dyn Read) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let fetched = self.fetched()?;
+        for partition in 0..self.partitions() {
+            for piece in self.slices(&fetched, partition) {
+                each(&mut piece.reader(self.gzip))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn partitions(&self) -> usize {
+        self.entries.iter().map(|it| it.bounds.len()).max().unwrap_or(1).saturating_sub(1)
     }
 
     fn fetched(&self) -> Result<Fetched, DataError> {

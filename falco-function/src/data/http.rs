@@ -54,7 +54,7 @@ pub(super) struct Readable {
     #[serde(default)]
     pub(super) until: Option<u64>,
     #[serde(default)]
-    gzip: bool,
+    pub(super) gzip: bool,
     #[serde(default, rename = "parts")]
     _parts: Option<IgnoredAny>,
 }
@@ -63,6 +63,11 @@ impl Readable {
     pub(super) fn range_of(get: String, until: Option<u64>, from: u64, to: u64) -> Self {
         let (url, range) = (String::new(), Some((from, to)));
         Self { get, url, range, size: None, etag: None, until, gzip: false, _parts: None }
+    }
+
+    /// Another range of the same object.
+    pub(super) fn at(&self, from: u64, to: u64) -> Self {
+        Self { range: Some((from, to)), ..self.clone() }
     }
 
     /// Its content, decompressed where it is compressed.

@@ -48,6 +48,10 @@ impl<'de> Deserialize<'de> for Input {
 }
 
 impl Input {
+    pub(super) fn objects(&self) -> &[Readable] {
+        &self.0
+    }
+
     /// Where it is, without a signature; the first of several objects that share a split.
     pub fn url(&self) -> &str {
         self.0.first().map_or("", |object| &object.url)

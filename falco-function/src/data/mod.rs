@@ -10,9 +10,11 @@ mod groups;
 mod http;
 mod input;
 mod output;
+mod partitioned;
 mod runs;
 #[cfg(test)]
 mod tests;
+mod whole;
 
 use std::cell::Cell;
 
@@ -22,6 +24,8 @@ pub use error::DataError;
 pub use groups::Groups;
 pub use input::Input;
 pub use output::Output;
+pub use partitioned::Partitioned;
+pub use whole::Whole;
 
 pub(crate) use call::Prepared;
 

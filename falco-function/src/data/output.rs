@@ -118,11 +118,17 @@ impl Output {
         self,
         fold: impl FnMut(V, V) -> V + Send + 'static,
     ) -> Result<Combined<V>, DataError> {
+        let (target, bound, count) = self.unwritten("combine")?;
+        Ok(Combined::new(target, bound, count, fold))
+    }
+
+    /// Target, memory and partitions of an output that nothing was written to yet.
+    pub(super) fn unwritten(self, method: &str) -> Result<(Writable, u64, usize), DataError> {
         partition("", self.buckets.len())?;
         if self.held > 0 || self.runs.len() > 0 {
-            return Err(DataError::wrong("combine has to come before the first emit"));
+            return Err(DataError::wrong(format!("{method} has to come before the first emit")));
         }
-        Ok(Combined::new(self.target, self.bound, self.buckets.len(), fold))
+        Ok((self.target, self.bound, self.buckets.len()))
     }
 
     /// Moves what is in memory to a run on disk.

@@ -95,7 +95,8 @@ impl<'a> Piece<'a> {
         Self::File(BufReader::with_capacity(step, Slice { file, position, end }))
     }
 
-    fn lines(self, gzip: bool) -> Box<dyn BufRead + 'a> {
+    /// Its bytes, decompressed where it is `gzip`.
+    pub(super) fn reader(self, gzip: bool) -> Box<dyn BufRead + 'a> {
         match self {
             // An empty piece has no member.
             Self::Memory(data) if gzip => Box::new(BufReader::new(MultiGzDecoder::new(data))),
@@ -129,7 +130,7 @@ impl Read for Slice<'_> {
 
 /// The lines of sorted pieces, in order; each piece is decompressed where it is `gzip`.
 pub(super) fn merged(pieces: Vec<Piece<'_>>, gzip: bool) -> Merged<'_> {
-    let sources: Vec<_> = pieces.into_iter().map(|piece| piece.lines(gzip)).collect();
+    let sources: Vec<_> = pieces.into_iter().map(|piece| piece.reader(gzip)).collect();
     Merged { sources, heap: None }
 }
 

@@ -3,13 +3,14 @@
 #![expect(clippy::print_stdout, reason = "a child process reports its figure")]
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::Path;
 use std::process::Command;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{DataError, Groups, MEMORY, Output, Written};
+use super::{DataError, Groups, Input, MEMORY, Output, Written};
 
 /// Memory of which nothing reaches a quarter.
 const AMPLE: u64 = 1 << 30;
@@ -22,8 +23,8 @@ fn output(folder: &Path, name: &str, sink: &Value, memory: u64) -> Output {
     serde_json::from_value(json!({ "falco:sink": sink })).unwrap()
 }
 
-/// The pairs that reducers read of all partitions of some objects.
-fn read(folder: &Path, written: &[&Written], memory: u64) -> Vec<(String, u64)> {
+/// The argument of a reducer of all partitions of some objects.
+fn groups(folder: &Path, written: &[&Written], memory: u64) -> Groups {
     MEMORY.set(memory);
     let objects: Vec<Value> = written.iter().map(|it| json!(it)["falco:object"].clone()).collect();
     let parts: Vec<Value> = objects
@@ -43,9 +44,13 @@ fn read(folder: &Path, written: &[&Written], memory: u64) -> Vec<(String, u64)> 
     let groups = json!([{"head": head, "mid": "", "tail": "", "parts": parts}]);
     let gzip = objects[0].get("gzip").cloned().unwrap_or(false.into());
     let groups = json!({"falco:parts": {"groups": groups, "gzip": gzip}});
-    let groups: Groups = serde_json::from_value(groups).unwrap();
+    serde_json::from_value(groups).unwrap()
+}
+
+/// The pairs that reducers read of all partitions of some objects.
+fn read(folder: &Path, written: &[&Written], memory: u64) -> Vec<(String, u64)> {
     let mut found = Vec::new();
-    groups
+    groups(folder, written, memory)
         .for_each(|key, value: u64| {
             found.push((key.to_owned(), value));
             Ok::<_, DataError>(())
@@ -119,10 +124,73 @@ proptest! {
     }
 }
 
+/// The bytes that reducers read of all partitions of some objects, part by part.
+fn parts(folder: &Path, written: &[&Written], memory: u64) -> Vec<Vec<u8>> {
+    let mut parts = Vec::new();
+    let read = groups(folder, written, memory).for_each_part(|part| {
+        let mut bytes = Vec::new();
+        part.read_to_end(&mut bytes)?;
+        parts.push(bytes);
+        Ok::<_, DataError>(())
+    });
+    read.unwrap();
+    parts
+}
+
+#[test]
+fn bytes_of_partitions_come_back_in_the_order_of_writing_whatever_fits_into_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    for (sink, memory) in
+        [(json!({"partitions": 3}), AMPLE), (json!({"partitions": 3, "gzip": true}), 40)]
+    {
+        let written = |name, from: u8| {
+            let mut out = output(folder, name, &sink, memory).partitioned().unwrap();
+            for number in from..from + 60 {
+                // The partition in the middle stays empty.
+                out.write(usize::from(number % 2) * 2, &[number]).unwrap();
+            }
+            out.close().unwrap()
+        };
+        let (one, two) = (written("one", 0), written("two", 100));
+        let expected: Vec<Vec<u8>> = [(0, 0), (100, 0), (0, 1), (100, 1)]
+            .map(|(from, odd)| (from + odd..from + 60).step_by(2).collect())
+            .into();
+        for memory in [AMPLE, 40] {
+            assert_eq!(parts(folder, &[&one, &two], memory), expected);
+        }
+    }
+}
+
+#[test]
+fn a_split_reads_ranges_of_the_whole_object() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a"), "0123456789").unwrap();
+    let url = format!("file://{}/a", folder.path().display());
+    let object = json!({"url": url, "get": url, "range": [2, 5], "size": 10});
+    let input = |object: &Value| {
+        serde_json::from_value::<Input>(json!({"falco:object": object.clone()})).unwrap()
+    };
+    let whole = input(&object).whole().unwrap();
+    assert_eq!((whole.len(), whole.split()), (10, 2..5));
+    assert_eq!(whole.read(7..10).unwrap(), b"789");
+    assert_eq!(whole.read_ranges(&[0..1, 4..4, 2..6]).unwrap(), [&b"0"[..], b"", b"2345"]);
+    assert!(whole.read(9..11).unwrap_err().to_string().contains("an object of 10 bytes"));
+
+    let wrong = |field: &str, value: Value| {
+        let mut object = object.clone();
+        object[field] = value;
+        input(&object).whole().unwrap_err().to_string()
+    };
+    assert!(wrong("gzip", true.into()).contains("a compressed object has no ranges"));
+    assert!(wrong("size", Value::Null).contains("does not say how large"));
+    let two = json!({"falco:objects": [object, object]});
+    let two: Input = serde_json::from_value(two).unwrap();
+    assert!(two.whole().unwrap_err().to_string().contains("not a part of one object"));
+}
+
 #[test]
 fn bytes_are_compressed_as_one_member_also_when_there_are_none() {
-    use std::io::Read;
-
     let folder = tempfile::tempdir().unwrap();
     for content in ["", "some bytes\n"] {
         let mut out = output(folder.path(), "bytes", &json!({"gzip": true}), AMPLE);
@@ -147,6 +215,9 @@ fn wrong_uses_of_an_output_say_what_to_use() {
     pairs.emit("k", &1).unwrap();
     let late = pairs.combine(|one: u64, _| one).err().unwrap();
     assert!(late.to_string().contains("before the first emit"));
+    let mut own =
+        output(folder.path(), "c", &json!({"partitions": 2}), AMPLE).partitioned().unwrap();
+    assert!(own.write(2, b"x").unwrap_err().to_string().contains("use 0 to 1"));
 }
 
 /// A function with this much memory holds a quarter of it.
