@@ -5,7 +5,7 @@ use anyhow::bail;
 use crate::metadata::{Dependency, Metadata, Package};
 
 /// Crates of programs, which may depend on whatever they like: no library depends on them.
-const FREE: [&str; 3] = ["falco-cli", "falco-examples", "falco-bench"];
+const FREE: [&str; 4] = ["falco-cli", "falco-examples", "falco-bench", "falco-tpch"];
 
 /// The crates that a platform may depend on. Every crate that is not listed in [`allowed`] is taken for a platform.
 const PLATFORM: &[&str] = &["falco-core", "falco-package", "falco-http", "falco-workers"];

@@ -3,6 +3,7 @@
 mod folder;
 mod list;
 mod open;
+mod write;
 
 use std::fmt;
 use std::ops::Range;

@@ -1,0 +1,89 @@
+//! The data: made once, and kept in a store.
+
+use std::sync::LazyLock;
+
+use falco_core::{Error, ErrorKind, Result};
+use falco_data::Store;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use serde::{Deserialize, Serialize};
+use tpchgen::distribution::Distributions;
+use tpchgen::text::TextPool;
+
+use crate::tables::{Part, Table};
+
+/// Says that all files are there. It is written last; splits leave out names that begin with an underscore.
+const MARK: &str = "_tpch.json";
+
+/// The text from which small data takes its comments. The one of TPC has 300 MB, which takes long to make.
+static SMALL_POOL: LazyLock<TextPool> =
+    LazyLock::new(|| TextPool::new(4 << 20, Distributions::static_default()));
+
+#[derive(Serialize, Deserialize)]
+struct Mark {
+    scale: f64,
+}
+
+/// Makes the tables, unless the store holds them already. The rows are those of TPC's own generator, for every number of files;
+/// below scale 1 comments are others, which no query reads.
+///
+/// # Errors
+///
+/// `InvalidInput` for a scale that is not above 0, and when the store holds data of another scale; what the store refuses.
+pub async fn ensure_data(store: &Store, scale: f64) -> Result<()> {
+    if !(scale > 0.0 && scale <= 1000.0) {
+        return Err(Error::invalid_input(format!(
+            "invalid scale {scale}: use a number above 0, up to 1000"
+        )));
+    }
+    match held_scale(store).await? {
+        Some(held) if held == scale => return Ok(()),
+        Some(held) => {
+            let place = store.url();
+            let message = format!("{place} holds data of scale {held}, and {scale} is wanted");
+            return Err(Error::invalid_input(message).with_hint("name another place for the data"));
+        }
+        None => {}
+    }
+    let pool = if scale < 1.0 { &*SMALL_POOL } else { TextPool::get_or_init_default() };
+    let parts = Table::ALL.into_iter().flat_map(|table| {
+        let (files, group) = (table.files(scale), table.group(scale));
+        (0..files).map(move |number| (table, Part { scale, number, files, group }))
+    });
+    let at_once = std::thread::available_parallelism().map_or(1, usize::from);
+    let written = stream::iter(parts).map(|(table, part)| write(store, table, part, pool));
+    written.buffer_unordered(at_once).try_collect::<()>().await?;
+    let mark = serde_json::to_vec(&Mark { scale }).unwrap_or_default();
+    store.write(MARK, mark).await.map(drop)
+}
+
+async fn write(store: &Store, table: Table, part: Part, pool: &'static TextPool) -> Result<()> {
+    let key = format!("{}/part-{:05}.parquet", table.name(), part.number);
+    let failed = |source: &(dyn std::error::Error + 'static)| {
+        Error::new(ErrorKind::Other, format!("cannot make {key}")).with_source(source)
+    };
+    let made = tokio::task::spawn_blocking(move || table.write(part, pool)).await;
+    let content = made.map_err(|error| failed(&error))?.map_err(|error| failed(&error))?;
+    store.write(&key, content).await.map(drop)
+}
+
+async fn held_scale(store: &Store) -> Result<Option<f64>> {
+    let read = async {
+        let mut pieces = store.read(&store.object(MARK)).await?;
+        let mut bytes = Vec::new();
+        while let Some(piece) = pieces.try_next().await? {
+            bytes.extend_from_slice(&piece);
+        }
+        Ok::<_, Error>(bytes)
+    };
+    match read.await {
+        Ok(bytes) => {
+            let mark: Mark = serde_json::from_slice(&bytes).map_err(|error| {
+                let message = format!("{}/{MARK} is not what this program writes", store.url());
+                Error::invalid_input(message).with_source(&error)
+            })?;
+            Ok(Some(mark.scale))
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,121 @@
+//! Queries of TPC-H over Parquet: this program makes the data, drives the queries, and holds their functions in Rust.
+#![forbid(unsafe_code)]
+
+use std::num::NonZeroU32;
+use std::process::ExitCode;
+
+use anyhow::{Context, ensure};
+use clap::{Parser, ValueEnum};
+use falco_cli::flags::{DataFlags, count, open_store};
+use falco_cli::{Launch, RunFlags, clean_scratch, exit_code, finish, with_objects};
+use falco_core::Error;
+use falco_function::Executable;
+use falco_tpch::{Answer, Native, Plan, Planner, Query, ensure_data, python};
+
+/// Runs queries of TPC-H over Parquet in a folder or an object store. The data is made when it is not there.
+#[derive(Debug, Parser)]
+#[command(name = env!("CARGO_BIN_NAME"), args_override_self = true)]
+struct Arguments {
+    /// The queries, by their numbers: 1, 3, 5, 6, 12 [default: all that the language has]
+    #[arg(long, value_name = "N,..", value_delimiter = ',')]
+    queries: Vec<Query>,
+
+    /// The scale factor: 1 is about 1 GB of text.
+    #[arg(long, value_name = "SF", default_value_t = 0.01)]
+    scale: f64,
+
+    /// The language of the functions. Python needs DuckDB: --requirements falco-tpch/functions/requirements.txt.
+    #[arg(long, value_enum, default_value_t = Language::Rust)]
+    language: Language,
+
+    #[command(flatten)]
+    data: DataFlags,
+
+    /// Bytes of a split; functions in Python take whole files.
+    #[arg(long, value_name = "BYTES", default_value_t = 32 << 20, help_heading = "Data")]
+    split: u64,
+
+    /// Partitions of each exchange.
+    #[arg(long, value_name = "N", default_value = "4", value_parser = count::<NonZeroU32>, allow_negative_numbers = true)]
+    partitions: NonZeroU32,
+
+    /// Make the data, and run no query.
+    #[arg(long)]
+    only_data: bool,
+
+    #[command(flatten)]
+    flags: RunFlags,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Language {
+    /// Functions of this program, over splits of row groups.
+    Rust,
+    /// Functions that run DuckDB, over whole files: queries 1, 6 and 12.
+    Python,
+}
+
+impl Language {
+    fn queries(self) -> &'static [Query] {
+        match self {
+            Self::Rust => &Query::ALL,
+            Self::Python => &[Query::Q1, Query::Q6, Query::Q12],
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let native = Native::new();
+    native.functions().serve_if_worker();
+    drive(&native)
+}
+
+#[tokio::main]
+async fn drive(native: &Native) -> ExitCode {
+    exit_code(run(Arguments::parse(), native).await)
+}
+
+async fn run(arguments: Arguments, native: &Native) -> anyhow::Result<bool> {
+    let Arguments { queries, scale, language, data, split, partitions, only_data, flags } =
+        arguments;
+    let queries = if queries.is_empty() { language.queries().to_vec() } else { queries };
+    let missing = queries.iter().find(|query| !language.queries().contains(query));
+    ensure!(missing.is_none(), "only queries 1, 6 and 12 have functions in Python");
+
+    let input = data.input.clone().unwrap_or_else(|| format!("falco-tpch-{scale}"));
+    let default_scratch = || format!("{}/_scratch", data.output.as_deref().unwrap_or(&input));
+    let scratch = data.scratch.clone().unwrap_or_else(default_scratch);
+    let (input, scratch) = (open_store(&input)?, open_store(&scratch)?);
+    ensure_data(&input, scale).await?;
+    if only_data {
+        return Ok(true);
+    }
+
+    let program = Executable::current()?;
+    let function = |name: &str| {
+        let function = match language {
+            Language::Rust => native.function(&program, name),
+            Language::Python => python(name),
+        }?;
+        Ok(flags.function.set_up(function))
+    };
+    let planner = Planner {
+        input: input.clone(),
+        split: (language == Language::Rust).then_some(split),
+        partitions: partitions.get(),
+        function: &function,
+    };
+    let layer = |platform| with_objects(platform, &scratch, [input.clone()], []);
+    let launch = Launch::connect_with(&flags, layer).await?;
+    let mut succeeded = true;
+    for query in queries {
+        let outcome = launch.run(&planner.plan(query).await?).await?;
+        clean_scratch(&scratch, &outcome).await?;
+        succeeded &= finish(&flags.output, &outcome.report, &outcome.leftovers, || {
+            let mut answers: Vec<Answer> = outcome.results_as(Plan::ANSWER)?;
+            answers.pop().ok_or_else(|| Error::invalid_input("the run has no answer"))
+        })
+        .with_context(|| format!("query {}", query.number()))?;
+    }
+    Ok(succeeded)
+}
