@@ -232,7 +232,8 @@ impl Caller {
     ) -> anyhow::Result<Self> {
         let traced = Timeout::new(Trace::new(simulation.platform()), TimeoutPolicy::default());
         let controlled = CongestionControl::new(traced, Gate::capped(controller, caps));
-        let platform = Retry::new(controlled, RetryPolicy::default()).with_seed(42);
+        let platform =
+            Retry::new(controlled, RetryPolicy::default()).with_seed(42).with_paced_attempts(true);
         let function =
             Deployable::from_source("f", "python:3".parse()?, "def main(args): return args");
         let deployment = platform.deploy(&function).await?;

@@ -286,7 +286,7 @@ impl Stack {
         if let Some(queries) = &self.query_gate {
             control = control.with_query_gate(queries.clone());
         }
-        Ok(Arc::new(Retry::new(control, retry)))
+        Ok(Arc::new(Retry::new(control, retry).with_paced_attempts(true)))
     }
 
     fn check(&self) -> Result<()> {

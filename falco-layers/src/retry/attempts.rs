@@ -54,6 +54,7 @@ pub(super) struct Attempts<'a> {
     pub(super) began: Option<Instant>,
     pub(super) failed: u32,
     pub(super) throttled: u32,
+    pub(super) needs_budget_when_throttled: bool,
     pub(super) delays: Option<ExponentialBackoff>,
 }
 
@@ -169,7 +170,8 @@ impl Attempts<'_> {
         }
         self.report(|invocation| Event::CallFailed { invocation, error: &error });
         self.wait(reason, wait).await;
-        while is_throttled && !self.accounts.throttled.withdraw() {
+        let needs_budget = is_throttled && self.needs_budget_when_throttled;
+        while needs_budget && !self.accounts.throttled.withdraw() {
             let wait = self.next_delay();
             if self.is_last_throttled() || !self.fits(wait) {
                 return Err(error.into_exhausted());

@@ -33,7 +33,7 @@ use crate::silence::{Class, Listener};
 /// - **Limits**: attempts, time, and a [budget](RetryBudget) in relation to the traffic, once for failed calls and
 ///   once for throttled ones; invocations and all other calls have their own. When it is spent, a failed call gives
 ///   up, and a throttled one waits out another pause: it did not run, and giving up would lose it only because others
-///   failed.
+///   failed. Where a gate [paces the attempts](Self::with_paced_attempts), throttled invocations need no budget.
 /// - **Outages**: while nobody answers for the platform ([`Error::is_unreachable`](falco_core::Error::is_unreachable)),
 ///   or it does not accept credentials any more that it has accepted before, calls spend neither attempts nor the
 ///   budget; they are repeated until that has lasted for [`RetryPolicy::outage_patience`]. Where others are answered
@@ -56,6 +56,7 @@ pub struct Retry<P> {
     budgets: Arc<Budgets>,
     listener: Arc<Listener>,
     random: Arc<Mutex<fastrand::Rng>>,
+    is_paced: bool,
 }
 
 impl<P> Retry<P> {
@@ -66,13 +67,24 @@ impl<P> Retry<P> {
             others: Accounts::new(policy.budget),
         });
         let random = Arc::new(Mutex::new(fastrand::Rng::new()));
-        Self { inner, policy, budgets, listener: Arc::default(), random }
+        Self { inner, policy, budgets, listener: Arc::default(), random, is_paced: false }
     }
 
     /// Makes the random parts of the pauses repeatable.
     #[must_use]
     pub fn with_seed(mut self, seed: u64) -> Self {
         self.random = Arc::new(Mutex::new(fastrand::Rng::with_seed(seed)));
+        self
+    }
+
+    /// Says that each attempt waits at a [gate](crate::Gate), as in a [`Stack`](crate::Stack): throttled invocations are
+    /// sent again without a budget.
+    ///
+    /// The gate keeps refusals rare, and slows down when they are not. A budget on top of it would be filled by calls that
+    /// end: where calls last for minutes, thousands that were refused at the start would go on at one a second.
+    #[must_use]
+    pub fn with_paced_attempts(mut self, is_paced: bool) -> Self {
+        self.is_paced = is_paced;
         self
     }
 
@@ -97,6 +109,7 @@ impl<P> Retry<P> {
             began: None,
             failed: 0,
             throttled: 0,
+            needs_budget_when_throttled: !(self.is_paced && invocation.is_some()),
             delays: None,
         }
     }

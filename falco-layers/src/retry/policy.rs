@@ -42,7 +42,8 @@ pub struct RetryPolicy {
     /// How long to go on while nobody answers for the platform, or it does not accept credentials any more that it has
     /// accepted before. Such a call spends neither an attempt nor the budget. Zero treats it like every other failure.
     pub outage_patience: Duration,
-    /// Retries in relation to the traffic.
+    /// Retries in relation to the traffic. Throttled invocations need none where a gate
+    /// [paces the attempts](crate::Retry::with_paced_attempts), as in a [`Stack`](crate::Stack).
     pub budget: RetryBudget,
 }
 

@@ -111,7 +111,7 @@ impl Spread {
         if let Some(journal) = stack.journal() {
             platform = journal.clone().layer(platform);
         }
-        let platform = Arc::new(Retry::new(platform, stack.retries()));
+        let platform = Arc::new(Retry::new(platform, stack.retries()).with_paced_attempts(true));
         Ok(Self { platform, gates })
     }
 

@@ -13,6 +13,7 @@ mod model;
 mod outages;
 mod own_layer;
 mod providers;
+mod ramp;
 mod replicas;
 mod retry;
 mod spread;

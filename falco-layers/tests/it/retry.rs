@@ -218,6 +218,35 @@ async fn a_spent_budget_slows_throttled_calls_down_and_does_not_fail_them() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn throttled_invocations_that_a_gate_paces_need_no_budget_and_all_others_do() {
+    let budget = RetryBudget::default().with_share(0.0).with_per_second(0.0).with_reserve(0);
+    let refusing = |operation: Operation, fate: &Fate| {
+        let fate = fate.clone();
+        Fates::by(move |call| match call.operation == operation && call.number <= 3 {
+            true => fate.clone(),
+            false => Fate::Serve,
+        })
+    };
+    let policy = policy().with_budget(budget).with_throttled_attempts(5);
+    for (fate, is_paced, is_sent_again) in [
+        (Fate::throttle(None), true, true),
+        (Fate::throttle(None), false, false),
+        (Fate::unavailable(), true, false),
+    ] {
+        let (platform, retry) = retrying(refusing(Operation::Invoke, &fate), policy);
+        let retry = retry.with_paced_attempts(is_paced);
+        let deployment = deployed(&retry).await;
+        let answer = retry.invoke(&deployment, &invocation("a")).await;
+        assert_eq!(answer.is_ok(), is_sent_again, "{fate:?}, paced: {is_paced}");
+        assert_eq!(platform.counters().invokes, if is_sent_again { 4 } else { 1 });
+        // No gate paces deployments.
+        let (_, retry) = retrying(refusing(Operation::Deploy, &fate), policy);
+        let deployed = retry.with_paced_attempts(is_paced).deploy(&function()).await;
+        assert!(deployed.unwrap_err().is_exhausted());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn each_failure_pause_and_attempt_is_seen_and_the_last_failure_is_left_to_the_caller() {
     let (_, retry) = retrying(
         always(Fate::throttle(Some(secs(1)))),
