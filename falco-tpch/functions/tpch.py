@@ -6,8 +6,6 @@ from contextlib import contextmanager
 from decimal import Decimal
 from urllib.parse import unquote
 
-import duckdb
-
 
 @contextmanager
 def local(source):
@@ -24,6 +22,9 @@ def local(source):
 
 def connect():
     """One thread: a platform gives a function one processor, and runs many of them."""
+    # Not at the top: the last stage of a query needs none.
+    import duckdb
+
     return duckdb.connect(config={"threads": 1})
 
 

@@ -146,7 +146,7 @@ mod tests {
         assert_eq!(decoded(&bytes, 13).unwrap(), expected);
         // The last group is filled up with zeros.
         assert_eq!(decoded(&bytes, 9).unwrap(), expected[..9]);
-        // Of one text there is no bit to tell.
+        // One text needs no bits.
         assert_eq!(decoded(&[0, 3 << 1], 3).unwrap(), [0, 0, 0]);
     }
 

@@ -27,7 +27,7 @@ pub(crate) struct Dimensions {
     suppliers: Written,
 }
 
-/// What scans get of [`Dimensions`].
+/// The part of [`Dimensions`] that scans get.
 #[derive(Debug, Deserialize)]
 struct Side {
     nations: BTreeMap<i64, String>,

@@ -2,9 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
+use falco_data::{Data, DataPolicy, Store};
+use falco_executors::{DriverExt, ParallelExecutor, RunOptions};
+use falco_fakes::FakeS3;
+use falco_function::Executable;
 use falco_testkit::runtimes;
-use falco_tpch::{Answer, OfDuckDb, Query, ask_duckdb};
+use falco_tpch::{Answer, Native, OfDuckDb, Plan, Planner, Query, ask_duckdb, ensure_data};
 use serde_json::Value;
 
 /// The program, with a state of its own for the local platform, and data of scale 0.01 in several splits.
@@ -29,7 +34,7 @@ impl Program {
         command
     }
 
-    /// What the program writes to stdout; it has to succeed.
+    /// The stdout of the program, which has to succeed.
     fn run(&self, arguments: &[&str]) -> String {
         let output = self.command(arguments).output().unwrap();
         let errors = String::from_utf8_lossy(&output.stderr);
@@ -37,22 +42,23 @@ impl Program {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// The object that `--json` prints for each query.
-    fn answers(&self, arguments: &[&str]) -> Vec<Value> {
+    /// The answers, of the object that `--json` prints for each query.
+    fn answers(&self, arguments: &[&str]) -> Vec<Answer> {
         let arguments: Vec<_> = arguments.iter().copied().chain(["--json"]).collect();
-        self.run(&arguments).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        let printed = self.run(&arguments);
+        let objects = printed.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        objects.map(|mut it| serde_json::from_value(it["result"].take()).unwrap()).collect()
     }
 }
 
 /// Every answer is that of DuckDB, and none is empty.
 #[track_caller]
-fn assert_same(queries: &[Query], found: &[Value], expected: &[OfDuckDb]) {
+fn assert_same(queries: &[Query], found: &[Answer], expected: &[OfDuckDb]) {
     assert_eq!(found.len(), queries.len());
     for (query, found) in queries.iter().zip(found) {
         let at = Query::ALL.iter().position(|one| one == query).unwrap();
-        let answer: Answer = serde_json::from_value(found["result"].clone()).unwrap();
-        assert!(!answer.rows.is_empty(), "{query}");
-        let difference = answer.difference(&expected[at].answer);
+        assert!(!found.rows.is_empty(), "{query}");
+        let difference = found.difference(&expected[at].answer);
         assert_eq!(difference, None, "{query} in Falco and in DuckDB");
     }
 }
@@ -64,18 +70,61 @@ fn packages(duckdb: &Path) -> String {
     packages.into_os_string().into_string().unwrap()
 }
 
-#[test]
-fn answers_in_both_languages_are_those_of_duckdb_row_by_row() {
+/// The answers of functions in Rust within this process: an executable of a debug build is large, and each function of a query
+/// would unpack it.
+async fn in_process(input: &Store, scratch: Store, split: u64) -> Vec<Answer> {
+    let native = Native::new();
+    let function = |name: &str| native.function(&Executable::none(), name);
+    let planner =
+        Planner { input: input.clone(), split: Some(split), partitions: 3, function: &function };
+    let platform = native.functions().in_process();
+    let data = Data::new(platform, scratch, DataPolicy::default()).unwrap();
+    let platform = Arc::new(data.with_input(input.clone()));
+    let mut answers = Vec::new();
+    for query in Query::ALL {
+        let plan = planner.plan(query).await.unwrap();
+        let strategy = Arc::new(ParallelExecutor::with_concurrency(4).unwrap());
+        let outcome = plan.run(RunOptions::new(platform.clone(), strategy)).await.unwrap();
+        assert!(outcome.is_success(), "{}", outcome.report);
+        // The two files of the largest table have several splits each.
+        let most = outcome.report.stages.iter().map(|stage| stage.invocations.succeeded).max();
+        assert!(most > Some(4), "{most:?}");
+        answers.extend(outcome.results_as::<Answer>(Plan::ANSWER).unwrap());
+    }
+    answers
+}
+
+#[tokio::test]
+async fn answers_are_the_same_over_the_protocol_of_s3() {
+    let (program, s3) = (Program::new(), FakeS3::start());
+    let (folder, bucket) = (Store::folder(program.data()).unwrap(), s3.store("data"));
+    for store in [&folder, &bucket] {
+        ensure_data(store, 0.001).await.unwrap();
+    }
+    // Data that is there is not made anew.
+    let requests = s3.requests();
+    ensure_data(&bucket, 0.001).await.unwrap();
+    assert!(s3.requests() - requests < 4);
+
+    let scratch = Store::folder(program.folder.path().join("scratch")).unwrap();
+    let expected = in_process(&folder, scratch, 50_000).await;
+    assert_eq!(expected.len(), Query::ALL.len());
+    assert_eq!(in_process(&bucket, s3.store("scratch"), 20_000).await, expected);
+}
+
+#[tokio::test]
+async fn answers_are_those_of_duckdb_row_by_row() {
     let Some(duckdb) = runtimes::find("duckdb") else { return };
     let program = Program::new();
-    let found = program.answers(&[]);
+    let data = Store::folder(program.data()).unwrap();
+    ensure_data(&data, 0.01).await.unwrap();
     let python = duckdb.join("bin/python3");
     let expected = ask_duckdb(&python, &program.data(), &Query::ALL, 1).unwrap();
-    assert_same(&Query::ALL, &found, &expected);
-    // The two files of the largest table have several splits each.
-    let scans = found[0]["report"]["stages"][0]["invocations"]["succeeded"].as_u64().unwrap();
-    assert!(scans > 4, "{scans}");
+    let scratch = Store::folder(program.folder.path().join("scratch")).unwrap();
+    assert_same(&Query::ALL, &in_process(&data, scratch, 200_000).await, &expected);
 
+    let found = program.answers(&["--queries", "6"]);
+    assert_same(&[Query::Q6], &found, &expected);
     let path = format!("PYTHONPATH={}", packages(&duckdb));
     let found = program.answers(&["--language", "python", "--env", &path]);
     assert_same(&[Query::Q1, Query::Q6, Query::Q12], &found, &expected);
