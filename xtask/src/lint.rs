@@ -5,7 +5,8 @@ use anyhow::bail;
 use crate::metadata::Metadata;
 use crate::shell::{cargo, check, root, step};
 use crate::{
-    circles, dependencies, docs, growth, licences, public_types, settings, snippets, typos, wording,
+    changelog, circles, dependencies, docs, growth, licences, public_types, settings, snippets,
+    typos, wording,
 };
 
 /// The stages that failed, each with what mends it.
@@ -80,6 +81,11 @@ fn quick(failures: &mut Failures) -> anyhow::Result<()> {
         "code in documents",
         "copy the block from the file that it is taken from",
         check("code in documents", || snippets::check(&root())),
+    );
+    failures.note(
+        "changelog",
+        "remove the line, or put it where its entry is",
+        check("changelog", || changelog::check(&root())),
     );
     failures.note(
         "settings",

@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it is a command line tool")]
 
 mod bench;
+mod changelog;
 mod circles;
 mod consumers;
 mod dependencies;
