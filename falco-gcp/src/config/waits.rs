@@ -1,4 +1,4 @@
-//! How long Falco waits for what.
+//! The times that Falco waits for Google, and how often it looks.
 
 use std::time::Duration;
 
