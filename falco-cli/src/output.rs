@@ -14,7 +14,7 @@ use crate::flags::OutputFlags;
 use crate::signals;
 
 /// Prints report and result, and says whether everything succeeded. `result` is asked only if every stage did. What
-/// could not be removed stands on stderr already, as [`stop_signals`](falco_executors::stop_signals) says it.
+/// could not be removed is on stderr already, as [`stop_signals`](falco_executors::stop_signals) says it.
 ///
 /// # Errors
 ///

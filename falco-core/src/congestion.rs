@@ -126,7 +126,7 @@ impl Allowance {
     }
 }
 
-/// How a gate of congestion control stands at one moment, for traces, meters and programs that watch a run.
+/// The state of a gate of congestion control at one moment, for traces, meters and programs that watch a run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct GateState {

@@ -8,7 +8,7 @@ use crate::{AsyncPlatform, Platform};
 
 /// Forwards methods of [`Platform`] or [`AsyncPlatform`] to another platform, for layers that change the others.
 ///
-/// It stands within an `impl` and names the methods, so that `clippy::missing_trait_methods` finds a method that a later
+/// It is used within an `impl` and names the methods, so that `clippy::missing_trait_methods` finds a method that a later
 /// version adds. A layer that changes one method is shorter as a `falco_layers::Intercept`.
 ///
 /// # Examples

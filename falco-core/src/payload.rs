@@ -16,7 +16,7 @@ const DEBUG_BYTES: usize = 200;
 
 /// Valid JSON in UTF-8 on one line, passed through without being parsed again. Cloning is cheap.
 ///
-/// Raw line breaks become blanks on entry: they can stand only between tokens, and they would end a message too
+/// Raw line breaks become blanks on entry: they can be only between tokens, and they would end a message too
 /// early in every protocol that sends one JSON value a line.
 ///
 /// # Examples

@@ -23,7 +23,7 @@ impl Scheme {
     }
 }
 
-/// Where a store or an object is: `s3://bucket/key`, `file:///key`. Keys stand in it as they are, not percent-encoded.
+/// Where a store or an object is: `s3://bucket/key`, `file:///key`. Keys are in it as they are, not percent-encoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) scheme: Scheme,
@@ -115,7 +115,7 @@ pub(crate) fn without_queries(text: &str) -> String {
     clean + rest
 }
 
-/// A part of a key out of any text. In a text that cannot stand in a key as it is, the other characters become `_`, and a
+/// A part of a key out of any text. In a text that cannot be in a key as it is, the other characters become `_`, and a
 /// hash of the text follows: two texts do not share a part.
 pub(crate) fn plain(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');

@@ -135,7 +135,7 @@ fn parsed<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T> {
         .map_err(|error| Error::invalid_input("the payload is not valid JSON").with_source(&error))
 }
 
-/// The entries of an object in their order, the values as they stand.
+/// The entries of an object in their order, the values as they are.
 struct Entries<'a>(Vec<(String, &'a RawValue)>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Entries<'a> {

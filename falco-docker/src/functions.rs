@@ -270,7 +270,7 @@ fn is_deployed(there: &Stored, wanted: &Stored) -> bool {
         && (there.dialogue, &there.settings) == (wanted.dialogue, &wanted.settings)
 }
 
-/// Whether a deployment says of its owner what is to stand there.
+/// Whether a deployment has the marks of this owner already.
 fn is_owned(there: &Stored, wanted: &Stored) -> bool {
     match (&wanted.deployment.ownership, &there.deployment.ownership) {
         (Some(owner), Some(there)) => owner.is_written_as(there),

@@ -70,7 +70,7 @@ impl ClientConfig {
         }
     }
 
-    /// Limits the time until a connection stands.
+    /// Limits the time until a connection is made.
     #[must_use]
     pub fn with_connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;

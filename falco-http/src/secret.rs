@@ -28,7 +28,7 @@ impl Secret {
 
     /// The value as a header that HTTP libraries do not log and do not index for compression.
     ///
-    /// `prefix` stands before it, such as `"Bearer "`.
+    /// `prefix` is put before it, such as `"Bearer "`.
     ///
     /// # Errors
     ///

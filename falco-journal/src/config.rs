@@ -162,7 +162,7 @@ impl JournalConfig {
         self
     }
 
-    /// Records the command by which the process was started, so that another one can be started like it. It stands in the
+    /// Records the command by which the process was started, so that another one can be started like it. It is in the
     /// journal as it is: leave secrets out.
     #[must_use]
     pub fn with_command(mut self, command: RunCommand) -> Self {

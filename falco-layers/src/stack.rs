@@ -35,7 +35,7 @@ use crate::trace::Trace;
 ///   Timeout<CongestionControl<P>>    wrong
 ///   ```
 ///
-///   With the timeout outside, calls that stand in line time out without ever being sent; the more there are, the
+///   With the timeout outside, calls that wait in line time out without ever being sent; the more there are, the
 ///   more so.
 /// - **[Held](Self::with_held) and [journal](Self::with_journal) between congestion control and timeout**, where there are
 ///   any: `Retry<CongestionControl<Held<Journal<Timeout<Trace<P>>>>>>`. What waits for its turn has no intent on disk yet.
@@ -155,7 +155,7 @@ impl Stack {
 
     /// Makes `submit` out of [held](Held) invokes, whether the platform has a `submit` of its own or not.
     ///
-    /// `Held` stands between congestion control and timeout.
+    /// `Held` is put between congestion control and timeout.
     #[must_use]
     pub fn with_held(mut self, policy: HeldPolicy) -> Self {
         self.held = Some(policy);
@@ -164,7 +164,7 @@ impl Stack {
 
     /// Records what is about to be sent in `journal`, and holds releases back until the results are on disk.
     ///
-    /// Its layer stands between the held calls and the timeout: inside of congestion control, so that what waits for its
+    /// Its layer is put between the held calls and the timeout: inside of congestion control, so that what waits for its
     /// turn is not taken for sent.
     #[must_use]
     pub fn with_journal(mut self, journal: Arc<dyn Journal>) -> Self {

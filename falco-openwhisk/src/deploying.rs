@@ -70,7 +70,7 @@ impl OpenWhisk {
     }
 }
 
-/// Whether an owner is the one that stands in an action's annotation.
+/// Whether an owner is the one that an action's annotations name.
 fn is_written(owner: Option<&Ownership>, there: Option<&Ownership>) -> bool {
     match (owner, there) {
         (Some(owner), Some(there)) => owner.is_written_as(there),

@@ -40,7 +40,7 @@ impl Key {
         self.current.read().unwrap_or_else(PoisonError::into_inner).secrets.clone()
     }
 
-    /// Takes the key that stands in the file now, if it is another one. What is not readable is being written.
+    /// Takes the key that is in the file now, if it is another one. What is not readable is being written.
     pub(crate) fn read_again(&self) {
         // A few lines: it takes no longer than a log line to a file.
         let Some(file) = &self.file else { return };

@@ -9,7 +9,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use crate::deployments::MARKS;
 use crate::wire::{Action, ActionLimits, Marks, Parameter, PutLimits, annotation};
 
-/// A function whose arguments stand in its parameters where they fit, and else in a file that its shim reads.
+/// A function whose arguments are in its parameters where they fit, and else in a file that its shim reads.
 pub(crate) struct Stored<'a> {
     /// The function, with the arguments that are to be part of its code.
     pub(crate) function: Cow<'a, Deployable>,

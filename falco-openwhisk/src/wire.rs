@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 /// Parses a JSON object.
 ///
 /// serde reads a struct from an array as well, field by field. Functions may return arrays, and an array is not a
-/// record, an acceptance or a refusal, whatever stands in it.
+/// record, an acceptance or a refusal, whatever it holds.
 pub(crate) fn object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> serde_json::Result<T> {
     match json.trim_ascii_start().first() {
         Some(b'{') => serde_json::from_slice(json),

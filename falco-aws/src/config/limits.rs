@@ -17,7 +17,7 @@ use falco_core::setters;
 pub struct Limits {
     /// Longest argument of an invocation that is waited for, in bytes: 6 MiB.
     pub payload: u64,
-    /// Longest result, in bytes: 100 more than that. What the shims have measured stands around it, and
+    /// Longest result, in bytes: 100 more than that. What the shims have measured is put around it, and
     /// takes up to 256 of them.
     pub result: u64,
     /// Longest argument of a submitted invocation, in bytes.

@@ -72,7 +72,7 @@ impl Service {
 pub(crate) struct Endpoint {
     pub(crate) url: Url,
     pub(crate) signing_region: String,
-    /// Whether the endpoint was overridden; buckets then stand in the path, not in the host.
+    /// Whether the endpoint was overridden; buckets are then in the path, not in the host.
     pub(crate) is_custom: bool,
 }
 

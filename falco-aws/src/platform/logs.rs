@@ -1,7 +1,7 @@
 //! The output of activations.
 //!
 //! A log group's events carry no request id, except Lambda's own lines. But one instance runs one activation at a
-//! time and has a stream of its own: what stands in a stream between `START` and `END` is that activation's. So the
+//! time and has a stream of its own: what a stream holds between `START` and `END` is that activation's. So the
 //! logs of any number of activations come from one pass over the time in which they ran.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};

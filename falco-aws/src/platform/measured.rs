@@ -1,6 +1,6 @@
 //! The measurements of a run by the entry shims.
 //!
-//! For a submitted event, Lambda reports how it ended and not how long it ran: that stands in the log, seconds later.
+//! For a submitted event, Lambda reports how it ended and not how long it ran: that is in the log, seconds later.
 //! So the shims measure it, and send it along: around a result, or at the end of an error's message.
 
 use std::time::{Duration, UNIX_EPOCH};

@@ -63,7 +63,7 @@ impl ErrorBody {
     }
 }
 
-/// A code without what may stand around it: a namespace in front, a URL behind.
+/// A code without what may be around it: a namespace in front, a URL behind.
 pub(super) fn plain_code(code: &str) -> &str {
     let code = code.rsplit('#').next().unwrap_or(code);
     code.split(':').next().unwrap_or(code).trim()

@@ -29,7 +29,7 @@ use sign::Cache;
 /// Gives functions access to objects: their arguments may hold references, which it signs for each call, and values that
 /// are too long for the platform travel through the scratch store.
 ///
-/// It stands next to the platform, inside of retries, congestion control and timeouts: each call and each repetition gets
+/// It belongs next to the platform, inside of retries, congestion control and timeouts: each call and each repetition gets
 /// fresh URLs, and the upload of a long argument holds a slot. A clone is the same layer.
 ///
 /// [`deploy`](Platform::deploy) adds a part to the archives of functions in Python and Node.js; a function that is

@@ -29,7 +29,7 @@ struct Blind {
 }
 
 impl Blind {
-    /// Takes the bytes that stand at `position` of the object.
+    /// Takes the bytes at `position` of the object.
     fn take(&mut self, position: u64, bytes: &[u8]) {
         for at in memchr2_iter(b'"', b'\n', bytes) {
             if bytes[at] == b'"' {

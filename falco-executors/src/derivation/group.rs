@@ -4,7 +4,7 @@ use falco_core::{
     Completion, DerivationContext, Error, ErrorKind, Input, InvocationId, Payload, Result,
 };
 
-/// Where a result stands among all results upstream, whenever it arrives: the stage's place in the list of upstream
+/// The place of a result among all results upstream, whenever it arrives: the stage's place in the list of upstream
 /// stages, then the id.
 pub(super) type Place = (usize, InvocationId);
 
@@ -57,7 +57,7 @@ pub(super) fn check_size(
     }
 }
 
-/// `{"FIELD":[r1,r2,..],..}`, the results as they stand.
+/// `{"FIELD":[r1,r2,..],..}`, the results as they are.
 pub(super) fn lists<'a>(
     fields: impl IntoIterator<Item = (&'a str, Vec<&'a Payload>)>,
 ) -> Result<Payload> {

@@ -102,7 +102,7 @@ impl<'a> Row<'a> {
     }
 }
 
-/// A header, whether the column is worth its width when it has only zeros, and what stands in it.
+/// A header, whether the column is worth its width when it has only zeros, and its content.
 type Column = (&'static str, bool, fn(&Row<'_>) -> String);
 
 const COLUMNS: [Column; 15] = [

@@ -55,8 +55,8 @@ impl fmt::Debug for StopSignal {
 }
 
 /// Stops a run by SIGINT (Ctrl-C), SIGTERM or SIGHUP: the first of them stops admission, abandons what is in flight and
-/// removes the deployments; a second one leaves at once. Both say on stderr what they do. What is left behind stands there
-/// as well, with the command that removes it.
+/// removes the deployments; a second one leaves at once. Both say on stderr what they do. What is left behind is listed
+/// there as well, with the command that removes it.
 ///
 /// SIGTERM comes from `docker stop`, Kubernetes, systemd and CI; SIGHUP when the terminal goes away, unless the process
 /// ignores it, as under `nohup`.

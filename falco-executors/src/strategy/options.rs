@@ -197,7 +197,7 @@ pub struct Speculation {
 impl Speculation {
     /// Copies what takes longer than `factor` times the running median of the successful attempts.
     ///
-    /// The median has to stand on a few answers first, so a short execution never speculates.
+    /// The median needs a few answers first, so a short execution never speculates.
     ///
     /// # Errors
     ///

@@ -141,7 +141,7 @@ impl Groups {
     }
 }
 
-/// The key of most lines stands in them as it is.
+/// The key of most lines is in them as it is.
 #[derive(Deserialize)]
 #[serde(bound = "V: DeserializeOwned")]
 struct Pair<'a, V>(#[serde(borrow)] Cow<'a, str>, V);

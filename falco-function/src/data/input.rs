@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer};
 use super::error::DataError;
 use super::http::Readable;
 
-/// The bytes that a call is to read: a split, or an object. In a parameter it stands where the argument has a reference.
+/// The bytes that a call is to read: a split, or an object. A parameter has it where the argument has a reference.
 ///
 /// # Examples
 ///

@@ -22,7 +22,7 @@ use crate::layer::Intercepted;
 /// A limit on what a run may cost: repeated attempts, speculative copies and what is in flight included.
 ///
 /// It is a layer and a monitor in one; `RunOptions::with_budget` of `falco-executors` puts it into both places. As a layer
-/// it stands inside of congestion control. Each call first reserves its [upper bound](Prices::upper_bound): the
+/// its place is inside of congestion control. Each call first reserves its [upper bound](Prices::upper_bound): the
 /// function's whole timeout. The answer replaces that by the actual cost, and a call of which nobody knows whether it ran
 /// stays counted at its upper bound. A call that does not fit waits for others to end; when none is in flight, the run is
 /// stopped, with an error that says what was done and what the rest would take. So no call that was sent is given up for

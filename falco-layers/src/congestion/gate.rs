@@ -28,7 +28,7 @@ const REVIEW: Duration = Duration::from_secs(1);
 /// Put the same gate only once around a platform: a call that has to pass it twice holds a slot while it waits for
 /// another one, and where there is only one it waits for ever.
 ///
-/// The waiting ones stand in one fair line; only the first watches the clock, so that 100,000 cost no more than
+/// The waiting ones form one fair line; only the first watches the clock, so that 100,000 cost no more than
 /// their futures. A waiting future that is dropped leaves the line. As in every fair line, a future that has become
 /// the first one and is never polled holds up those behind it; Falco's executors poll what they start.
 ///
@@ -113,7 +113,7 @@ impl Gate {
         state.in_flight
     }
 
-    /// How it stands at this moment.
+    /// Its state at this moment.
     ///
     /// # Examples
     ///

@@ -36,7 +36,7 @@ pub(super) type Answer = Response<Full<Bytes>>;
 pub(super) struct Routes {
     pub(super) source: Source,
     pub(super) guard: Guard,
-    /// Where calls stand in the trace file, once somebody has asked for any.
+    /// Where calls are in the trace file, once somebody has asked for any.
     pub(super) index: Arc<Mutex<Option<CallIndex>>>,
     /// All calls of a run that has ended, once somebody has asked for them.
     pub(super) timeline: OnceCell<Bytes>,

@@ -60,7 +60,7 @@ fn timed(line: &[u8]) -> Option<(&[u8], Option<Duration>)> {
     Some((content, Duration::try_from_secs_f64(number / 1000.0).ok()))
 }
 
-/// Reads what stands under `error` in a shim's answer; `None` for what a shim has not written.
+/// Reads what a shim's answer holds under `error`; `None` for what a shim has not written.
 pub fn failure(json: &[u8]) -> Option<FunctionError> {
     #[derive(Deserialize)]
     struct Failure {

@@ -14,7 +14,7 @@ use crate::fixture;
 /// The suite's view of a platform crate: how to make the platform, and how to make its provider misbehave.
 ///
 /// One is started for each case and dropped after it: it owns the fake, the directory or the server that the
-/// platform stands on.
+/// platform is connected to.
 #[async_trait]
 pub trait Harness: Send + Sync + 'static {
     /// Starts a provider and connects a platform to it.
@@ -43,7 +43,7 @@ pub trait Harness: Send + Sync + 'static {
     /// A [`Skip`] when it cannot be done, with the reason.
     async fn provoke(&self, fault: Fault) -> Result<Arc<dyn AsyncPlatform>, Skip>;
 
-    /// The fake that the platform stands on, if it is one that the suite can ask: the methods from [`calls`](Self::calls) to
+    /// The fake that the platform is connected to, if the suite can ask it: the methods from [`calls`](Self::calls) to
     /// [`leftovers`](Self::leftovers) ask it, unless the harness implements them itself.
     fn fake(&self) -> Option<&dyn Fake> {
         None

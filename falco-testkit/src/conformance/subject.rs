@@ -116,7 +116,7 @@ impl Subject {
         self.harness.fixture(&self.name(), runtime).ok_or_else(|| no_fixture(runtime))
     }
 
-    /// The fixture for each runtime in which a shim stands around it. An executable brings one along if it has entry points.
+    /// The fixture for each runtime in which it is under a shim. An executable brings one along if it has entry points.
     pub(super) fn functions_with_shim(&self) -> Result<Vec<Deployable>, Skip> {
         let mut all = Vec::new();
         for runtime in self.runtimes()? {

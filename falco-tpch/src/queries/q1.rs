@@ -22,7 +22,7 @@ pub(crate) struct Groups {
     groups: BTreeMap<String, Sums>,
 }
 
-/// The sums of a group; the powers of ten by which they are multiplied stand behind them.
+/// The sums of a group; the powers of ten by which they are multiplied follow them.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct Sums {
     rows: u64,

@@ -21,7 +21,7 @@ const FIRST_INTERVAL: Duration = Duration::from_millis(100);
 /// How many are taken so often.
 const FIRST_SAMPLES: u64 = 100;
 
-/// A gate of congestion control, which says how it stands.
+/// A gate of congestion control, which reports its state.
 #[derive(Clone)]
 pub(super) struct GateOf {
     pub(super) name: String,

@@ -83,7 +83,7 @@ impl Client {
         Ok((page.functions, next_page(marker, page.next_marker)?))
     }
 
-    /// The members of the code stand at the top here, not under `Code`.
+    /// The members of the code are at the top here, not under `Code`.
     pub(crate) async fn update_function_code(
         &self,
         name: &str,

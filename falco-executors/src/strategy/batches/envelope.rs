@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 const OPEN: &str = "{\"falco:batch\":[";
-/// The most that stands around the arguments.
+/// The most bytes around the arguments.
 pub(super) const AROUND: usize = OPEN.len() + 128;
 
 /// The limits that a shim keeps while it works off a batch.

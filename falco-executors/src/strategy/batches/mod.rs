@@ -1,7 +1,7 @@
 //! Batches: several inputs in one call of the platform.
 //!
 //! To the attempts above it is the platform, and each of their invocations gets its own answer. To the layers and the
-//! platform beneath, a batch is one invocation. docs/batches.md says why it stands here.
+//! platform beneath, a batch is one invocation. docs/batches.md says why it is here.
 
 mod envelope;
 mod logs;
