@@ -27,7 +27,7 @@ const OWNER: &str = "falco.owner";
 const RUN: &str = "falco.run";
 const EXPIRES: &str = "falco.expires";
 
-/// The variable with the key of `falco.settings`. Labels are shown in events and lists, the configuration of an image does not.
+/// The variable with the key of `falco.settings`. Events and lists show labels, and not the configuration of an image.
 const KEY: &str = "FALCO_DEPLOYMENT_KEY";
 
 /// The repository of deployments; the function's name is the tag, since only tags may have capitals.
