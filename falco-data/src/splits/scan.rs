@@ -50,22 +50,39 @@ pub(super) fn row_ends(
     parts: u64,
 ) -> BoxStream<'static, Result<u64>> {
     let size = object.size;
+    if parts < 2 {
+        // Nothing is cut, so that nothing has to be found.
+        return stream::iter((parts == 1).then_some(Ok(size))).boxed();
+    }
     // A row begins after a line feed, so each range begins one byte before its nominal boundary.
     let begin = move |k| if k == 0 { from } else { nominal(from, size, k, parts) - 1 };
+    let url = object.url.clone();
     let blind = stream::iter(0..parts).map(move |k| {
         let end = if k + 1 == parts { size } else { begin(k + 1) };
         blind(store.clone(), object.clone(), begin(k), end.max(begin(k)))
     });
     let mut is_inside = false;
-    let mut first = true;
+    let mut seen = 0;
     let begins = blind.buffered(AT_ONCE).try_filter_map(move |blind| {
         let begin = if is_inside { blind.inside } else { blind.outside };
         is_inside ^= blind.odd;
-        // The first row begins where the data does.
-        let begin = if std::mem::take(&mut first) { None } else { begin };
-        std::future::ready(Ok(begin))
+        seen += 1;
+        std::future::ready(match seen {
+            // The first row begins where the data does.
+            1 => Ok(None),
+            _ if seen == parts && is_inside => Err(ends_inside(&url)),
+            _ => Ok(begin),
+        })
     });
     begins.chain(stream::iter([Ok(size)])).boxed()
+}
+
+/// An odd number of quotes: which of its line feeds end a row cannot be known.
+pub(super) fn ends_inside(url: &str) -> Error {
+    Error::invalid_input(format!("{url} ends inside quotes, so that nobody knows where its rows end"))
+        .with_hint(
+            "is a quote missing? Quotes inside of a field are doubled; read files of another dialect by Splits::whole",
+        )
 }
 
 async fn blind(store: Store, object: Arc<Listed>, from: u64, to: u64) -> Result<Blind> {

@@ -13,6 +13,7 @@ use serde_json::json;
 
 use super::boundary::nominal;
 use super::listed::{Listed, list};
+use super::scan::ends_inside;
 use super::{Format, Size, Split, SplitsOf};
 use crate::object::{Object, Sink};
 
@@ -174,6 +175,7 @@ impl Deriver for Scanning {
             let (mut is_inside, mut begin, mut header) = (false, None, None);
             let mut ends: Vec<(u64, u64)> = Vec::new();
             let (mut size, mut etag) = (0, None);
+            let is_cut = ranges.len() > 1;
             for (at, range) in ranges {
                 let found = if is_inside { range.inside } else { range.outside };
                 is_inside ^= range.odd;
@@ -188,6 +190,9 @@ impl Deriver for Scanning {
                     ends.extend(begin.map(|begin| (begin, found)));
                     begin = Some(found);
                 }
+            }
+            if is_cut && is_inside {
+                return Err(ends_inside(&url));
             }
             ends.extend(begin.filter(|begin| *begin < size).map(|begin| (begin, size)));
             for (from, to) in ends {

@@ -6,6 +6,20 @@ use falco_data::{Csv, DataPolicy, Splits};
 use crate::local::{World, run};
 
 #[tokio::test]
+async fn functions_find_that_a_file_ends_inside_quotes_too() {
+    let text = format!("id,size\n{}", "1,5\" pipe\n2,x\n".repeat(31));
+    let world = World::new(&[("a.csv", &*text)]);
+    let splits = Splits::csv(&world.input, "", Csv::default().with_quoted_newlines()).target(200);
+    let (scan, rows) = splits.scan("scan").unwrap();
+    let read = Deployable::python("read", "def main(args): return {}");
+    let stages = vec![scan, Stage::derived("read", read, ["scan"], rows)];
+    let outcome = run(&world.data(DataPolicy::default()), stages).await;
+    assert!(!outcome.is_success());
+    let text = format!("{outcome:?}");
+    assert!(text.contains("a.csv ends inside quotes"), "{text}");
+}
+
+#[tokio::test]
 async fn rows_with_quoted_line_feeds_are_distinguished_by_functions_as_by_the_driver() {
     let a: String = (0..60).map(|n| format!("{n},\"x\n\"\"{n}\n\"\n")).collect();
     let files = [

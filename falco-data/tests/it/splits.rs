@@ -144,6 +144,20 @@ fn the_header_goes_into_each_split_and_into_no_range() {
 }
 
 #[test]
+fn a_file_that_ends_inside_quotes_is_not_cut() {
+    let text = format!("id,size\n{}", "1,5\" pipe\n2,x\n".repeat(31));
+    let (_folder, store) = folder(&[("a.csv", text.as_bytes())]);
+    let splits = Splits::csv(&store, "", Csv::default().with_quoted_newlines());
+    let cut = splits.clone().target(50).stream().try_collect::<Vec<_>>();
+    let error = runtime().block_on(cut).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    let text = error.to_string();
+    assert!(text.contains("a.csv ends inside quotes") && text.contains("Splits::whole"), "{text}");
+    // As a whole it is what it is.
+    assert_eq!(read(&store, &splits).len(), 1);
+}
+
+#[test]
 fn objects_with_other_headers_do_not_share_a_split() {
     let (_folder, store) =
         folder(&[("a.csv", b"x\n1\n"), ("b.csv", b"x\n2\n"), ("c.csv", b"y\n3\n")]);
