@@ -21,7 +21,11 @@ def main(args):
     out = args["out"]
     for number, lines in enumerate(args["in"].sorted()):
         write = out.partition(number).write
-        batch, size = [], 0
+        lines = iter(lines)
+        first = next(lines, b"")
+        if first and not first.startswith(b'["'):
+            raise ValueError("only what emit wrote can be merged in two levels: use one, or emit keys with values")
+        batch, size = [first], len(first)
         for line in lines:
             batch.append(line)
             size += len(line)

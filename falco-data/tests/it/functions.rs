@@ -248,3 +248,24 @@ def main(args):
     let written = world.files("scratch/runs");
     assert!(written.iter().all(|file| file.ends_with("falco.json")), "{written:?}");
 }
+
+#[tokio::test]
+async fn bytes_that_were_not_emitted_are_not_merged_in_two_levels() {
+    let write = "
+def main(args):
+    args['out'].partition(0).write(b'2\\n1')
+    return {'out': args['out'].close()}
+";
+    let world = World::new(&[]);
+    let input = json!({"out": Sink::scratch().partitions(1)});
+    let (merge, exchange) = Exchange::two_level("map", "out", 2).unwrap();
+    let total = Deployable::python("total", "def main(args): return {}");
+    let stages = vec![
+        Stage::from_values("map", Deployable::python("write", write), [&input, &input]).unwrap(),
+        merge,
+        Stage::derived("reduce", total, ["map-merge"], exchange),
+    ];
+    let outcome = run(&world.data(DataPolicy::default()), stages).await;
+    let reason = outcome.report.stages[1].failures[0].to_string();
+    assert!(reason.contains("only what emit wrote can be merged in two levels"), "{reason}");
+}
