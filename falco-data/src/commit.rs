@@ -45,12 +45,12 @@ const SUCCESS: &str = "_SUCCESS";
 ///
 /// `results` are the results of all invocations of the run that wrote below `to`, also of several stages: every `falco:object` in
 /// them that lies in `to` is taken, and what else the run wrote there is deleted.
-/// Repeated after a break, it goes on where it broke off; repeated after its end, it returns the same manifest.
+/// Without results the output is complete, and empty. Repeated after a break, it goes on where it broke off; repeated after its end, it returns the same manifest.
 ///
 /// # Errors
 ///
 /// `Conflict` when `to` holds the complete output of another run, and when an object is not the one that a result names;
-/// `NotFound` for one that is not there; `InvalidInput` when no result names an object in `to`, or two name the same;
+/// `NotFound` for one that is not there; `InvalidInput` when none of the results names an object in `to`, or two name the same;
 /// what the store refuses. Without `_SUCCESS` nothing is complete.
 pub async fn commit(
     to: &Store,
@@ -58,6 +58,7 @@ pub async fn commit(
     results: &[(InvocationId, Payload)],
 ) -> Result<Manifest> {
     let named = named(to, results)?;
+    check_output(to, Some(run)).await?;
     let objects: Vec<ManifestObject> = stream::iter(named.iter().map(|object| checked(to, object)))
         .buffered(AT_ONCE)
         .try_collect()
@@ -68,16 +69,16 @@ pub async fn commit(
         Error::invalid_input("the manifest cannot be written").with_source(&error)
     })?;
     let place = join(to.url(), MANIFEST);
-    let is_own = match to.create(&place, Bytes::from(json.clone())).await {
-        // A commit of this run that broke off after its manifest, or nobody knows that it did not.
-        Err(error) if error.kind() == ErrorKind::Conflict && to.get(&place).await? == json => true,
+    match to.create(&place, Bytes::from(json.clone())).await {
+        // A commit of this run broke off after its manifest, or the answer to this one did not come and the client asked again.
+        Err(error) if error.kind() == ErrorKind::Conflict && to.get(&place).await? == json => {}
         Err(error) if error.kind() == ErrorKind::Conflict => return Err(taken(to)),
-        written => written.map(|()| false)?,
-    };
+        written => written?,
+    }
     match to.create(&join(to.url(), SUCCESS), Bytes::new()).await {
-        Err(error) if error.kind() == ErrorKind::Conflict && !is_own => Err(taken(to)),
-        Err(error) if error.kind() != ErrorKind::Conflict => Err(error),
-        _ => Ok(manifest),
+        // For the same reasons: who has the manifest has the output.
+        Err(error) if error.kind() == ErrorKind::Conflict => Ok(manifest),
+        written => written.map(|()| manifest),
     }
 }
 
@@ -123,7 +124,8 @@ fn named(to: &Store, results: &[(InvocationId, Payload)]) -> Result<Vec<Fields>>
             objects.push(object);
         }
     }
-    if objects.is_empty() {
+    // Without results there is nothing to write: no reducer runs when no mapper emits.
+    if objects.is_empty() && !results.is_empty() {
         let message = format!("none of {} results names an object in {}", results.len(), to.url());
         return Err(Error::invalid_input(message));
     }

@@ -1,6 +1,6 @@
 //! Answers of a store that break off in the middle.
 
-use falco_core::{InvocationId, Payload, RunId};
+use falco_core::{ErrorKind, InvocationId, Payload, RunId};
 use falco_data::{Object, Splits, clean, commit, sweep};
 use falco_fakes::FakeS3;
 use futures_util::TryStreamExt;
@@ -60,14 +60,46 @@ async fn a_commit_is_complete_though_the_listing_of_its_losers_breaks_off() {
     s3.put("out/a.csv", "to be");
     let object = Object::new("s3://bucket/out/a.csv").with_size(5);
     let result = (InvocationId::from("1"), Payload::json(&json!({ "out": object })).unwrap());
-    // One request looks at the object.
-    break_off_after(&s3, 1).await;
+    // Two requests look whether the output is taken, and one at the object.
+    break_off_after(&s3, 3).await;
     let output = store(&s3, "bucket/out");
     let manifest = commit(&output, &RunId::from("a"), &[result]).await.unwrap();
     was_broken_off(&s3);
     assert_eq!(manifest.objects.len(), 1);
     let names: Vec<_> = s3.objects("out").into_iter().map(|(key, _)| key).collect();
     assert_eq!(names, ["out/_SUCCESS", "out/_manifest.json", "out/a.csv"]);
+}
+
+#[tokio::test]
+async fn a_commit_is_complete_whatever_request_fails_or_says_so_and_is_when_it_is_repeated() {
+    // A retried request finds what the one before it has made.
+    for every in [2, 3, 5, 7] {
+        let s3 = FakeS3::start();
+        for key in ["a", "b", "loser"] {
+            // As an attempt of run `a` has named it.
+            s3.put(&format!("out/part-{key}-a-1-5f3a7c019e2be40c292c"), "to be");
+        }
+        let output = store(&s3, "bucket/out");
+        let results: Vec<_> = ["a", "b"]
+            .map(|key| {
+                let url = format!("s3://bucket/out/part-{key}-a-1-5f3a7c019e2be40c292c");
+                let object = Object::new(url).with_size(5);
+                (InvocationId::from(key), Payload::json(&json!({ "out": object })).unwrap())
+            })
+            .into();
+        s3.fail_every(every);
+        let mut tries = 0;
+        while let Err(error) = commit(&output, &RunId::from("a"), &results).await {
+            tries += 1;
+            // Its own output is not another's.
+            assert!(error.kind() == ErrorKind::Unavailable && tries < 10, "{every}: {error:#?}");
+        }
+        s3.fail_every(0);
+        let names: Vec<_> = s3.objects("out").into_iter().map(|(key, _)| key).collect();
+        assert_eq!(names.len(), 4, "{names:?}");
+        assert!(!names.iter().any(|key| key.contains("loser")), "{names:?}");
+        assert!(names.contains(&"out/_SUCCESS".to_owned()), "{names:?}");
+    }
 }
 
 #[tokio::test]

@@ -107,6 +107,16 @@ async fn a_commit_of_another_run_fails_and_the_first_output_stays() {
 }
 
 #[tokio::test]
+async fn a_run_without_results_has_an_empty_output_that_is_complete() {
+    let world = World::new();
+    let manifest = commit(&world.output, &RunId::from("a"), &[]).await.unwrap();
+    assert!(manifest.objects.is_empty());
+    assert_eq!(world.names(), ["_SUCCESS", "_manifest.json"]);
+    let again = commit(&world.output, &RunId::from("b"), &[]).await.unwrap_err();
+    assert_eq!(again.kind(), ErrorKind::Conflict, "{again}");
+}
+
+#[tokio::test]
 async fn an_output_that_is_taken_is_found_out_before_a_run_and_its_own_run_may_go_on() {
     let world = World::new();
     let own = RunId::from("a");
@@ -148,7 +158,6 @@ async fn results_that_do_not_make_an_output_are_refused_and_nothing_becomes_comp
     let run = RunId::from("a");
     let elsewhere = Payload::json(&json!({"out": Object::new("s3://elsewhere/key")})).unwrap();
     for (results, kind, text) in [
-        (vec![], ErrorKind::InvalidInput, "none of 0 results"),
         (vec![(id.clone(), elsewhere)], ErrorKind::InvalidInput, "none of 1 results"),
         (
             vec![(id.clone(), result.clone()), (other, result.clone())],
