@@ -120,3 +120,35 @@ fn first_line(text: &str) -> String {
         None => line,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_without_credentials_says_which_variables_to_set() {
+        let asked = "Error performing PUT http://169.254.169.254/latest/api/token in 24ms";
+        let error = object_store::Error::Generic { store: "S3", source: asked.into() };
+        let error = of_store("sign", "s3://bucket/x", &error);
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(error.to_string().contains("AWS_ACCESS_KEY_ID"), "{error}");
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_folder_is_not_an_outage() {
+        use std::io::{Error as Io, ErrorKind as Why};
+        for (why, kind) in [
+            (Why::PermissionDenied, ErrorKind::Forbidden),
+            (Why::ReadOnlyFilesystem, ErrorKind::Forbidden),
+            (Why::NotADirectory, ErrorKind::InvalidInput),
+            (Why::StorageFull, ErrorKind::Other),
+            (Why::Interrupted, ErrorKind::Unavailable),
+        ] {
+            let source = Box::new(Io::from(why));
+            let error = object_store::Error::Generic { store: "LocalFileSystem", source };
+            let error = of_store("write", "file:///x", &error);
+            assert_eq!(error.kind(), kind, "{error}");
+            assert_eq!(error.hint().is_some(), kind != ErrorKind::Unavailable, "{error}");
+        }
+    }
+}
