@@ -244,7 +244,11 @@ impl FromStr for SplitBy {
 }
 
 /// Reads a number of bytes, such as `64MiB`.
-fn bytes(text: &str) -> std::result::Result<u64, String> {
+///
+/// # Errors
+///
+/// For another text, and for zero.
+pub(crate) fn bytes(text: &str) -> std::result::Result<u64, String> {
     const UNITS: [(&str, u64); 8] = [
         ("KiB", 1 << 10),
         ("MiB", 1 << 20),

@@ -201,6 +201,25 @@ fn a_pipeline_without_rust_counts_words_from_s3_to_s3() {
 }
 
 #[test]
+fn a_partition_that_is_larger_than_the_file_allows_fails_the_run_by_name() {
+    if !has("python3") {
+        return;
+    }
+    let machine = Machine::new();
+    folder(&machine, "in");
+    machine.file("in/a.txt", TEXT);
+    let bucket = format!("file://{}", machine.path("").display());
+    let derivation = "{ exchange = \"out\", partitions = 1, max-partition = \"20B\" }";
+    let pipeline = words(&machine, bucket.trim_end_matches('/'), derivation);
+    let failed = machine.run(&["run", "-q", &pipeline]);
+    let expected = "partition 0 has ";
+    assert!(failed.code != Some(0) && failed.stderr.contains(expected), "{}", failed.stderr);
+    assert!(failed.stderr.contains("and 20 are allowed"), "{}", failed.stderr);
+    assert!(!machine.path("out/_SUCCESS").exists());
+    machine.assert_clean();
+}
+
+#[test]
 fn what_a_file_says_wrong_about_objects_is_named() {
     let machine = Machine::new();
     machine.file("f.py", LINES);

@@ -87,6 +87,10 @@ pub(super) fn derived(
                 Some(sink) => exchange.with_sink(sink),
                 None => exchange,
             };
+            let exchange = match table.max_partition {
+                Some(bytes) => exchange.max_partition(bytes),
+                None => exchange,
+            };
             let Some(fan_in) = table.fan_in else {
                 return Ok((
                     Stage::derived(name, function, upstream.iter().copied(), exchange),

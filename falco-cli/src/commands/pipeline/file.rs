@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde::de::Error as _;
 use toml::Spanned;
 
-use crate::commands::objects::SplitBy;
+use crate::commands::objects::{SplitBy, bytes};
 
 /// A pipeline as its file describes it.
 #[derive(Debug)]
@@ -160,6 +160,9 @@ pub(super) struct ExchangeTable {
     pub(super) partitions: NonZeroU32,
     /// How many mappers are merged at a time, where two levels are wanted.
     pub(super) fan_in: Option<u32>,
+    /// The bytes beyond which a partition fails the stage before it starts.
+    #[serde(default, deserialize_with = "size")]
+    pub(super) max_partition: Option<u64>,
 }
 
 impl StageTable {
@@ -175,6 +178,10 @@ fn split<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Spanned<Spl
     let text = Spanned::<String>::deserialize(from)?;
     let (span, text) = (text.span(), text.into_inner());
     text.parse().map(|split| Some(Spanned::new(span, split))).map_err(D::Error::custom)
+}
+
+fn size<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+    bytes(&String::deserialize(from)?).map(Some).map_err(D::Error::custom)
 }
 
 fn runtime<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<RuntimeName>, D::Error> {
