@@ -1,6 +1,6 @@
 import csv
 import os
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 
 GROUP, SUM = os.environ["ETL_GROUP_BY"], os.environ["ETL_SUM"]
 
@@ -14,7 +14,12 @@ def main(args):
     out = args["out"].combine(added)
     # Sums of decimals, as text: they are exact, whatever the splits.
     for row in csv.reader(args["input"].text()):
-        out.emit(row[group], [1, str(Decimal(row[value]))])
+        if not row:
+            continue  # an empty line
+        try:
+            out.emit(row[group], [1, str(Decimal(row[value]))])
+        except (IndexError, InvalidOperation):
+            raise ValueError(f"the row {row} in {args['input'].url} has no number in the column {SUM!r}") from None
     return {"out": out.close()}
 
 

@@ -65,6 +65,27 @@ fn rows_are_grouped_exactly_whatever_the_splits() {
 }
 
 #[test]
+fn a_row_without_its_number_is_named_and_empty_lines_are_left_out() {
+    if !has("python3") {
+        return;
+    }
+    let (machine, folder) = (Machine::new(), tempfile::tempdir().unwrap());
+    let (input, output) = (folder.path().join("rows.csv"), folder.path().join("out"));
+    let arguments = ["--quiet", "--input", &text(&input), "--output", &text(&output)];
+    for row in ["Bern", "Bern,few"] {
+        std::fs::write(&input, format!("city,amount\nRome,1\n{row}\n")).unwrap();
+        let failed = machine.run("etl", &arguments);
+        let words = "has no number in the column 'amount'";
+        assert!(!failed.success && failed.stderr.contains(words), "{}", failed.stderr);
+        assert!(failed.stderr.contains("'Bern'"), "{}", failed.stderr);
+        assert!(!output.join("_SUCCESS").exists());
+    }
+    std::fs::write(&input, "city,amount\nRome,1\n\nRome,2.50\n\n").unwrap();
+    machine.run("etl", &arguments).ok();
+    assert_eq!(committed(&output).concat(), "city,count,sum\nRome,2,3.50\n");
+}
+
+#[test]
 fn darts_are_thrown_for_each_line_of_the_input() {
     if !has("node") {
         return;
