@@ -30,9 +30,9 @@ async fn list_once(store: &Store, prefix: &str) -> Result<Vec<Listed>> {
     if objects.is_empty() {
         let mut listed = store.list(prefix)?;
         while let Some(meta) = listed.try_next().await? {
-            let name = meta.location.filename();
-            if !name.is_some_and(|name| name.starts_with(['.', '_'])) {
-                let url = store.url_of(&meta.location);
+            let object = store.url_of(&meta.location);
+            if !is_hidden(&object, &url) {
+                let url = object;
                 // An object that cannot be signed is refused here, and not when a function wants it.
                 store.path(&url)?;
                 objects.push(Listed { url, size: meta.size, etag: meta.e_tag });
@@ -49,6 +49,14 @@ async fn list_once(store: &Store, prefix: &str) -> Result<Vec<Listed>> {
     objects.retain(|object| object.size > 0);
     objects.sort_unstable_by(|left, right| left.url.cmp(&right.url));
     Ok(objects)
+}
+
+/// Whether a name below the prefix says that it is not data: `_SUCCESS`, or a folder such as `_scratch` with all that is in it.
+/// Folders such as `_year=2026` hold a column's value.
+fn is_hidden(object: &str, prefix: &str) -> bool {
+    let name = object.rsplit('/').next().unwrap_or_default();
+    let below = object.strip_prefix(prefix).unwrap_or(name);
+    below.split('/').any(|part| part.starts_with(['.', '_']) && !part.contains('='))
 }
 
 /// The object that the prefix names, if it names one.

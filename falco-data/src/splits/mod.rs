@@ -24,7 +24,7 @@ use crate::store::Store;
 /// else.
 ///
 /// `prefix` is a key below the store: of one object, or of a folder with all that is in it. Keys are sorted. Objects
-/// without content, and those whose name begins with `.` or `_`, are left out.
+/// without content are left out, and those whose name, or the name of a folder of theirs below the prefix, begins with `.` or `_`.
 #[derive(Clone, Copy, Debug)]
 pub enum Splits {}
 

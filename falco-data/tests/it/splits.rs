@@ -173,12 +173,15 @@ fn compressed_objects_are_not_cut_and_hidden_or_empty_ones_are_left_out() {
         ("in/a.gz", &[7; 5000]),
         ("in/_SUCCESS", b"x"),
         ("in/.crc", b"x"),
+        ("in/_scratch/runs/run/falco.json", b"x"),
+        ("in/.cache/c.txt", b"x"),
         ("in/empty.txt", b""),
+        ("in/_day=1/c.txt", b"3\n"),
         ("in/deep/b.txt", b"1\n2\n"),
     ]);
     let read = read(&store, &Splits::lines(&store, "in").target(2));
     let lengths: Vec<_> = read.iter().map(|(_, bytes)| bytes.len()).collect();
-    assert_eq!(lengths, [5000, 2, 2]);
+    assert_eq!(lengths, [2, 5000, 2, 2]);
 }
 
 #[test]
