@@ -56,7 +56,7 @@ pub(crate) struct Log {
     /// One sync at a time.
     syncing: Mutex<Claimed>,
     /// Signals that somebody waits for the disk.
-    wanted: (Mutex<u64>, Condvar),
+    wanted: (Mutex<Wanted>, Condvar),
     progress: Progress,
 }
 
@@ -73,6 +73,15 @@ struct Tail {
     /// Files beside the log that records name, to be synced before the log is.
     beside: Vec<(Arc<dyn Appender>, PathBuf)>,
     failure: Option<Error>,
+}
+
+/// How much is to be synced.
+#[derive(Debug, Default)]
+struct Wanted {
+    total: u64,
+    /// Whether a thread sleeps until more is wanted. A signal is a call of the system also when nobody sleeps, and there may be
+    /// one for each record.
+    is_awaited: bool,
 }
 
 /// The last record that says how much is on disk.
@@ -103,7 +112,7 @@ impl Log {
         };
         let log = Self {
             syncing: Mutex::default(),
-            wanted: (Mutex::new(0), Condvar::new()),
+            wanted: (Mutex::default(), Condvar::new()),
             progress: Progress::default(),
             tail: Mutex::new(tail),
             base: now(),
@@ -160,9 +169,11 @@ impl Log {
     /// Asks for the first `total` bytes to be synced, and does not wait for it.
     pub(crate) fn want(&self, total: u64) {
         let mut wanted = self.wanted.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if *wanted < total {
-            *wanted = total;
-            self.wanted.1.notify_one();
+        if wanted.total < total {
+            wanted.total = total;
+            if std::mem::take(&mut wanted.is_awaited) {
+                self.wanted.1.notify_one();
+            }
         }
     }
 
@@ -170,9 +181,14 @@ impl Log {
     pub(crate) fn wait(&self, at_most: Duration) -> bool {
         let synced = self.progress.bytes();
         let wanted = self.wanted.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.wanted.1.wait_timeout_while(wanted, at_most, |wanted| *wanted <= synced);
-        let (wanted, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        *wanted > synced
+        // Before each sleep: a signal may have come for what is synced already.
+        let waited = self.wanted.1.wait_timeout_while(wanted, at_most, |wanted| {
+            wanted.is_awaited = wanted.total <= synced;
+            wanted.is_awaited
+        });
+        let (mut wanted, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        wanted.is_awaited = false;
+        wanted.total > synced
     }
 
     /// Makes all that was appended durable.

@@ -114,3 +114,28 @@ fn syncing_twice_without_news_costs_one_sync() {
     log.sync().unwrap();
     assert_eq!(disk.syncs(), syncs);
 }
+
+#[test]
+fn a_thread_that_sleeps_hears_of_each_wish_also_after_one_that_was_fulfilled() {
+    let directory = tempfile::tempdir().unwrap();
+    let (log, _) = log(directory.path(), Fault::ShortWrites(usize::MAX), u64::MAX);
+    let log = log.unwrap();
+    let synced = log.end();
+    std::thread::scope(|scope| {
+        // Long enough that a signal which is lost makes the test late, and short enough that it ends.
+        const PATIENCE: Duration = Duration::from_secs(60);
+        let begun = Instant::now();
+        let sleeper = scope.spawn(|| log.wait(PATIENCE));
+        // What is on disk already wakes the thread, and lets it sleep again; whether it sleeps by then or not.
+        for total in [synced - 1, synced] {
+            log.want(total);
+            std::thread::yield_now();
+        }
+        log.want(synced + 1);
+        assert!(sleeper.join().unwrap(), "nothing was wanted");
+        assert!(begun.elapsed() < PATIENCE / 2, "the signal was lost");
+    });
+    // Nobody wants more than that.
+    assert!(log.append(kind::STAGE_ENDED, &record(0)).is_ok() && log.sync().is_ok());
+    assert!(!log.wait(Duration::from_millis(1)));
+}
