@@ -1,70 +1,80 @@
 //! The line of an attempt, written by hand: a run writes a million of them.
 
-use crate::call::{Call, CallError};
+use crate::call::{Call, CallError, CallOutcome};
 use crate::units::{Micros, Picodollars};
+
+/// A key, which needs no escapes, with what stands around it.
+macro_rules! key {
+    ($name:literal) => {
+        concat!(",\"", $name, "\":").as_bytes()
+    };
+}
 
 /// Appends the line of an attempt, with its line break. It reads as serde would have written it.
 pub(crate) fn write_call(line: &mut Vec<u8>, call: &Call<'_>) {
     let mut to = Line(line);
     to.raw(br#"{"e":"call""#);
-    to.text(b"s", &call.stage);
-    to.text(b"i", &call.invocation);
+    to.text(key!("s"), &call.stage);
+    to.text(key!("i"), &call.invocation);
     if call.attempt != 1 {
-        to.number(b"n", call.attempt.into());
+        to.number(key!("n"), call.attempt.into());
     }
     if call.call != 1 {
-        to.number(b"k", call.call.into());
+        to.number(key!("k"), call.call.into());
     }
     if let Some(why) = &call.why {
-        to.other(b"why", why);
+        to.other(key!("why"), why);
     }
-    to.time(b"at", call.at);
-    to.known_time(b"begun", call.begun);
-    to.known_time(b"sent", call.sent);
-    to.known_time(b"acc", call.accepted);
-    to.time(b"done", call.done);
-    to.other(b"o", &call.outcome);
+    to.time(key!("at"), call.at);
+    to.known_time(key!("begun"), call.begun);
+    to.known_time(key!("sent"), call.sent);
+    to.known_time(key!("acc"), call.accepted);
+    to.time(key!("done"), call.done);
+    match call.outcome {
+        CallOutcome::Ok => to.raw(br#","o":"ok""#),
+        outcome => to.other(key!("o"), &outcome),
+    }
     if let Some(error) = &call.error {
-        to.other::<CallError>(b"err", error);
+        to.other::<CallError>(key!("err"), error);
     }
-    to.known_text(b"id", call.activation.as_deref());
-    to.known_text(b"rid", call.request.as_deref());
-    to.known_time(b"start", call.started);
-    to.known_time(b"stop", call.stopped);
-    to.known_time(b"boot", call.booted);
-    to.known_time(b"queue", call.queue);
-    to.known_time(b"init", call.init);
-    to.known_time(b"ran", call.ran);
-    to.known_time(b"billed", call.billed);
+    to.known_text(key!("id"), call.activation.as_deref());
+    to.known_text(key!("rid"), call.request.as_deref());
+    to.known_time(key!("start"), call.started);
+    to.known_time(key!("stop"), call.stopped);
+    to.known_time(key!("boot"), call.booted);
+    to.known_time(key!("queue"), call.queue);
+    to.known_time(key!("init"), call.init);
+    to.known_time(key!("ran"), call.ran);
+    to.known_time(key!("billed"), call.billed);
     if let Some(cold) = call.cold {
-        to.flag(b"cold", cold);
+        to.flag(key!("cold"), cold);
     }
-    to.known_text(b"c", call.container.as_deref());
-    to.known_text(b"h", call.host.as_deref());
-    to.known_text(b"region", call.region.as_deref());
-    to.known_text(b"cv", call.code_version.as_deref());
-    to.known_text(b"rt", call.runtime.as_deref());
+    to.known_text(key!("c"), call.container.as_deref());
+    to.known_text(key!("h"), call.host.as_deref());
+    to.known_text(key!("region"), call.region.as_deref());
+    to.known_text(key!("cv"), call.code_version.as_deref());
+    to.known_text(key!("rt"), call.runtime.as_deref());
     if let Some(memory) = call.memory_mib {
-        to.number(b"mem", memory.into());
+        to.number(key!("mem"), memory.into());
     }
     if let Some(used) = call.memory_used {
-        to.number(b"used", used);
+        to.number(key!("used"), used);
     }
-    to.cost(b"usd", call.cost);
+    to.cost(key!("usd"), call.cost);
     if call.estimated {
-        to.flag(b"est", true);
+        to.flag(key!("est"), true);
     }
     if !call.attributes.is_empty() {
-        to.other(b"attr", &call.attributes);
+        to.other(key!("attr"), &call.attributes);
     }
     if call.last {
-        to.flag(b"last", true);
+        to.flag(key!("last"), true);
     }
-    to.cost(b"usd_all", call.cost_of_all);
+    to.cost(key!("usd_all"), call.cost_of_all);
     to.raw(b"}\n");
 }
 
-/// A JSON object that has a key already.
+/// A JSON object that has a key already. All keys are made by [`key!`].
 struct Line<'a>(&'a mut Vec<u8>);
 
 impl Line<'_> {
@@ -72,23 +82,18 @@ impl Line<'_> {
         self.0.extend_from_slice(bytes);
     }
 
-    /// Begins another key, which needs no escapes.
-    fn key(&mut self, key: &[u8]) {
-        self.raw(b",\"");
-        self.raw(key);
-        self.raw(b"\":");
-    }
-
     fn text(&mut self, key: &[u8], text: &str) {
-        self.key(key);
+        self.raw(key);
         // JSON escapes these only.
-        if text.bytes().any(|byte| byte < b' ' || byte == b'"' || byte == b'\\') {
+        let is_escaped = |byte: u8| byte < b' ' || byte == b'"' || byte == b'\\';
+        // All bytes are looked at, which is quicker than to stop at the first one.
+        if text.bytes().fold(false, |any, byte| any | is_escaped(byte)) {
             // Writing to memory cannot fail, and every text has a JSON form.
             let _ = serde_json::to_writer(&mut *self.0, text);
         } else {
-            self.raw(b"\"");
+            self.0.push(b'"');
             self.raw(text.as_bytes());
-            self.raw(b"\"");
+            self.0.push(b'"');
         }
     }
 
@@ -99,46 +104,39 @@ impl Line<'_> {
     }
 
     fn flag(&mut self, key: &[u8], flag: bool) {
-        self.key(key);
+        self.raw(key);
         self.raw(if flag { b"true" } else { b"false" });
     }
 
     fn number(&mut self, key: &[u8], number: u64) {
-        self.key(key);
-        self.digits(number);
-    }
-
-    fn digits(&mut self, number: u64) {
-        let (mut digits, mut first, mut left) = ([0; 20], 20, number);
-        loop {
-            first -= 1;
-            digits[first] = b'0' + (left % 10) as u8;
-            left /= 10;
-            if left == 0 {
-                break;
-            }
-        }
-        self.raw(&digits[first..]);
+        self.raw(key);
+        let mut text = [0; MOST_DIGITS];
+        let first = put_digits(&mut text, number);
+        self.raw(&text[first..]);
     }
 
     /// A number of milliseconds with up to three decimals.
     fn time(&mut self, key: &[u8], time: Micros) {
-        self.key(key);
-        if time.0 < 0 {
-            self.raw(b"-");
-        }
+        /// The place of the point: after a sign and the digits before it.
+        const POINT: usize = 1 + MOST_DIGITS;
+        self.raw(key);
         let micros = time.0.unsigned_abs();
-        self.digits(micros / 1_000);
-        let part = micros % 1_000;
+        let (millis, part) = (micros / 1_000, micros % 1_000);
+        let mut text = [b'.'; POINT + 4];
+        let mut first = put_digits(&mut text[..POINT], millis);
+        if time.0 < 0 {
+            first -= 1;
+            text[first] = b'-';
+        }
         let decimals = [part / 100, part / 10 % 10, part % 10].map(|digit| b'0' + digit as u8);
-        let length = match decimals {
-            [b'0', b'0', b'0'] => return,
-            [_, b'0', b'0'] => 1,
-            [_, _, b'0'] => 2,
-            _ => 3,
+        text[POINT + 1..].copy_from_slice(&decimals);
+        let end = match decimals {
+            [b'0', b'0', b'0'] => POINT,
+            [_, b'0', b'0'] => POINT + 2,
+            [_, _, b'0'] => POINT + 3,
+            _ => POINT + 4,
         };
-        self.raw(b".");
-        self.raw(&decimals[..length]);
+        self.raw(&text[first..end]);
     }
 
     fn known_time(&mut self, key: &[u8], time: Option<Micros>) {
@@ -149,16 +147,30 @@ impl Line<'_> {
 
     fn cost(&mut self, key: &[u8], cost: Option<Picodollars>) {
         if let Some(cost) = cost {
-            self.key(key);
-            // Writing to memory cannot fail.
-            let _ = serde_json::to_writer(&mut *self.0, &cost);
+            self.other(key, &cost);
         }
     }
 
     fn other<T: serde::Serialize + ?Sized>(&mut self, key: &[u8], value: &T) {
-        self.key(key);
+        self.raw(key);
         // Writing to memory cannot fail, and no value has a map with keys that are not text.
         let _ = serde_json::to_writer(&mut *self.0, value);
+    }
+}
+
+/// The digits of the largest number.
+const MOST_DIGITS: usize = 20;
+
+/// Writes a number so that it ends where `text` does, and returns the place of its first digit.
+fn put_digits(text: &mut [u8], number: u64) -> usize {
+    let (mut first, mut left) = (text.len(), number);
+    loop {
+        first -= 1;
+        text[first] = b'0' + (left % 10) as u8;
+        left /= 10;
+        if left == 0 {
+            return first;
+        }
     }
 }
 
@@ -167,7 +179,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::call::{CallOutcome, Why};
+    use crate::call::Why;
 
     /// The line as serde writes it.
     fn by_serde(call: &Call<'_>) -> serde_json::Value {

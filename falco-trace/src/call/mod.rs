@@ -126,6 +126,7 @@ pub struct Call<'a> {
 
 impl<'a> Call<'a> {
     /// An attempt of which nothing else is known.
+    #[inline]
     pub fn new(
         stage: impl Into<Cow<'a, str>>,
         invocation: impl Into<Cow<'a, str>>,
@@ -175,8 +176,6 @@ impl<'a> Call<'a> {
     pub(crate) fn describe(&mut self, activation: &'a Activation, start: std::time::SystemTime) {
         let text = |text: &'a Option<String>| text.as_deref().map(Cow::Borrowed);
         let time = |time: Option<_>| time.map(|time| Micros::between(start, time));
-        let attribute =
-            |name: &str| activation.attributes.get(name).map(|value| Cow::Borrowed(value.as_str()));
         self.activation = Some(Cow::Borrowed(activation.id.as_str()));
         self.request = text(&activation.request_id);
         self.started = time(activation.started_at);
@@ -191,12 +190,19 @@ impl<'a> Call<'a> {
         self.host = text(&activation.host);
         self.region = text(&activation.region);
         self.code_version = text(&activation.code_version);
-        self.runtime = attribute("runtime");
         self.memory_mib = activation.memory_mib;
         self.memory_used = activation.memory_used_bytes;
         self.cost = activation.cost.map(Picodollars::from);
-        self.estimated = attribute("billed").is_some_and(|billed| billed == "estimated");
-        let others = activation.attributes.iter().filter(|(name, _)| !OWN_KEYS.contains(&&***name));
+        // Most activations have none.
+        if !activation.attributes.is_empty() {
+            self.describe_by(&activation.attributes);
+        }
+    }
+
+    fn describe_by(&mut self, attributes: &'a BTreeMap<String, String>) {
+        self.runtime = attributes.get("runtime").map(|runtime| Cow::Borrowed(runtime.as_str()));
+        self.estimated = attributes.get("billed").is_some_and(|billed| billed == "estimated");
+        let others = attributes.iter().filter(|(name, _)| !OWN_KEYS.contains(&&***name));
         self.attributes = others.map(|(name, value)| (name.clone(), value.clone())).collect();
     }
 

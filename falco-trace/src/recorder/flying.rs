@@ -83,6 +83,10 @@ impl Tries {
 
     /// Takes out those that have ended.
     pub(super) fn take_ended(&mut self) -> Vec<Try> {
+        // The first call of nearly every invocation.
+        if self.len() == 0 {
+            return Vec::new();
+        }
         let mut ended: Vec<Try> = self.before.extract_if(.., |it| it.end.is_some()).collect();
         ended.extend(self.newest.take_if(|it| it.end.is_some()));
         ended
@@ -139,6 +143,7 @@ impl Try {
         Self { attempt, call: 1, why: None, begun: at, sent: at, accepted: None, end: Some(end) }
     }
 
+    #[inline]
     pub(super) fn call<'a>(
         &self,
         names: Names<'a>,
@@ -224,24 +229,20 @@ pub(super) fn settle(
     };
     let end = attempt.end.take().unwrap_or_else(|| End::given_up(shared.now(), outcome));
     let done = end.done();
-    let mut call = match (end, activation) {
-        (End::Answered(call), _) => *call,
+    // Made in its place: it has hundreds of bytes, and there are a million of them.
+    let mut call = attempt.call(names, flying.at, done, outcome);
+    match (end, activation) {
+        (End::Answered(answered), _) => call = *answered,
         (end, Some(activation)) => {
-            let mut call = attempt.call(names, flying.at, done, outcome);
             call.describe(activation, shared.started_at());
             call.error = match (activation.outcome.as_ref().err(), end) {
                 (Some(error), _) => Some(kept(error, shared)),
                 (None, End::Failed(_, error, _)) if outcome != CallOutcome::Ok => Some(*error),
                 (None, _) => None,
             };
-            call
         }
-        (end, None) => {
-            let mut call = attempt.call(names, flying.at, done, outcome);
-            call.error = end.error();
-            call
-        }
-    };
+        (end, None) => call.error = end.error(),
+    }
     call.outcome = outcome;
     call.last = true;
     call.cost_of_all = cost_of_all;

@@ -41,7 +41,10 @@ impl Hasher for Folding {
             self.fold(u64::from_le_bytes(*word));
         }
         let mut last = [0; 8];
-        last[..rest.len()].copy_from_slice(rest);
+        // Ids of eight characters are usual.
+        if !rest.is_empty() {
+            last[..rest.len()].copy_from_slice(rest);
+        }
         self.fold(u64::from_le_bytes(last) ^ (bytes.len() as u64).rotate_left(56));
     }
 
