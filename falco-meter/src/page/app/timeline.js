@@ -39,26 +39,30 @@ const showLanes = () => {
   const perLane = h / Math.max(1, count), thick = Math.max(1, Math.floor(perLane) - (perLane >= 3 ? 1 : 0));
   const times = w / (to - from);
   let shown = 0;
-  const call = (start, took, kind, stage, lane, pass) => {
-    if ((kind === 2) !== (pass === 1) || (only >= 0 && stage !== only)) return;
-    const stop = start + took;
-    if (stop < from || start > to) return;
-    shown++;
-    const x0 = Math.max(0, Math.floor((start - from) * times)), x1 = Math.min(w, Math.max(x0 + 1, Math.ceil((stop - from) * times)));
-    const y0 = Math.min(h - 1, Math.floor(lane * perLane)), y1 = Math.min(h, y0 + thick), paint = paints[kind];
-    for (let y = y0; y < y1; y++) for (let x = x0; x < x1; x++) pixels[y * w + x] = paint;
+  // The calls of a line from one place to another, which may be a thousand.
+  const row = (calls, at, last, lane, pass) => {
+    const { start, took, kind, stage } = calls;
+    const y0 = Math.min(h - 1, Math.floor(lane * perLane)), y1 = Math.min(h, y0 + thick);
+    for (; at < last && start[at] <= to; at++) {
+      if ((kind[at] === 2) !== (pass === 1) || (only >= 0 && stage[at] !== only)) continue;
+      const begun = start[at], stop = begun + took[at];
+      if (stop < from) continue;
+      shown++;
+      const x0 = begun > from ? (begun - from) * times | 0 : 0, x1 = Math.min(w, Math.max(x0 + 1, Math.ceil((stop - from) * times)));
+      const paint = paints[kind[at]];
+      for (let y = y0; y < y1; y++) for (let x = y * w + x0, end = y * w + x1; x < end; x++) pixels[x] = paint;
+    }
   };
   // What failed comes last, so that nothing hides it.
   for (let pass = 0; pass < 2; pass++) {
     if (!whole) {
-      for (let at = 0; at < lanes.start.length; at++) if (lanes.lane[at] >= 0) call(lanes.start[at], lanes.took[at], lanes.kind[at], lanes.stage[at], lanes.lane[at], pass);
+      for (let at = 0; at < lanes.start.length; at++) if (lanes.lane[at] >= 0) row(lanes, at, at + 1, lanes.lane[at], pass);
       continue;
     }
     if (pass && !whole.hasFailed) break;
     for (let lane = 0; lane < whole.lanes; lane++) {
       const last = whole.first[lane + 1];
-      for (let at = bisect(whole.start, from - whole.longest[lane], whole.first[lane], last); at < last && whole.start[at] <= to; at++)
-        call(whole.start[at], whole.took[at], whole.kind[at], whole.stage[at], lane, pass);
+      row(whole, bisect(whole.start, from - whole.longest[lane], whole.first[lane], last), last, lane, pass);
     }
   }
   paint.putImageData(image, Math.round(LEFT * scale), 0);
