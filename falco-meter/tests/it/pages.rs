@@ -127,6 +127,20 @@ async fn the_live_page_shows_a_run_that_goes_on_and_its_end() {
                for (let y = 20; y < 230; y += 3) heat.dispatchEvent(new MouseEvent('click', {clientX: box.left + box.width / 2, clientY: box.top + y})); }",
         );
         page.wait_for("!document.getElementById('calls').hidden");
+        // A hidden page asks nothing, and a shown one asks again at once.
+        page.value("Object.defineProperty(document, 'hidden', {value: true, configurable: true})");
+        let mut is_silent = false;
+        for _ in 0..20 {
+            let before = page.requests_and_complaints().0.len();
+            // It would ask three times.
+            page.wait_for("new Promise(done => setTimeout(() => done(true), 1500))");
+            is_silent = page.requests_and_complaints().0.len() == before;
+            if is_silent {
+                break;
+            }
+        }
+        assert!(is_silent, "it goes on asking");
+        page.value("delete document.hidden; document.dispatchEvent(new Event('visibilitychange'))");
         // The run goes on, and the page follows.
         write(folder.path(), &all);
         page.wait_for("document.getElementById('sign').textContent.includes('failed after')");
@@ -146,12 +160,6 @@ async fn the_live_page_shows_a_run_that_goes_on_and_its_end() {
         page.value("document.getElementById('lanes').focus()");
         page.key("+");
         page.wait_for(&format!("{label} !== {whole}"));
-        // A hidden page asks nothing.
-        page.value("Object.defineProperty(document, 'hidden', {value: true, configurable: true})");
-        page.wait_for("new Promise(done => setTimeout(() => done(true), 3500))");
-        let before = page.requests_and_complaints().0.len();
-        page.wait_for("new Promise(done => setTimeout(() => done(true), 3500))");
-        assert_eq!(page.requests_and_complaints().0.len(), before);
         // A page without the right key says so.
         let wrong = format!("{}#wrong", url.split('#').next().unwrap());
         let mut page = browser.open(&wrong, LOOKS[2]);
