@@ -79,13 +79,15 @@ async fn looked_at(trace: &Path) -> anyhow::Result<Vec<Figure>> {
     let start = Instant::now();
     let server = MeterServer::of_file(trace, MeterSettings::default()).await?;
     let ready = start.elapsed().as_secs_f64();
-    let (first, _) = state(&server, 0).await?;
+    // A browser keeps its connection, too.
+    let client = reqwest::Client::builder().no_proxy().build()?;
+    let (first, _) = state(&client, &server, 0).await?;
     let seq: u64 = first["seq"].as_u64().context("the state has no number")?;
     ensure!(seq == CALLS as u64, "{seq} calls were read");
     let start = Instant::now();
     let (mut bytes, replies) = (0, 50);
     for _ in 0..replies {
-        bytes = state(&server, seq).await?.1;
+        bytes = state(&client, &server, seq).await?.1;
     }
     let reply = start.elapsed().as_secs_f64() * 1e3 / f64::from(replies);
     drop(server);
@@ -121,10 +123,13 @@ fn drawn(page: &Path) -> anyhow::Result<Option<f64>> {
     Ok(Some(quickest))
 }
 
-async fn state(server: &MeterServer, since: u64) -> anyhow::Result<(serde_json::Value, usize)> {
+async fn state(
+    client: &reqwest::Client,
+    server: &MeterServer,
+    since: u64,
+) -> anyhow::Result<(serde_json::Value, usize)> {
     let key = server.url().split('#').nth(1).unwrap_or_default();
     let url = format!("http://{}/api/v1/state?since={since}", server.address());
-    let client = reqwest::Client::builder().no_proxy().build()?;
     let body = client.get(url).bearer_auth(key).send().await?.error_for_status()?.bytes().await?;
     Ok((serde_json::from_slice(&body)?, body.len()))
 }
