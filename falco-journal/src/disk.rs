@@ -122,6 +122,11 @@ pub(crate) mod faulty {
         pub(crate) fn syncs(&self) -> u64 {
             self.done.syncs.load(SeqCst)
         }
+
+        /// How many writes there were, where they [fail after some](Fault::Writes).
+        pub(crate) fn writes(&self) -> u64 {
+            self.done.writes.load(SeqCst)
+        }
     }
 
     impl Disk for Faulty {

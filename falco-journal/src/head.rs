@@ -61,8 +61,11 @@ fn quick(json: &[u8]) -> Option<Head<'_>> {
 
 fn number(text: &[u8]) -> Option<(u32, &[u8])> {
     let end = text.iter().position(|byte| !byte.is_ascii_digit())?;
-    let digits = std::str::from_utf8(&text[..end]).ok()?;
-    Some((digits.parse().ok()?, &text[end..]))
+    let (digits, rest) = text.split_at(end);
+    let number = digits.iter().try_fold(0_u32, |number, digit| {
+        number.checked_mul(10)?.checked_add(u32::from(digit - b'0'))
+    })?;
+    (end > 0).then_some((number, rest))
 }
 
 fn parsed(json: &[u8]) -> Option<Head<'_>> {

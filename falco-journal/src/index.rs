@@ -10,7 +10,7 @@ const POSITION: u32 = 48;
 const KIND: u32 = 4;
 
 /// New entries are sorted in when there are so many, at least.
-const UNSORTED: usize = 64 * 1024;
+const UNSORTED: usize = 128 * 1024;
 
 /// The kinds of records that an invocation has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,10 +179,16 @@ impl Index {
 /// Drops the records before each invocation's last completion, and returns how many entries are left.
 fn without_superseded(entries: &mut [u128]) -> usize {
     let (mut kept, mut at) = (0, 0);
-    while at < entries.len() {
-        let key = entries[at] >> (POSITION + KIND);
+    while let Some(first) = entries.get(at).copied() {
+        let is_same = |it: &&u128| (**it ^ first) >> (POSITION + KIND) == 0;
+        if entries.get(at + 1).filter(is_same).is_none() {
+            // Nearly all invocations have one entry.
+            entries[kept] = first;
+            (kept, at) = (kept + 1, at + 1);
+            continue;
+        }
         let (mut from, mut end) = (at, at);
-        while let Some(entry) = entries.get(end).filter(|it| **it >> (POSITION + KIND) == key) {
+        while let Some(entry) = entries.get(end).filter(is_same) {
             if matches!(entry_of(*entry), Entry::Completed(_)) {
                 from = end;
             }

@@ -55,10 +55,15 @@ impl Journaled {
             return answer;
         }
         let s = journal.stage(invocation.stage());
+        // Tests leave a part out.
+        let is_awaited = journal.durability == Durability::Machine && journal.without.is_none();
         for sent in sent(invocation) {
             let (i, n) = (sent.id().clone(), sent.attempt());
             let intent = Intent { s, i, n, h: Argument::of(sent.payload()), o: call };
-            journal.log.append(kind::INTENT, &intent)?;
+            match is_awaited {
+                true => journal.log.append_awaited(kind::INTENT, &intent)?,
+                false => journal.log.append(kind::INTENT, &intent)?,
+            };
         }
         if journal.without != Some(Part::Waits) {
             journal.durable(journal.log.end()).await?;

@@ -21,9 +21,7 @@ pub(crate) fn begin(buffer: &mut Vec<u8>, kind: u8) -> usize {
 pub(crate) fn finish(buffer: &mut Vec<u8>, start: usize, fields: usize) {
     buffer[fields] = b',';
     let crc = crc32c::crc32c(&buffer[start + PREFIX..]);
-    for (at, digit) in buffer[start..start + 8].iter_mut().enumerate() {
-        *digit = HEX[(crc >> (28 - 4 * at) & 0xf) as usize];
-    }
+    buffer[start..start + 8].copy_from_slice(&digits(crc));
     buffer.push(b'\n');
 }
 
@@ -33,17 +31,13 @@ pub(crate) fn open(line: &[u8]) -> Option<&[u8]> {
     if prefix[8] != b' ' {
         return None;
     }
-    let mut crc = 0;
-    for digit in &prefix[..8] {
-        // Upper case is damage as well: a flipped bit must not pass.
-        let value = match digit {
-            b'0'..=b'9' => digit - b'0',
-            b'a'..=b'f' => digit - b'a' + 10,
-            _ => return None,
-        };
-        crc = crc << 4 | u32::from(value);
-    }
-    (crc32c::crc32c(json) == crc).then_some(json)
+    // Digits are compared, and not read: upper case is damage as well, since a flipped bit must not pass.
+    (prefix[..8] == digits(crc32c::crc32c(json))).then_some(json)
+}
+
+/// The checksum in eight digits.
+fn digits(crc: u32) -> [u8; 8] {
+    std::array::from_fn(|at| HEX[(crc >> (28 - 4 * at) & 0xf) as usize])
 }
 
 #[cfg(test)]

@@ -26,6 +26,9 @@ use crate::segment;
 const CLAIM_EVERY: Duration =
     if cfg!(feature = "kill-points") { Duration::ZERO } else { Duration::from_millis(100) };
 
+/// Records that wait for the disk are collected up to about so many bytes.
+const COLLECTED: usize = 64 * 1024;
+
 /// The settings that a log begins with.
 #[derive(Clone, Debug)]
 pub(crate) struct Begin {
@@ -65,11 +68,12 @@ pub(crate) struct Log {
 struct Tail {
     file: Arc<dyn Appender>,
     number: u32,
-    /// Bytes in the segment, and in all segments of this process.
+    /// Bytes in the segment, and in all segments of this process; those that are collected are among them.
     length: u64,
     total: u64,
     after: Vec<(u32, u64)>,
-    buffer: Vec<u8>,
+    /// Records that are not handed to the system yet.
+    collected: Vec<u8>,
     /// Files beside the log that records name, to be synced before the log is.
     beside: Vec<(Arc<dyn Appender>, PathBuf)>,
     failure: Option<Error>,
@@ -106,7 +110,7 @@ impl Log {
             length: 0,
             total: 0,
             after: begin.after.clone(),
-            buffer: Vec::new(),
+            collected: Vec::new(),
             beside: Vec::new(),
             failure: None,
         };
@@ -140,16 +144,37 @@ impl Log {
         fields: &impl Serialize,
         beside: Option<(Arc<dyn Appender>, PathBuf)>,
     ) -> Result<u64> {
+        self.add(kind, fields, beside, 0)
+    }
+
+    /// Appends a record that is worth nothing before it is on disk: the caller waits for that. It may be handed to the system
+    /// together with others, by the next sync at the latest, and dies with the process until then.
+    pub(crate) fn append_awaited(&self, kind: u8, fields: &impl Serialize) -> Result<u64> {
+        self.add(kind, fields, None, COLLECTED)
+    }
+
+    /// Appends a record; up to `collected` bytes are not handed to the system yet.
+    fn add(
+        &self,
+        kind: u8,
+        fields: &impl Serialize,
+        beside: Option<(Arc<dyn Appender>, PathBuf)>,
+        collected: usize,
+    ) -> Result<u64> {
         kill::point();
         let mut tail = self.tail();
         if tail.length >= self.begin.segment_bytes {
             self.rotate(&mut tail)?;
         }
         tail.beside.extend(beside);
-        let result = self.write(&mut tail, kind, fields);
+        self.collect(&mut tail, kind, fields)?;
+        if tail.collected.len() > collected {
+            self.write_out(&mut tail)?;
+        }
+        let total = tail.total;
         drop(tail);
         kill::point();
-        result
+        Ok(total)
     }
 
     /// Returns once the first `total` bytes are on disk.
@@ -207,6 +232,7 @@ impl Log {
             if claimed.end == Some(tail.total) {
                 return Ok(());
             }
+            self.write_out(&mut tail)?;
             let beside = std::mem::take(&mut tail.beside);
             (tail.file.clone(), tail.number, tail.length, tail.total, beside)
         };
@@ -269,26 +295,30 @@ impl Log {
         Ok(())
     }
 
+    /// Appends a record and hands it to the system, after those that were collected.
     fn write(&self, tail: &mut Tail, kind: u8, fields: &impl Serialize) -> Result<u64> {
+        self.collect(tail, kind, fields)?;
+        self.write_out(tail)?;
+        Ok(tail.total)
+    }
+
+    /// Adds a record to those that are handed to the system next.
+    fn collect(&self, tail: &mut Tail, kind: u8, fields: &impl Serialize) -> Result<()> {
         if let Some(error) = &tail.failure {
             return Err(error.clone());
         }
-        let mut buffer = std::mem::take(&mut tail.buffer);
-        buffer.clear();
-        let start = line::begin(&mut buffer, kind);
-        let at = buffer.len();
-        serde_json::to_writer(&mut buffer, fields).map_err(|error| {
-            Error::new(ErrorKind::Other, "a record has no JSON form").with_source(&error)
-        })?;
-        line::finish(&mut buffer, start, at);
-        let result = self.write_bytes(tail, &buffer);
-        buffer.shrink_to(1 << 20);
-        tail.buffer = buffer;
-        result.map(|()| tail.total)
-    }
-
-    fn write_bytes(&self, tail: &mut Tail, bytes: &[u8]) -> Result<()> {
-        if tail.total + bytes.len() as u64 > self.begin.most_bytes {
+        let start = line::begin(&mut tail.collected, kind);
+        let at = tail.collected.len();
+        if let Err(error) = serde_json::to_writer(&mut tail.collected, fields) {
+            tail.collected.truncate(start);
+            return Err(
+                Error::new(ErrorKind::Other, "a record has no JSON form").with_source(&error)
+            );
+        }
+        line::finish(&mut tail.collected, start, at);
+        let bytes = (tail.collected.len() - start) as u64;
+        if tail.total + bytes > self.begin.most_bytes {
+            tail.collected.truncate(start);
             let full = std::io::Error::new(
                 std::io::ErrorKind::StorageFull,
                 format!(
@@ -298,26 +328,37 @@ impl Log {
             );
             return Err(self.fail(tail, "is full", &full));
         }
-        let mut left = bytes;
+        tail.length += bytes;
+        tail.total += bytes;
+        Ok(())
+    }
+
+    /// Hands the records that were collected to the system.
+    fn write_out(&self, tail: &mut Tail) -> Result<()> {
+        let mut collected = std::mem::take(&mut tail.collected);
+        let mut left = &collected[..];
         while !left.is_empty() {
             match tail.file.write(left) {
                 Ok(0) => {
                     let error = std::io::Error::from(std::io::ErrorKind::WriteZero);
-                    return Err(self.cut_back(tail, &error));
+                    return Err(self.cut_back(tail, collected.len(), &error));
                 }
                 Ok(written) => left = &left[written..],
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(self.cut_back(tail, &error)),
+                Err(error) => return Err(self.cut_back(tail, collected.len(), &error)),
             }
         }
-        tail.length += bytes.len() as u64;
-        tail.total += bytes.len() as u64;
+        collected.clear();
+        collected.shrink_to(1 << 20);
+        tail.collected = collected;
         Ok(())
     }
 
-    /// Takes back the part of a record that was written before the disk failed.
-    fn cut_back(&self, tail: &mut Tail, error: &std::io::Error) -> Error {
-        // If that fails, too, a reader drops the part: it has no valid checksum.
+    /// Takes back the part of the last `bytes` that was written before the disk failed.
+    fn cut_back(&self, tail: &mut Tail, bytes: usize, error: &std::io::Error) -> Error {
+        tail.length -= bytes as u64;
+        tail.total -= bytes as u64;
+        // If that fails, too, a reader drops the record that is not whole: it has no valid checksum.
         let _ = tail.file.cut(tail.length);
         self.fail(tail, "cannot be written", error)
     }

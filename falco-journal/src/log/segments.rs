@@ -18,6 +18,7 @@ impl Log {
         if let Some(error) = &tail.failure {
             return Err(error.clone());
         }
+        self.write_out(tail)?;
         // The header of the next segment says that this one is on disk.
         let beside = std::mem::take(&mut tail.beside);
         if let Err(error) = self.sync_beside(beside).and_then(|()| tail.file.sync()) {

@@ -139,3 +139,45 @@ fn a_thread_that_sleeps_hears_of_each_wish_also_after_one_that_was_fulfilled() {
     assert!(log.append(kind::STAGE_ENDED, &record(0)).is_ok() && log.sync().is_ok());
     assert!(!log.wait(Duration::from_millis(1)));
 }
+
+#[test]
+fn records_that_are_awaited_are_written_together_and_before_later_ones() {
+    let directory = tempfile::tempdir().unwrap();
+    let (log, disk) = log(directory.path(), Fault::Writes(u64::MAX), u64::MAX);
+    let log = log.unwrap();
+    let written = || replay(directory.path(), Keep::Everything).unwrap().ended;
+    let writes = disk.writes();
+    for stage in 0..10 {
+        log.append_awaited(kind::STAGE_ENDED, &record(stage)).unwrap();
+    }
+    assert_eq!((disk.writes(), written().len()), (writes, 0), "nobody has asked for them yet");
+    log.append(kind::STAGE_ENDED, &record(10)).unwrap();
+    assert_eq!((disk.writes(), written().len()), (writes + 1, 11));
+    let end = log.append_awaited(kind::STAGE_ENDED, &record(11)).unwrap();
+    assert!(!log.is_synced(end).unwrap());
+    log.sync().unwrap();
+    assert!(log.is_synced(end).unwrap() && written().len() == 12);
+    // They do not grow without end.
+    let writes = disk.writes();
+    for stage in 12..2_000 {
+        log.append_awaited(kind::STAGE_ENDED, &record(stage)).unwrap();
+    }
+    assert!((1..20).contains(&(disk.writes() - writes)), "{}", disk.writes() - writes);
+}
+
+#[test]
+fn awaited_records_that_do_not_fit_on_the_disk_are_cut_back_and_never_on_disk() {
+    let directory = tempfile::tempdir().unwrap();
+    let (log, _) = log(directory.path(), Fault::Full(1_000), u64::MAX);
+    let log = log.unwrap();
+    log.append(kind::STAGE_ENDED, &record(0)).unwrap();
+    let ends: Vec<u64> = (1..50)
+        .map(|stage| log.append_awaited(kind::STAGE_ENDED, &record(stage)).unwrap())
+        .collect();
+    let error = log.sync().unwrap_err();
+    assert!(error.to_string().contains("cannot be written"), "{error}");
+    assert!(ends.iter().all(|end| log.is_synced(*end).is_err()));
+    assert!(log.append_awaited(kind::STAGE_ENDED, &record(0)).is_err());
+    let replay = replay(directory.path(), Keep::Everything).unwrap();
+    assert_eq!((replay.ended.len(), replay.bytes), (1, replay.segments[0].length));
+}
