@@ -18,7 +18,7 @@ struct Waiting {
     /// The results are in the log before this place.
     end: u64,
     platform: Arc<dyn AsyncPlatform>,
-    deployment: Deployment,
+    deployment: Arc<Deployment>,
     activations: Vec<ActivationId>,
 }
 
@@ -31,8 +31,14 @@ impl Releases {
         deployment: &Deployment,
         activations: &[ActivationId],
     ) {
-        let (deployment, activations) = (deployment.clone(), activations.to_vec());
-        self.lock().push_back(Waiting { end, platform, deployment, activations });
+        let activations = activations.to_vec();
+        let mut waiting = self.lock();
+        // Nearly always that of the one before: a comparison costs less than a copy.
+        let deployment = match waiting.back() {
+            Some(last) if *last.deployment == *deployment => last.deployment.clone(),
+            _ => Arc::new(deployment.clone()),
+        };
+        waiting.push_back(Waiting { end, platform, deployment, activations });
     }
 
     /// Passes on what is on disk.
