@@ -74,7 +74,7 @@ pub(crate) fn write_call(line: &mut Vec<u8>, call: &Call<'_>) {
     to.raw(b"}\n");
 }
 
-/// A JSON object that has a key already. All keys are made by [`key!`].
+/// A JSON object that has a key already. Keys are those of `key!`.
 struct Line<'a>(&'a mut Vec<u8>);
 
 impl Line<'_> {
