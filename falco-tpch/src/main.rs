@@ -12,7 +12,8 @@ use falco_core::Error;
 use falco_function::Executable;
 use falco_tpch::{Answer, Native, Plan, Planner, Query, ensure_data, python};
 
-/// Runs queries of TPC-H over Parquet in a folder or an object store. The data is made when it is not there.
+/// Runs queries of TPC-H over Parquet in a folder or an object store. The data is made when it is not there; each answer is
+/// printed, and with --output also written to an object such as q1.csv, its columns divided by '|'.
 #[derive(Debug, Parser)]
 #[command(name = env!("CARGO_BIN_NAME"), args_override_self = true)]
 struct Arguments {
@@ -107,15 +108,20 @@ async fn run(arguments: Arguments, native: &Native) -> anyhow::Result<bool> {
     };
     let layer = |platform| with_objects(platform, &scratch, [input.clone()], []);
     let launch = Launch::connect_with(&flags, layer).await?;
+    let output = data.output.as_deref().map(open_store).transpose()?;
     let mut succeeded = true;
     for query in queries {
         let outcome = launch.run(&planner.plan(query).await?).await?;
         clean_scratch(&scratch, &outcome).await?;
-        succeeded &= finish(&flags.output, &outcome.report, &outcome.leftovers, || {
+        let answer = || {
             let mut answers: Vec<Answer> = outcome.results_as(Plan::ANSWER)?;
             answers.pop().ok_or_else(|| Error::invalid_input("the run has no answer"))
-        })
-        .with_context(|| format!("query {}", query.number()))?;
+        };
+        if let (Some(output), true) = (&output, outcome.is_success()) {
+            output.write(&format!("{query}.csv"), answer()?.to_string()).await?;
+        }
+        succeeded &= finish(&flags.output, &outcome.report, &outcome.leftovers, answer)
+            .with_context(|| format!("query {}", query.number()))?;
     }
     Ok(succeeded)
 }

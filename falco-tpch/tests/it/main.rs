@@ -1,4 +1,5 @@
 //! The program on this machine, beside DuckDB on the same files.
+#![allow(clippy::unwrap_used, missing_docs)]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -123,13 +124,18 @@ async fn answers_are_those_of_duckdb_row_by_row() {
     let scratch = Store::folder(program.folder.path().join("scratch")).unwrap();
     assert_same(&Query::ALL, &in_process(&data, scratch, 200_000).await, &expected);
 
-    let found = program.answers(&["--queries", "6"]);
+    let output = program.folder.path().join("answers");
+    let found = program.answers(&["--queries", "6", "--output", output.to_str().unwrap()]);
     assert_same(&[Query::Q6], &found, &expected);
+    let written = std::fs::read_to_string(output.join("q6.csv")).unwrap();
+    assert_eq!(written, found[0].to_string());
     let path = format!("PYTHONPATH={}", packages(&duckdb));
     let found = program.answers(&["--language", "python", "--env", &path]);
     assert_same(&[Query::Q1, Query::Q6, Query::Q12], &found, &expected);
     // Nothing of an exchange is left.
-    assert!(!holds_files(&program.data().join("_scratch")));
+    for folder in [program.data(), output] {
+        assert!(!holds_files(&folder.join("_scratch")));
+    }
 }
 
 /// Whether a folder holds a file, however deep.
