@@ -10,6 +10,8 @@ mod words;
 
 use std::path::{Path, PathBuf};
 
+pub(crate) use self::peers::duckdb;
+pub(crate) use self::process::{children, own_without_store};
 use crate::figure::Figure;
 
 /// Measures processor time where processes are compared: machines are shared.

@@ -30,6 +30,7 @@ mod registry;
 mod rust;
 mod scale;
 mod table;
+mod tpch;
 mod tracing_runs;
 mod wordcount;
 

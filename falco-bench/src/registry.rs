@@ -102,6 +102,11 @@ pub(crate) const BENCHMARKS: &[Benchmark] = &[
         run: crate::batches::run,
     },
     Benchmark {
+        name: "tpch",
+        about: "queries of TPC-H at scale 1, beside DuckDB on two threads; needs pip",
+        run: crate::tpch::run,
+    },
+    Benchmark {
         name: "peers",
         about: "beside Lithops, Dask, Ray, joblib and concurrent.futures; installs them, takes 20 minutes",
         run: crate::peers::run,

@@ -86,7 +86,8 @@ fn lines(folder: &Path, name: &str, count: usize) -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
-fn duckdb(folder: &Path) -> anyhow::Result<PathBuf> {
+/// The interpreter of a private environment with DuckDB, below `folder`.
+pub(crate) fn duckdb(folder: &Path) -> anyhow::Result<PathBuf> {
     let environment = folder.join("duckdb");
     let python = environment.join("bin/python3");
     if !environment.join("installed").exists() {

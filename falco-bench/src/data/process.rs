@@ -19,7 +19,7 @@ pub(super) fn output(
 }
 
 /// Processor time of the processes that have ended and were waited for, in seconds.
-pub(super) fn children() -> anyhow::Result<f64> {
+pub(crate) fn children() -> anyhow::Result<f64> {
     stat(15..17)
 }
 
@@ -38,7 +38,7 @@ fn stat(fields: std::ops::Range<usize>) -> anyhow::Result<f64> {
 }
 
 /// Processor time of this process without that of the fake store's threads, in seconds.
-pub(super) fn own_without_store() -> anyhow::Result<f64> {
+pub(crate) fn own_without_store() -> anyhow::Result<f64> {
     let mut nanos = 0;
     for task in fs::read_dir("/proc/self/task")? {
         let task = task?.path();

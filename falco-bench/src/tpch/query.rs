@@ -1,0 +1,151 @@
+//! One query by Falco: its answer and what it took.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+use anyhow::{Context, ensure};
+use falco_core::Deployable;
+use falco_data::{Data, DataPolicy, Store, clean};
+use falco_executors::{DriverExt, ParallelExecutor, RunOptions};
+use falco_fakes::FakeS3;
+use falco_function::Executable;
+use falco_layers::Intercepted;
+use falco_local::{LocalConfig, LocalPlatform, WorkerLimits};
+use falco_tpch::{Answer, Native, Plan, Planner, Query, python};
+
+use super::counted::Counted;
+use crate::data::{children, own_without_store};
+use crate::memory::{self, TreeSampler};
+
+const PARTITIONS: u32 = 4;
+const SPLIT: u64 = 32 << 20;
+
+pub(super) enum Language {
+    Rust(Executable),
+    Python { packages: PathBuf },
+}
+
+impl Language {
+    pub(super) fn has(&self, query: Query) -> bool {
+        matches!((self, query), (Self::Rust(_), _) | (_, Query::Q1 | Query::Q6 | Query::Q12))
+    }
+}
+
+/// Where the data is.
+pub(super) struct Place<'a> {
+    pub(super) input: Store,
+    pub(super) scratch: Store,
+    pub(super) s3: Option<&'a FakeS3>,
+}
+
+impl Place<'_> {
+    pub(super) fn folder(input: &Path, scratch: &Path) -> anyhow::Result<Self> {
+        Ok(Self { input: Store::folder(input)?, scratch: Store::folder(scratch)?, s3: None })
+    }
+}
+
+/// What a query took: seconds, and megabytes.
+pub(super) struct Measured {
+    pub(super) query: Query,
+    pub(super) answer: Answer,
+    /// Processor time of the functions' processes.
+    pub(super) cpu: f64,
+    /// Processor time of this process.
+    pub(super) driver: f64,
+    pub(super) wall: f64,
+    pub(super) traffic: f64,
+    pub(super) peak: f64,
+    pub(super) all: f64,
+    pub(super) invocations: u64,
+    /// The sum of all invocations' times.
+    pub(super) seconds: f64,
+    /// All requests to S3, and how many of them wrote an object of an exchange.
+    pub(super) requests: (u64, u64),
+}
+
+impl Measured {
+    pub(super) fn keep_least(&mut self, other: Self) {
+        self.cpu = self.cpu.min(other.cpu);
+        self.driver = self.driver.min(other.driver);
+        self.wall = self.wall.min(other.wall);
+        self.peak = self.peak.min(other.peak);
+        self.all = self.all.min(other.all);
+        self.seconds = self.seconds.min(other.seconds);
+    }
+}
+
+pub(super) fn measure(
+    runtime: &tokio::runtime::Runtime,
+    query: Query,
+    language: &Language,
+    place: &Place<'_>,
+) -> anyhow::Result<Measured> {
+    memory::reset_peak()?;
+    let (functions, driver) = (children()?, own_without_store()?);
+    let requests = place.s3.map_or(0, FakeS3::requests);
+    let sampler = TreeSampler::start();
+    let begun = Instant::now();
+    let mut measured = runtime.block_on(run(query, language, place))?;
+    measured.wall = begun.elapsed().as_secs_f64();
+    measured.all = sampler.finish()? / 1e6;
+    measured.cpu = children()? - functions;
+    measured.driver = own_without_store()? - driver;
+    measured.peak = memory::peak()? / 1e6;
+    if let Some(s3) = place.s3 {
+        measured.requests.0 = s3.requests() - requests;
+    }
+    Ok(measured)
+}
+
+async fn run(query: Query, language: &Language, place: &Place<'_>) -> anyhow::Result<Measured> {
+    let state = tempfile::tempdir()?;
+    let workers = WorkerLimits::default().with_max_workers(super::THREADS as u32);
+    let config = LocalConfig::builder().directory(state.path()).workers(workers).build()?;
+    let local = Counted::new(LocalPlatform::connect(config).await?);
+    let bytes = local.bytes.clone();
+    let data = Data::new(Intercepted(local), place.scratch.clone(), DataPolicy::default())?;
+    let data = data.with_input(place.input.clone());
+
+    let native = Native::new();
+    let function = |name: &str| -> falco_core::Result<Deployable> {
+        match language {
+            Language::Rust(program) => native.function(program, name),
+            Language::Python { packages } => {
+                Ok(python(name)?.with_env("PYTHONPATH", packages.to_string_lossy()))
+            }
+        }
+    };
+    let is_rust = matches!(language, Language::Rust(_));
+    let planner = Planner {
+        input: place.input.clone(),
+        split: is_rust.then_some(SPLIT),
+        partitions: PARTITIONS,
+        function: &function,
+    };
+    let plan = planner.plan(query).await?;
+    let strategy = Arc::new(ParallelExecutor::with_concurrency(2 * super::THREADS)?);
+    let outcome = plan.run(RunOptions::new(Arc::new(data), strategy)).await?;
+    ensure!(outcome.is_success(), "{}", outcome.report);
+    let answer = outcome.results_as(Plan::ANSWER)?.pop().context("the run has an answer")?;
+    let stages = &outcome.report.stages;
+    let seconds =
+        stages.iter().map(|it| it.execution.mean.as_secs_f64() * it.execution.count as f64).sum();
+    let invocations = stages.iter().map(|stage| stage.invocations.succeeded).sum();
+    let writes = place.s3.map_or(0, |s3| s3.objects("scratch").len() as u64);
+    clean(&place.scratch, &outcome.report.run).await?;
+    Ok(Measured {
+        query,
+        answer,
+        cpu: 0.0,
+        driver: 0.0,
+        wall: 0.0,
+        traffic: bytes.load(Relaxed) as f64 / 1e6,
+        peak: 0.0,
+        all: 0.0,
+        invocations,
+        seconds,
+        requests: (0, writes),
+    })
+}
