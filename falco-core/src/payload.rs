@@ -49,9 +49,7 @@ impl Payload {
             Error::invalid_input("the value cannot be written as JSON").with_source(&e)
         })?;
         // serde_json writes none; a value that passes JSON text through may hold some.
-        for byte in json.iter_mut().filter(|byte| is_line_break(**byte)) {
-            *byte = b' ';
-        }
+        blank_line_breaks(&mut json, 0);
         check_text(&json)?;
         Ok(Self(json.into()))
     }
@@ -67,11 +65,10 @@ impl Payload {
         serde_json::from_slice::<&RawValue>(&json)
             .map_err(|e| Error::invalid_input("the payload is not valid JSON").with_source(&e))?;
         check_text(&json)?;
-        if json.iter().any(|byte| is_line_break(*byte)) {
-            let one_line = json.iter().map(|&byte| if is_line_break(byte) { b' ' } else { byte });
-            return Ok(Self(one_line.collect::<Vec<u8>>().into()));
-        }
-        Ok(Self(json))
+        let Some(first) = line_break(&json) else { return Ok(Self(json)) };
+        let mut one_line = json.to_vec();
+        blank_line_breaks(&mut one_line, first);
+        Ok(Self(one_line.into()))
     }
 
     /// A value within a payload, without checking again what was checked with the whole. For Falco's own crates.
@@ -186,8 +183,17 @@ impl fmt::Display for HalfPair {
 
 impl std::error::Error for HalfPair {}
 
-fn is_line_break(byte: u8) -> bool {
-    matches!(byte, b'\n' | b'\r')
+/// The place of the first raw line break.
+fn line_break(json: &[u8]) -> Option<usize> {
+    memchr::memchr2(b'\n', b'\r', json)
+}
+
+/// Makes blanks of the raw line breaks from this place on.
+fn blank_line_breaks(json: &mut [u8], mut from: usize) {
+    while let Some(at) = line_break(&json[from..]) {
+        json[from + at] = b' ';
+        from += at + 1;
+    }
 }
 
 impl Default for Payload {
