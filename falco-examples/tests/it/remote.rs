@@ -14,6 +14,9 @@ use crate::wordcount::expected;
 
 pub(crate) const TEXTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/data/texts");
 
+/// Calls at once on the fake of Google: each takes an instance there, whose server takes half a second of a processor to start.
+const AT_ONCE: &str = "8";
+
 /// Runs a program on a thread of its own: the fake runs on this test's.
 pub(crate) async fn run(mut command: Command) -> Printed {
     tokio::task::spawn_blocking(move || Printed::of(command.output().unwrap())).await.unwrap()
@@ -129,7 +132,7 @@ async fn wordcount_counts_right_on_a_flaky_gcp() {
         fake.inject(fault.share(0.03));
     }
     let mut wordcount = on_gcp("wordcount", &fake);
-    wordcount.args(["--reducers", "40", "--retries", "8", TEXTS]);
+    wordcount.args(["--reducers", "40", "--retries", "8", "--concurrency", AT_ONCE, TEXTS]);
     assert_eq!(run(wordcount).await.ok(), top_words());
     assert!(fake.strikes() >= 3, "{} requests were spoilt only", fake.strikes());
     assert!(fake.is_clean());
@@ -145,7 +148,7 @@ async fn wordcount_counts_right_on_a_gcp_that_leaves_calls_without_an_answer() {
     fake.inject(Fault::silence("POST /run/").share(0.05));
     fake.inject(Fault::silence("POST /run/").share(0.05).after_doing_it());
     let mut wordcount = on_gcp("wordcount", &fake);
-    wordcount.args(["--reducers", "40", "--speculate", "5", TEXTS]);
+    wordcount.args(["--reducers", "40", "--speculate", "5", "--concurrency", AT_ONCE, TEXTS]);
     assert_eq!(run(wordcount).await.ok(), top_words());
     assert!(fake.strikes() > 0, "nothing was left without an answer");
     assert!(fake.is_clean());
@@ -182,6 +185,8 @@ async fn wordcount_counts_right_through_a_flaky_queue() {
         "40",
         "--retries",
         "8",
+        "--concurrency",
+        AT_ONCE,
         TEXTS,
     ]);
     assert_eq!(run(wordcount).await.ok(), top_words());
