@@ -1,34 +1,26 @@
 //! From the command line to a run.
 
-use std::num::NonZeroUsize;
-use std::sync::Arc;
-use std::time::Duration;
+mod layers;
+mod strategy;
 
-use falco_core::congestion::CongestionController;
+use std::sync::Arc;
+
 use falco_core::{
     AsyncPlatform, Capabilities, Completion, Deployable, Driver, ExecutionPlan, ExecutionStrategy,
     Platform, Stage, Verdict,
 };
 use falco_executors::session::Session;
 use falco_executors::{
-    AsyncExecutor, DriverExt, ExecutionOptions, KeepResults, LogPolicy, ParallelExecutor, Patience,
-    Progress, RepeatPolicy, ResultsSink, RunOptions, RunOutcome, SequentialExecutor, Speculation,
-    stop_signals,
+    DriverExt, KeepResults, LogPolicy, Progress, ResultsSink, RunOptions, RunOutcome, stop_signals,
 };
 use falco_journal::RunJournal;
-use falco_layers::{
-    Aimd, Budget, Caps, Escalation, Fixed, Gate, HeldPolicy, Pid, RetryPolicy, Spread, Stack,
-    TargetRate, TimeoutPolicy,
-};
+use falco_layers::{Budget, Escalation, Spread};
 
-use crate::flags::{Controller, ExecutionFlags, Executor, OnFailure, PlatformName, RunFlags, paid};
+use crate::flags::{PlatformName, RunFlags, paid};
 #[cfg(feature = "meter")]
 use crate::observation::Observation;
 use crate::output::say;
 use crate::{log, signals};
-
-/// The pause before an invocation whose function failed is sent again.
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
 
 /// Chunks are no longer than this, so that a small file still spreads over many workers.
 const LARGEST_CHUNK: usize = 256 * 1024;
@@ -84,7 +76,7 @@ impl<'a> Launch<'a> {
             );
             let parts = flags.platform.connect_all().await?;
             let journal = flags.journal.open()?;
-            let stack = stack_of_parts(&flags.execution, journal.as_ref(), budget.as_ref())?;
+            let stack = layers::of_parts(&flags.execution, journal.as_ref(), budget.as_ref())?;
             let spread = Spread::with_stack(flags.platform.spread.into(), parts, &stack)?;
             let gates = spread.gates().to_vec();
             (layer(Arc::new(spread))?, journal, gates)
@@ -96,7 +88,9 @@ impl<'a> Launch<'a> {
             let journal = flags.journal.open()?;
             let (platform, gates) = match flags.execution.no_layers {
                 true => (platform, Vec::new()),
-                false => in_layers(&flags.execution, platform, journal.as_ref(), budget.as_ref())?,
+                false => {
+                    layers::around(&flags.execution, platform, journal.as_ref(), budget.as_ref())?
+                }
             };
             (platform, journal, gates)
         };
@@ -104,7 +98,7 @@ impl<'a> Launch<'a> {
             Some(sizes) => Escalation::wrap(platform, sizes.ladder().clone()),
             None => platform,
         };
-        let strategy = strategy(&flags.execution)?;
+        let strategy = strategy::of(&flags.execution)?;
         #[cfg(feature = "meter")]
         let observation = { Observation::begin(&flags.observe, gates).await? };
         #[cfg(not(feature = "meter"))]
@@ -268,137 +262,4 @@ impl Driver for Planned<'_> {
     fn on_completion(&self, completion: &Completion) -> Verdict {
         self.driver.on_completion(completion)
     }
-}
-
-/// A platform with its layers, and the gates of congestion control, by the names of platforms.
-type Layered = (Arc<dyn AsyncPlatform>, Vec<(String, Gate)>);
-
-/// The default stack, and its gate. Where the platform cannot submit, calls that are held open do it.
-fn in_layers(
-    flags: &ExecutionFlags,
-    platform: Arc<dyn AsyncPlatform>,
-    journal: Option<&Arc<RunJournal>>,
-    budget: Option<&Budget>,
-) -> falco_core::Result<Layered> {
-    let mut stack = stack(flags, journal, budget);
-    if let Some(controller) = controller(flags, &platform.capabilities()) {
-        let mut caps = Caps::default();
-        caps.per_second = flags.max_rate;
-        stack = stack.with_gate(Gate::capped(controller, caps));
-    }
-    if flags.executor == Executor::Async && !platform.capabilities().submit {
-        stack = stack.with_held(HeldPolicy::default());
-    }
-    let gate = stack.gate(&platform.capabilities())?;
-    let name = platform.name().to_owned();
-    let platform = stack.with_gate(gate.clone()).wrap(platform)?;
-    Ok((platform, vec![(name, gate)]))
-}
-
-/// The layers of each of several platforms.
-fn stack_of_parts(
-    flags: &ExecutionFlags,
-    journal: Option<&Arc<RunJournal>>,
-    budget: Option<&Budget>,
-) -> anyhow::Result<Stack> {
-    let has_controller = flags.controller != Controller::Adaptive || flags.target_rate.is_some();
-    anyhow::ensure!(
-        !flags.no_layers && !has_controller,
-        "--no-layers, --controller and --target-rate are for one platform: leave them out for several"
-    );
-    let stack = stack(flags, journal, budget);
-    // One that cannot submit would keep the others from it.
-    Ok(match flags.executor {
-        Executor::Async => stack.with_held(HeldPolicy::default()),
-        _ => stack,
-    })
-}
-
-fn stack(
-    flags: &ExecutionFlags,
-    journal: Option<&Arc<RunJournal>>,
-    budget: Option<&Budget>,
-) -> Stack {
-    let mut stack = Stack::new()
-        .with_retry(RetryPolicy::with_retries(flags.retries))
-        .with_outage_patience(flags.outage_patience)
-        .with_timeout(timeouts(flags));
-    if flags.replicas > 1 {
-        stack = stack.with_replicas(flags.replicas);
-    }
-    if let Some(journal) = journal {
-        stack = stack.with_journal(journal.clone());
-    }
-    if let Some(budget) = budget {
-        stack = stack.with_budget(budget.clone());
-    }
-    if let Some(rate) = flags.max_rate {
-        stack = stack.with_max_rate(rate);
-    }
-    stack
-}
-
-/// The controller, where it is not the stack's own.
-fn controller(
-    flags: &ExecutionFlags,
-    capabilities: &Capabilities,
-) -> Option<Box<dyn CongestionController>> {
-    if let Some(rate) = flags.target_rate {
-        return Some(Box::new(TargetRate::new(rate).within(capabilities)));
-    }
-    Some(match flags.controller {
-        Controller::Adaptive => return None,
-        Controller::Aimd => Box::new(Aimd::from_capabilities(capabilities)),
-        Controller::Pid => Box::new(Pid::from_capabilities(capabilities)),
-        Controller::Fixed => Box::new(Fixed::from_capabilities(capabilities)),
-    })
-}
-
-/// Platforms may hold a status query open for a second, however short the attempts are.
-const SHORTEST_CALL: Duration = Duration::from_secs(3);
-
-fn timeouts(flags: &ExecutionFlags) -> TimeoutPolicy {
-    let default = TimeoutPolicy::default();
-    default
-        .with_invoke(flags.attempt_timeout)
-        .with_call(flags.attempt_timeout.map_or(default.call, |timeout| timeout.max(SHORTEST_CALL)))
-}
-
-/// How long a submitted attempt is waited for.
-fn patience(flags: &ExecutionFlags) -> Patience {
-    let default = Patience::default().with_outage(flags.outage_patience);
-    match flags.attempt_timeout {
-        Some(timeout) => default.with_function_timeout(timeout).with_margin(Duration::ZERO),
-        None => default,
-    }
-}
-
-fn strategy(flags: &ExecutionFlags) -> falco_core::Result<Arc<dyn ExecutionStrategy>> {
-    let repeats = RepeatPolicy::exponential(flags.retries, Duration::from_secs(1));
-    let repeats_of_failed = RepeatPolicy::exponential(flags.repeat_failed, FIRST_PAUSE);
-    let mut options = ExecutionOptions::default()
-        .with_repeat_lost(repeats)
-        .with_repeat_failed(repeats_of_failed)
-        .with_on_failure(flags.on_failure.unwrap_or(OnFailure::Stop).into());
-    if let Some(deadline) = flags.deadline {
-        options = options.with_deadline(deadline);
-    }
-    if let Some(factor) = flags.speculate {
-        options = options.with_speculation(Speculation::slower_than(factor)?);
-    }
-    let concurrency = flags.concurrency.map(NonZeroUsize::get);
-    Ok(match (flags.executor, concurrency) {
-        (Executor::Sequential, _) => Arc::new(SequentialExecutor::new().with_options(options)),
-        (Executor::Parallel, Some(calls)) => {
-            Arc::new(ParallelExecutor::with_concurrency(calls)?.with_options(options))
-        }
-        (Executor::Parallel, None) => Arc::new(ParallelExecutor::new().with_options(options)),
-        (Executor::Async, window) => {
-            let executor = match window {
-                Some(window) => AsyncExecutor::with_window(window)?,
-                None => AsyncExecutor::new(),
-            };
-            Arc::new(executor.with_options(options).with_patience(patience(flags)))
-        }
-    })
 }
