@@ -12,7 +12,7 @@ use crate::bundle::pack;
 use crate::config::{folder_of_another, is_remote, port_of_another};
 use crate::images::{Stored, new_key};
 use crate::pool::{Function, Pool, Shared};
-use crate::probe::Probed;
+use crate::probe;
 use crate::protocol::Protocol;
 use crate::refusal::refusal;
 use crate::sweep;
@@ -29,17 +29,11 @@ pub(crate) struct Functions {
     pools: Pools<Pool>,
     /// The architecture of the daemon's machine, such as `amd64`; empty where the daemon does not say.
     architecture: String,
-    probed: Probed,
 }
 
 impl Functions {
     pub(crate) fn new(shared: Shared, architecture: String) -> Self {
-        Self {
-            shared: Arc::new(shared),
-            pools: Pools::default(),
-            architecture,
-            probed: Probed::default(),
-        }
+        Self { shared: Arc::new(shared), pools: Pools::default(), architecture }
     }
 
     /// The daemon's architecture by Rust's name, such as `x86_64`; none where the daemon does not say.
@@ -139,7 +133,7 @@ impl Functions {
         if protocol == Protocol::Pipe {
             let asked = (id, reference);
             let (docker, host) = (&images.docker, &images.host);
-            self.probed.check(docker, host, asked, &function.runtime).await?;
+            probe::check(docker, host, asked, &function.runtime).await?;
         }
         let deployment = deployment.with_attribute("version", &bundle.version);
         let (dialogue, binds) = (bundle.dialogue, bundle.binds.clone());

@@ -1,7 +1,7 @@
 //! Whether an image can run functions of a runtime: asked when a function is deployed, not when it is called first.
 
 use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 use bollard::Docker;
 use bollard::models::{ContainerCreateBody, HostConfig};
@@ -18,33 +18,33 @@ use crate::sweep;
 const OLDEST_PYTHON: [u32; 2] = [3, 8];
 const OLDEST_NODE: [u32; 2] = [16, 0];
 
-/// The images that were asked already, by their ids and the runtimes.
-#[derive(Debug, Default)]
-pub(crate) struct Probed(Mutex<HashSet<(String, String)>>);
+/// The images that were asked already, by their ids and the runtimes. An id is the digest of what is in the image: what one
+/// daemon's image has said holds for every daemon, and so for every platform of this process.
+static PROBED: LazyLock<Mutex<HashSet<(String, String)>>> = LazyLock::new(Mutex::default);
 
-impl Probed {
-    /// Checks that the image has the runtime's interpreter, in the version that the runtime names; a native function needs a
-    /// shell alone. Each image is asked once.
-    ///
-    /// # Errors
-    ///
-    /// `InvalidInput` with what was asked for and what is there.
-    pub(crate) async fn check(
-        &self,
-        docker: &Docker,
-        host: &str,
-        (id, reference): (&str, &str),
-        runtime: &RuntimeName,
-    ) -> Result<()> {
-        let key = (id.to_owned(), runtime.to_string());
-        if self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&key) {
-            return Ok(());
-        }
-        let said = ask(docker, host, id, command(runtime)).await?;
-        judge(reference, runtime, said.as_deref())?;
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
-        Ok(())
+/// Checks that the image has the runtime's interpreter, in the version that the runtime names; a native function needs a
+/// shell alone. Each image is asked once.
+///
+/// # Errors
+///
+/// `InvalidInput` with what was asked for and what is there.
+pub(crate) async fn check(
+    docker: &Docker,
+    host: &str,
+    (id, reference): (&str, &str),
+    runtime: &RuntimeName,
+) -> Result<()> {
+    let key = (id.to_owned(), runtime.to_string());
+    if PROBED.lock().unwrap_or_else(PoisonError::into_inner).contains(&key) {
+        return Ok(());
     }
+    let said = ask(docker, host, id, command(runtime)).await?;
+    judge(reference, runtime, said.as_deref())?;
+    // Another image may get the same name.
+    if id != reference {
+        PROBED.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
+    }
+    Ok(())
 }
 
 /// The command line by which a shell finds the interpreter's version.
