@@ -19,6 +19,32 @@ for line in sys.stdin:
     os.write(3, (json.dumps({"n": value["n"] + 1, "argument": sys.argv[1], "key": os.environ.get("KEY")}) + "\n").encode())
 "#;
 
+/// A server that is a function by itself, of OpenWhisk's kind and of Lambda's: it takes the argument as it is.
+const SERVER: &str = r#"
+import http.server, json, os, sys
+END = b"XXX_THE_END_OF_A_WHISK_ACTIVATION_XXX\n"
+class Own(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["content-length"] or 0)) or "{}")
+        value = body.get("value", body)
+        if self.path == "/init":
+            os.environ.update(value.get("env", {}))
+        else:
+            # As runtimes end the log of a call: OpenWhisk's in each stream, Lambda's in one.
+            os.write(1, b"END RequestId: 1\n" if self.path.startswith("/2015") else END)
+            os.write(2, END)
+        answer = {"n": value.get("n", 0) + 1, "argument": sys.argv[1], "key": os.environ.get("KEY")}
+        text = json.dumps(answer).encode()
+        self.send_response(404 if self.path == "/falco/ready" else 200)
+        self.send_header("content-length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+    def log_message(self, *_):
+        pass
+http.server.ThreadingHTTPServer(("0.0.0.0", 8080), Own).serve_forever()
+"#;
+
 async fn called(platform: &DockerPlatform, function: &Deployable, argument: Value) -> Value {
     let deployment = platform.deploy(function).await.unwrap();
     let invocation = Invocation::new("run", "stage", "1", Payload::json(&argument).unwrap());
@@ -32,22 +58,29 @@ async fn called(platform: &DockerPlatform, function: &Deployable, argument: Valu
 async fn an_image_is_a_function_over_each_protocol() {
     let Some(host) = daemon::host() else { return };
     let docker = daemon::docker(&host).await;
-    let config = ContainerCreateBody {
-        image: Some(image::IMAGE.into()),
-        entrypoint: Some(["python3", "-c", PROGRAM].map(str::to_owned).into()),
-        cmd: Some(vec!["from the image".into()]),
-        ..ContainerCreateBody::default()
-    };
-    image::commit(&docker, config, Vec::new(), "program").await;
-    let config = daemon::config(&host).await.build().unwrap();
-    let platform = DockerPlatform::connect(config).await.unwrap();
+    let platform = DockerPlatform::connect(daemon::config(&host).await.build().unwrap());
+    let platform = platform.await.unwrap();
     assert!(platform.capabilities().images);
-    let own = Deployable::from_image("docker-image", "falco-test:program").with_env("KEY", "v");
-    let result = called(&platform, &own, json!({"n": 1})).await;
-    assert_eq!(result, json!({"n": 2, "argument": "from the image", "key": "v"}));
-    let other = Image::new("falco-test:program").with_arguments(["another"]);
-    let other = Deployable::from_image("docker-image-2", other);
-    assert_eq!(called(&platform, &other, json!({"n": 1})).await["argument"], "another");
+    for (protocol, program) in [("pipe", PROGRAM), ("action", SERVER), ("lambda", SERVER)] {
+        let config = ContainerCreateBody {
+            image: Some(image::IMAGE.into()),
+            entrypoint: Some(["python3", "-c", program].map(str::to_owned).into()),
+            cmd: Some(vec!["from the image".into()]),
+            labels: Some(HashMap::from([("falco.protocol".into(), protocol.into())])),
+            ..ContainerCreateBody::default()
+        };
+        let tag = format!("program-{protocol}");
+        image::commit(&docker, config, Vec::new(), &tag).await;
+        let (name, image) = (format!("docker-image-{protocol}"), format!("falco-test:{tag}"));
+        let own = Deployable::from_image(&name, &*image).with_env("KEY", "v");
+        let result = called(&platform, &own, json!({"n": 1})).await;
+        let expected = json!({"n": 2, "argument": "from the image", "key": "v"});
+        assert_eq!(result, expected, "{protocol}");
+        let other = Image::new(&*image).with_arguments(["another"]);
+        let other = Deployable::from_image(format!("{name}-2"), other);
+        let result = called(&platform, &other, json!({"n": 1})).await;
+        assert_eq!(result["argument"], "another", "{protocol}");
+    }
 }
 
 #[tokio::test]
