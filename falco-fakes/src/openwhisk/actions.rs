@@ -88,7 +88,7 @@ fn changed(
             )));
         };
         action.kind = kind;
-        action.code = code.to_owned();
+        action.set_code(code);
         action.main = exec["main"].as_str().unwrap_or("main").to_owned();
     }
     if let Err(text) = put_limits(&mut action, &body["limits"]) {
@@ -122,6 +122,7 @@ pub(super) fn new_action(name: &[&str]) -> Action {
         kind: String::new(),
         image: None,
         code: String::new(),
+        is_binary: true,
         main: "main".into(),
         timeout_ms: 60_000,
         memory_mib: 256,

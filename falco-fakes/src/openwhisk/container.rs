@@ -186,15 +186,14 @@ impl Containers {
     /// Puts the code where its runtime looks for it; what is to be started.
     async fn unpack(&self, action: &Action, at: &Path) -> Result<Vec<OsString>, String> {
         let text = |e: falco_core::Error| e.to_string();
-        let code = if action.is_binary() {
+        let code = if action.is_binary {
             let zip = BASE64.decode(action.code.trim()).map_err(|e| e.to_string())?;
             Code::Archive(zip.into())
         } else {
             Code::Source(action.code.as_str().into())
         };
         // The check of the source, which comes before anything is started, takes no byte order mark.
-        if !action.is_binary() && action.family() == "python" && action.code.starts_with('\u{feff}')
-        {
+        if !action.is_binary && action.family() == "python" && action.code.starts_with('\u{feff}') {
             return Err(NO_BINARY.into());
         }
         let family = action.family();
@@ -205,7 +204,7 @@ impl Containers {
             other => return Err(format!("the fake does not run {other}")),
         };
         let mut archive = Archive::from_code(&code, single).map_err(text)?;
-        if family == "python" && action.is_binary() {
+        if family == "python" && action.is_binary {
             archive.rename("__main__.py", single).map_err(|_| NO_BINARY.to_owned())?;
         }
         if family == "go" {

@@ -34,6 +34,8 @@ pub(super) struct Action {
     /// The image of a `blackbox`.
     pub(super) image: Option<String>,
     pub(super) code: String,
+    /// Whether the code is base64. It is looked at once: code of 50 MB takes a while.
+    pub(super) is_binary: bool,
     pub(super) main: String,
     pub(super) timeout_ms: u64,
     pub(super) memory_mib: u64,
@@ -113,11 +115,12 @@ impl Action {
         }
     }
 
-    /// The server decides by the look of the code whether it is base64 (contract, 2.2).
-    pub(super) fn is_binary(&self) -> bool {
-        let code = self.code.trim();
-        code.len().is_multiple_of(4)
-            && code.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'='))
+    /// Sets the code. The server decides by its look whether it is base64 (contract, 2.2).
+    pub(super) fn set_code(&mut self, code: &str) {
+        self.code = code.to_owned();
+        let code = code.trim();
+        self.is_binary = code.len().is_multiple_of(4)
+            && code.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'='));
     }
 
     pub(super) fn logs_mib(&self) -> usize {
@@ -134,7 +137,7 @@ impl Action {
             Some(package) => format!("guest/{package}"),
             None => "guest".into(),
         };
-        let mut exec = json!({"kind": self.kind, "binary": self.is_binary(), "main": self.main});
+        let mut exec = json!({"kind": self.kind, "binary": self.is_binary, "main": self.main});
         if let Some(image) = &self.image {
             exec["image"] = image.clone().into();
         }
@@ -156,7 +159,7 @@ impl Action {
         let mut brief = self.to_json(false);
         if let Some(fields) = brief.as_object_mut() {
             fields.remove("parameters");
-            fields.insert("exec".into(), json!({"binary": self.is_binary()}));
+            fields.insert("exec".into(), json!({"binary": self.is_binary}));
         }
         brief
     }
