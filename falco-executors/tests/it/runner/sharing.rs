@@ -43,12 +43,9 @@ async fn a_deployment_that_does_not_fit_its_stage_is_refused_before_anything_is_
         async move { plan.run(options).await.unwrap_err() }
     };
     let plan = || Plan(vec![numbers("map", 3), numbers("reduce", 3)]);
-    let mut other_runtime = there.clone();
-    other_runtime.runtime = RuntimeName::nodejs();
     let elsewhere = there.clone().with_platform("elsewhere");
     let with_arguments = Plan(vec![numbers("map", 1).with_arguments(Payload::empty())]);
     for (error, words) in [
-        (refused("map", other_runtime, plan()).await, "needs runtime python:3"),
         (refused("sort", there.clone(), plan()).await, "\"sort\", which is not in the plan"),
         (refused("map", elsewhere, plan()).await, "\"elsewhere\""),
         (refused("map", there.clone(), with_arguments).await, "arguments"),
@@ -57,6 +54,27 @@ async fn a_deployment_that_does_not_fit_its_stage_is_refused_before_anything_is_
         assert!(error.to_string().contains(words), "{error}");
     }
     assert_eq!(platform.counters(), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deployment_of_another_runtime_is_refused_before_anything_is_sent() {
+    let platform = Arc::new(InMemory::default());
+    let mut there = platform.deploy(&function("map")).await.unwrap();
+    let before = platform.counters();
+    let mut given = async |runtime: &str| {
+        there.runtime = runtime.parse().unwrap();
+        let plan = Plan(vec![numbers("map", 1)]);
+        plan.run(options(&platform).with_deployment("map", there.clone())).await
+    };
+    for other in ["nodejs", "native", "python:2.7"] {
+        let error = given(other).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+        let text = error.to_string();
+        assert!(text.contains("needs runtime python:3") && text.contains(other), "{text}");
+    }
+    assert_eq!(platform.counters(), before);
+    // A version of what the stage asks for serves it.
+    assert!(given("python:3.12").await.unwrap().is_success());
 }
 
 #[tokio::test(start_paused = true)]
