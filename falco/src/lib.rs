@@ -39,6 +39,9 @@ pub use falco_local as local;
 #[cfg(feature = "meter")]
 #[doc(inline)]
 pub use falco_meter as meter;
+#[cfg(feature = "openfaas")]
+#[doc(inline)]
+pub use falco_openfaas as openfaas;
 #[cfg(feature = "openwhisk")]
 #[doc(inline)]
 pub use falco_openwhisk as openwhisk;

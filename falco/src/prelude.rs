@@ -16,11 +16,15 @@ pub use falco_package::Archive;
 
 #[cfg(feature = "aws")]
 pub use falco_aws::{AwsConfig, AwsLambda};
+#[cfg(feature = "docker")]
+pub use falco_docker::{DockerConfig, DockerPlatform};
 #[cfg(feature = "function")]
 pub use falco_function::{Executable, Functions, Registered};
 #[cfg(feature = "gcp")]
 pub use falco_gcp::{GcpConfig, GcpFunctions};
 #[cfg(feature = "local")]
 pub use falco_local::{LocalConfig, LocalPlatform};
+#[cfg(feature = "openfaas")]
+pub use falco_openfaas::{OpenFaas, OpenFaasConfig};
 #[cfg(feature = "openwhisk")]
 pub use falco_openwhisk::{OpenWhisk, OpenWhiskConfig};

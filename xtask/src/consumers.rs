@@ -17,6 +17,7 @@ const CONSUMERS: &[(&str, &[&str], usize)] = &[
     ("facade-openwhisk", &["falco/openwhisk"], 155),
     ("facade-gcp", &["falco/gcp"], 155),
     ("facade-aws", &["falco/aws"], 195),
+    ("facade-openfaas", &["falco/openfaas"], 155),
     ("core", &["falco-core"], 20),
     ("local", &["falco-core", "falco-executors", "falco-local"], 140),
     ("docker", &["falco-core", "falco-executors", "falco-docker"], 140),

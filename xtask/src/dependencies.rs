@@ -26,6 +26,7 @@ const FACADE: &[&str] = &[
     "falco-openwhisk",
     "falco-aws",
     "falco-gcp",
+    "falco-openfaas",
 ];
 
 /// The crates that the fakes depend on: the configurations that they hand out are those of the platforms, and the data suite

@@ -128,6 +128,7 @@ async fn permissions(flags: &DoctorFlags) -> Check {
                 match platform {
                     PlatformName::Local => "none are needed on this machine",
                     PlatformName::Docker => "the daemon lets this user in, which is all",
+                    PlatformName::Openfaas => "the gateway takes the password, and knows no others",
                     _ => "the key is accepted, and opens everything in its namespace",
                 },
             )

@@ -6,6 +6,7 @@ mod gcp;
 mod inspect;
 #[cfg(feature = "local")]
 mod local;
+mod openfaas;
 mod openwhisk;
 
 use std::sync::Arc;
@@ -43,6 +44,9 @@ pub struct PlatformFlags {
 
     #[command(flatten)]
     docker: docker::DockerFlags,
+
+    #[command(flatten)]
+    openfaas: openfaas::OpenFaasFlags,
 }
 
 /// A platform that a program can run on.
@@ -58,6 +62,8 @@ pub enum PlatformName {
     Aws,
     /// Google Cloud Functions, 2nd generation.
     Gcp,
+    /// OpenFaaS.
+    Openfaas,
 }
 
 /// How several platforms share the work.
@@ -154,6 +160,8 @@ impl PlatformFlags {
             PlatformName::Aws => self.aws.connect().await,
             #[cfg(feature = "gcp")]
             PlatformName::Gcp => self.gcp.connect().await,
+            #[cfg(feature = "openfaas")]
+            PlatformName::Openfaas => self.openfaas.connect().await,
             #[allow(unreachable_patterns, reason = "with every feature, none is absent")]
             absent => Err(not_built(absent)),
         }
@@ -169,6 +177,7 @@ impl PlatformFlags {
             PlatformName::Openwhisk => self.openwhisk.inspect(),
             PlatformName::Aws => self.aws.inspect().await,
             PlatformName::Gcp => self.gcp.inspect(),
+            PlatformName::Openfaas => self.openfaas.inspect(),
         }
     }
 
@@ -203,7 +212,10 @@ impl PlatformFlags {
     /// The highest cost of one invocation, in US dollars, at the provider's list prices; none where Falco knows no price.
     pub fn price(&self, busy: Duration, memory_mib: u32) -> Option<f64> {
         match self.name() {
-            PlatformName::Local | PlatformName::Docker | PlatformName::Openwhisk => None,
+            PlatformName::Local
+            | PlatformName::Docker
+            | PlatformName::Openwhisk
+            | PlatformName::Openfaas => None,
             PlatformName::Aws => aws::price(busy, memory_mib),
             PlatformName::Gcp => gcp::price(busy, memory_mib),
         }
