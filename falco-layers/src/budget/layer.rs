@@ -11,7 +11,7 @@ use falco_core::{
 use tokio::time::Instant;
 
 use super::Budget;
-use super::ledger::{Admission, Held, Settlement, paid, pico};
+use super::ledger::{Admission, Held, Settlement, paid};
 use crate::layer::Intercept;
 
 /// A platform whose calls are paid from a budget.
@@ -53,12 +53,8 @@ impl Drop for Reservation<'_> {
 
 impl Budgeted {
     fn held(&self, deployment: &Deployment, invocation: &Invocation) -> Held {
-        Held {
-            stage: invocation.stage().clone(),
-            amount: pico(self.prices.upper_bound(&deployment.scaling)),
-            inputs: invocation.members().len().max(1) as u64,
-            is_settled: false,
-        }
+        let inputs = invocation.members().len().max(1) as u64;
+        Held::new(invocation.stage().clone(), &self.prices, &deployment.scaling, inputs)
     }
 
     /// Waits until the call can be paid for whatever it costs.

@@ -31,7 +31,7 @@ pub(super) struct Ledger {
     pub(super) reserved: Pico,
     /// For calls whose end is not known: they may have cost as much.
     pub(super) in_doubt: Pico,
-    /// How far the bill may be above what is spent.
+    /// How far the bill may be above what is spent and in doubt.
     pub(super) uncertainty: Pico,
     /// The upper bound of the call that could not be paid for.
     pub(super) refused: Option<Pico>,
@@ -64,9 +64,20 @@ pub(super) struct StageEntry {
 pub(super) struct Held {
     pub(super) stage: StageName,
     pub(super) amount: Pico,
+    /// How far the bill of a whole timeout may be above the amount.
+    pub(super) doubt: Pico,
     pub(super) inputs: u64,
     /// Whether the call is over.
     pub(super) is_settled: bool,
+}
+
+impl Held {
+    /// A call of a stage on a function of this size, with so many inputs.
+    pub(super) fn new(stage: StageName, prices: &Prices, size: &Scaling, inputs: u64) -> Self {
+        let most = prices.upper_bound(size);
+        let doubt = pico(UsDollars(most.0 * prices.uncertainty));
+        Self { stage, amount: pico(most), doubt, inputs, is_settled: false }
+    }
 }
 
 /// The outcome of a call.
@@ -169,6 +180,7 @@ impl Ledger {
             Settlement::Free => 0,
             Settlement::Unknown => {
                 self.in_doubt += held.amount;
+                self.uncertainty += held.doubt;
                 held.amount
             }
         };
@@ -210,7 +222,7 @@ mod tests {
     use super::*;
 
     fn held(amount: Pico) -> Held {
-        Held { stage: "s".into(), amount, inputs: 1, is_settled: false }
+        Held { stage: "s".into(), amount, doubt: 0, inputs: 1, is_settled: false }
     }
 
     fn ledger(limit: Pico) -> Ledger {
@@ -278,6 +290,36 @@ mod tests {
             assert_eq!(10 - ledger.in_doubt - ledger.spent, room);
         }
         assert_eq!(ledger.stage(&"s".into()).spent, 5);
+    }
+
+    #[test]
+    fn the_bill_of_a_call_of_unknown_end_may_be_above_its_upper_bound() {
+        let prices = Prices::default().with_second(1.0).with_uncertainty(0.5);
+        let size = Scaling::default().with_timeout(Duration::from_secs(2));
+        let held = Held::new("s".into(), &prices, &size, 1);
+        let mut ledger = Ledger::default();
+        for (settlement, times) in [(Settlement::Free, 0), (Settlement::Unknown, 1)] {
+            ledger.reserve(&held);
+            ledger.settle(&held, settlement);
+            let expected = (times * pico(UsDollars(2.0)), times * pico(UsDollars(1.0)));
+            assert_eq!((ledger.in_doubt, ledger.uncertainty), expected);
+        }
+    }
+
+    #[test]
+    fn the_mean_and_its_error_are_those_of_an_input_however_many_calls_it_took() {
+        let mut ledger = Ledger::default();
+        assert_eq!(ledger.stage(&"s".into()).mean(), None);
+        for cost in [1.0, 2.0, 3.0, 1.0, 2.0, 3.0] {
+            ledger.reserve(&held(1));
+            ledger.settle(&held(1), Settlement::Paid(pico(UsDollars(cost)), 0));
+        }
+        let stage = ledger.stage(&"s".into());
+        stage.completed = 3;
+        assert_eq!(stage.mean(), Some(4.0));
+        let of_eight_calls = stage.calls.error_of_sum(8.0);
+        assert!(of_eight_calls.is_some());
+        assert_eq!(stage.error_of(4), of_eight_calls);
     }
 
     #[test]

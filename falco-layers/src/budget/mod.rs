@@ -266,8 +266,8 @@ impl Monitor for Budget {
                 if let Some((pending, prices)) = invocation.submitted().zip(self.0.in_force.get()) {
                     let stage = invocation.stage().clone();
                     self.ledger(|ledger| {
-                        let amount = pico(prices.upper_bound(&ledger.stage(&stage).size));
-                        let held = Held { stage, amount, inputs: 1, is_settled: false };
+                        let size = ledger.stage(&stage).size.clone();
+                        let held = Held::new(stage, prices, &size, 1);
                         ledger.reserve(&held);
                         ledger.pending.insert(pending.id.clone(), held);
                     });

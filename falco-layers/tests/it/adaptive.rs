@@ -146,7 +146,26 @@ fn a_few_refusals_among_very_many_calls_do_not_slow_it_down() {
     };
     let rate = rate_after(0);
     assert_eq!(rate_after(4), rate);
-    assert!(rate_after(6) < rate);
+    assert!(rate_after(1) < rate, "one in two hundred");
+}
+
+#[test]
+fn refusals_of_calls_that_were_in_flight_together_are_one_event_for_a_moment() {
+    let known = Capabilities::default().with_concurrency(100);
+    let mut controller = Adaptive::from_capabilities(&known);
+    let (sent, first) = (secs(1), secs(2));
+    controller.on_sent(sent, 100);
+    let mut after_refusal_at = |now: Duration| {
+        let refusal = Signal::new(SignalKind::Throttled, sent, now - sent, 100);
+        controller.on_signal(now, &refusal);
+        let allowance = controller.allowance(now);
+        (allowance.concurrency.unwrap(), allowance.not_before)
+    };
+    // Nothing is sent for as long as a refusal takes, and for 200 ms at most.
+    let settled = first + millis(200);
+    assert_eq!(after_refusal_at(first), (97, settled));
+    assert_eq!(after_refusal_at(settled), (96, settled), "one call less was accepted");
+    assert_eq!(after_refusal_at(settled + millis(1)), (96, settled), "too late");
 }
 
 #[test]
