@@ -1,4 +1,4 @@
-//! How many files this process may have open: each worker needs five.
+//! How many files this process may have open: each worker needs up to six.
 
 use std::sync::OnceLock;
 

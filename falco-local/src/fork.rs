@@ -21,8 +21,9 @@ use rustix::net::{
 use rustix::process::Pid;
 
 use crate::descriptors;
+use crate::exchange::{Ending, Exchange};
 use crate::package::Function;
-use crate::process::{Ending, Parent, Process};
+use crate::process::{Parent, Process};
 use crate::scratch::Directory;
 use crate::shared::Shared;
 use crate::spawn::Ends;
@@ -62,18 +63,20 @@ impl ForkServer {
         let mut server = Self::spawn(origin).map_err(|error| error.to_string())?;
         let mut log = Capture::new(answer::MAX_START_LINE as u64);
         let started = match &mut server.process {
-            Some(process) => process.exchange(
-                &[b"start"],
-                answer::MAX_START_LINE,
-                Instant::now() + START.min(origin.shared.config.workers.start_timeout),
-                &mut log,
-                || {},
-                |_| !(origin.is_closed)(),
-            ),
+            Some(process) => {
+                let start = Exchange {
+                    request: &[b"start"],
+                    number: None,
+                    limit: answer::MAX_START_LINE,
+                    deadline: Instant::now()
+                        + START.min(origin.shared.config.workers.start_timeout),
+                };
+                process.exchange(start, &mut log, &mut |_: Pid| !(origin.is_closed)())
+            }
             None => Ending::NotDelivered,
         };
         match started {
-            Ending::Answered(line) => match Answer::from_line(&line) {
+            Ending::Answered { line, .. } => match Answer::from_line(&line) {
                 Some(Answer { outcome: Err(error), .. }) => return Err(error.message),
                 _ => native::acknowledged(&line).map(drop).map_err(|error| error.message)?,
             },

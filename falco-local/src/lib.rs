@@ -2,8 +2,10 @@
 #![forbid(unsafe_code)]
 
 mod abandonment;
+mod ahead;
 mod config;
 mod descriptors;
+mod exchange;
 mod fork;
 mod forked_workers;
 mod forking;
@@ -12,13 +14,17 @@ mod guardian;
 mod interpreter;
 mod memory;
 mod package;
+mod pipe;
 mod platform;
 mod pool;
 mod process;
+mod queue;
+mod results;
 mod scratch;
 mod shared;
 mod spawn;
 mod state;
+mod streams;
 mod tree;
 mod unsent;
 mod watch;

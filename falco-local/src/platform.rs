@@ -61,7 +61,7 @@ impl LocalPlatform {
     /// asynchronous as on every other platform, so that a program changes in the type only.
     ///
     /// No process is started before the first invocation. The only files it reads are its own. The soft limit of open
-    /// files of this process is raised to the hard one, since each worker needs five; workers keep the limit as it was.
+    /// files of this process is raised to the hard one, since each worker needs up to six; workers keep the limit as it was.
     ///
     /// # Errors
     ///

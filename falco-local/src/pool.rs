@@ -261,17 +261,54 @@ impl Pool {
         None
     }
 
+    /// Takes jobs that a worker is sent before it has answered the one that it runs: at most so many, at most its share,
+    /// and none while another worker is idle.
+    pub(crate) fn take_ahead(&self, most: usize) -> VecDeque<Job> {
+        let mut state = self.lock();
+        if state.idle > 0 {
+            return VecDeque::new();
+        }
+        let share = state.queue.len() / state.workers.len().max(1);
+        state.queue.drain(..most.min(share)).collect()
+    }
+
+    /// Takes back jobs that were sent ahead, in their order, and were not begun.
+    pub(crate) fn give_back_ahead(self: &Arc<Self>, jobs: VecDeque<Job>) {
+        let mut state = self.lock();
+        if state.phase == Phase::Closed {
+            drop(state);
+            return jobs.into_iter().for_each(|job| job.refuse(removed()));
+        }
+        for job in jobs.into_iter().rev() {
+            state.queue.push_front(job);
+        }
+        self.replace_missing(&mut state);
+        drop(state);
+        self.wake.notify_all();
+    }
+
+    /// Whether another worker could run what waits behind a call: one is idle, or one more may start.
+    pub(crate) fn could_take(&self) -> bool {
+        let mut state = self.lock();
+        state.idle > state.queue.len() || state.has_room()
+    }
+
+    /// Starts a worker where more jobs wait than workers are idle.
+    fn replace_missing(self: &Arc<Self>, state: &mut State) {
+        if state.queue.len() > state.idle
+            && state.has_room()
+            && let Err(error) = self.hire(state, false)
+        {
+            tracing::warn!(%error, "a worker could not be replaced");
+        }
+    }
+
     /// A worker's thread ends.
     pub(crate) fn leave(self: &Arc<Self>, worker: u64) {
         let mut state = self.lock();
         state.workers.remove(&worker);
         // A job that came while this worker was on its way out has counted on it.
-        if state.queue.len() > state.idle
-            && state.has_room()
-            && let Err(error) = self.hire(&mut state, false)
-        {
-            tracing::warn!(%error, "a worker could not be replaced");
-        }
+        self.replace_missing(&mut state);
     }
 
     /// How the next worker's process starts.

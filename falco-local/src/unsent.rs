@@ -18,6 +18,11 @@ impl<'a> Unsent<'a> {
         Self { parts, done: 0 }
     }
 
+    /// The length of what is not written, in bytes.
+    pub(crate) fn len(&self) -> usize {
+        self.parts[self.done..].iter().map(|part| part.len()).sum()
+    }
+
     /// Whether all of it is written.
     pub(crate) fn is_empty(&self) -> bool {
         self.done == self.parts.len()

@@ -1,21 +1,25 @@
 //! One worker: a thread that drives one process after another.
 
-use std::io;
+mod start;
+mod turn;
+
+use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-use bytes::Bytes;
 use falco_core::{Activation, Error, ErrorKind, FunctionError, FunctionErrorKind, Payload, Result};
-use falco_package::native::{self, Started};
+use falco_package::native;
 use falco_package::shim::Answer;
-use falco_workers::{Capture, Job, PoolLimits, TIMEOUT, answer, removed};
-use rustix::io::Errno;
+use falco_workers::{Capture, Job, PoolLimits, answer, removed};
 
-use crate::descriptors;
+use self::start::Failed;
+use self::turn::Turn;
+use crate::ahead::{self, Ahead};
+use crate::exchange::{Ending, Exchange};
 use crate::forking::Start;
 use crate::interpreter::Interpreter;
 use crate::pool::{Done, Pool};
-use crate::process::{Ending, Process};
+use crate::process::Process;
 use crate::scratch::Directory;
 use crate::watch::{Container, Watch};
 
@@ -31,12 +35,23 @@ pub(crate) struct Worker {
     scratch: Option<Directory>,
     /// The process's runtime and version, until an activation has reported it.
     runtime: Option<String>,
+    ahead: Ahead,
+    /// When the process ended its last call, which is when it began the one that was sent behind.
+    free_at: Instant,
+    /// One moment by both clocks, before the last call that was not sent ahead: the times of those behind it are counted from there.
+    clock: (SystemTime, Instant),
 }
 
-/// How a start failed: by the platform's fault, or by the function's.
-enum Failed {
-    Platform(Refused),
-    Function(FunctionError),
+/// The outcome of a call, and how long it ran by the worker's own clock.
+struct Outcome {
+    outcome: Result<Payload, FunctionError>,
+    ran: Option<Duration>,
+}
+
+impl From<Result<Payload, FunctionError>> for Outcome {
+    fn from(outcome: Result<Payload, FunctionError>) -> Self {
+        Self { outcome, ran: None }
+    }
 }
 
 /// Why a job was not run.
@@ -52,15 +67,20 @@ impl From<Error> for Refused {
     }
 }
 
-impl From<Error> for Failed {
-    fn from(error: Error) -> Self {
-        Self::Platform(error.into())
-    }
-}
-
 impl Worker {
     pub(crate) fn new(pool: Arc<Pool>, id: u64) -> Self {
-        Self { pool, id, process: None, start: None, scratch: None, runtime: None }
+        let free_at = Instant::now();
+        Self {
+            pool,
+            id,
+            process: None,
+            start: None,
+            scratch: None,
+            runtime: None,
+            ahead: Ahead::default(),
+            free_at,
+            clock: (SystemTime::now(), free_at),
+        }
     }
 
     /// Runs jobs until the pool has none for it.
@@ -72,12 +92,23 @@ impl Worker {
             let _ = self.start(&limits, &mut log, &mut Watch::new(None, limits.memory_mib));
         }
         let mut done = Done::default();
-        while let Some((mut job, limits)) = self.pool.next(&mut done, self.process.is_some()) {
-            if job.is_unwanted() {
+        let mut limits = self.pool.limits();
+        loop {
+            let (number, mut job) = if let Some((number, mut job)) = self.ahead.turn() {
+                job.begin();
+                (Some(number), job)
+            } else {
+                let next = self.pool.next(&mut done, self.process.is_some());
+                let Some((job, now)) = next else { break };
+                limits = now;
+                (None, job)
+            };
+            // What was sent is run, or was.
+            if number.is_none() && job.is_unwanted() {
                 job.refuse(answer::unwanted());
                 continue;
             }
-            let result = match self.run(&job, &limits, &mut done) {
+            let result = match self.run(&job, number, &limits, &mut done) {
                 Ok(activation) => Ok(activation),
                 Err(Refused::Other(error)) => Err(error),
                 Err(Refused::NoRoom(error)) => match self.pool.give_back(self.id, job) {
@@ -102,16 +133,25 @@ impl Worker {
     fn run(
         &mut self,
         job: &Job,
+        mut number: Option<u64>,
         limits: &PoolLimits,
         done: &mut Done,
     ) -> Result<Activation, Refused> {
-        let begun = Instant::now();
-        let started_at = SystemTime::now();
+        let begun = if number.is_some() {
+            self.free_at.max(job.queued_at).min(Instant::now())
+        } else {
+            self.clock = (SystemTime::now(), Instant::now());
+            self.clock.1
+        };
+        let started_at = self.clock.0 + begun.saturating_duration_since(self.clock.1);
         let mut log = Capture::new(self.pool.shared.config.workers.max_log);
         let mut watch = Watch::new(Some(job), limits.memory_mib);
         let mut init = None;
         let mut execution = None;
-        self.stop_if_unasked();
+        let mut ran = None;
+        if number.is_none() {
+            self.stop_if_unasked();
+        }
         let outcome = loop {
             if self.process.is_none() {
                 done.deliver();
@@ -124,17 +164,29 @@ impl Worker {
                     }
                 }
             }
-            let sent = Instant::now();
-            let ending = self.exchange(job, sent + limits.timeout, &mut log, &mut watch, done);
+            let sent = if number.is_some() { begun } else { Instant::now() };
+            let deadline = Instant::now() + limits.timeout;
+            let ending = self.exchange(job, &mut number, deadline, &mut log, &mut watch, done);
             if matches!(ending, Ending::NotDelivered) && init.is_none() {
                 // It died while it was idle, and no request was lost.
                 self.stop();
+                number = None;
                 continue;
             }
-            execution = Some(sent.elapsed());
-            break self.outcome(ending, init.is_some(), limits, &log, &watch)?;
+            let outcome =
+                self.outcome(ending, number.is_some(), init.is_some(), limits, &log, &watch)?;
+            // Several answers may have come at once: by its own time, each call has ended before the next began.
+            ran = outcome.ran.filter(|_| number.is_some());
+            self.free_at = ran.map_or_else(Instant::now, |ran| (sent + ran).min(Instant::now()));
+            execution = Some(self.free_at.saturating_duration_since(sent));
+            break outcome.outcome;
         };
-        let ended_at = started_at + begun.elapsed();
+        let took = if ran.is_some() {
+            self.free_at.saturating_duration_since(begun)
+        } else {
+            begun.elapsed()
+        };
+        let ended_at = started_at + took;
 
         let mut activation = Activation::new(job.id.clone(), outcome);
         activation.started_at = Some(started_at);
@@ -158,171 +210,93 @@ impl Worker {
         Ok(activation)
     }
 
-    /// Starts a process and waits until it has loaded the function.
-    fn start(
-        &mut self,
-        limits: &PoolLimits,
-        log: &mut Capture,
-        watch: &mut Watch<'_>,
-    ) -> Result<(), Failed> {
-        let pool = self.pool.clone();
-        let config = &pool.shared.config;
-        let scratch = pool.shared.scratch.directory();
-        let scratch = scratch.map_err(|error| Failed::Platform(not_started(&pool, &error)))?;
-        // Of code that was removed, the shell before an executable would say so in the log only.
-        let process = std::fs::metadata(&pool.function.directory)
-            .and_then(|_| self.launch(limits, &scratch))
-            .map_err(|error| Failed::Platform(not_started(&pool, &error)))?;
-        self.scratch = Some(scratch);
-        let group = process.group();
-        watch.container = Some(Container::of(&process));
-        self.runtime = None;
-        descriptors::restore(group);
-        let is_wanted = pool.attach(self.id, group);
-        let root = pool.shared.scratch.root();
-        let guarded = root.and_then(|root| pool.shared.guardian.guard(group, &root));
-        let process = self.process.insert(process);
-        if !is_wanted {
-            process.kill();
-            self.stop();
-            return Err(removed().into());
-        }
-        if let Err(error) = guarded {
-            process.kill();
-            self.stop();
-            return Err(Failed::Platform(not_started(&pool, &error)));
-        }
-        // Only now may anything of the user's run: the guardian ends the group whatever comes.
-        if !pool.function.acknowledges_start() {
-            process.send(b"start");
-            return Ok(());
-        }
-        // A timeout may be more time than a clock can count: then there is no limit.
-        let deadline = Instant::now() + config.workers.start_timeout.min(TIMEOUT.max);
-        let ending = process.exchange(
-            &[b"start"],
-            answer::MAX_START_LINE,
-            deadline,
-            log,
-            || {},
-            |group| watch.look(group),
-        );
-        match ending {
-            Ending::Answered(line) => match self.acknowledged(&line) {
-                Ok(started) => {
-                    self.runtime = started.runtime;
-                    Ok(())
-                }
-                Err(error) => {
-                    self.stop();
-                    Err(Failed::Function(error))
-                }
-            },
-            ending => Err(self.start_failure(&ending, log, watch)),
-        }
-    }
-
-    /// Starts a process, or has it forked.
-    fn launch(&mut self, limits: &PoolLimits, scratch: &Directory) -> io::Result<Process> {
-        let function = &self.pool.function;
-        let mut start = match self.start.take() {
-            Some(Start::Forked(server)) if !server.is_broken() => Start::Forked(server),
-            _ => self.pool.next_start(),
-        };
-        if let Start::Forked(server) = &start {
-            match server.start_worker(function.scratch_of_fork(scratch.path())) {
-                Err(error) if server.is_broken() => {
-                    let function = &function.name;
-                    tracing::warn!(%error, function, "its workers cannot be forked any more, and are started one by one");
-                    self.pool.forking.turn_off();
-                    start = self.pool.forking.alone();
-                }
-                result => {
-                    self.start = Some(start);
-                    return result;
-                }
-            }
-        }
-        self.start = Some(start);
-        let environment = &self.pool.shared.config.environment;
-        let (command, requests) = function.command(environment, scratch.path(), limits.memory_mib);
-        Process::start(command, requests, None)
-    }
-
-    /// The report of its start in a worker's first line.
-    fn acknowledged(&self, line: &Bytes) -> Result<Started, FunctionError> {
-        if self.pool.function.interpreter != Interpreter::Native
-            && let Some(Answer { outcome: Err(error), .. }) = Answer::from_line(line)
-        {
-            return Err(error);
-        }
-        native::acknowledged(line)
-    }
-
-    fn start_failure(&mut self, ending: &Ending, log: &Capture, watch: &Watch<'_>) -> Failed {
-        let status = self.stop();
-        Failed::Function(match ending {
-            Ending::TimedOut => answer::not_loaded(self.pool.shared.config.workers.start_timeout),
-            Ending::Stopped => match watch.out_of_memory() {
-                Some(error) => error,
-                None => return answer::unwanted().into(),
-            },
-            _ => answer::while_loading(answer::crash(status, log)),
-        })
-    }
-
+    /// Sends a job, unless it was sent ahead under its number, with others behind it where they are short, and waits for its answer.
     fn exchange(
         &mut self,
         job: &Job,
+        number: &mut Option<u64>,
         deadline: Instant,
         log: &mut Capture,
         watch: &mut Watch<'_>,
         done: &mut Done,
     ) -> Ending {
+        let (pool, ahead) = (&self.pool, &mut self.ahead);
         let Some(process) = &mut self.process else { return Ending::NotDelivered };
         watch.container = Some(Container::of(process));
-        let limit =
-            usize::try_from(self.pool.shared.config.workers.max_result).unwrap_or(usize::MAX);
+        let limit = usize::try_from(pool.shared.config.workers.max_result).unwrap_or(usize::MAX);
         let payload = job.payload.as_str().as_bytes();
-        let look = |group| watch.look(group);
-        let sent = || done.deliver();
-        if self.pool.function.interpreter == Interpreter::Native {
-            let envelope = answer::envelope(job, &self.pool.function.name, deadline);
-            let request = [envelope.as_bytes(), payload, b"}"];
-            return process.exchange(&request, limit, deadline, log, sent, look);
+        if pool.function.interpreter == Interpreter::Native {
+            let envelope = answer::envelope(job, &pool.function.name, deadline);
+            let request = &[envelope.as_bytes(), payload, b"}"];
+            let mut turn = Turn { pool, ahead, watch, done, more: VecDeque::new() };
+            let exchange = Exchange { request, number: None, limit, deadline };
+            return process.exchange(exchange, log, &mut turn);
         }
-        let envelope = answer::shim_envelope(job);
-        let request = [envelope.as_bytes(), payload, b"}"];
         let limit = limit.saturating_add(answer::AROUND_RESULT);
-        process.exchange(&request, limit, deadline, log, sent, look)
+        let is_sent = number.is_some();
+        if is_sent {
+            process.turn();
+        }
+        // Node.js cannot see whether a call has printed.
+        let is_able = matches!(pool.function.interpreter, Interpreter::Python(_))
+            && (is_sent || ahead::fits(&job.payload));
+        let room = if is_able { ahead.room() } else { 0 };
+        let more =
+            if room > 0 && process.takes_ahead() { pool.take_ahead(room) } else { VecDeque::new() };
+        if !is_sent && !more.is_empty() {
+            *number = Some(ahead.number());
+        }
+        let envelope = match *number {
+            Some(number) => answer::numbered_envelope(job, number),
+            None => answer::shim_envelope(job),
+        };
+        let request = [envelope.as_bytes(), payload, b"}"];
+        let request = if is_sent { &[][..] } else { &request[..] };
+        let exchange = Exchange { request, number: *number, limit, deadline };
+        let mut turn = Turn { pool, ahead, watch, done, more };
+        let ending = process.exchange(exchange, log, &mut turn);
+        let unsent = std::mem::take(&mut turn.more);
+        if !unsent.is_empty() {
+            pool.give_back_ahead(unsent);
+        }
+        ending
     }
 
-    /// Maps an ending. Only a worker that has answered stays.
+    /// Maps an ending. Only a worker that has answered stays, and one that has begun another call, until that is answered.
     fn outcome(
         &mut self,
         ending: Ending,
+        is_numbered: bool,
         is_new: bool,
         limits: &PoolLimits,
         log: &Capture,
         watch: &Watch<'_>,
-    ) -> Result<Result<Payload, FunctionError>> {
+    ) -> Result<Outcome> {
         let max_result = self.pool.shared.config.workers.max_result;
-        if let Ending::Answered(line) = ending {
-            if !self.process.as_ref().is_some_and(Process::is_usable) {
+        if let Ending::Answered { line, has_printed } = ending {
+            if has_printed {
+                self.ahead.note_output();
+            }
+            if self.ahead.is_empty() && !self.process.as_ref().is_some_and(Process::is_usable) {
                 self.stop();
             }
             if self.pool.function.interpreter == Interpreter::Native {
-                return Ok(native::outcome(line));
+                return Ok(native::outcome(line).into());
             }
             let Some(answer) = Answer::from_line(&line) else {
-                // The shim's own answer is still to come, and would be taken for the next one.
-                self.stop();
-                return Ok(Err(answer::stray_line()));
+                if !is_numbered {
+                    // The shim's own answer is still to come, and would be taken for the next one.
+                    self.stop();
+                }
+                return Ok(Err(answer::stray_line()).into());
             };
-            return Ok(answer::within(answer.outcome, max_result));
+            self.ahead.note(answer.ran);
+            let outcome = answer::within(answer.outcome, max_result);
+            return Ok(Outcome { outcome, ran: answer.ran });
         }
-        let status = self.stop();
-        Ok(Err(match ending {
+        let goes_on = self.process.as_ref().is_some_and(|process| !process.is_ended());
+        let status = if goes_on { None } else { self.stop() };
+        let error = match ending {
             Ending::Exited => {
                 let crash = answer::crash(status, log);
                 let is_native = self.pool.function.interpreter == Interpreter::Native;
@@ -334,8 +308,9 @@ impl Worker {
             }
             Ending::TimedOut => answer::timed_out(limits.timeout),
             Ending::TooLong => answer::too_long(max_result),
+            Ending::Stray => answer::stray_line(),
             Ending::Stopped => watch.out_of_memory().ok_or_else(answer::unwanted)?,
-            Ending::Answered(_) | Ending::Closed => {
+            Ending::Answered { .. } | Ending::Closed => {
                 let message = "it closed descriptor 3, on which its results go";
                 let mut error = FunctionError::new(FunctionErrorKind::Crashed, message);
                 error.trace = Some(log.stderr_tail()).filter(|trace| !trace.is_empty());
@@ -347,7 +322,8 @@ impl Worker {
                     "a new worker ended before it took its first request",
                 ));
             }
-        }))
+        };
+        Ok(Err(error).into())
     }
 
     /// Ends a process that has answered more than it was asked: every later answer would be one request late.
@@ -374,6 +350,14 @@ impl Worker {
             }
         };
         self.scratch = None;
+        // What it had not begun was taken back before.
+        while let Some((_, job)) = self.ahead.turn() {
+            if self.pool.is_closed() {
+                job.refuse(removed());
+            } else {
+                job.answer(Err(answer::ended_by_another()));
+            }
+        }
         status
     }
 }
@@ -384,18 +368,5 @@ impl Drop for Worker {
         // A server that nobody needs any more ends before the pool may be taken for empty.
         self.start = None;
         self.pool.leave(self.id);
-    }
-}
-
-fn not_started(pool: &Pool, error: &io::Error) -> Refused {
-    const NO_ROOM: [Errno; 4] = [Errno::MFILE, Errno::NFILE, Errno::AGAIN, Errno::NOMEM];
-    let described =
-        Error::new(ErrorKind::Unavailable, "a worker process cannot be started").with_source(error);
-    if Errno::from_io_error(error).is_some_and(|errno| NO_ROOM.contains(&errno)) {
-        return Refused::NoRoom(described);
-    }
-    match pool.function.directory.try_exists() {
-        Ok(false) => crate::state::missing().into(),
-        _ => described.into(),
     }
 }

@@ -10,6 +10,9 @@ use crate::log::Capture;
 /// How much longer than the result the line of a shim may be, in bytes.
 pub const AROUND_RESULT: usize = 64;
 
+/// The beginning of a request with a number, up to the number.
+pub const NUMBER: &str = "{\"n\":";
+
 /// Longest line that a shim may send while it starts, in bytes: it may hold a traceback.
 pub const MAX_START_LINE: usize = 1024 * 1024;
 
@@ -76,6 +79,12 @@ pub fn stray_line() -> FunctionError {
     bad_result("something else wrote to descriptor 3".into())
 }
 
+/// The error of a call whose worker was ended for what another call did.
+pub fn ended_by_another() -> Error {
+    Error::new(ErrorKind::Unavailable, "its worker was ended for what the call before it did")
+        .with_may_have_run(true)
+}
+
 /// The error of a call that nobody waits for any more.
 pub fn unwanted() -> Error {
     Error::new(ErrorKind::Cancelled, "nobody waits for the activation any more")
@@ -84,6 +93,11 @@ pub fn unwanted() -> Error {
 /// The beginning of a shim's request, up to the arguments. `}` ends it.
 pub fn shim_envelope(job: &Job) -> String {
     format!("{{\"env\":{{\"TRACEPARENT\":\"{}\"}},\"value\":", job.trace)
+}
+
+/// As [`shim_envelope`], of a request with a number: others may be sent before it is answered.
+pub fn numbered_envelope(job: &Job, number: u64) -> String {
+    format!("{NUMBER}{number},\"env\":{{\"TRACEPARENT\":\"{}\"}},\"value\":", job.trace)
 }
 
 /// The error of a function whose result is unusable.

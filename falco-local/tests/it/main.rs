@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
 
+mod ahead;
 mod answers;
 mod basics;
 mod batches;

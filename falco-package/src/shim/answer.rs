@@ -48,6 +48,43 @@ impl Answer {
     }
 }
 
+/// The answer to a request that has a number, as a shim writes it: `17 {"ok":{..},"ms":1.234}`, or `17 printed {"ok":..}`
+/// where [`LOG_MARK`](super::LOG_MARK) in both logs ends what the call has printed.
+///
+/// # Examples
+///
+/// ```
+/// use falco_package::shim::Numbered;
+///
+/// let line = Numbered::from_line(&r#"17 printed {"ok":{},"ms":0.250}"#.into()).unwrap();
+/// assert_eq!((line.number, line.has_printed), (17, true));
+/// assert_eq!(&line.answer[..], br#"{"ok":{},"ms":0.250}"#);
+///
+/// assert!(Numbered::from_line(&r#"{"ok":{},"ms":0.250}"#.into()).is_none());
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Numbered {
+    /// The number of the request.
+    pub number: u64,
+    /// Whether marks in both logs end what the call has printed.
+    pub has_printed: bool,
+    /// The rest of the line: see [`Answer::from_line`].
+    pub answer: Bytes,
+}
+
+impl Numbered {
+    /// Reads a line, given without its line break; `None` for one that does not begin with a number.
+    pub fn from_line(line: &Bytes) -> Option<Self> {
+        let digits = line.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let number = std::str::from_utf8(&line[..digits]).ok()?.parse().ok()?;
+        let rest = line[digits..].strip_prefix(b" ")?;
+        let printed = rest.strip_prefix(b"printed ");
+        let answer = line.slice_ref(printed.unwrap_or(rest));
+        Some(Self { number, has_printed: printed.is_some(), answer })
+    }
+}
+
 /// The line without its end, `,"ms":1.234}` or `}`, and the time in that.
 fn timed(line: &[u8]) -> Option<(&[u8], Option<Duration>)> {
     const NAME: &[u8] = b",\"ms\":";
@@ -105,6 +142,16 @@ mod tests {
             "\u{0}",
         ] {
             assert!(read(line).is_none(), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn a_line_without_a_number_of_its_own_answers_no_numbered_request() {
+        for line in ["", " {}", "1", "1{}", "-1 {}", "+1 {}", "1.0 {}", "99999999999999999999 {}"] {
+            assert!(
+                Numbered::from_line(&Bytes::from_static(line.as_bytes())).is_none(),
+                "{line:?}"
+            );
         }
     }
 

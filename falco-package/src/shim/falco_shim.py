@@ -9,6 +9,11 @@ import os
 import sys
 import time
 
+try:
+    from fcntl import ioctl
+except ImportError:
+    ioctl = None
+
 MESSAGE = 64 * 1024
 LOG_MARK = b"\0falco:end\n"
 TRACE = 16 * 1024
@@ -173,7 +178,9 @@ class Function:
             for name in self.variables:
                 os.environ.pop(name, None)
             self.variables = names
-        os.environ.update(environment)
+        # Not `update`, which takes five times as long for one variable.
+        for name in names:
+            os.environ[name] = environment[name]
 
     def wait_for(self, awaitable):
         """Runs an `async def`. Its loop is kept, since connections that outlive the call belong to it."""
@@ -374,6 +381,8 @@ def repaired(text):
 # ---- logs -----------------------------------------------------------------------------------------------------------
 
 LOGS = (("stdout", 1), ("stderr", 2))
+FIONREAD, NOTHING = 0x541B, bytes(4)
+unread = bytearray(NOTHING)
 copies = {}
 
 
@@ -427,6 +436,18 @@ def flush_logs():
                 pass
         if not waits:
             os.set_blocking(descriptor, False)
+
+
+def has_printed():
+    """Whether a log holds what the driver has not read yet. Where nobody can say, it does."""
+    try:
+        for _, descriptor in LOGS:
+            ioctl(descriptor, FIONREAD, unread, True)
+            if unread != NOTHING:
+                return True
+        return False
+    except Exception:
+        return True
 
 
 def reopen(descriptor):
@@ -510,10 +531,25 @@ def write(descriptor, data):
 
 
 def serve(directory, entry_point, requests, answers, mark=b""):
-    """Answers requests, one line each, until there are no more. The mark ends the log of the start and of each call."""
+    """Answers requests, one line each, until there are no more. The mark ends the log of the start and of each call.
+
+    A request with a number may be followed by others before it is answered. The number stands before its answer, and
+    `printed` after the number where a mark in both logs ends what the call has printed.
+    """
 
     def send(line):
         write(answers, line + b"\n")
+
+    def send_numbered(number, line):
+        if has_printed():
+            for _, descriptor in LOGS:
+                try:
+                    write(descriptor, LOG_MARK)
+                except OSError:
+                    pass
+            write(answers, b"%d printed %b\n" % (number, line))
+        else:
+            write(answers, b"%d %b\n" % (number, line))
 
     def leave():
         for descriptor in (requests, answers):
@@ -545,15 +581,18 @@ def serve(directory, entry_point, requests, answers, mark=b""):
     for line in iter(readline, b""):
         try:
             request = decode(line.decode().strip())[0]
-            value, environment = request["value"], request.get("env")
+            value, environment, number = request["value"], request.get("env"), request.get("n")
         except Exception as error:
             text = "the request is not understood: %s" % message_of(error)
-            answer = Answer(error=record("unspecified", text))
+            answer, number = Answer(error=record("unspecified", text)), None
         else:
             answer = function.call(value, environment)
         if mark:
             write(2, mark)
-        send(answer.line())
+        if number is None:
+            send(answer.line())
+        else:
+            send_numbered(number, answer.line())
     return 0
 
 

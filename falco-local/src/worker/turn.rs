@@ -1,0 +1,43 @@
+//! The work of a worker's thread while its process runs a call.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use falco_workers::Job;
+use rustix::process::Pid;
+
+use crate::ahead::Ahead;
+use crate::exchange::Attendant;
+use crate::pool::{Done, Pool};
+use crate::process::Process;
+use crate::watch::Watch;
+
+/// One look at a job, while the worker runs it.
+pub(super) struct Turn<'a, 'b> {
+    pub(super) pool: &'a Arc<Pool>,
+    pub(super) ahead: &'a mut Ahead,
+    pub(super) watch: &'a mut Watch<'b>,
+    pub(super) done: &'a mut Done,
+    /// The jobs to send behind the one that runs.
+    pub(super) more: VecDeque<Job>,
+}
+
+impl Attendant for Turn<'_, '_> {
+    fn sent(&mut self, process: &mut Process) {
+        self.done.deliver();
+        let more = std::mem::take(&mut self.more);
+        self.ahead.send(more, process, self.pool);
+    }
+
+    fn look(&mut self, group: Pid) -> bool {
+        self.watch.look(group)
+    }
+
+    fn wants_back(&mut self) -> bool {
+        self.pool.could_take() || self.ahead.has_unwanted()
+    }
+
+    fn returned(&mut self, numbers: &[Option<u64>]) {
+        self.ahead.give_back(numbers, self.pool);
+    }
+}
