@@ -22,3 +22,18 @@ impl Clock {
         self.wall + instant.saturating_duration_since(self.origin)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn the_wall_time_goes_on_as_the_clock_of_the_runtime_does() {
+        let clock = Clock::start();
+        let later = Duration::from_secs(5);
+        assert_eq!(clock.wall_at(clock.origin), clock.wall);
+        assert_eq!(clock.wall_at(clock.origin + later), clock.wall + later);
+    }
+}

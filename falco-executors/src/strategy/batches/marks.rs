@@ -96,7 +96,13 @@ mod tests {
         assert_eq!(last_input(text.lines(), "0a1b2c3d"), Some(1));
         assert_eq!(last_input(text.lines(), "00000000"), None);
         assert_eq!(after_last(text), "end");
-        for not_one in ["falco:input", "falco:input x 1", "falco:input 0a1b2c3d x"] {
+        for not_one in [
+            "falco:input",
+            "falco:input x 1",
+            "falco:input 0a1b 1",
+            "falco:input 0a1b2c3x 1",
+            "falco:input 0a1b2c3d x",
+        ] {
             assert!(find(not_one).is_none(), "{not_one}");
         }
     }

@@ -143,8 +143,12 @@ mod tests {
         assert_eq!(chosen(&ten, Batch::of(4), u64::MAX, Supply::Flows), (4, true));
         assert_eq!(chosen(&ten, Batch::of(11), u64::MAX, Supply::Flows), (10, false));
         assert_eq!(chosen(&ten, Batch::of(11), room + 33, Supply::Flows), (3, true));
+        assert_eq!(chosen(&ten, Batch::of(11), room + 32, Supply::Flows), (2, true));
         assert_eq!(chosen(&ten, Batch::of(11), 1, Supply::Flows), (1, true));
         assert_eq!(chosen(&ten, Batch::bytes(25), u64::MAX, Supply::Flows), (2, true));
+        assert_eq!(chosen(&ten, Batch::bytes(21), u64::MAX, Supply::Flows), (2, true));
+        assert_eq!(chosen(&ten[..2], Batch::bytes(22), u64::MAX, Supply::Flows), (2, true));
+        assert_eq!(chosen(&ten[..2], Batch::bytes(23), u64::MAX, Supply::Flows), (2, false));
         assert_eq!(chosen(&ten, Batch::bytes(1), u64::MAX, Supply::Flows), (1, true));
         let limited = [(10, ANY), (10, 2), (10, ANY)];
         assert_eq!(chosen(&limited, Batch::of(3), u64::MAX, Supply::Flows), (2, true));

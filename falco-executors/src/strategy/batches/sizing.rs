@@ -133,4 +133,37 @@ mod tests {
         let sizing = Sizing::new(Batch::bytes(100));
         assert_eq!((sizing.at_most(3, 4), sizing.bytes()), (usize::MAX, 100));
     }
+
+    #[test]
+    fn a_batch_within_the_bounds_and_a_small_one_that_is_quick_change_nothing() {
+        let after = |inputs: usize, took: Duration| {
+            let mut sizing = Sizing { inputs: 100, ..Sizing::new(Batch::auto()) };
+            sizing.record(inputs, took);
+            sizing.inputs()
+        };
+        let quick = Duration::from_millis(10);
+        assert_eq!(after(49, quick), 100, "such batches come at the end of a stage");
+        assert_eq!(after(50, quick), 200, "half of the size is not small");
+        for took in [SHORTEST, Duration::from_millis(300), LONGEST] {
+            assert_eq!(after(100, took), 100, "{took:?}");
+        }
+        assert_eq!(after(100, LONGEST + quick), 44);
+        assert_eq!(after(49, LONGEST + quick), 21, "a small one that is slow says enough");
+    }
+
+    #[test]
+    fn only_a_size_that_the_user_names_is_waited_for_and_only_one_in_bytes_is_estimated_anew() {
+        let rules = [Batch::of(7), Batch::bytes(100), Batch::auto()];
+        let [of_seven, mut of_bytes, measured] = rules.map(Sizing::new);
+        assert_eq!([of_seven, of_bytes, measured].map(|it| it.waits()), [true, true, false]);
+        for mut other in [of_seven, measured] {
+            assert!(!other.grow());
+        }
+        let mut seen = vec![of_bytes.inputs()];
+        while of_bytes.grow() {
+            seen.push(of_bytes.inputs());
+            assert!(seen.len() < 20, "{seen:?}");
+        }
+        assert_eq!(seen, [16, 32, 64, 128, 256, 512, 1024, 2048, MOST]);
+    }
 }

@@ -1,7 +1,7 @@
 //! The parts of batches that a run does not show by itself.
 
-use falco_core::{ActivationId, Capabilities, Payload};
-use falco_testkit::{InMemory, Settings};
+use falco_core::{ActivationId, Capabilities, FunctionError, FunctionErrorKind, Payload};
+use falco_testkit::{Fate, Fates, InMemory, Operation, Settings};
 use futures_util::FutureExt as _;
 use serde_json::json;
 use tokio::sync::oneshot;
@@ -20,7 +20,11 @@ async fn platform(
     change: impl FnOnce(Capabilities) -> Capabilities,
 ) -> (Arc<InMemory>, Arc<Deployment>) {
     let capabilities = change(Settings::default().capabilities);
-    let platform = Arc::new(InMemory::new(Settings { capabilities, ..Settings::default() }));
+    with_echo(Settings { capabilities, ..Settings::default() }).await
+}
+
+async fn with_echo(settings: Settings) -> (Arc<InMemory>, Arc<Deployment>) {
+    let platform = Arc::new(InMemory::new(settings));
     let function = falco_core::Deployable::python("echo", "def main(args): return args");
     let deployment = falco_core::Platform::deploy(&*platform, &function).await.unwrap();
     (platform, Arc::new(deployment))
@@ -237,4 +241,118 @@ async fn calls_in_flight_are_no_more_than_slots_whether_they_are_accepted_or_not
     assert!(tokio::time::timeout(SECOND, drive).await.is_err());
     assert_eq!(platform.counters().submits, 2);
     assert_eq!(answers.into_iter().filter_map(|answer| answer.now_or_never()).count(), 4);
+}
+
+/// Polls it for so long, and returns how many calls were submitted until then.
+async fn submits_within(
+    (batches, platform): &(Batches, Arc<InMemory>),
+    supply: Supply,
+    time: Duration,
+) -> u64 {
+    let drive = std::future::poll_fn(|cx| {
+        batches.poll(supply, cx);
+        Poll::<()>::Pending
+    });
+    assert!(tokio::time::timeout(time, drive).await.is_err());
+    platform.counters().submits
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_is_not_full_waits_a_moment_for_more() {
+    let of_four = batches(Batch::of(4), 1, true, |it| it).await;
+    let _answers = [0, 1].map(|number| enqueue(&of_four.0, &invocation(number)));
+    assert_eq!(submits_within(&of_four, Supply::Waits, LINGER / 2).await, 0);
+    assert_eq!(submits_within(&of_four, Supply::Waits, LINGER).await, 1);
+    // Where no more come, it does not.
+    let of_four = batches(Batch::of(4), 1, true, |it| it).await;
+    let _answers = [0, 1].map(|number| enqueue(&of_four.0, &invocation(number)));
+    assert_eq!(submits_within(&of_four, Supply::Ended, LINGER / 2).await, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_inputs_are_let_in_where_all_of_them_do_not_fill_a_batch_of_bytes() {
+    let of_bytes = batches(Batch::bytes(1 << 20), 1, true, |it| it).await;
+    let _answers = [0, 1].map(|number| enqueue(&of_bytes.0, &invocation(number)));
+    let before = of_bytes.0.permits.available_permits();
+    // It is polled once: more permits come, and the inputs that they let in are waited for.
+    let once = std::future::poll_fn(|cx| Poll::Ready(of_bytes.0.poll(Supply::Full, cx)));
+    assert!(!once.await);
+    assert_eq!(of_bytes.0.permits.available_permits(), 2 * before);
+    assert_eq!(of_bytes.1.counters().submits, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_input_that_ran_is_looked_for_in_the_trace_and_then_for_five_seconds_in_the_log() {
+    let (with_logs, deployment) = platform(|it| it.with_logs(true)).await;
+    let (without, _) = platform(|it| it.with_logs(false)).await;
+    let mut error = FunctionError::new(FunctionErrorKind::Crashed, "killed");
+    let silent = Activation::failed("a", error.clone());
+    error.trace = Some("falco:input 0a1b2c3d 2".into());
+    let traced = Activation::failed("a", error);
+    for (platform, batch, expected, takes) in [
+        (&with_logs, &traced, Some(2), Duration::ZERO),
+        (&without, &traced, Some(2), Duration::ZERO),
+        (&with_logs, &silent, None, 5 * SECOND),
+        (&without, &silent, None, Duration::ZERO),
+    ] {
+        let began = tokio::time::Instant::now();
+        let found = running::running_input(&**platform, &deployment, batch, "0a1b2c3d").await;
+        assert_eq!((found, began.elapsed()), (expected, takes), "{batch:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_is_measured_when_it_is_collected_for_the_first_time() {
+    let (batches, _) = batches(Batch::auto(), 1, true, |it| it).await;
+    let batch = submitted(&batches).await;
+    let members = (0..3).map(|number| invocation(number).id().clone()).collect();
+    batches.lock().submitted.insert(batch.clone(), Submitted::new(members, true, String::new()));
+    assert_eq!(batches.lock().sizing.inputs(), 1);
+    assert_eq!(finished(&batches, &[batch.of_member(0)]).await.len(), 1);
+    // Quick batches may be four times as large, once for each of them.
+    assert_eq!(batches.lock().sizing.inputs(), 12);
+}
+
+/// Three inputs whose batch has failed in this way, of this process or of an earlier one, and how many of them are over.
+async fn failed_batch(kind: FunctionErrorKind, is_own: bool) -> (Batches, usize) {
+    let error = FunctionError::new(kind, "on purpose");
+    let fates = Fates::by(move |call| match call.operation {
+        Operation::Submit => Fate::FailFunction(error.clone()),
+        _ => Fate::Serve,
+    });
+    let (platform, deployment) = with_echo(Settings { fates, ..Settings::default() }).await;
+    let permits = Arc::new(Semaphore::new(1));
+    let batches = Batches::new(Batch::of(3), platform, deployment, permits, 1, true);
+    let batch = submitted(&batches).await;
+    let members: Vec<_> = (0..3).map(|number| invocation(number).id().clone()).collect();
+    if is_own {
+        let known = Submitted::new(members, true, String::new());
+        batches.lock().submitted.insert(batch.clone(), known);
+    }
+    let inputs: Vec<_> = (0..3).map(|index| pending(batch.of_member(index))).collect();
+    for _ in 0..60 {
+        let collected = batches.collect_inputs(&inputs).await.unwrap();
+        let over = collected.finished.len() + collected.gone.len();
+        if over > 0 {
+            return (batches, over);
+        }
+        sleep(SECOND).await;
+    }
+    (batches, 0)
+}
+
+#[tokio::test(start_paused = true)]
+async fn results_that_are_too_long_together_are_asked_for_again_in_halves() {
+    let (batches, over) = failed_batch(FunctionErrorKind::BadResult, true).await;
+    assert_eq!(over, 3);
+    let at_most = |number: usize| {
+        batches.lock().at_most.get(&InvocationId::from(number.to_string())).copied()
+    };
+    assert_eq!([0, 1, 2].map(at_most), [Some(1); 3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_input_of_an_earlier_process_hears_that_their_batch_has_failed() {
+    let (_, over) = failed_batch(FunctionErrorKind::Raised, false).await;
+    assert_eq!(over, 3);
 }

@@ -193,6 +193,7 @@ mod tests {
         batch.started_at = Some(SystemTime::UNIX_EPOCH);
         batch.init = Some(Duration::from_secs(1));
         batch.cold_start = Some(true);
+        batch.billed = Some(Duration::from_secs(6));
         batch.cost = Some(UsDollars(4.0));
         batch
     }
@@ -220,6 +221,7 @@ mod tests {
         assert_eq!((since(first.started_at), since(first.ended_at)), (0, 3000));
         assert_eq!((since(second.started_at), since(second.ended_at)), (3000, 3500));
         assert_eq!((first.cost, second.cost), (Some(UsDollars(2.0)), Some(UsDollars(2.0))));
+        assert_eq!([first.billed, second.billed], [Some(Duration::from_secs(3)); 2]);
         assert_eq!((first.cold_start, second.cold_start), (Some(true), Some(false)));
         assert_eq!(second.id, "a#1");
     }
@@ -243,6 +245,7 @@ mod tests {
             ["deferred Some(1)", "deferred Some(1)"]
         );
         assert_eq!(kinds(&unpack(crashed(), 2, false, None)), ["lost None", "lost None"]);
+        assert_eq!(kinds(&unpack(crashed(), 1, true, None)), ["lost None"], "it had no neighbours");
     }
 
     #[test]
@@ -251,6 +254,15 @@ mod tests {
         assert_eq!(kinds(&unpack(timeout(), 2, true, Some(1)))[1], "deferred Some(1)");
         assert_eq!(kinds(&unpack(timeout(), 2, true, Some(0)))[0], "function timed out");
         assert_eq!(kinds(&unpack(timeout(), 2, false, Some(1)))[1], "function timed out");
+    }
+
+    #[test]
+    fn results_that_are_too_long_together_are_made_again_in_halves_where_that_does_no_harm() {
+        let too_long = || batch(Err(FunctionError::new(FunctionErrorKind::BadResult, "long")));
+        assert_eq!(kinds(&unpack(too_long(), 4, true, None)), ["deferred Some(2)"; 4]);
+        let kind = FunctionErrorKind::BadResult.to_string();
+        assert_eq!(kinds(&unpack(too_long(), 4, false, None)), vec![kind.clone(); 4]);
+        assert_eq!(kinds(&unpack(too_long(), 1, true, None)), [kind]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod support;
 
+mod batch_supply;
 mod batches;
 mod cleanup;
 mod default_layers;

@@ -77,7 +77,11 @@ async fn an_activation_is_released_after_its_completion_was_reported() {
 
 #[tokio::test(start_paused = true)]
 async fn a_collect_that_fails_or_panics_fails_no_invocation() {
-    for fate in [Fate::unavailable(), Fate::Panic] {
+    // Only both together say that the layers have waited for an answer as long as they may.
+    let unanswered = Error::new(ErrorKind::Unavailable, "no route").with_unreachable(true);
+    let exhausted = Error::new(ErrorKind::Unavailable, "ill").into_exhausted();
+    let refusals = [unanswered, exhausted].map(Fate::Refuse);
+    for fate in refusals.into_iter().chain([Fate::unavailable(), Fate::Panic]) {
         let platform = platform(Settings {
             fates: Fates::by(move |call| match call.operation {
                 Operation::Collect if call.number <= 5 => fate.clone(),
@@ -93,6 +97,25 @@ async fn a_collect_that_fails_or_panics_fails_no_invocation() {
         // The pauses grow: 0.1, 0.2, 0.4, .. seconds.
         assert!(completions.iter().all(|c| c.latency >= ms(3_000)), "{completions:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_the_layers_have_given_up_on_the_platform_all_activations_are_given_up() {
+    let away = Error::new(ErrorKind::Unavailable, "no route").with_unreachable(true);
+    let away = Fate::Refuse(away.into_exhausted());
+    let platform = platform(Settings {
+        fates: Fates::by(move |call| match call.operation {
+            Operation::Collect => away.clone(),
+            _ => Fate::Serve,
+        }),
+        ..Settings::default()
+    });
+    let begun = Instant::now();
+    let completions: Vec<_> =
+        AsyncExecutor::new().execute(target(&platform).await, invocations(0..10)).collect().await;
+    assert_eq!((completions.len(), count(&completions, "succeeded")), (10, 0));
+    // They are not waited for as long as patience lasts.
+    assert!(begun.elapsed() < ms(1_000), "{:?}", begun.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
