@@ -88,7 +88,8 @@ impl Tree {
         let mut mutants = Vec::new();
         for (file, source) in &self.sources {
             let mut text = source.clone();
-            if parts.is_empty() || parts.iter().any(|part| file.contains(part)) {
+            let is_asked = parts.is_empty() || parts.iter().any(|part| file.contains(part));
+            if is_asked && !is_of_tests(file) {
                 let first_id = u32::try_from(mutants.len())? + 1;
                 let (changed, found) = rewrite(file, source, first_id, left_out)?;
                 text = changed;
@@ -117,6 +118,12 @@ impl Tree {
         );
         Ok(built)
     }
+}
+
+/// Whether a file holds tests: `tests.rs`, or what stands in a folder of that name. Their attribute stands where the module is
+/// named.
+fn is_of_tests(file: &str) -> bool {
+    file.ends_with("/tests.rs") || file.contains("/tests/")
 }
 
 /// Leaves a file that is right already as old as it is, so that cargo does not build it again.
@@ -162,5 +169,22 @@ impl Built {
         self.errors.iter().any(|(file, first, last)| {
             file == &mutant.file && mutant.lines.start <= *last && *first < mutant.lines.end
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_tests_get_no_mutants() {
+        for of_tests in ["falco-a/src/gate/tests.rs", "falco-a/src/gate/tests/laws.rs"] {
+            assert!(is_of_tests(of_tests), "{of_tests}");
+        }
+        for other in
+            ["falco-a/src/gate/mod.rs", "falco-a/src/latests.rs", "falco-a/src/tests_of.rs"]
+        {
+            assert!(!is_of_tests(other), "{other}");
+        }
     }
 }
