@@ -8,7 +8,7 @@ use falco_journal::{Durability, JournalConfig, ResumeOptions, RunJournal, RunSta
 use proptest::prelude::*;
 
 use crate::support::{
-    RUN, begin_stage, config, create, invocation, payload, result_of, resume, succeed,
+    RUN, begin_stage, config, create, folder, invocation, payload, result_of, resume, succeed,
 };
 
 /// A journal of `completed` successes, by one process after the other.
@@ -49,13 +49,13 @@ fn found(directory: &Path, all: u64) -> Result<u64, falco_core::Error> {
 
 #[test]
 fn each_cut_of_the_last_segment_leaves_a_prefix() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = folder();
     journal_of(directory.path(), &[4, 4]);
     let path = segments(directory.path()).pop().unwrap();
     let whole = fs::read(&path).unwrap();
     let mut last = 0;
     for length in 0..=whole.len() {
-        let copy = tempfile::tempdir().unwrap();
+        let copy = folder();
         copy_run(directory.path(), copy.path());
         let path = copy.path().join(RUN).join(path.file_name().unwrap());
         fs::write(&path, &whole[..length]).unwrap();
@@ -68,7 +68,7 @@ fn each_cut_of_the_last_segment_leaves_a_prefix() {
 
 #[test]
 fn a_cut_of_what_a_later_segment_says_was_there_is_an_error() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = folder();
     journal_of(directory.path(), &[4, 4]);
     let path = &segments(directory.path())[0];
     let whole = fs::read(path).unwrap();
@@ -87,7 +87,7 @@ proptest! {
 
     #[test]
     fn each_flipped_bit_leaves_a_prefix_or_an_error(at in any::<prop::sample::Index>(), bit in 0u8..8, first in any::<bool>()) {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = folder();
         journal_of(directory.path(), &[3, 3]);
         let path = &segments(directory.path())[usize::from(!first)];
         let mut bytes = fs::read(path).unwrap();
@@ -102,7 +102,7 @@ proptest! {
 
     #[test]
     fn arbitrary_bytes_are_read_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..400), lines in prop::collection::vec("[hpndrixsctwyaf]", 0..6)) {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = folder();
         drop(create(directory.path()));
         let mut text = bytes;
         for kind in lines {
@@ -118,7 +118,7 @@ proptest! {
 
 #[test]
 fn a_repair_gives_up_what_cannot_be_read_and_keeps_the_rest() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = folder();
     journal_of(directory.path(), &[6, 1]);
     let path = &segments(directory.path())[0];
     let mut bytes = fs::read(path).unwrap();
@@ -152,7 +152,7 @@ fn a_repair_gives_up_what_cannot_be_read_and_keeps_the_rest() {
 
 #[test]
 fn a_segment_whose_header_was_given_up_keeps_its_results_and_about_its_times() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = folder();
     let before = std::time::SystemTime::now();
     journal_of(directory.path(), &[3, 1]);
     let path = &segments(directory.path())[0];
@@ -176,7 +176,7 @@ fn a_segment_whose_header_was_given_up_keeps_its_results_and_about_its_times() {
 
 #[test]
 fn a_long_result_that_is_damaged_is_computed_again_or_named() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = folder();
     let long =
         falco_core::Payload::json(&serde_json::json!({"text": "x".repeat(100_000)})).unwrap();
     let journal = create(directory.path());
@@ -202,7 +202,7 @@ fn a_long_result_that_is_damaged_is_computed_again_or_named() {
 
 #[test]
 fn what_was_synced_and_is_damaged_is_an_error_even_at_the_end() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = folder();
     let config = JournalConfig::new(directory.path()).with_durability(Durability::Machine);
     let journal = RunJournal::create(&config, RUN.into()).unwrap();
     begin_stage(&journal, "map");

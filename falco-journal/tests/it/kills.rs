@@ -20,7 +20,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::mortal::Mortal;
-use crate::support::{RUN, function, payload};
+use crate::support::{RUN, folder, function, payload};
 
 /// Set to any value, each test kills at every point, and not only at some.
 const LONG: &str = "FALCO_TEST_ALL_KILLS";
@@ -200,7 +200,7 @@ struct Came {
 /// Drives a run to its end; the first drivers die after so many points.
 async fn drive(way: Way, deaths: &[i64]) -> Came {
     let provider = Provider::new(way.sending != Sending::Held);
-    let mut directory = tempfile::tempdir().unwrap();
+    let mut directory = folder();
     for died in 0.. {
         let points = deaths.get(died).copied().unwrap_or(i64::MAX);
         let mut config = JournalConfig::new(directory.path()).with_durability(Durability::Machine);
@@ -212,7 +212,7 @@ async fn drive(way: Way, deaths: &[i64]) -> Came {
             true => RunJournal::resume(&config, &RUN.into(), ResumeOptions::default()),
         };
         let journal = journal.unwrap();
-        let grave = tempfile::tempdir().unwrap();
+        let grave = folder();
         let life = Life::new(directory.path(), grave.path(), points, way.death);
         let mortal = Mortal::new(provider.platform.clone(), life.clone());
         let sending = match way.sending {

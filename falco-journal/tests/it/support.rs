@@ -12,6 +12,11 @@ use falco_testkit::{InMemory, Settings};
 
 pub(crate) const RUN: &str = "6553f100-0000beef";
 
+/// A folder in memory, where there is a place for that: a test that syncs thousands of times does not wait for a disk there.
+pub(crate) fn folder() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
 pub(crate) fn config(directory: &Path) -> JournalConfig {
     JournalConfig::new(directory).with_name("test").with_durability(Durability::Process)
 }

@@ -227,8 +227,8 @@ async fn calls_are_found_in_every_kind_of_file_and_in_pages() {
         for query in queries {
             let (mut found, mut after) = (Vec::new(), Some(0));
             while let Some(line) = after {
-                let (page, next) = index.calls(&query, line, 100).unwrap();
-                assert!(page.len() == 100 || next.is_none(), "{name}: a page is not full");
+                let (page, next) = index.calls(&query, line, 300).unwrap();
+                assert!(page.len() == 300 || next.is_none(), "{name}: a page is not full");
                 found.extend(page);
                 after = next;
             }
