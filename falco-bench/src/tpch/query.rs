@@ -46,7 +46,7 @@ impl Place<'_> {
     }
 }
 
-/// What a query took: seconds, and megabytes.
+/// The cost of a query: seconds, and megabytes.
 pub(super) struct Measured {
     pub(super) query: Query,
     pub(super) answer: Answer,

@@ -89,7 +89,7 @@ impl Calls {
     }
 
     /// Calls 1 to 40 at once, in this order, and what is done after each.
-    async fn run(&self, after: impl Fn(u64)) -> Vec<Result<Activation, Error>> {
+    async fn run(&self, after: impl Fn(u64) + Sync) -> Vec<Result<Activation, Error>> {
         let invocations: Vec<_> = NUMBERS.map(numbered).collect();
         let calls = NUMBERS.zip(&invocations).map(async |(n, invocation)| {
             let outcome = self.local.platform.invoke(&self.function, invocation).await;
@@ -103,7 +103,7 @@ impl Calls {
     async fn run_with_others_behind(
         &self,
         number: u64,
-        after: impl Fn(u64),
+        after: impl Fn(u64) + Sync,
     ) -> Vec<Result<Activation, Error>> {
         for _ in 0..ROUNDS {
             self.forget();
