@@ -25,18 +25,17 @@ impl<P: AsyncPlatform> Data<P> {
     pub async fn check(&self) -> Result<()> {
         let scratch = self.scratch();
         let url = join(scratch.url(), &format!("runs/check-{:012x}", fastrand::u64(..1 << 48)));
+        let mut is_reached = false;
         let checked = if scratch.is_folder() {
             scratch.put(&url, Bytes::from_static(CONTENT)).await?;
+            is_reached = true;
             scratch.get_range(&url, 6..12, None).await
         } else {
-            self.check_signed(&url).await
+            self.check_signed(&url, &mut is_reached).await
         };
         let path = scratch.path(&url)?;
-        let left = match &checked {
-            // The client would try for long to delete what is most likely not there.
-            Err(error) if error.kind() == ErrorKind::Unavailable => Vec::new(),
-            _ => scratch.delete(vec![path]).await,
-        };
+        // Where nobody listens nothing is left, and the client would try for long to delete it.
+        let left = if is_reached { scratch.delete(vec![path]).await } else { Vec::new() };
         let hint = "functions write, read and list below the scratch store, and its driver deletes";
         let address = "check the address of the store, such as AWS_ENDPOINT, and the route to it";
         let read = checked.map_err(|error| match error.hint() {
@@ -56,14 +55,15 @@ impl<P: AsyncPlatform> Data<P> {
     }
 
     #[cfg(not(feature = "cloud"))]
-    async fn check_signed(&self, url: &str) -> Result<Bytes> {
+    async fn check_signed(&self, url: &str, is_reached: &mut bool) -> Result<Bytes> {
         // Without a client of our own the store's has to do.
+        *is_reached = true;
         self.scratch().put(url, Bytes::from_static(CONTENT)).await?;
         self.scratch().get_range(url, 6..12, None).await
     }
 
     #[cfg(feature = "cloud")]
-    async fn check_signed(&self, url: &str) -> Result<Bytes> {
+    async fn check_signed(&self, url: &str, is_reached: &mut bool) -> Result<Bytes> {
         use object_store::signer::Method;
 
         let scratch = self.scratch();
@@ -73,9 +73,10 @@ impl<P: AsyncPlatform> Data<P> {
         let headers = scratch.put_headers().iter();
         let request = headers
             .fold(client.put(put.url), |request, (name, value)| request.header(*name, *value));
-        answered("write", url, request.body(CONTENT)).await?;
+        answered("write", url, request.body(CONTENT), is_reached).await?;
         let get = scratch.sign(Method::GET, url, lifetime).await?;
-        answered("read", url, client.get(get.url).header("Range", "bytes=6-11")).await
+        let request = client.get(get.url).header("Range", "bytes=6-11");
+        answered("read", url, request, is_reached).await
     }
 }
 
@@ -96,13 +97,20 @@ async fn is_there(store: &Store) -> Result<()> {
 }
 
 #[cfg(feature = "cloud")]
-async fn answered(what: &str, url: &str, request: reqwest::RequestBuilder) -> Result<Bytes> {
+async fn answered(
+    what: &str,
+    url: &str,
+    request: reqwest::RequestBuilder,
+    is_reached: &mut bool,
+) -> Result<Bytes> {
     let unavailable = |error: reqwest::Error| {
         // The URL of the error would show the signature.
         let message = format!("{what} {url}: the store did not answer");
         Error::new(ErrorKind::Unavailable, message).with_source(&error.without_url())
     };
-    let response = request.send().await.map_err(unavailable)?;
+    let response = request.send().await;
+    *is_reached |= response.as_ref().err().is_none_or(|error| !error.is_connect());
+    let response = response.map_err(unavailable)?;
     let status = response.status();
     let body = response.bytes().await.map_err(unavailable)?;
     if status.is_success() {

@@ -24,7 +24,7 @@ impl Store {
     /// let store = Store::folder(folder.path())?;
     /// let object = store.write("seeds/a.txt", "1\n2\n").await?;
     /// assert_eq!(object.len(), Some(4));
-    /// # falco_core::Result::Ok(())
+    /// # Ok::<_, falco_core::Error>(())
     /// # }).unwrap();
     /// ```
     pub async fn write(&self, key: &str, content: impl Into<Bytes> + Send) -> Result<Object> {

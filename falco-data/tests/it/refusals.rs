@@ -87,6 +87,18 @@ async fn a_store_at_a_wrong_address_is_named_with_what_to_check() {
     assert!(!text.contains("X-Amz-Signature"), "{text}");
 }
 
+#[tokio::test]
+async fn a_check_whose_second_request_fails_leaves_no_object() {
+    let s3 = FakeS3::start();
+    let data = Data::new(InMemory::default(), s3.store("scratch"), DataPolicy::default()).unwrap();
+    s3.fail_every(2);
+    let error = data.check().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:#?}");
+    s3.fail_every(0);
+    assert!(s3.objects("scratch").is_empty());
+    data.check().await.unwrap();
+}
+
 /// Reads or writes one object.
 const EITHER_PYTHON: &str = "
 def main(args):
