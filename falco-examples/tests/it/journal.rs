@@ -346,6 +346,14 @@ pub(crate) fn to_fake_aws(driver: &mut Command, url: &str) {
         .env("AWS_SECRET_ACCESS_KEY", FAKE_SECRET);
 }
 
+/// Sends the requests of a driver to a fake of Google Cloud.
+pub(crate) fn to_fake_google(fake: &FakeGcp) -> impl Fn(&mut Command) + Send + use<> {
+    let environment: Vec<_> = fake.environment().into_iter().collect();
+    move |driver| {
+        driver.envs(environment.clone());
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_on_openwhisk_that_is_killed_loses_and_doubles_nothing() {
     if !has("python3") {
@@ -382,11 +390,8 @@ async fn a_run_on_google_that_is_killed_loses_and_doubles_nothing_and_leaves_not
         return;
     }
     let fake = FakeGcp::start();
-    let environment: Vec<_> = fake.environment().into_iter().collect();
+    let prepare = to_fake_google(&fake);
     let killing = tokio::task::spawn_blocking(move || {
-        let prepare = |driver: &mut Command| {
-            driver.envs(environment.clone());
-        };
         let words = [&ON_GOOGLE[..], &["--executor", "async", "--quiet"]].concat();
         kill_at(&points(60, 3), &prepare, &words, false)
     });

@@ -17,7 +17,7 @@ use crate::daemon;
 use crate::image::IMAGE;
 use crate::journal::{
     Came, INVOCATIONS, Kill, Killed, LONG, ON_AWS, ON_GOOGLE, RUNS, arguments, on_openwhisk,
-    to_fake_aws,
+    to_fake_aws, to_fake_google,
 };
 use crate::program::has;
 
@@ -89,11 +89,8 @@ async fn many_calls_on_google_whose_driver_is_killed_at_random_are_neither_lost_
         return;
     }
     let fake = FakeGcp::start();
-    let environment: Vec<_> = fake.environment().into_iter().collect();
+    let prepare = to_fake_google(&fake);
     let killing = tokio::task::spawn_blocking(move || {
-        let prepare = |driver: &mut Command| {
-            driver.envs(environment.clone());
-        };
         let more = ["--executor", "async", "--concurrency", "16", "--quiet"];
         kill_at_random(&prepare, &[&ON_GOOGLE[..], &more].concat())
     });

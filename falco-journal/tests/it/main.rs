@@ -9,6 +9,7 @@
 
 mod budgets;
 mod damage;
+mod death;
 mod deployments;
 mod full_disk;
 mod kills;

@@ -8,7 +8,7 @@ use falco_core::{
 };
 use falco_testkit::InMemory;
 
-use crate::kills::Life;
+use crate::death::Life;
 
 /// The provider as one driver sees it: once that is dead, nothing passes any more.
 #[derive(Debug)]

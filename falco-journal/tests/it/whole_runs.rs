@@ -18,6 +18,7 @@ use falco_layers::Stack;
 use falco_testkit::{Fate, Fates, InMemory, Settings};
 use tokio_util::sync::CancellationToken;
 
+use crate::death::{Death, bury};
 use crate::support::{RUN, config, function, payload};
 
 /// Two stages, the second derived from the first.
@@ -379,21 +380,6 @@ async fn a_journal_and_a_run_id_of_another_run_do_not_go_together() {
     assert!(error.to_string().contains("another"), "{error}");
 }
 
-/// Copies a journal as the loss of power leaves it: what was not synced is gone, or arbitrary bytes.
-fn lose_power(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to.join(RUN)).unwrap();
-    std::fs::write(to.join(RUN).join("lock"), "").unwrap();
-    let log = std::fs::read(from.join(RUN).join("000001.log")).unwrap();
-    let text = String::from_utf8_lossy(&log);
-    let synced = text.lines().filter_map(|line| {
-        let claim = line.split_once(r#"{"k":"y","n":"#)?.1;
-        claim.strip_suffix('}')?.parse::<usize>().ok()
-    });
-    let mut left = log[..synced.max().unwrap()].to_vec();
-    left.extend_from_slice(b"0000 scrambled by the loss of power");
-    std::fs::write(to.join(RUN).join("000001.log"), left).unwrap();
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn the_loss_of_power_loses_no_result_that_the_provider_has_deleted() {
     for after in [1, 10, 40, 70] {
@@ -408,7 +394,7 @@ async fn the_loss_of_power_loses_no_result_that_the_provider_has_deleted() {
         let session = pipeline.deploy(stopping.with_stop(stop.cancelled_owned())).await.unwrap();
         let strategy = session.strategy().clone();
         let _ = pipeline.execute(&*strategy, &session).await;
-        lose_power(directory.path(), later.path());
+        bury(directory.path(), later.path(), Death::Machine);
 
         let journal = open(later.path(), true, ResumeOptions::default());
         let outcome = pipeline.run(options(&platform, &journal, 2)).await.unwrap();

@@ -128,6 +128,15 @@ fn number_of(activation: &Activation) -> u64 {
     serde_json::from_str::<Value>(result.as_str()).unwrap()["n"].as_u64().unwrap()
 }
 
+/// Call 7 fails in this way, and all others succeed.
+#[track_caller]
+fn assert_only_call_7_fails(outcomes: Vec<Result<Activation, Error>>, kind: FunctionErrorKind) {
+    for (n, outcome) in (1..).zip(outcomes) {
+        let outcome = outcome.unwrap().outcome.map_err(|error| error.kind);
+        assert_eq!(outcome.err(), (n == 7).then_some(kind), "call {n}");
+    }
+}
+
 #[tokio::test]
 async fn calls_that_wait_are_sent_ahead_and_each_gets_its_own_answer() {
     if !has("python3") {
@@ -203,10 +212,8 @@ async fn a_call_that_runs_too_long_takes_no_call_with_it_that_was_sent_behind() 
 ";
     let timeout = Scaling::default().with_timeout(Duration::from_secs(1));
     let calls = Calls::of(body, |function| function.with_scaling(timeout)).await;
-    for (n, outcome) in (1..).zip(calls.run_with_others_behind(7, |_| {}).await) {
-        let outcome = outcome.unwrap().outcome.map_err(|error| error.kind);
-        assert_eq!(outcome.err(), (n == 7).then_some(FunctionErrorKind::Timeout), "call {n}");
-    }
+    let outcomes = calls.run_with_others_behind(7, |_| {}).await;
+    assert_only_call_7_fails(outcomes, FunctionErrorKind::Timeout);
 }
 
 #[tokio::test]
@@ -218,10 +225,8 @@ async fn a_line_that_the_function_writes_fails_its_own_call_and_no_other() {
     for line in ["stray", r#"1 {"ok":{}}"#] {
         let body = format!("    if args['n'] == 7: os.write(3, b'{line}\\n')");
         let calls = Calls::of(&body, |function| function).await;
-        for (n, outcome) in (1..).zip(calls.run_with_others_behind(7, |_| {}).await) {
-            let outcome = outcome.unwrap().outcome.map_err(|error| error.kind);
-            assert_eq!(outcome.err(), (n == 7).then_some(FunctionErrorKind::BadResult), "call {n}");
-        }
+        let outcomes = calls.run_with_others_behind(7, |_| {}).await;
+        assert_only_call_7_fails(outcomes, FunctionErrorKind::BadResult);
     }
 }
 
@@ -236,10 +241,7 @@ async fn a_result_over_the_limit_fails_its_own_call_and_no_other() {
     for _ in 0..2 {
         let invocations: Vec<_> = (1..=40).map(numbered).collect();
         let calls = invocations.iter().map(|it| local.platform.invoke(&function, it));
-        for (n, outcome) in (1..).zip(join_all(calls).await) {
-            let outcome = outcome.unwrap().outcome.map_err(|error| error.kind);
-            assert_eq!(outcome.err(), (n == 7).then_some(FunctionErrorKind::BadResult), "call {n}");
-        }
+        assert_only_call_7_fails(join_all(calls).await, FunctionErrorKind::BadResult);
     }
 }
 

@@ -166,7 +166,8 @@ async fn workers_start_by_themselves_where_an_import_does_what_a_fork_would_copy
     assert_eq!(failure.message, "no luck");
 }
 
-/// A function that returns its process and its parent, unless it is told how to end.
+/// A function that exits with the `status`, or dies of the `signal`, in its argument; without one it returns the ids of its process
+/// and its parent.
 const ENDS: &str = "
 import os
 def main(args):

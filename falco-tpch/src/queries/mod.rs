@@ -1,5 +1,6 @@
 //! The queries: a plan of stages for each, and its functions in Rust.
 
+mod arguments;
 mod native;
 mod plan;
 mod q1;

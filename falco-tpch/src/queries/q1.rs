@@ -2,19 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use falco_function::data::Input;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::arguments::Scan;
 use crate::answer::{Answer, Results, Units, days};
 use crate::failure::ScanError;
 use crate::scan::{RowGroup, each_row_group};
-
-/// The argument of a scan.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Split {
-    input: Input,
-}
 
 /// The groups of a split, by flag and status with a blank between them.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -71,7 +65,7 @@ const COLUMNS: [&str; 7] = [
 ];
 
 /// Groups a split of `lineitem`.
-pub(crate) fn scan(Split { input }: Split) -> Result<Groups, ScanError> {
+pub(crate) fn scan(Scan { input }: Scan) -> Result<Groups, ScanError> {
     let mut found = Groups::default();
     each_row_group(&input, &COLUMNS, |group| add(group, &mut found))?;
     Ok(found)

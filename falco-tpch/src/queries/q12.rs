@@ -1,20 +1,14 @@
 //! Query 12, ship modes and order priorities: two tables joined by an exchange.
 
-use falco_function::data::{Groups, Input, Output};
+use falco_function::data::Groups;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::arguments::Split;
 use crate::answer::{Answer, Results, days};
 use crate::failure::ScanError;
 use crate::records::{KeyMap, Records, Wrote, each_record};
 use crate::scan::each_row_group;
-
-/// The argument of a scan whose rows are exchanged.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Split {
-    input: Input,
-    out: Output,
-}
 
 /// The argument of the join: what both scans wrote for the partitions of the call.
 #[derive(Debug, Deserialize)]

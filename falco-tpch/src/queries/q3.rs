@@ -1,35 +1,13 @@
 //! Query 3, unshipped orders of the highest value: two joins, one after the other, and the ten greatest.
 
-use falco_function::data::{Groups, Input, Output};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::arguments::{CustomersAndOrders, PlacedAndLines, Split};
 use crate::answer::{Answer, Results, Units, date, days};
 use crate::failure::ScanError;
 use crate::records::{KeyMap, Records, Wrote, each_record};
 use crate::scan::each_row_group;
-
-/// The argument of a scan whose rows are exchanged.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Split {
-    input: Input,
-    out: Output,
-}
-
-/// The argument of the join of customers and orders.
-#[derive(Debug, Deserialize)]
-pub(crate) struct CustomersAndOrders {
-    customers: Groups,
-    orders: Groups,
-    out: Output,
-}
-
-/// The argument of the join of orders and lines.
-#[derive(Debug, Deserialize)]
-pub(crate) struct PlacedAndLines {
-    placed: Groups,
-    lines: Groups,
-}
 
 /// An order in the answer.
 #[derive(Clone, Debug, Serialize, Deserialize)]

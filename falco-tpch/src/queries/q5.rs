@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use falco_function::data::{Groups, Input, Output, Written};
+use falco_function::data::{Input, Output, Written};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::arguments::{CustomersAndOrders, PlacedAndLines, Split};
 use crate::answer::{Answer, Units, days};
 use crate::failure::ScanError;
 use crate::records::{KeyMap, Records, Wrote, each_record};
@@ -40,28 +41,6 @@ pub(crate) struct SplitAndSide {
     input: Input,
     side: [Side; 1],
     out: Output,
-}
-
-/// The argument of a scan whose rows are exchanged.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Split {
-    input: Input,
-    out: Output,
-}
-
-/// The argument of the join of customers and orders.
-#[derive(Debug, Deserialize)]
-pub(crate) struct CustomersAndOrders {
-    customers: Groups,
-    orders: Groups,
-    out: Output,
-}
-
-/// The argument of the join of orders and lines.
-#[derive(Debug, Deserialize)]
-pub(crate) struct PlacedAndLines {
-    placed: Groups,
-    lines: Groups,
 }
 
 /// Revenue of some partitions, by nation.

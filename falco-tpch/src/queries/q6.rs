@@ -1,17 +1,11 @@
 //! Query 6, the change of revenue: a filter and a sum.
 
-use falco_function::data::Input;
 use serde::{Deserialize, Serialize};
 
+use super::arguments::Scan;
 use crate::answer::{Answer, Results, Units, days};
 use crate::failure::ScanError;
 use crate::scan::each_row_group;
-
-/// The argument of a scan.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Split {
-    input: Input,
-}
 
 /// The sum of a split, in units of 0.0001.
 #[derive(Debug, Serialize, Deserialize)]
@@ -22,7 +16,7 @@ pub(crate) struct Revenue {
 const COLUMNS: [&str; 4] = ["l_shipdate", "l_discount", "l_quantity", "l_extendedprice"];
 
 /// Sums up a split of `lineitem`.
-pub(crate) fn scan(Split { input }: Split) -> Result<Revenue, ScanError> {
+pub(crate) fn scan(Scan { input }: Scan) -> Result<Revenue, ScanError> {
     let (from, to) = (const { days(1994, 1, 1) }, const { days(1995, 1, 1) });
     let mut revenue = Units::default();
     each_row_group(&input, &COLUMNS, |group| {

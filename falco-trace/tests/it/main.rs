@@ -6,4 +6,6 @@ mod exports;
 mod faults;
 mod files;
 mod laws;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod support;
