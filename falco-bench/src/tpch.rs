@@ -9,7 +9,7 @@ use std::process::Command;
 use anyhow::{Context, ensure};
 use falco_fakes::FakeS3;
 use falco_function::Executable;
-use falco_tpch::{OfDuckDb, Query, ask_duckdb};
+use falco_tpch::{DuckDbAnswer, Query, ask_duckdb};
 
 use crate::figure::{Figure, Goal};
 use query::{Language, Measured, Place, measure};
@@ -47,7 +47,7 @@ pub(crate) fn run() -> anyhow::Result<Vec<Figure>> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let rust = Language::Rust(executable);
     let in_folder = Place::folder(&data, &folder.join("scratch"))?;
-    let mut of_duckdb: Vec<OfDuckDb> = Vec::new();
+    let mut of_duckdb: Vec<DuckDbAnswer> = Vec::new();
     let mut native: Vec<Measured> = Vec::new();
     let mut scripted: Vec<Measured> = Vec::new();
     for _ in 0..ROUNDS {
@@ -104,7 +104,7 @@ fn position(query: Query) -> usize {
     Query::ALL.iter().position(|one| *one == query).unwrap_or_default()
 }
 
-fn rows(measured: &Measured, floor: &OfDuckDb, language: &str) -> Vec<Figure> {
+fn rows(measured: &Measured, floor: &DuckDbAnswer, language: &str) -> Vec<Figure> {
     let name = |what: &str| format!("tpch: {}{language}, {what}", measured.query);
     let goal = match (measured.query, language) {
         (_, " in Python") => Goal::Shown,

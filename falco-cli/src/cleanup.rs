@@ -60,14 +60,15 @@ pub struct CleanupFlags {
 /// When the platform does not answer, or stdout cannot be written to.
 pub async fn clean_up(flags: &CleanupFlags) -> anyhow::Result<bool> {
     log::start(flags.output.log.as_ref())?;
+    let platform = flags.platform.connect().await?;
+    let which = flags.which();
+    let all = platform.list_deployments().await?;
+    // What is deleted is reported at the end: nothing that can fail without a report comes between.
     let swept = match &flags.store {
         Some(store) => Some(sweep_store(flags, &open_store(store)?).await?),
         None => None,
     };
     let is_swept = swept.as_ref().is_none_or(|swept| swept.left.is_empty());
-    let platform = flags.platform.connect().await?;
-    let which = flags.which();
-    let all = platform.list_deployments().await?;
     let taken: Vec<_> = all.iter().filter(|deployment| which.takes(deployment)).collect();
     if taken.is_empty() && !all.is_empty() && !flags.output.quiet {
         let count = all.len();

@@ -26,12 +26,12 @@ pub fn with_objects(
     Ok(Arc::new(outputs.into_iter().fold(data, Data::with_store)))
 }
 
-/// Looks whether outputs can take what the run will write. A run that goes on may have completed them already: `commit` says so at
-/// its end.
+/// Checks that no other run has completed these outputs. With `--resume` nothing is checked here, since the run may have completed
+/// them itself: [`commit`](falco_data::commit) fails at the end where another run has.
 ///
 /// # Errors
 ///
-/// As [`check_output`](falco_data::check_output).
+/// `Conflict` when an output holds the result of another run, and what the store refuses.
 pub async fn check_outputs<'a>(
     flags: &JournalFlags,
     outputs: impl IntoIterator<Item = &'a Store>,

@@ -76,7 +76,7 @@ pub async fn commit(
         written => written?,
     }
     match to.create(&join(to.url(), SUCCESS), Bytes::new()).await {
-        // For the same reasons: who has the manifest has the output.
+        // For the same reasons. The run that wrote the manifest owns the output.
         Err(error) if error.kind() == ErrorKind::Conflict => Ok(manifest),
         written => written.map(|()| manifest),
     }

@@ -23,8 +23,8 @@ use group::{Written, group, references};
 /// ```
 ///
 /// In the function `args["in"].groups()` gives each key with its values, sorted. After several stages the argument has the
-/// parts of each under the stage's name instead of `in`; none of them may be named as another field is. It waits for all mappers, knows the size of every partition
-/// before a reducer starts, and neither lists nor reads anything.
+/// parts of each under the stage's name instead of `in`; such a stage cannot be named `partition`, `partitions` or `out`. It waits
+/// for all mappers, knows the size of every partition before a reducer starts, and neither lists nor reads anything.
 ///
 /// The partition of a key is the CRC-32 (IEEE) of its UTF-8 text, modulo the number of partitions.
 ///

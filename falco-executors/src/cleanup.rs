@@ -7,7 +7,7 @@ use futures_util::{StreamExt, stream};
 
 use crate::run::{Leftover, MANAGEMENT_CALLS, owner};
 
-/// The deployments that a clean-up takes: never any that no run of Falco has made.
+/// The deployments that a clean-up removes. It removes only those that a run of Falco has made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Which {

@@ -213,7 +213,7 @@ impl JournalConfig {
 pub struct ResumeOptions {
     /// Whether failed invocations that are not idempotent run again.
     pub rerun_failed: bool,
-    /// Whether invocations of which nobody knows whether they ran are sent again. They may run twice.
+    /// Whether invocations whose outcome is unknown are sent again. They may run twice.
     pub rerun_unknown: bool,
     /// Stages that keep their results although they have changed.
     pub accepted: Vec<StageName>,
@@ -229,7 +229,7 @@ impl ResumeOptions {
         self
     }
 
-    /// Says whether invocations of which nobody knows whether they ran are sent again. They may run twice.
+    /// Says whether invocations whose outcome is unknown are sent again. They may run twice.
     #[must_use]
     pub fn with_rerun_unknown(mut self, rerun: bool) -> Self {
         self.rerun_unknown = rerun;

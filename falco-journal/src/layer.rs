@@ -55,18 +55,18 @@ impl Journaled {
             return answer;
         }
         let s = journal.stage(invocation.stage());
-        // Tests leave a part out.
-        let is_awaited = journal.durability == Durability::Machine && journal.without.is_none();
+        let is_awaited = journal.durability == Durability::Machine;
+        let mut end = 0;
         for sent in sent(invocation) {
             let (i, n) = (sent.id().clone(), sent.attempt());
             let intent = Intent { s, i, n, h: Argument::of(sent.payload()), o: call };
-            match is_awaited {
+            end = match is_awaited {
                 true => journal.log.append_awaited(kind::INTENT, &intent)?,
                 false => journal.log.append(kind::INTENT, &intent)?,
             };
         }
         if journal.without != Some(Part::Waits) {
-            journal.durable(journal.log.end()).await?;
+            journal.durable(end).await?;
         }
         kill::point();
         let answer = send.await;

@@ -33,7 +33,7 @@ impl Releases {
     ) {
         let activations = activations.to_vec();
         let mut waiting = self.lock();
-        // Nearly always that of the one before: a comparison costs less than a copy.
+        // Nearly always the same as the last one's: comparing costs less than cloning.
         let deployment = match waiting.back() {
             Some(last) if *last.deployment == *deployment => last.deployment.clone(),
             _ => Arc::new(deployment.clone()),

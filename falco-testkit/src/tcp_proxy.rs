@@ -1,19 +1,22 @@
 //! A TCP proxy whose line a test cuts and mends.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{AddrParseError, SocketAddr};
+#[cfg(unix)]
 use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixStream};
+#[cfg(unix)]
+use tokio::net::UnixStream;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::sleep;
 
 use crate::Line;
 
-/// A TCP proxy in front of a server on loopback, or of one at a Unix socket.
+/// A TCP proxy in front of a server on loopback or at a Unix socket.
 ///
 /// While its line is [cut](Line::Cut), connections are reset and new ones refused; while it is [hung](Line::Hung),
 /// connections are taken and no byte passes. Dropped, it ends.
@@ -85,18 +88,33 @@ impl Drop for TcpProxy {
 #[derive(Clone, Debug)]
 enum Upstream {
     Tcp(SocketAddr),
+    #[cfg(unix)]
     Unix(PathBuf),
 }
 
 impl Upstream {
     fn at(url: &str) -> io::Result<Self> {
         if let Some(path) = url.strip_prefix("unix://") {
-            return Ok(Self::Unix(path.into()));
+            return Self::socket(path);
         }
         let authority = url.split_once("://").map_or(url, |(_, rest)| rest).trim_end_matches('/');
-        let address =
-            authority.parse().map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, e))?;
-        Ok(Self::Tcp(address))
+        let invalid = |error: AddrParseError| {
+            let use_such = "use http://127.0.0.1:PORT or unix:///PATH";
+            let message = format!("invalid address {url:?}: {use_such} ({error})");
+            io::Error::new(io::ErrorKind::InvalidInput, message)
+        };
+        Ok(Self::Tcp(authority.parse().map_err(invalid)?))
+    }
+
+    #[cfg(unix)]
+    fn socket(path: &str) -> io::Result<Self> {
+        Ok(Self::Unix(path.into()))
+    }
+
+    #[cfg(not(unix))]
+    fn socket(path: &str) -> io::Result<Self> {
+        let message = format!("{path} is a Unix socket, which this system does not have");
+        Err(io::Error::new(io::ErrorKind::Unsupported, message))
     }
 
     async fn connect(&self) -> io::Result<Box<dyn Stream>> {
@@ -106,12 +124,13 @@ impl Upstream {
                 let _ = stream.set_nodelay(true);
                 Box::new(stream)
             }
+            #[cfg(unix)]
             Self::Unix(path) => Box::new(UnixStream::connect(path).await?),
         })
     }
 }
 
-/// A connection of whatever kind.
+/// A TCP or Unix connection.
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}

@@ -5,13 +5,6 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// The results of a stage, as `FanIn` hands them over.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Results<T> {
-    /// The results, in the order of the invocations.
-    pub(crate) results: Vec<T>,
-}
-
 /// The rows of an answer. Decimals are texts, so that no digit is lost; dates are as in ISO 8601.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Answer {

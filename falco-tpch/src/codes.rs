@@ -11,7 +11,7 @@ use crate::failure::{ScanError, corrupt};
 pub(crate) struct Codes {
     /// The number of the text in each row.
     pub(crate) codes: Vec<u32>,
-    /// The texts; one that stands in several pages may be there more than once.
+    /// The texts of the column's dictionary.
     pub(crate) texts: Vec<String>,
 }
 
@@ -20,15 +20,18 @@ impl Codes {
         Self { codes: Vec::with_capacity(rows), texts: Vec::new() }
     }
 
-    /// For each text whether `is_wanted` takes it.
-    pub(crate) fn matching<T>(&self, is_wanted: impl Fn(&str) -> T) -> Vec<T> {
-        self.texts.iter().map(|text| is_wanted(text)).collect()
+    /// Calls `of` with each text; the results are in the order of the texts.
+    pub(crate) fn map<T>(&self, of: impl Fn(&str) -> T) -> Vec<T> {
+        self.texts.iter().map(|text| of(text)).collect()
     }
 
     /// Adds the rows of a page.
     pub(crate) fn read(&mut self, page: &Page) -> Result<(), ScanError> {
         match page {
             Page::DictionaryPage { buf, num_values, .. } => {
+                if !self.texts.is_empty() {
+                    return Err(corrupt("a column has two dictionaries"));
+                }
                 let mut rest = buf.clone();
                 for _ in 0..*num_values {
                     self.texts.push(text(&mut rest)?);

@@ -12,7 +12,7 @@ use crate::queries::Query;
 /// An answer of DuckDB, and what it took.
 #[derive(Clone, Debug, Deserialize)]
 #[non_exhaustive]
-pub struct OfDuckDb {
+pub struct DuckDbAnswer {
     /// The answer.
     #[serde(flatten)]
     pub answer: Answer,
@@ -34,7 +34,7 @@ pub fn ask_duckdb(
     tables: &Path,
     queries: &[Query],
     threads: usize,
-) -> Result<Vec<OfDuckDb>> {
+) -> Result<Vec<DuckDbAnswer>> {
     let mut child = Command::new(python)
         .args(["-c", include_str!("../functions/duckdb_answers.py")])
         .arg(tables)
@@ -43,12 +43,15 @@ pub fn ask_duckdb(
         .stdout(Stdio::piped())
         .spawn()?;
     let queries: Vec<_> = queries.iter().map(|query| (query.tables(), query.sql())).collect();
-    if let Some(mut input) = child.stdin.take() {
-        input.write_all(&serde_json::to_vec(&queries)?)?;
-    }
+    let queries = serde_json::to_vec(&queries)?;
+    let written = child.stdin.take().map_or(Ok(()), |mut input| input.write_all(&queries));
     let output = child.wait_with_output()?;
+    // First: an interpreter that ended at once also did not read.
     if !output.status.success() {
-        return Err(Error::other(format!("DuckDB failed with {}", output.status)));
+        let (python, status) = (python.display(), output.status);
+        let needed = "it needs the package duckdb, as in falco-tpch/functions/requirements.txt";
+        return Err(Error::other(format!("{python} failed with {status}: {needed}")));
     }
+    written?;
     Ok(serde_json::from_slice(&output.stdout)?)
 }

@@ -11,16 +11,17 @@ use tpchgen::text::TextPool;
 
 use crate::tables::{Part, Table};
 
-/// Says that all files are there. It is written last; splits leave out names that begin with an underscore.
+/// The object with the scale of the data, and whether all files are there. Splits leave out names that begin with an underscore.
 const MARK: &str = "_tpch.json";
 
-/// The text from which small data takes its comments. The one of TPC has 300 MB, which takes long to make.
+/// The text pool for comments below scale 1. TPC's own has 300 MB and takes long to make.
 static SMALL_POOL: LazyLock<TextPool> =
     LazyLock::new(|| TextPool::new(4 << 20, Distributions::static_default()));
 
 #[derive(Serialize, Deserialize)]
 struct Mark {
     scale: f64,
+    is_complete: bool,
 }
 
 /// Makes the tables, unless the store holds them already. The rows are those of TPC's own generator, for every number of files;
@@ -35,15 +36,17 @@ pub async fn ensure_data(store: &Store, scale: f64) -> Result<()> {
             "invalid scale {scale}: use a number above 0, up to 1000"
         )));
     }
-    match held_scale(store).await? {
-        Some(held) if held == scale => return Ok(()),
-        Some(held) => {
-            let place = store.url();
+    match held(store).await? {
+        Some(held) if held.scale != scale => {
+            let (place, held) = (store.url(), held.scale);
             let message = format!("{place} holds data of scale {held}, and {scale} is wanted");
             return Err(Error::invalid_input(message).with_hint("name another place for the data"));
         }
-        None => {}
+        Some(held) if held.is_complete => return Ok(()),
+        _ => {}
     }
+    // Before the first file: what is interrupted is never taken for data of another scale.
+    mark(store, scale, false).await?;
     let pool = if scale < 1.0 { &*SMALL_POOL } else { TextPool::get_or_init_default() };
     let parts = Table::ALL.into_iter().flat_map(|table| {
         let (files, group) = (table.files(scale), table.group(scale));
@@ -52,7 +55,11 @@ pub async fn ensure_data(store: &Store, scale: f64) -> Result<()> {
     let at_once = std::thread::available_parallelism().map_or(1, usize::from);
     let written = stream::iter(parts).map(|(table, part)| write(store, table, part, pool));
     written.buffer_unordered(at_once).try_collect::<()>().await?;
-    let mark = serde_json::to_vec(&Mark { scale }).unwrap_or_default();
+    mark(store, scale, true).await
+}
+
+async fn mark(store: &Store, scale: f64, is_complete: bool) -> Result<()> {
+    let mark = serde_json::to_vec(&Mark { scale, is_complete }).unwrap_or_default();
     store.write(MARK, mark).await.map(drop)
 }
 
@@ -66,7 +73,7 @@ async fn write(store: &Store, table: Table, part: Part, pool: &'static TextPool)
     store.write(&key, content).await.map(drop)
 }
 
-async fn held_scale(store: &Store) -> Result<Option<f64>> {
+async fn held(store: &Store) -> Result<Option<Mark>> {
     let read = async {
         let mut pieces = store.read(&store.object(MARK)).await?;
         let mut bytes = Vec::new();
@@ -77,11 +84,11 @@ async fn held_scale(store: &Store) -> Result<Option<f64>> {
     };
     match read.await {
         Ok(bytes) => {
-            let mark: Mark = serde_json::from_slice(&bytes).map_err(|error| {
+            let mark = serde_json::from_slice(&bytes).map_err(|error| {
                 let message = format!("{}/{MARK} is not what this program writes", store.url());
                 Error::invalid_input(message).with_source(&error)
             })?;
-            Ok(Some(mark.scale))
+            Ok(Some(mark))
         }
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),

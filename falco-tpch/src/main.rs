@@ -4,7 +4,7 @@
 use std::num::NonZeroU32;
 use std::process::ExitCode;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail};
 use clap::{Parser, ValueEnum};
 use falco_cli::flags::{DataFlags, count, open_store};
 use falco_cli::{Launch, RunFlags, clean_scratch, exit_code, finish, with_objects};
@@ -60,7 +60,7 @@ impl Language {
     fn queries(self) -> &'static [Query] {
         match self {
             Self::Rust => &Query::ALL,
-            Self::Python => &[Query::Q1, Query::Q6, Query::Q12],
+            Self::Python => &Query::IN_PYTHON,
         }
     }
 }
@@ -80,13 +80,16 @@ async fn run(arguments: Arguments, native: &Native) -> anyhow::Result<bool> {
     let Arguments { queries, scale, language, data, split, partitions, only_data, flags } =
         arguments;
     let queries = if queries.is_empty() { language.queries().to_vec() } else { queries };
-    let missing = queries.iter().find(|query| !language.queries().contains(query));
-    ensure!(missing.is_none(), "only queries 1, 6 and 12 have functions in Python");
+    if let Some(query) = queries.iter().find(|query| !language.queries().contains(query)) {
+        let number = query.number();
+        bail!("query {number} has none: only queries 1, 6 and 12 have functions in Python");
+    }
 
     let input = data.input.clone().unwrap_or_else(|| format!("falco-tpch-{scale}"));
-    let default_scratch = || format!("{}/_scratch", data.output.as_deref().unwrap_or(&input));
-    let scratch = data.scratch.clone().unwrap_or_else(default_scratch);
-    let (input, scratch) = (open_store(&input)?, open_store(&scratch)?);
+    let input = open_store(&input)?;
+    let output = data.output.as_deref().map(open_store).transpose()?;
+    let default_scratch = || format!("{}/_scratch", output.as_ref().unwrap_or(&input).url());
+    let scratch = open_store(&data.scratch.clone().unwrap_or_else(default_scratch))?;
     ensure_data(&input, scale).await?;
     if only_data {
         return Ok(true);
@@ -95,9 +98,9 @@ async fn run(arguments: Arguments, native: &Native) -> anyhow::Result<bool> {
     let program = Executable::current()?;
     let function = |name: &str| {
         let function = match language {
-            Language::Rust => native.function(&program, name),
+            Language::Rust => native.function(&program, name)?,
             Language::Python => python(name),
-        }?;
+        };
         Ok(flags.function.set_up(function))
     };
     let planner = Planner {
@@ -108,8 +111,6 @@ async fn run(arguments: Arguments, native: &Native) -> anyhow::Result<bool> {
     };
     let layer = |platform| with_objects(platform, &scratch, [input.clone()], []);
     let launch = Launch::connect_with(&flags, layer).await?;
-    let output = data.output.as_deref().map(open_store).transpose()?;
-    let mut succeeded = true;
     for query in queries {
         let outcome = launch.run(&planner.plan(query).await?).await?;
         clean_scratch(&scratch, &outcome).await?;
@@ -120,8 +121,12 @@ async fn run(arguments: Arguments, native: &Native) -> anyhow::Result<bool> {
         if let (Some(output), true) = (&output, outcome.is_success()) {
             output.write(&format!("{query}.csv"), answer()?.to_string()).await?;
         }
-        succeeded &= finish(&flags.output, &outcome.report, &outcome.leftovers, answer)
+        let succeeded = finish(&flags.output, &outcome.report, &outcome.leftovers, answer)
             .with_context(|| format!("query {}", query.number()))?;
+        // A query that failed, or was stopped, ends the program: the next one would begin as if nothing had happened.
+        if !succeeded {
+            return Ok(false);
+        }
     }
-    Ok(succeeded)
+    Ok(true)
 }

@@ -90,6 +90,19 @@ fn fill(part: &mut impl Read, buffer: &mut [u8]) -> Result<usize, DataError> {
     Ok(filled)
 }
 
+/// A map of the records of the call's partitions, with key and value as `pair` returns them.
+pub(crate) fn mapped<V, const K: usize>(
+    parts: &Groups,
+    pair: impl Fn([i64; K]) -> (i64, V),
+) -> Result<KeyMap<V>, ScanError> {
+    let mut map = KeyMap::default();
+    each_record(parts, |record| {
+        map.extend([pair(record)]);
+        Ok(())
+    })?;
+    Ok(map)
+}
+
 /// A map by keys of a table.
 pub(crate) type KeyMap<V> = HashMap<i64, V, BuildHasherDefault<KeyHasher>>;
 

@@ -27,6 +27,17 @@ const GAP: u64 = 64 << 10;
 pub(crate) fn each_row_group(
     input: &Input,
     columns: &[&str],
+    each: impl FnMut(&RowGroup) -> Result<(), ScanError>,
+) -> Result<(), ScanError> {
+    scan(input, columns, each).map_err(|error| match error {
+        ScanError::Content(text) => ScanError::Content(format!("{}: {text}", input.url())),
+        other => other,
+    })
+}
+
+fn scan(
+    input: &Input,
+    columns: &[&str],
     mut each: impl FnMut(&RowGroup) -> Result<(), ScanError>,
 ) -> Result<(), ScanError> {
     let object = input.whole()?;

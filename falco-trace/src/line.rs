@@ -3,7 +3,7 @@
 use crate::call::{Call, CallError, CallOutcome};
 use crate::units::{Micros, Picodollars};
 
-/// A key, which needs no escapes, with what stands around it.
+/// A key that needs no escapes, with its comma, quotes and colon.
 macro_rules! key {
     ($name:literal) => {
         concat!(",\"", $name, "\":").as_bytes()
@@ -158,7 +158,7 @@ impl Line<'_> {
     }
 }
 
-/// The digits of the largest number.
+/// The number of digits of `u64::MAX`.
 const MOST_DIGITS: usize = 20;
 
 /// Writes a number so that it ends where `text` does, and returns the place of its first digit.

@@ -9,7 +9,7 @@ use anyhow::{Context, ensure};
 const FILE: &str = "CHANGELOG.md";
 
 /// Shorter lines, such as the last one of an entry, may be the same by chance.
-const TELLING: usize = 30;
+const LONG_ENOUGH: usize = 30;
 
 /// Checks the changelog of the workspace.
 pub(crate) fn check(root: &Path) -> anyhow::Result<()> {
@@ -26,12 +26,12 @@ fn wrong(text: &str) -> Vec<String> {
     let mut ended = true;
     for (number, line) in text.lines().enumerate() {
         let number = number + 1;
-        if line.len() >= TELLING && !seen.insert(line) {
-            wrong.push(format!("line {number} stands there twice: {line:?}"));
+        if line.len() >= LONG_ENOUGH && !seen.insert(line) {
+            wrong.push(format!("line {number} repeats an earlier line: {line:?}"));
         }
         let begins_small = |rest: &str| rest.starts_with(char::is_lowercase);
         if line.strip_prefix("  ").is_some_and(begins_small) && ended {
-            wrong.push(format!("line {number} goes on with nothing: {line:?}"));
+            wrong.push(format!("line {number} continues a sentence that has ended: {line:?}"));
         }
         ended = line.ends_with('.') || line.is_empty();
     }
@@ -50,7 +50,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_stand_twice_or_belong_to_nothing_are_found() {
+    fn repeated_lines_and_lines_without_an_entry_are_found() {
         assert_eq!(wrong(SOUND), [""; 0]);
         let twice = format!("{SOUND}- One entry that says something, and\n  goes on otherwise.\n");
         assert_eq!(wrong(&twice).len(), 1, "{:?}", wrong(&twice));

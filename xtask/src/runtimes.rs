@@ -59,7 +59,7 @@ const RUNTIMES: &[Runtime] = &[
         name: "aws-lambda-ric",
         source: Source::NpmCompiled { package: "aws-lambda-ric@4.0.2", cmake: "cmake==4.1.0" },
     },
-    // Whose answers the queries of falco-tpch have to equal.
+    // The queries of falco-tpch have to give the same answers as DuckDB.
     Runtime { name: "duckdb", source: Source::PyPi(&["duckdb==1.4.2"]) },
     // What finds faults of accessibility in pages. Used in tests only, and not linked.
     Runtime { name: "axe-core", source: Source::Npm(&["axe-core@4.14.1"]) },

@@ -45,6 +45,7 @@ pub(crate) fn check(metadata: &Metadata, root: &Path) -> anyhow::Result<()> {
     for package in metadata.members().filter(|one| LEFT_OUT.contains(&one.name.as_str())) {
         sources.read(&package.folder.join("src"))?;
     }
+    let mut unread = Vec::new();
     let folders = metadata.members().map(|package| package.folder.clone());
     for folder in folders.chain([root.to_owned(), root.join("docs")]) {
         for entry in fs::read_dir(folder)? {
@@ -52,15 +53,17 @@ pub(crate) fn check(metadata: &Metadata, root: &Path) -> anyhow::Result<()> {
             if path.extension().is_some_and(|extension| extension == "md") {
                 let text = fs::read_to_string(&path)?;
                 let unknown = sources.unread(&text);
-                ensure!(
-                    unknown.is_empty(),
-                    "{}: nothing reads {}",
-                    path.display(),
-                    unknown.join(", ")
-                );
+                if !unknown.is_empty() {
+                    unread.push(format!("{}: {}", path.display(), unknown.join(", ")));
+                }
             }
         }
     }
+    ensure!(
+        unread.is_empty(),
+        "nothing reads these variables: correct their names or remove them\n  {}",
+        unread.join("\n  ")
+    );
     Ok(())
 }
 

@@ -80,7 +80,7 @@ impl AwsLambda {
                 // Reads right after writes may not see them yet, and the control plane's rate is low.
                 Err(failure) if failure.is_not_found() => "cannot be found yet",
                 Err(failure) if failure.is_throttled() => {
-                    "cannot be looked at, since Lambda throttles"
+                    "cannot be looked at, since Lambda throttles the requests"
                 }
                 Err(failure) => return Err(failure.into()),
             };
@@ -89,7 +89,8 @@ impl AwsLambda {
                     format!("after {:?} the function {state}", self.config.waits.state_timeout);
                 return Err(Error::new(ErrorKind::Timeout, message)
                     .with_platform(crate::NAME)
-                    .with_may_have_run(false));
+                    .with_may_have_run(false)
+                    .with_hint("deploy again, or wait longer with AwsWaits::with_state_timeout"));
             }
             sleep(waits.state_interval).await;
         }

@@ -113,7 +113,7 @@ async fn run(query: Query, language: &Language, place: &Place<'_>) -> anyhow::Re
         match language {
             Language::Rust(program) => native.function(program, name),
             Language::Python { packages } => {
-                Ok(python(name)?.with_env("PYTHONPATH", packages.to_string_lossy()))
+                Ok(python(name).with_env("PYTHONPATH", packages.to_string_lossy()))
             }
         }
     };

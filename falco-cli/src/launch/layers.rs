@@ -15,7 +15,7 @@ use crate::flags::{Controller, ExecutionFlags, Executor};
 /// A platform with its layers, and the gates of congestion control, by the names of platforms.
 pub(super) type Layered = (Arc<dyn AsyncPlatform>, Vec<(String, Gate)>);
 
-/// The default stack, and its gate. Where the platform cannot submit, calls that are held open do it.
+/// The default stack, and its gate. Where the platform cannot submit, `Held` does it by calls that it holds open.
 pub(super) fn around(
     flags: &ExecutionFlags,
     platform: Arc<dyn AsyncPlatform>,
@@ -49,7 +49,7 @@ pub(super) fn of_parts(
         "--no-layers, --controller and --target-rate are for one platform: leave them out for several"
     );
     let stack = stack(flags, journal, budget);
-    // One that cannot submit would keep the others from it.
+    // Without it, one part that cannot submit would keep all parts from submitting.
     Ok(match flags.executor {
         Executor::Async => stack.with_held(HeldPolicy::default()),
         _ => stack,

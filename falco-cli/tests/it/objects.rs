@@ -242,7 +242,7 @@ fn what_a_file_says_wrong_about_objects_is_named() {
         (
             stage("a", "inputs = \"file:///x\"\noutput = \"file:///y/z\"\n")
                 + &stage("b", "inputs = \"file:///x\"\noutput = \"file:///y\"\n"),
-            "p.toml:10: output: another stage writes to file:///y/z",
+            "p.toml:10: output: stage a writes to file:///y/z",
         ),
     ] {
         let pipeline = machine.file("p.toml", &text);

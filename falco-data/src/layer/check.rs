@@ -12,8 +12,8 @@ const CONTENT: &[u8] = b"falco checks the store";
 
 impl<P: AsyncPlatform> Data<P> {
     /// Writes and reads an object of the scratch store as functions do, by signed URLs, and deletes it. The first
-    /// [`deploy`](falco_core::Platform::deploy) does so. Of the other stores it asks for a list, which finds out a bucket that is
-    /// not there and a wrong region; who may not list has to find out the rest in the functions.
+    /// [`deploy`](falco_core::Platform::deploy) does so. It lists the other stores, which finds a missing bucket
+    /// and a wrong region. A missing permission to list is not an error: functions may read without it.
     ///
     /// It runs here: it sees clock, region, permissions and the bucket, and not whether a function has a route to the
     /// store.

@@ -54,9 +54,10 @@ async fn list_once(store: &Store, prefix: &str) -> Result<Vec<Listed>> {
 /// Whether a name below the prefix says that it is not data: `_SUCCESS`, or a folder such as `_scratch` with all that is in it.
 /// Folders such as `_year=2026` hold a column's value.
 fn is_hidden(object: &str, prefix: &str) -> bool {
-    let name = object.rsplit('/').next().unwrap_or_default();
-    let below = object.strip_prefix(prefix).unwrap_or(name);
-    below.split('/').any(|part| part.starts_with(['.', '_']) && !part.contains('='))
+    let begins = |name: &str| name.starts_with(['.', '_']);
+    let (folder, name) = object.rsplit_once('/').unwrap_or(("", object));
+    let below = folder.strip_prefix(prefix).unwrap_or_default();
+    begins(name) || below.split('/').any(|part| begins(part) && !part.contains('='))
 }
 
 /// The object that the prefix names, if it names one.

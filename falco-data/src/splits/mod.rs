@@ -24,7 +24,8 @@ use crate::store::Store;
 /// else.
 ///
 /// `prefix` is a key below the store: of one object, or of a folder with all that is in it. Keys are sorted. Objects
-/// without content are left out, and those whose name, or the name of a folder of theirs below the prefix, begins with `.` or `_`.
+/// without content are left out, and those whose name begins with `.` or `_`, or that are in such a folder below the prefix,
+/// unless the folder's name holds `=`.
 #[derive(Clone, Copy, Debug)]
 pub enum Splits {}
 

@@ -79,9 +79,9 @@ pub(super) fn row_ends(
 
 /// An odd number of quotes: which of its line feeds end a row cannot be known.
 pub(super) fn ends_inside(url: &str) -> Error {
-    Error::invalid_input(format!("{url} ends inside quotes, so that nobody knows where its rows end"))
+    Error::invalid_input(format!("{url} ends inside quotes, so its rows cannot be found"))
         .with_hint(
-            "is a quote missing? Quotes inside of a field are doubled; read files of another dialect by Splits::whole",
+            "add the missing quote, or double the quotes inside of a field; read files of another dialect by Splits::whole",
         )
 }
 

@@ -153,8 +153,8 @@ impl Store {
         Ok(got.into_stream().map_err(move |error| of_read(&url, &error)).boxed())
     }
 
-    /// Whether `url` lies in it.
-    pub(crate) fn holds(&self, url: &str) -> bool {
+    /// Whether `url` is that of the store, or of something below it.
+    pub fn holds(&self, url: &str) -> bool {
         lies_in(url, self.url())
     }
 

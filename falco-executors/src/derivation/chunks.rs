@@ -41,7 +41,7 @@ impl Chunks {
     /// `InvalidInput` when `size` is zero.
     pub fn of(size: usize) -> Result<Self> {
         if size == 0 {
-            return Err(Error::invalid_input("invalid chunks of 0 results: use 1 or more"));
+            return Err(Error::invalid_input("invalid chunk size 0: use 1 or more results"));
         }
         Ok(Self { size })
     }

@@ -40,13 +40,13 @@ struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
 impl<'de> Deserialize<'de> for KeyedValues<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(PairsVisitor)
+        deserializer.deserialize_any(KeyedValuesVisitor)
     }
 }
 
-struct PairsVisitor;
+struct KeyedValuesVisitor;
 
-impl<'de> Visitor<'de> for PairsVisitor {
+impl<'de> Visitor<'de> for KeyedValuesVisitor {
     type Value = KeyedValues<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -85,8 +85,9 @@ impl Api {
                 Err(error) => return Err(explained(error)),
             }
         }
-        Err(Error::new(ErrorKind::Conflict, "others change the access policy all the time")
+        Err(Error::new(ErrorKind::Conflict, "other programs changed the access policy in each attempt to set it")
             .at(Operation::new(crate::NAME, "deploy").on(function))
+            .with_hint("deploy again when they have finished, or leave the policy alone with Access::Unchanged")
             .with_retryable(true))
     }
 }

@@ -37,7 +37,7 @@ impl Inner {
         };
         let shared = self.shared("collect").map_err(at)?;
         let id = self.id_of(deployment);
-        self.delete_leftovers(shared, id).await;
+        self.delete_released(shared, id).await;
         if pending.is_empty() {
             let nothing = Collected::new(Vec::new(), Vec::new(), self.waits.results);
             return Ok(nothing.with_from_memory(true));
@@ -128,7 +128,7 @@ impl Inner {
     }
 
     /// Deletes what was released. A failure costs nothing but space until the function is removed.
-    async fn delete_leftovers(&self, shared: &Shared, function: &str) {
+    async fn delete_released(&self, shared: &Shared, function: &str) {
         let deletions = self.deletions.some(function, DELETIONS);
         let delete = |deletion: Deletion| async move {
             let deleted = match &deletion {

@@ -1,4 +1,4 @@
-//! Objects that nobody needs any more, until they are deleted.
+//! Objects and tasks that nobody needs any more, until they are deleted.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -26,7 +26,7 @@ impl Deletions {
         }
     }
 
-    /// Some of a function's, at most `n`. They stay until they are [`deleted`](Self::deleted).
+    /// Returns at most `n` deletions of a function. They stay until they are [`deleted`](Self::deleted).
     pub(super) fn some(&self, function: &str, n: usize) -> Vec<Deletion> {
         let all = self.lock();
         all.get(function).into_iter().flatten().take(n).cloned().collect()

@@ -7,7 +7,7 @@ use super::Inner;
 use crate::client::LongRunning;
 use crate::refusal;
 
-/// Unanswered looks in a row at an operation, after which the caller hears of it: the layers
+/// The number of unanswered looks in a row at an operation after which the wait fails: the layers
 /// then report an outage, pause, and begin the operation again.
 const UNANSWERED_LOOKS: u32 = 5;
 

@@ -26,7 +26,7 @@ use crate::segment;
 const CLAIM_EVERY: Duration =
     if cfg!(feature = "kill-points") { Duration::ZERO } else { Duration::from_millis(100) };
 
-/// Records that wait for the disk are collected up to about so many bytes.
+/// The most bytes of awaited records that are kept in memory; the record that exceeds it is written with all of them.
 const COLLECTED: usize = 64 * 1024;
 
 /// The settings that a log begins with.
@@ -83,8 +83,8 @@ struct Tail {
 #[derive(Debug, Default)]
 struct Wanted {
     total: u64,
-    /// Whether a thread sleeps until more is wanted. A signal is a call of the system also when nobody sleeps, and there may be
-    /// one for each record.
+    /// Whether a thread sleeps until more is wanted. Notifying costs a system call even when no thread sleeps, and there may be
+    /// one for each record. Only one thread may wait: the keeper.
     is_awaited: bool,
 }
 
@@ -147,8 +147,8 @@ impl Log {
         self.add(kind, fields, beside, 0)
     }
 
-    /// Appends a record that is worth nothing before it is on disk: the caller waits for that. It may be handed to the system
-    /// together with others, by the next sync at the latest, and dies with the process until then.
+    /// Appends a record whose caller waits until it is on disk. The log keeps it in memory until the next sync or the next
+    /// other record at the latest; until then it is lost if the process ends.
     pub(crate) fn append_awaited(&self, kind: u8, fields: &impl Serialize) -> Result<u64> {
         self.add(kind, fields, None, COLLECTED)
     }

@@ -116,7 +116,7 @@ fn syncing_twice_without_news_costs_one_sync() {
 }
 
 #[test]
-fn a_thread_that_sleeps_hears_of_each_wish_also_after_one_that_was_fulfilled() {
+fn the_sleeping_thread_wakes_for_a_new_sync_even_after_requests_for_bytes_already_on_disk() {
     let directory = tempfile::tempdir().unwrap();
     let (log, _) = log(directory.path(), Fault::ShortWrites(usize::MAX), u64::MAX);
     let log = log.unwrap();
@@ -157,7 +157,7 @@ fn records_that_are_awaited_are_written_together_and_before_later_ones() {
     assert!(!log.is_synced(end).unwrap());
     log.sync().unwrap();
     assert!(log.is_synced(end).unwrap() && written().len() == 12);
-    // They do not grow without end.
+    // The memory they take is limited.
     let writes = disk.writes();
     for stage in 12..2_000 {
         log.append_awaited(kind::STAGE_ENDED, &record(stage)).unwrap();

@@ -20,7 +20,7 @@ pub struct BudgetReport {
     pub reserved: UsDollars,
     /// The upper bound of calls whose end is not known: they may have cost nothing, or as much. It counts as spent.
     pub in_doubt: UsDollars,
-    /// How far the bill may be above `spent` and `in_doubt`, because costs in it are estimates.
+    /// How far the bill may be above `spent` and `in_doubt`, because some of these costs are estimates.
     pub uncertainty: UsDollars,
     /// Whether the run was stopped because nothing more could be paid for.
     pub is_exhausted: bool,

@@ -288,7 +288,7 @@ pub(crate) fn no_answer_since(last: &Error, since: SystemTime, lasted: Duration)
         .with_may_have_run(false)
         .with_hint(match last.hint() {
             Some(hint) => hint.to_owned(),
-            None => "with_outage_patience says how long to wait".to_owned(),
+            None => "check the network and the credentials, or wait longer: raise Stack::with_outage_patience or RunOptions::with_outage_patience".to_owned(),
         });
     if let Some(platform) = last.platform() {
         error = error.with_platform(platform);

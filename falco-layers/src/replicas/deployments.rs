@@ -55,7 +55,7 @@ pub(super) fn share(scaling: &Scaling, number: usize, of: usize) -> Result<Scali
 /// Makes one deployment, of this name, of those of the replicas.
 pub(super) fn merged(name: &str, replicas: &[Deployment]) -> Result<Deployment> {
     let Some(first) = replicas.first() else {
-        return Err(Error::invalid_input("a deployment without a replica"));
+        return Err(Error::invalid_input("a deployment has no replicas: merge 1 or more"));
     };
     let mut whole = first.clone();
     name.clone_into(&mut whole.name);
@@ -83,7 +83,7 @@ pub(super) type Deployments = Arc<[Deployment]>;
 pub(super) struct Remembered(Mutex<HashMap<String, (String, Deployments)>>);
 
 impl Remembered {
-    /// The replicas of a deployment; a function that was deployed without is its own.
+    /// The replicas of a deployment. One that was deployed without replicas is its own only replica.
     pub(super) fn of(&self, deployment: &Deployment) -> Deployments {
         let Some(json) = deployment.attribute(ATTRIBUTE) else {
             return Arc::from([deployment.clone()]);

@@ -80,8 +80,10 @@ impl<P> Retry<P> {
     /// Says that each attempt waits at a [gate](crate::Gate), as in a [`Stack`](crate::Stack): throttled invocations are
     /// sent again without a budget.
     ///
-    /// The gate keeps refusals rare, and slows down when they are not. A budget on top of it would be filled by calls that
-    /// end: where calls last for minutes, thousands that were refused at the start would go on at one a second.
+    /// A gate whose controller reacts to refusals keeps them rare. A budget on top of it would be filled only by calls that
+    /// end: where calls last for minutes, thousands that were refused at the start would continue at one a second. A
+    /// controller that does not react, such as [`Fixed`](crate::Fixed), leaves only the pauses and
+    /// [`RetryPolicy::throttled_attempts`].
     #[must_use]
     pub fn with_paced_attempts(mut self, is_paced: bool) -> Self {
         self.is_paced = is_paced;

@@ -47,6 +47,7 @@ async fn time_to_start(calls: u32, replicas: u32) -> Duration {
 #[tokio::test(start_paused = true)]
 async fn ten_thousand_long_calls_start_as_fast_as_lambda_starts_instances_and_four_replicas_sooner()
 {
+    // 1,000 at once, and 1,000 more every 10 s: the last of 10,000 may start after 90 s.
     let least = secs(90);
     let one = time_to_start(10_000, 1).await;
     assert!(one >= least, "{one:?}: the provider has no ramp");

@@ -22,7 +22,7 @@ def main(args):
     return {}
 ";
 
-/// Dies when it is run for the first time, as what runs out of memory does: the kernel kills it.
+/// Kills itself with SIGKILL in its first run, as the kernel kills a process that runs out of memory.
 const EAT: &str = "
 import os
 
@@ -69,7 +69,7 @@ async fn failures(function: Deployable, ladder: Ladder) -> (u64, u64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_needs_more_time_gets_it() {
+async fn an_invocation_that_needs_more_time_gets_it() {
     if !has_python() {
         return;
     }
@@ -81,7 +81,7 @@ async fn who_needs_more_time_gets_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_is_killed_for_memory_gets_more() {
+async fn an_invocation_that_is_killed_for_memory_gets_more() {
     if !has_python() {
         return;
     }

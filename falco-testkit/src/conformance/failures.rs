@@ -84,7 +84,7 @@ pub(super) async fn a_function_that_was_timed_out_does_not_run_on(subject: &Subj
     let scaling = Scaling::default().with_timeout(timeout);
     let deployment = subject.deploy(&subject.function()?.with_scaling(scaling)).await;
     let path = std::env::temp_dir().join(subject.name());
-    // So late that also a busy machine has ended it before.
+    // Late enough that even a busy machine has ended the function by then.
     let later = timeout + Duration::from_millis(1_500);
     let args = json!({"do": "touch", "path": path, "seconds": later.as_secs_f64()});
     let error = subject.failure(&deployment, args).await;

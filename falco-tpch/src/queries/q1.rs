@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use falco_executors::typed::List;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::arguments::Scan;
-use crate::answer::{Answer, Results, Units, days};
+use crate::answer::{Answer, Units, days};
 use crate::failure::ScanError;
 use crate::scan::{RowGroup, each_row_group};
 
@@ -105,7 +106,7 @@ fn add(group: &RowGroup, found: &mut Groups) -> Result<(), ScanError> {
 }
 
 /// Adds the groups up.
-pub(crate) fn answer(splits: Results<Groups>) -> Result<Answer, ScanError> {
+pub(crate) fn answer(splits: List<Groups>) -> Result<Answer, ScanError> {
     let mut all = BTreeMap::<String, Sums>::new();
     for (name, sums) in splits.results.into_iter().flat_map(|split| split.groups) {
         *all.entry(name).or_default() += sums;

@@ -1,11 +1,12 @@
 //! Query 12, ship modes and order priorities: two tables joined by an exchange.
 
+use falco_executors::typed::List;
 use falco_function::data::Groups;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::arguments::Split;
-use crate::answer::{Answer, Results, days};
+use crate::answer::{Answer, days};
 use crate::failure::ScanError;
 use crate::records::{KeyMap, Records, Wrote, each_record};
 use crate::scan::each_row_group;
@@ -43,7 +44,7 @@ pub(crate) fn lines(Split { input, out }: Split) -> Result<Wrote, ScanError> {
         let (received, committed) = (group.int32(LINES[0])?, group.int32(LINES[1])?);
         let (shipped, modes) = (group.int32(LINES[2])?, group.codes(LINES[3])?);
         let keys = group.int64(LINES[4])?;
-        let wanted = modes.matching(|text| MODES.iter().position(|mode| *mode == text));
+        let wanted = modes.map(|text| MODES.iter().position(|mode| *mode == text));
         for row in 0..group.rows() {
             let is_late = (from..to).contains(&received[row])
                 & (committed[row] < received[row])
@@ -62,7 +63,7 @@ pub(crate) fn orders(Split { input, out }: Split) -> Result<Wrote, ScanError> {
     let mut out = Records::<1>::new(out)?;
     each_row_group(&input, &["o_orderkey", "o_orderpriority"], |group| {
         let (keys, priorities) = (group.int64("o_orderkey")?, group.codes("o_orderpriority")?);
-        let high = priorities.matching(|text| i64::from(matches!(text, "1-URGENT" | "2-HIGH")));
+        let high = priorities.map(|text| i64::from(matches!(text, "1-URGENT" | "2-HIGH")));
         for (key, code) in keys.iter().zip(&priorities.codes) {
             out.add(*key, [2 * key + high[*code as usize]])?;
         }
@@ -91,7 +92,7 @@ pub(crate) fn join(Both { lines, orders }: Both) -> Result<Counts, ScanError> {
 }
 
 /// Adds the counts up.
-pub(crate) fn answer(partitions: Results<Counts>) -> Result<Answer, ScanError> {
+pub(crate) fn answer(partitions: List<Counts>) -> Result<Answer, ScanError> {
     let mut rows = Vec::new();
     for (at, mode) in MODES.iter().enumerate() {
         let counts = || partitions.results.iter().map(|partition| partition.counts[at]);

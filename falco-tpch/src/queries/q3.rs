@@ -1,12 +1,13 @@
 //! Query 3, unshipped orders of the highest value: two joins, one after the other, and the ten greatest.
 
+use falco_executors::typed::List;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::arguments::{CustomersAndOrders, PlacedAndLines, Split};
-use crate::answer::{Answer, Results, Units, date, days};
+use crate::answer::{Answer, Units, date, days};
 use crate::failure::ScanError;
-use crate::records::{KeyMap, Records, Wrote, each_record};
+use crate::records::{Records, Wrote, each_record, mapped};
 use crate::scan::each_row_group;
 
 /// An order in the answer.
@@ -34,7 +35,7 @@ pub(crate) fn customers(Split { input, out }: Split) -> Result<Wrote, ScanError>
     let mut out = Records::<1>::new(out)?;
     each_row_group(&input, &["c_custkey", "c_mktsegment"], |group| {
         let (keys, segments) = (group.int64("c_custkey")?, group.codes("c_mktsegment")?);
-        let wanted = segments.matching(|text| text == "BUILDING");
+        let wanted = segments.map(|text| text == "BUILDING");
         for (key, code) in keys.iter().zip(&segments.codes) {
             if wanted[*code as usize] {
                 out.add(*key, [*key])?;
@@ -64,11 +65,7 @@ pub(crate) fn orders(Split { input, out }: Split) -> Result<Wrote, ScanError> {
 
 /// Joins orders with their customers: order, date and priority, in the partition of the order.
 pub(crate) fn placed(argument: CustomersAndOrders) -> Result<Wrote, ScanError> {
-    let mut known = KeyMap::<()>::default();
-    each_record(&argument.customers, |[customer]| {
-        known.insert(customer, ());
-        Ok(())
-    })?;
+    let known = mapped(&argument.customers, |[customer]| (customer, ()))?;
     let mut out = Records::<3>::new(argument.out)?;
     each_record(&argument.orders, |[customer, order, date, priority]| {
         if known.contains_key(&customer) {
@@ -108,11 +105,9 @@ pub(crate) fn lines(Split { input, out }: Split) -> Result<Wrote, ScanError> {
 pub(crate) fn join(
     PlacedAndLines { placed, lines }: PlacedAndLines,
 ) -> Result<Greatest, ScanError> {
-    let mut orders = KeyMap::<(i32, i64, Option<i128>)>::default();
-    each_record(&placed, |[order, date, priority]| {
-        orders.insert(order, (date as i32, priority, None));
-        Ok(())
-    })?;
+    let without_lines =
+        |[order, date, priority]: [i64; 3]| (order, (date as i32, priority, None::<i128>));
+    let mut orders = mapped(&placed, without_lines)?;
     each_record(&lines, |[order, revenue]| {
         if let Some((_, _, sum)) = orders.get_mut(&order) {
             *sum = Some(sum.unwrap_or(0) + i128::from(revenue));
@@ -135,7 +130,7 @@ fn greatest(mut orders: Vec<Order>) -> Vec<Order> {
 }
 
 /// Takes the greatest of all partitions.
-pub(crate) fn answer(partitions: Results<Greatest>) -> Result<Answer, ScanError> {
+pub(crate) fn answer(partitions: List<Greatest>) -> Result<Answer, ScanError> {
     let all = partitions.results.into_iter().flat_map(|partition| partition.orders);
     let rows = greatest(all.collect()).into_iter().map(|order| {
         vec![

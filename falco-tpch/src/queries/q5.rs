@@ -9,7 +9,7 @@ use serde_json::json;
 use super::arguments::{CustomersAndOrders, PlacedAndLines, Split};
 use crate::answer::{Answer, Units, days};
 use crate::failure::ScanError;
-use crate::records::{KeyMap, Records, Wrote, each_record};
+use crate::records::{KeyMap, Records, Wrote, each_record, mapped};
 use crate::scan::each_row_group;
 
 /// The argument of the first stage: three small tables.
@@ -68,7 +68,7 @@ pub(crate) fn dimensions(
     let mut regions = KeyMap::<()>::default();
     each_row_group(&region, &["r_regionkey", "r_name"], |group| {
         let names = group.codes("r_name")?;
-        let wanted = names.matching(|name| name == "ASIA");
+        let wanted = names.map(|name| name == "ASIA");
         let rows = group.int64("r_regionkey")?.into_iter().zip(&names.codes);
         regions.extend(rows.filter(|(_, code)| wanted[**code as usize]).map(|(key, _)| (key, ())));
         Ok(())
@@ -129,11 +129,7 @@ pub(crate) fn orders(Split { input, out }: Split) -> Result<Wrote, ScanError> {
 
 /// Joins orders with their customers: order and nation, in the partition of the order.
 pub(crate) fn placed(argument: CustomersAndOrders) -> Result<Wrote, ScanError> {
-    let mut nations = KeyMap::<i64>::default();
-    each_record(&argument.customers, |[customer, nation]| {
-        nations.insert(customer, nation);
-        Ok(())
-    })?;
+    let nations = mapped(&argument.customers, |[customer, nation]| (customer, nation))?;
     let mut out = Records::<2>::new(argument.out)?;
     each_record(&argument.orders, |[customer, order]| {
         if let Some(nation) = nations.get(&customer) {
@@ -172,11 +168,7 @@ pub(crate) fn lines(argument: SplitAndSide) -> Result<Wrote, ScanError> {
 pub(crate) fn join(
     PlacedAndLines { placed, lines }: PlacedAndLines,
 ) -> Result<Revenues, ScanError> {
-    let mut nations = KeyMap::<i64>::default();
-    each_record(&placed, |[order, nation]| {
-        nations.insert(order, nation);
-        Ok(())
-    })?;
+    let nations = mapped(&placed, |[order, nation]| (order, nation))?;
     let mut revenues = BTreeMap::<i64, Units>::new();
     each_record(&lines, |[order, nation, revenue]| {
         if nations.get(&order) == Some(&nation) {

@@ -1,9 +1,10 @@
 //! Query 6, the change of revenue: a filter and a sum.
 
+use falco_executors::typed::List;
 use serde::{Deserialize, Serialize};
 
 use super::arguments::Scan;
-use crate::answer::{Answer, Results, Units, days};
+use crate::answer::{Answer, Units, days};
 use crate::failure::ScanError;
 use crate::scan::each_row_group;
 
@@ -38,7 +39,7 @@ pub(crate) fn scan(Scan { input }: Scan) -> Result<Revenue, ScanError> {
 }
 
 /// Adds the sums up.
-pub(crate) fn answer(sums: Results<Revenue>) -> Result<Answer, ScanError> {
+pub(crate) fn answer(sums: List<Revenue>) -> Result<Answer, ScanError> {
     let revenue: Units = sums.results.into_iter().map(|sum| sum.revenue).sum();
     Ok(Answer::new(&["revenue"], vec![vec![revenue.decimal(4)]]))
 }

@@ -24,6 +24,9 @@ impl Query {
     /// All queries.
     pub const ALL: [Self; 5] = [Self::Q1, Self::Q3, Self::Q5, Self::Q6, Self::Q12];
 
+    /// The queries that also have functions in Python.
+    pub const IN_PYTHON: [Self; 3] = [Self::Q1, Self::Q6, Self::Q12];
+
     /// The number of the query in the specification of TPC-H.
     pub fn number(self) -> u32 {
         match self {

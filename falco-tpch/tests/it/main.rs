@@ -10,7 +10,7 @@ use falco_executors::{DriverExt, ParallelExecutor, RunOptions};
 use falco_fakes::FakeS3;
 use falco_function::Executable;
 use falco_testkit::runtimes;
-use falco_tpch::{Answer, Native, OfDuckDb, Plan, Planner, Query, ask_duckdb, ensure_data};
+use falco_tpch::{Answer, DuckDbAnswer, Native, Plan, Planner, Query, ask_duckdb, ensure_data};
 use serde_json::Value;
 
 /// The program, with a state of its own for the local platform, and data of scale 0.01 in several splits.
@@ -54,7 +54,7 @@ impl Program {
 
 /// Every answer is that of DuckDB, and none is empty.
 #[track_caller]
-fn assert_same(queries: &[Query], found: &[Answer], expected: &[OfDuckDb]) {
+fn assert_same(queries: &[Query], found: &[Answer], expected: &[DuckDbAnswer]) {
     assert_eq!(found.len(), queries.len());
     for (query, found) in queries.iter().zip(found) {
         let at = Query::ALL.iter().position(|one| one == query).unwrap();

@@ -83,7 +83,7 @@ impl Tries {
 
     /// Takes out those that have ended.
     pub(super) fn take_ended(&mut self) -> Vec<Try> {
-        // The first call of nearly every invocation.
+        // Nearly every invocation has one call only, and none before it.
         if self.len() == 0 {
             return Vec::new();
         }
@@ -229,7 +229,7 @@ pub(super) fn settle(
     };
     let end = attempt.end.take().unwrap_or_else(|| End::given_up(shared.now(), outcome));
     let done = end.done();
-    // Made in its place: it has hundreds of bytes, and there are a million of them.
+    // Built once and changed in place: a call has hundreds of bytes, and a run has a million.
     let mut call = attempt.call(names, flying.at, done, outcome);
     match (end, activation) {
         (End::Answered(answered), _) => call = *answered,

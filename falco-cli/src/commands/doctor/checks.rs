@@ -128,7 +128,9 @@ async fn permissions(flags: &DoctorFlags) -> Check {
                 match platform {
                     PlatformName::Local => "none are needed on this machine",
                     PlatformName::Docker => "the daemon lets this user in, which is all",
-                    PlatformName::Openfaas => "the gateway takes the password, and knows no others",
+                    PlatformName::Openfaas => {
+                        "the gateway accepts the password, which permits everything"
+                    }
                     _ => "the key is accepted, and opens everything in its namespace",
                 },
             )

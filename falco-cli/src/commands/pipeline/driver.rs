@@ -218,12 +218,13 @@ fn stores(described: &Described) -> anyhow::Result<Option<Stores>> {
             inputs.push(open_store(url).map_err(|error| described.error(&at, error))?);
         }
         if let Some(store) = output(described, table)? {
-            let overlaps = |other: &&Store| {
-                lies_in(store.url(), other.url()) || lies_in(other.url(), store.url())
+            let overlaps = |(_, other): &(&StageName, &Store)| {
+                store.holds(other.url()) || other.holds(store.url())
             };
-            if let Some(other) = outputs.values().find(overlaps) {
+            if let Some((name, other)) = outputs.iter().find(overlaps) {
                 let what = format!(
-                    "another stage writes to {}: use places of which none lies in another, since each is completed by itself",
+                    "stage {name} writes to {}, and one of the two places lies in the other: give each stage a folder of its own, \
+                     since completing an output deletes what else the run wrote there",
                     other.url()
                 );
                 let at = table.output.as_ref().map_or(0..0, Spanned::span);
@@ -250,11 +251,6 @@ fn stores(described: &Described) -> anyhow::Result<Option<Stores>> {
         }
     };
     Ok(Some(Stores { scratch, inputs, outputs }))
-}
-
-/// Whether a URL is that of a store, or lies below it.
-fn lies_in(url: &str, store: &str) -> bool {
-    url.strip_prefix(store).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 fn format_of(name: Option<FormatName>) -> Format {

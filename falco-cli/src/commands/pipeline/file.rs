@@ -160,7 +160,7 @@ pub(super) struct ExchangeTable {
     pub(super) partitions: NonZeroU32,
     /// How many mappers are merged at a time, where two levels are wanted.
     pub(super) fan_in: Option<u32>,
-    /// The bytes beyond which a partition fails the stage before it starts.
+    /// The largest partition, in bytes: a larger one fails the stage before it starts.
     #[serde(default, deserialize_with = "size")]
     pub(super) max_partition: Option<u64>,
 }

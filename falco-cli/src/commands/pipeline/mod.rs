@@ -46,8 +46,8 @@ use driver::Pipeline;
 /// Inputs may be objects: inputs = "s3://bucket/texts" with split = "lines:64MiB" runs the function once for each split, which it
 /// reads by args["input"]. An output that is a URL takes what functions write by args["out"]. Between such stages derivation = {
 /// exchange = "out", partitions = 16 } shuffles what functions emit through a store: scratch = "URL" before the first stage, or
-/// _scratch below the first output. With fan-in = 32 in it so many mappers are merged first, which takes fewer requests;
-/// max-partition = "1GiB" fails the stage where a function would get more.
+/// _scratch below the first output. With fan-in = 32 in that table the outputs of 32 mappers at a time are merged first,
+/// which takes fewer requests; max-partition = "1GiB" fails the stage if a partition is larger.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct PipelineFlags {

@@ -4,7 +4,8 @@ use clap::Args;
 
 use super::inspect::{Inspected, by_variable, sources, variable};
 
-/// Settings without a flag are read as `faas-cli` reads them. The password has no flag: others can see a command line.
+/// Without a flag, the gateway is read from `OPENFAAS_URL`, as `faas-cli` does, and the image from `OPENFAAS_PYTHON_IMAGE`. The
+/// password has no flag, since others can see a command line: it is read from `OPENFAAS_PASSWORD`.
 #[cfg_attr(
     not(feature = "openfaas"),
     allow(dead_code, reason = "parsed, so that --help and errors are the same")

@@ -307,7 +307,7 @@ impl Batches {
             if let Some(at_most) = at_most {
                 state.at_most.insert(input.invocation.id().clone(), at_most);
             }
-            // An input that does not wait any more has another answer, or none to wait for.
+            // Sending fails where the caller was dropped or has another answer already; nobody misses this one.
             match input.reply {
                 Reply::Invoked(reply) => drop(reply.send(answer.map(Box::new))),
                 Reply::Submitted(reply) => {

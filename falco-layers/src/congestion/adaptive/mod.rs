@@ -211,7 +211,7 @@ impl Adaptive {
     fn blame(&mut self, now: Duration, in_flight: u32) -> Blamed {
         let starts = self.starts.count(now) as f64;
         let in_flight = f64::from(in_flight);
-        // The ceiling at which more was just tried than was ever accepted is the first suspect.
+        // A ceiling that was just probed beyond what was ever accepted is the first suspect.
         match (self.rate.is_probed_by(starts), self.concurrency.is_probed_by(in_flight)) {
             (true, false) => return Blamed { rate: true, concurrency: false },
             (false, true) => return Blamed { rate: false, concurrency: true },

@@ -39,7 +39,7 @@ const showLanes = () => {
   const perLane = h / Math.max(1, count), thick = Math.max(1, Math.floor(perLane) - (perLane >= 3 ? 1 : 0));
   const times = w / (to - from);
   let shown = 0;
-  // The calls of a line from one place to another, which may be a thousand.
+  // Paints the calls from at to last, excluding last, on one lane. A lane may have a thousand.
   const row = (calls, at, last, lane, pass) => {
     const { start, took, kind, stage } = calls;
     const y0 = Math.min(h - 1, Math.floor(lane * perLane)), y1 = Math.min(h, y0 + thick);
