@@ -48,13 +48,13 @@ pub struct Attempts {
 }
 
 impl Attempts {
-    /// So many attempts, speculative copies included, without a cost besides that of the outcome.
+    /// This many attempts, speculative copies included. The cost of discarded ones is not set.
     pub fn new(made: u32) -> Self {
         Self { made, cost: None }
     }
 
     crate::setters! {
-        /// Sets the cost of those that answered and were repeated, or answered second.
+        /// Sets the cost of the attempts that answered and were repeated, or that answered second.
         with_cost(cost: Option<UsDollars>);
     }
 

@@ -1,7 +1,7 @@
 //! The jobs that a worker is sent before it has answered the one that it runs.
 //!
-//! Only short calls are sent ahead, and never more than take a millisecond: an idle worker is then never far from work that waits
-//! behind another call.
+//! Only short calls are sent ahead, and at most as many as run for a millisecond together, so that no call waits long behind another
+//! one.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -26,19 +26,19 @@ const AROUND_ARGUMENT: usize = 256;
 /// The number of calls that are sent one by one after one that has printed.
 const AFTER_PRINTING: u32 = 64;
 
-/// The jobs of one worker that were sent, and not looked at since.
+/// The jobs that one worker was sent ahead, and whose turn has not come.
 #[derive(Debug, Default)]
 pub(crate) struct Ahead {
     jobs: VecDeque<(u64, Job)>,
     last: u64,
-    /// The time of recent calls, of which a long one counts for a while.
+    /// The length of recent calls: the longest one, less an eighth for each shorter call since.
     typical: Option<Duration>,
     /// The number of calls that are to be sent one by one.
     alone: u32,
 }
 
 impl Ahead {
-    /// Whether the worker has no other request than the one that is looked at.
+    /// Whether no job was sent behind the current one.
     pub(crate) fn is_empty(&self) -> bool {
         self.jobs.is_empty()
     }
@@ -54,7 +54,7 @@ impl Ahead {
         self.jobs.pop_front()
     }
 
-    /// Takes in how long a call has run.
+    /// Records how long a call has run.
     pub(crate) fn note(&mut self, ran: Option<Duration>) {
         let Some(ran) = ran else { return };
         let faded = self.typical.map_or(ran, |typical| typical - typical / 8);
@@ -62,7 +62,8 @@ impl Ahead {
         self.alone = self.alone.saturating_sub(1);
     }
 
-    /// Takes in that a call has printed: the order of output and answers would have to be marked each time.
+    /// Records that a call has printed. With others behind it, each such call needs marks in its logs, so calls are sent one by one for
+    /// a while.
     pub(crate) fn note_output(&mut self) {
         self.alone = AFTER_PRINTING;
     }

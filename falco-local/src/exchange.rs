@@ -32,7 +32,7 @@ pub(crate) enum Ending {
     /// The line, without its line break and the request's number.
     Answered {
         line: Bytes,
-        /// Whether marks in the logs end what the call has printed.
+        /// Whether the call, which has a number, was seen to print.
         has_printed: bool,
     },
     /// The line is longer than allowed.
@@ -53,7 +53,7 @@ pub(crate) enum Ending {
 
 /// One request, and the wait for its answer.
 pub(crate) struct Exchange<'a> {
-    /// The parts of the request's line; none of one that was sent ahead.
+    /// The parts of the request's line; empty for a request that was sent ahead.
     pub(crate) request: &'a [&'a [u8]],
     /// The request's number, if it has one.
     pub(crate) number: Option<u64>,
@@ -64,13 +64,13 @@ pub(crate) struct Exchange<'a> {
 
 /// The owner of a process, during an exchange.
 pub(crate) trait Attendant {
-    /// The worker can work: there is time to do something else.
+    /// Called once the request is sent. The owner may do other work while the worker runs it.
     fn sent(&mut self, process: &mut Process);
 
     /// Whether the call may go on; asked now and then.
     fn look(&mut self, group: Pid) -> bool;
 
-    /// Whether what was sent ahead is better taken back, since the call takes its time.
+    /// Whether to take back requests that were sent ahead, asked every 2 ms.
     fn wants_back(&mut self) -> bool;
 
     /// Takes back requests that were sent ahead, by their numbers. They were not begun.
@@ -115,7 +115,11 @@ impl Process {
         let (mut next_look, mut next_hold) = (now + TICK, now + HOLD);
         let mut results_are_open = true;
         let mut leaves_logs = false;
+        let mut has_read_logs = false;
         let mut has_moved_on = false;
+        let mut has_exited = false;
+        // The call's ending, where the worker is at the next call already and the answer only marks where this one ends.
+        let mut given_up = None;
         let mut is_at_hand = self.results.is_at_hand();
         loop {
             let until = if self.behind.is_empty() { next_look } else { next_hold.min(next_look) };
@@ -137,19 +141,38 @@ impl Process {
                 }
             };
             if results {
-                match self.results.read_line(&mut self.chunk, limit) {
+                let (received, reason) = match self.results.read_line(&mut self.chunk, limit) {
                     Line::Complete { line, at_once } => {
-                        let (line, has_printed) = match received(line, number) {
-                            Received::Answer { line, has_printed } => (line, has_printed),
-                            // It was given up already.
-                            Received::Late if self.spent => {
-                                is_at_hand = self.results.is_at_hand();
-                                continue;
-                            }
-                            _ => return self.give_up(Ending::Stray, log, attendant),
-                        };
-                        // The results were looked at before the logs, so whatever was printed before a line that
-                        // was written at once is among what the same look found. Others need a second look.
+                        (Some((received(line, number), at_once)), Ending::Stray)
+                    }
+                    Line::TooLong { begin } => {
+                        (Some((unusable(&begin, number), false)), Ending::TooLong)
+                    }
+                    Line::Incomplete => (None, Ending::Stray),
+                    Line::Closed => {
+                        results_are_open = false;
+                        deadline = deadline.min(now + LAST_BREATH);
+                        (None, Ending::Closed)
+                    }
+                };
+                is_at_hand = self.results.is_at_hand();
+                if let Some((received, at_once)) = received {
+                    if !matches!(received, Received::Answer { .. }) && given_up.is_none() {
+                        if !self.take_back(attendant) {
+                            return self.end(reason, log, attendant);
+                        }
+                        self.spent = true;
+                        given_up = Some(reason);
+                    }
+                    let answer = match received {
+                        Received::Answer { line, has_printed } => Some((line, has_printed)),
+                        Received::Hidden { has_printed } => Some((Bytes::new(), has_printed)),
+                        Received::Stray => None,
+                        Received::Next => return self.end(Ending::Stray, log, attendant),
+                    };
+                    if let Some((line, has_printed)) = answer {
+                        // The results were looked at before the logs, so whatever was printed before a line that was
+                        // written at once is among what the same look found. Others need a second look.
                         let may_have_printed = !at_once || stdout || stderr || exited;
                         if has_printed || self.behind.is_empty() && may_have_printed {
                             self.streams.drain(&mut self.chunk, log);
@@ -157,28 +180,28 @@ impl Process {
                             self.streams.release(log);
                         }
                         if self.behind.is_empty() {
-                            // A request that it did not read to its end would run into the next one, and so would
-                            // a line that nobody has asked for.
-                            self.spent |= exited || !unsent.is_empty() || self.results.is_at_hand();
+                            // A request that it did not read to its end would run into the next one, and so would a line
+                            // that nobody has asked for.
+                            self.spent |= exited || !unsent.is_empty() || is_at_hand;
                             self.spent |= !self.streams.are_open();
                         }
-                        return Ending::Answered { line, has_printed };
-                    }
-                    Line::Incomplete => is_at_hand = self.results.is_at_hand(),
-                    Line::TooLong => return self.give_up(Ending::TooLong, log, attendant),
-                    Line::Closed => {
-                        results_are_open = false;
-                        deadline = deadline.min(now + LAST_BREATH);
+                        let has_printed = has_printed || number.is_some() && has_read_logs;
+                        return given_up.unwrap_or(Ending::Answered { line, has_printed });
                     }
                 }
+            } else if exited && results_are_open && !has_exited {
+                // The answer may have come after the look at the results.
+                has_exited = true;
+                is_at_hand = true;
             } else if exited {
                 return self.end(Ending::Exited, log, attendant);
             }
             if stdout || stderr {
-                // Whose it is can be said of a worker that has one request only.
+                // Which call has printed this is known only while the worker has one request.
                 self.take_back(attendant);
                 if self.behind.is_empty() {
                     self.streams.read(&mut self.chunk, log);
+                    has_read_logs = true;
                 } else {
                     leaves_logs = true;
                 }
@@ -234,20 +257,6 @@ impl Process {
             attendant.returned(&numbers);
         }
         count > returned
-    }
-
-    /// Gives up a call whose answer cannot be used. A call that was begun since goes on.
-    fn give_up(
-        &mut self,
-        ending: Ending,
-        log: &mut Capture,
-        attendant: &mut impl Attendant,
-    ) -> Ending {
-        if !self.take_back(attendant) {
-            return self.end(ending, log, attendant);
-        }
-        self.spent = true;
-        ending
     }
 
     fn end(&mut self, ending: Ending, log: &mut Capture, attendant: &mut impl Attendant) -> Ending {
@@ -325,8 +334,12 @@ enum Received {
         line: Bytes,
         has_printed: bool,
     },
-    /// The answer to an earlier request.
-    Late,
+    /// The answer in a line that cannot be used: behind something that the function has written, or too long.
+    Hidden {
+        has_printed: bool,
+    },
+    /// The answer to a later request.
+    Next,
     /// Something that no request has asked for.
     Stray,
 }
@@ -338,7 +351,20 @@ fn received(line: Bytes, number: Option<u64>) -> Received {
         Some(Numbered { number: of, has_printed, answer, .. }) if of == number => {
             Received::Answer { line: answer, has_printed }
         }
-        Some(answer) if answer.number < number => Received::Late,
-        _ => Received::Stray,
+        Some(answer) if answer.number > number => Received::Next,
+        _ => unusable(&line, Some(number)),
+    }
+}
+
+/// The meaning of a line that cannot be used as the answer to the request of that number.
+fn unusable(line: &[u8], number: Option<u64>) -> Received {
+    let Some(number) = number else { return Received::Stray };
+    let holds = |text: String| line.windows(text.len()).any(|bytes| bytes == text.as_bytes());
+    if holds(format!("{number} printed {{")) {
+        Received::Hidden { has_printed: true }
+    } else if holds(format!("{number} {{")) {
+        Received::Hidden { has_printed: false }
+    } else {
+        Received::Stray
     }
 }

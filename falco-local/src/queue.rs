@@ -26,7 +26,7 @@ pub(crate) enum Queue {
         /// Whether a write is read by itself.
         in_packets: bool,
     },
-    /// The system cannot do it.
+    /// The system has no packet mode for pipes, or does not let the pipe be opened again.
     Impossible,
 }
 
@@ -44,7 +44,7 @@ impl Queue {
 
     fn open(requests: &io::PipeWriter) -> io::Result<Self> {
         set_packets(requests, true)?;
-        // Not a copy of the worker's end, which would not wait either.
+        // A duplicate of the worker's end would share `O_NONBLOCK` with it, so the pipe is opened anew.
         let path = format!("/proc/self/fd/{}", requests.as_raw_fd());
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
         Ok(Self::Open { end: open(path, flags, Mode::empty())?.into(), in_packets: true })

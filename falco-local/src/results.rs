@@ -23,11 +23,14 @@ pub(crate) struct Results {
 pub(crate) enum Line {
     Complete {
         line: Bytes,
-        /// Whether the worker has written it at once, and nothing else.
+        /// Whether one write has written it: it stands first in a read of at most `ATOMIC` bytes.
         at_once: bool,
     },
     Incomplete,
-    TooLong,
+    TooLong {
+        /// What was read of it.
+        begin: Bytes,
+    },
     Closed,
 }
 
@@ -72,9 +75,8 @@ impl Results {
             if self.line.len() <= limit {
                 return Line::Incomplete;
             }
-            self.line.clear();
             self.skips_line = true;
-            return Line::TooLong;
+            return Line::TooLong { begin: std::mem::take(&mut self.line).into() };
         };
         let at_once = is_fresh && self.line.is_empty() && read.len() <= ATOMIC;
         let line = if self.line.is_empty() {
@@ -94,7 +96,11 @@ impl Results {
         if std::mem::take(&mut self.skips_line) {
             return Line::Incomplete;
         }
-        if line.len() > limit { Line::TooLong } else { Line::Complete { line, at_once } }
+        if line.len() > limit {
+            Line::TooLong { begin: line }
+        } else {
+            Line::Complete { line, at_once }
+        }
     }
 
     fn forget_unread(&mut self) {
@@ -121,7 +127,7 @@ mod tests {
         loop {
             match results.read_line(&mut chunk, limit) {
                 Line::Complete { line, .. } => lines.push(String::from_utf8_lossy(&line).into()),
-                Line::TooLong => lines.push("-".into()),
+                Line::TooLong { .. } => lines.push("-".into()),
                 Line::Incomplete => {}
                 Line::Closed => return lines,
             }

@@ -77,7 +77,7 @@ impl Streams {
         self.release(log);
     }
 
-    /// Ends the output of a call without reading: what was read is its own, and what looks like the beginning of a mark is none.
+    /// Ends the output of a call without reading: what was read is its own, and what looks like the beginning of a mark is not one.
     /// A call that has ended without marks has left nothing unread, so no later one had printed when this was read.
     pub(crate) fn release(&mut self, log: &mut Capture) {
         for stream in self.0.iter_mut().filter(|stream| !stream.rest.is_empty()) {

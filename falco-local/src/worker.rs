@@ -103,7 +103,7 @@ impl Worker {
                 limits = now;
                 (None, job)
             };
-            // What was sent is run, or was.
+            // A job that was sent ahead may have begun, so it cannot be refused.
             if number.is_none() && job.is_unwanted() {
                 job.refuse(answer::unwanted());
                 continue;
@@ -168,7 +168,7 @@ impl Worker {
             let deadline = Instant::now() + limits.timeout;
             let ending = self.exchange(job, &mut number, deadline, &mut log, &mut watch, done);
             if matches!(ending, Ending::NotDelivered) && init.is_none() {
-                // It died while it was idle, and no request was lost.
+                // It ended before it took the request, which goes to a new process.
                 self.stop();
                 number = None;
                 continue;
@@ -274,9 +274,6 @@ impl Worker {
     ) -> Result<Outcome> {
         let max_result = self.pool.shared.config.workers.max_result;
         if let Ending::Answered { line, has_printed } = ending {
-            if has_printed {
-                self.ahead.note_output();
-            }
             if self.ahead.is_empty() && !self.process.as_ref().is_some_and(Process::is_usable) {
                 self.stop();
             }
@@ -291,6 +288,9 @@ impl Worker {
                 return Ok(Err(answer::stray_line()).into());
             };
             self.ahead.note(answer.ran);
+            if has_printed {
+                self.ahead.note_output();
+            }
             let outcome = answer::within(answer.outcome, max_result);
             return Ok(Outcome { outcome, ran: answer.ran });
         }

@@ -44,7 +44,7 @@ pub struct File {
 }
 
 impl File {
-    /// A file with this content.
+    /// A file with this content; `executable` says whether it may be run.
     pub fn new(content: impl Into<Bytes>, executable: bool) -> Self {
         Self { content: content.into(), executable }
     }

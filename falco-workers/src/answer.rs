@@ -79,10 +79,13 @@ pub fn stray_line() -> FunctionError {
     bad_result("something else wrote to descriptor 3".into())
 }
 
-/// The error of a call whose worker was ended for what another call did.
+/// The error of a call that a worker may have begun when the worker was ended because of another call.
 pub fn ended_by_another() -> Error {
-    Error::new(ErrorKind::Unavailable, "its worker was ended for what the call before it did")
-        .with_may_have_run(true)
+    Error::new(
+        ErrorKind::Unavailable,
+        "its worker was ended because of an earlier call, and may have begun this one",
+    )
+    .with_may_have_run(true)
 }
 
 /// The error of a call that nobody waits for any more.

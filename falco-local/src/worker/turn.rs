@@ -12,7 +12,7 @@ use crate::pool::{Done, Pool};
 use crate::process::Process;
 use crate::watch::Watch;
 
-/// One look at a job, while the worker runs it.
+/// The attendant of one exchange: it delivers the last result, sends jobs ahead and takes them back.
 pub(super) struct Turn<'a, 'b> {
     pub(super) pool: &'a Arc<Pool>,
     pub(super) ahead: &'a mut Ahead,

@@ -48,7 +48,10 @@ struct Calls {
 impl Calls {
     /// A function with this body, of one worker that is warm and known to be quick.
     async fn of(body: &str, change: impl FnOnce(Deployable) -> Deployable) -> Self {
-        let local = Local::with(|config| config.with_max_workers(1));
+        Self::on(Local::with(|config| config.with_max_workers(1)), body, change).await
+    }
+
+    async fn on(local: Local, body: &str, change: impl FnOnce(Deployable) -> Deployable) -> Self {
         let place = tempfile::tempdir().unwrap();
         let source = format!("{BEGIN}def main(args):\n    begin(args)\n{body}\n    return args\n");
         let function = python(&source).with_env("PLACE", place.path().to_str().unwrap());
@@ -227,6 +230,32 @@ async fn a_line_that_the_function_writes_fails_its_own_call_and_no_other() {
         let calls = Calls::of(&body, |function| function).await;
         let outcomes = calls.run_with_others_behind(7, |_| {}).await;
         assert_only_call_7_fails(outcomes, FunctionErrorKind::BadResult);
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_prints_and_whose_answer_cannot_be_used_leaves_nothing_in_the_logs_of_others() {
+    if !has("python3") {
+        return;
+    }
+    for fault in ["os.write(3, b'a\\nb\\n')", "os.write(3, b'a')", "args['x'] = 'x' * 2000"] {
+        let body = format!(
+            "
+    if args['n'] == 7:
+        os.write(1, b'of 7')
+        {fault}
+    if args['n'] == 8: print('of 8')
+"
+        );
+        let local = Local::with(|config| config.with_max_workers(1).with_max_result(1000));
+        let calls = Calls::on(local, &body, |function| function).await;
+        for (n, outcome) in (1..).zip(calls.run_with_others_behind(7, |_| {}).await) {
+            let activation = outcome.unwrap();
+            assert_eq!(activation.is_success(), n != 7, "call {n} after {fault}");
+            let log = calls.local.log(&calls.function, &activation).await;
+            let expected = if n == 7 || n == 8 { format!("of {n}") } else { String::new() };
+            assert_eq!(texts(&log, LogStream::Stdout).concat(), expected, "{n} after {fault}");
+        }
     }
 }
 

@@ -127,7 +127,7 @@ function refusal(method, url, until, answer, text) {
     }
     if (/expired/i.test(`${code}${text}`)) {
       return new UrlExpired(
-        `${place}: the signed URL, or the credentials that signed it, have expired by the clock of the store`,
+        `${place}: the signed URL or the credentials that signed it have expired by the clock of the store`,
       );
     }
   }

@@ -202,7 +202,7 @@ def refusal(method, url, until, answer, text):
             return error
         if "Expired" in code or "expired" in text:
             return UrlExpired(
-                "%s: the signed URL, or the credentials that signed it, have expired by the clock of the store" % place
+                "%s: the signed URL or the credentials that signed it have expired by the clock of the store" % place
             )
     if answer.status in (412, 416):
         return changed(url)
