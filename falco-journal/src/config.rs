@@ -162,8 +162,8 @@ impl JournalConfig {
         self
     }
 
-    /// Records the command by which the process was started, so that another one can be started like it. It is in the
-    /// journal as it is: leave secrets out.
+    /// Records the command by which the process was started, so that another one can be started like it. The journal
+    /// stores it unchanged: leave secrets out.
     #[must_use]
     pub fn with_command(mut self, command: RunCommand) -> Self {
         self.command = Some(command);

@@ -28,7 +28,7 @@ pub(crate) enum Line {
     },
     Incomplete,
     TooLong {
-        /// What was read of it.
+        /// The bytes of it that were read.
         begin: Bytes,
     },
     Closed,

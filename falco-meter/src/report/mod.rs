@@ -50,7 +50,7 @@ struct CostState {
     repeats: f64,
     copies: f64,
     usd: f64,
-    /// Those of all together.
+    /// The number of calls whose cost is an estimate; in the row of all outcomes of a stage only.
     estimated: Option<u64>,
 }
 

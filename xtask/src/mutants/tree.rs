@@ -120,8 +120,8 @@ impl Tree {
     }
 }
 
-/// Whether a file holds tests: `tests.rs`, or what stands in a folder of that name. Their attribute stands where the module is
-/// named.
+/// Whether a file holds tests: `tests.rs`, or a file in a folder `tests`. `#[cfg(test)]` is where the module is declared, so the
+/// file itself does not show it.
 fn is_of_tests(file: &str) -> bool {
     file.ends_with("/tests.rs") || file.contains("/tests/")
 }
