@@ -24,6 +24,15 @@ pub trait CongestionController: Debug + Send {
 
     /// The allowance from `now` on, until the next signal or the next call.
     fn allowance(&mut self, now: Duration) -> Allowance;
+
+    /// Whether it allows less when calls are refused, as most controllers do.
+    ///
+    /// Behind such a controller, refused invocations are sent again at the pace of the gate. A controller that returns
+    /// false, such as one of a fixed limit, would be refused at the same rate for as long as the platform is busy: there,
+    /// a retry budget limits how many refused invocations are sent again.
+    fn is_reactive(&self) -> bool {
+        true
+    }
 }
 
 impl<C: CongestionController + ?Sized> CongestionController for Box<C> {
@@ -37,6 +46,10 @@ impl<C: CongestionController + ?Sized> CongestionController for Box<C> {
 
     fn allowance(&mut self, now: Duration) -> Allowance {
         (**self).allowance(now)
+    }
+
+    fn is_reactive(&self) -> bool {
+        (**self).is_reactive()
     }
 }
 

@@ -280,13 +280,15 @@ impl Stack {
     fn outer(&self, platform: impl AsyncPlatform) -> Result<Arc<dyn AsyncPlatform>> {
         let gate = self.gate(&falco_core::Platform::capabilities(&platform))?;
         let retry = self.retries();
+        // A gate that does not react to refusals leaves it to the retry budget to keep them rare.
+        let is_paced = gate.is_reactive();
         let mut control = CongestionControl::new(platform, gate)
             .with_outage_patience(retry.outage_patience)
             .with_held_calls(self.held.is_some());
         if let Some(queries) = &self.query_gate {
             control = control.with_query_gate(queries.clone());
         }
-        Ok(Arc::new(Retry::new(control, retry).with_paced_attempts(true)))
+        Ok(Arc::new(Retry::new(control, retry).with_paced_attempts(is_paced)))
     }
 
     fn check(&self) -> Result<()> {

@@ -9,7 +9,8 @@ use super::quota::Quota;
 
 /// Allows the same at all times, whatever the answers are: for a quota that is known and used by nobody else.
 ///
-/// It is also what limits status queries.
+/// It does not slow down when calls are refused: in a [`Stack`](crate::Stack), refused invocations need the
+/// [retry budget](crate::RetryPolicy::budget).
 ///
 /// # Examples
 ///
@@ -60,5 +61,21 @@ impl CongestionController for Fixed {
 
     fn allowance(&mut self, _: Duration) -> Allowance {
         self.allowance
+    }
+
+    fn is_reactive(&self) -> bool {
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_says_that_it_does_not_react_also_in_a_box() {
+        let boxed: Box<dyn CongestionController> = Box::new(Fixed::unlimited());
+        assert!(!boxed.is_reactive());
+        assert!(super::super::aimd::Aimd::new(1.0).is_reactive());
     }
 }

@@ -155,6 +155,11 @@ impl Gate {
         self.0.caps.apply(self.0.state().controller.allowance(now))
     }
 
+    /// Whether its controller allows less when calls are refused.
+    pub(crate) fn is_reactive(&self) -> bool {
+        self.0.state().controller.is_reactive()
+    }
+
     /// How long the platform's suggested waits have kept the gate shut until now.
     pub(super) fn paused(&self) -> Duration {
         let now = self.0.now();

@@ -77,13 +77,13 @@ impl<P> Retry<P> {
         self
     }
 
-    /// Says that each attempt waits at a [gate](crate::Gate), as in a [`Stack`](crate::Stack): throttled invocations are
-    /// sent again without a budget.
+    /// Says that each attempt waits at a [gate](crate::Gate) whose controller
+    /// [reacts to refusals](falco_core::congestion::CongestionController::is_reactive): throttled invocations are sent again
+    /// without a budget. A [`Stack`](crate::Stack) does it for such a gate.
     ///
-    /// A gate whose controller reacts to refusals keeps them rare. A budget on top of it would be filled only by calls that
-    /// end: where calls last for minutes, thousands that were refused at the start would continue at one a second. A
-    /// controller that does not react, such as [`Fixed`](crate::Fixed), leaves only the pauses and
-    /// [`RetryPolicy::throttled_attempts`].
+    /// The gate keeps refusals rare. A budget on top of it would be filled only by calls that end: where calls last for
+    /// minutes, thousands that were refused at the start would continue at one a second. Behind a controller that does not
+    /// react, such as [`Fixed`](crate::Fixed), the budget keeps them rare instead.
     #[must_use]
     pub fn with_paced_attempts(mut self, is_paced: bool) -> Self {
         self.is_paced = is_paced;

@@ -43,7 +43,8 @@ pub struct RetryPolicy {
     /// accepted before. Such a call spends neither an attempt nor the budget. Zero treats it like every other failure.
     pub outage_patience: Duration,
     /// Retries in relation to the traffic. Throttled invocations need none where a gate
-    /// [paces the attempts](crate::Retry::with_paced_attempts), as in a [`Stack`](crate::Stack).
+    /// [paces the attempts](crate::Retry::with_paced_attempts), as in a [`Stack`](crate::Stack)
+    /// whose controller reacts to refusals.
     pub budget: RetryBudget,
 }
 

@@ -305,3 +305,24 @@ fn a_wrapped_platform_wants_no_further_layers() {
     assert!(Timeout::new(platform.clone(), TimeoutPolicy::default()).capabilities().wants_layers);
     assert!(!Stack::new().wrap(platform).unwrap().capabilities().wants_layers);
 }
+
+#[tokio::test(start_paused = true)]
+async fn refused_invocations_need_the_retry_budget_where_the_gate_does_not_react_to_refusals() {
+    let none = RetryBudget::default().with_share(0.0).with_per_second(0.0).with_reserve(0);
+    let policy = RetryPolicy::default().with_budget(none).with_throttled_attempts(5);
+    let refusing = || {
+        fated(Fates::by(|call| match call.operation == Operation::Invoke && call.number <= 3 {
+            true => Fate::throttle(None),
+            false => Fate::Serve,
+        }))
+    };
+    let fixed = Gate::new(Fixed::unlimited());
+    let adaptive = Gate::new(Adaptive::from_capabilities(&refusing().capabilities()));
+    for (gate, calls) in [(fixed, 1), (adaptive, 4)] {
+        let platform = refusing();
+        let stack = Stack::new().with_gate(gate.clone()).with_retry(policy);
+        let answers = invoke_all(&stack.wrap(platform.clone()).unwrap(), 1).await;
+        assert_eq!(answers[0].is_ok(), calls > 1, "{gate:?}");
+        assert_eq!(platform.counters().invokes, calls, "{gate:?}");
+    }
+}
