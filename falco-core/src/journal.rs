@@ -65,6 +65,23 @@ pub trait Journal: Monitor {
     /// already comes back as it is.
     fn layer(self: Arc<Self>, platform: Arc<dyn AsyncPlatform>) -> Arc<dyn AsyncPlatform>;
 
+    /// Wraps a platform that chooses one of several for each call, such as a spread: as [`layer`](Self::layer), except that
+    /// [the layers of the parts](Self::part_layer) record what is about to be sent. Implement both, or neither.
+    ///
+    /// By default it is [`layer`](Self::layer): calls that wait for a part count as sent then.
+    fn layer_over_parts(
+        self: Arc<Self>,
+        platform: Arc<dyn AsyncPlatform>,
+    ) -> Arc<dyn AsyncPlatform> {
+        self.layer(platform)
+    }
+
+    /// Wraps one of the platforms among which [another](Self::layer_over_parts) chooses, beneath all layers that limit or
+    /// repeat its calls, and records what is about to be sent to it. By default it returns the platform as it is.
+    fn part_layer(self: Arc<Self>, platform: Arc<dyn AsyncPlatform>) -> Arc<dyn AsyncPlatform> {
+        platform
+    }
+
     /// Returns once everything that was recorded is on disk.
     ///
     /// # Errors

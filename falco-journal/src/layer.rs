@@ -1,4 +1,4 @@
-//! The layer next to the platform: intents before calls, and releases after the disk.
+//! The layer next to the platform: what was submitted, what earlier processes left, and releases after the disk.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -13,10 +13,11 @@ use falco_core::{
 use crate::clock::micros;
 use crate::config::{Durability, Part};
 use crate::deployments::Deployments;
+use crate::intents::sent;
 use crate::journal::{Doubt, RunJournal};
 use crate::kill;
 use crate::recalled::nobody_knows;
-use crate::record::{Argument, Call, Intent, NotRun, Submitted, kind};
+use crate::record::{Argument, Call, Submitted, kind};
 
 /// How often an invocation in doubt is handed over again under the same name, and the pause between.
 const RESUBMISSIONS: u32 = 5;
@@ -28,11 +29,17 @@ pub(crate) struct Journaled {
     journal: Arc<RunJournal>,
     platform: Arc<dyn AsyncPlatform>,
     deployments: Deployments,
+    /// Whether the platform chooses among several, whose layers record what is about to be sent.
+    has_parts: bool,
 }
 
 impl Journaled {
-    pub(crate) fn new(journal: Arc<RunJournal>, platform: Arc<dyn AsyncPlatform>) -> Self {
-        Self { journal, platform, deployments: Deployments::default() }
+    pub(crate) fn new(
+        journal: Arc<RunJournal>,
+        platform: Arc<dyn AsyncPlatform>,
+        has_parts: bool,
+    ) -> Self {
+        Self { journal, platform, deployments: Deployments::default(), has_parts }
     }
 
     /// The deployment as it is to be called: one that was put off is deployed now.
@@ -40,45 +47,17 @@ impl Journaled {
         self.deployments.there(&self.journal, &*self.platform, deployment).await
     }
 
-    /// Sends an attempt, with its intent on disk before where running it twice may do harm.
+    /// Sends an attempt, and records it, unless the layers of the parts do that.
     async fn send<T>(
         &self,
         call: Call,
         invocation: &Invocation,
         send: impl Future<Output = Result<T>> + Send,
     ) -> Result<T> {
-        let journal = &*self.journal;
-        if invocation.is_idempotent() || journal.without == Some(Part::Intents) {
-            kill::point();
-            let answer = send.await;
-            kill::point();
-            return answer;
+        match self.has_parts {
+            true => send.await,
+            false => self.journal.send(call, invocation, send).await,
         }
-        let s = journal.stage(invocation.stage());
-        let is_awaited = journal.durability == Durability::Machine;
-        let mut end = 0;
-        for sent in sent(invocation) {
-            let (i, n) = (sent.id().clone(), sent.attempt());
-            let intent = Intent { s, i, n, h: Argument::of(sent.payload()), o: call };
-            end = match is_awaited {
-                true => journal.log.append_awaited(kind::INTENT, &intent)?,
-                false => journal.log.append(kind::INTENT, &intent)?,
-            };
-        }
-        if journal.without != Some(Part::Waits) {
-            journal.durable(end).await?;
-        }
-        kill::point();
-        let answer = send.await;
-        kill::point();
-        if answer.as_ref().is_err_and(|error| !error.may_have_run()) {
-            for sent in sent(invocation) {
-                let (i, n) = (sent.id().clone(), sent.attempt());
-                // Without this record the attempt is in doubt, which is the safe side.
-                let _ = journal.log.append(kind::NOT_RUN, &NotRun { s, i, n });
-            }
-        }
-        answer
     }
 
     fn record_submission(&self, invocation: &Invocation, pending: &Pending) {
@@ -95,15 +74,6 @@ impl Journaled {
             // The activation is there, whether or not it could be recorded; the next event stops the run.
             let _ = self.journal.log.append(kind::SUBMITTED, &record);
         }
-    }
-
-    fn doubt(&self, invocation: &Invocation) -> Option<Doubt> {
-        // Most processes have none, and this is asked before each call.
-        if self.journal.state().doubts.is_empty() {
-            return None;
-        }
-        let stage = self.journal.stage(invocation.stage());
-        self.journal.state().doubts.get(&(stage, invocation.id().clone())).copied()
     }
 
     fn settled(&self, invocation: &Invocation) {
@@ -151,14 +121,6 @@ impl Journaled {
     }
 }
 
-/// The invocations that a call sends: those of a batch, or the one that it is.
-fn sent(invocation: &Invocation) -> &[Invocation] {
-    match invocation.members() {
-        [] => std::slice::from_ref(invocation),
-        members => members,
-    }
-}
-
 /// The error of an invocation that an earlier process was sending when it ended.
 fn in_doubt(invocation: &Invocation, error: Option<&Error>) -> Error {
     let what = format!(
@@ -200,7 +162,7 @@ impl Platform for Journaled {
     }
 
     async fn invoke(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Activation> {
-        if self.doubt(invocation).is_some() {
+        if self.journal.doubt(invocation).is_some() {
             return Err(in_doubt(invocation, None));
         }
         let deployment = &*self.there(deployment).await?;
@@ -214,7 +176,7 @@ impl Platform for Journaled {
 impl AsyncPlatform for Journaled {
     async fn submit(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Pending> {
         let deployment = &*self.there(deployment).await?;
-        if let Some(doubt) = self.doubt(invocation) {
+        if let Some(doubt) = self.journal.doubt(invocation) {
             return self.settle(deployment, invocation, doubt).await;
         }
         // In a second execution of the same plan its id comes again.

@@ -9,6 +9,7 @@ mod deployments;
 mod disk;
 mod head;
 mod index;
+mod intents;
 mod journal;
 mod keeper;
 mod kill;

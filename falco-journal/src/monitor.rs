@@ -14,6 +14,7 @@ use crate::blobs::{self, Blob, LONGEST_INLINE};
 use crate::clock::{micros, now};
 use crate::config::Durability;
 use crate::index::key;
+use crate::intents::JournaledPart;
 use crate::journal::{RunJournal, Stage};
 use crate::layer::Journaled;
 use crate::plan::{compare, planned};
@@ -105,8 +106,22 @@ impl Journal for RunJournal {
     fn layer(self: Arc<Self>, platform: Arc<dyn AsyncPlatform>) -> Arc<dyn AsyncPlatform> {
         match self.is_layered.swap(true, SeqCst) {
             true => platform,
-            false => Arc::new(Journaled::new(self, platform)),
+            false => Arc::new(Journaled::new(self, platform, false)),
         }
+    }
+
+    fn layer_over_parts(
+        self: Arc<Self>,
+        platform: Arc<dyn AsyncPlatform>,
+    ) -> Arc<dyn AsyncPlatform> {
+        match self.is_layered.swap(true, SeqCst) {
+            true => platform,
+            false => Arc::new(Journaled::new(self, platform, true)),
+        }
+    }
+
+    fn part_layer(self: Arc<Self>, platform: Arc<dyn AsyncPlatform>) -> Arc<dyn AsyncPlatform> {
+        Arc::new(JournaledPart::new(self, platform))
     }
 
     async fn flush(&self) -> Result<()> {

@@ -81,6 +81,8 @@ pub struct Stack {
     timeout: TimeoutPolicy,
     held: Option<HeldPolicy>,
     journal: Option<Arc<dyn Journal>>,
+    /// The name of the part of a spread that it is around.
+    part: Option<String>,
     budget: Option<Budget>,
     own: Vec<Arc<dyn Layer>>,
     replicas: Option<u32>,
@@ -231,12 +233,13 @@ impl Stack {
         self.around(self.own.iter().fold(platform, |inner, layer| layer.layer(inner)))
     }
 
-    /// The layers of one part of a spread: what is around all of them is left out.
-    pub(crate) fn for_part(&self) -> Self {
-        let (gate, query_gate, journal) = (None, None, None);
+    /// The layers of one part of a spread: what is around all of them is left out. Of the journal, each part has what
+    /// records the attempts: around all of them it would take what waits for a part for sent.
+    pub(crate) fn for_part(&self, name: &str) -> Self {
+        let (gate, query_gate, part) = (None, None, Some(name.to_owned()));
         let outage_patience = Some(Duration::ZERO);
         let retry = RetryPolicy::none();
-        Self { gate, query_gate, journal, outage_patience, retry, ..self.clone() }
+        Self { gate, query_gate, part, outage_patience, retry, ..self.clone() }
     }
 
     /// The journal, for a spread.
@@ -258,6 +261,9 @@ impl Stack {
     fn around(&self, platform: impl AsyncPlatform) -> Result<Arc<dyn AsyncPlatform>> {
         let innermost = Timeout::new(Trace::new(platform), self.timeout);
         match &self.journal {
+            Some(journal) if self.part.is_some() => {
+                self.held(journal.clone().part_layer(Arc::new(innermost)))
+            }
             Some(journal) => self.held(journal.clone().layer(Arc::new(innermost))),
             None => self.held(innermost),
         }
@@ -272,7 +278,7 @@ impl Stack {
 
     fn paid(&self, platform: impl AsyncPlatform) -> Result<Arc<dyn AsyncPlatform>> {
         match &self.budget {
-            Some(budget) => self.outer(budget.wrap(Arc::new(platform))?),
+            Some(budget) => self.outer(budget.wrap_part(Arc::new(platform), self.part.as_deref())?),
             None => self.outer(platform),
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use falco_core::{Driver, ExecutionPlan, Platform, Prices, Result, Stage, UsDollars};
 use falco_executors::{AsyncExecutor, DriverExt, ParallelExecutor, RunOptions, RunOutcome};
 use falco_journal::RunJournal;
-use falco_layers::Budget;
+use falco_layers::{Budget, Part, Share, Spread, Stack};
 use falco_testkit::{InMemory, Latency, Settings};
 
 use crate::support::{create, function, payload, resume};
@@ -49,11 +49,15 @@ async fn run(
         false => options.with_strategy(ParallelExecutor::with_concurrency(4).unwrap()),
     };
     let outcome = Twenty.run(options).await.unwrap();
-    // What the run has spawned ends a moment after it, and holds the journal until then.
+    close(journal).await;
+    outcome
+}
+
+/// Waits until what the run has spawned has ended, a moment after it, and no longer holds the journal.
+async fn close(journal: Arc<RunJournal>) {
     while Arc::strong_count(&journal) > 1 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    outcome
 }
 
 #[tokio::test(start_paused = true)]
@@ -79,4 +83,51 @@ async fn a_run_that_ends_for_money_goes_on_with_a_higher_budget_and_pays_for_not
         assert_eq!(platform.counters().started, 20);
         assert!(platform.list_deployments().await.unwrap().is_empty());
     }
+}
+
+/// Runs over two platforms, four calls at once, until it is done or stopped.
+async fn run_over_two(
+    platforms: &[Arc<InMemory>],
+    journal: Arc<RunJournal>,
+    limit: f64,
+    stop_after: Duration,
+) -> RunOutcome {
+    let budget = Budget::new(UsDollars(limit)).unwrap();
+    let parts = platforms.iter().zip(["one", "two"]);
+    let parts = parts.map(|(it, name)| Part::new(it.clone()).named(name));
+    let stack = Stack::new().with_journal(journal.clone()).with_budget(budget.clone());
+    let spread = Spread::with_stack(Share::FreeCapacity, parts, &stack).unwrap();
+    drop(stack);
+    let options = RunOptions::from(Arc::new(spread))
+        .with_strategy(AsyncExecutor::with_window(4).unwrap())
+        .with_journal(journal.clone())
+        .with_budget(budget)
+        .with_stop(tokio::time::sleep(stop_after));
+    let outcome = tokio::time::timeout(Duration::from_secs(600), Twenty.run(options)).await;
+    close(journal).await;
+    outcome.expect("it ends").unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_over_two_platforms_pays_for_what_an_earlier_process_had_in_flight() {
+    let directory = tempfile::tempdir().unwrap();
+    let platforms = [platform(), platform()];
+    let stop = Duration::from_millis(2_500);
+    let first = run_over_two(&platforms, create(directory.path()), 40.0, stop).await;
+    assert!(first.is_suspended(), "{:?}", first.error());
+    let started = || platforms.each_ref().map(|it| it.counters().started);
+    assert!(started().iter().all(|started| *started > 0), "both have run some");
+    assert!(first.report.budget.unwrap().reserved > UsDollars(0.0), "nothing was in flight");
+
+    // It has room for nothing that stays reserved.
+    let hour = Duration::from_secs(3_600);
+    let second = run_over_two(&platforms, resume(directory.path()), 21.0, hour).await;
+    assert!(second.is_success(), "{:?}", second.error());
+    let report = second.report.budget.unwrap();
+    let nothing = UsDollars(0.0);
+    assert_eq!(
+        (report.spent, report.reserved, report.in_doubt),
+        (UsDollars(20.0), nothing, nothing)
+    );
+    assert_eq!(started().iter().sum::<u64>(), 20);
 }

@@ -16,5 +16,6 @@ mod kills;
 mod mortal;
 mod recalls;
 mod runs;
+mod spreads;
 mod support;
 mod whole_runs;

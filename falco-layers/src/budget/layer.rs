@@ -20,6 +20,8 @@ pub(super) struct Budgeted {
     pub(super) inner: Arc<dyn AsyncPlatform>,
     pub(super) budget: Budget,
     pub(super) prices: Prices,
+    /// The name of the platform among those of a spread.
+    pub(super) part: Option<String>,
 }
 
 /// A reservation of a call in progress. Dropped, nobody knows what became of the call.
@@ -52,6 +54,14 @@ impl Drop for Reservation<'_> {
 }
 
 impl Budgeted {
+    /// The id of an activation among those of all platforms, as the run knows it.
+    fn whole(&self, id: &ActivationId) -> ActivationId {
+        match &self.part {
+            Some(part) => format!("{part}/{id}").into(),
+            None => id.clone(),
+        }
+    }
+
     fn held(&self, deployment: &Deployment, invocation: &Invocation) -> Held {
         let inputs = invocation.members().len().max(1) as u64;
         Held::new(invocation.stage().clone(), &self.prices, &deployment.scaling, inputs)
@@ -124,7 +134,7 @@ impl Intercept for Budgeted {
         let reservation = self.admit(deployment, invocation).await?;
         let answer = self.inner.submit(deployment, invocation).await;
         match &answer {
-            Ok(pending) => reservation.keep(pending.id.clone()),
+            Ok(pending) => reservation.keep(self.whole(&pending.id)),
             Err(error) => reservation.settle(self.settlement(error)),
         }
         answer
@@ -135,12 +145,12 @@ impl Intercept for Budgeted {
         self.budget.ledger(|ledger| {
             for activation in &collected.finished {
                 ledger.settle_pending(
-                    &activation.id,
+                    &self.whole(&activation.id),
                     paid(&self.prices, activation, &deployment.scaling),
                 );
             }
             for (id, error) in &collected.gone {
-                ledger.settle_pending(id, self.settlement(error));
+                ledger.settle_pending(&self.whole(id), self.settlement(error));
             }
         });
         Ok(collected)
@@ -149,8 +159,9 @@ impl Intercept for Budgeted {
     fn release(&self, deployment: &Deployment, activations: &[ActivationId], release: Release) {
         self.budget.ledger(|ledger| {
             for id in activations {
-                ledger.settle_pending(id, Settlement::Unknown);
-                ledger.pending.remove(id);
+                let id = self.whole(id);
+                ledger.settle_pending(&id, Settlement::Unknown);
+                ledger.pending.remove(&id);
             }
         });
         self.inner.release(deployment, activations, release);

@@ -7,10 +7,11 @@ mod variation;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use falco_core::{
-    AsyncPlatform, Error, ErrorKind, Event, Monitor, Prices, Result, UsDollars, Verdict,
+    ActivationId, AsyncPlatform, Error, ErrorKind, Event, Monitor, Prices, Result, UsDollars,
+    Verdict,
 };
 use tokio::sync::Notify;
 
@@ -56,11 +57,19 @@ struct Shared {
     changed: Notify,
     /// Those of the user.
     prices: Option<Prices>,
-    /// Those that count, once it is a layer.
-    in_force: OnceLock<Prices>,
+    /// Those that count, of each platform of which it is a layer.
+    in_force: Mutex<Vec<InForce>>,
     /// Whether it is the monitor of a run that goes on.
     is_watching: AtomicBool,
     show: Option<Show>,
+}
+
+/// The prices of a platform.
+#[derive(Debug)]
+struct InForce {
+    /// The name of the platform among those of a spread, with which the ids of its activations begin.
+    part: Option<String>,
+    prices: Prices,
 }
 
 impl Budget {
@@ -88,7 +97,7 @@ impl Budget {
             ledger: Mutex::new(ledger),
             changed: Notify::new(),
             prices: None,
-            in_force: OnceLock::new(),
+            in_force: Mutex::default(),
             is_watching: AtomicBool::new(false),
             show: None,
         }))
@@ -140,9 +149,19 @@ impl Budget {
     ///
     /// `InvalidInput` for a platform of unknown prices, unless [they are given](Self::with_prices).
     pub fn wrap(&self, platform: Arc<dyn AsyncPlatform>) -> Result<Arc<dyn AsyncPlatform>> {
+        self.wrap_part(platform, None)
+    }
+
+    /// Puts the budget around a platform, which may be a part of a spread.
+    pub(crate) fn wrap_part(
+        &self,
+        platform: Arc<dyn AsyncPlatform>,
+        part: Option<&str>,
+    ) -> Result<Arc<dyn AsyncPlatform>> {
         let prices = self.prices(&*platform)?;
-        let _ = self.0.in_force.set(prices.clone());
-        let layer = Budgeted { inner: platform, budget: self.clone(), prices };
+        let part = part.map(str::to_owned);
+        self.in_force().push(InForce { part: part.clone(), prices: prices.clone() });
+        let layer = Budgeted { inner: platform, budget: self.clone(), prices, part };
         Ok(Arc::new(Intercepted(layer)))
     }
 
@@ -163,7 +182,21 @@ impl Budget {
 
     /// Whether it is a layer of a platform already.
     pub fn is_layered(&self) -> bool {
-        self.0.in_force.get().is_some()
+        !self.in_force().is_empty()
+    }
+
+    fn in_force(&self) -> MutexGuard<'_, Vec<InForce>> {
+        self.0.in_force.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The prices of the platform that has this activation; none before the budget is a layer.
+    fn prices_of(&self, id: &ActivationId) -> Option<Prices> {
+        let in_force = self.in_force();
+        let has = |it: &&InForce| match &it.part {
+            Some(part) => id.as_str().strip_prefix(part).is_some_and(|id| id.starts_with('/')),
+            None => true,
+        };
+        in_force.iter().find(has).map(|it| it.prices.clone())
     }
 
     /// Expenses so far, and what the rest would take.
@@ -191,16 +224,20 @@ impl Budget {
     /// The error of a budget that is used up.
     fn exhausted(&self) -> Error {
         let report = self.report();
-        let refused = self.ledger(|ledger| ledger.refused.unwrap_or_default());
+        let next = dollars(self.ledger(|ledger| ledger.refused.unwrap_or_default()));
+        let paid = report.spent.0 + report.in_doubt.0;
         let resume = "with a journal the run goes on where it stopped";
-        let message = format!("the budget does not pay for another call: {report}");
+        let message =
+            format!("the budget does not pay for another call, which may cost {next}: {report}");
         Error::new(ErrorKind::Cancelled, message).with_hint(match report.to_finish() {
             Some(more) => {
-                let paid = report.spent.0 + report.in_doubt.0 + more.0;
-                let enough = UsDollars(paid + dollars(refused).0);
+                let enough = as_shown(paid + more.0 + next.0);
                 format!("about {more} more would finish the stages that have begun: set a budget of {enough}; {resume}")
             }
-            None => format!("raise the budget; {resume}"),
+            None => {
+                let least = as_shown(paid + next.0);
+                format!("set a budget of {least} or more: that pays for one more call; {resume}")
+            }
         })
     }
 
@@ -211,6 +248,12 @@ impl Budget {
             show(&format!("estimate: {cost}"));
         }
     }
+}
+
+/// An amount that a user can set as a budget: rounded up to the digits with which it is shown.
+fn as_shown(amount: f64) -> UsDollars {
+    let digit = if amount < 0.01 { 1e9 } else { 100.0 };
+    UsDollars((amount * digit).ceil() / digit)
 }
 
 impl Monitor for Budget {
@@ -242,11 +285,12 @@ impl Monitor for Budget {
             // An earlier process of the run has paid it.
             Event::Recalled { completion } => {
                 let activation = completion.outcome.activation();
+                let prices = activation.and_then(|activation| self.prices_of(&activation.id));
                 self.ledger(|ledger| {
                     let size = &ledger.stage(&completion.stage).size;
                     let settled = activation
-                        .zip(self.0.in_force.get())
-                        .map(|(activation, prices)| paid(prices, activation, size));
+                        .zip(prices)
+                        .map(|(activation, prices)| paid(&prices, activation, size));
                     let (cost, doubt) = match (completion.cost, settled) {
                         (cost, Some(Settlement::Paid(last, doubt))) => {
                             (cost.map_or(last, pico), doubt)
@@ -263,11 +307,13 @@ impl Monitor for Budget {
             }
             // An earlier process has sent it, and this one pays.
             Event::Admitted { invocation } => {
-                if let Some((pending, prices)) = invocation.submitted().zip(self.0.in_force.get()) {
+                let submitted = invocation.submitted();
+                let prices = submitted.and_then(|pending| self.prices_of(&pending.id));
+                if let Some((pending, prices)) = submitted.zip(prices) {
                     let stage = invocation.stage().clone();
                     self.ledger(|ledger| {
                         let size = ledger.stage(&stage).size.clone();
-                        let held = Held::new(stage, prices, &size, 1);
+                        let held = Held::new(stage, &prices, &size, 1);
                         ledger.reserve(&held);
                         ledger.pending.insert(pending.id.clone(), held);
                     });

@@ -11,7 +11,8 @@ pub(super) fn common(all: &[Capabilities]) -> Capabilities {
     let common = |runtime: &&String| all.iter().all(|it| it.runtimes.contains(runtime));
     let mut capabilities = Capabilities::default()
         .with_submit(every(|it| it.submit))
-        .with_resubmit(every(|it| it.resubmit))
+        // Only the part that has taken an attempt knows its name, and nobody knows which one that was.
+        .with_resubmit(all.len() == 1 && first.resubmit)
         .with_adopt(every(|it| it.adopt))
         .with_logs(every(|it| it.logs))
         .with_images(every(|it| it.images))

@@ -109,7 +109,7 @@ impl Spread {
         let mut platform: Arc<dyn AsyncPlatform> =
             Arc::new(Parts::new(share, members, stack.retries().outage_patience));
         if let Some(journal) = stack.journal() {
-            platform = journal.clone().layer(platform);
+            platform = journal.clone().layer_over_parts(platform);
         }
         let platform = Arc::new(Retry::new(platform, stack.retries()).with_paced_attempts(true));
         Ok(Self { platform, gates })

@@ -75,7 +75,7 @@ impl Part {
 
     /// Puts its layers around it.
     pub(super) fn connect(self, stack: &Stack) -> Result<Member> {
-        let mut stack = stack.for_part();
+        let mut stack = stack.for_part(&self.name);
         if let Some(calls) = self.concurrency {
             stack = stack.with_max_concurrency(calls);
         }

@@ -9,7 +9,7 @@ use falco_executors::{
     AsyncExecutor, DriverExt, ExecutionOptions, OnFailure, ParallelExecutor, RepeatPolicy,
     RunOptions, RunOutcome, Speculation,
 };
-use falco_layers::{Budget, Stack};
+use falco_layers::{Budget, Part, Share, Spread, Stack};
 use falco_testkit::{Fates, InMemory, Latency, Odds, Settings};
 use proptest::prelude::*;
 
@@ -74,7 +74,7 @@ proptest! {
         limit in 1.0..60.0_f64,
         seed in any::<u64>(),
         surcharge in prop_oneof![Just(0.0), 0.01..0.5_f64],
-        (submits, has_layers, copies) in any::<(bool, bool, bool)>(),
+        (submits, has_layers, copies, is_spread) in any::<(bool, bool, bool, bool)>(),
         failures in 0.0..0.2_f64,
     ) {
         let odds = Odds {
@@ -82,12 +82,13 @@ proptest! {
             unavailable: failures / 2.0,
             reset: failures / 4.0,
             // Without layers nobody ends a call that is never answered.
-            lost: if submits || has_layers { failures / 8.0 } else { 0.0 },
+            lost: if submits || has_layers || is_spread { failures / 8.0 } else { 0.0 },
             gone: failures / 8.0,
             ..Odds::default()
         };
         let settings = Settings { fates: Fates::random(seed, odds), ..Settings::default() };
-        let (platform, bill) = provider(settings, seed, surcharge);
+        let (platform, bill) = provider(settings.clone(), seed, surcharge);
+        let (other, other_bill) = provider(settings, seed, surcharge);
         let budget = Budget::new(UsDollars(limit)).unwrap()
             .with_prices(prices().with_uncertainty(surcharge)).unwrap();
         let mut options = ExecutionOptions::default()
@@ -102,19 +103,25 @@ proptest! {
             Arc::new(ParallelExecutor::with_concurrency(16).unwrap().with_options(options))
         };
         let outcome = paused(async {
-            let run = RunOptions::new(platform.clone(), strategy).with_budget(budget.clone());
-            let run = if has_layers {
-                let stack = Stack::new().with_budget(budget.clone());
+            let stack = Stack::new().with_budget(budget.clone());
+            let run = if is_spread {
+                let parts = [(&platform, "a"), (&other, "b")];
+                let parts = parts.map(|(part, name)| Part::new(part.clone()).named(name));
+                let spread = Spread::with_stack(Share::FreeCapacity, parts, &stack).unwrap();
+                RunOptions::new(Arc::new(spread), strategy)
+            } else if has_layers {
+                let run = RunOptions::new(platform.clone(), strategy);
                 run.with_layers(|platform| stack.wrap(platform)).unwrap()
             } else {
-                run
+                RunOptions::new(platform.clone(), strategy)
             };
+            let run = run.with_budget(budget.clone());
             tokio::time::timeout(secs(86_400), Many(40).run(run)).await.map(Result::unwrap)
         });
         prop_assert!(outcome.is_ok(), "the run hangs");
         let outcome = outcome.unwrap();
         let report = outcome.report.budget.clone().unwrap();
-        let bill = bill.load(SeqCst) as f64 / 1e6;
+        let bill = (bill.load(SeqCst) + other_bill.load(SeqCst)) as f64 / 1e6;
         prop_assert!(report.spent.0 + report.in_doubt.0 <= limit, "{report}");
         prop_assert!(bill <= report.spent.0 + report.in_doubt.0 + report.uncertainty.0, "{bill}: {report}");
         prop_assert!(surcharge > 0.0 || bill <= limit, "{bill}: {report}");
@@ -156,12 +163,16 @@ async fn a_run_that_is_stopped_for_money_says_what_was_done_and_what_the_rest_ta
     assert_eq!((counts.succeeded, counts.failed(), counts.unknown), (10, 0, 0), "{counts:?}");
     assert!(counts.cancelled > 0, "calls that wait for money are cancelled, not failed");
     let error = outcome.error().unwrap().to_string();
-    for part in ["$10.01 spent of a budget of $12.00", "10 of 20", "about $10.01 more", "$22.02"] {
+    for part in ["$10.01 spent of a budget of $12.00", "10 of 20", "about $10.01 more", "$22.03"] {
         assert!(error.contains(part), "{part}: {error}");
     }
     // The budget that the error names is enough.
-    let enough = Budget::new(UsDollars(22.021)).unwrap();
+    let enough = Budget::new(UsDollars(22.03)).unwrap();
     assert!(run(&platform, &enough, 20).await.is_success());
+    // Where nothing is done yet, it names what pays for one call: an upper bound of $2.001.
+    let nothing = Budget::new(UsDollars(2.0)).unwrap();
+    let error = run(&platform, &nothing, 20).await.error().unwrap().to_string();
+    assert!(error.contains("a budget of $2.01 or more"), "{error}");
     let text = outcome.report.to_string();
     assert!(text.contains("price before the run: at most $40.02"), "{text}");
     let json = serde_json::to_value(&outcome.report).unwrap();
