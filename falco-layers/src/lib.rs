@@ -3,6 +3,7 @@
 
 mod budget;
 mod congestion;
+mod door;
 mod escalation;
 mod held;
 mod layer;

@@ -8,8 +8,9 @@ use falco_core::{AsyncPlatform, Capabilities, Error, Journal, Result};
 
 use crate::budget::Budget;
 use crate::congestion::{Adaptive, Caps, CongestionControl, Gate};
+use crate::door::{Door, Place};
 use crate::held::{Held, HeldPolicy};
-use crate::layer::Layer;
+use crate::layer::{Intercepted, Layer};
 use crate::replicas::Replicas;
 use crate::retry::{Retry, RetryPolicy};
 use crate::timeout::{Timeout, TimeoutPolicy};
@@ -81,8 +82,8 @@ pub struct Stack {
     timeout: TimeoutPolicy,
     held: Option<HeldPolicy>,
     journal: Option<Arc<dyn Journal>>,
-    /// The name of the part of a spread that it is around.
-    part: Option<String>,
+    /// The part of a spread that it is around.
+    part: Option<Place>,
     budget: Option<Budget>,
     own: Vec<Arc<dyn Layer>>,
     replicas: Option<u32>,
@@ -235,8 +236,8 @@ impl Stack {
 
     /// The layers of one part of a spread: what is around all of them is left out. Of the journal, each part has what
     /// records the attempts: around all of them it would take what waits for a part for sent.
-    pub(crate) fn for_part(&self, name: &str) -> Self {
-        let (gate, query_gate, part) = (None, None, Some(name.to_owned()));
+    pub(crate) fn for_part(&self, part: Place) -> Self {
+        let (gate, query_gate, part) = (None, None, Some(part));
         let outage_patience = Some(Duration::ZERO);
         let retry = RetryPolicy::none();
         Self { gate, query_gate, part, outage_patience, retry, ..self.clone() }
@@ -277,8 +278,19 @@ impl Stack {
     }
 
     fn paid(&self, platform: impl AsyncPlatform) -> Result<Arc<dyn AsyncPlatform>> {
+        match &self.part {
+            Some(Place { silence, .. }) => {
+                let door = Door::new(Arc::new(platform), silence.clone(), self.holds_calls());
+                self.budgeted(Intercepted(door))
+            }
+            None => self.budgeted(platform),
+        }
+    }
+
+    fn budgeted(&self, platform: impl AsyncPlatform) -> Result<Arc<dyn AsyncPlatform>> {
+        let name = self.part.as_ref().map(|part| part.name.as_str());
         match &self.budget {
-            Some(budget) => self.outer(budget.wrap_part(Arc::new(platform), self.part.as_deref())?),
+            Some(budget) => self.outer(budget.wrap_part(Arc::new(platform), name)?),
             None => self.outer(platform),
         }
     }

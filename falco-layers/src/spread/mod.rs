@@ -25,7 +25,8 @@ use crate::stack::Stack;
 /// Each part has a congestion control of its own. An invocation that one part throttles, or that does not reach it, goes to
 /// another; and so does an idempotent one of which nobody knows whether it ran. A part that goes down in a run costs the
 /// invocations that it has in flight and that are not idempotent: these end as unknown. While it is down, the others get
-/// everything, but for one call now and then that tries whether it is back.
+/// everything, but for one call now and then that tries whether it is back. Calls that wait for its congestion control are
+/// not sent to it: they go to another.
 ///
 /// An activation that a part had taken before it went down goes to another when it could not be asked for ten seconds,
 /// and another part answers. Only the process that submitted it knows whether that is safe: what is not idempotent, or was

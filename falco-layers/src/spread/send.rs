@@ -21,8 +21,8 @@ impl Parts {
         let left = || (0..held.len()).filter(|at| !refused.contains(at));
         let is_awake = |member: &Member| match is_repeated {
             // Only first attempts try whether a silent part is back: a call could otherwise spend all its attempts on it.
-            true => !member.is_silent(),
-            false => !member.is_resting(),
+            true => !member.silence.is_silent(),
+            false => !member.silence.is_resting(),
         };
         let awake: Vec<usize> = left().filter(|at| is_awake(&self.members[held[*at].0])).collect();
         // Where all of them are away, a call has to find out whether one is back.
@@ -83,7 +83,7 @@ impl Parts {
             };
             let (number, deployment) = &held[at];
             let member = &self.members[*number];
-            member.chosen();
+            member.silence.chosen(invocation);
             // The last failure is left to the caller.
             if let Some(error) = unreported.take() {
                 invocation.report(&Event::CallFailed { invocation, error: &error });
@@ -91,7 +91,7 @@ impl Parts {
                 invocation.report(&Event::Attempt { invocation, reason });
             }
             let outcome = call(&*member.platform, deployment, invocation).await;
-            member.hear(&outcome, |_| !(member.holds_calls && operation == "submit"));
+            member.silence.hear(&outcome, |_| !(member.holds_calls && operation == "submit"));
             let error = match outcome {
                 Ok(answer) => return Ok((member, answer)),
                 Err(error) => member.error(error),

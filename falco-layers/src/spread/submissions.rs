@@ -35,9 +35,11 @@ impl Parts {
         if !error.is_unreachable() {
             return Vec::new();
         }
-        let lasted = member.could_not_be_asked();
+        let lasted = member.silence.could_not_be_asked();
         // In an outage of all parts, nobody could run it again: its result is worth waiting for.
-        if lasted < LET_GO || held.iter().all(|(number, _)| self.members[*number].is_silent()) {
+        if lasted < LET_GO
+            || held.iter().all(|(number, _)| self.members[*number].silence.is_silent())
+        {
             return Vec::new();
         }
         let idempotent = self.idempotent();
@@ -112,7 +114,7 @@ impl AsyncPlatform for Parts {
         let (mut all, mut failure, mut poll_after) = (None, None, Duration::MAX);
         for Answer { at, is_kept, answer } in answers {
             let (member, _, own) = &parts[at];
-            member.hear(&answer, |answer| !answer.is_from_memory);
+            member.silence.hear(&answer, |answer| !answer.is_from_memory);
             match answer {
                 Ok(mut answer) => {
                     if is_kept {
@@ -130,7 +132,7 @@ impl AsyncPlatform for Parts {
                     all.finished
                         .extend(answer.finished.into_iter().map(|it| member.activation(it)));
                     let whole = |(id, why): (ActivationId, Error)| {
-                        member.hear_error(&why);
+                        member.silence.hear_error(&why);
                         (member.id(&id), member.error(why))
                     };
                     all.gone.extend(answer.gone.into_iter().map(whole));

@@ -71,11 +71,23 @@ impl Ran {
     }
 }
 
-/// Runs all of them while the line to the first part is cut after `up`, for `away` seconds.
+/// Runs all of them while the line to the first part is as given for `away` seconds.
 async fn run(kind: Kind, share: Share, idempotent: bool, line: Line, away: u64) -> Ran {
+    run_with(kind, share, idempotent, line, away, |part| part).await
+}
+
+/// As [`run`], with changed parts.
+async fn run_with(
+    kind: Kind,
+    share: Share,
+    idempotent: bool,
+    line: Line,
+    away: u64,
+    change: fn(Part) -> Part,
+) -> Ran {
     let parts = [ten_at_once(), ten_at_once()];
     let both = [("a", &parts[0]), ("b", &parts[1])];
-    let both = both.map(|(name, part)| Part::new(part.clone()).named(name));
+    let both = both.map(|(name, part)| change(Part::new(part.clone()).named(name)));
     let stack = match kind {
         Kind::Held => Stack::new().with_held(HeldPolicy::default()),
         _ => Stack::new(),
@@ -152,6 +164,20 @@ async fn a_platform_that_answers_nothing_in_a_run_costs_no_idempotent_invocation
         let ran = run(kind, Share::FreeCapacity, true, Line::Hung, 100_000).await;
         assert!(ran.in_flight > 0, "{kind:?}: nothing was at stake");
         assert_eq!(ran.stage().invocations.succeeded, 100, "{kind:?}: {:?}", ran.stage());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_a_platform_that_answers_nothing_is_not_sent_there() {
+    for kind in KINDS {
+        let ran =
+            run_with(kind, Share::Weight, false, Line::Hung, 100_000, |it| it.with_concurrency(10));
+        let ran = ran.await;
+        let (counts, case) = (&ran.stage().invocations, format!("{kind:?}: {:?}", ran.stage()));
+        assert!(ran.in_flight > 0, "{case}: nothing was at stake");
+        // Ten calls have a slot there, and ten more wait for one until the first fail.
+        assert!(counts.unknown <= 10, "{case}");
+        assert_eq!(counts.succeeded + counts.unknown, 100, "{case}");
     }
 }
 

@@ -1,0 +1,111 @@
+//! Whether a part of a spread answers, as its calls show it.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use falco_core::{Error, ErrorKind, Invocation, InvocationId, Result, StageName};
+use tokio::time::Instant;
+
+/// The first and the longest time for which a part that does not answer is left alone.
+const FIRST_REST: Duration = Duration::from_millis(500);
+const LONGEST_REST: Duration = Duration::from_secs(10);
+
+/// Whether a part answers.
+#[derive(Debug, Default)]
+pub(crate) struct Silence(Mutex<Option<Since>>);
+
+/// A time in which a part does not answer.
+#[derive(Debug)]
+struct Since {
+    /// Until when it is left alone, and for how long it was last.
+    until: Instant,
+    pause: Duration,
+    /// Since when it could not be asked for results.
+    uncollected: Option<Instant>,
+    /// The calls that were sent to it although it does not answer.
+    trying: HashSet<(StageName, InvocationId)>,
+}
+
+impl Since {
+    fn new() -> Self {
+        let (until, pause) = (Instant::now() + FIRST_REST, FIRST_REST);
+        Self { until, pause, uncollected: None, trying: HashSet::new() }
+    }
+}
+
+impl Silence {
+    /// Whether it is left alone.
+    pub(crate) fn is_resting(&self) -> bool {
+        self.state().as_ref().is_some_and(|silence| Instant::now() < silence.until)
+    }
+
+    /// Whether nothing has been heard since it did not answer.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.state().is_some()
+    }
+
+    /// Takes note that the part was chosen for a call. Where it has not answered, this call alone tries whether it is back.
+    pub(crate) fn chosen(&self, invocation: &Invocation) {
+        let now = Instant::now();
+        let Some(silence) = &mut *self.state() else { return };
+        silence.trying.insert(key(invocation));
+        if silence.until <= now {
+            silence.pause = (silence.pause * 2).min(LONGEST_REST);
+            silence.until = now + silence.pause;
+        }
+    }
+
+    /// Whether a call is turned away: the part has stopped answering while the call waited for it.
+    pub(crate) fn turns_away(&self, invocation: &Invocation) -> bool {
+        self.state().as_ref().is_some_and(|silence| !silence.trying.contains(&key(invocation)))
+    }
+
+    /// Reads from an outcome whether it answers; `is_answer` says whether a success shows that.
+    pub(crate) fn hear<T>(&self, outcome: &Result<T>, is_answer: impl FnOnce(&T) -> bool) {
+        match outcome {
+            Ok(value) if is_answer(value) => *self.state() = None,
+            Ok(_) => {}
+            Err(error) => self.hear_error(error),
+        }
+    }
+
+    /// Reads from a failure whether it answers.
+    pub(crate) fn hear_error(&self, error: &Error) {
+        let mut silence = self.state();
+        match error.kind() {
+            // A function's own timeout was over: a platform that works would have answered.
+            _ if error.is_unreachable() || error.kind() == ErrorKind::Timeout => {
+                let now = Instant::now();
+                let silence = silence.get_or_insert_with(Since::new);
+                // All that are cut off together count as one. A call that has tried whether it is back may have taken long.
+                if silence.until <= now {
+                    silence.until = now + silence.pause;
+                }
+            }
+            ErrorKind::Unauthorized
+            | ErrorKind::Forbidden
+            | ErrorKind::NotFound
+            | ErrorKind::Conflict
+            | ErrorKind::Throttled
+            | ErrorKind::Unavailable => *silence = None,
+            // It may come from this side.
+            _ => {}
+        }
+    }
+
+    /// Takes note that the part could not be asked for results; for how long it could not.
+    pub(crate) fn could_not_be_asked(&self) -> Duration {
+        let mut silence = self.state();
+        let Some(silence) = silence.as_mut() else { return Duration::ZERO };
+        silence.uncollected.get_or_insert_with(Instant::now).elapsed()
+    }
+
+    fn state(&self) -> MutexGuard<'_, Option<Since>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn key(invocation: &Invocation) -> (StageName, InvocationId) {
+    (invocation.stage().clone(), invocation.id().clone())
+}
