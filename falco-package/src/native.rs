@@ -90,6 +90,18 @@ impl Archive {
     }
 }
 
+/// Checks the name of one of several functions in an executable: it is handed on by Lambda's handler and by a line of shell.
+pub(crate) fn check_native_entry_point(name: &str) -> Result<()> {
+    const LONGEST: usize = 100;
+    let plain = |c: char| c.is_ascii_graphic() && c != '\'';
+    if (1..=LONGEST).contains(&name.len()) && name.chars().all(plain) {
+        return Ok(());
+    }
+    Err(Error::invalid_input(format!(
+        "invalid entry point {name:?}: use 1 to {LONGEST} ASCII characters without blanks and single quotes"
+    )))
+}
+
 fn check_executable(name: &str, content: &[u8]) -> Result<()> {
     if content.starts_with(b"\x7fELF") {
         return Ok(());
@@ -285,6 +297,17 @@ fn repaired(json: &str) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_name_of_a_function_in_rust_may_have_hyphens_but_nothing_that_ends_a_quotation() {
+        for name in ["q1-scan", "a::b", "f"] {
+            check_native_entry_point(name).unwrap();
+        }
+        for name in ["", "a b", "it's", "a\nb", "\u{e4}", &"x".repeat(101)] {
+            let error = check_native_entry_point(name).unwrap_err().to_string();
+            assert!(error.contains(&format!("invalid entry point {name:?}")), "{error}");
+        }
+    }
 
     #[test]
     fn only_the_outermost_key_error_is_a_failure() {

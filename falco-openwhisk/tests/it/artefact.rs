@@ -125,8 +125,8 @@ async fn an_executable_of_several_functions_gets_the_name_and_acknowledges_its_s
 [ -n "$__OW_WAIT_FOR_ACK" ] && printf '{"ok":true}\n' >&3
 while read -r line; do printf '{"function":"%s"}\n' "$FALCO_FUNCTION" >&3; done
 "#;
-    let ran = run(&function("native", source).with_entry_point("count"), &[json!({})]).await;
-    assert_eq!(result(&ran[0]), json!({"function": "count"}));
+    let ran = run(&function("native", source).with_entry_point("count-words"), &[json!({})]).await;
+    assert_eq!(result(&ran[0]), json!({"function": "count-words"}));
 }
 
 #[tokio::test]

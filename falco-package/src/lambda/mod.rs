@@ -6,6 +6,7 @@ mod messages;
 use falco_core::{Deployable, Error, Result};
 
 use crate::archive::Archive;
+use crate::native::check_native_entry_point;
 use crate::requirements::System;
 use crate::shim;
 
@@ -85,12 +86,7 @@ fn native(function: &Deployable, system: &System) -> Result<Archive> {
 
 /// The name that the bootstrap is given: an entry point names one of several in the executable.
 fn native_handler(function: &Deployable) -> Result<String> {
-    const LONGEST: usize = 100;
     let Some(name) = &function.entry_point else { return Ok("bootstrap".to_owned()) };
-    if (1..=LONGEST).contains(&name.len()) && name.chars().all(|c| c.is_ascii_graphic()) {
-        return Ok(format!("bootstrap/{name}"));
-    }
-    Err(Error::invalid_input(format!(
-        "invalid entry point {name:?}: use 1 to {LONGEST} ASCII characters without blanks"
-    )))
+    check_native_entry_point(name)?;
+    Ok(format!("bootstrap/{name}"))
 }

@@ -4,6 +4,7 @@
 use falco_core::{Deployable, Error, Result};
 
 use crate::archive::{Archive, File};
+use crate::native::check_native_entry_point;
 use crate::requirements::System;
 use crate::{NATIVE_EXECUTABLE, shim};
 
@@ -79,14 +80,15 @@ pub fn wrap(function: &Deployable) -> Result<Archive> {
 ///
 /// # Errors
 ///
-/// As [`shim::native`], [`Archive::check_native_on`] and [`shim::check_entry_point`].
+/// As [`shim::native`] and [`Archive::check_native_on`]; `InvalidInput` for an entry point that is empty, longer than 100
+/// characters, or has others than those of ASCII, blanks or single quotes.
 pub fn native(function: &Deployable, system: &System, environment: &str) -> Result<Archive> {
     let mut archive = shim::native(function)?;
     archive.check_native_on(system)?;
     archive.rename(NATIVE_EXECUTABLE, NATIVE_INNER)?;
     let content = match &function.entry_point {
         Some(name) => {
-            shim::check_entry_point(name)?;
+            check_native_entry_point(name)?;
             NATIVE_ENTRY.replace("ENTRY_POINT", name)
         }
         None => NATIVE_SHIM.to_owned(),
