@@ -9,6 +9,9 @@ use serde::Deserialize;
 use crate::answer::Answer;
 use crate::queries::Query;
 
+/// The package of DuckDB with its version, as pip takes it.
+pub const DUCKDB: &str = include_str!("../functions/requirements.txt").trim_ascii();
+
 /// An answer of DuckDB, and what it took.
 #[derive(Clone, Debug, Deserialize)]
 #[non_exhaustive]

@@ -15,7 +15,7 @@ mod tables;
 
 pub use answer::Answer;
 pub use broadcast::Broadcast;
-pub use duckdb::{DuckDbAnswer, ask_duckdb};
+pub use duckdb::{DUCKDB, DuckDbAnswer, ask_duckdb};
 pub use generate::ensure_data;
 pub use python::python;
 pub use queries::{Native, Plan, Planner, Query};

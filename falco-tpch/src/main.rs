@@ -2,13 +2,14 @@
 #![forbid(unsafe_code)]
 
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::{Parser, ValueEnum};
 use falco_cli::flags::{DataFlags, count, open_store};
 use falco_cli::{Launch, RunFlags, clean_scratch, exit_code, finish, with_objects};
-use falco_core::Error;
+use falco_core::{Error, RuntimeName};
 use falco_function::Executable;
 use falco_tpch::{Answer, Native, Plan, Planner, Query, ensure_data, python};
 
@@ -31,6 +32,16 @@ struct Arguments {
 
     #[command(flatten)]
     data: DataFlags,
+
+    /// The runtime of functions in Python: the version that packages of --requirements are for, such as python:3.12 [default: the
+    /// newest of the platform]
+    #[arg(long, value_name = "NAME")]
+    runtime: Option<RuntimeName>,
+
+    /// The executable that holds the functions in Rust [default: this program]. `tpch-functions`, which is built with it, is
+    /// smaller.
+    #[arg(long, value_name = "PATH")]
+    functions: Option<PathBuf>,
 
     /// Bytes of a split; functions in Python take whole files.
     #[arg(long, value_name = "BYTES", default_value_t = 32 << 20, help_heading = "Data")]
@@ -77,12 +88,25 @@ async fn drive(native: &Native) -> ExitCode {
 }
 
 async fn run(arguments: Arguments, native: &Native) -> anyhow::Result<bool> {
-    let Arguments { queries, scale, language, data, split, partitions, only_data, flags } =
-        arguments;
+    let Arguments {
+        queries,
+        scale,
+        language,
+        runtime,
+        data,
+        functions,
+        split,
+        partitions,
+        only_data,
+        flags,
+    } = arguments;
     let queries = if queries.is_empty() { language.queries().to_vec() } else { queries };
     if let Some(query) = queries.iter().find(|query| !language.queries().contains(query)) {
         let number = query.number();
         bail!("query {number} has none: only queries 1, 6 and 12 have functions in Python");
+    }
+    if let (Some(_), Language::Rust) = (&runtime, language) {
+        bail!("--runtime is for functions in Python: add --language python");
     }
 
     let input = data.input.clone().unwrap_or_else(|| format!("falco-tpch-{scale}"));
@@ -95,11 +119,17 @@ async fn run(arguments: Arguments, native: &Native) -> anyhow::Result<bool> {
         return Ok(true);
     }
 
-    let program = Executable::current()?;
+    let program = functions.map_or_else(Executable::current, Executable::at)?;
     let function = |name: &str| {
         let function = match language {
             Language::Rust => native.function(&program, name)?,
-            Language::Python => python(name),
+            Language::Python => {
+                let mut function = python(name);
+                if let Some(runtime) = &runtime {
+                    function.runtime = runtime.clone();
+                }
+                function
+            }
         };
         Ok(flags.function.set_up(function))
     };

@@ -28,13 +28,18 @@ struct Runtime {
 enum Source {
     /// A virtual environment of `python3`.
     PyPi(&'static [&'static str]),
+    /// The same, with the wheels beside it in `wheels`, for tests that pack them without a registry.
+    Wheels(&'static [&'static str]),
     /// A folder with `node_modules`.
     Npm(&'static [&'static str]),
     /// The same, of a package that compiles C++ for the runtime `nodejs-24` when it is installed.
     NpmCompiled { package: &'static str, cmake: &'static str },
 }
 
-/// All versions stand here and nowhere else.
+/// The version of DuckDB that functions in Python bring along, which is also the one that their answers are compared with.
+const DUCKDB: &str = include_str!("../../falco-tpch/functions/requirements.txt").trim_ascii();
+
+/// All versions stand here, but for those that a file of requirements names.
 const RUNTIMES: &[Runtime] = &[
     // Google's, with the servers that it starts them with.
     Runtime {
@@ -60,7 +65,7 @@ const RUNTIMES: &[Runtime] = &[
         source: Source::NpmCompiled { package: "aws-lambda-ric@4.0.2", cmake: "cmake==4.1.0" },
     },
     // The queries of falco-tpch have to give the same answers as DuckDB.
-    Runtime { name: "duckdb", source: Source::PyPi(&["duckdb==1.4.2"]) },
+    Runtime { name: "duckdb", source: Source::Wheels(&[DUCKDB]) },
     // What finds faults of accessibility in pages. Used in tests only, and not linked.
     Runtime { name: "axe-core", source: Source::Npm(&["axe-core@4.14.1"]) },
 ];
@@ -100,12 +105,13 @@ impl Runtime {
     fn install_in(&self, folder: &Path, name: &str) -> anyhow::Result<()> {
         // Another interpreter needs another installation.
         let (interpreter, packages) = match self.source {
-            Source::PyPi(packages) => ("python3", packages),
+            Source::PyPi(packages) | Source::Wheels(packages) => ("python3", packages),
             Source::Npm(packages) => ("npm", packages),
             Source::NpmCompiled { ref package, .. } => ("npm", std::slice::from_ref(package)),
         };
         let Some(version) = version(interpreter) else { bail!("there is no {interpreter} here") };
-        let content = format!("{version}: {}\n", packages.join(" "));
+        let wheels = if matches!(self.source, Source::Wheels(_)) { ", with wheels" } else { "" };
+        let content = format!("{version}: {}{wheels}\n", packages.join(" "));
         let stamp = folder.join(STAMP);
         if fs::read_to_string(&stamp).is_ok_and(|known| known == content) {
             return Ok(());
@@ -118,10 +124,15 @@ impl Runtime {
         match self.source {
             Source::PyPi(packages) => {
                 step(name, Command::new("python3").args(["-m", "venv"]).arg(folder))?;
-                let mut pip = Command::new(folder.join("bin/python3"));
-                pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
-                pip.args(["--retries", "2", "--timeout", "30", "--only-binary", ":all:"]);
-                step(name, pip.args(packages))?;
+                step(name, pip(folder, "install").args(packages))?;
+            }
+            Source::Wheels(packages) => {
+                step(name, Command::new("python3").args(["-m", "venv"]).arg(folder))?;
+                let wheels = folder.join("wheels");
+                step(name, pip(folder, "download").args(packages).arg("--dest").arg(&wheels))?;
+                let mut install = pip(folder, "install");
+                install.arg("--no-index").arg("--find-links").arg(&wheels);
+                step(name, install.args(packages))?;
             }
             Source::Npm(packages) => {
                 let mut npm = Command::new("npm");
@@ -133,6 +144,14 @@ impl Runtime {
         }
         Ok(fs::write(stamp, content)?)
     }
+}
+
+/// A command of the pip of a virtual environment, which takes wheels only.
+fn pip(environment: &Path, command: &str) -> Command {
+    let mut pip = Command::new(environment.join("bin/python3"));
+    pip.args(["-m", "pip", command, "--quiet", "--disable-pip-version-check"]);
+    pip.args(["--retries", "2", "--timeout", "30", "--only-binary", ":all:"]);
+    pip
 }
 
 /// Installs a package that compiles itself, with the headers of the runtime `nodejs-24` and a cmake beside it.

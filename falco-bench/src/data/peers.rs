@@ -13,9 +13,6 @@ const LINES: usize = 1_000_000;
 /// Lines for the contenders that are faster.
 const MANY_LINES: usize = 4_000_000;
 
-/// A private environment with DuckDB, from PyPI.
-const DUCKDB: &str = "duckdb==1.4.2";
-
 pub(super) fn run(folder: &Path) -> anyhow::Result<Vec<Figure>> {
     let lines = lines(folder, "pairs.tsv", LINES)?;
     let many = self::lines(folder, "many-pairs.tsv", MANY_LINES)?;
@@ -86,17 +83,26 @@ fn lines(folder: &Path, name: &str, count: usize) -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
-/// The interpreter of a private environment with DuckDB, below `folder`.
+/// The interpreter of a private environment with DuckDB, from PyPI, below `folder`.
 pub(crate) fn duckdb(folder: &Path) -> anyhow::Result<PathBuf> {
     let environment = folder.join("duckdb");
     let python = environment.join("bin/python3");
-    if !environment.join("installed").exists() {
+    let installed = fs::read_to_string(environment.join("installed"));
+    if !installed.is_ok_and(|package| package == falco_tpch::DUCKDB) {
         output("python3", |python| python.args(["-m", "venv"]).arg(&environment))?;
         let path = python.to_str().context("the path is not UTF-8")?;
         output(path, |pip| {
-            pip.args(["-m", "pip", "install", "--quiet", "--only-binary", ":all:", DUCKDB])
+            pip.args([
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--only-binary",
+                ":all:",
+                falco_tpch::DUCKDB,
+            ])
         })?;
-        fs::write(environment.join("installed"), DUCKDB)?;
+        fs::write(environment.join("installed"), falco_tpch::DUCKDB)?;
     }
     Ok(python)
 }

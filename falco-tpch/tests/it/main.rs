@@ -1,6 +1,8 @@
 //! The program on this machine, beside DuckDB on the same files.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod platforms;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -27,29 +29,38 @@ impl Program {
         self.folder.path().join("data")
     }
 
+    /// Makes the tables, unless they are there.
+    async fn make_data(&self) {
+        ensure_data(&Store::folder(self.data()).unwrap(), 0.01).await.unwrap();
+    }
+
     fn command(&self, arguments: &[&str]) -> Command {
+        self.command_over(self.data().to_str().unwrap(), arguments)
+    }
+
+    /// The program over data in another place.
+    fn command_over(&self, input: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tpch"));
         command.env("FALCO_LOCAL_DIR", self.folder.path().join("state"));
         command.args(["--quiet", "--scale", "0.01", "--split", "200000"]);
-        command.arg("--input").arg(self.data()).args(arguments);
+        command.args(["--input", input]).args(arguments);
         command
-    }
-
-    /// The stdout of the program, which has to succeed.
-    fn run(&self, arguments: &[&str]) -> String {
-        let output = self.command(arguments).output().unwrap();
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{arguments:?} failed: {errors}");
-        String::from_utf8(output.stdout).unwrap()
     }
 
     /// The answers, of the object that `--json` prints for each query.
     fn answers(&self, arguments: &[&str]) -> Vec<Answer> {
-        let arguments: Vec<_> = arguments.iter().copied().chain(["--json"]).collect();
-        let printed = self.run(&arguments);
-        let objects = printed.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        objects.map(|mut it| serde_json::from_value(it["result"].take()).unwrap()).collect()
+        answers(self.command(arguments).arg("--json"))
     }
+}
+
+/// The answers that a command with `--json` prints, which has to succeed.
+fn answers(command: &mut Command) -> Vec<Answer> {
+    let output = command.output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?} failed: {errors}");
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let objects = printed.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    objects.map(|mut it| serde_json::from_value(it["result"].take()).unwrap()).collect()
 }
 
 /// Every answer is that of DuckDB, and none is empty.
