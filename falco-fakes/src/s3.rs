@@ -1,5 +1,7 @@
 //! A server with the protocol of Amazon S3, which checks signatures and misbehaves where a test wants it to.
 
+mod requests;
+
 use std::fmt;
 use std::fs;
 use std::future::Future;
@@ -20,6 +22,9 @@ use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{Body, HttpError, HttpResponse};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
+
+use self::requests::Counts;
+pub use self::requests::RequestKind;
 
 /// The bucket that is there from the beginning.
 pub const BUCKET: &str = "bucket";
@@ -58,6 +63,7 @@ pub struct FakeS3 {
 struct Faults {
     every: AtomicU64,
     requests: AtomicU64,
+    counts: Counts,
     /// Status and code of the answer to every request.
     refusal: Mutex<Option<(hyper::StatusCode, String)>>,
 }
@@ -191,6 +197,12 @@ impl FakeS3 {
         self.faults.requests.load(SeqCst)
     }
 
+    /// How many requests of a kind it has got so far for keys whose first part is `top`, such as `in` for `in/a.txt`; for all
+    /// keys when it is empty. A list counts by its prefix.
+    pub fn requests_of(&self, kind: RequestKind, top: &str) -> u64 {
+        self.faults.counts.of(kind, top)
+    }
+
     /// Puts an object into the bucket, without a request.
     ///
     /// # Panics
@@ -267,6 +279,7 @@ impl Service<hyper::Request<Incoming>> for Faulty {
     fn call(&self, request: hyper::Request<Incoming>) -> Self::Future {
         let every = self.1.every.load(SeqCst);
         let number = self.1.requests.fetch_add(1, SeqCst);
+        self.1.counts.add(request.method(), request.uri());
         if let Some((status, code)) = self.1.refusal().clone() {
             let body =
                 format!("<Error><Code>{code}</Code><Message>as the test wants</Message></Error>");

@@ -10,6 +10,7 @@ use falco_core::Deployable;
 use falco_data::{Data, DataPolicy, Store, clean};
 use falco_executors::{DriverExt, ParallelExecutor, RunOptions};
 use falco_fakes::FakeS3;
+use falco_fakes::s3::RequestKind;
 use falco_function::Executable;
 use falco_layers::Intercepted;
 use falco_local::{LocalConfig, LocalPlatform, WorkerLimits};
@@ -46,6 +47,37 @@ impl Place<'_> {
     }
 }
 
+/// Requests to S3, as its price list distinguishes them.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Requests {
+    /// GET and HEAD.
+    pub(super) reads: u64,
+    /// PUT and POST.
+    pub(super) writes: u64,
+    /// Lists, which cost as much as writes.
+    pub(super) lists: u64,
+}
+
+impl Requests {
+    /// Those that the server has got so far.
+    fn of(s3: &FakeS3) -> Self {
+        let of = |kind| s3.requests_of(kind, "");
+        Self {
+            reads: of(RequestKind::Get) + of(RequestKind::Head),
+            writes: of(RequestKind::Put),
+            lists: of(RequestKind::List),
+        }
+    }
+
+    fn since(self, before: Self) -> Self {
+        Self {
+            reads: self.reads - before.reads,
+            writes: self.writes - before.writes,
+            lists: self.lists - before.lists,
+        }
+    }
+}
+
 /// The cost of a query: seconds, and megabytes.
 pub(super) struct Measured {
     pub(super) query: Query,
@@ -61,8 +93,7 @@ pub(super) struct Measured {
     pub(super) invocations: u64,
     /// The sum of all invocations' times.
     pub(super) seconds: f64,
-    /// All requests to S3, and how many of them wrote an object of an exchange.
-    pub(super) requests: (u64, u64),
+    pub(super) requests: Requests,
 }
 
 impl Measured {
@@ -84,7 +115,7 @@ pub(super) fn measure(
 ) -> anyhow::Result<Measured> {
     memory::reset_peak()?;
     let (functions, driver) = (children()?, own_without_store()?);
-    let requests = place.s3.map_or(0, FakeS3::requests);
+    let requests = place.s3.map(Requests::of).unwrap_or_default();
     let sampler = TreeSampler::start();
     let begun = Instant::now();
     let mut measured = runtime.block_on(run(query, language, place))?;
@@ -94,7 +125,7 @@ pub(super) fn measure(
     measured.driver = own_without_store()? - driver;
     measured.peak = memory::peak()? / 1e6;
     if let Some(s3) = place.s3 {
-        measured.requests.0 = s3.requests() - requests;
+        measured.requests = Requests::of(s3).since(requests);
     }
     Ok(measured)
 }
@@ -133,7 +164,6 @@ async fn run(query: Query, language: &Language, place: &Place<'_>) -> anyhow::Re
     let seconds =
         stages.iter().map(|it| it.execution.mean.as_secs_f64() * it.execution.count as f64).sum();
     let invocations = stages.iter().map(|stage| stage.invocations.succeeded).sum();
-    let writes = place.s3.map_or(0, |s3| s3.objects("scratch").len() as u64);
     clean(&place.scratch, &outcome.report.run).await?;
     Ok(Measured {
         query,
@@ -146,6 +176,6 @@ async fn run(query: Query, language: &Language, place: &Place<'_>) -> anyhow::Re
         all: 0.0,
         invocations,
         seconds,
-        requests: (0, writes),
+        requests: Requests::default(),
     })
 }
