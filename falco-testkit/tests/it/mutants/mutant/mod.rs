@@ -12,7 +12,7 @@ use falco_core::{
     Activation, ActivationLog, AsyncPlatform, Deployable, Deployment, Environment, Error,
     ErrorKind, FunctionError, FunctionErrorKind, Invocation, Payload, Pending, Result,
 };
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::mutation::Mutation;
 
@@ -27,6 +27,9 @@ pub(super) struct Mutant {
     /// The variables of every deployment so far.
     variables: Mutex<Environment>,
     removed: Mutex<Vec<Deployment>>,
+    removed_at: Arc<Mutex<Option<Instant>>>,
+    /// The arguments that were stored with the function that was deployed last.
+    arguments: Mutex<Option<Payload>>,
     /// The result that came before, for the one that comes next.
     last_result: Mutex<Option<Payload>>,
     first_log: Mutex<Option<ActivationLog>>,
@@ -36,7 +39,11 @@ pub(super) struct Mutant {
 }
 
 impl Mutant {
-    pub(super) fn new(mutation: Mutation, inner: Arc<dyn AsyncPlatform>) -> Self {
+    pub(super) fn new(
+        mutation: Mutation,
+        inner: Arc<dyn AsyncPlatform>,
+        removed_at: Arc<Mutex<Option<Instant>>>,
+    ) -> Self {
         Self {
             mutation,
             inner,
@@ -47,6 +54,8 @@ impl Mutant {
             crashed: AtomicBool::new(false),
             variables: Mutex::default(),
             removed: Mutex::default(),
+            removed_at,
+            arguments: Mutex::default(),
             last_result: Mutex::default(),
             first_log: Mutex::default(),
             open: AtomicU32::new(0),
@@ -82,7 +91,16 @@ impl Mutant {
             }
             (Mutation::SaysThatARefusedCallMayHaveRun, _) => error.with_may_have_run(true),
             (Mutation::QuotesASecret, kind) => Error::new(kind, "the key is marked-key"),
+            (Mutation::NamesNoImage, ErrorKind::Unsupported) => {
+                Error::unsupported("it runs no images").with_hint("leave the image out")
+            }
             (Mutation::NamesNoOperation, kind) => Error::new(kind, error.message()),
+            (Mutation::NamesNoPlatform, kind) => Error::new(kind, error.message())
+                .with_operation(error.operation().unwrap_or_default())
+                .with_function(error.function().unwrap_or_default()),
+            (Mutation::NamesNoFunction, kind) => Error::new(kind, error.message())
+                .with_platform(error.platform().unwrap_or_default())
+                .with_operation(error.operation().unwrap_or_default()),
             _ => error,
         })
     }

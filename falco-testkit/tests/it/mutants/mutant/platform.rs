@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use falco_core::{
     Activation, Capabilities, Code, Deployable, Deployment, Environment, Error, ErrorKind,
-    Invocation, Payload, Platform, Result, Scaling, async_trait,
+    FunctionError, FunctionErrorKind, Invocation, Payload, Platform, Result, Scaling, async_trait,
 };
 use falco_testkit::fixture;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::{LateDeploy, Mutant};
 use crate::mutants::mutation::Mutation;
@@ -66,6 +66,20 @@ impl Platform for Mutant {
                     function.scaling = there.scaling;
                 }
             }
+            Mutation::RedeploysLate => {
+                if let Ok(mut there) = self.inner.fetch_deployment(&function.name).await {
+                    there.scaling = function.scaling.clone();
+                    let inner = self.inner.clone();
+                    tokio::spawn(async move {
+                        sleep(Duration::from_millis(100)).await;
+                        let _ = inner.deploy(&function).await;
+                    });
+                    return Ok(there);
+                }
+            }
+            Mutation::LetsStoredArgumentsWin => {
+                *self.arguments.lock().unwrap() = function.arguments.clone();
+            }
             Mutation::TagsInASecondRequest => {
                 let mut untagged = function.clone();
                 untagged.ownership = None;
@@ -89,7 +103,12 @@ impl Platform for Mutant {
         }
         let deployed = self.inner.deploy(&function).await;
         let takes_it = deployed.as_ref().is_err_and(|error| match error.kind() {
-            ErrorKind::InvalidInput => self.is(Mutation::DeploysAnything),
+            ErrorKind::InvalidInput => match &function.code {
+                Code::Source(text) if text.trim().is_empty() => {
+                    self.is(Mutation::DeploysAnything) || self.is(Mutation::DeploysBlankCode)
+                }
+                _ => self.is(Mutation::DeploysAnything) || self.is(Mutation::DeploysAnyName),
+            },
             ErrorKind::PayloadTooLarge => self.is(Mutation::TakesAnyLength),
             _ => false,
         });
@@ -149,6 +168,10 @@ impl Platform for Mutant {
 
     async fn remove(&self, deployment: &Deployment) -> Result<()> {
         self.removed.lock().unwrap().push(deployment.clone());
+        *self.removed_at.lock().unwrap() = Some(Instant::now());
+        if self.is(Mutation::RemovesNothing) {
+            return Ok(());
+        }
         match self.inner.remove(deployment).await {
             Err(_) if self.is(Mutation::RemovesTwice) => Ok(()),
             other => self.changed(other),
@@ -182,7 +205,8 @@ impl Platform for Mutant {
         let alone = self
             .is(Mutation::TakesABatchForOneInput)
             .then(|| invocation.clone().with_members(Vec::new()));
-        let invocation = alone.as_ref().unwrap_or(invocation);
+        let overlaid = self.overlaid(invocation)?;
+        let invocation = overlaid.as_ref().or(alone.as_ref()).unwrap_or(invocation);
         let mut result = self.inner.invoke(deployment, invocation).await;
         self.leave();
         let is_throttled = |result: &Result<Activation>| {
@@ -199,11 +223,41 @@ impl Platform for Mutant {
         if self.is(Mutation::AnswersWithWhatIsPrinted) && args["stdout"].is_array() {
             activation.outcome = Ok(Payload::json(&serde_json::json!({"out": args["stdout"]}))?);
         }
+        let wrong = match (self.mutation, args["value"].as_str()) {
+            (Mutation::AnswersWithWhatIsPrintedAsAnError, _) if args["stderr"].is_array() => {
+                Some(serde_json::json!({"err": args["stderr"]}))
+            }
+            (Mutation::WritesNullForInfinity, Some("infinity")) => {
+                Some(serde_json::json!({"value": null}))
+            }
+            (Mutation::ReplacesHalfOfAPair, Some("half_pair")) => {
+                Some(serde_json::json!({"value": "\u{fffd}"}))
+            }
+            _ => None,
+        };
+        if let Some(wrong) = wrong {
+            activation.outcome = Ok(Payload::json(&wrong)?);
+        }
+        if self.is(Mutation::FailsABatchWithOneOfItsInputs) && !invocation.members().is_empty() {
+            let raised = FunctionError::new(FunctionErrorKind::Raised, "not this one");
+            activation.outcome = Err(raised);
+        }
         if self.is(Mutation::RunsOnAfterATimeout)
             && let Some(path) = args["path"].as_str()
         {
             std::fs::write(path, "").unwrap();
         }
         Ok(activation)
+    }
+}
+
+impl Mutant {
+    /// The call with the stored arguments above its own.
+    fn overlaid(&self, invocation: &Invocation) -> Result<Option<Invocation>> {
+        let stored = self.arguments.lock().unwrap().clone();
+        let Some(stored) = stored else { return Ok(None) };
+        let mut arguments: serde_json::Map<_, _> = invocation.payload().parse()?;
+        arguments.extend(stored.parse::<serde_json::Map<_, _>>()?);
+        Ok(Some(invocation.clone().with_payload(Payload::json(&arguments)?)))
     }
 }

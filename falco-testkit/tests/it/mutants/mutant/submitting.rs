@@ -20,7 +20,10 @@ impl AsyncPlatform for Mutant {
         }
         self.enter().await?;
         let is_unique = invocation.is_unique() && !self.is(Mutation::RunsAnAttemptTwice);
-        let invocation = &invocation.clone().with_unique(is_unique);
+        let invocation = &match self.mutation {
+            Mutation::TakesEachAttemptForTheFirst => invocation.clone().with_attempt(1),
+            _ => invocation.clone().with_unique(is_unique),
+        };
         let submission = self.inner.submit(deployment, invocation).await;
         self.leave();
         let pending = match self.changed(submission) {
@@ -86,7 +89,17 @@ impl AsyncPlatform for Mutant {
                 collected.finished.extend(released.iter().cloned());
                 released.extend(news);
             }
+            Mutation::LosesWhatWasNotAskedFor => {
+                let others = all.iter().filter(|it| !pending.contains(it));
+                let others: Vec<_> = others.map(|pending| pending.id.clone()).collect();
+                self.inner.release(deployment, &others, Release::Taken);
+            }
             Mutation::KeepsQuietAboutTheGone => collected.gone.clear(),
+            Mutation::NamesNoOperationOfTheGone => {
+                for (_, error) in &mut collected.gone {
+                    *error = Error::new(error.kind(), error.message());
+                }
+            }
             Mutation::FailsOnDuplicates => {
                 let mut ids: Vec<_> = collected.finished.iter().map(|a| &a.id).collect();
                 ids.sort();
