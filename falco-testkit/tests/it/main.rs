@@ -7,5 +7,6 @@ mod in_memory;
 mod laws;
 mod mutants;
 mod raw_peer;
+mod shims;
 mod simulation;
 mod tcp_proxy;
