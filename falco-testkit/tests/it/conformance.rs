@@ -258,3 +258,28 @@ async fn a_case_can_leave_out_one_runtime() {
     harness.exempt = Some("nodejs");
     assert_eq!(case("a_deployed_function_answers").run(Arc::new(harness)).await, Ok(()));
 }
+
+/// What this program's own tests of these names print past the capture, run alone in a process.
+fn printed_by(tests: &[&str]) -> String {
+    let mut program = std::process::Command::new(std::env::current_exe().unwrap());
+    let output = program.arg("--exact").args(tests).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn a_skip_names_platform_harness_case_reason_and_how_many_there_were() {
+    let case = "conformance::least::a_submitted_invocation_is_collected";
+    let printed = printed_by(&[case]);
+    let wanted = "skipped on in-memory (it::conformance::Least): a_submitted_invocation_is_collected: it cannot submit \
+                  [1 skipped so far]";
+    assert!(printed.lines().any(|line| line == wanted), "{printed}");
+
+    let other = "conformance::a_case_can_leave_out_one_runtime";
+    let printed = printed_by(&[case, other]);
+    let of_runtime =
+        "(it::conformance::Changed): a_deployed_function_answers in nodejs:22: it is broken [";
+    assert!(printed.contains(of_runtime), "{printed}");
+    let last = printed.lines().last().unwrap();
+    assert!(last.ends_with(" [2 skipped so far]"), "the last line holds the total: {printed}");
+}
