@@ -46,8 +46,8 @@ impl Harness for Memory {
             capabilities: defaults
                 .capabilities
                 .with_resubmit(true)
-                .with_max_payload(6 << 20)
-                .with_max_submit_payload(1 << 20)
+                .with_max_payload(2 << 20)
+                .with_max_submit_payload(512 << 10)
                 .with_max_result(1 << 20)
                 .with_max_code(1 << 20)
                 .with_runtime_limits(
