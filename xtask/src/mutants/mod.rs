@@ -22,7 +22,7 @@ use crate::shell::check;
 /// How often a build is tried; each time without the mutants at which the last one failed.
 const BUILDS: u32 = 12;
 
-/// Judges the mutants of one crate, in the files whose path contains one of the other arguments.
+/// Judges the mutants of one crate, in the files whose path contains one of the other arguments, in the order of these.
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     let usage = "usage: cargo xtask mutants CRATE [PART-OF-A-PATH ..]";
     let (name, parts) = arguments.split_first().context(usage)?;
@@ -31,7 +31,9 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     ensure!(metadata.members().any(|package| &package.name == name), "there is no crate {name:?}");
     let home = target_directory()?.join("mutants");
     let tree = Tree::copy(&home.join("tree"), name)?;
-    let (mutants, programs) = build(&tree, &home, parts)?;
+    let (mut mutants, programs) = build(&tree, &home, parts)?;
+    // Whoever has no time for all of them names first what matters most.
+    mutants.sort_by_key(|mutant| parts.iter().position(|part| mutant.file.contains(part)));
     let judge = Judge::observe(programs, &home)?;
     let mut survivors = Vec::new();
     let judged = judge.all(&mutants, |mutant, verdict| {
