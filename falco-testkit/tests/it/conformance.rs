@@ -259,7 +259,7 @@ async fn a_case_can_leave_out_one_runtime() {
     assert_eq!(case("a_deployed_function_answers").run(Arc::new(harness)).await, Ok(()));
 }
 
-/// What this program's own tests of these names print past the capture, run alone in a process.
+/// The text that this program prints past the capture when it runs these tests of its own, alone in a process.
 fn printed_by(tests: &[&str]) -> String {
     let mut program = std::process::Command::new(std::env::current_exe().unwrap());
     let output = program.arg("--exact").args(tests).output().unwrap();

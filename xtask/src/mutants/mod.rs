@@ -32,7 +32,7 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     let home = target_directory()?.join("mutants");
     let tree = Tree::copy(&home.join("tree"), name)?;
     let (mut mutants, programs) = build(&tree, &home, parts)?;
-    // Whoever has no time for all of them names first what matters most.
+    // A short run judges first what is named first.
     mutants.sort_by_key(|mutant| parts.iter().position(|part| mutant.file.contains(part)));
     let judge = Judge::observe(programs, &home)?;
     let mut survivors = Vec::new();
