@@ -293,13 +293,17 @@ impl Pool {
         state.idle > state.queue.len() || state.has_room()
     }
 
-    /// Starts a worker where more jobs wait than workers are idle.
+    /// Starts a worker for each job that waits and that no idle worker takes, as far as there is room.
     fn replace_missing(self: &Arc<Self>, state: &mut State) {
-        if state.queue.len() > state.idle
-            && state.has_room()
-            && let Err(error) = self.hire(state, false)
-        {
-            tracing::warn!(%error, "a worker could not be replaced");
+        let waiting = state.queue.len().saturating_sub(state.idle);
+        for _ in 0..waiting {
+            if !state.has_room() {
+                break;
+            }
+            if let Err(error) = self.hire(state, false) {
+                tracing::warn!(%error, "a worker could not be replaced");
+                break;
+            }
         }
     }
 
@@ -390,3 +394,6 @@ impl workers::Pool for Pool {
         self.lock().workers.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests;
