@@ -18,12 +18,15 @@ use crate::sweep;
 const OLDEST_PYTHON: [u32; 2] = [3, 8];
 const OLDEST_NODE: [u32; 2] = [16, 0];
 
-/// The images that were asked already, by their ids and the runtimes. An id is the digest of what is in the image: what one
-/// daemon's image has said holds for every daemon, and so for every platform of this process.
-static PROBED: LazyLock<Mutex<HashSet<(String, String)>>> = LazyLock::new(Mutex::default);
+/// An image that was asked: its daemon's host, its id and the runtime. An id is the digest of the image's files, and whether a
+/// machine can start them differs from daemon to daemon.
+type Asked = (String, String, String);
+
+/// The images that were asked already, for all platforms of this process.
+static PROBED: LazyLock<Mutex<HashSet<Asked>>> = LazyLock::new(Mutex::default);
 
 /// Checks that the image has the runtime's interpreter, in the version that the runtime names; a native function needs a
-/// shell alone. Each image is asked once.
+/// shell alone. Each image of a daemon is asked once.
 ///
 /// # Errors
 ///
@@ -34,7 +37,7 @@ pub(crate) async fn check(
     (id, reference): (&str, &str),
     runtime: &RuntimeName,
 ) -> Result<()> {
-    let key = (id.to_owned(), runtime.to_string());
+    let key = (host.to_owned(), id.to_owned(), runtime.to_string());
     if PROBED.lock().unwrap_or_else(PoisonError::into_inner).contains(&key) {
         return Ok(());
     }
