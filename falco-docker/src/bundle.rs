@@ -80,6 +80,8 @@ pub(crate) struct Bundle {
     pub(crate) variables: Vec<String>,
     /// Folders that its containers see, in Docker's words.
     pub(crate) binds: Vec<String>,
+    /// The body of `/init`, where there is one. It is in the files, too.
+    pub(crate) init: Option<Bytes>,
 }
 
 impl Bundle {
@@ -149,6 +151,7 @@ impl Bundle {
             environment: Vec::new(),
             variables: Vec::new(),
             binds: Vec::new(),
+            init: None,
         }
     }
 }
@@ -259,8 +262,10 @@ fn of_action(function: &Deployable, config: Option<&ImageConfig>) -> Result<Bund
         }
     };
     let init = action::init(function, code.as_ref())?;
-    let file = Archive::new().with_file(INIT_FILE.trim_start_matches('/'), init)?;
+    let init = Bytes::from(init);
+    let file = Archive::new().with_file(INIT_FILE.trim_start_matches('/'), init.clone())?;
     Ok(Bundle {
+        init: Some(init),
         tar: tarball::of("", &file)?,
         command: (!arguments.is_empty()).then(|| arguments.to_vec()),
         ..Bundle::of(Dialogue::Action { has_shim: has_shim && code.is_some() })

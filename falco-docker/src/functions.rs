@@ -145,7 +145,7 @@ impl Functions {
         let image = match &before {
             Some(before) if is_deployed(before, &stored) => {
                 if is_owned(before, &stored) {
-                    self.install(before);
+                    self.install(before).set_init(bundle.init);
                     return Ok(before.deployment.clone());
                 }
                 images.relabel(&Stored { image: before.image.clone(), ..stored.clone() }).await?
@@ -153,7 +153,7 @@ impl Functions {
             _ => images.build(id, &stored, &bundle).await?,
         };
         let stored = Stored { image: image.clone(), ..stored };
-        self.install(&stored);
+        self.install(&stored).set_init(bundle.init);
         if let Some(before) = before.filter(|before| before.image != image)
             // Containers of calls that still run hold it; it goes with `remove` then.
             && let Err(error) = images.delete(&before.image).await

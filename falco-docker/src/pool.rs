@@ -43,7 +43,7 @@ pub(crate) type Work = fn(Arc<Pool>, bool) -> BoxFuture<'static, ()>;
 pub(crate) struct Pool {
     pub(crate) function: Function,
     pub(crate) shared: Arc<Shared>,
-    /// The body by which a container takes the code, once one has been read from the image.
+    /// The body by which a container takes the code: known to the process that deployed it, and else read from the image.
     pub(crate) init: OnceCell<Bytes>,
     work: Work,
     state: Mutex<State>,
@@ -98,6 +98,14 @@ impl Pool {
         });
         workers::Pool::set_limits(&pool, limits);
         pool
+    }
+
+    /// Keeps the body by which a container takes the code, which then is not read from the image.
+    pub(crate) fn set_init(&self, init: Option<Bytes>) {
+        if let Some(init) = init {
+            // One that was read meanwhile is the same.
+            let _ = self.init.set(init);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
