@@ -112,6 +112,8 @@ impl Container {
             open_stdin: Some(true),
             // The daemon closes stdin when this process ends, and the shim ends with it.
             stdin_once: Some(true),
+            // Never `network_disabled`, which would start in two thirds of the time: `/etc/hosts` would be empty, and the name
+            // `localhost` unknown.
             host_config: Some(start.host_config),
             ..ContainerCreateBody::default()
         };

@@ -147,3 +147,29 @@ def main(args):
     let relative = Deployable::python("f", "x = 1").with_folder(Folder::writable("data"));
     assert_eq!(platform.deploy(&relative).await.unwrap_err().kind(), ErrorKind::InvalidInput);
 }
+
+/// Says who answers by the name of this machine, and whether anybody else does.
+const NETWORK: &str = "
+import socket
+def main(args):
+    with socket.create_server(('localhost', 0)) as server:
+        socket.create_connection(('localhost', server.getsockname()[1]), 10).close()
+    interfaces = [name for _, name in socket.if_nameindex()]
+    try:
+        socket.create_connection(('192.0.2.1', 80), 10)
+    except OSError as error:
+        return {'interfaces': interfaces, 'refused': error.strerror}
+    return {'interfaces': interfaces}
+";
+
+#[tokio::test]
+async fn a_function_without_network_reaches_itself_by_the_name_localhost_and_nobody_else() {
+    let Some(host) = daemon::host() else { return };
+    let config = daemon::config(&host).await.build().unwrap();
+    let platform = DockerPlatform::connect(config).await.unwrap();
+    let result = called(&platform, &Deployable::python("docker-network", NETWORK), json!({})).await;
+    assert_eq!(result["refused"], "Network is unreachable", "{result}");
+    let interfaces: Vec<String> = serde_json::from_value(result["interfaces"].clone()).unwrap();
+    assert!(interfaces.contains(&"lo".to_owned()), "{interfaces:?}");
+    assert!(!interfaces.iter().any(|name| name.starts_with("eth")), "{interfaces:?}");
+}
