@@ -30,11 +30,11 @@ async fn main() -> Result<()> {
     let nap = Function::<BTreeMap<String, u32>, BTreeMap<String, u32>>::python("nap", source);
 
     // Two folders of this machine, as two clouds would be: Part::new(AwsLambda::from_env().await?).
-    let local = async |name: &str| {
+    let local = async |name: &str| -> Result<Part> {
         let directory = std::env::temp_dir().join(format!("falco-{name}-{}", std::process::id()));
         let platform =
             LocalPlatform::connect(LocalConfig::builder().directory(directory).build()?).await?;
-        Result::Ok(Part::new(platform).named(name))
+        Ok(Part::new(platform).named(name))
     };
     let parts = [local("first").await?.with_concurrency(2), local("second").await?];
     let spread = Spread::new(Share::Overflow, parts)?;
