@@ -86,6 +86,7 @@ class Function:
         self.variables = ()
         self.arguments = {}
         self.modules = Modules(os.path.abspath(directory))
+        self.environment = Environment(self.modules)
         began = clock()
         try:
             self.arguments = stored_arguments(directory)
@@ -180,7 +181,7 @@ class Function:
             self.variables = names
         # Not `update`, which takes five times as long for one variable.
         for name in names:
-            os.environ[name] = environment[name]
+            self.environment.set(name, environment[name])
 
     def wait_for(self, awaitable):
         """Runs an `async def`. Its loop is kept, since connections that outlive the call belong to it."""
@@ -249,6 +250,70 @@ class Function:
         except BaseException:
             text = None
         return record(kind, message_of(error), type(error).__name__, text)
+
+
+class Environment:
+    """The environment variables of calls.
+
+    `os.environ` hands each value to `setenv`, and the C library keeps every one of them: 110 bytes a call, which also have to
+    be searched. A process of many calls has memory of its own for each variable, and writes the next value there.
+    """
+
+    MANY = 1000
+    NEEDS = frozenset("_ctypes _struct ctypes struct".split())
+
+    def __init__(self, modules):
+        self.modules, self.count, self.variables, self.place = modules, 0, {}, Variable
+
+    def set(self, name, value):
+        variable = self.variables.get(name)
+        if variable is not None and variable.set(value):
+            return
+        os.environ[name] = value
+        self.count += 1
+        if self.count >= self.MANY and self.place is not None:
+            try:
+                # Python's own modules are loaded, and none of the user's.
+                if self.NEEDS & self.modules.names:
+                    raise ImportError("the function has modules of these names")
+                self.variables[name] = self.place(name, value)
+            except BaseException:
+                self.place = None
+
+
+class Variable:
+    """An environment variable whose values have the same length, in memory that the C library does not copy."""
+
+    def __init__(self, name, value):
+        import ctypes
+
+        self.environ, self.values = os.environ, os.environ._data
+        self.key, self.current = self.environ.encodekey(name), None
+        self.length = len(self.environ.encodevalue(value))
+        self.start = len(self.key) + 1
+        self.text = bytearray(self.key + b"=" + bytes(self.length + 1))
+        array = (ctypes.c_char * len(self.text)).from_buffer(self.text)
+        self.pointer = ctypes.c_void_p(ctypes.addressof(array))
+        self.put = ctypes.CDLL(None).putenv
+        # The memory stays as long as the process does, whatever becomes of this.
+        KEPT.append((self.text, array))
+
+    def set(self, value):
+        """Sets the value. False where that is for `os.environ` to do."""
+        if os.environ is not self.environ:
+            return False
+        encoded = self.environ.encodevalue(value)
+        if len(encoded) != self.length or 0 in encoded:
+            return False
+        self.text[self.start : -1] = encoded
+        # Somebody may have set or removed the variable.
+        if self.values.get(self.key) is not self.current or self.current is None:
+            self.put(self.pointer)
+        self.values[self.key] = self.current = encoded
+        return True
+
+
+KEPT = []
 
 
 class Modules:
