@@ -21,18 +21,19 @@ const STACK: usize = 256 * 1024;
 /// How long no worker is started after the system had no room for one.
 const FULL: Duration = Duration::from_millis(100);
 
-/// A worker's last job with its result, until that is delivered.
+/// A worker's last jobs with their results, until these are delivered. Where several answers came at once, they are delivered
+/// together, since each delivery may wake the task that waits for it.
 #[derive(Debug, Default)]
-pub(crate) struct Done(Option<(Job, Result<Activation>)>);
+pub(crate) struct Done(Vec<(Job, Result<Activation>)>);
 
 impl Done {
-    pub(crate) fn new(job: Job, result: Result<Activation>) -> Self {
-        Self(Some((job, result)))
+    pub(crate) fn push(&mut self, job: Job, result: Result<Activation>) {
+        self.0.push((job, result));
     }
 
-    /// Delivers the result, if that has not happened yet.
+    /// Delivers the results that are not delivered yet.
     pub(crate) fn deliver(&mut self) {
-        if let Some((job, result)) = self.0.take() {
+        for (job, result) in self.0.drain(..) {
             job.answer(result);
         }
     }

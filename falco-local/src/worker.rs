@@ -124,12 +124,12 @@ impl Worker {
                 // It was ended with its pool.
                 job.refuse(removed());
             } else {
-                done = Done::new(job, result);
+                done.push(job, result);
             }
         }
     }
 
-    /// Runs a job. The result of the one before, if it is still to be delivered, is delivered while the process works.
+    /// Runs a job. The results of those before, if they are still to be delivered, are delivered while the process works.
     fn run(
         &mut self,
         job: &Job,

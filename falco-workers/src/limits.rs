@@ -16,7 +16,7 @@ pub const TIMEOUT: Bounds<Duration> =
 
 /// Activations in flight for each worker that keep it busy while results travel. With 2 to 4 of them, a no-op function
 /// reached some 60 % of the rate that it has with 32; longer functions don't care.
-const IN_FLIGHT_PER_WORKER: u32 = 16;
+const IN_FLIGHT_PER_WORKER: u32 = 32;
 
 /// How many workers a platform has, how long they live, and how much a call may take.
 ///

@@ -12,7 +12,7 @@ use crate::pool::{Done, Pool};
 use crate::process::Process;
 use crate::watch::Watch;
 
-/// The attendant of one exchange: it delivers the last result, sends jobs ahead and takes them back.
+/// The attendant of one exchange: it delivers results, sends jobs ahead and takes them back.
 pub(super) struct Turn<'a, 'b> {
     pub(super) pool: &'a Arc<Pool>,
     pub(super) ahead: &'a mut Ahead,
@@ -24,9 +24,12 @@ pub(super) struct Turn<'a, 'b> {
 
 impl Attendant for Turn<'_, '_> {
     fn sent(&mut self, process: &mut Process) {
-        self.done.deliver();
         let more = std::mem::take(&mut self.more);
         self.ahead.send(more, process, self.pool);
+    }
+
+    fn waits(&mut self) {
+        self.done.deliver();
     }
 
     fn look(&mut self, group: Pid) -> bool {

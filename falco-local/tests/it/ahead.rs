@@ -205,6 +205,35 @@ async fn a_worker_that_ends_takes_only_the_call_with_it_that_it_runs() {
 }
 
 #[tokio::test]
+async fn calls_that_have_ended_are_answered_while_a_later_one_runs() {
+    if !has("python3") {
+        return;
+    }
+    let body = "
+    if args['n'] == 7:
+        until(lambda: there('answered'))
+        args['is_answered'] = there('answered')
+";
+    let calls = Calls::of(body, |function| function).await;
+    for _ in 0..20 {
+        let answered = AtomicUsize::new(0);
+        let outcomes = calls
+            .run(|n| {
+                if n < 7 && answered.fetch_add(1, Relaxed) == 5 {
+                    calls.touch("answered");
+                }
+            })
+            .await;
+        for (n, outcome) in (1..).zip(outcomes) {
+            let result = outcome.unwrap().outcome.unwrap();
+            let result: Value = serde_json::from_str(result.as_str()).unwrap();
+            assert_eq!(result["is_answered"].as_bool(), (n == 7).then_some(true), "call {n}");
+        }
+        std::fs::remove_file(calls.path("answered")).unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_call_that_runs_too_long_takes_no_call_with_it_that_was_sent_behind() {
     if !has("python3") {
         return;
