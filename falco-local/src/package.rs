@@ -6,7 +6,8 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use falco_core::{Deployable, Environment, Result};
+use bytes::Bytes;
+use falco_core::{Code, Deployable, Environment, Result};
 use falco_package::{Archive, NATIVE_EXECUTABLE, System, native, shim};
 use sha2::{Digest, Sha256};
 
@@ -27,12 +28,44 @@ const FORK_SERVER: &str = "fork-server";
 
 /// The function's files, and a name for exactly these.
 pub(crate) struct Package {
-    pub(crate) files: Archive,
+    pub(crate) files: Files,
     pub(crate) version: String,
+}
+
+/// The files on their way to the disk.
+pub(crate) enum Files {
+    /// They are small, or have to be looked into.
+    Held(Archive),
+    /// The archive of a native function, which may be large, and the arguments that are stored beside its files. It is checked
+    /// while it is unpacked.
+    Native { zip: Bytes, arguments: Archive },
+}
+
+impl Files {
+    /// Writes the files into a directory, which is made.
+    pub(crate) fn unpack_to(&self, directory: &Path) -> Result<()> {
+        match self {
+            Self::Held(files) => files.unpack_to(directory),
+            Self::Native { zip, arguments } => {
+                let code = directory.join(shim::FUNCTION);
+                Archive::unpack_native(zip, &code, &System::current())?;
+                arguments.unpack_to(&code)
+            }
+        }
+    }
 }
 
 /// Puts the function's code and the shim of its runtime together.
 pub(crate) fn pack(function: &Deployable, interpreter: &Interpreter) -> Result<Package> {
+    if let (Interpreter::Native, Code::Archive(zip)) = (interpreter, &function.code) {
+        shim::check_native_arguments(function)?;
+        let mut arguments = Archive::new();
+        if let Some(stored) = &function.arguments {
+            arguments = arguments.with_file(shim::ARGUMENTS, stored.to_bytes())?;
+        }
+        let version = digest(zip, &arguments);
+        return Ok(Package { files: Files::Native { zip: zip.clone(), arguments }, version });
+    }
     let files = match interpreter {
         Interpreter::Python(_) => shim::wrap(function)?.with_file(FORK_FILE, FORK)?,
         Interpreter::Node(_) => shim::wrap(function)?,
@@ -46,12 +79,14 @@ pub(crate) fn pack(function: &Deployable, interpreter: &Interpreter) -> Result<P
             files
         }
     };
-    let version = digest(&files);
-    Ok(Package { files, version })
+    let version = digest(&[], &files);
+    Ok(Package { files: Files::Held(files), version })
 }
 
-fn digest(files: &Archive) -> String {
+/// A name for an archive, if there is one, and the files beside it.
+fn digest(archive: &[u8], files: &Archive) -> String {
     let mut digest = Sha256::new();
+    digest.update(archive);
     for (path, file) in files.files() {
         digest.update((path.len() as u64).to_le_bytes());
         digest.update(path);

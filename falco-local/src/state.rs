@@ -17,19 +17,23 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use falco_core::{Deployment, Environment, Error, ErrorKind, Ownership, Result};
 use falco_package::shim;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempDir};
 
-use crate::package::Package;
+use crate::package::{Files, Package};
 use crate::tree;
 
 const RECORD: &str = "record.json";
 const ENV: &str = "env.json";
+
+/// The files of a version before they are put in their place.
+const READY: &str = "ready";
 
 /// The beginning of the ids of platforms, and of the activations of each.
 const DRIVER_PREFIX: &str = "local-";
@@ -50,6 +54,9 @@ pub(crate) struct State {
     drivers: PathBuf,
     deployments: PathBuf,
     driver: String,
+    /// The version of the native function that was stored last, and its directory: an executable with several functions is
+    /// unpacked for the first of them, and linked for the others.
+    last: Mutex<Option<(String, PathBuf)>>,
     /// Holds the lock.
     _lock: File,
 }
@@ -66,7 +73,7 @@ impl State {
         }
         let driver = format!("{DRIVER_PREFIX}{:x}-{:08x}", std::process::id(), fastrand::u32(..));
         let lock = lock_new(&drivers, &driver).map_err(failed)?;
-        let state = Self { drivers, deployments, driver, _lock: lock };
+        let state = Self { drivers, deployments, driver, last: Mutex::default(), _lock: lock };
         state.sweep();
         state.sweep_expired(SystemTime::now());
         state.sweep_rubbish();
@@ -109,19 +116,20 @@ impl State {
         let failed = |error: io::Error| unusable(&place, &error);
         let _lock = self.lock().map_err(failed)?;
         let previous = self.load_record(&record.deployment.name).ok().map(|record| record.version);
+        let target = self.version_directory(record);
+        // Before anything is stored: what is refused leaves no deployment.
+        let unpacked = if is_whole(&target) { None } else { Some(self.unpack(package)?) };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&place).map_err(failed)?;
         self.update(record)?;
         let env: BTreeMap<_, _> = env.iter().collect();
         write_json(&place, ENV, &env).map_err(failed)?;
 
-        let target = self.version_directory(record);
-        if !is_whole(&target) {
-            let unpacked = tempfile::tempdir_in(&place).map_err(failed)?;
-            let ready = unpacked.path().join("ready");
-            package.files.unpack_to(&ready)?;
-            // As on a provider: what writes beside its code fails here, too.
-            tree::make_read_only(&ready.join(shim::FUNCTION)).map_err(failed)?;
-            put(&ready, &target).map_err(failed)?;
+        if let Some(unpacked) = unpacked {
+            put(&unpacked.path().join(READY), &target).map_err(failed)?;
+        }
+        if matches!(package.files, Files::Native { .. }) {
+            let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+            *last = Some((package.version.clone(), target));
         }
         // Workers of the previous version may still load modules.
         let kept = [Some(&record.version), previous.as_ref()];
@@ -133,6 +141,38 @@ impl State {
             }
         }
         Ok(())
+    }
+
+    /// The files of a package, in the folder [`READY`] of a directory of their own. The caller holds the lock.
+    fn unpack(&self, package: &Package) -> Result<TempDir> {
+        let failed = |error: io::Error| unusable(&self.deployments, &error);
+        // Others take it neither for a deployment, nor, as long as the lock is held, for rubbish.
+        let unpacked = tempfile::Builder::new().prefix(".unpacked-").tempdir_in(&self.deployments);
+        let unpacked = unpacked.map_err(failed)?;
+        let ready = unpacked.path().join(READY);
+        if self.link_last(package, &ready) {
+            return Ok(unpacked);
+        }
+        package.files.unpack_to(&ready)?;
+        // As on a provider: what writes beside its code fails here, too.
+        tree::make_read_only(&ready.join(shim::FUNCTION)).map_err(failed)?;
+        Ok(unpacked)
+    }
+
+    /// Links the files of a native function that are on disk already, and says whether that was possible.
+    fn link_last(&self, package: &Package, ready: &Path) -> bool {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some((version, directory)) = last else { return false };
+        let is_same = matches!(package.files, Files::Native { .. }) && version == package.version;
+        if !is_same || !is_whole(&directory) {
+            return false;
+        }
+        let linked = tree::link(&directory.join(shim::FUNCTION), &ready.join(shim::FUNCTION));
+        if linked.is_err() {
+            // On a file system without links.
+            let _ = tree::remove(ready);
+        }
+        linked.is_ok()
     }
 
     /// Whether the files of a deployment are all there.

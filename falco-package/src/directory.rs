@@ -109,7 +109,7 @@ pub(crate) fn unreadable(path: &Path, error: &io::Error) -> Error {
     Error::invalid_input(format!("{} cannot be read", path.display())).with_source(error)
 }
 
-fn unwritable(path: &Path, error: &io::Error) -> Error {
+pub(crate) fn unwritable(path: &Path, error: &io::Error) -> Error {
     let kind = match error.kind() {
         io::ErrorKind::AlreadyExists => ErrorKind::Conflict,
         _ => ErrorKind::Other,

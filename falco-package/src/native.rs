@@ -102,7 +102,7 @@ pub(crate) fn check_native_entry_point(name: &str) -> Result<()> {
     )))
 }
 
-fn check_executable(name: &str, content: &[u8]) -> Result<()> {
+pub(crate) fn check_executable(name: &str, content: &[u8]) -> Result<()> {
     if content.starts_with(b"\x7fELF") {
         return Ok(());
     }

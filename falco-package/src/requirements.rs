@@ -3,8 +3,14 @@
 mod elf;
 
 use std::fmt;
+use std::fs::File;
+use std::io::{Read, Seek};
+use std::path::Path;
 
 use falco_core::{Error, Result};
+use object::read::ReadCache;
+
+use crate::directory::unreadable;
 
 /// The kind of processor that an executable is made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -139,6 +145,26 @@ impl Requirements {
             });
         }
         elf::read(executable)
+    }
+
+    /// As [`of`](Self::of) for a file, of which only the headers are read.
+    ///
+    /// # Errors
+    ///
+    /// As [`of`](Self::of), and `InvalidInput` for what cannot be read.
+    pub fn of_file(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let read = |file: &mut File| {
+            let mut start = [0; 2];
+            file.read_exact(&mut start)?;
+            file.rewind().map(|()| start)
+        };
+        let opened = File::open(path).and_then(|mut file| Ok((read(&mut file)?, file)));
+        let (start, file) = opened.map_err(|error| unreadable(path, &error))?;
+        match &start {
+            b"#!" => Self::of(&start),
+            _ => elf::read(&ReadCache::new(file)),
+        }
     }
 
     /// Compares the needs with what a system offers. A static executable passes wherever the processor fits.

@@ -1,5 +1,7 @@
 //! Archives as zip files. The only module that knows the `zip` crate, whose major versions come fast.
 
+mod native;
+
 use std::io::{Cursor, Read, Write};
 
 use bytes::Bytes;
@@ -111,23 +113,42 @@ fn writer() -> Writer {
 
 /// Packs a file.
 fn add(zip: &mut Writer, path: &str, file: &File) -> ZipResult<()> {
-    let options = SimpleFileOptions::default()
+    zip.start_file(path, options(file.executable, file.content.len() as u64))?;
+    Ok(zip.write_all(&file.content)?)
+}
+
+fn options(executable: bool, length: u64) -> SimpleFileOptions {
+    SimpleFileOptions::default()
         .system(System::Unix)
         .compression_method(CompressionMethod::Deflated)
         .compression_level(Some(LEVEL))
         .last_modified_time(DateTime::default())
-        .unix_permissions(if file.executable { 0o755 } else { 0o644 })
-        .large_file(u32::try_from(file.content.len()).is_err());
-    zip.start_file(path, options)?;
-    Ok(zip.write_all(&file.content)?)
+        .unix_permissions(if executable { 0o755 } else { 0o644 })
+        .large_file(u32::try_from(length).is_err())
 }
 
 fn unpacked(zip: &[u8], max_unpacked: u64) -> Result<Archive> {
+    let mut archive = Archive::new();
+    each_file(zip, max_unpacked, |path, executable, entry| {
+        let mut content = Vec::new();
+        entry.read_to_end(&mut content).map_err(|e| damaged(path, &e))?;
+        let length = content.len() as u64;
+        archive.insert(path, File { content: content.into(), executable })?;
+        Ok(length)
+    })?;
+    Ok(archive)
+}
+
+/// Calls `take` with each file's path, whether it can be started, and its content, of which `take` returns the length.
+fn each_file(
+    zip: &[u8],
+    max_unpacked: u64,
+    mut take: impl FnMut(&str, bool, &mut dyn Read) -> Result<u64>,
+) -> Result<()> {
     let mut zip = ZipArchive::new(Cursor::new(zip)).map_err(|e| unreadable(&e))?;
     if zip.has_duplicate_names() {
         return Err(Error::invalid_input("the archive names a file twice"));
     }
-    let mut archive = Archive::new();
     let mut left = max_unpacked;
     for index in 0..zip.len() {
         let mut entry = zip.by_index(index).map_err(|e| unreadable(&e))?;
@@ -139,21 +160,21 @@ fn unpacked(zip: &[u8], max_unpacked: u64) -> Result<Archive> {
             return Err(Error::invalid_input(format!("{path:?} is a symbolic link"))
                 .with_hint("put the file itself into the archive"));
         }
+        let executable = entry.unix_mode().is_some_and(|mode| mode & 0o111 != 0);
         // One byte more than allowed, to distinguish "exactly full" from "too large".
-        let mut content = Vec::new();
-        entry.by_ref().take(left.saturating_add(1)).read_to_end(&mut content).map_err(|e| {
-            Error::invalid_input(format!("{path:?} in the archive is damaged")).with_source(&e)
-        })?;
-        left = left.checked_sub(content.len() as u64).ok_or_else(|| {
+        let length = take(&path, executable, &mut entry.by_ref().take(left.saturating_add(1)))?;
+        left = left.checked_sub(length).ok_or_else(|| {
             Error::new(
                 ErrorKind::PayloadTooLarge,
                 format!("the archive unpacks to more than {max_unpacked} bytes, at {path:?}"),
             )
         })?;
-        let executable = entry.unix_mode().is_some_and(|mode| mode & 0o111 != 0);
-        archive.insert(path, File { content: content.into(), executable })?;
     }
-    Ok(archive)
+    Ok(())
+}
+
+fn damaged(path: &str, error: &std::io::Error) -> Error {
+    Error::invalid_input(format!("{path:?} in the archive is damaged")).with_source(error)
 }
 
 fn unreadable(error: &ZipError) -> Error {

@@ -116,7 +116,10 @@ impl Executable {
         let Some(path) = &self.source.path else {
             return Ok(Bytes::from_static(b"runs inside the driver"));
         };
-        let pack = || Archive::native(path)?.with_executable(BOOTSTRAP, START_ON_LAMBDA)?.to_zip();
+        let pack = || {
+            let bootstrap = Archive::new().with_executable(BOOTSTRAP, START_ON_LAMBDA)?;
+            Archive::zip_native(path, &bootstrap)
+        };
         self.source.packed.get_or_init(pack).clone()
     }
 }

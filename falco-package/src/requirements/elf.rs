@@ -3,6 +3,7 @@
 use falco_core::{Error, Result};
 use object::Endianness;
 use object::elf::{self, FileHeader64};
+use object::read::ReadRef;
 use object::read::elf::{Dyn as _, FileHeader as _, ProgramHeader as _, SectionTable};
 
 use super::{Glibc, Machine, Requirements};
@@ -13,8 +14,12 @@ type Header = FileHeader64<Endianness>;
 const CLASS: usize = 4;
 const CLASS_32: u8 = 1;
 
-pub(super) fn read(executable: &[u8]) -> Result<Requirements> {
-    if executable.get(CLASS) == Some(&CLASS_32) && executable.starts_with(b"\x7fELF") {
+/// The length of what says that a file is an ELF file, and how wide its addresses are.
+const IDENTIFICATION: u64 = 5;
+
+pub(super) fn read<'data, R: ReadRef<'data>>(executable: R) -> Result<Requirements> {
+    let identification = executable.read_bytes_at(0, IDENTIFICATION).unwrap_or_default();
+    if identification.get(CLASS) == Some(&CLASS_32) && identification.starts_with(b"\x7fELF") {
         return Err(Error::invalid_input("the executable is built for a 32-bit processor")
             .with_hint("build it for x86_64 or arm64"));
     }
@@ -25,7 +30,7 @@ pub(super) fn read(executable: &[u8]) -> Result<Requirements> {
     })
 }
 
-fn parse(data: &[u8]) -> object::read::Result<Requirements> {
+fn parse<'data, R: ReadRef<'data>>(data: R) -> object::read::Result<Requirements> {
     let header = Header::parse(data)?;
     let endian = header.endian()?;
     let machine = match header.e_machine(endian) {
@@ -45,10 +50,10 @@ fn parse(data: &[u8]) -> object::read::Result<Requirements> {
     Ok(Requirements { machine: Some(machine), interpreter, libraries, glibc })
 }
 
-fn libraries(
-    sections: &SectionTable<'_, Header>,
+fn libraries<'data, R: ReadRef<'data>>(
+    sections: &SectionTable<'data, Header, R>,
     endian: Endianness,
-    data: &[u8],
+    data: R,
 ) -> object::read::Result<Vec<String>> {
     let Some((entries, link)) = sections.dynamic(endian, data)? else { return Ok(Vec::new()) };
     let strings = sections.strings(endian, data, link)?;
@@ -56,10 +61,10 @@ fn libraries(
     needed.map(|entry| entry.string(endian, strings).map(text)).collect()
 }
 
-fn newest_glibc(
-    sections: &SectionTable<'_, Header>,
+fn newest_glibc<'data, R: ReadRef<'data>>(
+    sections: &SectionTable<'data, Header, R>,
     endian: Endianness,
-    data: &[u8],
+    data: R,
 ) -> object::read::Result<Option<Glibc>> {
     let Some((mut libraries, link)) = sections.gnu_verneed(endian, data)? else { return Ok(None) };
     let strings = sections.strings(endian, data, link)?;
@@ -90,7 +95,7 @@ mod tests {
     #[test]
     fn the_running_test_needs_a_glibc_and_its_library() {
         let own = std::fs::read("/proc/self/exe").unwrap();
-        let requirements = read(&own).unwrap();
+        let requirements = read(own.as_slice()).unwrap();
         assert_eq!(requirements.machine, Some(Machine::current()));
         assert!(requirements.interpreter.unwrap().contains("ld-linux"));
         assert!(requirements.libraries.contains(&"libc.so.6".to_owned()));
@@ -114,6 +119,6 @@ mod tests {
         }
         let mut narrow = own[..64].to_vec();
         narrow[CLASS] = CLASS_32;
-        assert!(read(&narrow).unwrap_err().to_string().contains("32-bit"));
+        assert!(read(narrow.as_slice()).unwrap_err().to_string().contains("32-bit"));
     }
 }

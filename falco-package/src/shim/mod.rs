@@ -96,11 +96,21 @@ pub fn wrap(function: &Deployable) -> Result<Archive> {
 /// archive has a file of their name; as [`Archive::from_code`] for what is not an archive.
 pub fn native(function: &Deployable) -> Result<Archive> {
     let archive = Archive::from_code(&function.code, crate::NATIVE_EXECUTABLE)?;
+    check_native_arguments(function)?;
+    with_arguments(archive, function)
+}
+
+/// Checks that a native function which has arguments stored with it also has an entry point.
+///
+/// # Errors
+///
+/// `Unsupported` for arguments of an executable without an entry point, which would not know of them.
+pub fn check_native_arguments(function: &Deployable) -> Result<()> {
     if function.arguments.is_some() && function.entry_point.is_none() {
         return Err(Error::unsupported("an executable without an entry point takes no arguments")
             .with_hint("put them into each payload, or write the function with falco-function"));
     }
-    with_arguments(archive, function)
+    Ok(())
 }
 
 fn with_arguments(archive: Archive, function: &Deployable) -> Result<Archive> {
