@@ -53,8 +53,9 @@ impl Default for PriceTable {
 const FREE_STORAGE_MIB: u32 = 512;
 /// The longest initialisation that Lambda charges beyond a function's timeout: after it, it begins again within the timeout.
 const LONGEST_INIT: Duration = Duration::from_secs(10);
-/// The time around the shim, a millisecond or two, is charged and not measured: a tenth of an activation of 20 ms.
-const ESTIMATE_UNCERTAINTY: f64 = 0.1;
+/// Lambda charges from the start of the handler to its answer, in milliseconds begun, and the first time from the start of the
+/// process. The shim measures from its first line to its last: it lacks what the runtime does around it.
+const UNMEASURED: Duration = Duration::from_millis(2);
 
 impl PriceTable {
     /// The list prices of `region`, looked up on the day `as_of`. The other prices are those of us-east-1 until they are
@@ -108,7 +109,7 @@ impl PriceTable {
             .with_gib_second(gib_second)
             .with_second(storage_gib * self.storage_gib_second)
             .with_start(LONGEST_INIT)
-            .with_uncertainty(ESTIMATE_UNCERTAINTY)
+            .with_unmeasured(UNMEASURED)
     }
 }
 

@@ -44,7 +44,11 @@ pub struct Prices {
     /// The processors that come with an amount of memory, where a function asks for none: pairs of the memory up to which
     /// they are given, in MiB and ascending, and their number. Larger functions have those of the last pair.
     pub cpus: Vec<(u32, f64)>,
-    /// How far the bill may be above the cost of an activation that is an estimate, as a share of that cost.
+    /// The time of an activation that is charged, and that an estimate of its cost lacks since nobody measures it.
+    pub unmeasured: Duration,
+    /// The same for the start of an instance: it is added for an activation that started one.
+    pub unmeasured_start: Duration,
+    /// How far the bill may be above a cost that is an estimate besides, as a share of that cost.
     pub uncertainty: f64,
     /// Whether the cost of each activation is an estimate, and not only of those that say so.
     pub always_estimated: bool,
@@ -62,6 +66,8 @@ impl Default for Prices {
             start: Duration::ZERO,
             defaults: Scaling::default().with_memory_mib(256).with_timeout(Duration::from_secs(60)),
             cpus: Vec::new(),
+            unmeasured: Duration::ZERO,
+            unmeasured_start: Duration::ZERO,
             uncertainty: 0.0,
             always_estimated: false,
         }
@@ -86,7 +92,11 @@ impl Prices {
         with_defaults(defaults: Scaling);
         /// Sets the processors that come with an amount of memory.
         with_cpus(cpus: Vec<(u32, f64)>);
-        /// Sets how far the bill may be above an estimated cost, as a share of that cost.
+        /// Sets the time of an activation that is charged and that an estimate lacks.
+        with_unmeasured(unmeasured: Duration);
+        /// Sets the time of an instance's start that is charged and that an estimate lacks.
+        with_unmeasured_start(unmeasured_start: Duration);
+        /// Sets how far the bill may be above an estimated cost besides, as a share of that cost.
         with_uncertainty(uncertainty: f64);
         /// Says whether the cost of each activation is an estimate.
         with_always_estimated(always_estimated: bool);
@@ -140,18 +150,52 @@ impl Prices {
 
     /// The cost of one activation of a function of this size at most: its whole timeout, and the longest start.
     pub fn upper_bound(&self, size: &Scaling) -> UsDollars {
+        self.cost(self.longest(size), size)
+    }
+
+    /// How far the bill of one activation may be above the [upper bound](Self::upper_bound), where costs are estimates.
+    pub fn doubt_of_bound(&self, size: &Scaling) -> UsDollars {
+        self.doubt(self.longest(size), true, size)
+    }
+
+    fn longest(&self, size: &Scaling) -> Duration {
         let timeout = size.timeout.or(self.defaults.timeout).unwrap_or_default();
         // Providers take whole seconds.
         let seconds = timeout.as_secs() + u64::from(timeout.subsec_nanos() > 0);
-        self.cost(Duration::from_secs(seconds).saturating_add(self.start), size)
+        Duration::from_secs(seconds).saturating_add(self.start)
     }
 
-    /// How far the bill of an activation may be above its cost: nothing, unless that is an estimate.
-    pub fn doubt(&self, activation: &Activation) -> UsDollars {
-        let is_estimate =
-            self.always_estimated || activation.attribute("billed") == Some("estimated");
-        let cost = activation.cost.unwrap_or_default();
-        UsDollars(if is_estimate { cost.0 * self.uncertainty } else { 0.0 })
+    /// How far the bill may be above an estimated [cost](Self::cost): by the time that nobody measures, rounded as all time
+    /// is, and by the [share](Self::uncertainty).
+    pub fn doubt(&self, busy: Duration, is_cold: bool, size: &Scaling) -> UsDollars {
+        let share = self.cost(busy, size).0 * self.uncertainty;
+        UsDollars(self.cost_of_unmeasured(busy, is_cold, size) + share)
+    }
+
+    fn cost_of_unmeasured(&self, busy: Duration, is_cold: bool, size: &Scaling) -> f64 {
+        let start = if is_cold { self.unmeasured_start } else { Duration::ZERO };
+        let whole = busy.saturating_add(self.unmeasured).saturating_add(start);
+        self.cost(whole, size).0 - self.cost(busy, size).0
+    }
+
+    /// The cost of an activation on a function of this size, and how far the bill may be above it; none where neither its cost
+    /// nor its time is known. There is no doubt about a cost that the provider reports.
+    pub fn bill(&self, activation: &Activation, size: &Scaling) -> Option<(UsDollars, UsDollars)> {
+        let measured =
+            activation.execution.map(|ran| ran.saturating_add(activation.init.unwrap_or_default()));
+        let busy = activation.billed.or(measured);
+        let mut size = size.clone();
+        size.memory_mib = activation.memory_mib.or(size.memory_mib);
+        let is_estimate = activation.cost.is_none()
+            || self.always_estimated
+            || activation.attribute("billed") == Some("estimated");
+        let cost = activation.cost.or_else(|| Some(self.cost(busy?, &size)))?;
+        if !is_estimate {
+            return Some((cost, UsDollars::default()));
+        }
+        let is_cold = activation.cold_start == Some(true);
+        let time = busy.map_or(0.0, |busy| self.cost_of_unmeasured(busy, is_cold, &size));
+        Some((cost, UsDollars(time + cost.0 * self.uncertainty)))
     }
 
     fn cpus_with(&self, memory_mib: u32) -> f64 {
@@ -193,15 +237,48 @@ mod tests {
         assert_eq!(prices.upper_bound(&Scaling::default()), UsDollars(70.0));
     }
 
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
     #[test]
     fn only_estimates_are_in_doubt() {
-        let prices = Prices::default().with_uncertainty(0.5);
+        let prices = Prices::default().with_second(1.0).with_unmeasured(seconds(1));
+        let size = Scaling::default();
         let mut activation = Activation::succeeded("a", Payload::empty());
-        activation.cost = Some(UsDollars(2.0));
-        assert_eq!(prices.doubt(&activation), UsDollars(0.0));
-        assert_eq!(prices.clone().with_always_estimated(true).doubt(&activation), UsDollars(1.0));
+        assert_eq!(prices.bill(&activation, &size), None);
+        (activation.cost, activation.billed) = (Some(UsDollars(2.5)), Some(seconds(2)));
+        let bill = |prices: &Prices, activation: &Activation| {
+            let (cost, doubt) = prices.bill(activation, &size).unwrap();
+            (cost.0, doubt.0)
+        };
+        assert_eq!(bill(&prices, &activation), (2.5, 0.0), "the provider's own");
+        assert_eq!(bill(&prices.clone().with_always_estimated(true), &activation), (2.5, 1.0));
         activation.attributes.insert("billed".into(), "estimated".into());
-        assert_eq!(prices.doubt(&activation), UsDollars(1.0));
+        assert_eq!(bill(&prices, &activation), (2.5, 1.0));
+        let share = prices.clone().with_unmeasured(Duration::ZERO).with_uncertainty(0.5);
+        assert_eq!(bill(&share, &activation), (2.5, 1.25));
+        // Without a cost, that of the time that was measured.
+        activation.attributes.clear();
+        (activation.cost, activation.billed) = (None, None);
+        (activation.execution, activation.init) = (Some(seconds(3)), Some(seconds(4)));
+        assert_eq!(bill(&prices, &activation), (7.0, 1.0));
+    }
+
+    #[test]
+    fn time_that_nobody_measures_is_in_doubt_as_it_is_charged() {
+        let prices = Prices::default()
+            .with_second(1.0)
+            .with_granularity(Duration::from_millis(100))
+            .with_unmeasured(Duration::from_millis(20))
+            .with_unmeasured_start(seconds(1));
+        let size = Scaling::default();
+        let doubt = |ms: u64, is_cold| {
+            (prices.doubt(Duration::from_millis(ms), is_cold, &size).0 * 10.0).round() / 10.0
+        };
+        assert_eq!(doubt(70, false), 0.0, "the step that has begun holds it");
+        assert_eq!(doubt(90, false), 0.1, "another step begins");
+        assert_eq!(doubt(90, true), 1.1);
     }
 
     #[test]

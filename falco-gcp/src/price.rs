@@ -80,14 +80,17 @@ impl PriceTable {
             .with_cpu_second(self.per_cpu_second)
             .with_granularity(self.granularity)
             .with_cpus(CPUS.to_vec())
-            .with_uncertainty(ESTIMATE_UNCERTAINTY)
+            .with_unmeasured(UNMEASURED)
+            .with_unmeasured_start(UNMEASURED_START)
             .with_always_estimated(true)
     }
 }
 
-/// The time around the shim is charged and not measured, and rounded up to a tenth of a second; so is the start of an
-/// instance before its first line of code.
-const ESTIMATE_UNCERTAINTY: f64 = 0.25;
+/// Google charges an instance from its start and while it has a request, in steps of 100 ms. The shim measures the function and
+/// the start of its process: it lacks the way of a request through the server, of which one step is enough, and the start of
+/// the server on a new instance.
+const UNMEASURED: Duration = Duration::from_millis(100);
+const UNMEASURED_START: Duration = Duration::from_secs(2);
 
 /// The processors that Google gives an instance of up to so many MiB when none are named.
 const CPUS: [(u32, f64); 8] = [

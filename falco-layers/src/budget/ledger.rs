@@ -74,9 +74,8 @@ pub(super) struct Held {
 impl Held {
     /// A call of a stage on a function of this size, with so many inputs.
     pub(super) fn new(stage: StageName, prices: &Prices, size: &Scaling, inputs: u64) -> Self {
-        let most = prices.upper_bound(size);
-        let doubt = pico(UsDollars(most.0 * prices.uncertainty));
-        Self { stage, amount: pico(most), doubt, inputs, is_settled: false }
+        let (amount, doubt) = (prices.upper_bound(size), prices.doubt_of_bound(size));
+        Self { stage, amount: pico(amount), doubt: pico(doubt), inputs, is_settled: false }
     }
 }
 
@@ -93,18 +92,10 @@ pub(super) enum Settlement {
 
 /// The settlement of a call that was answered, on a function of this size.
 pub(super) fn paid(prices: &Prices, activation: &Activation, size: &Scaling) -> Settlement {
-    let busy = activation.billed.or_else(|| {
-        Some(activation.execution?.saturating_add(activation.init.unwrap_or_default()))
-    });
-    let (cost, doubt) = match (activation.cost, busy) {
-        (Some(cost), _) => (cost, prices.doubt(activation)),
-        (None, Some(busy)) => {
-            let cost = prices.cost(busy, size);
-            (cost, UsDollars(cost.0 * prices.uncertainty))
-        }
-        (None, None) => return Settlement::Unknown,
-    };
-    Settlement::Paid(pico(cost), pico(doubt))
+    match prices.bill(activation, size) {
+        Some((cost, doubt)) => Settlement::Paid(pico(cost), pico(doubt)),
+        None => Settlement::Unknown,
+    }
 }
 
 /// Whether a call may be sent.
