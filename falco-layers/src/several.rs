@@ -1,8 +1,12 @@
-//! The logs of activations that were asked for in several places.
+//! Several deployments, or platforms, that answer as one.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use falco_core::{ActivationId, ActivationLog};
+
+/// How soon one of them is asked for results again that could not be asked.
+pub(crate) const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Sorts logs into the order in which their activations were asked for.
 pub(crate) fn sort_as_asked(logs: &mut [ActivationLog], activations: &[ActivationId]) {

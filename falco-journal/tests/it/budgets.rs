@@ -9,7 +9,7 @@ use falco_journal::RunJournal;
 use falco_layers::{Budget, Part, Share, Spread, Stack};
 use falco_testkit::{InMemory, Latency, Settings};
 
-use crate::support::{create, function, payload, resume};
+use crate::support::{close, create, function, payload, resume};
 
 #[derive(Debug)]
 struct Twenty;
@@ -51,13 +51,6 @@ async fn run(
     let outcome = Twenty.run(options).await.unwrap();
     close(journal).await;
     outcome
-}
-
-/// Waits until what the run has spawned has ended, a moment after it, and no longer holds the journal.
-async fn close(journal: Arc<RunJournal>) {
-    while Arc::strong_count(&journal) > 1 {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,7 +11,7 @@ use falco_journal::RunJournal;
 use falco_layers::{Part, Share, Spread, Stack};
 use falco_testkit::{InMemory, Latency, Settings};
 
-use crate::support::{create, function, payload, plan, resume};
+use crate::support::{close, create, function, payload, plan, resume};
 
 const COUNT: u64 = 6;
 
@@ -53,13 +53,7 @@ async fn run(
             .with_strategy(ParallelExecutor::with_concurrency(calls).unwrap().with_options(go_on)),
     };
     let outcome = Once.run(options.with_stop(tokio::time::sleep(time))).await.unwrap();
-    // What the run has spawned ends a moment after it.
-    let closed = async {
-        while Arc::strong_count(&journal) > 1 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(60), closed).await.expect("the journal is held");
+    close(journal).await;
     outcome
 }
 

@@ -53,6 +53,13 @@ pub(crate) fn invocation(stage: &str, id: &str, number: u64) -> Invocation {
     Invocation::new(RUN, stage, id, payload(number))
 }
 
+/// Waits until nobody holds the journal any more: what the run has spawned ends a moment after it.
+pub(crate) async fn close(journal: Arc<RunJournal>) {
+    while Arc::strong_count(&journal) > 1 {
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+}
+
 /// Records that a stage begins.
 pub(crate) fn begin_stage(journal: &Arc<RunJournal>, name: &str) {
     let runtime = "python:3".parse().unwrap();

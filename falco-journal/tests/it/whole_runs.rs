@@ -19,7 +19,7 @@ use falco_testkit::{Fate, Fates, InMemory, Settings};
 use tokio_util::sync::CancellationToken;
 
 use crate::death::{Death, bury};
-use crate::support::{RUN, config, function, payload};
+use crate::support::{RUN, close, config, function, payload};
 
 /// Two stages, the second derived from the first.
 #[derive(Debug)]
@@ -102,13 +102,6 @@ fn open(directory: &Path, resumed: bool, options: ResumeOptions) -> Arc<RunJourn
 
 fn platform(fates: Fates) -> Arc<InMemory> {
     Arc::new(InMemory::new(Settings { fates, ..Settings::default() }))
-}
-
-/// Waits until nobody holds the journal any more: what the run has spawned ends a moment after it.
-async fn close(journal: Arc<RunJournal>) {
-    while Arc::strong_count(&journal) > 1 {
-        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-    }
 }
 
 /// Runs the pipeline until `after` completions, and suspends it there.

@@ -15,12 +15,10 @@ use falco_core::{
 use futures_util::future::join_all;
 
 use self::deployments::{Deployments, Remembered, inner_id, merged, outer_id, share};
-use crate::logs::{newest, sort_as_asked};
+use crate::several::{ASK_AGAIN, newest, sort_as_asked};
 
 /// More functions than that are a mistake.
 const MOST: usize = 100;
-/// How soon a replica is asked again that could not be asked.
-const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Deploys each function several times under names of its own, and lets its invocations take turns among these replicas.
 ///

@@ -12,10 +12,8 @@ use falco_core::{
 use super::asking::{Answer, answers};
 use super::part::{Call, Member};
 use super::parts::Parts;
-use crate::logs::{newest, sort_as_asked};
+use crate::several::{ASK_AGAIN, newest, sort_as_asked};
 
-/// How soon a part is asked again that could not be asked.
-const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// How long a part cannot be asked before what it has in flight goes to another, where that does no harm.
 const LET_GO: Duration = Duration::from_secs(10);
 
