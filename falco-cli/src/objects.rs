@@ -26,20 +26,18 @@ pub fn with_objects(
     Ok(Arc::new(outputs.into_iter().fold(data, Data::with_store)))
 }
 
-/// Checks that no other run has completed these outputs. With `--resume` nothing is checked here, since the run may have completed
-/// them itself: [`commit`](falco_data::commit) fails at the end where another run has.
+/// Checks that no other run than the one that `--resume` names has completed these outputs.
 ///
 /// # Errors
 ///
-/// `Conflict` when an output holds the result of another run, and what the store refuses.
+/// `Conflict` when an output holds the result of another run; what the store refuses; and when there is no run to resume.
 pub async fn check_outputs<'a>(
     flags: &JournalFlags,
     outputs: impl IntoIterator<Item = &'a Store>,
 ) -> Result<()> {
-    if flags.resume.is_none() {
-        for output in outputs {
-            check_output(output, None).await?;
-        }
+    let run = flags.resumed()?;
+    for output in outputs {
+        check_output(output, run.as_ref()).await?;
     }
     Ok(())
 }

@@ -88,13 +88,9 @@ impl JournalFlags {
             config = config.with_command(command);
         }
         let config = self.reuse.iter().fold(config, |config, run| config.with_reuse(run.as_str()));
-        let Some(resume) = &self.resume else {
+        let Some(run) = self.resumed_in(&config)? else {
             let run = RunId::starting_at(SystemTime::now(), fastrand::u32(..));
             return RunJournal::create(&config, run).map(Some);
-        };
-        let run = match resume.as_str() {
-            "last" => RunJournal::latest(&config)?,
-            run => RunId::from(run),
         };
         let mut options = ResumeOptions::default()
             .with_rerun_failed(self.rerun.contains(&Rerun::Failed))
@@ -104,6 +100,26 @@ impl JournalFlags {
             options = options.with_accepted(stage.as_str());
         }
         RunJournal::resume(&config, &run, options).map(Some)
+    }
+
+    /// The run that the flags go on with, if they name one.
+    ///
+    /// # Errors
+    ///
+    /// When there is no run, or the journals cannot be read.
+    pub fn resumed(&self) -> falco_core::Result<Option<RunId>> {
+        if self.resume.is_none() {
+            return Ok(None);
+        }
+        self.resumed_in(&directory(self.journal.as_ref())?.with_name(program()))
+    }
+
+    fn resumed_in(&self, config: &JournalConfig) -> falco_core::Result<Option<RunId>> {
+        match self.resume.as_deref() {
+            None => Ok(None),
+            Some("last") => RunJournal::latest(config).map(Some),
+            Some(run) => Ok(Some(RunId::from(run))),
+        }
     }
 
     /// Has the run recorded.

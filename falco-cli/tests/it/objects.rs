@@ -250,3 +250,27 @@ fn what_a_file_says_wrong_about_objects_is_named() {
         assert!(error.contains(expected), "{text}\n{error}");
     }
 }
+
+#[test]
+fn a_resumed_run_may_take_its_own_output_and_not_that_of_another_run() {
+    if !has("python3") {
+        return;
+    }
+    let machine = Machine::new();
+    let (input, output) = (folder(&machine, "in"), folder(&machine, "out"));
+    let bad = machine.file("in/a.txt", "! no\n");
+    let capitals = machine.file("capitals.py", CAPITALS);
+    let map = ["map", "-q", "-f", &capitals, "--input", &input, "--output", &output];
+    let failed = machine.run(&[&map[..], &["--journal"]].concat());
+    assert_eq!(failed.code, Some(1), "{}", failed.stderr);
+    let runs: Value = serde_json::from_str(&machine.run(&["runs", "--json"]).ok()).unwrap();
+    let first = runs[0]["run"].as_str().unwrap();
+
+    // Another run completes the output meanwhile.
+    std::fs::write(bad, TEXT).unwrap();
+    machine.run(&[&map[..], &["--journal"]].concat()).ok();
+    machine.run(&[&map[..], &["--resume", "last"]].concat()).ok();
+    let refused = machine.run(&[&map[..], &["--resume", first]].concat());
+    assert!(refused.error().contains("holds a complete output already"));
+    assert_eq!(committed(&output), TEXT.to_uppercase());
+}
