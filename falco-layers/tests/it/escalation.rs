@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use falco_core::*;
-use falco_executors::{AsyncExecutor, DriverExt, ParallelExecutor, RunOptions, RunOutcome};
+use falco_executors::{
+    AsyncExecutor, DriverExt, ExecutionOptions, OnFailure, ParallelExecutor, RunOptions, RunOutcome,
+};
 use falco_layers::{Budget, Escalation, Ladder, Stack};
 use falco_testkit::{FunctionCall, InMemory, Latency, Reply, Settings};
+use proptest::prelude::*;
 
 use crate::support::*;
 
@@ -53,9 +56,11 @@ fn ladder() -> Ladder {
 
 async fn run(platform: &Arc<InMemory>, inputs: Vec<(u32, u64)>, submits: bool) -> RunOutcome {
     let options = RunOptions::from(platform.clone());
+    let go_on = ExecutionOptions::default().with_on_failure(OnFailure::Continue);
     let options = match submits {
-        true => options.with_strategy(AsyncExecutor::with_window(1).unwrap()),
-        false => options.with_strategy(ParallelExecutor::with_concurrency(1).unwrap()),
+        true => options.with_strategy(AsyncExecutor::with_window(1).unwrap().with_options(go_on)),
+        false => options
+            .with_strategy(ParallelExecutor::with_concurrency(1).unwrap().with_options(go_on)),
     };
     let options = options
         .with_layers(|platform| Ok(Escalation::wrap(Stack::new().wrap(platform)?, ladder())));
@@ -129,4 +134,32 @@ async fn a_function_that_another_process_has_deployed_is_removed_in_all_its_size
     let second = Escalation::wrap(platform.clone(), ladder());
     second.remove(&deployment).await.unwrap();
     assert!(platform.list_deployments().await.unwrap().is_empty());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn an_invocation_succeeds_exactly_if_a_size_of_the_ladder_is_enough_for_it(
+        needs in prop::collection::vec((1..1_500_u32, 1..90_u64), 1..20),
+        submits in any::<bool>(),
+    ) {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_time().start_paused(true).build().unwrap();
+        let platform = platform();
+        let (outcome, left) = runtime.block_on(async {
+            let outcome = run(&platform, needs.clone(), submits).await;
+            (outcome, platform.list_deployments().await.unwrap())
+        });
+        let fits = |(mib, seconds): &&(u32, u64)| *mib <= 1024 && *seconds <= 60;
+        let fitting = needs.iter().filter(fits).count() as u64;
+        let stage = &outcome.report.stages[0];
+        prop_assert_eq!(stage.invocations.succeeded, fitting, "{:?}", stage);
+        prop_assert_eq!(stage.invocations.function_failed, needs.len() as u64 - fitting);
+        // Three steps of memory and one more of time: no invocation is sent more often.
+        prop_assert!(stage.attempts <= 4 * needs.len() as u64, "{:?}", stage);
+        let by_size: u64 = stage.sizes.iter().map(|size| size.activations).sum();
+        prop_assert_eq!(by_size, stage.attempts, "each attempt is in the report by its size");
+        prop_assert!(left.is_empty(), "{:?}", left);
+    }
 }
