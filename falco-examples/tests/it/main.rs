@@ -5,6 +5,7 @@ mod aws;
 mod bad_input;
 mod chain;
 mod cleanup;
+mod clouds;
 mod conservation;
 // The daemon of that crate's tests, and its image.
 #[allow(dead_code, reason = "not all of it is used here")]

@@ -30,13 +30,18 @@ pub(crate) fn on_openwhisk(program: &str, url: &str) -> Command {
 
 pub(crate) fn on_aws(program: &str, url: &str) -> Command {
     let mut command = command(program);
+    command.envs(aws_environment(url)).args(["--platform", "aws", "--region", "eu-central-1"]);
     command
-        .env("AWS_ENDPOINT_URL", url)
-        .env("AWS_ACCESS_KEY_ID", FAKE_ACCESS_KEY)
-        .env("AWS_SECRET_ACCESS_KEY", FAKE_SECRET)
-        .env("AWS_SESSION_TOKEN", "fake-session-token")
-        .args(["--platform", "aws", "--region", "eu-central-1"]);
-    command
+}
+
+/// The variables that lead to the fake of AWS.
+pub(crate) fn aws_environment(url: &str) -> [(&'static str, &str); 4] {
+    [
+        ("AWS_ENDPOINT_URL", url),
+        ("AWS_ACCESS_KEY_ID", FAKE_ACCESS_KEY),
+        ("AWS_SECRET_ACCESS_KEY", FAKE_SECRET),
+        ("AWS_SESSION_TOKEN", "fake-session-token"),
+    ]
 }
 
 pub(crate) fn on_gcp(program: &str, fake: &FakeGcp) -> Command {
