@@ -123,7 +123,10 @@ proptest! {
         let report = outcome.report.budget.clone().unwrap();
         let bill = (bill.load(SeqCst) + other_bill.load(SeqCst)) as f64 / 1e6;
         prop_assert!(report.spent.0 + report.in_doubt.0 <= limit, "{report}");
-        prop_assert!(bill <= report.spent.0 + report.in_doubt.0 + report.uncertainty.0, "{bill}: {report}");
+        // 8.004 and 2.001 are less than 10.005, as floating point adds.
+        let rounding = 1e-9;
+        let most = report.spent.0 + report.in_doubt.0 + report.uncertainty.0 + rounding;
+        prop_assert!(bill <= most, "{bill}: {report}");
         prop_assert!(surcharge > 0.0 || bill <= limit, "{bill}: {report}");
         prop_assert_eq!(report.reserved, UsDollars(0.0));
         // A budget that stopped a run is reported as exhausted, and the error of the run names it.
