@@ -116,6 +116,7 @@ impl Platform for OpenFaas {
         Capabilities::default()
             .with_adopt(true)
             .with_max_code(MAX_CODE)
+            .with_shim(true)
             .with_wants_layers(true)
             .with_runtimes(RUNTIMES)
     }

@@ -58,7 +58,7 @@ impl Platform for {{Name}} {
 
     fn capabilities(&self) -> Capabilities {
         // With the limits that your provider states: the suite holds you to each.
-        Capabilities::default().with_wants_layers(true).with_runtimes(RUNTIMES)
+        Capabilities::default().with_wants_layers(true).with_shim(true).with_runtimes(RUNTIMES)
     }
 
     async fn deploy(&self, function: &Deployable) -> Result<Deployment> {
