@@ -9,7 +9,7 @@ mod report;
 mod work;
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
@@ -26,8 +26,12 @@ const CONTENDERS: [&str; 7] = ["falco", "futures", "loky", "joblib", "dask", "ra
 /// Lithops starts an interpreter for each call: some calls a second.
 const SLOW: &str = "lithops";
 
+/// No round begins that would, as long as the one before it, end later than this after the start.
+const LONGEST: Duration = Duration::from_secs(28 * 60);
+
 /// Measures all contenders in turns, prints the table, and leaves it as Markdown and JSON.
 pub(crate) fn run() -> anyhow::Result<Vec<Figure>> {
+    let begun = Instant::now();
     let sizes = if std::env::var_os(crate::QUICK).is_some() { Sizes::QUICK } else { Sizes::FULL };
     let folder = folder()?;
     // What an earlier run left that was killed.
@@ -35,7 +39,13 @@ pub(crate) fn run() -> anyhow::Result<Vec<Figure>> {
     let environment = Environment::install(&folder)?;
     let works = work::all(&sizes, &folder)?;
     let mut report = Report::new(&sizes, &environment, &CONTENDERS, &works);
+    let mut last = Duration::ZERO;
     for round in 0..sizes.rounds {
+        if begun.elapsed() + last > LONGEST {
+            eprintln!("  {round} rounds of {}: another one would take too long", sizes.rounds);
+            break;
+        }
+        let round_began = Instant::now();
         for work in &works {
             for name in CONTENDERS {
                 if round >= rounds(work, name, &sizes) || report.has_failed(work.name, name) {
@@ -45,6 +55,7 @@ pub(crate) fn run() -> anyhow::Result<Vec<Figure>> {
                 report.add(work.name, name, measure(&folder, &environment, work, name, &sizes));
             }
         }
+        last = round_began.elapsed();
     }
     processes::end_all(&folder);
     report.write(&folder)?;
