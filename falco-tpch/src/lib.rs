@@ -4,6 +4,7 @@
 mod answer;
 mod broadcast;
 mod codes;
+mod csv;
 mod duckdb;
 mod failure;
 mod generate;
@@ -16,6 +17,6 @@ mod tables;
 pub use answer::Answer;
 pub use broadcast::Broadcast;
 pub use duckdb::{DUCKDB, DuckDbAnswer, ask_duckdb};
-pub use generate::ensure_data;
+pub use generate::{Format, ensure_data};
 pub use python::python;
 pub use queries::{Native, Plan, Planner, Query};

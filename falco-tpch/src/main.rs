@@ -11,7 +11,7 @@ use falco_cli::flags::{DataFlags, count, open_store};
 use falco_cli::{Launch, RunFlags, clean_scratch, exit_code, finish, with_objects};
 use falco_core::{Error, RuntimeName};
 use falco_function::Executable;
-use falco_tpch::{Answer, Native, Plan, Planner, Query, ensure_data, python};
+use falco_tpch::{Answer, Format, Native, Plan, Planner, Query, ensure_data, python};
 
 /// Runs queries of TPC-H over Parquet in a folder or an object store. The data is made when it is not there; each answer is
 /// printed, and with --output also written to an object such as q1.csv, its columns divided by '|'.
@@ -25,6 +25,10 @@ struct Arguments {
     /// The scale factor: 1 is about 1 GB of text.
     #[arg(long, value_name = "SF", default_value_t = 0.01)]
     scale: f64,
+
+    /// The format of the data: csv is for functions in Python.
+    #[arg(long, value_enum, default_value_t = DataFormat::Parquet)]
+    format: DataFormat,
 
     /// The language of the functions. Python needs DuckDB: --requirements falco-tpch/functions/requirements.txt.
     #[arg(long, value_enum, default_value_t = Language::Rust)]
@@ -67,6 +71,12 @@ enum Language {
     Python,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum DataFormat {
+    Parquet,
+    Csv,
+}
+
 impl Language {
     fn queries(self) -> &'static [Query] {
         match self {
@@ -91,6 +101,7 @@ async fn run(arguments: Arguments, native: &Native) -> anyhow::Result<bool> {
     let Arguments {
         queries,
         scale,
+        format,
         language,
         runtime,
         data,
@@ -109,12 +120,19 @@ async fn run(arguments: Arguments, native: &Native) -> anyhow::Result<bool> {
         bail!("--runtime is for functions in Python: add --language python");
     }
 
-    let input = data.input.clone().unwrap_or_else(|| format!("falco-tpch-{scale}"));
+    let (format, default_input) = match format {
+        DataFormat::Parquet => (Format::Parquet, format!("falco-tpch-{scale}")),
+        DataFormat::Csv => (Format::Csv, format!("falco-tpch-csv-{scale}")),
+    };
+    if format == Format::Csv && language == Language::Rust && !only_data {
+        bail!("functions in Rust read Parquet: add --language python");
+    }
+    let input = data.input.clone().unwrap_or(default_input);
     let input = open_store(&input)?;
     let output = data.output.as_deref().map(open_store).transpose()?;
     let default_scratch = || format!("{}/_scratch", output.as_ref().unwrap_or(&input).url());
     let scratch = open_store(&data.scratch.clone().unwrap_or_else(default_scratch))?;
-    ensure_data(&input, scale).await?;
+    ensure_data(&input, scale, format).await?;
     if only_data {
         return Ok(true);
     }

@@ -12,7 +12,9 @@ use falco_executors::{DriverExt, ParallelExecutor, RunOptions};
 use falco_fakes::FakeS3;
 use falco_function::Executable;
 use falco_testkit::runtimes;
-use falco_tpch::{Answer, DuckDbAnswer, Native, Plan, Planner, Query, ask_duckdb, ensure_data};
+use falco_tpch::{
+    Answer, DuckDbAnswer, Format, Native, Plan, Planner, Query, ask_duckdb, ensure_data,
+};
 use serde_json::Value;
 
 /// The program, with a state of its own for the local platform, and data of scale 0.01 in several splits.
@@ -31,7 +33,7 @@ impl Program {
 
     /// Makes the tables, unless they are there.
     async fn make_data(&self) {
-        ensure_data(&Store::folder(self.data()).unwrap(), 0.01).await.unwrap();
+        ensure_data(&Store::folder(self.data()).unwrap(), 0.01, Format::Parquet).await.unwrap();
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
@@ -111,11 +113,11 @@ async fn answers_are_the_same_over_the_protocol_of_s3() {
     let (program, s3) = (Program::new(), FakeS3::start());
     let (folder, bucket) = (Store::folder(program.data()).unwrap(), s3.store("data"));
     for store in [&folder, &bucket] {
-        ensure_data(store, 0.001).await.unwrap();
+        ensure_data(store, 0.001, Format::Parquet).await.unwrap();
     }
     // Data that is there is not made anew.
     let requests = s3.requests();
-    ensure_data(&bucket, 0.001).await.unwrap();
+    ensure_data(&bucket, 0.001, Format::Parquet).await.unwrap();
     assert!(s3.requests() - requests < 4);
 
     let scratch = Store::folder(program.folder.path().join("scratch")).unwrap();
@@ -129,7 +131,7 @@ async fn answers_are_those_of_duckdb_row_by_row() {
     let Some(duckdb) = runtimes::find("duckdb") else { return };
     let program = Program::new();
     let data = Store::folder(program.data()).unwrap();
-    ensure_data(&data, 0.01).await.unwrap();
+    ensure_data(&data, 0.01, Format::Parquet).await.unwrap();
     let python = duckdb.join("bin/python3");
     let expected = ask_duckdb(&python, &program.data(), &Query::ALL, 1).unwrap();
     let scratch = Store::folder(program.folder.path().join("scratch")).unwrap();
@@ -142,6 +144,11 @@ async fn answers_are_those_of_duckdb_row_by_row() {
     assert_eq!(written, found[0].to_string());
     let path = format!("PYTHONPATH={}", packages(&duckdb));
     let found = program.answers(&["--language", "python", "--env", &path]);
+    assert_same(&[Query::Q1, Query::Q6, Query::Q12], &found, &expected);
+    // The last --input counts.
+    let csv = program.folder.path().join("csv");
+    let arguments = ["--language", "python", "--env", &path, "--format", "csv", "--input"];
+    let found = program.answers(&[&arguments[..], &[csv.to_str().unwrap()]].concat());
     assert_same(&[Query::Q1, Query::Q6, Query::Q12], &found, &expected);
     // Nothing of an exchange is left.
     for folder in [program.data(), output] {
@@ -165,20 +172,25 @@ fn what_cannot_be_asked_is_said_before_anything_is_deployed() {
         &["--queries", "2"][..],
         &["--queries", "1,5", "--language", "python"],
         &["--scale", "0"],
+        &["--queries", "6", "--format", "csv"],
         // The data is of another scale.
         &["--only-data", "--scale", "0.001"],
         &["--queries", "6"],
+        &["--only-data", "--scale", "0.001", "--format", "csv"],
     ] {
         let output = program.command(arguments).output().unwrap();
-        assert_eq!(output.status.success(), arguments[0] == "--only-data", "{arguments:?}");
+        let succeeds = arguments == ["--only-data", "--scale", "0.001"];
+        assert_eq!(output.status.success(), succeeds, "{arguments:?}");
         said.push(String::from_utf8(output.stderr).unwrap());
     }
     for (said, expected) in said.iter().zip([
         "use 1, 3, 5, 6 or 12",
         "only queries 1, 6 and 12 have functions in Python",
         "invalid scale 0: use a number above 0",
+        "functions in Rust read Parquet: add --language python",
         "",
         "holds data of scale 0.001, and 0.01 is wanted",
+        "holds data as Parquet, and Csv is wanted",
     ]) {
         assert!(said.contains(expected), "{said}");
     }
