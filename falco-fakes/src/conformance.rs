@@ -98,3 +98,28 @@ mod openwhisk {
         }
     }
 }
+
+#[cfg(feature = "openfaas")]
+mod openfaas {
+    use falco_testkit::conformance::{Fake, Pause};
+
+    use crate::FakeOpenFaas;
+
+    impl Fake for FakeOpenFaas {
+        fn calls(&self) -> u64 {
+            self.requests_to("POST /function/").len() as u64
+        }
+
+        fn place_stranger(&self, name: &str) {
+            self.place(name);
+        }
+
+        fn leftovers(&self) -> Vec<String> {
+            self.names()
+        }
+
+        fn server(&self) -> &dyn Pause {
+            &**self
+        }
+    }
+}

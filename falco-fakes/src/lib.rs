@@ -10,6 +10,8 @@ pub mod field;
 #[cfg(feature = "gcp")]
 pub mod gcp;
 pub mod http;
+#[cfg(feature = "openfaas")]
+pub mod openfaas;
 #[cfg(feature = "openwhisk")]
 pub mod openwhisk;
 #[cfg(feature = "s3")]
@@ -20,6 +22,8 @@ pub use aws::FakeAws;
 #[cfg(feature = "gcp")]
 pub use gcp::FakeGcp;
 pub use http::{Fault, HttpFake, Reply, Request};
+#[cfg(feature = "openfaas")]
+pub use openfaas::FakeOpenFaas;
 #[cfg(feature = "openwhisk")]
 pub use openwhisk::FakeOpenWhisk;
 #[cfg(feature = "s3")]

@@ -40,6 +40,7 @@ const FAKES: &[&str] = &[
     "falco-openwhisk",
     "falco-aws",
     "falco-gcp",
+    "falco-openfaas",
 ];
 
 /// The crates that tests of any crate but core may use.

@@ -13,10 +13,6 @@ mod conservation;
 mod daemon;
 mod data;
 mod data_rust;
-// The gateway of that crate's tests, and what it starts functions with.
-#[allow(dead_code, reason = "not all of it is used here")]
-#[path = "../../../falco-openfaas/tests/it/fake.rs"]
-mod fake;
 mod faults;
 mod field;
 mod flaky;
@@ -45,7 +41,4 @@ mod rust_fixture;
 mod sharing;
 mod signals;
 mod sizes;
-#[allow(dead_code, reason = "not all of it is used here")]
-#[path = "../../../falco-openfaas/tests/it/watchdog.rs"]
-mod watchdog;
 mod wordcount;

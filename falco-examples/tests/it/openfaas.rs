@@ -1,20 +1,20 @@
 //! `hello` on the fake of OpenFaaS's gateway, whose functions are processes.
 
-use crate::fake::{Fake, PASSWORD};
+use falco_fakes::openfaas::{FAKE_IMAGE, FAKE_PASSWORD, FakeOpenFaas};
+
 use crate::program::{Printed, command, has};
 use crate::remote::run;
-use crate::watchdog::Functions;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hello_runs_on_openfaas_with_every_executor_and_leaves_nothing() {
     if !has("python3") {
         return;
     }
-    let fake = Fake::start(Functions::Processes);
+    let fake = FakeOpenFaas::start();
     for executor in ["sequential", "parallel", "async"] {
         let mut hello = command("hello");
-        hello.env("OPENFAAS_PASSWORD", PASSWORD).args(["--platform", "openfaas"]);
-        hello.args(["--gateway", fake.http.url(), "--python-image", "registry.example/python:3"]);
+        hello.env("OPENFAAS_PASSWORD", FAKE_PASSWORD).args(["--platform", "openfaas"]);
+        hello.args(["--gateway", fake.url(), "--python-image", FAKE_IMAGE]);
         hello.args(["--executor", executor, "world", "Ada"]);
         assert_eq!(run(hello).await.ok(), "Hello world!\nHello Ada!\n", "{executor}");
     }

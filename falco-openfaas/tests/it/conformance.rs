@@ -4,33 +4,36 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use falco_core::{AsyncPlatform, RuntimeName, async_trait};
+use falco_fakes::openfaas::{FAKE_PASSWORD, FakeFunctions, FakeOpenFaas};
 use falco_layers::{Held, HeldPolicy};
-use falco_openfaas::OpenFaas;
+use falco_openfaas::{OpenFaas, OpenFaasWaits};
 use falco_testkit::conformance::{self, Fault, Harness, Skip};
 use falco_testkit::conformance_tests;
 
-use crate::fake::{Fake, PASSWORD};
-use crate::watchdog::{Functions, has_python};
+use crate::has_python;
 
 /// The platform as it is, over real functions where there is a Python.
 struct Gateway {
-    fake: Fake,
+    fake: FakeOpenFaas,
     platform: Arc<OpenFaas>,
 }
 
 impl Gateway {
-    async fn with(functions: Functions) -> Self {
-        let fake = Fake::start(functions);
-        let platform = Arc::new(OpenFaas::connect(fake.config()).await.unwrap());
+    async fn with(functions: FakeFunctions) -> Self {
+        let fake = FakeOpenFaas::with(functions);
+        let platform = Arc::new(OpenFaas::connect(fake.config().build().unwrap()).await.unwrap());
         Self { fake, platform }
     }
 
     /// The same, without waiting for the new code: throttled, it cannot be asked whether it answers.
     async fn impatient(&self) -> Arc<OpenFaas> {
         // A case may provoke one fault after the other.
-        self.fake.http.heal();
-        let config = self.fake.config_with(Duration::ZERO, Duration::ZERO);
-        Arc::new(OpenFaas::connect(config).await.unwrap())
+        self.fake.heal();
+        let waits = OpenFaasWaits::default()
+            .with_rollout_interval(Duration::ZERO)
+            .with_rollout_timeout(Duration::ZERO);
+        let config = self.fake.config().waits(waits);
+        Arc::new(OpenFaas::connect(config.build().unwrap()).await.unwrap())
     }
 }
 
@@ -38,7 +41,7 @@ impl Gateway {
 impl Harness for Gateway {
     async fn start() -> Self {
         let real = has_python();
-        Self::with(if real { Functions::Processes } else { Functions::Emulated }).await
+        Self::with(if real { FakeFunctions::Processes } else { FakeFunctions::Emulated }).await
     }
 
     fn platform(&self) -> Arc<dyn AsyncPlatform> {
@@ -54,7 +57,7 @@ impl Harness for Gateway {
     }
 
     fn secrets(&self) -> Vec<String> {
-        vec![PASSWORD.to_owned()]
+        vec![FAKE_PASSWORD.to_owned()]
     }
 
     async fn provoke(&self, fault: Fault) -> Result<Arc<dyn AsyncPlatform>, Skip> {
@@ -107,7 +110,7 @@ mod held {
     #[async_trait]
     impl Harness for Submitting {
         async fn start() -> Self {
-            let gateway = Gateway::with(Functions::Emulated).await;
+            let gateway = Gateway::with(FakeFunctions::Emulated).await;
             let held = Held::new(gateway.platform.clone(), policy());
             Self { gateway, held }
         }

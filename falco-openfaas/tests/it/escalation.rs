@@ -6,12 +6,12 @@ use std::time::Duration;
 use falco_core::{Deployable, Driver, ExecutionPlan, Result, Scaling, Stage};
 use falco_executors::report::SizeReport;
 use falco_executors::{DriverExt, RunOptions};
+use falco_fakes::openfaas::FakeOpenFaas;
 use falco_layers::{Escalation, Ladder, Stack};
 use falco_openfaas::OpenFaas;
 use serde_json::json;
 
-use crate::fake::Fake;
-use crate::watchdog::{Functions, has_python};
+use crate::has_python;
 
 /// Takes longer than it may at first.
 const SLEEP: &str = "
@@ -52,8 +52,8 @@ impl Driver for Once {
 
 /// Runs a function that needs the second size, and returns how often each failure was seen: out of memory, and timed out.
 async fn failures(function: Deployable, ladder: Ladder) -> (u64, u64) {
-    let fake = Fake::start(Functions::Processes);
-    let platform = Arc::new(OpenFaas::connect(fake.config()).await.unwrap());
+    let fake = FakeOpenFaas::start();
+    let platform = Arc::new(OpenFaas::connect(fake.config().build().unwrap()).await.unwrap());
     let options = RunOptions::from(platform.clone())
         .with_layers(|platform| Ok(Escalation::wrap(Stack::new().wrap(platform)?, ladder)))
         .unwrap();

@@ -5,11 +5,11 @@ use std::time::{Duration, UNIX_EPOCH};
 use falco_core::{
     Deployable, ErrorKind, FunctionErrorKind, Invocation, Ownership, Payload, Platform,
 };
-use falco_openfaas::{OpenFaas, OpenFaasConfig};
+use falco_fakes::openfaas::{FakeFunctions, FakeOpenFaas};
+use falco_openfaas::{OpenFaas, OpenFaasConfig, OpenFaasWaits};
 use falco_testkit::{RawPeer, Script, Step};
 
-use crate::fake::Fake;
-use crate::watchdog::{Functions, has_python};
+use crate::has_python;
 
 /// A platform whose gateway answers the call after `connect` so, and the error of that call.
 async fn invoked(script: Script) -> falco_core::Result<falco_core::Activation> {
@@ -71,10 +71,11 @@ async fn an_answer_that_breaks_off_leaves_it_open_whether_the_function_ran() {
 
 #[tokio::test]
 async fn a_deploy_that_was_dropped_in_the_middle_is_listed_with_its_owner_and_can_be_removed() {
-    let fake = Fake::start(Functions::Emulated);
+    let fake = FakeOpenFaas::with(FakeFunctions::Emulated);
     // It never asks a second time whether the new code answers.
-    let config = fake.config_with(Duration::from_secs(3600), Duration::from_secs(3600));
-    let platform = OpenFaas::connect(config).await.unwrap();
+    let hour = Duration::from_secs(3600);
+    let waits = OpenFaasWaits::default().with_rollout_interval(hour).with_rollout_timeout(hour);
+    let platform = OpenFaas::connect(fake.config().waits(waits).build().unwrap()).await.unwrap();
     let ownership =
         Ownership::new("run", "ada@workstation", UNIX_EPOCH + Duration::from_secs(4_000_000_000));
     let function = Deployable::from_source("f", "python:3".parse().unwrap(), "x = 1")
@@ -97,8 +98,8 @@ async fn a_deploy_that_was_dropped_in_the_middle_is_listed_with_its_owner_and_ca
 
 #[tokio::test]
 async fn what_the_gateway_would_refuse_is_refused_before_it_is_sent() {
-    let fake = Fake::start(Functions::Emulated);
-    let platform = OpenFaas::connect(fake.config()).await.unwrap();
+    let fake = FakeOpenFaas::with(FakeFunctions::Emulated);
+    let platform = OpenFaas::connect(fake.config().build().unwrap()).await.unwrap();
     let function = Deployable::from_source("f", "python:3".parse().unwrap(), "x = 1");
     for (wrong, kind) in [
         (function.clone().with_name("Not_DNS"), ErrorKind::InvalidInput),
@@ -118,8 +119,8 @@ async fn a_function_does_not_see_the_gateways_password() {
     if !has_python() {
         return;
     }
-    let fake = Fake::start(Functions::Processes);
-    let platform = OpenFaas::connect(fake.config()).await.unwrap();
+    let fake = FakeOpenFaas::start();
+    let platform = OpenFaas::connect(fake.config().build().unwrap()).await.unwrap();
     let source = "import os\ndef main(args): return {'seen': sorted(os.environ)}";
     let function = Deployable::from_source("f", "python:3".parse().unwrap(), source);
     let deployment = platform.deploy(&function).await.unwrap();

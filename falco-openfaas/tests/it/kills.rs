@@ -15,13 +15,13 @@ use falco_core::{
     StagePolicy,
 };
 use falco_executors::{AsyncExecutor, DriverExt, ParallelExecutor, RunOptions};
+use falco_fakes::openfaas::{FAKE_PASSWORD, FakeOpenFaas};
 use falco_journal::{JournalConfig, ResumeOptions, RunJournal, RunSummary};
 use falco_layers::{HeldPolicy, Stack};
 use falco_openfaas::{OpenFaas, OpenFaasConfig, OpenFaasWaits};
 use serde_json::json;
 
-use crate::fake::{Fake, PASSWORD};
-use crate::watchdog::{Functions, has_python};
+use crate::has_python;
 
 /// Says to this program that it is the driver: the gateway's address.
 const GATEWAY: &str = "FALCO_TEST_GATEWAY";
@@ -74,7 +74,8 @@ async fn the_driver_of_the_other_tests() {
     let folder = std::env::var(FOLDER).unwrap();
     let waits = OpenFaasWaits::default().with_rollout_interval(Duration::from_millis(5));
     let config = OpenFaasConfig::builder().gateway(gateway).python_image("python:3").waits(waits);
-    let platform = OpenFaas::connect(config.password(PASSWORD).build().unwrap()).await.unwrap();
+    let platform =
+        OpenFaas::connect(config.password(FAKE_PASSWORD).build().unwrap()).await.unwrap();
     let journals = JournalConfig::new(&folder);
     let journal = match known(&folder) {
         None => RunJournal::create(&journals, RunId::from("6553f100-0000beef")),
@@ -139,13 +140,13 @@ async fn a_run_whose_driver_is_killed_loses_and_doubles_nothing() {
     if !has_python() {
         return;
     }
-    let fake = Fake::start(Functions::Processes);
+    let fake = FakeOpenFaas::start();
     let mut kills = 0;
     // Each death is somewhere else in each run of the test; the last processes run to their end.
     for (is_held, points) in [(false, [6..20, 4..16]), (true, [6..14, 4..10])] {
         let folder = tempfile::tempdir().unwrap();
         let points = points.map(fastrand::u64);
-        let (gateway, path) = (fake.http.url().to_owned(), folder.path().to_owned());
+        let (gateway, path) = (fake.url().to_owned(), folder.path().to_owned());
         let driving =
             tokio::task::spawn_blocking(move || until_done(&gateway, &path, is_held, &points));
         kills += driving.await.unwrap();

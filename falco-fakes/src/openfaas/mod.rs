@@ -1,31 +1,45 @@
-//! A gateway on loopback: it remembers functions, and answers as the sources of OpenFaaS say.
+//! A fake of OpenFaaS's gateway for tests: it remembers functions, runs them as the classic watchdog does, and answers as the
+//! sources of OpenFaaS say.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a fake that cannot go on is a test that fails"
+)]
+
+mod watchdog;
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use base64::Engine as _;
 use falco_core::async_trait;
-use falco_fakes::http::{Fault, HttpFake, Provider, Reply, Request};
-use falco_openfaas::{OpenFaasConfig, OpenFaasWaits};
+use falco_openfaas::{OpenFaasConfig, OpenFaasConfigBuilder, OpenFaasWaits};
 use falco_testkit::conformance;
 use serde_json::{Value, json};
 
-use crate::watchdog::{self, Functions};
+use crate::http::{Fault, HttpFake, Provider, Reply, Request, lock};
+pub use watchdog::FakeFunctions;
 
-pub(crate) const PASSWORD: &str = "marked-password-7a3e";
-const IMAGE: &str = "registry.example/python:3";
+/// The password that a fake takes.
+pub const FAKE_PASSWORD: &str = "marked-password-7a3e";
+/// The image for Python that its configuration names. Nothing is fetched from there.
+pub const FAKE_IMAGE: &str = "registry.example/python:3";
 
 /// How many requests the old code still answers after an update.
 const ROLLOUT: u32 = 2;
 
-pub(crate) struct Fake {
-    pub(crate) http: HttpFake<World>,
-}
+/// A running fake. It ends when it is dropped, and so do the processes of its functions.
+#[derive(Debug)]
+pub struct FakeOpenFaas(HttpFake<World>);
 
-pub(crate) struct World {
-    functions: Functions,
+/// The state that the requests of a fake share.
+pub struct World {
+    functions: FakeFunctions,
     deployed: Mutex<BTreeMap<String, Deployed>>,
     calls: AtomicU64,
 }
@@ -39,34 +53,35 @@ struct Deployed {
     rollout: u32,
 }
 
-impl Fake {
-    pub(crate) fn start(functions: Functions) -> Self {
+impl FakeOpenFaas {
+    /// Starts a fake that runs a process for each request.
+    pub fn start() -> Self {
+        Self::with(FakeFunctions::Processes)
+    }
+
+    /// Starts a fake that runs its functions so.
+    pub fn with(functions: FakeFunctions) -> Self {
         let (deployed, calls) = (Mutex::default(), AtomicU64::new(0));
-        Self { http: HttpFake::start(World { functions, deployed, calls }) }
+        Self(HttpFake::start(World { functions, deployed, calls }))
     }
 
-    pub(crate) fn config(&self) -> OpenFaasConfig {
-        self.config_with(Duration::from_millis(5), Duration::from_secs(30))
-    }
-
-    /// With these waits for the new code.
-    pub(crate) fn config_with(&self, interval: Duration, timeout: Duration) -> OpenFaasConfig {
-        let waits =
-            OpenFaasWaits::default().with_rollout_interval(interval).with_rollout_timeout(timeout);
+    /// A configuration for it, which does not wait long for new code.
+    pub fn config(&self) -> OpenFaasConfigBuilder {
+        let waits = OpenFaasWaits::default()
+            .with_rollout_interval(Duration::from_millis(5))
+            .with_rollout_timeout(Duration::from_secs(30));
         OpenFaasConfig::builder()
-            .gateway(self.http.url())
-            .python_image(IMAGE)
-            .password(PASSWORD)
+            .gateway(self.url())
+            .python_image(FAKE_IMAGE)
+            .password(FAKE_PASSWORD)
             .waits(waits)
-            .build()
-            .unwrap()
     }
 
-    /// Misbehaves so from now on, if it can.
-    pub(crate) fn misbehave(&self, fault: conformance::Fault) -> bool {
-        self.http.heal();
+    /// Misbehaves as the conformance suite wants it from now on, if it can.
+    pub fn misbehave(&self, fault: conformance::Fault) -> bool {
+        self.heal();
         let calls = "POST /function/";
-        self.http.inject(match fault {
+        self.inject(match fault {
             conformance::Fault::Silent => Fault::silence(""),
             // The gateway itself asks for the password under /system only; an ingress in front may ask for it everywhere.
             conformance::Fault::Unauthorized => Fault::answer("", 401, "invalid credentials"),
@@ -85,39 +100,35 @@ impl Fake {
     }
 
     /// The specification of a function.
-    pub(crate) fn specification(&self, name: &str) -> Option<Value> {
-        let deployed = self.http.provider().deployed.lock().unwrap();
+    pub fn specification(&self, name: &str) -> Option<Value> {
+        let deployed = lock(&self.provider().deployed);
         deployed.get(name).map(|deployed| deployed.specification.clone())
     }
 
     /// The names of the functions.
-    pub(crate) fn names(&self) -> Vec<String> {
-        self.http.provider().deployed.lock().unwrap().keys().cloned().collect()
+    pub fn names(&self) -> Vec<String> {
+        lock(&self.provider().deployed).keys().cloned().collect()
     }
 
     /// Makes a function that somebody else has deployed.
-    pub(crate) fn place(&self, name: &str) {
+    pub fn place(&self, name: &str) {
         let specification = json!({"service": name, "image": "theirs"});
         let deployed = Deployed { specification, before: None, rollout: 0 };
-        self.http.provider().deployed.lock().unwrap().insert(name.to_owned(), deployed);
+        lock(&self.provider().deployed).insert(name.to_owned(), deployed);
     }
 }
 
-impl conformance::Fake for Fake {
-    fn calls(&self) -> u64 {
-        self.http.requests_to("POST /function/").len() as u64
-    }
+impl Deref for FakeOpenFaas {
+    type Target = HttpFake<World>;
 
-    fn place_stranger(&self, name: &str) {
-        self.place(name);
+    fn deref(&self) -> &Self::Target {
+        &self.0
     }
+}
 
-    fn leftovers(&self) -> Vec<String> {
-        self.names()
-    }
-
-    fn server(&self) -> &dyn conformance::Pause {
-        &self.http
+impl fmt::Debug for World {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("World").finish_non_exhaustive()
     }
 }
 
@@ -143,18 +154,18 @@ impl Provider for World {
 }
 
 fn knows_the_password(request: &Request) -> bool {
-    let wanted = base64::engine::general_purpose::STANDARD.encode(format!("admin:{PASSWORD}"));
+    let wanted = base64::engine::general_purpose::STANDARD.encode(format!("admin:{FAKE_PASSWORD}"));
     request.header("authorization") == Some(&format!("Basic {wanted}"))
 }
 
 impl World {
     fn list(&self) -> Reply {
-        let deployed = self.deployed.lock().unwrap();
+        let deployed = lock(&self.deployed);
         Reply::json(200, &deployed.values().map(status).collect())
     }
 
     fn status(&self, name: &str) -> Reply {
-        match self.deployed.lock().unwrap().get(name) {
+        match lock(&self.deployed).get(name) {
             Some(deployed) => Reply::json(200, &status(deployed)),
             None => Reply::new(404, ""),
         }
@@ -163,7 +174,7 @@ impl World {
     fn change(&self, method: &str, body: &Value) -> Reply {
         let key = if method == "DELETE" { "functionName" } else { "service" };
         let name = body[key].as_str().unwrap().to_owned();
-        let mut deployed = self.deployed.lock().unwrap();
+        let mut deployed = lock(&self.deployed);
         let before = deployed.get(&name).map(|deployed| deployed.specification.clone());
         match (method, before) {
             ("POST", Some(_)) => {
@@ -200,7 +211,7 @@ impl World {
 
     /// The version that answers a request to `name`: `Some(None)` while its first instance starts.
     fn serving(&self, name: &str) -> Option<Option<Value>> {
-        let mut deployed = self.deployed.lock().unwrap();
+        let mut deployed = lock(&self.deployed);
         let function = deployed.get_mut(name)?;
         if function.rollout == 0 {
             return Some(Some(function.specification.clone()));

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use falco_core::{Bytes, Code, Environment};
-use falco_fakes::http::{Reply, Request};
 use falco_testkit::fixture::{Ending, Fixture};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -14,16 +13,23 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 use tokio::time::Instant;
 
+use crate::http::{Reply, Request};
+
 /// The means that run the functions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Functions {
+#[non_exhaustive]
+pub enum FakeFunctions {
     /// A process for each request, as in the real watchdog.
     Processes,
     /// The suite's function in Rust: a thousand calls in no time, and no Python needed.
     Emulated,
 }
 
-pub(crate) async fn run(functions: Functions, specification: &Value, request: &Request) -> Reply {
+pub(super) async fn run(
+    functions: FakeFunctions,
+    specification: &Value,
+    request: &Request,
+) -> Reply {
     let body = &request.body;
     let env = &specification["envVars"];
     let limit = env["exec_timeout"]
@@ -32,8 +38,8 @@ pub(crate) async fn run(functions: Functions, specification: &Value, request: &R
     let begun = Instant::now();
     let answer = async {
         match functions {
-            Functions::Processes => process(specification, request).await,
-            Functions::Emulated => emulated(env, body).await,
+            FakeFunctions::Processes => process(specification, request).await,
+            FakeFunctions::Emulated => emulated(env, body).await,
         }
     };
     // Zero switches it off.
@@ -86,12 +92,6 @@ fn python() -> &'static str {
         let output = std::process::Command::new("python3").args(ask).output().unwrap();
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     })
-}
-
-/// Whether there is a Python here.
-pub(crate) fn has_python() -> bool {
-    let version = std::process::Command::new("python3").arg("--version").output();
-    version.is_ok_and(|output| output.status.success())
 }
 
 async fn emulated(env: &Value, body: &Bytes) -> Result<Vec<u8>, String> {
