@@ -140,6 +140,24 @@ async fn a_permit_that_expires_gives_its_slot_back_once() {
     assert_eq!(gate.in_flight(), 0);
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_time_after_which_a_permit_expires_can_be_set_again_until_it_has_expired() {
+    let gate = one_at_a_time();
+    let mut lost = gate.admit().await;
+    lost.expire_after(secs(30));
+    lost.expire_after(secs(60));
+    tokio::time::sleep(secs(59)).await;
+    assert_eq!(gate.in_flight(), 1);
+    tokio::time::sleep(secs(2)).await;
+    assert_eq!(gate.in_flight(), 0);
+
+    let other = gate.admit().await;
+    lost.expire_after(secs(1));
+    tokio::time::sleep(secs(2)).await;
+    assert_eq!(gate.in_flight(), 1, "the slot of another is not given back");
+    drop((lost, other));
+}
+
 /// Writes down what it receives, and allows everything, or nonsense.
 #[derive(Debug)]
 struct Spy {

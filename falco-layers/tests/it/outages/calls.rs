@@ -113,6 +113,40 @@ fn credentials_that_expire_are_waited_for_and_wrong_ones_are_not() {
 }
 
 #[test]
+fn the_wait_of_a_call_that_comes_in_an_outage_is_reported_as_that_of_the_outage() {
+    paused(async {
+        let (platform, _) = platform(Settings::default());
+        let layered = Arc::new(Stack::new().wrap(Arc::clone(&platform)).unwrap());
+        let deployment = layered.deploy(&function()).await.unwrap();
+        let line = tokio::spawn(follow(Arc::clone(&platform), vec![(0, Line::Cut, 60)]));
+        // Its failures are the outage, and it tries whether the platform is back.
+        let trying = tokio::spawn({
+            let layered = Arc::clone(&layered);
+            async move { layered.list_deployments().await }
+        });
+        sleep(secs(10)).await;
+        let (recorder, begun) = (Recorder::new(), Instant::now());
+        let invocation = invocation("0").with_monitor(recorder.clone());
+        layered.invoke(&deployment, &invocation).await.unwrap();
+        let took = begun.elapsed();
+        let lines = recorder.lines();
+        let wait = |line: &String| -> Option<f64> {
+            let time = line.strip_prefix("waiting: Outage ")?;
+            match time.strip_suffix("ms") {
+                Some(time) => time.parse::<f64>().ok().map(|time| time / 1e3),
+                None => time.strip_suffix('s')?.parse().ok(),
+            }
+        };
+        let in_outage: f64 = lines.iter().filter_map(wait).sum();
+        assert!(took >= secs(50), "{took:?}");
+        assert!((took.as_secs_f64() - in_outage).abs() < 0.1, "{took:?}: {lines:?}");
+        assert_eq!(recorder.count("waiting: Limit"), 0, "{lines:?}");
+        trying.await.unwrap().unwrap();
+        line.await.unwrap();
+    });
+}
+
+#[test]
 fn watchers_hear_of_the_beginning_and_the_end() {
     paused(async {
         let (platform, _) = platform(Settings::default());
