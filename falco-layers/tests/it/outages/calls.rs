@@ -70,6 +70,32 @@ fn submitting_collecting_scaling_and_logs_outlast_an_outage() {
 }
 
 #[test]
+fn in_an_outage_a_call_that_may_have_run_is_sent_again_only_if_it_is_idempotent() {
+    paused(async {
+        let broken = Error::new(ErrorKind::Unavailable, "it broke").with_unreachable(true);
+        let may_have_run = broken.clone().with_may_have_run(true);
+        let hopeless = broken.clone().with_retryable(false);
+        for (error, idempotent, sent) in [
+            (broken, false, 2),
+            (may_have_run.clone(), false, 1),
+            (may_have_run, true, 2),
+            (hopeless, true, 1),
+        ] {
+            let platform = Arc::new(InMemory::default());
+            let layered = Stack::new().wrap(Arc::clone(&platform)).unwrap();
+            let deployment = layered.deploy(&function()).await.unwrap();
+            let fates = Fates::sequence([Fate::Refuse(error.clone())]);
+            platform.configure(|settings| settings.fates = fates);
+            let invocation = invocation("0").with_idempotent(idempotent);
+            let outcome = layered.invoke(&deployment, &invocation).await;
+            let said = format!("{error:?}, idempotent: {idempotent}: {outcome:?}");
+            assert_eq!(platform.counters().invokes, sent, "{said}");
+            assert_eq!(outcome.is_ok(), sent == 2, "{said}");
+        }
+    });
+}
+
+#[test]
 fn without_patience_a_call_fails_when_its_attempts_are_used_up() {
     paused(async {
         let (platform, _) = platform(Settings::default());
