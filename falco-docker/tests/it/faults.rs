@@ -15,7 +15,6 @@ use falco_core::{
 };
 use falco_docker::{DockerPlatform, Isolation, Mount, WorkerLimits};
 use falco_testkit::{Line, TcpProxy};
-use futures_util::future;
 use serde_json::{Value, json};
 
 use crate::daemon;
@@ -30,7 +29,7 @@ fn invocation(argument: &Value) -> Invocation {
 }
 
 /// Waits until something is so.
-async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let begun = Instant::now();
     while !is_so().await {
         assert!(begun.elapsed() < PATIENCE, "{what} takes more than {PATIENCE:?}");
@@ -204,22 +203,6 @@ async fn an_image_that_is_removed_under_its_containers_is_not_found_once_they_ar
     let _ = platform.remove(&deployment).await;
     until("the end of the containers", async || containers_of(&docker, "docker-gone").await == 0)
         .await;
-}
-
-#[tokio::test]
-async fn sixteen_containers_at_once_each_answer_their_own_call() {
-    let Some(host) = daemon::host() else { return };
-    let config = daemon::config(&host).await.build().unwrap();
-    let platform = DockerPlatform::connect(config).await.unwrap();
-    let scaling = Scaling::default().with_max_instances(16);
-    let function = Deployable::python("docker-many", ECHO).with_scaling(scaling);
-    let deployment = platform.deploy(&function).await.unwrap();
-    let calls = (0..32).map(async |n| {
-        let answer = platform.invoke(&deployment, &invocation(&json!({"n": n}))).await.unwrap();
-        assert_eq!(answer.outcome.unwrap().parse::<Value>().unwrap(), json!({"n": n}));
-    });
-    future::join_all(calls).await;
-    platform.remove(&deployment).await.unwrap();
 }
 
 #[tokio::test]

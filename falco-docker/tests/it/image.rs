@@ -49,22 +49,23 @@ pub(crate) async fn make(docker: &Docker) {
     progress.try_collect::<Vec<_>>().await.unwrap();
 }
 
-/// Makes the image [`BARE`], once for each process.
+/// Makes the image [`BARE`].
 pub(crate) async fn make_bare(docker: &Docker) {
-    static MADE: OnceCell<()> = OnceCell::const_new();
-    MADE.get_or_init(|| async {
-        let mut tar = tar::Builder::new(Vec::new());
-        let shell = which("sh").unwrap();
-        add_link(&mut tar, "bin/sh", &shell);
-        for path in loaded_by(&shell).iter().chain([&shell]) {
-            tar.append_path_with_name(path, path.strip_prefix("/").unwrap()).unwrap();
-        }
-        let options = CreateImageOptionsBuilder::new().from_src("-").repo("falco-test").tag("bare");
-        let body = bollard::body_full(tar.into_inner().unwrap().into());
-        let made = docker.create_image(Some(options.build()), Some(body), None);
-        made.try_collect::<Vec<_>>().await.unwrap();
-    })
-    .await;
+    static MAKING: Mutex<()> = Mutex::const_new(());
+    let _making = MAKING.lock().await;
+    if docker.inspect_image(BARE).await.is_ok() {
+        return;
+    }
+    let mut tar = tar::Builder::new(Vec::new());
+    let shell = which("sh").unwrap();
+    add_link(&mut tar, "bin/sh", &shell);
+    for path in loaded_by(&shell).iter().chain([&shell]) {
+        tar.append_path_with_name(path, path.strip_prefix("/").unwrap()).unwrap();
+    }
+    let options = CreateImageOptionsBuilder::new().from_src("-").repo("falco-test").tag("bare");
+    let body = bollard::body_full(tar.into_inner().unwrap().into());
+    let made = docker.create_image(Some(options.build()), Some(body), None);
+    made.try_collect::<Vec<_>>().await.unwrap();
 }
 
 /// Makes the image for [`ACTION`], once for each process.

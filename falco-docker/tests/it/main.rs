@@ -2,10 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail by panicking")]
 
 mod conformance;
+mod crowded;
 mod daemon;
 mod failures;
 mod fake;
 mod faults;
 mod image;
 mod images;
+mod own_daemon;
 mod tls;
