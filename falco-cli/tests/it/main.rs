@@ -6,6 +6,7 @@
 mod cost;
 mod doctor;
 mod field;
+mod images;
 mod logs;
 mod map;
 mod objects;

@@ -11,12 +11,16 @@ pub(crate) struct Remote {
     pub(crate) platform: &'static str,
     flags: Vec<String>,
     environment: Vec<(&'static str, String)>,
-    _fake: Box<dyn Any + Send + Sync>,
+    fake: Box<dyn Any + Send + Sync>,
 }
 
 impl Remote {
     pub(crate) fn aws() -> Self {
-        let aws = FakeAws::start();
+        Self::of_aws(FakeAws::start())
+    }
+
+    /// A fake of AWS that the test has set up.
+    pub(crate) fn of_aws(aws: FakeAws) -> Self {
         let environment = vec![
             ("AWS_ENDPOINT_URL", aws.url().to_owned()),
             ("AWS_REGION", "eu-central-1".to_owned()),
@@ -24,20 +28,25 @@ impl Remote {
             ("AWS_SECRET_ACCESS_KEY", falco_fakes::aws::FAKE_SECRET.to_owned()),
             ("AWS_SESSION_TOKEN", "fake-session-token".to_owned()),
         ];
-        Self { platform: "aws", flags: Vec::new(), environment, _fake: Box::new(aws) }
+        Self { platform: "aws", flags: Vec::new(), environment, fake: Box::new(aws) }
     }
 
     pub(crate) fn gcp() -> Self {
         let gcp = FakeGcp::start();
         let environment = gcp.environment();
-        Self { platform: "gcp", flags: Vec::new(), environment, _fake: Box::new(gcp) }
+        Self { platform: "gcp", flags: Vec::new(), environment, fake: Box::new(gcp) }
     }
 
     pub(crate) fn openwhisk() -> Self {
         let openwhisk = FakeOpenWhisk::start();
         let auth = falco_fakes::openwhisk::FAKE_AUTH;
         let flags = ["--apihost", openwhisk.url(), "--auth", auth].map(str::to_owned).to_vec();
-        Self { platform: "openwhisk", flags, environment: Vec::new(), _fake: Box::new(openwhisk) }
+        Self { platform: "openwhisk", flags, environment: Vec::new(), fake: Box::new(openwhisk) }
+    }
+
+    /// The fake of AWS, where it is one.
+    pub(crate) fn fake_aws(&self) -> &FakeAws {
+        self.fake.downcast_ref().unwrap()
     }
 
     /// All of them.
