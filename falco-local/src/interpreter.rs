@@ -2,11 +2,14 @@
 
 use std::env;
 use std::ffi::OsStr;
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use falco_core::{Error, Result, RuntimeName};
+use falco_core::{Error, ErrorKind, Result, RuntimeName};
+
+use crate::spawn::has_no_room;
 
 /// The command that starts the functions of a runtime.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,7 +83,13 @@ fn search(
         match ask(&candidate, question) {
             Ok((executable, version)) if fits(&version) => return Ok(executable),
             Ok((_, version)) => others.push(format!("{} is {version}", candidate.display())),
-            Err(reason) => others
+            Err(Unasked::NoRoom(error)) => {
+                let message = format!("{} cannot be started", candidate.display());
+                return Err(Error::new(ErrorKind::Unavailable, message)
+                    .with_source(&error)
+                    .with_hint("allow this process more open files, processes or memory"));
+            }
+            Err(Unasked::Because(reason)) => others
                 .push(format!("{} cannot be asked for its version: {reason}", candidate.display())),
         }
     }
@@ -111,17 +120,26 @@ fn is_executable(file: &Path) -> bool {
     file.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
 
+/// An interpreter that did not say its version.
+enum Unasked {
+    /// No process can be started at the moment, of whatever program.
+    NoRoom(io::Error),
+    Because(String),
+}
+
 /// The path of the executable, and its version; or why it does not say them.
-fn ask(candidate: &Path, question: &[&str]) -> Result<(PathBuf, String), String> {
-    let output = Command::new(candidate)
-        .args(question)
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| error.to_string())?;
+fn ask(candidate: &Path, question: &[&str]) -> Result<(PathBuf, String), Unasked> {
+    let output =
+        Command::new(candidate).args(question).stdin(Stdio::null()).output().map_err(|error| {
+            match has_no_room(&error) {
+                true => Unasked::NoRoom(error),
+                false => Unasked::Because(error.to_string()),
+            }
+        })?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         let said = said.trim().lines().next_back().unwrap_or_default();
-        return Err(format!("it ends with {}: {said}", output.status));
+        return Err(Unasked::Because(format!("it ends with {}: {said}", output.status)));
     }
     let text = String::from_utf8_lossy(&output.stdout);
     let mut lines = text.lines();
@@ -129,7 +147,7 @@ fn ask(candidate: &Path, question: &[&str]) -> Result<(PathBuf, String), String>
         (Some(executable), Some(version)) if executable.is_absolute() => {
             Ok((executable, version.trim().to_owned()))
         }
-        _ => Err(format!("it answers {text:?}")),
+        _ => Err(Unasked::Because(format!("it answers {text:?}"))),
     }
 }
 

@@ -36,6 +36,12 @@ const RESULTS: i32 = 3;
 /// The descriptor on which a fork server takes orders.
 const CONTROL: i32 = 5;
 
+/// Whether no process can be started at the moment, of whatever program: files, processes or memory are used up.
+pub(crate) fn has_no_room(error: &io::Error) -> bool {
+    const NO_ROOM: [Errno; 4] = [Errno::MFILE, Errno::NFILE, Errno::AGAIN, Errno::NOMEM];
+    Errno::from_io_error(error).is_some_and(|errno| NO_ROOM.contains(&errno))
+}
+
 /// The worker's ends of its pipes.
 pub(crate) struct Ends {
     pub(crate) requests: OwnedFd,
@@ -137,6 +143,15 @@ mod tests {
     use rustix::process::getpgid;
 
     use super::*;
+
+    #[test]
+    fn used_up_descriptors_and_processes_are_told_from_a_program_that_is_not_there() {
+        let has_no_room = |errno: Errno| has_no_room(&errno.into());
+        assert!(
+            [Errno::MFILE, Errno::NFILE, Errno::AGAIN, Errno::NOMEM].map(has_no_room) == [true; 4]
+        );
+        assert!(!has_no_room(Errno::NOENT) && !has_no_room(Errno::ACCESS));
+    }
 
     /// The descriptors of a process that std starts: 0 to 2, and what these tests were given themselves, such as by a terminal.
     fn of_any_process() -> BTreeSet<String> {

@@ -120,6 +120,12 @@ async fn run(arguments: Arguments, native: &Native) -> anyhow::Result<bool> {
         bail!("--runtime is for functions in Python: add --language python");
     }
 
+    if queries.len() > 1 && flags.journal.is_wanted() {
+        bail!(
+            "a journal is of one run, and each query is one: name one query, such as --queries 1"
+        );
+    }
+
     let (format, default_input) = match format {
         DataFormat::Parquet => (Format::Parquet, format!("falco-tpch-{scale}")),
         DataFormat::Csv => (Format::Csv, format!("falco-tpch-csv-{scale}")),

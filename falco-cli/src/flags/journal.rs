@@ -74,13 +74,18 @@ pub enum WhenStopped {
 }
 
 impl JournalFlags {
+    /// Whether a run is recorded in a journal.
+    pub fn is_wanted(&self) -> bool {
+        self.journal.is_some() || self.resume.is_some() || !self.reuse.is_empty()
+    }
+
     /// Opens the journal that the flags name, if they name one.
     ///
     /// # Errors
     ///
     /// When there is no such run, another process works on it, or the journal cannot be read or written.
     pub fn open(&self) -> falco_core::Result<Option<Arc<RunJournal>>> {
-        if self.journal.is_none() && self.resume.is_none() && self.reuse.is_empty() {
+        if !self.is_wanted() {
             return Ok(None);
         }
         let mut config = directory(self.journal.as_ref())?.with_name(program());

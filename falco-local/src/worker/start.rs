@@ -8,7 +8,6 @@ use falco_core::{Error, ErrorKind, FunctionError};
 use falco_package::native::{self, Started};
 use falco_package::shim::Answer;
 use falco_workers::{Capture, PoolLimits, TIMEOUT, answer, removed};
-use rustix::io::Errno;
 use rustix::process::Pid;
 
 use super::{Refused, Worker};
@@ -19,6 +18,7 @@ use crate::interpreter::Interpreter;
 use crate::pool::Pool;
 use crate::process::Process;
 use crate::scratch::Directory;
+use crate::spawn::has_no_room;
 use crate::watch::{Container, Watch};
 
 /// How a start failed: by the platform's fault, or by the function's.
@@ -143,10 +143,9 @@ impl Worker {
 }
 
 fn not_started(pool: &Pool, error: &io::Error) -> Refused {
-    const NO_ROOM: [Errno; 4] = [Errno::MFILE, Errno::NFILE, Errno::AGAIN, Errno::NOMEM];
     let described =
         Error::new(ErrorKind::Unavailable, "a worker process cannot be started").with_source(error);
-    if Errno::from_io_error(error).is_some_and(|errno| NO_ROOM.contains(&errno)) {
+    if has_no_room(error) {
         return Refused::NoRoom(described);
     }
     match pool.function.directory.try_exists() {

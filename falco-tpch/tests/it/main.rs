@@ -173,6 +173,7 @@ fn what_cannot_be_asked_is_said_before_anything_is_deployed() {
         &["--queries", "1,5", "--language", "python"],
         &["--scale", "0"],
         &["--queries", "6", "--format", "csv"],
+        &["--queries", "1,6", "--journal"],
         // The data is of another scale.
         &["--only-data", "--scale", "0.001"],
         &["--queries", "6"],
@@ -188,6 +189,7 @@ fn what_cannot_be_asked_is_said_before_anything_is_deployed() {
         "only queries 1, 6 and 12 have functions in Python",
         "invalid scale 0: use a number above 0",
         "functions in Rust read Parquet: add --language python",
+        "a journal is of one run",
         "",
         "holds data of scale 0.001, and 0.01 is wanted",
         "holds data as Parquet, and Csv is wanted",
