@@ -269,3 +269,50 @@ def main(args):
     let reason = outcome.report.stages[1].failures[0].to_string();
     assert!(reason.contains("only what emit wrote can be merged in two levels"), "{reason}");
 }
+
+#[tokio::test]
+async fn partitions_that_only_empty_bytes_were_written_to_stay_empty_when_compressed() {
+    let in_python = r#"
+def main(args):
+    out = args["out"]
+    for data in (b"", b'["k",1]\n', b""):
+        for number in range(4):
+            out.partition(number).write(data if number == 3 else b"")
+    return {"out": out.close()}
+"#;
+    let in_node = r#"
+async function main(args) {
+  for (const data of ['', '["k",1]\n', '']) {
+    for (let number = 0; number < 4; number += 1) args.out.partition(number).write(number === 3 ? data : '');
+  }
+  return { out: await args.out.close() };
+}
+"#;
+    for (map, reduce) in [
+        (python("write", in_python), node("total", TOTAL_NODE)),
+        (node("write", in_node), python("total", TOTAL_PYTHON)),
+    ] {
+        let world = World::new(&[]);
+        let input = json!({"out": Sink::scratch().partitions(4).gzip()});
+        // The merge writes to each of its partitions, also where the mappers wrote nothing.
+        let (merge, exchange) = Exchange::two_level("map", "out", 2).unwrap();
+        let exchange = exchange.with_sink(world.output.sink("part.tsv"));
+        let stages = vec![
+            Stage::from_values("map", map, [&input, &input]).unwrap(),
+            merge,
+            Stage::derived("reduce", reduce, ["map-merge"], exchange),
+        ];
+        let outcome = run(&world.data(DataPolicy::default()), stages).await;
+        for stage in ["map", "map-merge"] {
+            for (_, result) in outcome.results(stage).unwrap() {
+                let object = &result.parse::<Value>().unwrap()["out"]["falco:object"];
+                assert_eq!(object["parts"], json!([0, 0, 0, object["size"]]), "{stage}");
+            }
+        }
+        assert!(outcome.is_success(), "{}", outcome.report);
+        // A partition without content has no reducer.
+        let files = world.files("out");
+        assert_eq!(files.len(), 1, "{files:?}");
+        assert_eq!(std::fs::read_to_string(&files[0]).unwrap(), "k\t2\n");
+    }
+}

@@ -337,3 +337,24 @@ fn every_record_comes_out_once_under_faults_repeated_attempts_and_stops() {
         ProptestConfig { cases: 6, failure_persistence: None, ..ProptestConfig::default() };
     TestRunner::new(config).run(&cases(), |case| runtime.block_on(is_conserved(&case))).unwrap();
 }
+
+/// Three of the four partitions that are merged have no records.
+#[test]
+fn a_record_comes_out_once_where_most_compressed_partitions_are_empty() {
+    if !has("python3") {
+        return;
+    }
+    let case = Case {
+        language: 0,
+        records: vec![0],
+        target: 80,
+        partitions: 4,
+        coalesce: 8,
+        gzip: true,
+        two_levels: true,
+        fail_every: 14,
+        trouble: 4,
+        stop_after: 9,
+    };
+    tokio::runtime::Runtime::new().unwrap().block_on(is_conserved(&case)).unwrap();
+}

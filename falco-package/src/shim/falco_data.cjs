@@ -397,7 +397,8 @@ function append(file, data, position) {
 
 // The pieces as one member of gzip; nothing for no bytes, unless `evenEmpty`.
 async function* zipped(pieces, evenEmpty) {
-  const first = pieces.next();
+  let first = pieces.next();
+  while (!first.done && first.value.length === 0) first = pieces.next();
   if (first.done && !evenEmpty) return;
   yield* through(
     zlib.createGzip({ level: 1 }),

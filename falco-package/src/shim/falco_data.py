@@ -567,8 +567,9 @@ def written(file, pieces):
 def zipped(pieces, even_empty):
     """The pieces as one member of gzip; nothing for no bytes, unless `even_empty`."""
     member, is_empty = compressobj(1, wbits=GZIP), not even_empty
-    for piece in pieces:
-        is_empty = is_empty and not piece
+    # Even no bytes make it return the header of a member.
+    for piece in filter(None, pieces):
+        is_empty = False
         packed = member.compress(piece)
         if packed:
             yield packed
