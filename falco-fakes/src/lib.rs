@@ -16,6 +16,8 @@ pub mod openfaas;
 pub mod openwhisk;
 #[cfg(feature = "s3")]
 pub mod s3;
+#[cfg(any(feature = "aws", feature = "gcp", feature = "openwhisk"))]
+mod unpack;
 
 #[cfg(feature = "aws")]
 pub use aws::FakeAws;

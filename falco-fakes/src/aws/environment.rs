@@ -75,7 +75,7 @@ impl Environment {
         let server = runtime_api::serve(listener, to_take, to_answer);
         let log = directory.path().join("log");
         let began = Instant::now();
-        let child = process::start(blueprint, directory.path(), &log, address, &stream).await?;
+        let child = process::start(blueprint, directory.path(), &log, address, &stream)?;
         Ok(Self {
             revision: blueprint.revision,
             stream,
@@ -93,6 +93,12 @@ impl Environment {
 
     /// Runs one event.
     pub(super) async fn run(&mut self, id: &str, argument: Argument) -> Fate {
+        // The connection of a process that has ended while it was idle may still look open.
+        if self.started.is_none()
+            && let Ok(Some(status)) = self.child.try_wait()
+        {
+            return Fate::NotTaken(self.ran(Instant::now(), exited(id, Some(status)), true));
+        }
         let (taken, is_taken) = oneshot::channel();
         let (id_of_event, deadline_ms) = (id.to_owned(), deadline(self.timeout));
         let Argument { body, client } = argument;

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use falco_package::Archive;
 use tokio::process::{Child, Command};
-use tokio::time::Instant;
 
-use super::{REGION, lock};
+use super::REGION;
+use crate::unpack::unpack;
 
 /// Stands in for Lambda's runtime of Python where `awslambdaric` is not installed.
 const PYTHON_RUNTIME: &str = include_str!("python_runtime.py");
@@ -19,10 +19,6 @@ const NODE_RUNTIME: &str = include_str!("node_runtime.cjs");
 
 /// The longest time that a start may take.
 pub(super) const LONGEST_START: Duration = Duration::from_secs(30);
-
-/// Held while an executable is written, and while a process is forked: a child holds all that is open until it has
-/// started its program, and what somebody may still write into cannot be started ("text file busy").
-static FORKING: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
 /// The settings that an environment is started with.
 #[derive(Clone, Debug)]
@@ -41,62 +37,27 @@ pub(super) struct Blueprint {
 }
 
 /// Unpacks the artefact into `directory`, and starts it.
-pub(super) async fn start(
+pub(super) fn start(
     blueprint: &Blueprint,
     directory: &Path,
     log: &Path,
     api: SocketAddr,
     stream: &str,
 ) -> std::io::Result<Child> {
-    let began = Instant::now();
     let task_root = directory.join("task");
-    {
-        let _alone = lock(&FORKING);
-        unpack(&blueprint.zip, &task_root)?;
-    }
-    loop {
-        let spawned = {
-            let _alone = lock(&FORKING);
-            spawn(blueprint, directory, &task_root, log, api, stream)
-        };
-        match spawned {
-            // Another thread that has forked meanwhile will have started its program soon.
-            Err(error) if is_busy(&error) && began.elapsed() < LONGEST_START => {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-            spawned => return spawned,
-        }
-    }
+    let archive = Archive::from_zip(&blueprint.zip).map_err(std::io::Error::other)?;
+    unpack(&archive, &task_root)?;
+    spawn(blueprint, directory, &task_root, log, api, stream)
 }
 
 /// Ends a process with its group: the bootstrap of a native function has a child.
 pub(super) fn kill(child: &Child) {
     if let Some(id) = child.id() {
-        let _alone = lock(&FORKING);
         let _ = std::process::Command::new("kill")
             .args(["-KILL", "--", &format!("-{id}")])
             .stderr(Stdio::null())
             .status();
     }
-}
-
-fn is_busy(error: &std::io::Error) -> bool {
-    error.kind() == std::io::ErrorKind::ExecutableFileBusy
-}
-
-fn unpack(zip: &[u8], root: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let archive = Archive::from_zip(zip).map_err(std::io::Error::other)?;
-    for (path, file) in archive.files() {
-        let path = root.join(path);
-        if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent)?;
-        }
-        std::fs::write(&path, &file.content)?;
-        let mode = if file.executable { 0o755 } else { 0o644 };
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode))?;
-    }
-    Ok(())
 }
 
 /// The program of a runtime, with its arguments.

@@ -18,6 +18,7 @@ use super::logging;
 use super::reply;
 use super::world::World;
 use crate::http::{Reply, Request};
+use crate::unpack::unpack;
 
 /// How long a call waits for a free instance.
 const QUEUE: Duration = Duration::from_secs(10);
@@ -93,16 +94,7 @@ fn unpacked(instances: &Instances, zip: &[u8]) -> Arc<TempDir> {
     let mut code = instances.code.lock().unwrap();
     Arc::clone(code.get_or_insert_with(|| {
         let directory = tempfile::tempdir().unwrap();
-        for (path, file) in Archive::from_zip(zip).unwrap().files() {
-            let path = directory.path().join(path);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(&path, &file.content).unwrap();
-            #[cfg(unix)]
-            if file.executable {
-                use std::os::unix::fs::PermissionsExt as _;
-                std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-            }
-        }
+        unpack(&Archive::from_zip(zip).unwrap(), directory.path()).unwrap();
         Arc::new(directory)
     }))
 }

@@ -22,6 +22,7 @@ use tokio::sync::{OnceCell, Semaphore};
 use super::outcome::Outcome;
 use super::world::Action;
 use crate::http::lock;
+use crate::unpack::unpack;
 
 const PYTHON_LAUNCHER: &str = include_str!("launcher.py");
 const NODE_LAUNCHER: &str = include_str!("launcher.js");
@@ -214,7 +215,7 @@ impl Containers {
                 return Err(NO_BINARY.into());
             }
         }
-        archive.unpack_to(at).map_err(text)?;
+        unpack(&archive, at).map_err(|e| e.to_string())?;
         if family == "go" {
             return Ok(vec![at.join("exec").into()]);
         }

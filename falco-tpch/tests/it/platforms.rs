@@ -22,7 +22,6 @@ use crate::{Program, answers, assert_same};
 const QUERIES: [Query; 2] = [Query::Q1, Query::Q3];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "issue 19: on a bare machine OpenWhisk's fake could not start the executable in the gate"]
 async fn functions_in_rust_answer_as_duckdb_does_on_openwhisk_aws_and_google() {
     let Some(duckdb) = runtimes::find("duckdb") else { return };
     let program = Program::new();
