@@ -44,11 +44,11 @@ pub struct Prices {
     /// The processors that come with an amount of memory, where a function asks for none: pairs of the memory up to which
     /// they are given, in MiB and ascending, and their number. Larger functions have those of the last pair.
     pub cpus: Vec<(u32, f64)>,
-    /// The time of an activation that is charged, and that an estimate of its cost lacks since nobody measures it.
+    /// The charged time of each activation that nobody measures: an estimate of its cost leaves it out.
     pub unmeasured: Duration,
-    /// The same for the start of an instance: it is added for an activation that started one.
+    /// The charged time of an instance's start that nobody measures, for an activation that started one.
     pub unmeasured_start: Duration,
-    /// How far the bill may be above a cost that is an estimate besides, as a share of that cost.
+    /// How far the bill may be above an estimated cost for other reasons, as a share of that cost.
     pub uncertainty: f64,
     /// Whether the cost of each activation is an estimate, and not only of those that say so.
     pub always_estimated: bool,
@@ -92,11 +92,11 @@ impl Prices {
         with_defaults(defaults: Scaling);
         /// Sets the processors that come with an amount of memory.
         with_cpus(cpus: Vec<(u32, f64)>);
-        /// Sets the time of an activation that is charged and that an estimate lacks.
+        /// Sets the charged time of each activation that nobody measures.
         with_unmeasured(unmeasured: Duration);
-        /// Sets the time of an instance's start that is charged and that an estimate lacks.
+        /// Sets the charged time of an instance's start that nobody measures.
         with_unmeasured_start(unmeasured_start: Duration);
-        /// Sets how far the bill may be above an estimated cost besides, as a share of that cost.
+        /// Sets how far the bill may be above an estimated cost for other reasons, as a share of that cost.
         with_uncertainty(uncertainty: f64);
         /// Says whether the cost of each activation is an estimate.
         with_always_estimated(always_estimated: bool);
@@ -178,8 +178,8 @@ impl Prices {
         self.cost(whole, size).0 - self.cost(busy, size).0
     }
 
-    /// The cost of an activation on a function of this size, and how far the bill may be above it; none where neither its cost
-    /// nor its time is known. There is no doubt about a cost that the provider reports.
+    /// The cost of an activation on a function of this size, and how far the bill may be above it, which is zero for a cost that
+    /// the provider reports. `None` where both its cost and its time are unknown.
     pub fn bill(&self, activation: &Activation, size: &Scaling) -> Option<(UsDollars, UsDollars)> {
         let measured =
             activation.execution.map(|ran| ran.saturating_add(activation.init.unwrap_or_default()));

@@ -13,7 +13,7 @@ use crate::kill;
 use crate::record::{Argument, Call, Intent, NotRun, kind};
 
 impl RunJournal {
-    /// Sends an attempt, with its intent on disk before where running it twice may do harm.
+    /// Sends an attempt. Where running it twice may do harm, its intent is on disk first.
     pub(crate) async fn send<T>(
         &self,
         call: Call,
@@ -53,7 +53,7 @@ impl RunJournal {
         answer
     }
 
-    /// The attempt of an earlier process of which it is not known yet what became of it.
+    /// The attempt of an earlier process whose outcome is not known yet.
     pub(crate) fn doubt(&self, invocation: &Invocation) -> Option<Doubt> {
         // Most processes have none, and this is asked before each call.
         if self.state().doubts.is_empty() {

@@ -4,13 +4,11 @@
 //! only while the worker has no other request, or up to the mark with which the call ends its output.
 
 use std::io;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use falco_package::shim::Numbered;
 use falco_workers::Capture;
-use nix::sys::prctl;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::Pid;
@@ -24,16 +22,6 @@ const TICK: Duration = Duration::from_millis(25);
 
 /// How long the worker may take for a call before others that were sent behind it are given to idle workers.
 const HOLD: Duration = Duration::from_millis(2);
-
-/// The shortest time that a worker takes for a call with its request and its answer.
-const TURNAROUND: Duration = Duration::from_micros(6);
-
-/// The number of calls behind the current one from which on the driver looks at the results once for several calls: each look
-/// costs both processes a switch.
-const SEVERAL: usize = 4;
-
-/// How late a sleep of microseconds may end, in nanoseconds; 50,000 is the system's default.
-const TIMER_SLACK: u64 = 1000;
 
 /// How long a process that has closed its results may take to end.
 const LAST_BREATH: Duration = Duration::from_secs(1);
@@ -138,10 +126,6 @@ impl Process {
         // The call's ending, where the worker is at the next call already and the answer only marks where this one ends.
         let mut given_up = None;
         let mut is_at_hand = self.results.is_at_hand();
-        if !is_at_hand && self.behind.len() >= SEVERAL {
-            attendant.waits();
-            self.sleep(deadline.saturating_duration_since(now));
-        }
         loop {
             let until = if self.behind.is_empty() { next_look } else { next_hold.min(next_look) };
             let ready = if std::mem::take(&mut is_at_hand) {
@@ -299,16 +283,6 @@ impl Process {
         // What it has not taken now it never will.
         let is_untouched = self.take_all(attendant);
         if has_exited && is_untouched { Ending::NotDelivered } else { ending }
-    }
-
-    /// Sleeps as long as the worker is busy with the calls that it has, and at most so long.
-    fn sleep(&self, at_most: Duration) {
-        let calls = u32::try_from(self.behind.len()).unwrap_or(u32::MAX);
-        let time = TURNAROUND.saturating_mul(calls).min(HOLD).min(at_most);
-        // Only meanwhile, since the processes that this thread starts have what it has.
-        let _ = prctl::set_timerslack(TIMER_SLACK);
-        thread::sleep(time);
-        let _ = prctl::set_timerslack(0);
     }
 
     /// Waits until something can be read or written. The results come first: see `exchange`.

@@ -12,28 +12,27 @@
 //! A platform that is dropped removes its file from `drivers`: what it has not removed is kept on purpose. The lock
 //! of one that was killed goes with its process, the file stays, and the next platform removes what it had deployed.
 
+mod unpacked;
+
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::SystemTime;
 
 use falco_core::{Deployment, Environment, Error, ErrorKind, Ownership, Result};
 use falco_package::shim;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
-use tempfile::{NamedTempFile, TempDir};
+use tempfile::NamedTempFile;
 
-use crate::package::{Files, Package};
+use crate::package::Package;
 use crate::tree;
 
 const RECORD: &str = "record.json";
 const ENV: &str = "env.json";
-
-/// The files of a version before they are put in their place.
-const READY: &str = "ready";
 
 /// The beginning of the ids of platforms, and of the activations of each.
 const DRIVER_PREFIX: &str = "local-";
@@ -125,12 +124,9 @@ impl State {
         write_json(&place, ENV, &env).map_err(failed)?;
 
         if let Some(unpacked) = unpacked {
-            put(&unpacked.path().join(READY), &target).map_err(failed)?;
+            unpacked.put(&target).map_err(failed)?;
         }
-        if matches!(package.files, Files::Native { .. }) {
-            let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-            *last = Some((package.version.clone(), target));
-        }
+        self.remember(package, target);
         // Workers of the previous version may still load modules.
         let kept = [Some(&record.version), previous.as_ref()];
         for entry in fs::read_dir(&place).map_err(failed)?.flatten() {
@@ -141,38 +137,6 @@ impl State {
             }
         }
         Ok(())
-    }
-
-    /// The files of a package, in the folder [`READY`] of a directory of their own. The caller holds the lock.
-    fn unpack(&self, package: &Package) -> Result<TempDir> {
-        let failed = |error: io::Error| unusable(&self.deployments, &error);
-        // Others take it neither for a deployment, nor, as long as the lock is held, for rubbish.
-        let unpacked = tempfile::Builder::new().prefix(".unpacked-").tempdir_in(&self.deployments);
-        let unpacked = unpacked.map_err(failed)?;
-        let ready = unpacked.path().join(READY);
-        if self.link_last(package, &ready) {
-            return Ok(unpacked);
-        }
-        package.files.unpack_to(&ready)?;
-        // As on a provider: what writes beside its code fails here, too.
-        tree::make_read_only(&ready.join(shim::FUNCTION)).map_err(failed)?;
-        Ok(unpacked)
-    }
-
-    /// Links the files of a native function that are on disk already, and says whether that was possible.
-    fn link_last(&self, package: &Package, ready: &Path) -> bool {
-        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let Some((version, directory)) = last else { return false };
-        let is_same = matches!(package.files, Files::Native { .. }) && version == package.version;
-        if !is_same || !is_whole(&directory) {
-            return false;
-        }
-        let linked = tree::link(&directory.join(shim::FUNCTION), &ready.join(shim::FUNCTION));
-        if linked.is_err() {
-            // On a file system without links.
-            let _ = tree::remove(ready);
-        }
-        linked.is_ok()
     }
 
     /// Whether the files of a deployment are all there.
@@ -334,19 +298,6 @@ impl Drop for State {
 /// has put into its cache after the version was removed.
 fn is_whole(version: &Path) -> bool {
     version.join(shim::FUNCTION).is_dir()
-}
-
-/// Gives an unpacked version its name, in the place of what a dead driver's worker may write there at the same time.
-fn put(ready: &Path, target: &Path) -> io::Result<()> {
-    const ATTEMPTS: u32 = 100;
-    for _ in 1..ATTEMPTS {
-        match fs::rename(ready, target) {
-            // It may be written to meanwhile.
-            Err(_) if target.exists() => drop(tree::remove(target)),
-            done => return done,
-        }
-    }
-    fs::rename(ready, target)
 }
 
 /// A file that is locked already when others see it, or they would take its driver for dead.

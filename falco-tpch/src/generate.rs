@@ -1,5 +1,7 @@
 //! The data: made once, and kept in a store.
 
+use std::fmt;
+use std::str::FromStr;
 use std::sync::LazyLock;
 
 use falco_core::{Error, ErrorKind, Result};
@@ -32,12 +34,31 @@ pub enum Format {
 }
 
 impl Format {
-    /// The end of the files' names.
-    fn extension(self) -> &'static str {
+    const ALL: [Self; 2] = [Self::Parquet, Self::Csv];
+
+    /// Its name, which is also the end of the files' names.
+    fn name(self) -> &'static str {
         match self {
             Self::Parquet => "parquet",
             Self::Csv => "csv",
         }
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Format {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let found = Self::ALL.into_iter().find(|format| format.name() == text);
+        found.ok_or_else(|| {
+            Error::invalid_input(format!("unknown format {text:?}: use parquet or csv"))
+        })
     }
 }
 
@@ -70,7 +91,7 @@ pub async fn ensure_data(store: &Store, scale: f64, format: Format) -> Result<()
         }
         Some(held) if held.format != format => {
             let (place, held, wanted) = (store.url(), held.format, format);
-            let message = format!("{place} holds data as {held:?}, and {wanted:?} is wanted");
+            let message = format!("{place} holds data as {held}, and {wanted} is wanted");
             return Err(Error::invalid_input(message).with_hint("name another place for the data"));
         }
         Some(held) if held.is_complete => return Ok(()),
@@ -101,7 +122,7 @@ async fn write(
     format: Format,
     pool: &'static TextPool,
 ) -> Result<()> {
-    let key = format!("{}/part-{:05}.{}", table.name(), part.number, format.extension());
+    let key = format!("{}/part-{:05}.{}", table.name(), part.number, format.name());
     let failed = |source: &(dyn std::error::Error + 'static)| {
         Error::new(ErrorKind::Other, format!("cannot make {key}")).with_source(source)
     };

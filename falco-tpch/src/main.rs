@@ -26,9 +26,9 @@ struct Arguments {
     #[arg(long, value_name = "SF", default_value_t = 0.01)]
     scale: f64,
 
-    /// The format of the data: csv is for functions in Python.
-    #[arg(long, value_enum, default_value_t = DataFormat::Parquet)]
-    format: DataFormat,
+    /// The format of the data: parquet, or csv, which functions in Rust do not read.
+    #[arg(long, value_name = "FORMAT", default_value_t = Format::Parquet)]
+    format: Format,
 
     /// The language of the functions. Python needs DuckDB: --requirements falco-tpch/functions/requirements.txt.
     #[arg(long, value_enum, default_value_t = Language::Rust)]
@@ -69,12 +69,6 @@ enum Language {
     Rust,
     /// Functions that run DuckDB, over whole files: queries 1, 6 and 12.
     Python,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum DataFormat {
-    Parquet,
-    Csv,
 }
 
 impl Language {
@@ -122,13 +116,13 @@ async fn run(arguments: Arguments, native: &Native) -> anyhow::Result<bool> {
 
     if queries.len() > 1 && flags.journal.is_wanted() {
         bail!(
-            "a journal is of one run, and each query is one: name one query, such as --queries 1"
+            "a journal records one run, and each query is a run of its own: name one query, such as --queries 1"
         );
     }
 
-    let (format, default_input) = match format {
-        DataFormat::Parquet => (Format::Parquet, format!("falco-tpch-{scale}")),
-        DataFormat::Csv => (Format::Csv, format!("falco-tpch-csv-{scale}")),
+    let default_input = match format {
+        Format::Csv => format!("falco-tpch-csv-{scale}"),
+        _ => format!("falco-tpch-{scale}"),
     };
     if format == Format::Csv && language == Language::Rust && !only_data {
         bail!("functions in Rust read Parquet: add --language python");

@@ -57,7 +57,7 @@ struct Shared {
     changed: Notify,
     /// Those of the user.
     prices: Option<Prices>,
-    /// Those that count, of each platform of which it is a layer.
+    /// The prices of each platform that it is a layer of.
     in_force: Mutex<Vec<InForce>>,
     /// Whether it is the monitor of a run that goes on.
     is_watching: AtomicBool,

@@ -1,4 +1,5 @@
-//! The layer inside of the gate of a spread's part: what has waited there for a part that no longer answers goes to another.
+//! The layer behind the gate of a spread's part. It turns away calls that waited there while the part stopped answering, and they
+//! go to another part.
 
 mod silence;
 
@@ -20,7 +21,7 @@ pub(crate) struct Place {
     pub(crate) silence: Arc<Silence>,
 }
 
-/// A part whose calls are sent only while it answers, but for those that try whether it is back.
+/// Sends calls to a part only while it answers, except those that try whether it is back.
 ///
 /// Calls wait at the part's gate, and its slots become free when those in flight fail. Without this layer, each failure would
 /// let another call through to a part that does not answer, and nobody would know whether that ran.

@@ -189,10 +189,10 @@ fn what_cannot_be_asked_is_said_before_anything_is_deployed() {
         "only queries 1, 6 and 12 have functions in Python",
         "invalid scale 0: use a number above 0",
         "functions in Rust read Parquet: add --language python",
-        "a journal is of one run",
+        "a journal records one run",
         "",
         "holds data of scale 0.001, and 0.01 is wanted",
-        "holds data as Parquet, and Csv is wanted",
+        "holds data as parquet, and csv is wanted",
     ]) {
         assert!(said.contains(expected), "{said}");
     }
