@@ -1,4 +1,4 @@
-//! What is deployed, on the disk.
+//! The files of a deployment, on the disk.
 
 use std::io::{self, Write as _};
 use std::path::Path;

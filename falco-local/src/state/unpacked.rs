@@ -39,7 +39,7 @@ impl State {
     /// Unpacks a package. The caller holds the lock.
     pub(super) fn unpack(&self, package: &Package) -> Result<Unpacked> {
         let failed = |error: io::Error| unusable(&self.deployments, &error);
-        // No deployment has such a name, and whoever removes rubbish holds the lock.
+        // No deployment has such a name, and rubbish is removed only under the lock.
         let directory = tempfile::Builder::new().prefix(".unpacked-").tempdir_in(&self.deployments);
         let unpacked = Unpacked(directory.map_err(failed)?);
         let files = unpacked.files();
