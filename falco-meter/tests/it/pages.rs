@@ -6,7 +6,7 @@ use falco_meter::{MeterServer, MeterSettings, write_report};
 use serde_json::json;
 
 use crate::browser::{Browser, Look, Page};
-use crate::sample::{HOSTILE, records, write};
+use crate::sample::{HOSTILE, append, records, write};
 
 const LOOKS: [Look; 4] = [
     Look { width: 1_280, is_dark: false },
@@ -112,7 +112,7 @@ async fn the_live_page_shows_a_run_that_goes_on_and_its_end() {
     let half = all.len() * 2 / 3;
     let trace = write(folder.path(), &all[..half]);
     let server = MeterServer::of_file(&trace, MeterSettings::default()).await.unwrap();
-    let (url, path) = (server.url().to_owned(), folder.path().to_owned());
+    let url = server.url().to_owned();
     let looking = tokio::task::spawn_blocking(move || {
         let Some(mut browser) = Browser::start() else { return };
         let mut page = browser.open(&url, LOOKS[0]);
@@ -142,13 +142,12 @@ async fn the_live_page_shows_a_run_that_goes_on_and_its_end() {
         assert!(is_silent, "it goes on asking");
         page.value("delete document.hidden; document.dispatchEvent(new Event('visibilitychange'))");
         // The run goes on, and the page follows.
-        write(folder.path(), &all);
+        append(&trace, &all[half..]);
         page.wait_for("document.getElementById('sign').textContent.includes('failed after')");
         page.wait_for("document.getElementById('figures').innerText.includes('4,104')");
         let (_, complaints) = page.requests_and_complaints();
         assert!(complaints.is_empty(), "{complaints:#?}");
         // At the end all calls are there, and can be zoomed into.
-        write(&path, &all);
         page.wait_for("document.getElementById('lanes-help').textContent.startsWith('All 4,')");
         assert!(page.text("#sign").contains("failed"), "{}", page.text("#sign"));
         // Hostile texts are text here, too.

@@ -1,5 +1,6 @@
 //! A trace of a run that never was, the same each time: three stages, cold starts, stragglers, throttling and failures.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use falco_trace::{
@@ -226,8 +227,16 @@ fn gates(all: &mut Vec<Record<'static>>, end: Micros) {
 
 /// Writes the records into a file of `folder`.
 pub(crate) fn write(folder: &Path, records: &[Record<'_>]) -> PathBuf {
-    let (path, mut text) = (folder.join("trace.jsonl"), Vec::new());
-    records.iter().for_each(|record| record.write_to(&mut text));
-    std::fs::write(&path, text).unwrap();
+    let path = folder.join("trace.jsonl");
+    std::fs::File::create(&path).unwrap();
+    append(&path, records);
     path
+}
+
+/// Writes records behind those that a file has, as a run that goes on does.
+pub(crate) fn append(path: &Path, records: &[Record<'_>]) {
+    let mut text = Vec::new();
+    records.iter().for_each(|record| record.write_to(&mut text));
+    let mut file = std::fs::OpenOptions::new().append(true).open(path).unwrap();
+    file.write_all(&text).unwrap();
 }

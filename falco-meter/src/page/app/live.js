@@ -12,7 +12,7 @@ const ask = async path => {
 let seq = 0, asked = 0, over = false, refused = false, timer = 0, isLoading = false;
 const loadWhole = async () => {
   isLoading = true;
-  try { await load(await ask('/api/v1/timeline')); showLanes(); } catch { /* The latest calls stay. */ }
+  try { await load(await ask('/api/v1/timeline')); showLanes(); } catch { isLoading = false; /* The latest calls stay until the next poll. */ }
 };
 const poll = async () => {
   clearTimeout(timer);
