@@ -1,11 +1,14 @@
 //! The private Python environment with the peers, pinned.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, ensure};
+
+use super::{FALCO, FALCO_IN_BATCHES};
 
 /// The packages that users name; `constraints.txt` pins what they bring as well.
 const PACKAGES: [(&str, &str); 5] = [
@@ -85,11 +88,19 @@ impl Environment {
         Ok(command)
     }
 
+    /// The search path of programs, on which the interpreter of all contenders comes first.
+    pub(super) fn path(&self) -> anyhow::Result<OsString> {
+        let own = self.interpreter.parent().map(Path::to_owned);
+        let others = std::env::var_os("PATH").unwrap_or_default();
+        Ok(std::env::join_paths(own.into_iter().chain(std::env::split_paths(&others)))?)
+    }
+
     /// The name with the version, as the report shows it.
     pub(super) fn version(&self, contender: &str) -> String {
         let package = PACKAGES.iter().find(|(name, _)| *name == contender);
         match (contender, package) {
-            ("falco", _) => format!("Falco {}", env!("CARGO_PKG_VERSION")),
+            (FALCO, _) => format!("Falco {}", env!("CARGO_PKG_VERSION")),
+            (FALCO_IN_BATCHES, _) => "Falco, in batches".to_owned(),
             (_, Some((_, package))) => package.replace("==", " "),
             _ => format!("concurrent.futures of {}", self.python),
         }

@@ -1,6 +1,7 @@
 //! Falco as a contender: this program again, which uses the facade as any program does.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::io::{self, BufRead, Write};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -8,12 +9,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
+use falco::core::Batch;
 use falco::local::WorkerLimits;
 use falco::prelude::*;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::FALCO_IN_BATCHES;
 use super::contender::PREFIX;
 use super::work::FUNCTIONS;
 
@@ -50,18 +53,18 @@ struct Groups {
     groups: BTreeMap<String, [u64; 2]>,
 }
 
-/// This program, as the contender.
-pub(super) fn command() -> anyhow::Result<Command> {
+/// This program, as the contender of that name, with this `PATH`.
+pub(super) fn command(name: &str, path: &OsStr) -> anyhow::Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
-    command.env(CONTENDER, "falco");
+    command.env(CONTENDER, name).env("PATH", path);
     Ok(command)
 }
 
 /// Does one task and ends, if this process was started for that.
 pub(crate) fn serve_if_contender() -> Option<ExitCode> {
-    std::env::var_os(CONTENDER)?;
+    let batch = (std::env::var_os(CONTENDER)? == FALCO_IN_BATCHES).then(Batch::auto);
     let served = tokio::runtime::Runtime::new().map_err(anyhow::Error::from);
-    match served.and_then(|runtime| runtime.block_on(serve())) {
+    match served.and_then(|runtime| runtime.block_on(serve(batch))) {
         Ok(()) => Some(ExitCode::SUCCESS),
         Err(error) => {
             eprintln!("{error:#}");
@@ -70,14 +73,14 @@ pub(crate) fn serve_if_contender() -> Option<ExitCode> {
     }
 }
 
-async fn serve() -> anyhow::Result<()> {
+async fn serve(batch: Option<Batch>) -> anyhow::Result<()> {
     let task: Task = serde_json::from_str(&line()?)?;
     let began = Instant::now();
     let workers = WorkerLimits::default().with_max_workers(task.slots);
     let directory = task.scratch.join("falco");
     let config = LocalConfig::builder().directory(directory).workers(workers).build()?;
-    let pool =
-        Pool { local: Arc::new(LocalPlatform::connect(config).await?), work: task.work.clone() };
+    let local = Arc::new(LocalPlatform::connect(config).await?);
+    let pool = Pool { local, work: task.work.clone(), batch };
     if !task.cold {
         let inputs = vec![json!({ "warm": 0.05 }); task.warm];
         pool.map::<Value>(inputs).await?;
@@ -95,11 +98,12 @@ async fn serve() -> anyhow::Result<()> {
 struct Pool {
     local: Arc<LocalPlatform>,
     work: String,
+    batch: Option<Batch>,
 }
 
 impl Pool {
     fn options(&self) -> RunOptions {
-        RunOptions::from(self.local.clone()).with_reuse(true)
+        RunOptions::from(self.local.clone()).with_reuse(true).with_batch(self.batch)
     }
 
     fn function<R>(&self) -> Function<Value, R> {

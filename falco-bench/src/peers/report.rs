@@ -15,6 +15,7 @@ use self::machine::Machine;
 use super::contender::Measured;
 use super::environment::Environment;
 use super::work::{Kind, Sizes, Work};
+use super::{FALCO, FALCO_IN_BATCHES, STANDARD};
 use crate::figure::{Figure, Goal};
 
 /// One contender and one piece of work: all rounds, or why there is none.
@@ -103,7 +104,7 @@ struct Row {
 }
 
 impl Row {
-    /// The figure that the goal is about: calls in a second, seconds, or results.
+    /// The figure that the goals are about: calls in a second, seconds, or results.
     fn value(&self, contender: &str) -> Option<f64> {
         let cell = self.cells.get(contender)?;
         let seconds = cell.best()?;
@@ -124,7 +125,7 @@ impl Row {
 
     /// The best of all but Falco, with its name.
     fn best_peer(&self) -> Option<(&'static str, f64)> {
-        let peers = self.cells.keys().filter(|name| **name != FALCO);
+        let peers = self.cells.keys().filter(|name| ![FALCO, FALCO_IN_BATCHES].contains(name));
         let values = peers.filter_map(|name| Some((*name, self.value(name)?)));
         values.reduce(|best, next| {
             let is_better = if self.is_more_better() { next.1 > best.1 } else { next.1 < best.1 };
@@ -134,7 +135,8 @@ impl Row {
 
     /// The least memory of all but Falco and the standard library, with its name.
     fn least_memory(&self) -> Option<(&'static str, f64)> {
-        let peers = self.cells.iter().filter(|(name, _)| **name != FALCO && **name != STANDARD);
+        let others = [FALCO, FALCO_IN_BATCHES, STANDARD];
+        let peers = self.cells.iter().filter(|(name, _)| !others.contains(name));
         let peaks = peers.filter_map(|(name, cell)| Some((*name, cell.peak()?)));
         peaks.reduce(|best, next| if next.1 < best.1 { next } else { best })
     }
@@ -153,6 +155,10 @@ impl Row {
         };
         let title = format!("peers: {}, beside {best}", self.title);
         let mut figures = vec![Figure::beside(title, unit, value, floor, goal)];
+        if let (Kind::Rate, Some(value)) = (self.kind, self.value(FALCO_IN_BATCHES)) {
+            let title = format!("peers: {}, in batches, beside {best}", self.title);
+            figures.push(Figure::beside(title, unit, value, floor, goal));
+        }
         if matches!(self.kind, Kind::Rate | Kind::Time) {
             let peak = cell.peak().with_context(failed)?;
             let (least, floor) = self.least_memory().with_context(alone)?;
@@ -162,9 +168,6 @@ impl Row {
         Ok(figures)
     }
 }
-
-const FALCO: &str = "falco";
-const STANDARD: &str = "futures";
 
 /// Everything that was measured.
 #[derive(Debug)]
@@ -210,6 +213,14 @@ impl Report {
     pub(super) fn has_failed(&self, work: &str, contender: &str) -> bool {
         let row = self.rows.iter().find(|row| row.name == work);
         row.and_then(|row| row.cells.get(contender)).is_some_and(|cell| cell.error.is_some())
+    }
+
+    /// Whether a contender takes more than twice as long as the quickest one.
+    pub(super) fn is_far_behind(&self, work: &str, contender: &str) -> bool {
+        let Some(row) = self.rows.iter().find(|row| row.name == work) else { return false };
+        let best = row.cells.values().filter_map(Cell::best).reduce(f64::min);
+        let own = row.cells.get(contender).and_then(Cell::best);
+        best.zip(own).is_some_and(|(best, own)| own > 2.0 * best)
     }
 
     /// All figures, as the other benchmarks have them.

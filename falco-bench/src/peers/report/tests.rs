@@ -24,6 +24,7 @@ fn the_goals_are_about_the_quickest_peer_and_the_one_with_the_least_memory() {
     let mut report = report(vec![row(Kind::Rate)]);
     report.add("noop", FALCO, measured(0.5, 30.0));
     report.add("noop", FALCO, measured(0.25, 40.0));
+    report.add("noop", FALCO_IN_BATCHES, measured(0.125, 50.0));
     report.add("noop", STANDARD, measured(2.0, 10.0));
     report.add("noop", "joblib", measured(1.0, 80.0));
     report.add("noop", "ray", Cell::failed("not installed: a | b".to_owned()));
@@ -34,6 +35,7 @@ fn the_goals_are_about_the_quickest_peer_and_the_one_with_the_least_memory() {
         .collect();
     let expected = [
         ("peers: 100 no-op calls, beside joblib", 400.0, Some(100.0)),
+        ("peers: 100 no-op calls, in batches, beside joblib", 800.0, Some(100.0)),
         // The standard library is left out of the goal for memory, and the larger round of Falco counts.
         ("peers: memory, noop, beside joblib", 40.0, Some(80.0)),
     ];
@@ -82,4 +84,15 @@ fn failures_say_how_many_results_there_are_and_whether_the_input_is_named() {
     ] {
         assert!(text.contains(expected), "{expected:?} is not in\n{text}");
     }
+}
+
+#[test]
+fn only_those_that_take_more_than_twice_as_long_as_the_quickest_are_far_behind() {
+    let mut report = report(vec![row(Kind::Time)]);
+    report.add("noop", FALCO, measured(1.0, 30.0));
+    report.add("noop", "joblib", measured(2.5, 30.0));
+    report.add("noop", "joblib", measured(1.9, 30.0));
+    report.add("noop", "ray", measured(2.1, 30.0));
+    let behind = [FALCO, "joblib", "ray", STANDARD].map(|name| report.is_far_behind("noop", name));
+    assert_eq!(behind, [false, false, true, false]);
 }
