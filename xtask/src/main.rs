@@ -81,7 +81,7 @@ const TASKS: &[Task] = &[
     },
     Task {
         name: "mutants",
-        about: "change a crate in small wrong ways, and list what no test notices; CRATE [PATH ..]",
+        about: "change a crate in small wrong ways, and list what no test notices; [--quick] CRATE [PATH ..]",
         run: mutants::run,
     },
     Task {

@@ -13,8 +13,32 @@ use anyhow::{Context, ensure};
 use super::rewrite::Mutant;
 use crate::shell::{check, lock};
 
-/// The time that a test may take longer with a mutant before the mutant is said to hang it.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How much it may cost to judge a mutant.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// The longest that a test may take without a mutant; longer ones are left out.
+    test: Duration,
+    /// Of the tests that reach a mutant, as many of the quickest run as take so long together.
+    all_tests: Duration,
+    /// The time that tests may take longer with a mutant before the mutant is said to hang them.
+    patience: Duration,
+}
+
+impl Limits {
+    /// Runs every test that reaches a mutant.
+    pub(super) const NONE: Self = Self {
+        test: Duration::from_secs(100),
+        all_tests: Duration::MAX,
+        patience: Duration::from_secs(20),
+    };
+    /// Runs the quickest tests.
+    pub(super) const QUICK: Self = Self {
+        test: Duration::from_secs(2),
+        all_tests: Duration::from_secs(15),
+        patience: Duration::from_secs(8),
+    };
+}
+
 /// How many tests one run of a program takes: most mutants are killed by the first.
 const AT_ONCE: usize = 12;
 
@@ -37,8 +61,10 @@ struct Test {
 /// How a mutant ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// A test has failed, or hung.
+    /// A test has failed.
     Killed,
+    /// A test has not ended in time.
+    Hangs,
     /// All tests that reach it pass.
     Survives,
     /// No test reaches it.
@@ -49,6 +75,7 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Killed => "killed",
+            Self::Hangs => "hangs",
             Self::Survives => "SURVIVES",
             Self::Unreached => "UNREACHED",
         })
@@ -62,12 +89,17 @@ pub(super) struct Judge {
     /// The tests that reach a mutant, the quickest first.
     reaching: BTreeMap<u32, Vec<usize>>,
     tests: Vec<Test>,
+    limits: Limits,
 }
 
 impl Judge {
     /// Runs every test by itself, without a mutant, to see what it reaches.
-    pub(super) fn observe(programs: Vec<Program>, home: &Path) -> anyhow::Result<Self> {
-        let mut judge = Self { programs, reaching: BTreeMap::new(), tests: Vec::new() };
+    pub(super) fn observe(
+        programs: Vec<Program>,
+        home: &Path,
+        limits: Limits,
+    ) -> anyhow::Result<Self> {
+        let mut judge = Self { programs, reaching: BTreeMap::new(), tests: Vec::new(), limits };
         check("tests without a mutant", || judge.observe_all(home))?;
         Ok(judge)
     }
@@ -89,21 +121,17 @@ impl Judge {
                 let _ = fs::remove_file(&reached);
                 let started = Instant::now();
                 let mut run = self.command(program, &[&name]);
-                let passed = wait(run.env("FALCO_MUTANTS_REACHED", &reached), PATIENCE * 5);
+                let ended = wait(run.env("FALCO_MUTANTS_REACHED", &reached), self.limits.test);
                 let ids = fs::read_to_string(&reached).unwrap_or_default();
                 let ids: Vec<u32> = ids.lines().filter_map(|id| id.parse().ok()).collect();
-                lock(&observed).push((
-                    Test { program, name, took: started.elapsed() },
-                    passed,
-                    ids,
-                ));
+                lock(&observed).push((Test { program, name, took: started.elapsed() }, ended, ids));
             }
         });
         let mut observed = observed.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
         observed.sort_by_key(|(test, ..)| test.took);
-        for (test, passed, ids) in observed {
-            if !passed {
-                println!("left out, since it fails without a mutant: {}", test.name);
+        for (test, ended, ids) in observed {
+            if ended != Ended::Well {
+                println!("left out, since it {ended} without a mutant: {}", test.name);
                 continue;
             }
             for id in ids {
@@ -135,16 +163,26 @@ impl Judge {
 
     fn one(&self, mutant: &Mutant) -> Verdict {
         let Some(tests) = self.reaching.get(&mutant.id) else { return Verdict::Unreached };
-        let mut tests: Vec<&Test> = tests.iter().map(|&index| &self.tests[index]).collect();
+        let mut left = self.limits.all_tests;
+        let is_in_time = |test: &&Test| {
+            let is_in_time = test.took <= left;
+            left = left.saturating_sub(test.took);
+            is_in_time
+        };
+        let quickest_first = tests.iter().map(|&index| &self.tests[index]);
+        let mut tests: Vec<&Test> = quickest_first.take_while(is_in_time).collect();
         // By program, and still the quickest first.
         tests.sort_by_key(|test| test.program);
         for tests in tests.chunk_by(|one, other| one.program == other.program) {
             for tests in tests.chunks(AT_ONCE) {
                 let names: Vec<&str> = tests.iter().map(|test| test.name.as_str()).collect();
-                let patience = tests.iter().map(|test| test.took).sum::<Duration>() * 3 + PATIENCE;
+                let usual = tests.iter().map(|test| test.took).sum::<Duration>();
+                let patience = usual * 3 + self.limits.patience;
                 let mut run = self.command(tests[0].program, &names);
-                if !wait(run.env("FALCO_MUTANT", mutant.id.to_string()), patience) {
-                    return Verdict::Killed;
+                match wait(run.env("FALCO_MUTANT", mutant.id.to_string()), patience) {
+                    Ended::Well => {}
+                    Ended::Badly => return Verdict::Killed,
+                    Ended::Late => return Verdict::Hangs,
                 }
             }
         }
@@ -160,24 +198,42 @@ impl Judge {
     }
 }
 
-/// Whether a program ends well within this time; one that does not is ended.
-fn wait(command: &mut Command, patience: Duration) -> bool {
-    let mut ended = || -> anyhow::Result<bool> {
+/// How a run of a program ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    Well,
+    Badly,
+    Late,
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Well => "passes",
+            Self::Badly => "fails",
+            Self::Late => "takes too long",
+        })
+    }
+}
+
+/// How a program ends within this time; one that does not is ended.
+fn wait(command: &mut Command, patience: Duration) -> Ended {
+    let mut ended = || -> anyhow::Result<Ended> {
         let mut child = command.spawn().context("it does not start")?;
         let started = Instant::now();
         loop {
             if let Some(status) = child.try_wait()? {
-                return Ok(status.success());
+                return Ok(if status.success() { Ended::Well } else { Ended::Badly });
             }
             if started.elapsed() > patience {
                 child.kill()?;
                 child.wait()?;
-                return Ok(false);
+                return Ok(Ended::Late);
             }
             std::thread::sleep(Duration::from_millis(5));
         }
     };
-    ended().unwrap_or(false)
+    ended().unwrap_or(Ended::Badly)
 }
 
 /// Does the same in as many threads as there are processors.
@@ -197,11 +253,14 @@ mod tests {
 
     #[test]
     fn a_program_ends_well_or_badly_or_is_ended() {
-        assert!(wait(&mut Command::new("true"), PATIENCE));
-        assert!(!wait(&mut Command::new("false"), PATIENCE));
-        assert!(!wait(&mut Command::new("a-program-that-does-not-exist"), PATIENCE));
+        let patience = Limits::NONE.patience;
+        assert_eq!(wait(&mut Command::new("true"), patience), Ended::Well);
+        assert_eq!(wait(&mut Command::new("false"), patience), Ended::Badly);
+        let missing = &mut Command::new("a-program-that-does-not-exist");
+        assert_eq!(wait(missing, patience), Ended::Badly);
         let started = Instant::now();
-        assert!(!wait(Command::new("sleep").arg("600"), Duration::from_millis(50)));
+        let late = wait(Command::new("sleep").arg("600"), Duration::from_millis(50));
+        assert_eq!(late, Ended::Late);
         assert!(started.elapsed() < Duration::from_secs(300));
     }
 }

@@ -13,7 +13,7 @@ use std::fs;
 
 use anyhow::{Context, bail, ensure};
 
-use self::judge::{Judge, Verdict};
+use self::judge::{Judge, Limits, Verdict};
 use self::rewrite::Mutant;
 use self::tree::Tree;
 use crate::metadata::{Metadata, target_directory};
@@ -23,8 +23,15 @@ use crate::shell::check;
 const BUILDS: u32 = 12;
 
 /// Judges the mutants of one crate, in the files whose path contains one of the other arguments, in the order of these.
+///
+/// With `--quick`, of the operators on one line only the outermost is changed, and a mutant lives that the quickest tests do
+/// not notice. Those that live are then judged again without it.
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
-    let usage = "usage: cargo xtask mutants CRATE [PART-OF-A-PATH ..]";
+    let usage = "usage: cargo xtask mutants [--quick] CRATE [PART-OF-A-PATH ..]";
+    let (is_quick, arguments) = match arguments {
+        [first, rest @ ..] if first == "--quick" => (true, rest),
+        all => (false, all),
+    };
     let (name, parts) = arguments.split_first().context(usage)?;
     ensure!(!name.starts_with('-'), "{usage}");
     let metadata = Metadata::read()?;
@@ -34,11 +41,16 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     let (mut mutants, programs) = build(&tree, &home, parts)?;
     // A short run judges first what is named first.
     mutants.sort_by_key(|mutant| parts.iter().position(|part| mutant.file.contains(part)));
-    let judge = Judge::observe(programs, &home)?;
+    if is_quick {
+        rewrite::keep_outermost(&mut mutants);
+        println!("{} of them are judged", mutants.len());
+    }
+    let limits = if is_quick { Limits::QUICK } else { Limits::NONE };
+    let judge = Judge::observe(programs, &home, limits)?;
     let mut survivors = Vec::new();
     let judged = judge.all(&mutants, |mutant, verdict| {
         println!("{:<9} {mutant}", verdict.to_string());
-        if verdict != Verdict::Killed {
+        if matches!(verdict, Verdict::Survives | Verdict::Unreached) {
             survivors.push(format!("{verdict}: {mutant}"));
         }
     });

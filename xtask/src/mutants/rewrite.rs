@@ -22,6 +22,8 @@ pub(super) struct Mutant {
     change: String,
     /// Where it begins in the right file.
     offset: usize,
+    /// Whether it changes an operator, not a whole function.
+    is_operator: bool,
 }
 
 impl Mutant {
@@ -72,6 +74,15 @@ pub(super) fn rewrite(
     Ok((text, mutants))
 }
 
+/// Leaves one operator of each line, the outermost, and all changes of whole functions.
+pub(super) fn keep_outermost(mutants: &mut Vec<Mutant>) {
+    let mut lines = BTreeSet::new();
+    // Of operators in each other the outer one comes first.
+    mutants.retain(|mutant| {
+        !mutant.is_operator || lines.insert((mutant.file.clone(), mutant.lines.start))
+    });
+}
+
 struct Visitor<'a> {
     file: &'a str,
     source: &'a str,
@@ -83,11 +94,11 @@ struct Visitor<'a> {
 
 impl Visitor<'_> {
     /// Takes up a mutant, unless it is left out, and returns its number.
-    fn add(&mut self, range: &Range<usize>, change: String) -> Option<u32> {
+    fn add(&mut self, range: &Range<usize>, change: String, is_operator: bool) -> Option<u32> {
         let line = |at: usize| self.source[..at].matches('\n').count() + 1;
         let lines = line(range.start)..line(range.end) + 1;
         let (file, id) = (self.file.to_owned(), self.next_id);
-        let mutant = Mutant { id, file, lines, change, offset: range.start };
+        let mutant = Mutant { id, file, lines, change, offset: range.start, is_operator };
         if self.left_out.contains(&mutant.key()) {
             return None;
         }
@@ -102,7 +113,7 @@ impl Visitor<'_> {
         if wrong.contains("//") {
             return;
         }
-        let Some(id) = self.add(&range, change) else { return };
+        let Some(id) = self.add(&range, change, true) else { return };
         let wrong = wrong.replace('\n', " ");
         let length = isize::try_from(range.len()).unwrap_or(isize::MAX);
         let text = format!("(if crate::__mutants::on({id}) {{ {wrong} }} else {{ ");
@@ -123,7 +134,7 @@ impl Visitor<'_> {
                 value => format!("{name} returns {value}"),
             };
             let range = body.brace_token.span.open().byte_range();
-            let Some(id) = self.add(&range, change) else { continue };
+            let Some(id) = self.add(&range, change, false) else { continue };
             let text = format!(" if crate::__mutants::on({id}) {{ return {value}; }} ");
             self.insertions.push(Insertion { at, order: -1, text });
         }
@@ -282,6 +293,18 @@ mod tests {
         assert_eq!(text.lines().count(), 4, "lines stay where they are: {text}");
         assert!(text.contains("{ a + b         + c || !d }"), "{text}");
         assert!(text.contains("{ a - b }") && text.contains("{ d }"), "{text}");
+    }
+
+    #[test]
+    fn of_the_operators_on_one_line_the_outermost_can_be_kept() {
+        let source = "fn f() -> bool { a + b < c }\nfn g() -> T {\n    a + b\n        + !c\n}";
+        let (_, mut mutants) = rewrite("a.rs", source, 1, &BTreeSet::new()).unwrap();
+        keep_outermost(&mut mutants);
+        let kept: Vec<String> = mutants.iter().map(Mutant::to_string).collect();
+        let returns = ["1: f returns true", "1: f returns false", "1: `<=` instead of `<`"];
+        let others = ["3: `-` instead of `+`", "4: without `!`"];
+        let all = returns.into_iter().chain(others);
+        assert_eq!(kept, all.map(|change| format!("a.rs:{change}")).collect::<Vec<_>>());
     }
 
     #[test]
