@@ -198,7 +198,9 @@ impl Harness for TwoClouds {
 
     fn exempt(&self, case: &str) -> Option<Skip> {
         let reason = match case {
-            "a_throttled_call_is_sent_once" => "what one part throttles goes to the other",
+            "a_throttled_call_is_sent_once" | "a_throttled_submission_is_sent_once" => {
+                "what one part throttles goes to the other"
+            }
             "the_same_deployed_again_keeps_its_instances" => {
                 "calls take turns, so the first two start an instance on each part"
             }

@@ -127,6 +127,10 @@ mod held {
             self.gateway.secrets()
         }
 
+        fn calls(&self) -> Option<u64> {
+            self.gateway.calls()
+        }
+
         async fn reconnect(&self) -> Result<Arc<dyn AsyncPlatform>, Skip> {
             Err(Skip::new("calls that are held open go with the process that holds them"))
         }

@@ -296,6 +296,8 @@ macro_rules! __conformance_cases {
                  on it."
             a_throttled_call_is_sent_once:
                 "invoke does not repeat a throttled call by itself: hidden from congestion control, throttling grows."
+            a_throttled_submission_is_sent_once:
+                "submit does not repeat a throttled call by itself either: its refusals are what congestion control counts."
             a_call_whose_answer_was_lost_may_have_run:
                 "A call whose connection breaks before the answer may have run, and says so: sent again, it pays twice."
             wrong_credentials_are_unauthorized:

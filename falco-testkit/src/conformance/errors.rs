@@ -1,6 +1,6 @@
 //! How platforms fail.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use falco_core::{ErrorKind, Scaling};
 use serde_json::json;
@@ -36,15 +36,28 @@ pub(super) async fn throttling_keeps_its_kind(subject: &Subject) -> Verdict {
 pub(super) async fn a_throttled_call_is_sent_once(subject: &Subject) -> Verdict {
     let deployment = subject.deployed().await?;
     let platform = subject.provoke(Fault::Throttled).await?;
-    let Some(before) = subject.harness.calls() else {
-        return Err(Skip::new("the harness does not count calls"));
-    };
+    let before = calls(subject)?;
     let invocation = subject.invocation(json!({"do": "nothing"}));
     let invoked = platform.invoke(&deployment, &invocation).await;
     refused_as("invoke", invoked, &[ErrorKind::Throttled]);
-    let sent = subject.harness.calls().unwrap_or_default() - before;
-    assert_eq!(sent, 1, "repeating is for the layers");
+    assert_eq!(calls(subject)? - before, 1, "repeating is for the layers");
     Ok(())
+}
+
+pub(super) async fn a_throttled_submission_is_sent_once(subject: &Subject) -> Verdict {
+    subject.needs_submit()?;
+    let deployment = subject.deployed().await?;
+    let platform = subject.provoke(Fault::Throttled).await?;
+    let before = calls(subject)?;
+    let invocation = subject.invocation(json!({"do": "nothing"}));
+    let submitted = platform.submit(&deployment, &invocation).await;
+    refused_as("submit", submitted, &[ErrorKind::Throttled]);
+    assert_eq!(calls(subject)? - before, 1, "repeating is for the layers");
+    Ok(())
+}
+
+fn calls(subject: &Subject) -> Result<u64, Skip> {
+    subject.harness.calls().ok_or_else(|| Skip::new("the harness does not count calls"))
 }
 
 pub(super) async fn a_call_whose_answer_was_lost_may_have_run(subject: &Subject) -> Verdict {
@@ -139,11 +152,14 @@ pub(super) async fn every_operation_names_itself_in_its_errors(subject: &Subject
     ];
     // What a platform cannot do, and what it answers without asking the provider, does not fail for the credentials.
     let ids: Vec<_> = pending.iter().map(|pending| pending.id.clone()).collect();
+    let in_doubt = invocation.clone();
     let others = [
         ("scale", platform.scale(&deployment, &scaling).await.err()),
         ("submit", platform.submit(&deployment, &invocation).await.err()),
         ("collect", platform.collect(&deployment, &pending).await.err()),
         ("activation_log", platform.activation_log(&deployment, &ids).await.err()),
+        ("find_submitted", platform.find_submitted(&deployment, &[in_doubt]).await.err()),
+        ("recent_logs", platform.recent_logs(&deployment, SystemTime::now(), 1).await.err()),
     ];
     for (operation, error) in others {
         errors.extend(error.map(|error| (operation, &deployment.name, error)));
@@ -231,7 +247,7 @@ pub(super) async fn a_call_to_a_silent_peer_can_be_dropped(subject: &Subject) ->
             let error = refused_as("submitting to a silent peer", ended, unanswered);
             assert!(error.may_have_run(), "it was sent: {error:?}");
         }
-        let pending = [falco_core::Pending::new("unknown", std::time::SystemTime::now())];
+        let pending = [falco_core::Pending::new("unknown", SystemTime::now())];
         if let Ok(Ok(collected)) = timeout(wait, platform.collect(&deployment, &pending)).await {
             assert!(collected.finished.is_empty() && collected.gone.is_empty());
         }

@@ -72,8 +72,8 @@ pub trait Harness: Send + Sync + 'static {
         None
     }
 
-    /// How many calls of functions have reached the provider so far, refused ones included; `None` where the harness does
-    /// not count them.
+    /// How many calls of functions, submitted ones included, have reached the provider so far, whether it refused them or not;
+    /// `None` where the harness does not count them.
     fn calls(&self) -> Option<u64> {
         self.fake().map(Fake::calls)
     }

@@ -77,7 +77,8 @@ impl Harness for Memory {
     }
 
     fn calls(&self) -> Option<u64> {
-        Some(self.platform.counters().invokes)
+        let counters = self.platform.counters();
+        Some(counters.invokes + counters.submits)
     }
 
     async fn place_stranger(&self) -> Result<String, Skip> {

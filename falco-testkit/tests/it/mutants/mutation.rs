@@ -116,6 +116,7 @@ pub(super) enum Mutation {
     // Failing platforms.
     TakesThrottlingForAFault,
     RepeatsThrottledCalls,
+    RepeatsThrottledSubmissions,
     SaysThatALostCallDidNotRun,
     TakesARefusalForAFault,
     NamesNoPlatform,
@@ -123,6 +124,7 @@ pub(super) enum Mutation {
     NamesNoOperation,
     NamesNoOperationOfInvoke,
     NamesNoOperationOfListing,
+    NamesNoOperationOfRecentLogs,
     ShowsASecret,
     QuotesASecret,
     TakesAnOutageForAFault,

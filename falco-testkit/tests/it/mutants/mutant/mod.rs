@@ -38,6 +38,10 @@ pub(super) struct Mutant {
     deploys: AtomicU32,
 }
 
+fn is_throttled<T>(outcome: &Result<T>) -> bool {
+    outcome.as_ref().is_err_and(|error| error.kind() == ErrorKind::Throttled)
+}
+
 impl Mutant {
     pub(super) fn new(
         mutation: Mutation,

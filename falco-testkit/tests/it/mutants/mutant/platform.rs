@@ -10,7 +10,7 @@ use falco_core::{
 use falco_testkit::fixture;
 use tokio::time::{Instant, sleep};
 
-use super::{LateDeploy, Mutant};
+use super::{LateDeploy, Mutant, is_throttled};
 use crate::mutants::mutation::Mutation;
 
 #[async_trait]
@@ -209,9 +209,6 @@ impl Platform for Mutant {
         let invocation = overlaid.as_ref().or(alone.as_ref()).unwrap_or(invocation);
         let mut result = self.inner.invoke(deployment, invocation).await;
         self.leave();
-        let is_throttled = |result: &Result<Activation>| {
-            result.as_ref().is_err_and(|error| error.kind() == ErrorKind::Throttled)
-        };
         if self.is(Mutation::RepeatsThrottledCalls) && is_throttled(&result) {
             result = self.inner.invoke(deployment, invocation).await;
         }

@@ -8,7 +8,7 @@ use falco_core::{
 };
 use tokio::time::sleep;
 
-use super::Mutant;
+use super::{Mutant, is_throttled};
 use crate::mutants::mutation::Mutation;
 
 #[async_trait]
@@ -24,8 +24,11 @@ impl AsyncPlatform for Mutant {
             Mutation::TakesEachAttemptForTheFirst => invocation.clone().with_attempt(1),
             _ => invocation.clone().with_unique(is_unique),
         };
-        let submission = self.inner.submit(deployment, invocation).await;
+        let mut submission = self.inner.submit(deployment, invocation).await;
         self.leave();
+        if self.is(Mutation::RepeatsThrottledSubmissions) && is_throttled(&submission) {
+            submission = self.inner.submit(deployment, invocation).await;
+        }
         let pending = match self.changed(submission) {
             Err(_) if self.is(Mutation::TakesAnySubmission) => {
                 return Ok(Pending::new("a", SystemTime::now()));
@@ -157,5 +160,20 @@ impl AsyncPlatform for Mutant {
             found.extend(in_doubt.iter().map(made_up));
         }
         Ok(found)
+    }
+
+    async fn recent_logs(
+        &self,
+        deployment: &Deployment,
+        since: SystemTime,
+        most: usize,
+    ) -> Result<Vec<ActivationLog>> {
+        let logs = self.inner.recent_logs(deployment, since, most).await;
+        match logs {
+            Err(error) if self.is(Mutation::NamesNoOperationOfRecentLogs) => {
+                Err(Error::new(error.kind(), error.message()))
+            }
+            logs => logs,
+        }
     }
 }
