@@ -186,3 +186,23 @@ fn a_cut_of_concurrency_is_undone_when_the_rate_was_the_cause() {
     assert!(second < first, "{second} and {first}");
     assert_eq!(limit_after_refusal_with(1), first);
 }
+
+#[test]
+fn a_cut_of_concurrency_stands_where_a_call_was_accepted_before_the_next_refusal() {
+    let mut controller = Adaptive::from_capabilities(
+        &Capabilities::default().with_concurrency(30).with_rate(RateLimit::new(60, secs(60))),
+    );
+    let mut now = secs(1);
+    let mut limit_after = |kind, in_flight| {
+        controller.on_sent(now, in_flight);
+        let answered = now + millis(20);
+        controller.on_signal(answered, &Signal::new(kind, now, millis(20), in_flight));
+        let allowance = controller.allowance(answered);
+        now = allowance.not_before.max(answered);
+        allowance.concurrency.unwrap()
+    };
+    let lowered = limit_after(SignalKind::Throttled, 30);
+    assert!(lowered < 30, "{lowered}");
+    assert_eq!(limit_after(SignalKind::Ok, lowered), lowered);
+    assert_eq!(limit_after(SignalKind::Throttled, 1), lowered);
+}

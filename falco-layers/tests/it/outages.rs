@@ -11,8 +11,8 @@ use falco_executors::{
     AsyncExecutor, DriverExt, ExecutionOptions, OnFailure, OneToOne, ParallelExecutor, Patience,
     RunOptions, RunOutcome, SequentialExecutor,
 };
-use falco_layers::{HeldPolicy, RetryPolicy, Stack};
-use falco_testkit::{Fate, Fates, InMemory, Latency, Line, Outages, Reply, Settings};
+use falco_layers::{Held, HeldPolicy, Retry, RetryPolicy, Stack};
+use falco_testkit::{Fate, Fates, InMemory, Latency, Line, Operation, Outages, Reply, Settings};
 use proptest::prelude::*;
 use tokio::time::{Instant, sleep};
 

@@ -113,15 +113,17 @@ async fn the_platforms_suggested_wait_is_kept() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_attempt_starts_after_the_time_allowed() {
+async fn an_attempt_may_start_when_the_time_allowed_ends_and_none_later() {
     let limited = policy().with_max_elapsed(secs(10));
-    let (platform, retry) = retrying(always(Fate::throttle(Some(secs(4)))), limited);
-    let deployment = deployed(&retry).await;
-    let began = Instant::now();
-    let error = retry.invoke(&deployment, &invocation("a")).await.unwrap_err();
-    assert!(error.is_exhausted());
-    assert_eq!(platform.counters().invokes, 3);
-    assert!(began.elapsed() < secs(9));
+    for (wait, elapsed) in [(4, 8), (5, 10), (6, 6)] {
+        let (platform, retry) = retrying(always(Fate::throttle(Some(secs(wait)))), limited);
+        let deployment = deployed(&retry).await;
+        let began = Instant::now();
+        let error = retry.invoke(&deployment, &invocation("a")).await.unwrap_err();
+        assert!(error.is_exhausted());
+        assert_eq!(platform.counters().invokes, elapsed / wait + 1);
+        assert_eq!(began.elapsed(), secs(elapsed));
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,6 +6,7 @@ mod ending;
 mod fixture;
 mod laws;
 mod repeats;
+mod silence;
 mod speculation;
 mod spy;
 mod strangers;

@@ -108,6 +108,44 @@ fn without_patience_a_call_fails_when_its_attempts_are_used_up() {
     });
 }
 
+/// How long a call lasts that nobody answers, while the results of other calls are asked for.
+async fn unanswered_beside_collects(retry: impl AsyncPlatform) -> Duration {
+    let deployment = deployed(&retry).await;
+    let begun = Instant::now();
+    let collecting = async {
+        loop {
+            retry.collect(&deployment, &[]).await.unwrap();
+            sleep(secs(1)).await;
+        }
+    };
+    let error = tokio::select! {
+        fetched = retry.fetch_deployment("f") => fetched.unwrap_err(),
+        () = collecting => panic!("it does not end"),
+    };
+    assert!(error.is_exhausted(), "{error}");
+    begun.elapsed()
+}
+
+#[test]
+fn only_results_that_the_platform_was_asked_for_show_that_it_answers() {
+    paused(async {
+        let away = || {
+            let refused = Error::new(ErrorKind::Unavailable, "no route").with_unreachable(true);
+            fated(Fates::by(move |call| match call.operation {
+                Operation::FetchDeployment => Fate::Refuse(refused.clone()),
+                _ => Fate::Serve,
+            }))
+        };
+        let policy = RetryPolicy::default().with_attempts(2).with_outage_patience(secs(60));
+        // The platform answers others, so it is this call that fails.
+        let asked = unanswered_beside_collects(Retry::new(away(), policy)).await;
+        assert!(asked < secs(30), "{asked:?}");
+        let held = Held::new(away(), HeldPolicy::default());
+        let remembered = unanswered_beside_collects(Retry::new(held, policy)).await;
+        assert!(remembered >= secs(60), "{remembered:?}");
+    });
+}
+
 #[test]
 fn credentials_that_expire_are_waited_for_and_wrong_ones_are_not() {
     paused(async {
