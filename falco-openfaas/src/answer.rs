@@ -63,7 +63,7 @@ pub(crate) fn activation(reply: &Reply) -> Result<Activation> {
         StatusCode::OK if !reply.body.is_empty() => {
             let answer = answer(reply)?;
             let mut activation = Activation::new(id(reply)?, answer.outcome);
-            activation.execution = answer.ran.or_else(|| duration(reply));
+            activation.execution = answer.ran;
             Instance::of(reply)?.describe(&mut activation);
             Ok(activation)
         }
@@ -108,9 +108,4 @@ fn id(reply: &Reply) -> Result<&str> {
         Error::new(ErrorKind::Protocol, "the answer has no X-Call-Id")
             .with_hint("does OPENFAAS_URL lead to an OpenFaaS gateway?")
     })
-}
-
-fn duration(reply: &Reply) -> Option<Duration> {
-    let seconds: f64 = reply.header("x-duration-seconds")?.parse().ok()?;
-    Duration::try_from_secs_f64(seconds).ok()
 }

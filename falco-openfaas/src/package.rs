@@ -153,10 +153,7 @@ fn annotations(function: &Deployable) -> BTreeMap<String, String> {
         ("falco.run", ownership.map(|o| o.run.to_string())),
         ("falco.owner", ownership.map(|o| o.owner.clone())),
         ("falco.expires", expiry.map(|expiry| expiry.as_secs().to_string())),
-        (
-            "falco.epoch",
-            ownership.map(|o| o.epoch).filter(|epoch| *epoch > 0).map(|n| n.to_string()),
-        ),
+        ("falco.epoch", ownership.map(|o| o.epoch.to_string())),
     ]
     .into_iter()
     .filter_map(|(name, value)| Some((name.to_owned(), value?)))

@@ -1,5 +1,6 @@
 //! OpenFaaS's classic watchdog, which starts a process for each request, and a stand-in without processes.
 
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::Stdio;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -79,8 +80,21 @@ async fn process(specification: &Value, request: &Request) -> Result<Vec<u8>, St
     let output = child.wait_with_output().await.map_err(|error| error.to_string())?;
     match output.status.code() {
         Some(0) => Ok(output.stdout),
-        Some(status) => Err(format!("exit status {status}\n")),
-        None => Err("signal: killed\n".to_owned()),
+        Some(status) => {
+            Err(format!("exit status {status}\n{}", String::from_utf8_lossy(&output.stdout)))
+        }
+        None => Err(format!("signal: {}\n", signal(output.status.signal()))),
+    }
+}
+
+/// A signal as Go names it (`zerrors_linux_amd64.go`).
+fn signal(number: Option<i32>) -> String {
+    match number.unwrap_or_default() {
+        6 => "aborted".to_owned(),
+        9 => "killed".to_owned(),
+        11 => "segmentation fault".to_owned(),
+        15 => "terminated".to_owned(),
+        number => format!("signal {number}"),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use falco_core::{
-    Deployable, ErrorKind, FunctionErrorKind, Invocation, Ownership, Payload, Platform,
+    Deployable, ErrorKind, FunctionErrorKind, Invocation, Ownership, Payload, Platform, Scaling,
 };
 use falco_fakes::openfaas::{FakeFunctions, FakeOpenFaas};
 use falco_openfaas::{OpenFaas, OpenFaasConfig, OpenFaasWaits};
@@ -101,11 +101,17 @@ async fn what_the_gateway_would_refuse_is_refused_before_it_is_sent() {
     let fake = FakeOpenFaas::with(FakeFunctions::Emulated);
     let platform = OpenFaas::connect(fake.config().build().unwrap()).await.unwrap();
     let function = Deployable::from_source("f", "python:3".parse().unwrap(), "x = 1");
+    let of_runtime = |name: &str| Deployable::from_source("f", name.parse().unwrap(), "x = 1");
+    let sized = |scaling| function.clone().with_scaling(scaling);
     for (wrong, kind) in [
         (function.clone().with_name("Not_DNS"), ErrorKind::InvalidInput),
         (function.clone().with_env("fprocess", "sh"), ErrorKind::InvalidInput),
         (function.clone().with_env("FALCO_CODE", "x"), ErrorKind::InvalidInput),
         (function.clone().with_env("port", "9"), ErrorKind::InvalidInput),
+        (of_runtime("python:2"), ErrorKind::Unsupported),
+        (of_runtime("nodejs"), ErrorKind::Unsupported),
+        (sized(Scaling::default().with_cpus(1.0_f32)), ErrorKind::Unsupported),
+        (sized(Scaling::default().with_min_instances(1)), ErrorKind::Unsupported),
     ] {
         let error = platform.deploy(&wrong).await.unwrap_err();
         assert_eq!(error.kind(), kind, "{error}");
@@ -128,4 +134,24 @@ async fn a_function_does_not_see_the_gateways_password() {
     let activation = platform.invoke(&deployment, &invocation).await.unwrap();
     let seen = activation.outcome.unwrap();
     assert!(!seen.as_str().contains("Http_"), "{seen:?}");
+}
+
+#[tokio::test]
+async fn a_process_that_aborts_has_crashed_and_one_that_is_killed_is_out_of_memory() {
+    if !has_python() {
+        return;
+    }
+    let fake = FakeOpenFaas::start();
+    let platform = OpenFaas::connect(fake.config().build().unwrap()).await.unwrap();
+    use FunctionErrorKind::{Crashed, OutOfMemory};
+    for (signal, kind) in [("SIGABRT", Crashed), ("SIGKILL", OutOfMemory)] {
+        let source = format!(
+            "import os, signal\ndef main(args): os.kill(os.getpid(), signal.{signal}); return {{}}"
+        );
+        let function = Deployable::from_source("f", "python:3".parse().unwrap(), source);
+        let deployment = platform.deploy(&function).await.unwrap();
+        let invocation = Invocation::new("run", "stage", "1", Payload::empty());
+        let ended = platform.invoke(&deployment, &invocation).await.unwrap().outcome;
+        assert_eq!(ended.unwrap_err().kind, kind, "{signal}");
+    }
 }
