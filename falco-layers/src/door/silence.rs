@@ -109,3 +109,106 @@ impl Silence {
 fn key(invocation: &Invocation) -> (StageName, InvocationId) {
     (invocation.stage().clone(), invocation.id().clone())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use falco_core::Payload;
+    use tokio::time::sleep;
+
+    const fn ms(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    fn invocation(id: &str) -> Invocation {
+        Invocation::new("run", "stage", id, Payload::empty())
+    }
+
+    fn away() -> Error {
+        Error::new(ErrorKind::Unavailable, "no route").with_unreachable(true)
+    }
+
+    /// How long the part is left alone from now on.
+    async fn rest(silence: &Silence) -> Duration {
+        let begun = Instant::now();
+        while silence.is_resting() {
+            sleep(ms(10)).await;
+        }
+        begun.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_part_rests_twice_as_long_after_each_call_that_tries_in_vain_whether_it_is_back() {
+        let silence = Silence::default();
+        assert_eq!(rest(&silence).await, Duration::ZERO);
+        silence.hear_error(&away());
+        assert_eq!(rest(&silence).await, ms(500));
+        let mut rests = Vec::new();
+        for _ in 0..6 {
+            silence.chosen(&invocation("a"));
+            rests.push(rest(&silence).await.as_millis());
+        }
+        assert_eq!(rests, [1_000, 2_000, 4_000, 8_000, 10_000, 10_000]);
+        assert!(silence.is_silent());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn calls_that_are_cut_off_together_are_one_failure_and_a_later_one_is_another() {
+        let silence = Silence::default();
+        silence.hear_error(&away());
+        sleep(ms(200)).await;
+        silence.hear_error(&away());
+        silence.chosen(&invocation("a"));
+        assert_eq!(rest(&silence).await, ms(300));
+        silence.hear_error(&away());
+        assert_eq!(rest(&silence).await, ms(500));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_part_turns_all_calls_away_but_those_that_were_chosen_to_try_it() {
+        let silence = Silence::default();
+        let turned_away = |id| silence.turns_away(&invocation(id));
+        silence.chosen(&invocation("a"));
+        assert!(!turned_away("a") && !turned_away("b"));
+        silence.hear_error(&away());
+        assert!(turned_away("a"), "it was chosen while the part answered");
+        silence.chosen(&invocation("a"));
+        assert!(!turned_away("a") && turned_away("b"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_an_answer_of_the_platform_ends_a_silence() {
+        let after = |error: Error| {
+            let silence = Silence::default();
+            silence.hear_error(&away());
+            silence.hear_error(&error);
+            silence.is_silent()
+        };
+        for kind in [ErrorKind::NotFound, ErrorKind::Throttled, ErrorKind::Unavailable] {
+            assert!(!after(Error::new(kind, "an answer")), "{kind:?}");
+        }
+        for kind in [ErrorKind::Timeout, ErrorKind::InvalidInput] {
+            assert!(after(Error::new(kind, "none")), "{kind:?}");
+        }
+        let silence = Silence::default();
+        silence.hear_error(&Error::new(ErrorKind::Timeout, "too late"));
+        silence.hear(&Ok(()), |()| false);
+        assert!(silence.is_silent());
+        silence.hear(&Ok(()), |()| true);
+        assert!(!silence.is_silent());
+        silence.hear(&Err::<(), _>(away()), |()| true);
+        assert!(silence.is_silent());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_part_could_not_be_asked_since_the_first_time() {
+        let silence = Silence::default();
+        sleep(ms(3_000)).await;
+        assert_eq!(silence.could_not_be_asked(), Duration::ZERO, "it is not silent");
+        silence.hear_error(&away());
+        sleep(ms(3_000)).await;
+        assert_eq!(silence.could_not_be_asked(), Duration::ZERO);
+        sleep(ms(3_000)).await;
+        assert_eq!(silence.could_not_be_asked(), ms(3_000));
+    }
+}

@@ -136,3 +136,29 @@ impl Sizes {
         format!("{}-{:08x}{suffix}", &name[..kept], hash as u32)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(function: &str, memory: usize) -> String {
+        let own = Deployment::new(function, falco_core::RuntimeName::python());
+        let sizes = Sizes::new(None, own, &Ladder::default());
+        sizes.name(Step { memory, timeout: 0 })
+    }
+
+    #[test]
+    fn names_of_sizes_differ_and_are_as_long_as_they_may_be() {
+        assert_eq!(name("map", 1), "map-x1-0");
+        // The longest name that is kept whole, and one that is cut off.
+        let longest = "x".repeat(63 - "-x1-0".len());
+        assert_eq!(name(&longest, 1), format!("{longest}-x1-0"));
+        let (long, other) = ("x".repeat(59), format!("{}y", "x".repeat(58)));
+        let names = [name(&long, 1), name(&other, 1), name(&long, 2)];
+        for name in &names {
+            assert_eq!(name.len(), Deployable::MAX_NAME, "{name}");
+            assert!(name.starts_with(&"x".repeat(49)), "{name}");
+        }
+        assert!(names[0] != names[1] && names[0] != names[2], "{names:?}");
+    }
+}

@@ -137,6 +137,10 @@ mod tests {
             }
         }
         assert_eq!(name("map-run", 1), "replica2-map-run");
+        // The longest name that is kept whole, and the end of a longer one.
+        let longest = "x".repeat(63 - "replica2-".len());
+        assert_eq!(name(&longest, 1), format!("replica2-{longest}"));
+        assert_eq!(name(&long, 99), format!("replica100-{:08x}-{}", hash(&long), "x".repeat(36)));
     }
 
     #[test]
@@ -146,8 +150,25 @@ mod tests {
         let most: Vec<_> = shares.iter().map(|share| share.max_instances.unwrap()).collect();
         let least: Vec<_> = shares.iter().map(|share| share.min_instances.unwrap()).collect();
         assert_eq!((most, least), (vec![3, 3, 2, 2], vec![1, 1, 0, 0]));
+        assert_eq!(share(&scaling, 9, 10).unwrap().max_instances, Some(1));
         let error = share(&scaling, 0, 11).unwrap_err();
         assert!(error.to_string().contains("max_instances is 10"), "{error}");
+    }
+
+    #[test]
+    fn a_deployment_finds_the_way_back_to_the_replicas_that_it_has_now() {
+        let remembered = Remembered::default();
+        let replica = |name: &str| Deployment::new(name, falco_core::RuntimeName::python());
+        let both = [replica("f"), replica("replica2-f")];
+        for replicas in [&both[..], &both[..], &both[1..], &both[..]] {
+            let whole = merged("f", replicas).unwrap();
+            assert_eq!(whole.name, "f");
+            assert_eq!(remembered.of(&whole)[..], *replicas);
+        }
+        // A function that was deployed once is as its platform shows it.
+        let only = merged("f", &both[..1]).unwrap();
+        assert_eq!(only, both[0]);
+        assert_eq!(remembered.of(&only)[..], both[..1]);
     }
 
     #[test]

@@ -66,3 +66,49 @@ fn highest(prices: impl Iterator<Item = Option<Prices>>) -> Option<Prices> {
         if one.upper_bound(&size).0 >= other.upper_bound(&size).0 { one } else { other }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn any() -> Capabilities {
+        Capabilities::default()
+    }
+
+    #[test]
+    fn attempts_can_be_submitted_again_where_there_is_one_part_that_knows_them() {
+        let can = |all: &[Capabilities]| common(all).resubmit;
+        let knowing = any().with_resubmit(true);
+        assert!(can(&[knowing.clone()]));
+        assert!(!can(&[any()]));
+        assert!(!can(&[knowing.clone(), knowing]));
+    }
+
+    #[test]
+    fn what_all_parts_state_alike_is_stated_of_the_whole_and_what_differs_is_not() {
+        let of = |limits: [Option<u64>; 2]| {
+            common(&limits.map(|limit| any().with_max_result(limit))).max_result
+        };
+        assert_eq!(of([Some(5), Some(5)]), Some(5));
+        assert_eq!(of([Some(5), Some(6)]), None);
+        assert_eq!(of([Some(5), None]), None);
+        let of = |names: [&str; 2]| {
+            common(&names.map(|name| any().with_architecture(name.to_owned()))).architecture
+        };
+        assert_eq!(of(["x86_64", "x86_64"]).as_deref(), Some("x86_64"));
+        assert_eq!(of(["x86_64", "arm64"]), None);
+    }
+
+    #[test]
+    fn the_price_is_that_of_the_most_expensive_part() {
+        let of = |prices: &[f64]| {
+            let part = |price: &f64| any().with_prices(Prices::default().with_second(*price));
+            let all: Vec<_> = prices.iter().map(part).collect();
+            common(&all).prices.map(|prices| prices.second)
+        };
+        assert_eq!(of(&[1.0, 2.0]), Some(2.0));
+        assert_eq!(of(&[2.0, 1.0]), Some(2.0));
+        let one_unknown = [any(), any().with_prices(Prices::default())];
+        assert_eq!(common(&one_unknown).prices, None);
+    }
+}

@@ -80,3 +80,28 @@ impl Deployments {
         Ok(held)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_deployments_of_a_function_are_those_that_it_has_now() {
+        let deployments = Deployments::default();
+        let names = ["a", "b"];
+        let part = |id: &str| {
+            let mut part = Deployment::new("f", falco_core::RuntimeName::python());
+            id.clone_into(&mut part.id);
+            part
+        };
+        let first = [(0, part("1")), (1, part("2"))];
+        let second = [(1, part("3"))];
+        for held in [&first[..], &first[..], &second[..], &first[..]] {
+            let whole = merged("spread", &names, held).unwrap();
+            assert_eq!(deployments.of(&names, &whole).unwrap()[..], *held);
+        }
+        let of_others = merged("spread", &["c"], &first[..1]).unwrap();
+        let error = deployments.of(&names, &of_others).unwrap_err();
+        assert_eq!(error.kind(), falco_core::ErrorKind::NotFound);
+    }
+}

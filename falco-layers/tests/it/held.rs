@@ -147,6 +147,31 @@ async fn logs_are_found_by_the_held_id() {
     assert_eq!(logs[0].lines[0].text, "hello");
 }
 
+#[tokio::test(start_paused = true)]
+async fn calls_to_functions_in_turns_each_reach_their_own() {
+    let platform = Arc::new(InMemory::default().with_function("python:3", |call| {
+        let is_g = serde_json::json!({"is_g": call.env.get("G").is_some()});
+        falco_testkit::Reply::succeeded(Payload::json(&is_g).unwrap())
+    }));
+    let (held, f) = held(platform, 5).await;
+    let g = held.deploy(&function().with_name("g").with_env("G", "1")).await.unwrap();
+    for function in [&f, &g, &g, &f] {
+        let pending = [held.submit(function, &invocation("a")).await.unwrap()];
+        let finished = collect(&held, function, &pending).await.finished;
+        let answer: serde_json::Value = finished[0].outcome.as_ref().unwrap().parse().unwrap();
+        assert_eq!(answer["is_g"], function.name == "g");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_calls_are_asked_for_less_often_than_few() {
+    let (held, d) = held(slow(secs(1)), 5).await;
+    for (calls, pause) in [(0, 2), (500, 3), (4_000, 10)] {
+        let pending = vec![Pending::new("held", std::time::SystemTime::UNIX_EPOCH); calls];
+        assert_eq!(collect(&held, &d, &pending).await.poll_after, millis(pause));
+    }
+}
+
 #[test]
 fn a_runtime_that_is_shut_down_takes_the_calls_with_it() {
     for workers in [0, 2] {

@@ -199,4 +199,82 @@ mod tests {
         }
         assert_eq!(seen, [100.0, 101.0, 105.0, 121.0, 181.0, 271.0, 406.0, 609.0]);
     }
+
+    #[test]
+    fn it_is_full_from_half_a_call_below_the_share_of_it_on() {
+        let full_from = |limit: f64, used: f64| {
+            let ceiling = Ceiling::reported(limit);
+            ceiling.is_full(used, 0.8) && !ceiling.is_full(used - 0.1, 0.8)
+        };
+        assert!(full_from(100.0, 79.5));
+        // A share of a handful is rounded down, to one call at least.
+        assert!(full_from(3.0, 1.5));
+        assert!(full_from(1.0, 0.5));
+        assert!(!Ceiling::unlimited().is_full(1e9, 0.8));
+    }
+
+    #[test]
+    fn more_than_half_a_grain_above_what_is_good_is_a_probe() {
+        let calls = Ceiling::reported(10.0);
+        assert!(calls.is_probed_by(10.6) && !calls.is_probed_by(10.5));
+        let pace = calls.paced();
+        assert!(pace.is_probed_by(10.006) && !pace.is_probed_by(10.004));
+    }
+
+    #[test]
+    fn one_event_lowers_a_pace_by_a_tenth_and_the_headroom_at_most() {
+        let mut pace = Ceiling::reported(10.0).paced();
+        pace.cut(2.0);
+        let limit = pace.limit().unwrap();
+        assert!((limit - 9.0 * 0.97).abs() < 0.02, "{limit}");
+    }
+
+    #[test]
+    fn of_what_was_used_half_is_left_where_the_platform_fails() {
+        let mut ceiling = Ceiling::reported(100.0);
+        ceiling.halve(50.0);
+        assert_eq!(ceiling.limit(), Some(25.0));
+        ceiling.halve(100.0);
+        assert_eq!(ceiling.limit(), Some(12.5));
+    }
+
+    /// The limits after intervals in which `ceiling` is used in full, each with so many answers.
+    fn limits(mut ceiling: Ceiling, answers: u64, round_trips: f64, intervals: usize) -> Vec<f64> {
+        let mut seen = Vec::new();
+        for _ in 0..intervals {
+            ceiling.rest(answers, round_trips);
+            ceiling.grow();
+            seen.extend(ceiling.limit());
+        }
+        seen
+    }
+
+    #[test]
+    fn after_a_probe_was_refused_the_next_one_waits_for_a_hundred_times_its_answers() {
+        let mut refused = Ceiling::reported(1000.0);
+        // A tenth less than before: then the level is exact.
+        refused.cut(900.0);
+        assert_eq!(refused.limit(), Some(873.0));
+        let busy = limits(refused.clone(), 225, 1.0, 5);
+        assert_eq!(busy, [873.0, 900.0, 900.0, 909.0, 945.0]);
+        // Where nothing is answered, it waits for six intervals, or for so many round trips.
+        let idle = limits(refused.clone(), 0, 1.0, 6);
+        assert_eq!(idle, [873.0, 900.0, 900.0, 900.0, 900.0, 909.0]);
+        let slow = limits(refused, 0, 0.5, 12);
+        assert_eq!((slow[10], slow[11]), (900.0, 909.0));
+    }
+
+    #[test]
+    fn after_a_deep_cut_it_grows_again_with_the_next_interval() {
+        let mut cut = Ceiling::reported(1000.0);
+        cut.cut(500.0);
+        assert_eq!(limits(cut, 0, 1.0, 2), [500.0, 505.0]);
+    }
+
+    #[test]
+    fn far_below_what_is_good_it_grows_fourfold() {
+        let mut halved = Ceiling::reported(1000.0);
+        halved.halve(200.0);
+        assert_eq!(limits(halved, 0, 1.0, 3), [400.0, 1000.0, 1010.0]);
+    }
 }
