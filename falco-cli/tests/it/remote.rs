@@ -38,7 +38,11 @@ impl Remote {
     }
 
     pub(crate) fn openwhisk() -> Self {
-        let openwhisk = FakeOpenWhisk::start();
+        Self::of_openwhisk(FakeOpenWhisk::start())
+    }
+
+    /// A fake of OpenWhisk that the test has set up.
+    pub(crate) fn of_openwhisk(openwhisk: FakeOpenWhisk) -> Self {
         let auth = falco_fakes::openwhisk::FAKE_AUTH;
         let flags = ["--apihost", openwhisk.url(), "--auth", auth].map(str::to_owned).to_vec();
         Self { platform: "openwhisk", flags, environment: Vec::new(), fake: Box::new(openwhisk) }
@@ -46,6 +50,11 @@ impl Remote {
 
     /// The fake of AWS, where it is one.
     pub(crate) fn fake_aws(&self) -> &FakeAws {
+        self.fake.downcast_ref().unwrap()
+    }
+
+    /// The fake of OpenWhisk, where it is one.
+    pub(crate) fn fake_openwhisk(&self) -> &FakeOpenWhisk {
         self.fake.downcast_ref().unwrap()
     }
 

@@ -87,8 +87,9 @@ async fn estimate(
 ) -> anyhow::Result<bool> {
     let Arguments { flags, invocations, samples, seed } = arguments;
     let program = Executable::current()?;
-    let throw = program.function(throw)?.with_scaling(flags.function.scaling()).idempotent();
-    let sum = program.function(sum)?.with_scaling(flags.function.scaling()).idempotent();
+    let set_up = |function| flags.function.set_up(function);
+    let throw = program.function(throw)?.map_deployable(set_up).idempotent();
+    let sum = program.function(sum)?.map_deployable(set_up).idempotent();
 
     let launch = Launch::connect(&flags).await?;
     let mut pipeline = Pipeline::new("montecarlo-rs");

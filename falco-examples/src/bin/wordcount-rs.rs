@@ -88,8 +88,9 @@ async fn count_words(
     }
     let files = find_texts(&paths)?;
     let program = Executable::current()?;
-    let map = program.function(map)?.with_scaling(flags.function.scaling()).idempotent();
-    let reduce = program.function(reduce)?.with_scaling(flags.function.scaling()).idempotent();
+    let set_up = |function| flags.function.set_up(function);
+    let map = program.function(map)?.map_deployable(set_up).idempotent();
+    let reduce = program.function(reduce)?.map_deployable(set_up).idempotent();
 
     let launch = Launch::connect(&flags).await?;
     let mut pipeline = Pipeline::new("wordcount-rs");

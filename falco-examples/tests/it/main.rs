@@ -21,6 +21,7 @@ mod hello;
 #[allow(dead_code, reason = "not all of it is used here")]
 #[path = "../../../falco-docker/tests/it/image.rs"]
 mod image;
+mod images;
 mod journal;
 mod journal_platforms;
 mod journal_programs;

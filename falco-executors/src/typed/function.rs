@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use falco_core::{Deployable, Payload, Scaling, Stage, StagePolicy, stage_setters};
+use falco_core::{Deployable, Image, Payload, Scaling, Stage, StagePolicy, stage_setters};
 
 /// A function from `A` to `R`, both as JSON objects.
 ///
@@ -76,6 +76,29 @@ impl<A, R> Function<A, R> {
     #[must_use]
     pub fn with_arguments(mut self, arguments: Payload) -> Self {
         self.deployable = self.deployable.with_arguments(arguments);
+        self
+    }
+
+    /// Runs the code in this image; see [`Deployable::with_image`].
+    #[must_use]
+    pub fn with_image(self, image: impl Into<Image>) -> Self {
+        self.map_deployable(|function| function.with_image(image))
+    }
+
+    /// Changes the function beneath the types, such as by settings that have no setter here.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use falco_executors::typed::Function;
+    ///
+    /// let one: Function<(), ()> = Function::python("f", "def one(args): return {}");
+    /// let one = one.map_deployable(|function| function.with_entry_point("one"));
+    /// assert_eq!(one.deployable().entry_point_or_main(), "one");
+    /// ```
+    #[must_use]
+    pub fn map_deployable(mut self, change: impl FnOnce(Deployable) -> Deployable) -> Self {
+        self.deployable = change(self.deployable);
         self
     }
 
