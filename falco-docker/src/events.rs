@@ -18,6 +18,8 @@ const PAUSE: Duration = Duration::from_millis(500);
 pub(crate) struct End {
     pub(crate) status: Option<i32>,
     pub(crate) out_of_memory: bool,
+    /// Whether the daemon has sent it a signal: for somebody, or since it ends itself.
+    pub(crate) was_stopped: bool,
 }
 
 /// The containers whose end is waited for, and how often the daemon's events have broken off.
@@ -37,6 +39,7 @@ impl Default for Ends {
 struct Expected {
     end: oneshot::Sender<End>,
     out_of_memory: bool,
+    was_stopped: bool,
 }
 
 impl Ends {
@@ -47,7 +50,7 @@ impl Ends {
     /// Expects the end of a container, which has not been started yet.
     pub(crate) fn expect(&self, container: &str) -> oneshot::Receiver<End> {
         let (end, receiver) = oneshot::channel();
-        let expected = Expected { end, out_of_memory: false };
+        let expected = Expected { end, out_of_memory: false, was_stopped: false };
         self.lock().insert(container.to_owned(), expected);
         receiver
     }
@@ -77,18 +80,23 @@ impl Ends {
                     expected.out_of_memory = true;
                 }
             }
+            // The daemon reports its signal before the end.
+            Some("kill") => {
+                if let Some(expected) = expected.get_mut(container) {
+                    expected.was_stopped = true;
+                }
+            }
             // Podman has words of its own for it.
             Some("die" | "died") => {
-                let Some(Expected { end, out_of_memory }) = expected.remove(container) else {
-                    return;
-                };
+                let Some(expected) = expected.remove(container) else { return };
+                let Expected { end, out_of_memory, was_stopped } = expected;
                 let attributes = actor.attributes.as_ref();
                 let status = attributes.and_then(|all| {
                     let status = all.get("exitCode").or_else(|| all.get("containerExitCode"));
                     status?.parse().ok()
                 });
                 // Nobody waits any more for a container that was given up.
-                let _ = end.send(End { status, out_of_memory });
+                let _ = end.send(End { status, out_of_memory, was_stopped });
             }
             _ => {}
         }
@@ -97,8 +105,8 @@ impl Ends {
 
 /// Listens for as long as anybody waits. `driver` is the label of this process's containers.
 pub(crate) async fn listen(docker: Docker, driver: String, ends: Weak<Ends>) {
-    let filters =
-        HashMap::from([("event", vec!["oom".to_owned(), "die".into()]), ("label", vec![driver])]);
+    let events = ["oom", "kill", "die"].map(str::to_owned).to_vec();
+    let filters = HashMap::from([("event", events), ("label", vec![driver])]);
     loop {
         let options = EventsOptionsBuilder::new().filters(&filters).build();
         let mut events = Box::pin(docker.events(Some(options)));
@@ -146,7 +154,18 @@ mod tests {
         died.actor.as_mut().unwrap().attributes = Some(podmans);
         ends.hear(&died);
         assert_eq!(c.await.unwrap().status, Some(4));
-        assert_eq!(a.await.unwrap(), End { status: Some(137), out_of_memory: true });
-        assert_eq!(b.await.unwrap(), End { status: Some(3), out_of_memory: false });
+        let a = a.await.unwrap();
+        assert_eq!(a, End { status: Some(137), out_of_memory: true, ..End::default() });
+        assert_eq!(b.await.unwrap(), End { status: Some(3), ..End::default() });
+    }
+
+    #[tokio::test]
+    async fn a_container_that_the_daemon_sent_a_signal_did_not_end_by_itself() {
+        let ends = Ends::default();
+        let (a, b) = (ends.expect("a"), ends.expect("b"));
+        ends.hear(&event("kill", "a", None));
+        ends.hear(&event("die", "a", Some("143")));
+        ends.hear(&event("die", "b", Some("143")));
+        assert!(a.await.unwrap().was_stopped && !b.await.unwrap().was_stopped);
     }
 }

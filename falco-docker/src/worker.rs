@@ -348,16 +348,21 @@ impl Worker {
     ///
     /// # Errors
     ///
-    /// `Unavailable` where the daemon has ended with it.
+    /// `Unavailable` where the daemon has ended with it, or stopped it.
     async fn end(&mut self) -> Result<End> {
         let Some(container) = self.container.take() else { return Ok(End::default()) };
-        container.end().await.ok_or_else(|| {
-            let host = &self.pool.shared.images.host;
-            let message = format!("the daemon at {host} has ended, or was started again");
-            Error::new(ErrorKind::Unavailable, message)
-                .with_may_have_run(true)
-                .with_unreachable(true)
-        })
+        let host = &self.pool.shared.images.host;
+        let (message, is_unreachable) = match container.end().await {
+            Some(end) if !end.was_stopped => return Ok(end),
+            Some(_) => (
+                format!("the daemon at {host} stopped the container, for somebody or to end"),
+                false,
+            ),
+            None => (format!("the daemon at {host} has ended, or was started again"), true),
+        };
+        Err(Error::new(ErrorKind::Unavailable, message)
+            .with_may_have_run(true)
+            .with_unreachable(is_unreachable))
     }
 }
 

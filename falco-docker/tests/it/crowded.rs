@@ -30,7 +30,7 @@ while read -r line; do
 done
 ";
 
-fn function(name: &str, source: &str) -> Deployable {
+pub(crate) fn function(name: &str, source: &str) -> Deployable {
     Deployable::from_source(name, "native".parse().unwrap(), source)
 }
 
@@ -39,7 +39,7 @@ fn invocation() -> Invocation {
 }
 
 /// A platform on a daemon of any kind, whose functions see a folder as `/seen`.
-async fn platform(host: &str, isolation: Isolation, seen: &Path) -> DockerPlatform {
+pub(crate) async fn platform(host: &str, isolation: Isolation, seen: &Path) -> DockerPlatform {
     let docker = Docker::connect_with_host(host).unwrap().negotiate_version().await.unwrap();
     image::make_bare(&docker).await;
     let isolation = isolation.with_mount(Mount::writable(seen.to_str().unwrap(), "/seen"));
@@ -49,7 +49,7 @@ async fn platform(host: &str, isolation: Isolation, seen: &Path) -> DockerPlatfo
 }
 
 /// The error of a call that was not sent, since the daemon could not start a container.
-fn assert_not_run(error: &Error) {
+pub(crate) fn assert_not_run(error: &Error) {
     assert!(error.kind() == ErrorKind::Unavailable && !error.may_have_run(), "{error:?}");
 }
 

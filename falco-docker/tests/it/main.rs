@@ -10,4 +10,5 @@ mod faults;
 mod image;
 mod images;
 mod own_daemon;
+mod restarts;
 mod tls;

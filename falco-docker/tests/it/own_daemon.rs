@@ -1,4 +1,4 @@
-//! A daemon whose disk a test may fill.
+//! A daemon whose disk a test may fill, and which it may end.
 
 #![expect(clippy::print_stderr, reason = "what is skipped is named")]
 
@@ -70,9 +70,25 @@ impl OwnDaemon {
         PathBuf::from(root).join(data.strip_prefix("/").unwrap())
     }
 
-    /// Starts the daemon, and waits until it answers.
-    fn begin(&mut self) {
+    /// Sends the daemon a signal by its name, and waits for its end.
+    pub(crate) fn end(&mut self, signal: &str) {
+        let Some(mut daemon) = self.daemon.take() else { return };
+        let _ = Command::new("kill").args(["-s", signal, &daemon.id().to_string()]).status();
+        let started = Instant::now();
+        while daemon.try_wait().is_ok_and(|status| status.is_none()) {
+            if started.elapsed() > PATIENCE {
+                let _ = daemon.kill();
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Starts the daemon, for the first time or again, and waits until it answers.
+    pub(crate) fn begin(&mut self) {
         let at = |name: &str| self.folder.path().join(name);
+        // A daemon that was killed has left the number of its containerd. Where nobody asks for the outcome of such a process, the
+        // number stays taken, and the next daemon would wait for it.
+        let _ = std::fs::remove_file(at("exec/containerd/containerd.pid"));
         // It ends with the thread that has started it, which is that of the test.
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "TERM", "nsenter", "--mount", "--target"]);
@@ -106,17 +122,8 @@ fn answers(socket: &Path) -> bool {
 
 impl Drop for OwnDaemon {
     fn drop(&mut self) {
-        if let Some(mut daemon) = self.daemon.take() {
-            // Asked to end, it ends its containers, too.
-            let _ = Command::new("kill").args(["-TERM", &daemon.id().to_string()]).status();
-            let started = Instant::now();
-            while daemon.try_wait().is_ok_and(|status| status.is_none()) {
-                if started.elapsed() > PATIENCE {
-                    let _ = daemon.kill();
-                }
-                std::thread::sleep(Duration::from_millis(50));
-            }
-        }
+        // Asked to end, it ends its containers, too.
+        self.end("TERM");
         drop(self.disk.stdin.take());
         let _ = self.disk.wait();
     }
