@@ -224,11 +224,8 @@ impl Container {
 
     /// Whether the container is known to have ended, after what it has written is read.
     pub(crate) fn has_ended(&mut self, log: &mut Capture) -> bool {
-        while let Some(output) = self.output.next().now_or_never() {
-            match output {
-                Some(Ok(output)) => self.heard.take(output, log),
-                _ => return true,
-            }
+        if !self.take_what_is_there(log) {
+            return true;
         }
         // What it printed since the last call has no end of its own.
         self.heard.begin_log();
@@ -261,8 +258,20 @@ impl Container {
         }
     }
 
-    /// Whether the function has written more than it was asked for.
-    pub(crate) fn has_unasked_answer(&self) -> bool {
+    /// Reads what has arrived; false where nothing can come any more.
+    fn take_what_is_there(&mut self, log: &mut Capture) -> bool {
+        while let Some(output) = self.output.next().now_or_never() {
+            match output {
+                Some(Ok(output)) => self.heard.take(output, log),
+                _ => return false,
+            }
+        }
+        true
+    }
+
+    /// Whether the function has written more than it was asked for, which would be taken for the next answer.
+    pub(crate) fn has_unasked_answer(&mut self, log: &mut Capture) -> bool {
+        self.take_what_is_there(log);
         !self.heard.answer.is_empty()
     }
 
@@ -353,5 +362,40 @@ fn remove_later(docker: Docker, id: String) {
     // Without a runtime the process is on its way out, and the containers go with it.
     if let Ok(runtime) = tokio::runtime::Handle::try_current() {
         runtime.spawn(async move { sweep::remove(&docker, &id).await });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+
+    use super::*;
+
+    /// A container whose output is here already, and which goes on.
+    fn with_output(pieces: &[&'static str]) -> Container {
+        let messages =
+            pieces.iter().map(|piece| Ok(LogOutput::StdOut { message: (*piece).into() }));
+        let output = stream::iter(messages.collect::<Vec<_>>()).chain(stream::pending());
+        let host = "http://127.0.0.1:1";
+        let docker = Docker::connect_with_http(host, 1, bollard::API_DEFAULT_VERSION).unwrap();
+        Container {
+            id: "none".into(),
+            booted_at: SystemTime::now(),
+            docker,
+            ends: Arc::default(),
+            input: Box::pin(tokio::io::sink()),
+            output: Box::pin(output),
+            heard: Heard::new(Dialogue::Native),
+            port: None,
+            end: None,
+            breaks: Ends::default().breaks(),
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_came_between_two_calls_is_seen_before_the_next_one() {
+        let log = &mut Capture::new(0);
+        assert!(!with_output(&[]).has_unasked_answer(log));
+        assert!(with_output(&["{}", "\n"]).has_unasked_answer(log));
     }
 }

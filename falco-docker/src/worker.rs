@@ -79,7 +79,7 @@ impl Worker {
         let pool = self.pool.clone();
         let is_unwanted = || job.is_unwanted() || pool.is_closed();
         let (mut init, mut execution) = (None, None);
-        if self.container.as_ref().is_some_and(Container::has_unasked_answer) {
+        if self.container.as_mut().is_some_and(|container| container.has_unasked_answer(&mut log)) {
             let function = &pool.function.name;
             tracing::warn!(
                 function,
