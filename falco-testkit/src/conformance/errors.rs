@@ -152,13 +152,13 @@ pub(super) async fn every_operation_names_itself_in_its_errors(subject: &Subject
     ];
     // What a platform cannot do, and what it answers without asking the provider, does not fail for the credentials.
     let ids: Vec<_> = pending.iter().map(|pending| pending.id.clone()).collect();
-    let in_doubt = invocation.clone();
+    let in_doubt = std::slice::from_ref(&invocation);
     let others = [
         ("scale", platform.scale(&deployment, &scaling).await.err()),
         ("submit", platform.submit(&deployment, &invocation).await.err()),
         ("collect", platform.collect(&deployment, &pending).await.err()),
         ("activation_log", platform.activation_log(&deployment, &ids).await.err()),
-        ("find_submitted", platform.find_submitted(&deployment, &[in_doubt]).await.err()),
+        ("find_submitted", platform.find_submitted(&deployment, in_doubt).await.err()),
         ("recent_logs", platform.recent_logs(&deployment, SystemTime::now(), 1).await.err()),
     ];
     for (operation, error) in others {
