@@ -51,11 +51,16 @@ mod aws {
 mod gcp {
     use falco_testkit::conformance::{Fake, Pause};
 
-    use crate::FakeGcp;
+    use crate::{FakeGcp, Request};
 
     impl Fake for FakeGcp {
         fn calls(&self) -> u64 {
-            self.requests_to("POST /run/").len() as u64
+            // Called, or put into a queue of tasks.
+            let is_call = |request: &Request| {
+                let path = &request.path;
+                request.method == "POST" && (path.starts_with("/run/") || path.ends_with("/tasks"))
+            };
+            self.count_requests(is_call) as u64
         }
 
         fn place_stranger(&self, name: &str) {
