@@ -18,7 +18,7 @@ use crate::shell::{check, lock};
 pub(super) struct Limits {
     /// The longest that a test may take without a mutant; longer ones are left out.
     test: Duration,
-    /// Of the tests that reach a mutant, as many of the quickest run as take so long together.
+    /// The time that the tests of a mutant take together: as many run, the quickest first.
     all_tests: Duration,
     /// The time that tests may take longer with a mutant before the mutant is said to hang them.
     patience: Duration,

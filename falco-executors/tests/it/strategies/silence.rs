@@ -24,7 +24,7 @@ const PAUSE: Duration = Duration::from_secs(7);
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// What becomes of a collect, none of which has a result.
+/// The end of a collect, none of which has a result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Look {
     Answered,
