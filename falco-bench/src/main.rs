@@ -47,6 +47,10 @@ const USAGE: &str = "usage: cargo xtask bench [NAME ..] [--quick] [--no-check] [
 /// Set where a benchmark is tried with small sizes, if it has any. The figures say nothing then.
 const QUICK: &str = "FALCO_BENCH_QUICK";
 
+fn is_quick() -> bool {
+    std::env::var_os(QUICK).is_some()
+}
+
 fn main() -> ExitCode {
     rust::serve_if_worker();
     if let Some(code) = peers::serve_if_contender() {

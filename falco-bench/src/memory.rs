@@ -38,7 +38,16 @@ pub(crate) fn cpu() -> anyhow::Result<Duration> {
 #[derive(Debug)]
 pub(crate) struct TreeSampler {
     stop: std::sync::mpsc::Sender<()>,
-    thread: std::thread::JoinHandle<f64>,
+    thread: std::thread::JoinHandle<Sampled>,
+}
+
+/// The largest sizes that were seen, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Sampled {
+    /// The sum of all proportional set sizes.
+    pub(crate) sum: f64,
+    /// The peak resident size of a descendant that runs another executable.
+    pub(crate) largest_child: f64,
 }
 
 impl TreeSampler {
@@ -46,11 +55,13 @@ impl TreeSampler {
     pub(crate) fn start() -> Self {
         let (stop, stopped) = std::sync::mpsc::channel::<()>();
         let thread = std::thread::spawn(move || {
-            let mut peak = 0.0_f64;
+            let mut peak = Sampled::default();
             while stopped.recv_timeout(Duration::from_millis(50))
                 == Err(std::sync::mpsc::RecvTimeoutError::Timeout)
             {
-                peak = peak.max(tree_pss());
+                let now = sample();
+                peak.sum = peak.sum.max(now.sum);
+                peak.largest_child = peak.largest_child.max(now.largest_child);
             }
             peak
         });
@@ -59,13 +70,18 @@ impl TreeSampler {
 
     /// The largest sum seen, in bytes.
     pub(crate) fn finish(self) -> anyhow::Result<f64> {
+        self.finish_with_children().map(|sampled| sampled.sum)
+    }
+
+    /// The largest sizes seen, that of a single descendant among them.
+    pub(crate) fn finish_with_children(self) -> anyhow::Result<Sampled> {
         drop(self.stop);
         self.thread.join().ok().context("the memory sampler panicked")
     }
 }
 
 /// Processes that end while they are looked at count nothing.
-fn tree_pss() -> f64 {
+fn sample() -> Sampled {
     let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
     for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let Some(id) = process.file_name().to_str().and_then(|name| name.parse::<u32>().ok())
@@ -76,13 +92,20 @@ fn tree_pss() -> f64 {
             children.entry(parent as u32).or_default().push(id);
         }
     }
-    let mut sum = 0.0;
+    // Between fork and exec a child still runs this executable, and its peak is this process's.
+    let executable = |process: u32| fs::read_link(format!("/proc/{process}/exe")).ok();
+    let own = executable(std::process::id());
+    let mut sampled = Sampled::default();
     let mut open = vec![std::process::id()];
     while let Some(process) = open.pop() {
-        sum += pss(process).unwrap_or_default();
+        sampled.sum += pss(process).unwrap_or_default();
+        if executable(process) != own {
+            let kib = status_kib(&process.to_string(), "VmHWM:").unwrap_or_default();
+            sampled.largest_child = sampled.largest_child.max(kib * 1024.0);
+        }
         open.extend(children.remove(&process).unwrap_or_default());
     }
-    sum
+    sampled
 }
 
 /// The proportional set size of a process, in bytes: what it shares counts in parts.

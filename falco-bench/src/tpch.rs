@@ -14,18 +14,15 @@ use falco_tpch::{DuckDbAnswer, Query, ask_duckdb};
 use crate::figure::{Figure, Goal};
 use query::{Language, Measured, Place, Requests, measure};
 
-/// DuckDB and Falco take turns; the least of these rounds counts, since what disturbs a measurement only makes it slower.
+/// DuckDB and Falco take turns. Of these rounds the shortest times count, since what disturbs a measurement only makes it slower,
+/// and the largest sizes.
 const ROUNDS: usize = 3;
 
 /// Threads of DuckDB, and workers of Falco.
 const THREADS: usize = 2;
 
-fn is_quick() -> bool {
-    std::env::var_os(crate::QUICK).is_some()
-}
-
 fn scale() -> f64 {
-    if is_quick() { 0.01 } else { 1.0 }
+    if crate::is_quick() { 0.01 } else { 1.0 }
 }
 
 pub(crate) fn run() -> anyhow::Result<Vec<Figure>> {
@@ -52,7 +49,7 @@ pub(crate) fn run() -> anyhow::Result<Vec<Figure>> {
     let mut scripted: Vec<Measured> = Vec::new();
     for _ in 0..ROUNDS {
         let asked = ask_duckdb(&python, &data, &Query::ALL, THREADS)?;
-        keep_least(&mut of_duckdb, asked, |one, other| {
+        joined(&mut of_duckdb, asked, |one, other| {
             one.cpu = one.cpu.min(other.cpu);
             one.wall = one.wall.min(other.wall);
         });
@@ -60,9 +57,9 @@ pub(crate) fn run() -> anyhow::Result<Vec<Figure>> {
             let queries = Query::ALL.into_iter().filter(|query| language.has(*query));
             queries.map(|query| measure(&runtime, query, language, &in_folder)).collect()
         };
-        keep_least(&mut native, round(&rust)?, Measured::keep_least);
+        joined(&mut native, round(&rust)?, Measured::join);
         let python = Language::Python { packages: packages.clone() };
-        keep_least(&mut scripted, round(&python)?, Measured::keep_least);
+        joined(&mut scripted, round(&python)?, Measured::join);
     }
 
     let mut figures = Vec::new();
@@ -82,7 +79,8 @@ pub(crate) fn run() -> anyhow::Result<Vec<Figure>> {
 fn build() -> anyhow::Result<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let (profile, folder) = if is_quick() { ("dev", "debug") } else { ("release", "release") };
+    let (profile, folder) =
+        if crate::is_quick() { ("dev", "debug") } else { ("release", "release") };
     let build = ["build", "--quiet", "-p", "falco-tpch", "--bin", "tpch", "--profile", profile];
     let status = Command::new(cargo).args(build).current_dir(&root).status()?;
     ensure!(status.success(), "the program does not build");
@@ -91,12 +89,12 @@ fn build() -> anyhow::Result<PathBuf> {
     Ok(target.join(folder).join("tpch"))
 }
 
-/// Keeps of each query the least of two rounds.
-fn keep_least<T>(kept: &mut Vec<T>, round: Vec<T>, least: impl Fn(&mut T, T)) {
+/// Joins what was measured of each query in two rounds.
+fn joined<T>(kept: &mut Vec<T>, round: Vec<T>, join: impl Fn(&mut T, T)) {
     if kept.is_empty() {
         *kept = round;
     } else {
-        kept.iter_mut().zip(round).for_each(|(one, other)| least(one, other));
+        kept.iter_mut().zip(round).for_each(|(one, other)| join(one, other));
     }
 }
 
@@ -117,6 +115,7 @@ fn rows(measured: &Measured, floor: &DuckDbAnswer, language: &str) -> Vec<Figure
         Figure::alone(name("CPU of the driver"), "s", measured.driver, Goal::Shown),
         Figure::alone(name("traffic"), "MB", measured.traffic, Goal::AtMost(2.0)),
         Figure::alone(name("peak of the driver"), "MB", measured.peak, Goal::AtMost(32.0)),
+        Figure::alone(name("peak of a function"), "MB", measured.function, Goal::Shown),
         Figure::alone(name("peak of all processes"), "MB", measured.all, Goal::Shown),
     ]
 }

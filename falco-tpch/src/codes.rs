@@ -7,7 +7,7 @@ use parquet::column::page::Page;
 use crate::failure::{ScanError, corrupt};
 
 /// A column of text: a number for each row, and the texts.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Codes {
     /// The number of the text in each row.
     pub(crate) codes: Vec<u32>,
@@ -23,6 +23,16 @@ impl Codes {
     /// Calls `of` with each text; the results are in the order of the texts.
     pub(crate) fn map<T>(&self, of: impl Fn(&str) -> T) -> Vec<T> {
         self.texts.iter().map(|text| of(text)).collect()
+    }
+
+    /// Adds a row. Texts are few, so that looking through all is quick.
+    pub(crate) fn push(&mut self, text: &str) {
+        let known = self.texts.iter().position(|known| known == text);
+        let code = known.unwrap_or_else(|| {
+            self.texts.push(text.to_owned());
+            self.texts.len() - 1
+        });
+        self.codes.push(code as u32);
     }
 
     /// Adds the rows of a page.

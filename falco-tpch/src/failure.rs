@@ -38,6 +38,16 @@ impl From<ParquetError> for ScanError {
     }
 }
 
+impl From<csv::Error> for ScanError {
+    fn from(error: csv::Error) -> Self {
+        let text = error.to_string();
+        match error.into_kind() {
+            csv::ErrorKind::Io(error) => Self::Data(error.into()),
+            _ => Self::Content(text),
+        }
+    }
+}
+
 pub(crate) fn corrupt(what: &str) -> ScanError {
     ScanError::Content(format!("the Parquet file is corrupt: {what}"))
 }

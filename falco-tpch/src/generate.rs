@@ -26,10 +26,10 @@ static SMALL_POOL: LazyLock<TextPool> =
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Format {
-    /// Parquet, which functions in both languages read.
+    /// Parquet.
     #[default]
     Parquet,
-    /// CSV with a header, which functions in Python read.
+    /// CSV with a header.
     Csv,
 }
 

@@ -1,4 +1,4 @@
-//! Queries of TPC-H over Parquet: this program makes the data, drives the queries, and holds their functions in Rust.
+//! Queries of TPC-H over Parquet or CSV: this program makes the data, drives the queries, and holds their functions in Rust.
 #![forbid(unsafe_code)]
 
 use std::num::NonZeroU32;
@@ -13,7 +13,7 @@ use falco_core::{Error, RuntimeName};
 use falco_function::Executable;
 use falco_tpch::{Answer, Format, Native, Plan, Planner, Query, ensure_data, python};
 
-/// Runs queries of TPC-H over Parquet in a folder or an object store. The data is made when it is not there; each answer is
+/// Runs queries of TPC-H over Parquet or CSV in a folder or an object store. The data is made when it is not there; each answer is
 /// printed, and with --output also written to an object such as q1.csv, its columns divided by '|'.
 #[derive(Debug, Parser)]
 #[command(name = env!("CARGO_BIN_NAME"), args_override_self = true)]
@@ -26,7 +26,7 @@ struct Arguments {
     #[arg(long, value_name = "SF", default_value_t = 0.01)]
     scale: f64,
 
-    /// The format of the data: parquet, or csv, which functions in Rust do not read.
+    /// The format of the data: parquet or csv.
     #[arg(long, value_name = "FORMAT", default_value_t = Format::Parquet)]
     format: Format,
 
@@ -65,7 +65,7 @@ struct Arguments {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Language {
-    /// Functions of this program, over splits of row groups.
+    /// Functions of this program, over parts of files.
     Rust,
     /// Functions that run DuckDB, over whole files: queries 1, 6 and 12.
     Python,
@@ -124,9 +124,6 @@ async fn run(arguments: Arguments, native: &Native) -> anyhow::Result<bool> {
         Format::Csv => format!("falco-tpch-csv-{scale}"),
         _ => format!("falco-tpch-{scale}"),
     };
-    if format == Format::Csv && language == Language::Rust && !only_data {
-        bail!("functions in Rust read Parquet: add --language python");
-    }
     let input = data.input.clone().unwrap_or(default_input);
     let input = open_store(&input)?;
     let output = data.output.as_deref().map(open_store).transpose()?;
@@ -153,6 +150,7 @@ async fn run(arguments: Arguments, native: &Native) -> anyhow::Result<bool> {
     };
     let planner = Planner {
         input: input.clone(),
+        format,
         split: (language == Language::Rust).then_some(split),
         partitions: partitions.get(),
         function: &function,

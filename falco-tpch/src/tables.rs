@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use parquet::basic::Compression;
+use parquet::basic::{Compression, ConvertedType, Type as PhysicalType};
 use parquet::data_type::{ByteArray, ByteArrayType, Int32Type, Int64Type};
 use parquet::errors::Result;
 use parquet::file::properties::WriterProperties;
@@ -31,6 +31,39 @@ pub(crate) enum Table {
     Orders,
     /// About 6,000,000 rows at scale 1.
     Lineitem,
+}
+
+/// The type of a column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ColumnType {
+    /// A whole number of 32 bits.
+    Int32,
+    /// A day.
+    Date,
+    /// A whole number of 64 bits.
+    Int64,
+    /// A number with two digits behind its point.
+    Decimal,
+    /// Text.
+    Text,
+}
+
+impl ColumnType {
+    /// The type of the column of this name, which only one table has.
+    pub(crate) fn of(name: &str) -> Option<Self> {
+        Table::ALL.into_iter().find_map(|table| {
+            let schema = parse_message_type(table.schema()).ok()?;
+            let column = schema.get_fields().iter().find(|field| field.name() == name)?;
+            let converted = column.get_basic_info().converted_type();
+            Some(match (column.get_physical_type(), converted) {
+                (PhysicalType::INT32, ConvertedType::DATE) => Self::Date,
+                (PhysicalType::INT32, _) => Self::Int32,
+                (PhysicalType::INT64, ConvertedType::DECIMAL) => Self::Decimal,
+                (PhysicalType::INT64, _) => Self::Int64,
+                _ => Self::Text,
+            })
+        })
+    }
 }
 
 /// One of the files of a table.
@@ -196,8 +229,8 @@ impl Table {
             .get_fields()
             .iter()
             .map(|field| match field.get_physical_type() {
-                parquet::basic::Type::INT32 => Column::Int32(Vec::new()),
-                parquet::basic::Type::INT64 => Column::Int64(Vec::new()),
+                PhysicalType::INT32 => Column::Int32(Vec::new()),
+                PhysicalType::INT64 => Column::Int64(Vec::new()),
                 _ => Column::Text(Vec::new()),
             })
             .collect();

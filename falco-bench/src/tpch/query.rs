@@ -14,7 +14,7 @@ use falco_fakes::s3::RequestKind;
 use falco_function::Executable;
 use falco_layers::Intercepted;
 use falco_local::{LocalConfig, LocalPlatform, WorkerLimits};
-use falco_tpch::{Answer, Native, Plan, Planner, Query, python};
+use falco_tpch::{Answer, Format, Native, Plan, Planner, Query, python};
 
 use super::counted::Counted;
 use crate::data::{children, own_without_store};
@@ -88,7 +88,11 @@ pub(super) struct Measured {
     pub(super) driver: f64,
     pub(super) wall: f64,
     pub(super) traffic: f64,
+    /// The largest resident size of this process.
     pub(super) peak: f64,
+    /// The largest resident size of a process with functions.
+    pub(super) function: f64,
+    /// The largest sum of all processes.
     pub(super) all: f64,
     pub(super) invocations: u64,
     /// The sum of all invocations' times.
@@ -97,12 +101,14 @@ pub(super) struct Measured {
 }
 
 impl Measured {
-    pub(super) fn keep_least(&mut self, other: Self) {
+    /// Keeps the shortest times, and the largest sizes.
+    pub(super) fn join(&mut self, other: Self) {
         self.cpu = self.cpu.min(other.cpu);
         self.driver = self.driver.min(other.driver);
         self.wall = self.wall.min(other.wall);
-        self.peak = self.peak.min(other.peak);
-        self.all = self.all.min(other.all);
+        self.peak = self.peak.max(other.peak);
+        self.function = self.function.max(other.function);
+        self.all = self.all.max(other.all);
         self.seconds = self.seconds.min(other.seconds);
     }
 }
@@ -120,7 +126,9 @@ pub(super) fn measure(
     let begun = Instant::now();
     let mut measured = runtime.block_on(run(query, language, place))?;
     measured.wall = begun.elapsed().as_secs_f64();
-    measured.all = sampler.finish()? / 1e6;
+    let sampled = sampler.finish_with_children()?;
+    measured.all = sampled.sum / 1e6;
+    measured.function = sampled.largest_child / 1e6;
     measured.cpu = children()? - functions;
     measured.driver = own_without_store()? - driver;
     measured.peak = memory::peak()? / 1e6;
@@ -151,6 +159,7 @@ async fn run(query: Query, language: &Language, place: &Place<'_>) -> anyhow::Re
     let is_rust = matches!(language, Language::Rust(_));
     let planner = Planner {
         input: place.input.clone(),
+        format: Format::Parquet,
         split: is_rust.then_some(SPLIT),
         partitions: PARTITIONS,
         function: &function,
@@ -173,6 +182,7 @@ async fn run(query: Query, language: &Language, place: &Place<'_>) -> anyhow::Re
         wall: 0.0,
         traffic: bytes.load(Relaxed) as f64 / 1e6,
         peak: 0.0,
+        function: 0.0,
         all: 0.0,
         invocations,
         seconds,

@@ -7,12 +7,16 @@ use serde::Deserialize;
 #[derive(Debug, Deserialize)]
 pub(crate) struct Scan {
     pub(crate) input: Input,
+    /// The header of the CSV file that the split belongs to.
+    pub(crate) header: Option<String>,
 }
 
 /// The argument of a scan whose rows are exchanged.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Split {
     pub(crate) input: Input,
+    /// The header of the CSV file that the split belongs to.
+    pub(crate) header: Option<String>,
     pub(crate) out: Output,
 }
 

@@ -3,13 +3,14 @@
 use std::fmt;
 
 use falco_core::{Deployable, Driver, ExecutionPlan, Input, Payload, Result, Stage};
-use falco_data::{Exchange, Object, Sink, Splits, SplitsOf, Store};
+use falco_data::{Csv, Exchange, Object, Sink, Splits, SplitsOf, Store};
 use falco_executors::FanIn;
 use futures_util::TryStreamExt;
 use serde_json::json;
 
 use super::query::Query;
 use crate::broadcast::Broadcast;
+use crate::generate::Format;
 
 /// The stages of a query.
 #[derive(Clone, Debug)]
@@ -43,6 +44,8 @@ impl Driver for Plan {
 pub struct Planner<'a> {
     /// The tables, each in a folder of its name.
     pub input: Store,
+    /// The format of the tables.
+    pub format: Format,
     /// Bytes of a split; none hands whole files to functions.
     pub split: Option<u64>,
     /// Partitions of each exchange.
@@ -109,9 +112,12 @@ impl Planner<'_> {
     }
 
     fn splits(&self, table: &str) -> SplitsOf {
-        match self.split {
-            Some(bytes) => Splits::parquet(&self.input, table).target(bytes),
-            None => Splits::whole(&self.input, table),
+        match (self.split, self.format) {
+            (None, _) => Splits::whole(&self.input, table),
+            (Some(bytes), Format::Parquet) => Splits::parquet(&self.input, table).target(bytes),
+            (Some(bytes), Format::Csv) => {
+                Splits::csv(&self.input, table, Csv::default()).target(bytes)
+            }
         }
     }
 
@@ -158,6 +164,7 @@ impl fmt::Debug for Planner<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Planner")
             .field("input", &self.input)
+            .field("format", &self.format)
             .field("split", &self.split)
             .field("partitions", &self.partitions)
             .finish_non_exhaustive()

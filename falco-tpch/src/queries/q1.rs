@@ -66,9 +66,9 @@ const COLUMNS: [&str; 7] = [
 ];
 
 /// Groups a split of `lineitem`.
-pub(crate) fn scan(Scan { input }: Scan) -> Result<Groups, ScanError> {
+pub(crate) fn scan(Scan { input, header }: Scan) -> Result<Groups, ScanError> {
     let mut found = Groups::default();
-    each_row_group(&input, &COLUMNS, |group| add(group, &mut found))?;
+    each_row_group(&input, header.as_deref(), &COLUMNS, |group| add(group, &mut found))?;
     Ok(found)
 }
 

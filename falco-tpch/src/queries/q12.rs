@@ -37,10 +37,10 @@ const LINES: [&str; 5] =
     ["l_receiptdate", "l_commitdate", "l_shipdate", "l_shipmode", "l_orderkey"];
 
 /// Takes the rows of `lineitem` that were late: key of the order, and number of the ship mode.
-pub(crate) fn lines(Split { input, out }: Split) -> Result<Wrote, ScanError> {
+pub(crate) fn lines(Split { input, header, out }: Split) -> Result<Wrote, ScanError> {
     let (from, to) = (const { days(1994, 1, 1) }, const { days(1995, 1, 1) });
     let mut out = Records::<2>::new(out)?;
-    each_row_group(&input, &LINES, |group| {
+    each_row_group(&input, header.as_deref(), &LINES, |group| {
         let (received, committed) = (group.int32(LINES[0])?, group.int32(LINES[1])?);
         let (shipped, modes) = (group.int32(LINES[2])?, group.codes(LINES[3])?);
         let keys = group.int64(LINES[4])?;
@@ -59,9 +59,9 @@ pub(crate) fn lines(Split { input, out }: Split) -> Result<Wrote, ScanError> {
 }
 
 /// Takes all rows of `orders`: twice the key, and one more where the priority is high.
-pub(crate) fn orders(Split { input, out }: Split) -> Result<Wrote, ScanError> {
+pub(crate) fn orders(Split { input, header, out }: Split) -> Result<Wrote, ScanError> {
     let mut out = Records::<1>::new(out)?;
-    each_row_group(&input, &["o_orderkey", "o_orderpriority"], |group| {
+    each_row_group(&input, header.as_deref(), &["o_orderkey", "o_orderpriority"], |group| {
         let (keys, priorities) = (group.int64("o_orderkey")?, group.codes("o_orderpriority")?);
         let high = priorities.map(|text| i64::from(matches!(text, "1-URGENT" | "2-HIGH")));
         for (key, code) in keys.iter().zip(&priorities.codes) {

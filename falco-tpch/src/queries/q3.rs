@@ -31,9 +31,9 @@ const TOP: usize = 10;
 const DATE: i32 = days(1995, 3, 15);
 
 /// Takes the customers of one market segment: their keys.
-pub(crate) fn customers(Split { input, out }: Split) -> Result<Wrote, ScanError> {
+pub(crate) fn customers(Split { input, header, out }: Split) -> Result<Wrote, ScanError> {
     let mut out = Records::<1>::new(out)?;
-    each_row_group(&input, &["c_custkey", "c_mktsegment"], |group| {
+    each_row_group(&input, header.as_deref(), &["c_custkey", "c_mktsegment"], |group| {
         let (keys, segments) = (group.int64("c_custkey")?, group.codes("c_mktsegment")?);
         let wanted = segments.map(|text| text == "BUILDING");
         for (key, code) in keys.iter().zip(&segments.codes) {
@@ -49,9 +49,9 @@ pub(crate) fn customers(Split { input, out }: Split) -> Result<Wrote, ScanError>
 const ORDERS: [&str; 4] = ["o_orderdate", "o_custkey", "o_orderkey", "o_shippriority"];
 
 /// Takes the orders before the date: customer, order, date and priority, in the partition of the customer.
-pub(crate) fn orders(Split { input, out }: Split) -> Result<Wrote, ScanError> {
+pub(crate) fn orders(Split { input, header, out }: Split) -> Result<Wrote, ScanError> {
     let mut out = Records::<4>::new(out)?;
-    each_row_group(&input, &ORDERS, |group| {
+    each_row_group(&input, header.as_deref(), &ORDERS, |group| {
         let (dates, customers) = (group.int32(ORDERS[0])?, group.int64(ORDERS[1])?);
         let (keys, priorities) = (group.int64(ORDERS[2])?, group.int32(ORDERS[3])?);
         for row in (0..group.rows()).filter(|row| dates[*row] < DATE) {
@@ -79,9 +79,9 @@ pub(crate) fn placed(argument: CustomersAndOrders) -> Result<Wrote, ScanError> {
 const LINES: [&str; 4] = ["l_shipdate", "l_orderkey", "l_extendedprice", "l_discount"];
 
 /// Takes the lines that were shipped after the date: order and revenue. Lines of an order are neighbours, and are added up.
-pub(crate) fn lines(Split { input, out }: Split) -> Result<Wrote, ScanError> {
+pub(crate) fn lines(Split { input, header, out }: Split) -> Result<Wrote, ScanError> {
     let mut out = Records::<2>::new(out)?;
-    each_row_group(&input, &LINES, |group| {
+    each_row_group(&input, header.as_deref(), &LINES, |group| {
         let (dates, keys) = (group.int32(LINES[0])?, group.int64(LINES[1])?);
         let (prices, discounts) = (group.int64(LINES[2])?, group.int64(LINES[3])?);
         let mut sum: Option<[i64; 2]> = None;

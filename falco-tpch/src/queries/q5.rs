@@ -39,6 +39,8 @@ struct Side {
 #[derive(Debug, Deserialize)]
 pub(crate) struct SplitAndSide {
     input: Input,
+    /// The header of the CSV file that the split belongs to.
+    header: Option<String>,
     side: [Side; 1],
     out: Output,
 }
@@ -66,7 +68,7 @@ pub(crate) fn dimensions(
     Tables { region, nation, supplier, mut out }: Tables,
 ) -> Result<Dimensions, ScanError> {
     let mut regions = KeyMap::<()>::default();
-    each_row_group(&region, &["r_regionkey", "r_name"], |group| {
+    each_row_group(&region, None, &["r_regionkey", "r_name"], |group| {
         let names = group.codes("r_name")?;
         let wanted = names.map(|name| name == "ASIA");
         let rows = group.int64("r_regionkey")?.into_iter().zip(&names.codes);
@@ -74,7 +76,7 @@ pub(crate) fn dimensions(
         Ok(())
     })?;
     let mut nations = BTreeMap::new();
-    each_row_group(&nation, &["n_nationkey", "n_name", "n_regionkey"], |group| {
+    each_row_group(&nation, None, &["n_nationkey", "n_name", "n_regionkey"], |group| {
         let (keys, names) = (group.int64("n_nationkey")?, group.codes("n_name")?);
         for (row, region) in group.int64("n_regionkey")?.iter().enumerate() {
             if regions.contains_key(region) {
@@ -83,7 +85,7 @@ pub(crate) fn dimensions(
         }
         Ok(())
     })?;
-    each_row_group(&supplier, &["s_suppkey", "s_nationkey"], |group| {
+    each_row_group(&supplier, None, &["s_suppkey", "s_nationkey"], |group| {
         let keys = group.int64("s_suppkey")?;
         for (key, nation) in keys.iter().zip(&group.int64("s_nationkey")?) {
             if nations.contains_key(nation) {
@@ -100,30 +102,40 @@ pub(crate) fn dimensions(
 pub(crate) fn customers(argument: SplitAndSide) -> Result<Wrote, ScanError> {
     let [Side { nations, .. }] = argument.side;
     let mut out = Records::<2>::new(argument.out)?;
-    each_row_group(&argument.input, &["c_custkey", "c_nationkey"], |group| {
-        let keys = group.int64("c_custkey")?;
-        for (key, nation) in keys.into_iter().zip(group.int64("c_nationkey")?) {
-            if nations.contains_key(&nation) {
-                out.add(key, [key, nation])?;
+    each_row_group(
+        &argument.input,
+        argument.header.as_deref(),
+        &["c_custkey", "c_nationkey"],
+        |group| {
+            let keys = group.int64("c_custkey")?;
+            for (key, nation) in keys.into_iter().zip(group.int64("c_nationkey")?) {
+                if nations.contains_key(&nation) {
+                    out.add(key, [key, nation])?;
+                }
             }
-        }
-        Ok(())
-    })?;
+            Ok(())
+        },
+    )?;
     Ok(out.close()?)
 }
 
 /// Takes the orders of the year: customer and order, in the partition of the customer.
-pub(crate) fn orders(Split { input, out }: Split) -> Result<Wrote, ScanError> {
+pub(crate) fn orders(Split { input, header, out }: Split) -> Result<Wrote, ScanError> {
     let (from, to) = (const { days(1994, 1, 1) }, const { days(1995, 1, 1) });
     let mut out = Records::<2>::new(out)?;
-    each_row_group(&input, &["o_orderdate", "o_custkey", "o_orderkey"], |group| {
-        let (dates, customers) = (group.int32("o_orderdate")?, group.int64("o_custkey")?);
-        let keys = group.int64("o_orderkey")?;
-        for row in (0..group.rows()).filter(|row| (from..to).contains(&dates[*row])) {
-            out.add(customers[row], [customers[row], keys[row]])?;
-        }
-        Ok(())
-    })?;
+    each_row_group(
+        &input,
+        header.as_deref(),
+        &["o_orderdate", "o_custkey", "o_orderkey"],
+        |group| {
+            let (dates, customers) = (group.int32("o_orderdate")?, group.int64("o_custkey")?);
+            let keys = group.int64("o_orderkey")?;
+            for row in (0..group.rows()).filter(|row| (from..to).contains(&dates[*row])) {
+                out.add(customers[row], [customers[row], keys[row]])?;
+            }
+            Ok(())
+        },
+    )?;
     Ok(out.close()?)
 }
 
@@ -150,7 +162,7 @@ pub(crate) fn lines(argument: SplitAndSide) -> Result<Wrote, ScanError> {
     let suppliers = suppliers.chunks_exact(16).map(|it| (number(&it[..8]), number(&it[8..])));
     let nations: KeyMap<i64> = suppliers.collect();
     let mut out = Records::<3>::new(argument.out)?;
-    each_row_group(&argument.input, &LINES, |group| {
+    each_row_group(&argument.input, argument.header.as_deref(), &LINES, |group| {
         let (keys, suppliers) = (group.int64(LINES[0])?, group.int64(LINES[1])?);
         let (prices, discounts) = (group.int64(LINES[2])?, group.int64(LINES[3])?);
         for row in 0..group.rows() {

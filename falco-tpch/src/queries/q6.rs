@@ -17,10 +17,10 @@ pub(crate) struct Revenue {
 const COLUMNS: [&str; 4] = ["l_shipdate", "l_discount", "l_quantity", "l_extendedprice"];
 
 /// Sums up a split of `lineitem`.
-pub(crate) fn scan(Scan { input }: Scan) -> Result<Revenue, ScanError> {
+pub(crate) fn scan(Scan { input, header }: Scan) -> Result<Revenue, ScanError> {
     let (from, to) = (const { days(1994, 1, 1) }, const { days(1995, 1, 1) });
     let mut revenue = Units::default();
-    each_row_group(&input, &COLUMNS, |group| {
+    each_row_group(&input, header.as_deref(), &COLUMNS, |group| {
         let dates = group.int32(COLUMNS[0])?;
         let [discounts, quantities, prices] =
             [group.int64(COLUMNS[1])?, group.int64(COLUMNS[2])?, group.int64(COLUMNS[3])?];

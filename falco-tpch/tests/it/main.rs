@@ -1,7 +1,16 @@
 //! The program on this machine, beside DuckDB on the same files.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+// The daemon of that crate's tests, and its image.
+#[allow(dead_code, reason = "not all of it is used here")]
+#[path = "../../../falco-docker/tests/it/daemon.rs"]
+mod daemon;
+mod docker;
+#[allow(dead_code, reason = "not all of it is used here")]
+#[path = "../../../falco-docker/tests/it/image.rs"]
+mod image;
 mod platforms;
+mod tables;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,13 +20,12 @@ use falco_data::{Data, DataPolicy, Store};
 use falco_executors::{DriverExt, ParallelExecutor, RunOptions};
 use falco_fakes::FakeS3;
 use falco_function::Executable;
-use falco_testkit::runtimes;
-use falco_tpch::{
-    Answer, DuckDbAnswer, Format, Native, Plan, Planner, Query, ask_duckdb, ensure_data,
-};
+use falco_tpch::{Answer, Format, Native, Plan, Planner, Query, ensure_data};
 use serde_json::Value;
 
-/// The program, with a state of its own for the local platform, and data of scale 0.01 in several splits.
+use crate::tables::Tables;
+
+/// The program, with a state of its own for the local platform.
 struct Program {
     folder: tempfile::TempDir,
 }
@@ -27,31 +35,22 @@ impl Program {
         Self { folder: tempfile::tempdir().unwrap() }
     }
 
+    /// A folder that goes with the test.
+    fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     fn data(&self) -> PathBuf {
-        self.folder.path().join("data")
+        self.folder().join("data")
     }
 
-    /// Makes the tables, unless they are there.
-    async fn make_data(&self) {
-        ensure_data(&Store::folder(self.data()).unwrap(), 0.01, Format::Parquet).await.unwrap();
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        self.command_over(self.data().to_str().unwrap(), arguments)
-    }
-
-    /// The program over data in another place.
+    /// The program over tables of scale 0.01 in several splits. Of a flag that is given twice the last one counts.
     fn command_over(&self, input: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tpch"));
-        command.env("FALCO_LOCAL_DIR", self.folder.path().join("state"));
+        command.env("FALCO_LOCAL_DIR", self.folder().join("state"));
         command.args(["--quiet", "--scale", "0.01", "--split", "200000"]);
         command.args(["--input", input]).args(arguments);
         command
-    }
-
-    /// The answers, of the object that `--json` prints for each query.
-    fn answers(&self, arguments: &[&str]) -> Vec<Answer> {
-        answers(self.command(arguments).arg("--json"))
     }
 }
 
@@ -65,32 +64,18 @@ fn answers(command: &mut Command) -> Vec<Answer> {
     objects.map(|mut it| serde_json::from_value(it["result"].take()).unwrap()).collect()
 }
 
-/// Every answer is that of DuckDB, and none is empty.
-#[track_caller]
-fn assert_same(queries: &[Query], found: &[Answer], expected: &[DuckDbAnswer]) {
-    assert_eq!(found.len(), queries.len());
-    for (query, found) in queries.iter().zip(found) {
-        let at = Query::ALL.iter().position(|one| one == query).unwrap();
-        assert!(!found.rows.is_empty(), "{query}");
-        let difference = found.difference(&expected[at].answer);
-        assert_eq!(difference, None, "{query} in Falco and in DuckDB");
-    }
-}
-
-/// The packages of the environment, for functions in Python.
-fn packages(duckdb: &Path) -> String {
-    let mut versions = std::fs::read_dir(duckdb.join("lib")).unwrap();
-    let packages = versions.next().unwrap().unwrap().path().join("site-packages");
-    packages.into_os_string().into_string().unwrap()
-}
-
 /// The answers of functions in Rust within this process: an executable of a debug build is large, and each function of a query
 /// would unpack it.
-async fn in_process(input: &Store, scratch: Store, split: u64) -> Vec<Answer> {
+async fn in_process(input: &Store, format: Format, scratch: Store, split: u64) -> Vec<Answer> {
     let native = Native::new();
     let function = |name: &str| native.function(&Executable::none(), name);
-    let planner =
-        Planner { input: input.clone(), split: Some(split), partitions: 3, function: &function };
+    let planner = Planner {
+        input: input.clone(),
+        format,
+        split: Some(split),
+        partitions: 3,
+        function: &function,
+    };
     let platform = native.functions().in_process();
     let data = Data::new(platform, scratch, DataPolicy::default()).unwrap();
     let platform = Arc::new(data.with_input(input.clone()));
@@ -120,39 +105,57 @@ async fn answers_are_the_same_over_the_protocol_of_s3() {
     ensure_data(&bucket, 0.001, Format::Parquet).await.unwrap();
     assert!(s3.requests() - requests < 4);
 
-    let scratch = Store::folder(program.folder.path().join("scratch")).unwrap();
-    let expected = in_process(&folder, scratch, 50_000).await;
+    let scratch = Store::folder(program.folder().join("scratch")).unwrap();
+    let expected = in_process(&folder, Format::Parquet, scratch, 50_000).await;
     assert_eq!(expected.len(), Query::ALL.len());
-    assert_eq!(in_process(&bucket, s3.store("scratch"), 20_000).await, expected);
+    let found = in_process(&bucket, Format::Parquet, s3.store("scratch"), 20_000).await;
+    assert_eq!(found, expected);
 }
+
+/// The queries that have functions in Python.
+const IN_PYTHON: [Query; 3] = [Query::Q1, Query::Q6, Query::Q12];
 
 #[tokio::test]
 async fn answers_are_those_of_duckdb_row_by_row() {
-    let Some(duckdb) = runtimes::find("duckdb") else { return };
+    let Some(tables) = Tables::shared().await else { return };
     let program = Program::new();
-    let data = Store::folder(program.data()).unwrap();
-    ensure_data(&data, 0.01, Format::Parquet).await.unwrap();
-    let python = duckdb.join("bin/python3");
-    let expected = ask_duckdb(&python, &program.data(), &Query::ALL, 1).unwrap();
-    let scratch = Store::folder(program.folder.path().join("scratch")).unwrap();
-    assert_same(&Query::ALL, &in_process(&data, scratch, 200_000).await, &expected);
+    let at = |name: &str| program.folder().join(name).into_os_string().into_string().unwrap();
+    let data = Store::folder(tables.folder()).unwrap();
+    let scratch = Store::folder(at("in-process")).unwrap();
+    let found = in_process(&data, Format::Parquet, scratch, 200_000).await;
+    tables.assert_same(&Query::ALL, &found, "in Rust");
 
-    let output = program.folder.path().join("answers");
-    let found = program.answers(&["--queries", "6", "--output", output.to_str().unwrap()]);
-    assert_same(&[Query::Q6], &found, &expected);
-    let written = std::fs::read_to_string(output.join("q6.csv")).unwrap();
+    let packages = tables.packages();
+    let arguments = ["--language", "python", "--env", &packages, "--scratch", &at("scratch")];
+    let mut command = program.command_over(tables.folder().to_str().unwrap(), &arguments);
+    tables.assert_same(&IN_PYTHON, &answers(command.arg("--json")), "in Python");
+    assert!(!holds_files(&program.folder().join("scratch")), "an exchange left something");
+}
+
+#[tokio::test]
+async fn answers_over_csv_are_those_of_duckdb_over_parquet() {
+    let Some(tables) = Tables::shared().await else { return };
+    let program = Program::new();
+    let at = |name: &str| program.folder().join(name).into_os_string().into_string().unwrap();
+    let csv = |arguments: &[&str]| {
+        let mut command = program.command_over(&at("csv"), &["--format", "csv", "--json"]);
+        answers(command.args(arguments))
+    };
+    // This makes the tables, too.
+    let found = csv(&["--queries", "6", "--split", "2000000", "--output", &at("answers")]);
+    tables.assert_same(&[Query::Q6], &found, "in Rust over CSV");
+    let written = std::fs::read_to_string(program.folder().join("answers/q6.csv")).unwrap();
     assert_eq!(written, found[0].to_string());
-    let path = format!("PYTHONPATH={}", packages(&duckdb));
-    let found = program.answers(&["--language", "python", "--env", &path]);
-    assert_same(&[Query::Q1, Query::Q6, Query::Q12], &found, &expected);
-    // The last --input counts.
-    let csv = program.folder.path().join("csv");
-    let arguments = ["--language", "python", "--env", &path, "--format", "csv", "--input"];
-    let found = program.answers(&[&arguments[..], &[csv.to_str().unwrap()]].concat());
-    assert_same(&[Query::Q1, Query::Q6, Query::Q12], &found, &expected);
+
+    let found = csv(&["--language", "python", "--env", &tables.packages()]);
+    tables.assert_same(&IN_PYTHON, &found, "in Python over CSV");
+    let (data, scratch) =
+        (Store::folder(at("csv")).unwrap(), Store::folder(at("scratch")).unwrap());
+    let found = in_process(&data, Format::Csv, scratch, 700_000).await;
+    tables.assert_same(&Query::ALL, &found, "in Rust over CSV");
     // Nothing of an exchange is left.
-    for folder in [program.data(), output] {
-        assert!(!holds_files(&folder.join("_scratch")));
+    for folder in ["csv", "answers"] {
+        assert!(!holds_files(&program.folder().join(folder).join("_scratch")), "{folder}");
     }
 }
 
@@ -172,14 +175,15 @@ fn what_cannot_be_asked_is_said_before_anything_is_deployed() {
         &["--queries", "2"][..],
         &["--queries", "1,5", "--language", "python"],
         &["--scale", "0"],
-        &["--queries", "6", "--format", "csv"],
         &["--queries", "1,6", "--journal"],
         // The data is of another scale.
         &["--only-data", "--scale", "0.001"],
         &["--queries", "6"],
         &["--only-data", "--scale", "0.001", "--format", "csv"],
     ] {
-        let output = program.command(arguments).output().unwrap();
+        let data = program.data();
+        let mut command = program.command_over(data.to_str().unwrap(), arguments);
+        let output = command.output().unwrap();
         let succeeds = arguments == ["--only-data", "--scale", "0.001"];
         assert_eq!(output.status.success(), succeeds, "{arguments:?}");
         said.push(String::from_utf8(output.stderr).unwrap());
@@ -188,7 +192,6 @@ fn what_cannot_be_asked_is_said_before_anything_is_deployed() {
         "use 1, 3, 5, 6 or 12",
         "only queries 1, 6 and 12 have functions in Python",
         "invalid scale 0: use a number above 0",
-        "functions in Rust read Parquet: add --language python",
         "a journal records one run",
         "",
         "holds data of scale 0.001, and 0.01 is wanted",

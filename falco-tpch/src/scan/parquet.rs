@@ -14,6 +14,7 @@ use parquet::file::metadata::{
 use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::serialized_reader::SerializedPageReader;
 
+use super::{no_column, not_asked_for};
 use crate::codes::Codes;
 use crate::failure::{ScanError, corrupt};
 
@@ -24,27 +25,16 @@ const TAIL: u64 = 64 << 10;
 const GAP: u64 = 64 << 10;
 
 /// Calls `each` with the columns of every row group whose middle lies in the split.
-pub(crate) fn each_row_group(
+pub(super) fn scan(
     input: &Input,
     columns: &[&str],
-    each: impl FnMut(&RowGroup) -> Result<(), ScanError>,
-) -> Result<(), ScanError> {
-    scan(input, columns, each).map_err(|error| match error {
-        ScanError::Content(text) => ScanError::Content(format!("{}: {text}", input.url())),
-        other => other,
-    })
-}
-
-fn scan(
-    input: &Input,
-    columns: &[&str],
-    mut each: impl FnMut(&RowGroup) -> Result<(), ScanError>,
+    mut each: impl FnMut(Group) -> Result<(), ScanError>,
 ) -> Result<(), ScanError> {
     let object = input.whole()?;
     let metadata = footer(&object)?;
     for group in metadata.row_groups() {
         if object.split().contains(&middle(group)) {
-            each(&RowGroup::fetch(&object, group, columns)?)?;
+            each(Group::fetch(&object, group, columns)?)?;
         }
     }
     Ok(())
@@ -83,13 +73,13 @@ fn range_of(column: &ColumnChunkMetaData) -> Range<u64> {
 
 /// Some columns of a row group, as they are in the file.
 #[derive(Debug)]
-pub(crate) struct RowGroup {
+pub(crate) struct Group {
     rows: usize,
     columns: Vec<ColumnChunkMetaData>,
     bytes: Arc<Pieces>,
 }
 
-impl RowGroup {
+impl Group {
     fn fetch(object: &Whole, group: &RowGroupMetaData, names: &[&str]) -> Result<Self, ScanError> {
         let columns: Vec<_> =
             names.iter().map(|name| column(group, name).cloned()).collect::<Result<_, _>>()?;
@@ -110,22 +100,22 @@ impl RowGroup {
     }
 
     /// The number of rows.
-    pub(crate) fn rows(&self) -> usize {
+    pub(super) fn rows(&self) -> usize {
         self.rows
     }
 
     /// A column of 64-bit numbers; decimals without their point.
-    pub(crate) fn int64(&self, name: &str) -> Result<Vec<i64>, ScanError> {
+    pub(super) fn int64(&self, name: &str) -> Result<Vec<i64>, ScanError> {
         self.values::<Int64Type>(name)
     }
 
     /// A column of 32-bit numbers; dates as days since 1970.
-    pub(crate) fn int32(&self, name: &str) -> Result<Vec<i32>, ScanError> {
+    pub(super) fn int32(&self, name: &str) -> Result<Vec<i32>, ScanError> {
         self.values::<Int32Type>(name)
     }
 
     /// A column of text with few different values, as numbers of a dictionary.
-    pub(crate) fn codes(&self, name: &str) -> Result<Codes, ScanError> {
+    pub(super) fn codes(&self, name: &str) -> Result<Codes, ScanError> {
         let mut codes = Codes::with_capacity(self.rows);
         for page in self.pages(name)? {
             codes.read(&page?)?;
@@ -159,7 +149,7 @@ impl RowGroup {
 
     fn chunk(&self, name: &str) -> Result<&ColumnChunkMetaData, ScanError> {
         let found = self.columns.iter().find(|column| column.column_path().string() == name);
-        found.ok_or_else(|| ScanError::Content(format!("the column {name} was not asked for")))
+        found.ok_or_else(|| not_asked_for(name))
     }
 
     fn complete(&self, name: &str, values: usize) -> Result<(), ScanError> {
@@ -177,7 +167,7 @@ fn column<'a>(
     name: &str,
 ) -> Result<&'a ColumnChunkMetaData, ScanError> {
     let found = group.columns().iter().find(|column| column.column_path().string() == name);
-    found.ok_or_else(|| ScanError::Content(format!("the file has no column {name}")))
+    found.ok_or_else(|| no_column(name))
 }
 
 /// Pieces of a file that were fetched, each with its offset.
