@@ -1,9 +1,9 @@
 //! `cargo xtask gate`: what `cargo xtask lint` and `cargo xtask test` check, in one build and side by side.
 //!
 //! The two compile the workspace three times: to lint, to document and to test. Here clippy's driver takes the compiler's
-//! place in the build of the tests, so that lints cost no build of their own. A lint is a warning to that build, and not
-//! an error: it fails the gate, and the tests run anyway. Documentation and doc tests wait for the processor
-//! behind the tests, which spend most of their time waiting.
+//! place in the build of the tests, so that lints cost no build of their own, and the documentation is made from what that
+//! build has made (`units`). A lint is a warning to that build, and not an error: it fails the gate, and the tests run
+//! anyway. Documentation and doc tests wait for the processor behind the tests, which spend much of their time waiting.
 //!
 //! Whatever fails, all stages that can run do so, and the verdicts stand at the end. Nothing that the gate has started
 //! outlives it: each stage is waited for.
@@ -17,28 +17,27 @@ use anyhow::{Context, bail, ensure};
 use crate::docker::{self, Daemon};
 use crate::shell::{Verdicts, check, program_exists, root};
 use crate::test_programs::{self, Built};
-use crate::{docs, lint, packages, runtimes, test};
+use crate::{docs, lint, packages, runtimes, test, units};
 
 /// Runs all stages; of some crates only, where they are named.
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     let options = Options::read(arguments)?;
-    let lints = clippy_environment()?;
+    let lints = build_environment()?;
     println!("{}", test::tools());
     let mut verdicts = Verdicts::default();
-    verdicts.run("lint --quick", || lint::run(&["--quick".to_owned()]));
-    let built = build_beside_installs(&options, &lints, &mut verdicts);
+    let built = build_beside_the_rest(&options, &lints, &mut verdicts);
     let environment = vec![(runtimes::VARIABLE, OsString::from(runtimes::home()?))];
     let selection = options.selection();
     match built {
-        Some(built) => run_tests(built, &selection, &lints, environment, &mut verdicts)?,
+        Some(built) => run_tests(built, &options, &lints, environment, &mut verdicts)?,
         // A document may be built where a test does not compile.
         None => verdicts.run("documentation", || docs::build(&selection)),
     }
     verdicts.into_result()
 }
 
-/// Builds the tests, and installs meanwhile what they need.
-fn build_beside_installs(
+/// Builds the tests, and meanwhile lints what needs no build and installs what the tests need.
+fn build_beside_the_rest(
     options: &Options,
     lints: &[(&'static str, OsString)],
     verdicts: &mut Verdicts,
@@ -46,6 +45,7 @@ fn build_beside_installs(
     let (built, installed) = std::thread::scope(|scope| {
         let installs = scope.spawn(|| {
             let mut verdicts = Verdicts::default();
+            verdicts.run("lint --quick", || lint::run(&["--quick".to_owned()]));
             if options.installs {
                 verdicts.run("packages", packages::install);
             }
@@ -78,7 +78,7 @@ fn build_beside_installs(
 /// Runs the test programs, and beside them what has to wait for the processor.
 fn run_tests(
     built: Built,
-    selection: &[&str],
+    options: &Options,
     lints: &[(&'static str, OsString)],
     mut environment: Vec<(&'static str, OsString)>,
     verdicts: &mut Verdicts,
@@ -96,12 +96,10 @@ fn run_tests(
     let behind = std::thread::scope(|scope| {
         let behind = scope.spawn(move || {
             let mut verdicts = Verdicts::default();
-            // One after the other: cargo would let the second wait anyway.
-            let mut doc_tests = test::doc_tests(selection);
+            let mut doc_tests = test::doc_tests(&options.selection());
             doc_tests.envs(lints.iter().chain(environment).map(|(name, value)| (name, value)));
             verdicts.run("doc tests", || in_one_piece("doc tests", &doc_tests));
-            verdicts
-                .run("documentation", || in_one_piece("documentation", &docs::command(selection)));
+            verdicts.run("documentation", || document(options));
             verdicts
         });
         verdicts.run("tests", || test_programs::run(built.programs, environment));
@@ -112,6 +110,24 @@ fn run_tests(
         Err(_) => verdicts.run("documentation", || bail!("it panicked, see above")),
     }
     Ok(())
+}
+
+/// Builds the documentation from what the build of the tests has made. Where that fails, `cargo doc` has the last word: what an
+/// earlier build has left may not be whole.
+fn document(options: &Options) -> anyhow::Result<()> {
+    let from_the_build = check("documentation", || {
+        let rustdoc = program_of_toolchain("rustdoc")?;
+        for command in units::documentation(&rustdoc, &options.crates)? {
+            let output = at_lowest_priority(&command).output().context("`nice` does not start")?;
+            let said = String::from_utf8_lossy(&output.stderr);
+            ensure!(output.status.success(), "{command:?} failed with {}:\n{said}", output.status);
+        }
+        Ok(())
+    });
+    from_the_build.or_else(|error| {
+        println!("{error:#}\nso `cargo doc` builds the documentation");
+        in_one_piece("documentation by cargo", &docs::command(&options.selection()))
+    })
 }
 
 /// Runs a command at the lowest priority and prints all it says when it has ended, since others print meanwhile.
@@ -153,28 +169,29 @@ fn at_lowest_priority(command: &Command) -> Command {
     nice
 }
 
-/// The environment in which cargo compiles the workspace with clippy's driver, its lints being warnings.
-fn clippy_environment() -> anyhow::Result<[(&'static str, OsString); 2]> {
-    Ok([
-        ("RUSTC_WORKSPACE_WRAPPER", clippy_driver()?.into()),
-        // Nothing is built twice here.
-        ("CARGO_INCREMENTAL", "0".into()),
-    ])
+/// The environment in which cargo compiles the workspace with clippy's driver, its lints being warnings, and keeps what the
+/// documentation is made from.
+fn build_environment() -> anyhow::Result<Vec<(&'static str, OsString)>> {
+    let mut environment = units::environment(program_of_toolchain("clippy-driver")?.into())?;
+    // Nothing is built twice here.
+    environment.push(("CARGO_INCREMENTAL", "0".into()));
+    Ok(environment)
 }
 
-fn clippy_driver() -> anyhow::Result<PathBuf> {
+/// A program of the toolchain that compiles: `rustc` may be rustup's, and choose by the folder.
+fn program_of_toolchain(name: &str) -> anyhow::Result<PathBuf> {
     let mut rustc = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
     let output = rustc.args(["--print", "sysroot"]).current_dir(root()).output()?;
     let sysroot = String::from_utf8(output.stdout)?;
-    let beside_the_compiler = Path::new(sysroot.trim()).join("bin/clippy-driver");
+    let beside_the_compiler = Path::new(sysroot.trim()).join("bin").join(name);
     if beside_the_compiler.is_file() {
         return Ok(beside_the_compiler);
     }
     ensure!(
-        program_exists("clippy-driver"),
-        "this toolchain has no clippy: add it with `rustup component add clippy rustfmt`"
+        program_exists(name),
+        "this toolchain has no {name}: add it with `rustup component add clippy rustfmt`"
     );
-    Ok("clippy-driver".into())
+    Ok(name.into())
 }
 
 /// The arguments of the gate.

@@ -30,6 +30,7 @@ mod template;
 mod test;
 mod test_programs;
 mod typos;
+mod units;
 mod wording;
 
 use std::process::ExitCode;
@@ -102,6 +103,10 @@ const TASKS: &[Task] = &[
 ];
 
 fn main() -> ExitCode {
+    if let Some(folder) = std::env::var_os(units::VARIABLE) {
+        eprintln!("xtask: {:#}", units::compile(&folder));
+        return ExitCode::FAILURE;
+    }
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match dispatch(&arguments) {
         Ok(()) => ExitCode::SUCCESS,

@@ -72,7 +72,8 @@ pub(crate) fn target_directory() -> anyhow::Result<PathBuf> {
     Ok(PathBuf::from(text(&json, "target_directory")?))
 }
 
-fn ask(options: &[&str]) -> anyhow::Result<Value> {
+/// The report, as cargo prints it.
+pub(crate) fn ask(options: &[&str]) -> anyhow::Result<Value> {
     let output =
         cargo(&["metadata", "--format-version", "1", "--locked"]).args(options).output()?;
     ensure!(
