@@ -17,10 +17,17 @@ pub(crate) const VARIABLE: &str = "FALCO_TEST_DOCKER";
 /// How long a daemon may take to answer, and to end.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Where Linux keeps files in memory.
+const MEMORY: &str = "/dev/shm";
+
+/// The memory in KiB that has to be available for images and containers to be kept in it. They take less than a quarter of it.
+const PLENTY: u64 = 12 << 20;
+
 /// A daemon; dropped, it is ended, and what it kept is deleted.
 pub(crate) struct Daemon {
     process: Child,
     folder: PathBuf,
+    data: PathBuf,
     socket: PathBuf,
 }
 
@@ -50,15 +57,20 @@ impl Daemon {
 
     fn launch() -> anyhow::Result<Self> {
         let folder = target_directory()?.join("docker");
-        remove_leftovers(&folder)?;
+        for data in [folder.join("data"), in_memory(&folder)] {
+            remove_leftovers(&folder, &data)?;
+        }
+        delete(&folder)?;
         fs::create_dir_all(&folder)?;
+        // A daemon waits for the disk with each image and each container. Nobody needs them after a crash.
+        let data = if has_plenty_of_memory() { in_memory(&folder) } else { folder.join("data") };
         // Not below the target directory: the path of a socket has at most 107 bytes.
         let name = format!("falco-docker-{}.sock", std::process::id());
         let socket = std::env::temp_dir().join(name);
         let log = fs::File::create(folder.join("log"))?;
         let process = dockerd()
             .arg("--data-root")
-            .arg(folder.join("data"))
+            .arg(&data)
             .arg("--exec-root")
             .arg(folder.join("exec"))
             .arg("--pidfile")
@@ -75,7 +87,7 @@ impl Daemon {
             .stderr(log)
             .spawn()
             .context("dockerd does not start")?;
-        let mut daemon = Self { process, folder, socket };
+        let mut daemon = Self { process, folder, data, socket };
         daemon.wait_until_ready()?;
         Ok(daemon)
     }
@@ -98,8 +110,10 @@ impl Drop for Daemon {
         if let Err(error) = self.end() {
             println!("dockerd does not end: {error:#}");
         }
-        if let Err(error) = delete(&self.folder) {
-            println!("{error:#}");
+        for folder in [&self.data, &self.folder] {
+            if let Err(error) = delete(folder) {
+                println!("{error:#}");
+            }
         }
         // The daemon has deleted the socket itself, if it ended as asked.
         let _ = fs::remove_file(&self.socket);
@@ -143,33 +157,63 @@ fn ask_to_end(pid: u32, mut ended: impl FnMut() -> anyhow::Result<bool>) -> anyh
     Ok(true)
 }
 
-/// Ends the daemon that an earlier run has left in this folder, and deletes what it kept.
-fn remove_leftovers(folder: &Path) -> anyhow::Result<()> {
+/// Ends the daemon that an earlier run has left in this folder, and deletes what it kept in `data`.
+fn remove_leftovers(folder: &Path, data: &Path) -> anyhow::Result<()> {
+    let pid = fs::read_to_string(folder.join("pid")).unwrap_or_default();
+    if let Ok(pid) = pid.trim().parse::<u32>()
+        && is_daemon_of(pid, data)
+    {
+        println!("an earlier run has left a dockerd, process {pid}: it is ended");
+        let ended = ask_to_end(pid, || Ok(!is_daemon_of(pid, data)))?;
+        ensure!(ended, "process {pid}, a dockerd in {}, does not end", data.display());
+    }
+    delete(data)
+}
+
+/// The place in memory for the data of the daemon of this folder.
+fn in_memory(folder: &Path) -> PathBuf {
+    let name = folder.to_string_lossy().replace('/', "-");
+    Path::new(MEMORY).join(format!("falco{name}"))
+}
+
+/// Whether there is memory for a daemon's data, and room for files in it, which is limited by itself.
+fn has_plenty_of_memory() -> bool {
+    let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let room = Command::new("df").args(["-Pk", MEMORY]).output();
+    let room = room.map(|room| String::from_utf8_lossy(&room.stdout).into_owned());
+    available(&memory) > PLENTY && room_in(&room.unwrap_or_default()) > PLENTY
+}
+
+/// The KiB of memory that are available by this text of `/proc/meminfo`.
+fn available(memory: &str) -> u64 {
+    let line = memory.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+    number.unwrap_or_default()
+}
+
+/// The free KiB of a file system in memory by this text of `df`; none of one that is not in memory.
+fn room_in(df: &str) -> u64 {
+    let last = df.lines().last().unwrap_or_default();
+    let words: Vec<&str> = last.split_whitespace().collect();
+    match words[..] {
+        ["tmpfs", _, _, free, ..] => free.parse().unwrap_or_default(),
+        _ => 0,
+    }
+}
+
+/// Whether this process is a daemon that keeps its data there: numbers of processes are used again.
+fn is_daemon_of(pid: u32, data: &Path) -> bool {
+    let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let mut arguments = command.split(|&byte| byte == 0);
+    arguments.next().is_some_and(|program| program.ends_with(b"dockerd"))
+        && arguments.any(|argument| argument == data.as_os_str().as_encoded_bytes())
+}
+
+/// Deletes a folder, if it is there, and unmounts first what is mounted in it.
+fn delete(folder: &Path) -> anyhow::Result<()> {
     if !folder.exists() {
         return Ok(());
     }
-    let pid = fs::read_to_string(folder.join("pid")).unwrap_or_default();
-    if let Ok(pid) = pid.trim().parse::<u32>()
-        && is_daemon_of(pid, folder)
-    {
-        println!("an earlier run has left a dockerd, process {pid}: it is ended");
-        let ended = ask_to_end(pid, || Ok(!is_daemon_of(pid, folder)))?;
-        ensure!(ended, "process {pid}, a dockerd in {}, does not end", folder.display());
-    }
-    delete(folder)
-}
-
-/// Whether this process is a daemon that works in `folder`: numbers of processes are used again.
-fn is_daemon_of(pid: u32, folder: &Path) -> bool {
-    let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    let root = folder.join("data");
-    let mut arguments = command.split(|&byte| byte == 0);
-    arguments.next().is_some_and(|program| program.ends_with(b"dockerd"))
-        && arguments.any(|argument| argument == root.as_os_str().as_encoded_bytes())
-}
-
-/// Deletes a folder, and unmounts first what is mounted in it.
-fn delete(folder: &Path) -> anyhow::Result<()> {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     for mount in mounts_below(&mounts, folder) {
         // A mount that somebody still uses leaves the tree at once, and ends with its last user.
@@ -211,38 +255,55 @@ mod tests {
     fn a_daemon_that_an_earlier_run_has_left_is_ended_and_awaited() {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path().join("docker");
-        fs::create_dir_all(&folder).unwrap();
+        let data = folder.join("data");
+        fs::create_dir_all(&data).unwrap();
         // Stands for a daemon: a shell of that name and with that argument, which waits for input.
         let mut daemon = Command::new("bash")
             .args(["-c", "exec -a dockerd bash -c read \"$0\""])
-            .arg(folder.join("data"))
+            .arg(&data)
             .stdin(Stdio::piped())
             .spawn()
             .unwrap();
         let input = daemon.stdin.take();
         fs::write(folder.join("pid"), daemon.id().to_string()).unwrap();
         let started = Instant::now();
-        while !is_daemon_of(daemon.id(), &folder) && started.elapsed() < PATIENCE {
+        while !is_daemon_of(daemon.id(), &data) && started.elapsed() < PATIENCE {
             std::thread::sleep(Duration::from_millis(10));
         }
-        assert!(is_daemon_of(daemon.id(), &folder), "it does not start");
+        assert!(is_daemon_of(daemon.id(), &data), "it does not start");
         assert!(!is_daemon_of(daemon.id(), Path::new("/elsewhere")), "a daemon of somebody else");
         // Its parent takes its status, as init does for a daemon whose parent has ended.
         let reaped = std::thread::spawn(move || daemon.wait().unwrap());
-        remove_leftovers(&folder).unwrap();
+        remove_leftovers(&folder, &data).unwrap();
         assert!(!reaped.join().unwrap().success());
         drop(input);
-        assert!(!folder.exists());
-        remove_leftovers(&folder).unwrap();
+        assert!(!data.exists());
+        remove_leftovers(&folder, &data).unwrap();
     }
 
     #[test]
     fn a_process_that_took_the_number_of_a_daemon_is_left_alone() {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path().join("docker");
-        fs::create_dir_all(&folder).unwrap();
+        let data = folder.join("data");
+        fs::create_dir_all(&data).unwrap();
         fs::write(folder.join("pid"), std::process::id().to_string()).unwrap();
-        remove_leftovers(&folder).unwrap();
-        assert!(!folder.exists());
+        remove_leftovers(&folder, &data).unwrap();
+        assert!(!data.exists());
+    }
+
+    #[test]
+    fn data_is_kept_in_memory_where_there_is_plenty_of_it_and_room_for_files() {
+        let memory = "MemTotal:       24684092 kB\nMemAvailable:   23033144 kB\n";
+        assert_eq!((available(memory), available("")), (23_033_144, 0));
+        let df = |kind: &str| {
+            format!(
+                "Filesystem     1024-blocks      Used Available Capacity Mounted on\n\
+                 {kind}  24684092  104  24683988  1% /dev/shm\n"
+            )
+        };
+        assert_eq!((room_in(&df("tmpfs")), room_in(&df("/dev/vda"))), (24_683_988, 0));
+        let place = in_memory(Path::new("/work/target/docker"));
+        assert_eq!(place, Path::new("/dev/shm/falco-work-target-docker"));
     }
 }
