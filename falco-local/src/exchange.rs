@@ -7,7 +7,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use falco_package::shim::Numbered;
+use falco_package::shim::NumberedAnswer;
 use falco_workers::Capture;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -353,8 +353,8 @@ enum Received {
 /// The meaning of a line while the answer to the request of that number is waited for.
 fn received(line: Bytes, number: Option<u64>) -> Received {
     let Some(number) = number else { return Received::Answer { line, has_printed: false } };
-    match Numbered::from_line(&line) {
-        Some(Numbered { number: of, has_printed, answer, .. }) if of == number => {
+    match NumberedAnswer::from_line(&line) {
+        Some(NumberedAnswer { number: of, has_printed, answer, .. }) if of == number => {
             Received::Answer { line: answer, has_printed }
         }
         Some(answer) if answer.number > number => Received::Next,

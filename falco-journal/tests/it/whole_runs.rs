@@ -385,8 +385,7 @@ async fn the_loss_of_power_loses_no_result_that_the_provider_has_deleted() {
         let monitor = After { left: AtomicU64::new(after), stop: stop.clone() };
         let stopping = options(&platform, &journal, 2).with_monitor(Arc::new(monitor));
         let session = pipeline.deploy(stopping.with_stop(stop.cancelled_owned())).await.unwrap();
-        let strategy = session.strategy().clone();
-        let _ = pipeline.execute(&*strategy, &session).await;
+        let _ = pipeline.execute(&*session.strategy().clone(), &session).await;
         bury(directory.path(), later.path(), Death::Machine);
 
         let journal = open(later.path(), true, ResumeOptions::default());
@@ -395,8 +394,6 @@ async fn the_loss_of_power_loses_no_result_that_the_provider_has_deleted() {
         // What was being sent is unknown, and nothing else, and nothing ran twice.
         assert!(counts.unknown <= 16 && counts.failed() == 0, "{counts:?}");
         assert!(platform.counters().started <= 80, "{:?}", platform.counters());
-        if counts.unknown == 0 {
-            assert!(outcome.is_success(), "{:?}", outcome.error());
-        }
+        assert!(counts.unknown > 0 || outcome.is_success(), "{:?}", outcome.error());
     }
 }

@@ -54,17 +54,17 @@ impl Answer {
 /// # Examples
 ///
 /// ```
-/// use falco_package::shim::Numbered;
+/// use falco_package::shim::NumberedAnswer;
 ///
-/// let line = Numbered::from_line(&r#"17 printed {"ok":{},"ms":0.250}"#.into()).unwrap();
+/// let line = NumberedAnswer::from_line(&r#"17 printed {"ok":{},"ms":0.250}"#.into()).unwrap();
 /// assert_eq!((line.number, line.has_printed), (17, true));
 /// assert_eq!(&line.answer[..], br#"{"ok":{},"ms":0.250}"#);
 ///
-/// assert!(Numbered::from_line(&r#"{"ok":{},"ms":0.250}"#.into()).is_none());
+/// assert!(NumberedAnswer::from_line(&r#"{"ok":{},"ms":0.250}"#.into()).is_none());
 /// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Numbered {
+pub struct NumberedAnswer {
     /// The number of the request.
     pub number: u64,
     /// Whether marks in both logs end what the call has printed.
@@ -73,7 +73,7 @@ pub struct Numbered {
     pub answer: Bytes,
 }
 
-impl Numbered {
+impl NumberedAnswer {
     /// Reads a line, given without its line break; `None` for one that does not begin with a number.
     pub fn from_line(line: &Bytes) -> Option<Self> {
         let digits = line.iter().take_while(|byte| byte.is_ascii_digit()).count();
@@ -149,7 +149,7 @@ mod tests {
     fn a_line_without_a_number_of_its_own_answers_no_numbered_request() {
         for line in ["", " {}", "1", "1{}", "-1 {}", "+1 {}", "1.0 {}", "99999999999999999999 {}"] {
             assert!(
-                Numbered::from_line(&Bytes::from_static(line.as_bytes())).is_none(),
+                NumberedAnswer::from_line(&Bytes::from_static(line.as_bytes())).is_none(),
                 "{line:?}"
             );
         }

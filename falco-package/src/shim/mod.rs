@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::archive::{Archive, File};
 
-pub use answer::{Answer, Numbered, failure};
+pub use answer::{Answer, NumberedAnswer, failure};
 pub use parts::with_data;
 
 /// The shim for Python, at the root of the archive.
