@@ -34,7 +34,7 @@ pub(crate) struct Package {
 
 /// The files on their way to the disk.
 pub(crate) enum Files {
-    /// They are small, or have to be looked into.
+    /// Those of an interpreter, with the shim.
     Held(Archive),
     /// The archive of a native function, which may be large, and the arguments that are stored beside its files. It is checked
     /// while it is unpacked.
@@ -57,30 +57,28 @@ impl Files {
 
 /// Puts the function's code and the shim of its runtime together.
 pub(crate) fn pack(function: &Deployable, interpreter: &Interpreter) -> Result<Package> {
-    if let (Interpreter::Native, Code::Archive(zip)) = (interpreter, &function.code) {
-        shim::check_native_arguments(function)?;
-        let mut arguments = Archive::new();
-        if let Some(stored) = &function.arguments {
-            arguments = arguments.with_file(shim::ARGUMENTS, stored.to_bytes())?;
-        }
-        let version = digest(zip, &arguments);
-        return Ok(Package { files: Files::Native { zip: zip.clone(), arguments }, version });
-    }
     let files = match interpreter {
         Interpreter::Python(_) => shim::wrap(function)?.with_file(FORK_FILE, FORK)?,
         Interpreter::Node(_) => shim::wrap(function)?,
-        Interpreter::Native => {
-            let code = shim::native(function)?;
-            code.check_native_on(&System::current())?;
-            let mut files = Archive::new();
-            for (path, file) in code.files() {
-                files.insert(format!("{}/{path}", shim::FUNCTION), file.clone())?;
-            }
-            files
-        }
+        Interpreter::Native => return pack_native(function),
     };
     let version = digest(&[], &files);
     Ok(Package { files: Files::Held(files), version })
+}
+
+/// The executable stays packed until it is on its way to the disk.
+fn pack_native(function: &Deployable) -> Result<Package> {
+    shim::check_native_arguments(function)?;
+    let zip = match &function.code {
+        Code::Archive(zip) => zip.clone(),
+        code => Archive::from_code(code, NATIVE_EXECUTABLE)?.to_zip()?,
+    };
+    let mut arguments = Archive::new();
+    if let Some(stored) = &function.arguments {
+        arguments = arguments.with_file(shim::ARGUMENTS, stored.to_bytes())?;
+    }
+    let version = digest(&zip, &arguments);
+    Ok(Package { files: Files::Native { zip, arguments }, version })
 }
 
 /// A name for an archive, if there is one, and the files beside it.

@@ -9,6 +9,7 @@ pub mod shim;
 mod archive;
 mod cache;
 mod directory;
+mod executable;
 mod requirements;
 mod vendor;
 mod zipped;

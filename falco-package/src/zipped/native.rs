@@ -1,8 +1,7 @@
 //! Executables that are packed from a file and unpacked to one, so that none is held in memory.
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use bytes::Bytes;
@@ -11,6 +10,7 @@ use falco_core::{Error, ErrorKind, Result};
 use super::{DEFAULT_MAX_UNPACKED, add, damaged, each_file, options, writer};
 use crate::archive::{Archive, File};
 use crate::directory::{unreadable, unwritable};
+use crate::executable::NativeFile;
 use crate::native::{NATIVE_EXECUTABLE, check_executable};
 use crate::requirements::{Requirements, System};
 
@@ -60,7 +60,8 @@ impl Archive {
     }
 
     /// Unpacks the zip file of a native function into `directory`, which is made when it is not there, piece by piece, and checks
-    /// it as [`check_native_on`](Self::check_native_on) does. After an error the directory holds a part of it.
+    /// it as [`check_native_on`](Self::check_native_on) does. After an error the directory holds a part of it. Executables are written
+    /// by a process of their own: they can be started at once, whatever other threads start meanwhile.
     ///
     /// # Errors
     ///
@@ -81,19 +82,15 @@ impl Archive {
             if let Some(parent) = at.parent() {
                 fs::create_dir_all(parent).map_err(|error| unwritable(parent, &error))?;
             }
-            let mode = if executable { 0o755 } else { 0o644 };
-            let mut file = OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(mode)
-                .open(&at)
-                .map_err(|error| unwritable(&at, &error))?;
+            let file = NativeFile::create_new(&at, executable);
+            let mut file = file.map_err(|error| unwritable(&at, &error))?;
             file.write_all(&beginning).map_err(|error| unwritable(&at, &error))?;
             let mut length = beginning.len() as u64;
             let mut piece = vec![0; 64 << 10];
             loop {
                 let read = content.read(&mut piece).map_err(|error| damaged(path, &error))?;
                 if read == 0 {
+                    file.finish().map_err(|error| unwritable(&at, &error))?;
                     return Ok(length);
                 }
                 file.write_all(&piece[..read]).map_err(|error| unwritable(&at, &error))?;
