@@ -37,8 +37,17 @@ pub(crate) fn environment(compiler: OsString) -> anyhow::Result<Vec<(&'static st
     let own = std::env::current_exe().context("the path of this program is unknown")?;
     let folder = folder()?;
     std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    // Under another name, since the build that it takes part in may replace this program.
+    let wrapper = folder.join("compiler");
+    let linked = std::fs::remove_file(&wrapper).or_else(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => Ok(()),
+        _ => Err(error),
+    });
+    linked
+        .and_then(|()| std::fs::hard_link(own, &wrapper))
+        .with_context(|| wrapper.display().to_string())?;
     Ok(vec![
-        ("RUSTC_WORKSPACE_WRAPPER", own.into()),
+        ("RUSTC_WORKSPACE_WRAPPER", wrapper.into()),
         (VARIABLE, folder.into()),
         (COMPILER, compiler),
     ])
