@@ -82,3 +82,51 @@ impl Intercept for Door {
         Ok(collected)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use falco_core::{Deployable, Payload, Platform};
+    use falco_testkit::InMemory;
+
+    /// A part that does not answer, behind its door.
+    async fn silent(holds_calls: bool) -> (Arc<InMemory>, Door, Deployment) {
+        let (platform, silence) = (Arc::new(InMemory::default()), Arc::new(Silence::default()));
+        let function = Deployable::python("f", "def main(args): return args");
+        let deployment = platform.deploy(&function).await.unwrap();
+        let away = Error::new(ErrorKind::Unavailable, "no route").with_unreachable(true);
+        silence.hear_error(&away);
+        let door = Door::new(platform.clone(), silence, holds_calls);
+        (platform, door, deployment)
+    }
+
+    fn invocation() -> Invocation {
+        Invocation::new("run", "stage", "1", Payload::empty())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_waited_for_a_part_which_is_silent_now_is_not_sent_and_says_so() {
+        let (platform, door, deployment) = silent(false).await;
+        let invoked = door.invoke(&deployment, &invocation()).await.unwrap_err();
+        let submitted = door.submit(&deployment, &invocation()).await.unwrap_err();
+        for (error, operation) in [(invoked, "invoke"), (submitted, "submit")] {
+            assert!(error.is_unreachable() && !error.may_have_run(), "{error:?}");
+            assert_eq!(error.operation(), Some(operation));
+        }
+        let counters = platform.counters();
+        assert_eq!((counters.invokes, counters.submits), (0, 0));
+        door.silence.chosen(&invocation());
+        door.invoke(&deployment, &invocation()).await.unwrap();
+        assert!(!door.silence.is_silent());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn accepting_a_call_that_is_held_open_does_not_show_that_the_part_answers() {
+        for holds_calls in [false, true] {
+            let (_platform, door, deployment) = silent(holds_calls).await;
+            door.silence.chosen(&invocation());
+            door.submit(&deployment, &invocation()).await.unwrap();
+            assert_eq!(door.silence.is_silent(), holds_calls);
+        }
+    }
+}

@@ -28,9 +28,9 @@ struct Since {
 }
 
 impl Since {
-    fn new() -> Self {
-        let (until, pause) = (Instant::now() + FIRST_REST, FIRST_REST);
-        Self { until, pause, uncollected: None, trying: HashSet::new() }
+    /// One that begins now, and has no rest yet.
+    fn new(now: Instant) -> Self {
+        Self { until: now, pause: FIRST_REST, uncollected: None, trying: HashSet::new() }
     }
 }
 
@@ -77,7 +77,7 @@ impl Silence {
             // A function's own timeout was over: a platform that works would have answered.
             _ if error.is_unreachable() || error.kind() == ErrorKind::Timeout => {
                 let now = Instant::now();
-                let silence = silence.get_or_insert_with(Since::new);
+                let silence = silence.get_or_insert_with(|| Since::new(now));
                 // All that are cut off together count as one. A call that has tried whether it is back may have taken long.
                 if silence.until <= now {
                     silence.until = now + silence.pause;

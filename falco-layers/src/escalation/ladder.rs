@@ -224,6 +224,10 @@ mod tests {
         assert_eq!(ladder.after(step(0, 0), FunctionErrorKind::Raised), None);
         assert_eq!(ladder.steps().collect::<Vec<_>>(), [step(1, 0)]);
         assert_eq!(ladder.first(&Scaling::default()).memory_mib, Some(1024));
+        let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+        let times = Ladder::timeouts([minutes(1), minutes(15)]).unwrap();
+        let times = times.above(&Scaling::default().with_timeout(minutes(1)));
+        assert_eq!(times.size(step(0, 1)).timeout, Some(minutes(15)));
         let crash = FunctionErrorKind::Crashed;
         assert_eq!(ladder.after(step(0, 0), crash), None);
         assert_eq!(ladder.with_crashes().after(step(0, 0), crash), Some(step(1, 0)));

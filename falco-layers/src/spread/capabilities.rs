@@ -85,6 +85,18 @@ mod tests {
     }
 
     #[test]
+    fn limits_are_the_narrowest_of_all_parts() {
+        let payload = |limits: [Option<u64>; 2]| {
+            common(&limits.map(|limit| any().with_max_payload(limit))).max_payload
+        };
+        assert_eq!(payload([Some(5), Some(3)]), Some(3));
+        assert_eq!(payload([None, Some(3)]), Some(3));
+        let bounds = [Bounds { min: 64, max: 1024 }, Bounds { min: 128, max: 2048 }];
+        let both = common(&bounds.map(|bounds| any().with_memory_mib(bounds)));
+        assert_eq!(both.memory_mib, Some(Bounds { min: 128, max: 1024 }));
+    }
+
+    #[test]
     fn what_all_parts_state_alike_is_stated_of_the_whole_and_what_differs_is_not() {
         let of = |limits: [Option<u64>; 2]| {
             common(&limits.map(|limit| any().with_max_result(limit))).max_result

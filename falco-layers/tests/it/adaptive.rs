@@ -206,3 +206,11 @@ fn a_cut_of_concurrency_stands_where_a_call_was_accepted_before_the_next_refusal
     assert_eq!(limit_after(SignalKind::Ok, lowered), lowered);
     assert_eq!(limit_after(SignalKind::Throttled, 1), lowered);
 }
+
+#[test]
+fn a_refusal_below_a_quota_does_not_lower_a_concurrency_that_is_only_a_place_to_begin() {
+    let mut controller = with_rate(60, secs(60));
+    controller.on_sent(secs(1), 30);
+    controller.on_signal(millis(1020), &throttled(secs(1), 30));
+    assert_eq!(controller.allowance(millis(1020)).concurrency, Some(32));
+}

@@ -256,3 +256,55 @@ async fn a_dropped_call_counts_at_its_upper_bound_and_a_refused_one_not_at_all()
     let error = paid.invoke(&deployment, &invocation("too much")).await.unwrap_err();
     assert!(!error.is_retryable() && error.to_string().contains("another call"), "{error}");
 }
+
+/// A platform on which a call takes a second, in layers with the budget, and a function with a timeout of two.
+async fn budgeted(budget: &Budget) -> (Arc<dyn AsyncPlatform>, Deployment) {
+    let latency = Latency::fixed(secs(1));
+    let platform =
+        budget.wrap(Arc::new(InMemory::new(Settings { latency, ..Settings::default() })));
+    let function = function().with_scaling(Scaling::default().with_timeout(TIMEOUT));
+    let platform = platform.unwrap();
+    let deployment = platform.deploy(&function).await.unwrap();
+    (platform, deployment)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_submission_is_paid_when_it_is_collected_and_in_doubt_when_it_is_given_up_before() {
+    let budget = Budget::new(UsDollars(50.0)).unwrap().with_prices(prices()).unwrap();
+    let (paid, deployment) = budgeted(&budget).await;
+    let mut pending = Vec::new();
+    for id in ["collected", "given up"] {
+        pending.push(paid.submit(&deployment, &invocation(id)).await.unwrap());
+    }
+    let reserved = budget.report().reserved.0;
+    assert!((reserved - 2.0 * 2.001).abs() < 1e-9, "{reserved}");
+    paid.release(&deployment, &[pending[1].id.clone()], Release::Abandoned);
+    tokio::time::sleep(secs(1)).await;
+    let collected = paid.collect(&deployment, &pending[..1]).await.unwrap();
+    assert_eq!(collected.finished.len(), 1);
+    let report = budget.report();
+    assert_eq!((report.spent, report.in_doubt), (UsDollars(1.001), UsDollars(2.001)));
+    assert_eq!(report.reserved, UsDollars(0.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_calls_that_an_earlier_process_has_paid_or_sent_count() {
+    let prices = prices().with_uncertainty(0.5);
+    let budget = Budget::new(UsDollars(50.0)).unwrap().with_prices(prices).unwrap();
+    let (_paid, deployment) = budgeted(&budget).await;
+    assert!(budget.suspends(), "so that another process can go on");
+    let stage: StageName = "stage".into();
+    let _ = budget.event(&Event::StageStarted { stage: &stage, deployment: &deployment });
+    let now = std::time::SystemTime::now();
+    let mut activation = Activation::succeeded("a-1", Payload::empty());
+    activation.billed = Some(secs(1));
+    let outcome = Outcome::from_activation(activation);
+    let completion = invocation("1").complete(outcome, Attempts::default(), now, secs(1));
+    let _ = budget.event(&Event::Recalled { completion: &completion });
+    let sent = invocation("2").with_submitted(Pending::new("a-2", now));
+    let _ = budget.event(&Event::Admitted { invocation: &sent });
+    let report = budget.report();
+    assert_eq!((report.spent, report.uncertainty), (UsDollars(1.001), UsDollars(0.5005)));
+    assert_eq!(report.reserved, UsDollars(2.001));
+    assert_eq!((report.stages[0].completed, report.stages[0].spent), (1, UsDollars(1.001)));
+}

@@ -80,6 +80,7 @@ async fn an_invocation_grows_as_far_as_it_needs_and_the_others_stay_where_they_a
         assert_eq!(sizes, [(Some(256), 3), (Some(512), 1), (Some(1024), 1), (Some(1024), 1)]);
         assert_eq!(platform.counters().deploys, 4, "each size when it is first needed");
         assert!(platform.list_deployments().await.unwrap().is_empty(), "all sizes are removed");
+        assert_eq!(platform.counters().unreleased, 0);
     }
 }
 
@@ -134,6 +135,11 @@ async fn a_function_that_another_process_has_deployed_is_removed_in_all_its_size
     let second = Escalation::wrap(platform.clone(), ladder());
     second.remove(&deployment).await.unwrap();
     assert!(platform.list_deployments().await.unwrap().is_empty());
+    // The first knows a larger size, which is gone.
+    let again = first.remove(&deployment).await.unwrap_err();
+    assert_eq!(again.kind(), ErrorKind::NotFound);
+    platform.deploy(&function()).await.unwrap();
+    first.remove(&deployment).await.unwrap();
 }
 
 proptest! {

@@ -8,7 +8,7 @@ use falco_layers::{Replicas, RetryPolicy, Stack};
 use falco_testkit::conformance::{Fault, Harness, Skip};
 use falco_testkit::fixture::Fixture;
 use falco_testkit::simulation::{Provider, Quotas, Simulation};
-use falco_testkit::{Fate, Fates, FunctionCall, InMemory, Latency, Settings};
+use falco_testkit::{Call, Fate, Fates, FunctionCall, InMemory, Latency, Settings};
 use futures_util::future::join_all;
 use tokio::time::{Instant, sleep};
 
@@ -123,6 +123,47 @@ async fn instances_are_divided_among_replicas_and_scaled_with_them() {
     assert_eq!(deployment.scaling.max_instances, Some(8));
     let error = replicas.deploy(&function().with_scaling(most(1))).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_cannot_be_removed_or_asked_is_seen_where_it_matters() {
+    let fates = |refused: fn(&Call<'_>) -> bool| {
+        Fates::by(move |call| match refused(call) {
+            true => Fate::Refuse(Error::new(ErrorKind::Forbidden, "not this one")),
+            false => Fate::Serve,
+        })
+    };
+    let platform = slow(secs(0));
+    platform.configure(|settings| settings.poll_after = Some(secs(1)));
+    let replicas = replicated(&platform, 2);
+    let deployment = deployed(&replicas).await;
+    let mut pending = Vec::new();
+    for n in 0..2 {
+        pending.push(replicas.submit(&deployment, &invocation(&n.to_string())).await.unwrap());
+    }
+    let all = replicas.collect(&deployment, &pending).await.unwrap();
+    assert_eq!((all.finished.len(), all.poll_after), (2, secs(0)), "there is nothing to ask for");
+    platform.configure(|settings| {
+        settings.fates = fates(|call| call.function.starts_with("replica2"));
+    });
+    let some = replicas.collect(&deployment, &pending).await.unwrap();
+    assert!(some.finished.len() == 1 && some.poll_after > secs(0), "{some:?}");
+    assert_eq!(replicas.remove(&deployment).await.unwrap_err().kind(), ErrorKind::Forbidden);
+    platform.configure(|settings| settings.fates = fates(|_| true));
+    assert!(replicas.collect(&deployment, &pending).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_activations_of_a_function_without_replicas_are_as_its_platform_shows_them() {
+    let platform = slow(secs(0));
+    let one = replicated(&platform, 1);
+    let deployment = deployed(&one).await;
+    let invoked = one.invoke(&deployment, &invocation("1")).await.unwrap();
+    let pending = [one.submit(&deployment, &invocation("2")).await.unwrap()];
+    let collected = one.collect(&deployment, &pending).await.unwrap();
+    for activation in [&invoked, &collected.finished[0]] {
+        assert_eq!(activation.attribute("replica"), None);
+    }
 }
 
 #[test]

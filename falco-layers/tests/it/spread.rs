@@ -159,6 +159,28 @@ async fn a_part_that_cannot_be_asked_keeps_no_other_from_its_results() {
     assert!(collected.gone.is_empty() && collected.poll_after > secs(0));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_part_that_answers_soon_after_another_is_waited_for_and_one_that_takes_long_is_not() {
+    for (latency, found) in [(60, 2), (500, 1)] {
+        let parts = [20, latency].map(|latency| {
+            let control_latency = millis(latency);
+            Arc::new(InMemory::new(Settings { control_latency, ..Settings::default() }))
+        });
+        let both = [part(&parts[0], "a"), part(&parts[1], "b")];
+        let spread = Spread::new(Share::Weight, both).unwrap();
+        let deployment = deployed(&spread).await;
+        let mut pending = Vec::new();
+        for id in ["1", "2"] {
+            pending.push(spread.submit(&deployment, &invocation(id)).await.unwrap());
+        }
+        let collected = spread.collect(&deployment, &pending).await.unwrap();
+        assert_eq!(collected.finished.len(), found, "{latency}");
+        let ids: Vec<_> = pending.into_iter().map(|pending| pending.id).collect();
+        spread.release(&deployment, &ids, Release::Taken);
+        assert_eq!(parts.map(|part| part.counters().unreleased), [0, 0]);
+    }
+}
+
 #[test]
 fn a_spread_that_cannot_work_is_refused_before_anything_is_sent() {
     let platform = slow(secs(0));

@@ -155,3 +155,17 @@ async fn a_process_that_aborts_has_crashed_and_one_that_is_killed_is_out_of_memo
         assert_eq!(ended.unwrap_err().kind, kind, "{signal}");
     }
 }
+
+#[tokio::test]
+async fn an_answer_says_where_and_when_it_ran() {
+    let instance = r#"{"version":"v1","container":"pod-1","runtime":"python 3.12","booted":1000000,"began":2000000,"ended":3000000}"#;
+    let body = format!("{instance}\n{{\"ok\":{{}},\"ms\":250.0}}");
+    let activation = invoked(reply("200 OK", "x-call-id: 1\r\n", &body)).await.unwrap();
+    let at = |seconds| Some(UNIX_EPOCH + Duration::from_secs(seconds));
+    let times = (activation.booted_at, activation.started_at, activation.ended_at);
+    assert_eq!(times, (at(1), at(2), at(3)));
+    assert_eq!(activation.execution, Some(Duration::from_millis(250)));
+    assert_eq!(activation.container.as_deref(), Some("pod-1"));
+    assert_eq!(activation.code_version.as_deref(), Some("v1"));
+    assert_eq!(activation.attribute("runtime"), Some("python 3.12"));
+}

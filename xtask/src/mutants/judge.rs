@@ -18,7 +18,7 @@ use crate::shell::{check, lock};
 pub(super) struct Limits {
     /// The longest that a test may take without a mutant; longer ones are left out.
     test: Duration,
-    /// The time that the tests of a mutant take together: as many run, the quickest first.
+    /// The time that the tests of a mutant take together: as many run as fit in.
     all_tests: Duration,
     /// The time that tests may take longer with a mutant before the mutant is said to hang them.
     patience: Duration,
@@ -31,7 +31,7 @@ impl Limits {
         all_tests: Duration::MAX,
         patience: Duration::from_secs(20),
     };
-    /// Runs the quickest tests.
+    /// Runs a few tests, and none that is slow.
     pub(super) const QUICK: Self = Self {
         test: Duration::from_secs(2),
         all_tests: Duration::from_secs(15),
@@ -86,7 +86,7 @@ impl fmt::Display for Verdict {
 #[derive(Debug)]
 pub(super) struct Judge {
     programs: Vec<Program>,
-    /// The tests that reach a mutant, the quickest first.
+    /// The tests that reach a mutant, those first that reach the fewest: they are about it.
     reaching: BTreeMap<u32, Vec<usize>>,
     tests: Vec<Test>,
     limits: Limits,
@@ -128,7 +128,7 @@ impl Judge {
             }
         });
         let mut observed = observed.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-        observed.sort_by_key(|(test, ..)| test.took);
+        observed.sort_by_key(|(test, _, ids)| (ids.len(), test.took));
         for (test, ended, ids) in observed {
             if ended != Ended::Well {
                 println!("left out, since it {ended} without a mutant: {}", test.name);
@@ -164,17 +164,16 @@ impl Judge {
     fn one(&self, mutant: &Mutant) -> Verdict {
         let Some(tests) = self.reaching.get(&mutant.id) else { return Verdict::Unreached };
         let mut left = self.limits.all_tests;
-        let is_in_time = |test: &&Test| {
-            let is_in_time = test.took <= left;
-            left = left.saturating_sub(test.took);
-            is_in_time
+        let fits_in = |test: &&Test| {
+            let rest = left.checked_sub(test.took);
+            left = rest.unwrap_or(left);
+            rest.is_some()
         };
-        let quickest_first = tests.iter().map(|&index| &self.tests[index]);
-        let mut tests: Vec<&Test> = quickest_first.take_while(is_in_time).collect();
-        // By program, and still the quickest first.
-        tests.sort_by_key(|test| test.program);
-        for tests in tests.chunk_by(|one, other| one.program == other.program) {
-            for tests in tests.chunks(AT_ONCE) {
+        let tests = tests.iter().map(|&index| &self.tests[index]);
+        let mut tests: Vec<&Test> = tests.filter(fits_in).collect();
+        for tests in tests.chunks_mut(AT_ONCE) {
+            tests.sort_by_key(|test| test.program);
+            for tests in tests.chunk_by(|one, other| one.program == other.program) {
                 let names: Vec<&str> = tests.iter().map(|test| test.name.as_str()).collect();
                 let usual = tests.iter().map(|test| test.took).sum::<Duration>();
                 let patience = usual * 3 + self.limits.patience;

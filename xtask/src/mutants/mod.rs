@@ -24,8 +24,8 @@ const BUILDS: u32 = 12;
 
 /// Judges the mutants of one crate, in the files whose path contains one of the other arguments, in the order of these.
 ///
-/// With `--quick`, of the operators on one line only the outermost is changed, and a mutant lives that the quickest tests do
-/// not notice. Those that live are then judged again without it.
+/// With `--quick`, of the operators on one line only the outermost is changed, and tests run for a quarter of a minute at most,
+/// those first that reach the fewest mutants. What lives then is judged again without it.
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     let usage = "usage: cargo xtask mutants [--quick] CRATE [PART-OF-A-PATH ..]";
     let (is_quick, arguments) = match arguments {
