@@ -18,6 +18,8 @@ pub mod openwhisk;
 pub mod s3;
 #[cfg(any(feature = "aws", feature = "gcp", feature = "openwhisk"))]
 mod unpack;
+#[cfg(any(feature = "aws", feature = "openwhisk"))]
+mod unpacked;
 
 #[cfg(feature = "aws")]
 pub use aws::FakeAws;

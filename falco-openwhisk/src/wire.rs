@@ -4,7 +4,9 @@ use std::borrow::Cow;
 use std::fmt;
 
 use falco_core::{Ownership, RuntimeName};
-use serde::{Deserialize, Serialize};
+use serde::ser::Error as _;
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 /// Parses a JSON object.
@@ -77,9 +79,15 @@ pub(crate) struct PutExec<'a> {
     pub(crate) kind: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) image: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "write_code")]
     pub(crate) code: Option<&'a str>,
     pub(crate) main: &'a str,
+}
+
+/// Writes code, which may be long. `Display` is compiled with serde_json, and so as fast in a program without optimization.
+fn write_code<S: Serializer>(code: &Option<&str>, serializer: S) -> Result<S::Ok, S::Error> {
+    let text = Value::from(*code).to_string();
+    RawValue::from_string(text).map_err(S::Error::custom)?.serialize(serializer)
 }
 
 /// Limits of an action; those left out keep their value.

@@ -10,6 +10,7 @@ use super::REGION;
 use super::reply::lambda_error;
 use super::world::{ACCOUNT, Function, GIVEN_ROLE, World};
 use crate::http::{Reply, Request};
+use crate::unpacked::Unpacked;
 
 const MEMBERS: [&str; 9] = [
     "Description",
@@ -104,6 +105,7 @@ fn create(world: &mut World, body: &Value) -> Reply {
     let function = Function {
         configuration: Value::Object(configuration),
         zip,
+        unpacked: Unpacked::default(),
         tags,
         reserved: None,
         event_config: None,
@@ -274,6 +276,7 @@ fn update_code(world: &mut World, name: &str, body: &Value) -> Reply {
             function.configuration["Architectures"] = body["Architectures"].clone();
         }
         function.zip = zip;
+        function.unpacked = Unpacked::default();
     })
 }
 

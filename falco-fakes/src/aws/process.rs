@@ -10,7 +10,7 @@ use falco_package::Archive;
 use tokio::process::{Child, Command};
 
 use super::REGION;
-use crate::unpack::unpack;
+use crate::unpacked::Unpacked;
 
 /// Stands in for Lambda's runtime of Python where `awslambdaric` is not installed.
 const PYTHON_RUNTIME: &str = include_str!("python_runtime.py");
@@ -27,6 +27,7 @@ pub(super) struct Blueprint {
     pub(super) runtime: String,
     pub(super) handler: String,
     pub(super) zip: bytes::Bytes,
+    pub(super) unpacked: Unpacked,
     pub(super) variables: BTreeMap<String, String>,
     pub(super) memory_mib: u64,
     pub(super) timeout: Duration,
@@ -45,8 +46,8 @@ pub(super) fn start(
     stream: &str,
 ) -> std::io::Result<Child> {
     let task_root = directory.join("task");
-    let archive = Archive::from_zip(&blueprint.zip).map_err(std::io::Error::other)?;
-    unpack(&archive, &task_root)?;
+    let archive = || Archive::from_zip(&blueprint.zip).map_err(std::io::Error::other);
+    blueprint.unpacked.link_to(&task_root, archive)?;
     spawn(blueprint, directory, &task_root, log, api, stream)
 }
 

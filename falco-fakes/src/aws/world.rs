@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::environment::Environment;
 use super::process::Blueprint;
 use super::{FakeBill, FakeSettings, REGION};
+use crate::unpacked::Unpacked;
 
 pub(super) const ACCOUNT: &str = "123456789012";
 
@@ -36,6 +37,8 @@ pub(super) struct World {
 pub(super) struct Function {
     pub(super) configuration: Value,
     pub(super) zip: Bytes,
+    /// The files of it, for the environments.
+    pub(super) unpacked: Unpacked,
     pub(super) tags: BTreeMap<String, String>,
     pub(super) reserved: Option<u64>,
     pub(super) event_config: Option<Value>,
@@ -176,6 +179,7 @@ impl Function {
             runtime: self.text("Runtime"),
             handler: self.text("Handler"),
             zip: self.zip.clone(),
+            unpacked: self.unpacked.clone(),
             variables: variables.collect(),
             memory_mib: self.number("MemorySize"),
             timeout: std::time::Duration::from_secs(self.number("Timeout")),

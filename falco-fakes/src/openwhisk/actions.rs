@@ -7,10 +7,12 @@ use serde_json::Value;
 
 use super::Shared;
 use super::answers::{
-    Query, concurrent_modification, json_answer, malformed, malformed_text, not_found, page, refuse,
+    Query, concurrent_modification, json_answer, malformed, malformed_text, not_found, page,
+    refuse, value_answer,
 };
 use super::world::{Action, now_millis};
 use crate::http::{Reply, lock};
+use crate::unpacked::Unpacked;
 
 const MAX_CODE: usize = 48 << 20;
 
@@ -29,7 +31,7 @@ pub(super) async fn put(shared: &Shared, name: &[&str], query: &Query, body: &[u
     }
     let echo = action.to_json(true);
     world.put(action);
-    json_answer(StatusCode::OK, &echo)
+    value_answer(StatusCode::OK, &echo)
 }
 
 /// The action after a PUT, if it is not refused.
@@ -121,8 +123,9 @@ pub(super) fn new_action(name: &[&str]) -> Action {
         patch: 1,
         kind: String::new(),
         image: None,
-        code: String::new(),
+        code: "".into(),
         is_binary: true,
+        unpacked: Unpacked::default(),
         main: "main".into(),
         timeout_ms: 60_000,
         memory_mib: 256,
@@ -177,7 +180,7 @@ fn put_limits(action: &mut Action, limits: &Value) -> Result<(), String> {
 pub(super) fn get(shared: &Shared, name: &str, query: &Query) -> Reply {
     let with_code = query.get("code").map(String::as_str) != Some("false");
     match lock(&shared.world).action(name) {
-        Some(action) => json_answer(StatusCode::OK, &action.to_json(with_code)),
+        Some(action) => value_answer(StatusCode::OK, &action.to_json(with_code)),
         None => not_found(),
     }
 }
@@ -190,7 +193,7 @@ pub(super) async fn delete(shared: &Shared, name: &str) -> Reply {
         return concurrent_modification();
     }
     match world.delete(name) {
-        Some(action) => json_answer(StatusCode::OK, &action.to_json(true)),
+        Some(action) => value_answer(StatusCode::OK, &action.to_json(true)),
         None => not_found(),
     }
 }

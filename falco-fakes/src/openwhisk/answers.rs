@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use falco_http::reqwest::StatusCode;
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::http::Reply;
 
@@ -46,6 +46,11 @@ pub(super) fn json_answer(status: StatusCode, body: &impl Serialize) -> Reply {
         Ok(body) => raw_answer(status, "application/json", body),
         Err(e) => below_the_api(StatusCode::INTERNAL_SERVER_ERROR, &e.to_string()),
     }
+}
+
+/// As [`json_answer`] with what may be long. `Display` is compiled with serde_json, which is optimized also in tests.
+pub(super) fn value_answer(status: StatusCode, body: &Value) -> Reply {
+    raw_answer(status, "application/json", body.to_string())
 }
 
 pub(super) fn raw_answer(status: StatusCode, content_type: &str, body: String) -> Reply {

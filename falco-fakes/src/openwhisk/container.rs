@@ -22,7 +22,6 @@ use tokio::sync::{OnceCell, Semaphore};
 use super::outcome::Outcome;
 use super::world::Action;
 use crate::http::lock;
-use crate::unpack::unpack;
 
 const PYTHON_LAUNCHER: &str = include_str!("launcher.py");
 const NODE_LAUNCHER: &str = include_str!("launcher.js");
@@ -186,36 +185,15 @@ impl Containers {
 
     /// Puts the code where its runtime looks for it; what is to be started.
     async fn unpack(&self, action: &Action, at: &Path) -> Result<Vec<OsString>, String> {
-        let text = |e: falco_core::Error| e.to_string();
-        let code = if action.is_binary {
-            let zip = BASE64.decode(action.code.trim()).map_err(|e| e.to_string())?;
-            Code::Archive(zip.into())
-        } else {
-            Code::Source(action.code.as_str().into())
-        };
-        // The check of the source, which comes before anything is started, takes no byte order mark.
-        if !action.is_binary && action.family() == "python" && action.code.starts_with('\u{feff}') {
-            return Err(NO_BINARY.into());
-        }
-        let family = action.family();
-        let (single, launcher) = match family {
+        let (single, launcher) = match action.family() {
             "python" => ("main__.py", PYTHON_LAUNCHER),
             "nodejs" => ("source.js", NODE_LAUNCHER),
             "go" => ("exec", ""),
             other => return Err(format!("the fake does not run {other}")),
         };
-        let mut archive = Archive::from_code(&code, single).map_err(text)?;
-        if family == "python" && action.is_binary {
-            archive.rename("__main__.py", single).map_err(|_| NO_BINARY.to_owned())?;
-        }
-        if family == "go" {
-            archive.check_native().map_err(|_| NO_BINARY.to_owned())?;
-            let made_for = archive.get("exec.env").map(|file| file.content.clone());
-            if made_for.as_deref() != Some(NATIVE_ENVIRONMENT.as_bytes()) {
-                return Err(NO_BINARY.into());
-            }
-        }
-        unpack(&archive, at).map_err(|e| e.to_string())?;
+        let archive = || files(action, single).map_err(std::io::Error::other);
+        action.unpacked.link_to(at, archive).map_err(|e| e.to_string())?;
+        let family = action.family();
         if family == "go" {
             return Ok(vec![at.join("exec").into()]);
         }
@@ -324,6 +302,33 @@ impl Container {
         }
         lines
     }
+}
+
+/// The files of an action, as its runtime lays them out; source has the name `single`.
+fn files(action: &Action, single: &str) -> Result<Archive, String> {
+    let text = |e: falco_core::Error| e.to_string();
+    let code = if action.is_binary {
+        let zip = BASE64.decode(action.code.trim()).map_err(|e| e.to_string())?;
+        Code::Archive(zip.into())
+    } else {
+        Code::Source((*action.code).into())
+    };
+    // The check of the source, which comes before anything is started, takes no byte order mark.
+    if !action.is_binary && action.family() == "python" && action.code.starts_with('\u{feff}') {
+        return Err(NO_BINARY.into());
+    }
+    let mut archive = Archive::from_code(&code, single).map_err(text)?;
+    if action.family() == "python" && action.is_binary {
+        archive.rename("__main__.py", single).map_err(|_| NO_BINARY.to_owned())?;
+    }
+    if action.family() == "go" {
+        archive.check_native().map_err(|_| NO_BINARY.to_owned())?;
+        let made_for = archive.get("exec.env").map(|file| file.content.clone());
+        if made_for.as_deref() != Some(NATIVE_ENVIRONMENT.as_bytes()) {
+            return Err(NO_BINARY.into());
+        }
+    }
+    Ok(archive)
 }
 
 fn log_files(directory: &Path) -> [std::path::PathBuf; 2] {
