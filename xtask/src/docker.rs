@@ -181,7 +181,17 @@ fn has_plenty_of_memory() -> bool {
     let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let room = Command::new("df").args(["-Pk", MEMORY]).output();
     let room = room.map(|room| String::from_utf8_lossy(&room.stdout).into_owned());
-    available(&memory) > PLENTY && room_in(&room.unwrap_or_default()) > PLENTY
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let has_room = room_in(&room.unwrap_or_default()) > PLENTY;
+    available(&memory) > PLENTY && has_room && runs_programs(&mounts)
+}
+
+/// Whether programs may be started from files in memory: a container often forbids it.
+fn runs_programs(mounts: &str) -> bool {
+    let mut lines = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    let options =
+        lines.find(|words| words.get(1) == Some(&MEMORY)).and_then(|words| words.get(3).copied());
+    options.is_some_and(|options| options.split(',').all(|option| option != "noexec"))
 }
 
 /// The KiB of memory that are available by this text of `/proc/meminfo`.
@@ -303,6 +313,9 @@ mod tests {
             )
         };
         assert_eq!((room_in(&df("tmpfs")), room_in(&df("/dev/vda"))), (24_683_988, 0));
+        assert!(runs_programs("tmpfs /dev/shm tmpfs rw,relatime,size=24684092k 0 0\n"));
+        assert!(!runs_programs("shm /dev/shm tmpfs rw,nosuid,nodev,noexec,size=64m 0 0\n"));
+        assert!(!runs_programs("proc /proc proc rw 0 0\n"));
         let place = in_memory(Path::new("/work/target/docker"));
         assert_eq!(place, Path::new("/dev/shm/falco-work-target-docker"));
     }
