@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::marker::PhantomData;
 use std::process::Command;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -122,11 +122,16 @@ impl<P: Provider> Harness for On<P> {
     }
 
     fn fixture(&self, name: &str, _: &RuntimeName) -> Option<Deployable> {
-        // Only the name counts: the executable is another one.
-        let fixture =
-            Functions::new().add("fixture", |nothing: Value| Ok::<Value, String>(nothing));
-        let program = Executable::at(path_of("fixture-rs")).unwrap();
-        Some(program.function(&fixture).unwrap().deployable().clone().with_name(name))
+        // Packed once for all cases and platforms.
+        static FIXTURE: OnceLock<Deployable> = OnceLock::new();
+        let fixture = FIXTURE.get_or_init(|| {
+            // Only the name counts: the executable is another one.
+            let fixture =
+                Functions::new().add("fixture", |nothing: Value| Ok::<Value, String>(nothing));
+            let program = Executable::at(path_of("fixture-rs")).unwrap();
+            program.function(&fixture).unwrap().deployable().clone()
+        });
+        Some(fixture.clone().with_name(name))
     }
 
     async fn provoke(&self, _: Fault) -> Result<Arc<dyn AsyncPlatform>, Skip> {
