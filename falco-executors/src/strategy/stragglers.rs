@@ -182,3 +182,21 @@ impl Drop for Watch<'_> {
         state.copied.remove(&self.key);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_median_of_five_answers_says_something_and_one_of_four_does_not() {
+        let permits = Arc::new(Semaphore::new(1));
+        let stragglers = Stragglers::new(Speculation::slower_than(2.0).unwrap(), permits, 1);
+        for _ in 0..MIN_ANSWERS {
+            assert_eq!(stragglers.lock().median, None);
+            stragglers.record(Duration::from_millis(100));
+        }
+        let median = stragglers.lock().median.unwrap();
+        // The histogram keeps two digits.
+        assert!((99..=101).contains(&median.as_millis()), "{median:?}");
+    }
+}

@@ -255,6 +255,8 @@ async fn a_dropped_call_counts_at_its_upper_bound_and_a_refused_one_not_at_all()
     paid.invoke(&deployment, &invocation("paid")).await.unwrap();
     let error = paid.invoke(&deployment, &invocation("too much")).await.unwrap_err();
     assert!(!error.is_retryable() && error.to_string().contains("another call"), "{error}");
+    // What was paid, what is in doubt, and one more call.
+    assert!(error.to_string().contains("a budget of $5.01 or more"), "{error}");
 }
 
 /// A platform on which a call takes a second, in layers with the budget, and a function with a timeout of two.
