@@ -366,36 +366,4 @@ fn remove_later(docker: Docker, id: String) {
 }
 
 #[cfg(test)]
-mod tests {
-    use futures_util::stream;
-
-    use super::*;
-
-    /// A container whose output is here already, and which goes on.
-    fn with_output(pieces: &[&'static str]) -> Container {
-        let messages =
-            pieces.iter().map(|piece| Ok(LogOutput::StdOut { message: (*piece).into() }));
-        let output = stream::iter(messages.collect::<Vec<_>>()).chain(stream::pending());
-        let host = "http://127.0.0.1:1";
-        let docker = Docker::connect_with_http(host, 1, bollard::API_DEFAULT_VERSION).unwrap();
-        Container {
-            id: "none".into(),
-            booted_at: SystemTime::now(),
-            docker,
-            ends: Arc::default(),
-            input: Box::pin(tokio::io::sink()),
-            output: Box::pin(output),
-            heard: Heard::new(Dialogue::Native),
-            port: None,
-            end: None,
-            breaks: Ends::default().breaks(),
-        }
-    }
-
-    #[tokio::test]
-    async fn an_answer_that_came_between_two_calls_is_seen_before_the_next_one() {
-        let log = &mut Capture::new(0);
-        assert!(!with_output(&[]).has_unasked_answer(log));
-        assert!(with_output(&["{}", "\n"]).has_unasked_answer(log));
-    }
-}
+mod tests;

@@ -355,7 +355,9 @@ impl Worker {
         let (message, is_unreachable) = match container.end().await {
             Some(end) if !end.was_stopped => return Ok(end),
             Some(_) => (
-                format!("the daemon at {host} stopped the container, for somebody or to end"),
+                format!(
+                    "the daemon at {host} has stopped the container: it ends, or was asked to do so"
+                ),
                 false,
             ),
             None => (format!("the daemon at {host} has ended, or was started again"), true),

@@ -16,8 +16,6 @@ pub mod openfaas;
 pub mod openwhisk;
 #[cfg(feature = "s3")]
 pub mod s3;
-#[cfg(any(feature = "aws", feature = "gcp", feature = "openwhisk"))]
-mod unpack;
 #[cfg(any(feature = "aws", feature = "openwhisk"))]
 mod unpacked;
 

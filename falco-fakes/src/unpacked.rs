@@ -8,7 +8,6 @@ use falco_package::Archive;
 use tempfile::TempDir;
 
 use crate::http::lock;
-use crate::unpack::unpack;
 
 /// The files of a deployment, which are unpacked for its first instance. Each instance has a directory of its own, with links to
 /// them: a large executable is unpacked once.
@@ -27,7 +26,7 @@ impl Unpacked {
             Some(files) => files,
             none => {
                 let files = tempfile::tempdir()?;
-                unpack(&archive()?, files.path())?;
+                archive()?.unpack_to(files.path()).map_err(io::Error::other)?;
                 none.insert(files)
             }
         };

@@ -1,13 +1,14 @@
 //! Archives from directories and back.
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use falco_core::{Error, ErrorKind, Result};
 
 use crate::archive::{Archive, File};
+use crate::executable::NewFile;
 
 /// Made by tools, different on each machine, and of no use on a platform.
 const LEFT_OUT: [&str; 2] = ["__pycache__", ".git"];
@@ -80,7 +81,8 @@ impl Archive {
 
     /// Writes the files into `directory`, which is made when it is not there.
     ///
-    /// Files that are in the directory already are left as they are, and never written through.
+    /// Files that are in the directory already are left as they are, and never written through. Executables are written by a
+    /// process of their own: they can be started at once, whatever other threads start meanwhile.
     ///
     /// # Errors
     ///
@@ -93,12 +95,8 @@ impl Archive {
             if let Some(parent) = at.parent() {
                 fs::create_dir_all(parent).map_err(|e| unwritable(parent, &e))?;
             }
-            OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(if file.executable { 0o755 } else { 0o644 })
-                .open(&at)
-                .and_then(|mut to| to.write_all(&file.content))
+            NewFile::create_new(&at, file.executable)
+                .and_then(|mut to| to.write_all(&file.content).and_then(|()| to.finish()))
                 .map_err(|e| unwritable(&at, &e))?;
         }
         Ok(())

@@ -11,16 +11,16 @@ use std::process::{Child, Command, Stdio};
 const WRITE: &str =
     r#"PATH="${PATH:+$PATH:}/usr/bin:/bin"; set -C; umask go-w; cat >"$0" && chmod +x -- "$0""#;
 
-/// A file of a native function that is being written: an executable by a process of its own.
+/// A new file that is being written: an executable by a process of its own.
 ///
 /// While this process had an executable open for writing, another of its threads might fork. The child has it open, too, until
 /// it has started its own program, and the executable cannot be started until then: "text file busy".
-pub(crate) enum NativeFile {
+pub(crate) enum NewFile {
     Plain(fs::File),
     Executable(Writer),
 }
 
-impl NativeFile {
+impl NewFile {
     /// Makes a file that is not there yet.
     pub(crate) fn create_new(path: &Path, executable: bool) -> io::Result<Self> {
         if executable {
@@ -38,7 +38,7 @@ impl NativeFile {
     }
 }
 
-impl Write for NativeFile {
+impl Write for NewFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Plain(file) => file.write(bytes),
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     fn write(path: &Path, content: &[u8]) -> io::Result<()> {
-        let mut file = NativeFile::create_new(path, true)?;
+        let mut file = NewFile::create_new(path, true)?;
         file.write_all(content)?;
         file.finish()
     }

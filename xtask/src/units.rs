@@ -39,13 +39,9 @@ pub(crate) fn environment(compiler: OsString) -> anyhow::Result<Vec<(&'static st
     std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
     // Under another name, since the build that it takes part in may replace this program.
     let wrapper = folder.join("compiler");
-    let linked = std::fs::remove_file(&wrapper).or_else(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => Ok(()),
-        _ => Err(error),
-    });
-    linked
-        .and_then(|()| std::fs::hard_link(own, &wrapper))
-        .with_context(|| wrapper.display().to_string())?;
+    // That of an earlier gate, if there is one. Where it stays, the link says why.
+    let _ = std::fs::remove_file(&wrapper);
+    std::fs::hard_link(own, &wrapper).with_context(|| wrapper.display().to_string())?;
     Ok(vec![
         ("RUSTC_WORKSPACE_WRAPPER", wrapper.into()),
         (VARIABLE, folder.into()),

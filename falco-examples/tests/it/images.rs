@@ -62,7 +62,9 @@ async fn hello_in_an_image_is_refused_with_a_hint_where_code_does_not_run_in_one
 #[test]
 fn examples_in_an_image_are_refused_with_a_hint_on_this_machine() {
     let machine = Machine::new();
-    for program in ["hello", "wordcount", "wordcount-rs", "montecarlo", "chain", "kmeans"] {
+    for program in
+        ["hello", "wordcount", "wordcount-rs", "montecarlo", "montecarlo-rs", "chain", "kmeans"]
+    {
         let error = machine.run(program, &["--image", IMAGE]).error();
         assert!(error.contains(IMAGE) && error.contains(ELSEWHERE), "{program}: {error}");
     }

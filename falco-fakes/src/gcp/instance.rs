@@ -18,7 +18,6 @@ use super::logging;
 use super::reply;
 use super::world::World;
 use crate::http::{Reply, Request};
-use crate::unpack::unpack;
 
 /// How long a call waits for a free instance.
 const QUEUE: Duration = Duration::from_secs(10);
@@ -94,7 +93,7 @@ fn unpacked(instances: &Instances, zip: &[u8]) -> Arc<TempDir> {
     let mut code = instances.code.lock().unwrap();
     Arc::clone(code.get_or_insert_with(|| {
         let directory = tempfile::tempdir().unwrap();
-        unpack(&Archive::from_zip(zip).unwrap(), directory.path()).unwrap();
+        Archive::from_zip(zip).unwrap().unpack_to(&directory).unwrap();
         Arc::new(directory)
     }))
 }

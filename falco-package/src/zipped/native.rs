@@ -10,7 +10,7 @@ use falco_core::{Error, ErrorKind, Result};
 use super::{DEFAULT_MAX_UNPACKED, add, damaged, each_file, options, writer};
 use crate::archive::{Archive, File};
 use crate::directory::{unreadable, unwritable};
-use crate::executable::NativeFile;
+use crate::executable::NewFile;
 use crate::native::{NATIVE_EXECUTABLE, check_executable};
 use crate::requirements::{Requirements, System};
 
@@ -82,7 +82,7 @@ impl Archive {
             if let Some(parent) = at.parent() {
                 fs::create_dir_all(parent).map_err(|error| unwritable(parent, &error))?;
             }
-            let file = NativeFile::create_new(&at, executable);
+            let file = NewFile::create_new(&at, executable);
             let mut file = file.map_err(|error| unwritable(&at, &error))?;
             file.write_all(&beginning).map_err(|error| unwritable(&at, &error))?;
             let mut length = beginning.len() as u64;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use reqwest::Method;
 use reqwest::header::HeaderValue;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 pub(crate) use self::function::{
@@ -17,7 +17,6 @@ pub(crate) use self::function::{
 };
 pub(crate) use self::invoke::InvokeReply;
 use super::encoding::encode;
-use super::json::to_body;
 use super::{Call, Client, RequestError, next_page};
 use crate::config::Service;
 
@@ -32,14 +31,9 @@ fn call<'a>(operation: &'static str, method: Method, path: String) -> Call<'a> {
     Call::new(Service::Lambda, operation, method, path)
 }
 
-fn with_json<'a, T: Serialize>(mut call: Call<'a>, body: &T) -> Result<Call<'a>, RequestError> {
-    call.body = to_body(body)?;
-    Ok(call.header("content-type", JSON))
-}
-
-/// As [`with_json`] with code, which may be long. `Display` is compiled with serde_json, and so as fast in a program without
-/// optimization.
-fn with_code<'a>(mut call: Call<'a>, body: &Value) -> Call<'a> {
+/// A call with this body, which may hold code of many megabytes. A [`Value`] is written as fast in a program without
+/// optimization, as tests are: its `Display` is compiled with serde_json.
+fn with_json<'a>(mut call: Call<'a>, body: &Value) -> Call<'a> {
     call.body = body.to_string().into();
     call.header("content-type", JSON)
 }
@@ -60,7 +54,7 @@ impl Client {
         body["Code"] = code.members();
         body["Tags"] = json!(function.tags);
         let request = call("CreateFunction", Method::POST, "/2015-03-31/functions".into());
-        let mut request = with_code(request, &body);
+        let mut request = with_json(request, &body);
         request.timeout = Some(UPLOAD_TIMEOUT);
         Ok(self.send(&request).await?.json()?)
     }
@@ -100,7 +94,7 @@ impl Client {
         let mut body = code.members();
         body["Architectures"] = json!([architecture]);
         let request = call("UpdateFunctionCode", Method::PUT, path("2015-03-31", name, "/code"));
-        let mut request = with_code(request, &body);
+        let mut request = with_json(request, &body);
         request.timeout = Some(UPLOAD_TIMEOUT);
         Ok(self.send(&request).await?.json()?)
     }
@@ -120,7 +114,7 @@ impl Client {
     ) -> Result<Configuration, RequestError> {
         let path = path("2015-03-31", name, "/configuration");
         let request = call("UpdateFunctionConfiguration", Method::PUT, path);
-        Ok(self.send(&with_json(request, members)?).await?.json()?)
+        Ok(self.send(&with_json(request, members)).await?.json()?)
     }
 
     /// Any 2xx is success: 204 as ever, or a state `Deleting`.
@@ -137,7 +131,7 @@ impl Client {
         let path = path("2017-10-31", name, "/concurrency");
         let request = call("PutFunctionConcurrency", Method::PUT, path);
         let body = json!({"ReservedConcurrentExecutions": reserved});
-        self.send(&with_json(request, &body)?).await.map(drop)
+        self.send(&with_json(request, &body)).await.map(drop)
     }
 
     pub(crate) async fn put_event_invoke_config(
@@ -153,7 +147,7 @@ impl Client {
             "MaximumEventAgeInSeconds": config.age.as_secs(),
             "DestinationConfig": {"OnSuccess": destination, "OnFailure": destination},
         });
-        self.send(&with_json(request, &body)?).await.map(drop)
+        self.send(&with_json(request, &body)).await.map(drop)
     }
 
     pub(crate) async fn delete_event_invoke_config(&self, name: &str) -> Result<(), RequestError> {
@@ -169,7 +163,7 @@ impl Client {
     ) -> Result<(), RequestError> {
         let path = format!("/2017-03-31/tags/{}", encode(arn, ""));
         let request = call("TagResource", Method::POST, path);
-        self.send(&with_json(request, &json!({"Tags": tags}))?).await.map(drop)
+        self.send(&with_json(request, &json!({"Tags": tags}))).await.map(drop)
     }
 
     pub(crate) async fn account_settings(&self) -> Result<AccountSettings, RequestError> {
