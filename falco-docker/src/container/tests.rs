@@ -1,4 +1,4 @@
-//! What a container has written when nobody waits for it.
+//! Output that has arrived while no call was waited for.
 
 use futures_util::stream;
 
