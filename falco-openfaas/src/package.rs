@@ -183,3 +183,40 @@ pub(crate) fn deployment(status: &FunctionStatus) -> Option<Deployment> {
     let deployment = Deployment::new(&status.name, runtime).with_platform(crate::NAME);
     Some(deployment.with_scaling(scaling).with_ownership(ownership()))
 }
+
+#[cfg(test)]
+mod tests {
+    use falco_package::Archive;
+
+    use super::*;
+
+    /// A function with so many bytes of data, which cannot be packed shorter.
+    fn with_data(bytes: u64) -> Deployable {
+        let mut random = fastrand::Rng::with_seed(1);
+        let data: Vec<u8> = (0..bytes).map(|_| random.u8(..)).collect();
+        let archive = Archive::new().with_file("__main__.py", "def main(args): return args");
+        let archive = archive.unwrap().with_file("data", data).unwrap();
+        Deployable::from_archive("f", "python:3".parse().unwrap(), archive.to_zip().unwrap())
+    }
+
+    #[test]
+    fn the_longest_archive_is_taken_and_fits_a_variable_and_one_byte_more_is_refused() {
+        let length = |bytes| {
+            let archive = shim::wrap(&with_data(bytes)).unwrap();
+            archive.to_zip().unwrap().len() as u64
+        };
+        let mut bytes = MAX_CODE / 2;
+        for _ in 0..3 {
+            bytes = bytes + MAX_CODE - length(bytes);
+        }
+        assert_eq!(length(bytes), MAX_CODE);
+        let (taken, _) = package(&with_data(bytes), "image").unwrap();
+        // As it stands in the environment of a process, with the zero byte at its end.
+        let variable = format!("FALCO_CODE={}\0", taken.env_vars["FALCO_CODE"]);
+        assert!(variable.len() <= 128 * 1024, "{}", variable.len());
+        assert_eq!(length(bytes + 1), MAX_CODE + 1);
+        let refused = package(&with_data(bytes + 1), "image").unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::PayloadTooLarge, "{refused}");
+        assert!(refused.message().contains("98241 bytes, and 98240"), "{refused}");
+    }
+}
