@@ -1,5 +1,6 @@
 //! Invocations that need more memory or time than their deployment has.
 
+use std::slice;
 use std::sync::Arc;
 
 use falco_core::*;
@@ -9,6 +10,7 @@ use falco_executors::{
 use falco_layers::{Budget, Escalation, Ladder, Stack};
 use falco_testkit::{FunctionCall, InMemory, Latency, Reply, Settings};
 use proptest::prelude::*;
+use tokio::time::sleep;
 
 use crate::support::*;
 
@@ -44,7 +46,8 @@ fn platform() -> Arc<InMemory> {
         } else if input["s"].as_u64() > granted.timeout.map(|timeout| timeout.as_secs()) {
             FunctionErrorKind::Timeout
         } else {
-            return Reply::succeeded(call.payload().clone());
+            let line = format!("{:?} MiB", granted.memory_mib.unwrap());
+            return Reply::succeeded(call.payload().clone()).printing(line);
         };
         Reply::failed(FunctionError::new(kind, "too much"))
     }))
@@ -100,6 +103,38 @@ async fn an_invocation_that_needs_more_than_the_largest_size_fails_by_its_own_er
         let outcome = run(&platform(), vec![input], false).await;
         let failure = &outcome.report.stages[0].failures[0];
         assert!(failure.reason.contains(kind), "{failure}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn logs_and_releases_go_to_the_size_that_ran_an_activation() {
+    let platform = platform();
+    let escalation = Escalation::wrap(platform.clone(), ladder());
+    let scaling = Scaling::default().with_memory_mib(256).with_timeout(secs(10));
+    let deployment = escalation.deploy(&function().with_scaling(scaling)).await.unwrap();
+    let needing = |id: &str, mib: u32| {
+        let payload = Payload::json(&serde_json::json!({ "mib": mib, "s": 1 })).unwrap();
+        Invocation::new("run", "stage", id, payload)
+    };
+    let (small, large) = (needing("small", 100), needing("large", 500));
+    let outgrown = escalation.submit(&deployment, &large).await.unwrap();
+    sleep(secs(1)).await;
+    let failed = escalation.collect(&deployment, slice::from_ref(&outgrown)).await.unwrap();
+    assert_eq!(failed.finished[0].attribute(Activation::OUTGROWN), Some("true"));
+    let mut pending = vec![escalation.submit(&deployment, &large).await.unwrap()];
+    pending.push(escalation.submit(&deployment, &small).await.unwrap());
+    sleep(secs(1)).await;
+    let collected = escalation.collect(&deployment, &pending).await.unwrap();
+    assert_eq!(collected.finished.iter().filter(|done| done.is_success()).count(), 2);
+    pending.push(outgrown);
+    let ids: Vec<_> = pending.into_iter().map(|it| it.id).collect();
+    // The sizes are forgotten with the release; the logs are there still, and in the order asked for.
+    for is_released in [false, true] {
+        let logs = escalation.activation_log(&deployment, &ids).await.unwrap();
+        let lines: Vec<_> = logs.iter().map(|log| (&log.id, log.lines[0].text.as_str())).collect();
+        assert_eq!(lines, [(&ids[0], "512 MiB"), (&ids[1], "256 MiB")], "{is_released}");
+        escalation.release(&deployment, &ids, Release::Taken);
+        assert_eq!((platform.counters().unreleased, platform.counters().taken), (0, 3));
     }
 }
 

@@ -1,6 +1,7 @@
 //! Submitted activations: no task runs for them, their ends are computed from the clock.
 
 use std::cmp::Reverse;
+use std::collections::hash_map::Entry;
 use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,6 +56,20 @@ struct Submitted {
     running: bool,
 }
 
+impl Submitted {
+    fn is_of(&self, function: &str) -> bool {
+        self.deployed.deployment.name == function
+    }
+}
+
+/// The lines of an activation, and when they can be read.
+#[derive(Debug)]
+struct Log {
+    deployed: Arc<Deployed>,
+    visible_at: Instant,
+    lines: Vec<LogLine>,
+}
+
 /// The outcome of a question about one activation.
 pub(super) enum Found {
     Finished(Run, Arc<Deployed>),
@@ -68,7 +83,7 @@ pub(super) struct Activations {
     submitted: HashMap<u64, Submitted>,
     /// The ends of those that run. An abandoned one stays here until its time, and is then ignored.
     ends: BinaryHeap<Reverse<(Instant, u64)>>,
-    logs: HashMap<u64, (Instant, Vec<LogLine>)>,
+    logs: HashMap<u64, Log>,
     unknown: u64,
     /// Those whose ids have reached nobody, with what they were sent.
     unlearned: Vec<(u64, Payload, Submitted)>,
@@ -102,9 +117,10 @@ impl Activations {
 
     /// Finds an activation of `function` that was sent `payload` and whose id has reached nobody; it can be collected then.
     pub(super) fn learn_id(&mut self, function: &str, payload: &Payload) -> Option<ActivationId> {
-        let at = self.unlearned.iter().position(|(_, sent, submitted)| {
-            sent == payload && submitted.deployed.deployment.name == function
-        })?;
+        let at = self
+            .unlearned
+            .iter()
+            .position(|(_, sent, submitted)| sent == payload && submitted.is_of(function))?;
         let (number, _, mut submitted) = self.unlearned.swap_remove(at);
         // It runs as long as it has not been taken out.
         submitted.running = self.submitted.remove(&number).is_some();
@@ -144,12 +160,10 @@ impl Activations {
     }
 
     pub(super) fn find(&self, id: &ActivationId, function: &str, now: Instant) -> Found {
-        let Some(submitted) = number(id).and_then(|number| self.submitted.get(&number)) else {
+        let submitted = number(id).and_then(|number| self.submitted.get(&number));
+        let Some(submitted) = submitted.filter(|it| it.is_of(function)) else {
             return Found::Nothing;
         };
-        if submitted.deployed.deployment.name != function {
-            return Found::Nothing;
-        }
         match &submitted.record {
             Record::Never | Record::Unknown => Found::Nothing,
             _ if submitted.visible_at > now => Found::Later(submitted.visible_at),
@@ -160,30 +174,45 @@ impl Activations {
         }
     }
 
-    /// Forgets an activation: whether it was known, and whether it still ran.
-    pub(super) fn release(&mut self, id: &ActivationId) -> (bool, bool) {
-        match number(id).and_then(|number| self.submitted.remove(&number)) {
-            Some(submitted) => {
-                if submitted.running {
-                    submitted.deployed.instances.give_back();
-                }
-                (true, submitted.running)
-            }
-            None => (false, false),
+    /// Forgets an activation of `function`: whether it was known, and whether it still ran.
+    pub(super) fn release(&mut self, id: &ActivationId, function: &str) -> (bool, bool) {
+        let Some(Entry::Occupied(entry)) = number(id).map(|number| self.submitted.entry(number))
+        else {
+            return (false, false);
+        };
+        if !entry.get().is_of(function) {
+            return (false, false);
         }
+        let submitted = entry.remove();
+        if submitted.running {
+            submitted.deployed.instances.give_back();
+        }
+        (true, submitted.running)
     }
 
     pub(super) fn unreleased(&self) -> u64 {
         self.submitted.len() as u64 - self.unknown
     }
 
-    pub(super) fn keep_log(&mut self, number: u64, visible_at: Instant, lines: Vec<LogLine>) {
-        self.logs.insert(number, (visible_at, lines));
+    pub(super) fn keep_log(
+        &mut self,
+        number: u64,
+        deployed: Arc<Deployed>,
+        visible_at: Instant,
+        lines: Vec<LogLine>,
+    ) {
+        self.logs.insert(number, Log { deployed, visible_at, lines });
     }
 
-    pub(super) fn log(&self, id: &ActivationId, now: Instant) -> Option<Vec<LogLine>> {
-        let (visible_at, lines) = self.logs.get(&number(id)?)?;
-        (*visible_at <= now).then(|| lines.clone())
+    pub(super) fn log(
+        &self,
+        id: &ActivationId,
+        function: &str,
+        now: Instant,
+    ) -> Option<Vec<LogLine>> {
+        let log = self.logs.get(&number(id)?)?;
+        let is_there = log.visible_at <= now && log.deployed.deployment.name == function;
+        is_there.then(|| log.lines.clone())
     }
 }
 

@@ -180,7 +180,7 @@ impl InMemory {
             settings.capabilities.for_runtime(&deployed.deployment.runtime).max_result,
         );
         if !log.is_empty() {
-            self.activations().keep_log(number, run.ends_at(), log);
+            self.activations().keep_log(number, Arc::clone(deployed), run.ends_at(), log);
         }
         Ok(Started { place, number, run })
     }

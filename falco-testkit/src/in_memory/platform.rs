@@ -264,13 +264,13 @@ impl AsyncPlatform for InMemory {
         Ok(collected)
     }
 
-    fn release(&self, _: &Deployment, released: &[ActivationId], release: Release) {
+    fn release(&self, deployment: &Deployment, released: &[ActivationId], release: Release) {
         self.end_what_is_over();
         let (mut known, mut stopped) = (0, 0);
         for some in released.chunks(IDS_PER_LOCK) {
             let mut activations = self.activations();
             for id in some {
-                let (was_known, was_running) = activations.release(id);
+                let (was_known, was_running) = activations.release(id, &deployment.name);
                 known += u64::from(was_known);
                 stopped += u64::from(was_running);
             }
@@ -298,7 +298,7 @@ impl AsyncPlatform for InMemory {
         let now = Instant::now();
         let activations = self.activations();
         let logs = asked.iter().filter_map(|id| {
-            let lines = activations.log(id, now)?;
+            let lines = activations.log(id, name, now)?;
             Some(ActivationLog::new(id.clone(), lines))
         });
         Ok(logs.collect())

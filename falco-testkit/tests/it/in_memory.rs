@@ -153,6 +153,24 @@ async fn a_lost_submission_runs_and_is_never_collected() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_activation_is_found_by_the_deployment_that_it_was_submitted_to_and_by_no_other() {
+    let platform = InMemory::default()
+        .with_function("python", |call| Reply::succeeded(call.payload().clone()).printing("hello"));
+    let f = deployed(&platform).await;
+    let other = Deployment::new("other", f.runtime.clone());
+    let pending = [platform.submit(&f, &invocation(1)).await.unwrap()];
+    let ids = [pending[0].id.clone()];
+    assert!(platform.collect(&other, &pending).await.unwrap().finished.is_empty());
+    assert!(platform.activation_log(&other, &ids).await.unwrap().is_empty());
+    platform.release(&other, &ids, Release::Taken);
+    assert_eq!((platform.counters().unreleased, platform.counters().taken), (1, 0));
+    assert_eq!(platform.collect(&f, &pending).await.unwrap().finished.len(), 1);
+    assert_eq!(platform.activation_log(&f, &ids).await.unwrap()[0].lines[0].text, "hello");
+    platform.release(&f, &ids, Release::Taken);
+    assert_eq!((platform.counters().unreleased, platform.counters().taken), (0, 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn throttling_carries_the_wait_that_the_test_has_set() {
     let fates = Fates::sequence([Fate::throttle(Some(SECOND))]);
     let platform = InMemory::new(Settings { fates, ..Settings::default() });
