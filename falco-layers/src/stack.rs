@@ -248,11 +248,6 @@ impl Stack {
         self.journal.as_ref()
     }
 
-    /// Whether submissions are calls that are held open.
-    pub(crate) fn holds_calls(&self) -> bool {
-        self.held.is_some()
-    }
-
     /// How calls are tried again, and how long an outage is waited out.
     pub(crate) fn retries(&self) -> RetryPolicy {
         let patience = self.outage_patience.unwrap_or(self.retry.outage_patience);
@@ -280,7 +275,7 @@ impl Stack {
     fn paid(&self, platform: impl AsyncPlatform) -> Result<Arc<dyn AsyncPlatform>> {
         match &self.part {
             Some(Place { silence, .. }) => {
-                let door = Door::new(Arc::new(platform), silence.clone(), self.holds_calls());
+                let door = Door::new(Arc::new(platform), silence.clone(), self.held.is_some());
                 self.budgeted(Intercepted(door))
             }
             None => self.budgeted(platform),

@@ -8,6 +8,8 @@ mod parts;
 mod questions;
 mod send;
 mod submissions;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -77,11 +77,10 @@ impl Part {
             stack = stack.with_max_concurrency(calls);
         }
         let gate = stack.gate(&self.platform.capabilities())?;
-        let holds_calls = stack.holds_calls();
         let platform = stack.with_gate(gate.clone()).wrap(self.platform)?;
         let Self { name, weight, .. } = self;
         let questions = Questions::default();
-        Ok(Member { name, platform, gate, weight, holds_calls, silence, questions })
+        Ok(Member { name, platform, gate, weight, silence, questions })
     }
 }
 
@@ -92,8 +91,6 @@ pub(super) struct Member {
     pub(super) platform: Arc<dyn AsyncPlatform>,
     pub(super) gate: Gate,
     pub(super) weight: f64,
-    /// Whether its submissions are calls that are held open: accepting one says nothing about the platform.
-    pub(super) holds_calls: bool,
     pub(super) questions: Questions,
     pub(super) silence: Arc<Silence>,
 }

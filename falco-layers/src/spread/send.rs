@@ -91,7 +91,6 @@ impl Parts {
                 invocation.report(&Event::Attempt { invocation, reason });
             }
             let outcome = call(&*member.platform, deployment, invocation).await;
-            member.silence.hear(&outcome, |_| !(member.holds_calls && operation == "submit"));
             let error = match outcome {
                 Ok(answer) => return Ok((member, answer)),
                 Err(error) => member.error(error),

@@ -18,7 +18,7 @@ use crate::several::{ASK_AGAIN, newest, sort_as_asked};
 const LET_GO: Duration = Duration::from_secs(10);
 
 impl Parts {
-    fn idempotent(&self) -> MutexGuard<'_, HashSet<ActivationId>> {
+    pub(super) fn idempotent(&self) -> MutexGuard<'_, HashSet<ActivationId>> {
         self.idempotent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -46,13 +46,6 @@ impl Parts {
             .filter(|id| lasted >= self.patience || idempotent.contains(id))
             .map(|id| (id, error.clone().with_may_have_run(true)))
             .collect()
-    }
-
-    fn forget<'a>(&self, ids: impl Iterator<Item = &'a ActivationId>) {
-        let mut idempotent = self.idempotent();
-        for id in ids {
-            idempotent.remove(id);
-        }
     }
 
     /// Those of `ids` that belong to each part, without its name.
@@ -129,10 +122,7 @@ impl AsyncPlatform for Parts {
                     all.is_from_memory &= answer.is_from_memory;
                     all.finished
                         .extend(answer.finished.into_iter().map(|it| member.activation(it)));
-                    let whole = |(id, why): (ActivationId, Error)| {
-                        member.silence.hear_error(&why);
-                        (member.id(&id), member.error(why))
-                    };
+                    let whole = |(id, why)| (member.id(&id), member.error(why));
                     all.gone.extend(answer.gone.into_iter().map(whole));
                 }
                 Err(error) => {
@@ -154,9 +144,6 @@ impl AsyncPlatform for Parts {
         match (all, failure) {
             (None, Some(error)) if are_all_heard => Err(error),
             (all, _) => {
-                if let Some(all) = &all {
-                    self.forget(all.gone.iter().map(|(id, _)| id));
-                }
                 // Nobody was asked where nothing belongs to any part.
                 let mut all = all.unwrap_or_else(|| Collected::default().with_from_memory(true));
                 all.poll_after =
@@ -167,7 +154,12 @@ impl AsyncPlatform for Parts {
     }
 
     fn release(&self, deployment: &Deployment, activations: &[ActivationId], release: Release) {
-        self.forget(activations.iter());
+        {
+            let mut idempotent = self.idempotent();
+            for id in activations {
+                idempotent.remove(id);
+            }
+        }
         let Ok(held) = self.held(deployment, "release") else { return };
         for (member, deployment, own) in self.by_part(&held, activations, |id| id, |_, id| id) {
             member.platform.release(deployment, &own, release);
