@@ -106,24 +106,24 @@ pub(super) struct Passage {
     gate: Arc<Inner>,
     sent_at: Duration,
     is_probe: bool,
-    open: bool,
 }
 
 impl Passage {
     pub(super) fn new(gate: Arc<Inner>, sent_at: Duration, is_probe: bool) -> Self {
-        Self { gate, sent_at, is_probe, open: true }
+        Self { gate, sent_at, is_probe }
     }
 
     /// Says what the call has shown of the platform.
-    pub(super) fn heard(mut self, heard: Heard<'_>) {
-        self.open = false;
+    pub(super) fn heard(self, heard: Heard<'_>) {
         self.gate.heard(self.sent_at, self.is_probe, heard);
     }
 }
 
 impl Drop for Passage {
+    /// Lets another call try whether the platform is back. After [`heard`](Self::heard) it changes nothing: the gate has
+    /// forgotten this probe.
     fn drop(&mut self) {
-        if self.open && self.is_probe {
+        if self.is_probe {
             self.gate.heard(self.sent_at, true, Heard::Nothing);
         }
     }
