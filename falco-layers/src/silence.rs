@@ -86,3 +86,19 @@ impl Listener {
         last > then.saturating_duration_since(self.began)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_counts_from_the_moment_at_which_it_comes() {
+        let listener = Listener::default();
+        let began = Instant::now();
+        assert!(!listener.has_heard_since(began), "there was none");
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(matches!(listener.hear(Class::Query, &Ok(())), Heard::Answer));
+        assert!(listener.has_heard_since(began));
+        assert!(!listener.has_heard_since(Instant::now()), "it came before");
+    }
+}

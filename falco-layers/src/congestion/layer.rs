@@ -300,10 +300,8 @@ impl<P: AsyncPlatform> AsyncPlatform for CongestionControl<P> {
         match &outcome {
             Ok(pending) => {
                 let run = longest_run(deployment, &self.inner);
-                if !self.holds_calls
-                    && matches!(self.hear(Class::Invocation, &outcome), Heard::Answer)
-                {
-                    permit.accepted();
+                if !self.holds_calls {
+                    permit.accepted(self.hear(Class::Invocation, &outcome));
                 }
                 permit.expire_after(run.saturating_add(self.grace));
                 self.pending().insert(pending.id.clone(), permit);

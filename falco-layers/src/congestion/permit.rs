@@ -40,10 +40,10 @@ impl Permit {
         self.expiry = Some(key);
     }
 
-    /// Says that the platform has accepted the call, and that its answer comes later.
-    pub(super) fn accepted(&mut self) {
+    /// Says that the platform has accepted the call, what that shows of it, and that the call's own answer comes later.
+    pub(super) fn accepted(&mut self, heard: Heard<'_>) {
         let is_probe = std::mem::replace(&mut self.is_probe, false);
-        self.gate.heard(self.sent_at, is_probe, Heard::Answer);
+        self.gate.heard(self.sent_at, is_probe, heard);
     }
 
     /// Says what came of the call, with the wait that the platform suggests.

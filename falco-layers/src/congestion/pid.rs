@@ -98,7 +98,7 @@ impl Pid {
             let error = (TARGET - share).max(-WORST);
             let [last, before] = self.errors;
             // The target is one per cent, so an error upwards is at most that: weigh it like one downwards.
-            let weighed = if error > 0.0 { error * 10.0 } else { error };
+            let weighed = error.max(error * 10.0);
             let change = self.gains.proportional * (weighed - last)
                 + self.gains.integral * weighed
                 + self.gains.derivative * (weighed - 2.0 * last + before);

@@ -94,7 +94,7 @@ impl TargetRate {
             return self.pace.set_rate(self.target);
         }
         // A rate that was not used up lacks inputs or slots, and a higher one would change nothing.
-        if !was_used || seconds <= 0.0 {
+        if !was_used {
             return;
         }
         let error = (self.target - (sent - refused) / seconds) / self.target;
@@ -161,6 +161,56 @@ mod tests {
                 assert!(off < 0.05, "{reached} instead of {target}, one in {refused} refused");
             }
         }
+    }
+
+    /// The rate of a controller with these gains and a target of 100 a second, after seconds in which so many of 100 calls were
+    /// refused.
+    fn steered(gains: Gains, refused: &[u32]) -> Vec<f64> {
+        let mut controller = TargetRate::new(100.0).with_gains(gains);
+        let second = |(second, refused): (u64, &u32)| {
+            let end = Duration::from_secs(second + 1);
+            let now = end - Duration::from_millis(500);
+            for call in 0..100 {
+                controller.on_sent(now, 1);
+                let kind = if call < *refused { SignalKind::Throttled } else { SignalKind::Ok };
+                controller.on_signal(now, &Signal::new(kind, now, Duration::ZERO, 1));
+            }
+            controller.allowance(end).per_second.unwrap()
+        };
+        (0..).zip(refused).map(second).collect()
+    }
+
+    #[test]
+    fn each_term_weighs_what_its_name_says() {
+        let none = Gains::default().with_proportional(0.0).with_integral(0.0).with_derivative(0.0);
+        let is = |gains, refused: &[u32], expected: &[f64]| {
+            let rates = steered(gains, refused);
+            let off = rates.iter().zip(expected).map(|(rate, it)| (rate - it).abs());
+            assert!(off.fold(0.0, f64::max) < 1e-9, "{rates:?} instead of {expected:?}");
+        };
+        // A tenth too few calls are accepted, in each interval.
+        is(none.with_proportional(1.0), &[10; 3], &[110.0; 3]);
+        is(none.with_integral(1.0), &[10; 3], &[110.0, 120.0, 130.0]);
+        is(none.with_derivative(1.0), &[10; 3], &[110.0, 100.0, 100.0]);
+        // The target is met.
+        is(Gains::default(), &[0; 3], &[100.0; 3]);
+        // Three in ten are refused: back to the target, and what was before is forgotten.
+        is(none.with_integral(1.0), &[10, 29, 30, 10], &[110.0, 139.0, 100.0, 110.0]);
+        is(none.with_proportional(1.0), &[20, 30, 20], &[120.0, 100.0, 120.0]);
+    }
+
+    #[test]
+    fn a_slow_target_is_looked_at_after_twenty_calls() {
+        let mut controller = TargetRate::new(2.0);
+        for call in 0..20 {
+            let now = Duration::from_millis(500 * call);
+            controller.on_sent(now, 1);
+            let kind = if call < 2 { SignalKind::Throttled } else { SignalKind::Ok };
+            controller.on_signal(now, &Signal::new(kind, now, Duration::ZERO, 1));
+        }
+        let mut rate = |millis| controller.allowance(Duration::from_millis(millis)).per_second;
+        assert_eq!(rate(9_999), Some(2.0));
+        assert!(rate(10_000) > Some(2.0));
     }
 
     #[test]

@@ -142,6 +142,15 @@ mod tests {
     }
 
     #[test]
+    fn a_monitor_that_is_gone_is_forgotten() {
+        let watchers = Arc::new(Watchers::default());
+        let stays = noting(&watchers);
+        drop(noting(&watchers));
+        watchers.report(away);
+        assert_eq!((watchers.list().len(), stays.heard.lock().unwrap().len()), (1, 1));
+    }
+
+    #[test]
     fn a_monitor_that_causes_a_change_while_it_hears_of_one_blocks_nothing() {
         let watchers = Arc::new(Watchers::default());
         let notes = noting(&watchers);

@@ -239,15 +239,20 @@ async fn one_gate_holds_for_all_platforms_behind_it() {
 
 #[tokio::test(start_paused = true)]
 async fn a_wait_in_line_is_reported_and_no_wait_is_not() {
-    let c = Controlled::new(slow(millis(100)), 1).await;
-    let recorder = Recorder::new();
-    let watched = invocation("a").with_monitor(recorder.clone());
-    let (a, b) = tokio::join!(
-        c.layer.invoke(&c.deployment, &watched),
-        c.layer.invoke(&c.deployment, &watched)
-    );
-    assert!(a.is_ok() && b.is_ok());
-    assert_eq!(recorder.lines(), ["held: Limit", "waiting: Limit 100ms"]);
+    for (latency, reported) in [
+        (millis(100), &["held: Limit", "waiting: Limit 100ms"][..]),
+        (millis(1), &["held: Limit", "waiting: Limit 1ms"]),
+    ] {
+        let c = Controlled::new(slow(latency), 1).await;
+        let recorder = Recorder::new();
+        let watched = invocation("a").with_monitor(recorder.clone());
+        let (a, b) = tokio::join!(
+            c.layer.invoke(&c.deployment, &watched),
+            c.layer.invoke(&c.deployment, &watched)
+        );
+        assert!(a.is_ok() && b.is_ok());
+        assert_eq!(recorder.lines(), reported);
+    }
 }
 
 #[tokio::test(start_paused = true)]

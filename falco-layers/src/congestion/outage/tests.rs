@@ -48,6 +48,8 @@ fn one_call_at_a_time_probes_with_pauses_that_grow_to_ten_seconds() {
         assert!(reach.heard(now, now, true, Heard::Silence(&refused())).is_none());
     }
     assert!(pauses[0] >= at(500) && pauses[0] <= at(600), "{pauses:?}");
+    assert!(pauses[1] >= at(800) && pauses[1] <= at(1_200), "{pauses:?}");
+    assert!(pauses[2] >= at(1_600) && pauses[2] <= at(2_400), "{pauses:?}");
     assert!(pauses[11] >= at(8_000) && pauses[11] <= at(10_000), "{pauses:?}");
 }
 
@@ -65,6 +67,7 @@ fn a_probe_that_is_answered_ends_it_and_calls_follow_in_growing_batches() {
             reach.sent(now, false);
             sent += 1;
         }
+        assert_eq!(reach.way(now), Way::Shut(now + at(1)), "there is room for the next one then");
         by_step.push(sent);
     }
     assert_eq!(by_step, [4, 8, 16, 32, 64]);

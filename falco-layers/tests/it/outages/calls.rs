@@ -1,5 +1,7 @@
 //! Single calls in an outage.
 
+use falco_layers::{CongestionControl, Fixed, Gate};
+
 use super::*;
 
 #[test]
@@ -226,4 +228,27 @@ fn watchers_hear_of_the_beginning_and_the_end() {
         assert_eq!(lines.len(), 2, "{lines:?}");
         assert!(lines[0].starts_with("OutageStarted") && lines[1].starts_with("OutageEnded"));
     });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_held_call_that_is_open_does_not_end_an_outage_and_an_accepted_submission_does() {
+    for holds_calls in [true, false] {
+        let platform = Arc::new(Outages::new(InMemory::default()));
+        let deployment = deployed(&platform).await;
+        let inner: Arc<dyn AsyncPlatform> = match holds_calls {
+            true => Arc::new(Held::new(platform.clone(), HeldPolicy::default())),
+            false => platform.clone(),
+        };
+        let layer = CongestionControl::new(inner, Gate::new(Fixed::unlimited()))
+            .with_held_calls(holds_calls);
+        platform.set(Line::Cut);
+        for _ in 0..3 {
+            layer.list_deployments().await.unwrap_err();
+        }
+        assert!(layer.gate().state().paused.is_some());
+        // The call is sent and not answered: nobody knows yet whether it reaches the platform.
+        platform.set(if holds_calls { Line::Hung } else { Line::Up });
+        layer.submit(&deployment, &invocation("a")).await.unwrap();
+        assert_eq!(layer.gate().state().paused.is_some(), holds_calls);
+    }
 }
