@@ -137,7 +137,7 @@ impl Batches {
     fn grant(&self, state: &mut State) {
         let wanted = self.slots.saturating_mul(state.sizing.inputs()).saturating_mul(2);
         let wanted = wanted.min(MOST_IN_FLIGHT);
-        if let Some(more) = wanted.checked_sub(state.granted).filter(|more| *more > 0) {
+        if let Some(more) = wanted.checked_sub(state.granted) {
             self.permits.add_permits(more);
             state.granted = wanted;
         }

@@ -231,6 +231,18 @@ async fn a_batch_that_is_accepted_when_nobody_waits_for_it_is_released() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_input_that_was_submitted_by_itself_has_the_id_of_its_activation() {
+    for (inputs, expected) in [(1, "a"), (2, "a#0")] {
+        let (batches, _) = batches(Batch::of(2), 1, true, |it| it).await;
+        let mut answers: Vec<_> =
+            (0..inputs).map(|number| enqueue(&batches, &invocation(number))).collect();
+        let waiting = batches.lock().queue.take(inputs);
+        batches.accept(waiting, String::new(), &pending("a".into()));
+        assert_eq!(answers.remove(0).await.unwrap().unwrap().id, expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn calls_in_flight_are_no_more_than_slots_whether_they_are_accepted_or_not() {
     let (batches, platform) = batches(Batch::of(2), 2, true, |it| it).await;
     let answers: Vec<_> = (0..12).map(|number| enqueue(&batches, &invocation(number))).collect();
