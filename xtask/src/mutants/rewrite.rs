@@ -128,7 +128,9 @@ impl Visitor<'_> {
             return;
         }
         let at = body.brace_token.span.open().byte_range().end;
-        for &value in values_of(output) {
+        let whole = self.source[body.span().byte_range()].trim_matches(['{', '}']).trim();
+        // A function that always returns a value is not changed by returning it.
+        for &value in values_of(output).iter().filter(|value| **value != whole) {
             let change = match value {
                 "" => format!("{name} does nothing"),
                 value => format!("{name} returns {value}"),
@@ -313,6 +315,12 @@ mod tests {
         assert!(text.contains("if crate::__mutants::on(2) { return false; }"), "{text}");
         let changes = ["1: f returns true", "1: f returns false", "2: g does nothing"];
         assert_eq!(mutants, changes.map(|change| format!("a.rs:{change}")));
+    }
+
+    #[test]
+    fn a_function_that_always_returns_a_value_is_not_changed_to_return_it() {
+        let (_, mutants) = rewritten("fn f() -> bool {\n    false\n}\nfn g() -> u32 { 0 }");
+        assert_eq!(mutants, ["a.rs:1: f returns true", "a.rs:4: g returns 1"]);
     }
 
     #[test]
