@@ -77,3 +77,20 @@ fn is_written(owner: Option<&Ownership>, there: Option<&Ownership>) -> bool {
         (owner, there) => owner.is_none() && there.is_none(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+
+    #[test]
+    fn an_owner_is_written_where_there_is_none_and_taken_away_where_none_is_asked_for() {
+        let [one, other] =
+            ["run-1", "run-2"].map(|run| Ownership::new(run, "ada@host", SystemTime::UNIX_EPOCH));
+        assert!(is_written(None, None) && is_written(Some(&one), Some(&one)));
+        for (owner, there) in [(Some(&one), None), (None, Some(&one)), (Some(&one), Some(&other))] {
+            assert!(!is_written(owner, there), "{owner:?} and {there:?}");
+        }
+    }
+}

@@ -113,3 +113,34 @@ pub(crate) fn action_limits(asked: &Scaling, allowed: &Limits) -> Result<PutLimi
         instances: asked.max_instances,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use falco_core::ErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn a_size_at_the_limit_of_the_namespace_is_taken_and_one_beyond_is_refused() {
+        let allowed = r#"{"minActionMemory":128,"maxActionMemory":512,"minActionTimeout":100,
+            "maxActionTimeout":60000,"maxActionConcurrency":4}"#;
+        let allowed: Limits = serde_json::from_str(allowed).unwrap();
+        let millis = Duration::from_millis;
+        let none = Scaling::default();
+        for (asked, is_taken) in [
+            (none.clone().with_memory_mib(128), true),
+            (none.clone().with_memory_mib(127), false),
+            (none.clone().with_memory_mib(512), true),
+            (none.clone().with_memory_mib(513), false),
+            (none.clone().with_timeout(millis(100)), true),
+            (none.clone().with_timeout(millis(99)), false),
+            (none.clone().with_timeout(millis(60_000)), true),
+            (none.clone().with_timeout(millis(60_001)), false),
+            (none.clone().with_concurrency(4), true),
+            (none.with_concurrency(5), false),
+        ] {
+            let refused = action_limits(&asked, &allowed).err().map(|error| error.kind());
+            assert_eq!(refused, (!is_taken).then_some(ErrorKind::InvalidInput), "{asked:?}");
+        }
+    }
+}

@@ -264,6 +264,27 @@ mod tests {
     }
 
     #[test]
+    fn versions_are_compared_by_their_numbers() {
+        let server = server(&[("nodejs:9", false, false), ("nodejs:18", false, false)]);
+        assert_eq!(resolved("nodejs", &server), "nodejs:18");
+        let glibc =
+            |kind: &str| system(&unknown_server_kind("go", Some(kind)), Machine::X86_64).glibc;
+        assert_eq!(["1.9", "1.21"].map(glibc), [None, None]);
+        assert_eq!(["1.22", "1.100", "2.0"].map(glibc), [Some(Glibc(2, 36)); 3]);
+    }
+
+    #[test]
+    fn code_of_the_allowed_length_is_taken_and_a_byte_more_is_refused() {
+        let code = |length| {
+            let source = Deployable::python("f", "#".repeat(length));
+            prepare(&source, &Server::default(), true, Machine::X86_64).map(drop)
+        };
+        let most = usize::try_from(MAX_CODE).unwrap();
+        assert!(code(most).is_ok());
+        assert_eq!(code(most + 1).unwrap_err().kind(), ErrorKind::PayloadTooLarge);
+    }
+
+    #[test]
     fn a_server_that_does_not_state_its_limit_is_asked_for_its_default() {
         let server = Server::default();
         for (runtime, kind) in [

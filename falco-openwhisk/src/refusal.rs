@@ -179,6 +179,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_text_of_500_bytes_is_shown_whole_and_a_longer_one_is_cut() {
+        let text = "x".repeat(500);
+        assert_eq!(short(&text), text);
+        assert_eq!(short(&format!("{text}y")), format!("{text}…"));
+        assert_eq!(short("two\nlines"), "two lines");
+    }
+
+    #[test]
     fn the_next_minute_is_one_to_sixty_seconds_away() {
         for (now, wait) in [(0, 60), (1, 59), (59, 1), (60, 60), (1_700_000_000, 40)] {
             let now = UNIX_EPOCH + Duration::from_secs(now);

@@ -260,6 +260,7 @@ mod tests {
     fn the_list_is_read_in_full_for_what_hides_and_now_and_then() {
         let (mut schedule, now) = (Schedule::new(), Instant::now());
         assert!(schedule.counts(now) && !schedule.counts(now + ms(499)));
+        assert!(!schedule.reads_in_full(now, 100, Some(100)), "nothing hides, and none has waited");
         assert!(schedule.reads_in_full(now, 100, Some(101)));
         assert!(!schedule.reads_in_full(now, 100, Some(100)));
         // Of 4,000 seen, one that hides is not worth 20 pages, six are.

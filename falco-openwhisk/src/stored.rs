@@ -152,6 +152,42 @@ mod tests {
     }
 
     #[test]
+    fn an_environment_of_the_allowed_length_is_taken_and_a_byte_more_is_refused() {
+        let stored = |value: &str| {
+            let function = Deployable::python("f", "x").with_env("KEY", value);
+            Stored::new(&function, 10, false).err().map(|error| error.kind())
+        };
+        assert_eq!(stored("7 bytes"), None);
+        assert_eq!(stored("8 bytes."), Some(ErrorKind::PayloadTooLarge));
+    }
+
+    #[test]
+    fn each_limit_that_is_asked_for_has_to_be_that_of_the_action_and_others_do_not_matter() {
+        let there: ActionLimits = serde_json::from_str(
+            r#"{"timeout":60000,"memory":256,"logs":10,"concurrency":2,"instances":3}"#,
+        )
+        .unwrap();
+        let [asked, other] = [0, 1].map(|more| PutLimits {
+            timeout_ms: Some(60_000 + more),
+            memory_mib: Some(256 + more as u32),
+            logs_mib: None,
+            concurrency: Some(2 + more as u32),
+            instances: Some(3 + more as u32),
+        });
+        assert!(are_in_force(&asked, &there) && are_in_force(&PutLimits::default(), &there));
+        let one = PutLimits::default;
+        for wrong in [
+            PutLimits { timeout_ms: other.timeout_ms, ..one() },
+            PutLimits { memory_mib: other.memory_mib, ..one() },
+            PutLimits { concurrency: other.concurrency, ..one() },
+            PutLimits { instances: other.instances, ..one() },
+        ] {
+            assert!(!are_in_force(&wrong, &there), "{wrong:?}");
+        }
+        assert!(!are_in_force(&asked, &ActionLimits::default()), "nothing is known of it");
+    }
+
+    #[test]
     fn a_parameter_shows_no_value() {
         let function = Deployable::python("f", "x").with_env("KEY", "marked-secret");
         let shown = format!("{:?}", environment(&function).unwrap());

@@ -176,6 +176,20 @@ mod tests {
         assert_eq!(at(&walk), Some((Some(801), 1)));
         walk.page(&rows([801, 800], &[]));
         assert!(!walk.is_unfinished() && !walk.ends_at_seen());
+        walk.begin();
+        walk.page(&rows([802, 801], &[801]));
+        assert!(!walk.is_unfinished() && !walk.ends_at_seen(), "nothing is below a short page");
+    }
+
+    #[test]
+    fn a_page_of_which_no_row_makes_sense_is_passed_over() {
+        let mut walk = Walk::new();
+        walk.begin();
+        for pages in 1..=2 {
+            walk.page(&Rows { count: PAGE, ..Rows::default() });
+            assert_eq!(at(&walk), Some((None, pages * PAGE)));
+        }
+        assert!(!walk.ends_at_seen());
     }
 
     #[test]

@@ -203,3 +203,17 @@ pub(crate) struct Count {
 pub(crate) fn is_activation_id(id: &str) -> bool {
     id.len() == 32 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_activation_id_is_32_lowercase_hexadecimal_digits() {
+        let id = "0123456789abcdef0123456789abcdef";
+        assert!(is_activation_id(id));
+        for other in [&id[1..], &format!("{id}0"), &id.to_uppercase(), &id.replace('0', "/"), ""] {
+            assert!(!is_activation_id(other), "{other}");
+        }
+    }
+}

@@ -143,3 +143,70 @@ fn log_lines_keep_stream_and_time_where_they_have_them() {
         (None, "There was an issue while collecting your logs.")
     );
 }
+
+/// A record of a function of this kind, with its status and its result.
+fn of_kind(kind: &str, status: &str, result: &str) -> Activation {
+    let success = status == "success";
+    judged(&format!(
+        r#"{{"activationId":"a","start":1,"end":3,"duration":2,"response":{{"result":{result},
+            "success":{success},"status":"{status}"}},"annotations":[{{"key":"kind","value":"{kind}"}}]}}"#
+    ))
+    .unwrap()
+}
+
+#[test]
+fn the_report_of_a_shim_is_read_where_there_is_a_shim_and_kept_as_the_result_where_there_is_none() {
+    let ran = r#"{"c":"machine","boot":1700000000000,"rt":"3.11"}"#;
+    let result = format!(r#"{{"falco:ran":{ran},"result":{{"n":1}}}}"#);
+    for kind in ["python:3", "nodejs:20", "blackbox"] {
+        let activation = of_kind(kind, "success", &result);
+        assert_eq!(activation.outcome.as_ref().unwrap().as_str(), r#"{"n":1}"#, "{kind}");
+        assert_eq!(activation.container.as_deref(), Some("machine"));
+        assert_eq!(activation.attribute("runtime"), Some("3.11"));
+        assert_eq!(activation.booted_at, Some(UNIX_EPOCH + Duration::from_secs(1_700_000_000)));
+    }
+    let activation = of_kind("ruby:2.5", "success", &result);
+    assert_eq!(activation.outcome.as_ref().unwrap().as_str(), result);
+    assert_eq!((activation.container.as_ref(), activation.booted_at), (None, None));
+    let plain = of_kind("python:3", "success", r#"{"n":1}"#);
+    assert_eq!(plain.outcome.unwrap().as_str(), r#"{"n":1}"#);
+}
+
+#[test]
+fn an_error_of_a_function_without_a_shim_is_not_read_as_that_of_a_shim() {
+    let result = r#"{"error":{"kind":"out_of_memory","message":"own words"}}"#;
+    let kind = |kind| of_kind(kind, "application error", result).outcome.unwrap_err().kind;
+    assert_eq!(kind("python:3"), FunctionErrorKind::OutOfMemory);
+    assert_eq!(kind("ruby:2.5"), FunctionErrorKind::Raised);
+}
+
+#[test]
+fn words_of_a_refusal_in_an_activation_that_ran_are_those_of_the_function() {
+    let words = "Too many concurrent requests in flight.";
+    let outcome = |times: &str, annotations: &str| {
+        judged(&format!(
+            r#"{{"activationId":"a","start":5,{times},"response":{{"result":{{"error":"{words}"}},
+                "success":false,"status":"application error"}},"annotations":[{annotations}]}}"#
+        ))
+    };
+    let waited = r#"{"key":"waitTime","value":1}"#;
+    let timed = r#"{"key":"timeout","value":false}"#;
+    for (times, annotations, is_refused) in [
+        (r#""end":5,"duration":0"#, "", true),
+        (r#""end":7,"duration":0"#, "", true),
+        (r#""end":5"#, "", true),
+        (r#""end":7,"duration":2"#, "", false),
+        (r#""end":5,"duration":0"#, waited, false),
+        (r#""end":5,"duration":0"#, timed, false),
+    ] {
+        let refused = outcome(times, annotations).is_err();
+        assert_eq!(refused, is_refused, "{times}, {annotations}");
+    }
+}
+
+#[test]
+fn the_servers_note_that_a_log_was_cut_is_recognized() {
+    let note = "Logs were truncated because the total bytes size exceeds the limit of 10 bytes.";
+    assert!(says_truncated(&log_line(note)));
+    assert!(!says_truncated(&log_line("2024-01-01T10:00:00.1Z stdout: text")));
+}

@@ -139,3 +139,36 @@ fn an_answer_of_the_platform_that_failed_is_kept_as_an_error() {
     assert_eq!((finished.len(), gone.len(), outstanding.waiting()), (0, 1, 0));
     outstanding.release(&[pending.id]);
 }
+
+#[test]
+fn it_is_news_once_that_something_was_submitted() {
+    let mut outstanding = Outstanding::new();
+    assert!(!outstanding.take_new());
+    outstanding.expect(&Pending::new(id(1), at(0)), Instant::now());
+    assert!(outstanding.take_new() && !outstanding.take_new());
+    outstanding.expect(&Pending::new(id(1), at(0)), Instant::now());
+    assert!(!outstanding.take_new(), "it was waited for already");
+}
+
+#[test]
+fn an_activation_as_old_as_the_oldest_of_the_first_page_is_read_from_the_list() {
+    for (offset, since) in [(999, None), (1000, Some(BEGIN + 990))] {
+        let mut outstanding = overtaken(0);
+        outstanding.expect(&Pending::new(id(1), at(offset)), Instant::now());
+        assert_eq!(plan(&mut outstanding, Duration::from_secs(2)).since, since, "{offset}");
+    }
+}
+
+#[test]
+fn records_that_were_seen_are_forgotten_when_most_of_many_are_too_old() {
+    let seen_of = |rows: u64| {
+        let mut outstanding = Outstanding::new();
+        for n in 0..rows {
+            outstanding.see(&Row { id: n.into(), start: BEGIN + n });
+        }
+        assert_eq!(outstanding.seen_since(BEGIN + 1), rows - 1);
+        outstanding.cover(BEGIN + rows - 2);
+        outstanding.seen_since(0)
+    };
+    assert_eq!([seen_of(10), seen_of(10_002), seen_of(10_003)], [10, 10_002, 2]);
+}

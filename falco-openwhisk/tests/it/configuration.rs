@@ -75,6 +75,8 @@ fn whatever_is_wrong_is_named_and_no_key_is_shown() {
         (vec![("WHISK_APIHOST", "h")], "WHISK_AUTH"),
         (host("http://"), "APIHOST"),
         (host("http://h:port"), "APIHOST"),
+        (host("http://h?query"), "APIHOST"),
+        (host("httpx://h"), "APIHOST"),
         (host("https://user:marked-key@h"), "APIHOST"),
         (auth("marked-key-without-colon"), "AUTH"),
         (auth("\"uuid:marked-key\""), "AUTH"),
