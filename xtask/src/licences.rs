@@ -71,6 +71,7 @@ mod tests {
             licence: licence.map(str::to_owned),
             is_member: false,
             is_published: true,
+            platform: None,
             folder: "".into(),
             features: vec![],
             dependencies: vec![],

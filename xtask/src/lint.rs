@@ -5,8 +5,8 @@ use anyhow::bail;
 use crate::metadata::Metadata;
 use crate::shell::{cargo, check, root, step};
 use crate::{
-    changelog, circles, dependencies, docs, growth, licences, public_types, settings, snippets,
-    typos, wording,
+    changelog, circles, dependencies, docs, growth, licences, platforms, public_types, settings,
+    snippets, typos, wording,
 };
 
 /// The stages that failed, each with what mends it.
@@ -91,6 +91,11 @@ fn quick(failures: &mut Failures) -> anyhow::Result<()> {
         "settings",
         "add what is missing to docs/settings.md, with its default, or take out what is gone",
         check("settings", || settings::check(&metadata, &root())),
+    );
+    failures.note(
+        "platforms",
+        "add the lines to the files that are named above",
+        check("platforms", || platforms::check(&metadata, &root())),
     );
     failures.note(
         "format",

@@ -19,6 +19,7 @@ mod mutants;
 mod new_platform;
 mod package;
 mod packages;
+mod platforms;
 mod program;
 mod public_types;
 mod runtimes;

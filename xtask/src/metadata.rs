@@ -22,6 +22,9 @@ pub(crate) struct Package {
     pub(crate) is_published: bool,
     /// Where its manifest is.
     pub(crate) folder: PathBuf,
+    /// How people write the platform, such as "AWS Lambda", if the crate is one: `platform` in its
+    /// `[package.metadata.falco]`.
+    pub(crate) platform: Option<String>,
     /// Its features, `default` left out.
     pub(crate) features: Vec<String>,
     /// The dependencies that its manifest names.
@@ -64,6 +67,11 @@ impl Metadata {
     pub(crate) fn members(&self) -> impl Iterator<Item = &Package> {
         self.packages.iter().filter(|package| package.is_member)
     }
+
+    /// The crates of this workspace that are platforms.
+    pub(crate) fn platforms(&self) -> impl Iterator<Item = &Package> {
+        self.members().filter(|package| package.platform.is_some())
+    }
 }
 
 /// Where cargo builds: `target`, unless the user has set another directory.
@@ -100,6 +108,7 @@ fn read_package(package: &Value, members: &[Value]) -> anyhow::Result<Package> {
         name: text(package, "name")?,
         version: text(package, "version")?,
         licence: package["license"].as_str().map(str::to_owned),
+        platform: package["metadata"]["falco"]["platform"].as_str().map(str::to_owned),
         features: package["features"]
             .as_object()
             .map(|features| features.keys().filter(|name| *name != "default").cloned().collect())

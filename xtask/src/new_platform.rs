@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail, ensure};
 
 use crate::metadata::Metadata;
+use crate::platforms::{self, Names, capital};
 use crate::shell::{cargo, root, step};
 
 /// The template's files: where each goes, and its text.
@@ -34,12 +35,6 @@ const OUTSIDE: &[(&str, &str)] = &[
     (".gitignore", "/target\n"),
 ];
 
-const SETTINGS: &str = "docs/settings.md";
-/// The settings of the template's configuration, as rows of the table of settings.
-const ROWS: &str = "| **{{Name}}** | | |
-| endpoint, token | `{{Name}}Config::builder()`: `endpoint`, `token`; or `{{NAME}}_ENDPOINT`, `{{NAME}}_TOKEN` | |
-";
-
 const DEPENDENCIES: &[&str] = &["falco-core", "falco-http", "falco-package"];
 const DEV_DEPENDENCIES: &[&str] = &["falco-fakes", "falco-testkit"];
 /// Crates that are not Falco's, with the versions and features of the workspace.
@@ -66,17 +61,21 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
         _ => bail!("{USAGE}"),
     };
     // A crate of its own never meets those of the workspace.
-    let members = if outside.is_some() { Vec::new() } else { members()? };
-    check_name(name, &members)?;
+    let metadata = if outside.is_some() { None } else { Some(Metadata::read()?) };
+    check_name(name, &members(metadata.as_ref()))?;
     let folder = match &outside {
         Some(folder) => std::path::absolute(folder)?.join(format!("falco-{name}")),
         None => root().join(format!("falco-{name}")),
     };
     ensure!(!folder.exists(), "{} is there already", folder.display());
     write(&folder, name, outside.is_some())?;
-    if outside.is_none() {
-        add_member(&format!("falco-{name}"))?;
-        add_settings(name)?;
+    let title = capital(name);
+    if let Some(metadata) = &metadata {
+        let version = version_of(&fs::read_to_string(root().join("Cargo.toml"))?, "falco-core")?;
+        let others = metadata.platforms().map(|one| one.name.trim_start_matches("falco-"));
+        let others: Vec<String> = others.map(str::to_owned).collect();
+        let names = Names::new(name, &title, &version);
+        platforms::enter(&names, &others, &root())?;
         let licence = folder.join("LICENSE");
         #[cfg(unix)]
         std::os::unix::fs::symlink("../LICENSE", licence)?;
@@ -87,7 +86,11 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     }
     let manifest = folder.join("Cargo.toml");
     let manifest = manifest.to_str().context("the folder's name is not UTF-8")?;
-    step("format", &mut cargo(&["fmt", "--manifest-path", manifest]))?;
+    let mut format = cargo(&["fmt", "--manifest-path", manifest]);
+    if metadata.is_some() {
+        format.args(["-p", &format!("falco-{name}"), "-p", "falco", "-p", "falco-cli"]);
+    }
+    step("format", &mut format)?;
     println!("made {}; now run its tests, and do what they say:", folder.display());
     match outside {
         Some(_) => println!("  cd {} && cargo test", folder.display()),
@@ -111,8 +114,8 @@ fn check_name(name: &str, members: &[String]) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn members() -> anyhow::Result<Vec<String>> {
-    Ok(Metadata::read()?.members().map(|package| package.name.clone()).collect())
+fn members(metadata: Option<&Metadata>) -> Vec<String> {
+    metadata.into_iter().flat_map(Metadata::members).map(|package| package.name.clone()).collect()
 }
 
 fn write(folder: &Path, name: &str, outside: bool) -> anyhow::Result<()> {
@@ -127,8 +130,6 @@ fn write(folder: &Path, name: &str, outside: bool) -> anyhow::Result<()> {
 }
 
 fn fill(text: &str, name: &str, outside: bool) -> anyhow::Result<String> {
-    let mut capital = name.to_owned();
-    capital[..1].make_ascii_uppercase();
     let manifest = if outside { outside_manifest()? } else { member_manifest() };
     Ok([
         ("{{package}}", manifest.package.as_str()),
@@ -136,7 +137,7 @@ fn fill(text: &str, name: &str, outside: bool) -> anyhow::Result<String> {
         ("{{dependencies}}", &manifest.dependencies),
         ("{{dev-dependencies}}", &manifest.dev_dependencies),
         ("{{name}}", name),
-        ("{{Name}}", &capital),
+        ("{{Name}}", &capital(name)),
         ("{{NAME}}", &name.to_ascii_uppercase()),
     ]
     .into_iter()
@@ -164,7 +165,9 @@ fn member_manifest() -> Manifest {
     ];
     Manifest {
         package: inherited.map(|key| format!("{key}.workspace = true")).join("\n"),
-        lints: "[lints]\nworkspace = true\n\n".to_owned(),
+        // By this table the lint knows that the crate is a platform; the name is for documents.
+        lints: "[package.metadata.falco]\nplatform = \"{{Name}}\"\n\n[lints]\nworkspace = true\n\n"
+            .to_owned(),
         dependencies: lines(&[DEPENDENCIES, OTHERS].concat(), |name| {
             format!("{name}.workspace = true")
         }),
@@ -237,46 +240,9 @@ fn version_of(manifest: &str, name: &str) -> anyhow::Result<String> {
     Ok(version.with_context(|| format!("no version of {name} in {line:?}"))?.to_owned())
 }
 
-fn add_member(member: &str) -> anyhow::Result<()> {
-    let path = root().join("Cargo.toml");
-    let manifest = fs::read_to_string(&path)?;
-    let added = with_member(&manifest, member)
-        .with_context(|| format!("cannot read {}", path.display()))?;
-    fs::write(&path, added).with_context(|| format!("cannot write {}", path.display()))
-}
-
-/// Adds a member to the workspace, before the testkit, which comes after the platforms.
-fn with_member(manifest: &str, member: &str) -> anyhow::Result<String> {
-    let anchor = "    \"falco-testkit\",\n";
-    ensure!(manifest.contains(anchor), "the workspace does not list {anchor:?}");
-    Ok(manifest.replacen(anchor, &format!("    {member:?},\n{anchor}"), 1))
-}
-
-fn add_settings(name: &str) -> anyhow::Result<()> {
-    let path = root().join(SETTINGS);
-    let added = with_settings(&fs::read_to_string(&path)?, &fill(ROWS, name, false)?)?;
-    fs::write(&path, added).with_context(|| format!("cannot write {}", path.display()))
-}
-
-/// Adds a platform's rows to the end of the table of settings.
-fn with_settings(page: &str, rows: &str) -> anyhow::Result<String> {
-    let end = page.rfind("|\n").with_context(|| format!("{SETTINGS} has no table"))? + 2;
-    Ok([&page[..end], rows, &page[end..]].concat())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn settings_stand_behind_those_of_the_other_platforms() {
-        let page = fs::read_to_string(root().join(SETTINGS)).unwrap();
-        let rows = fill(ROWS, "fission", false).unwrap();
-        let added = with_settings(&page, &rows).unwrap();
-        assert!(added.contains(&format!("|\n{rows}\n")), "{added}");
-        assert_eq!(added.replacen(&rows, "", 1), page);
-        assert!(with_settings("no table", &rows).is_err());
-    }
 
     #[test]
     fn nothing_is_left_to_fill_in_inside_or_outside_of_the_workspace() {
@@ -300,21 +266,12 @@ mod tests {
 
     #[test]
     fn a_crate_that_the_workspace_has_is_refused_as_a_member() {
-        let members = members().unwrap();
+        let members = members(Some(&Metadata::read().unwrap()));
         for name in ["aws", "openfaas"] {
             let error = check_name(name, &members).unwrap_err();
             assert!(error.to_string().contains(&format!("falco-{name} already")), "{error}");
         }
         check_name("fission", &members).unwrap();
-    }
-
-    #[test]
-    fn a_member_is_added_to_this_workspace_once() {
-        let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
-        let added = with_member(&manifest, "falco-fission").unwrap();
-        assert_eq!(added.matches("    \"falco-fission\",\n").count(), 1);
-        assert_eq!(added.lines().count(), manifest.lines().count() + 1);
-        assert!(with_member("[workspace]", "falco-fission").is_err());
     }
 
     #[test]

@@ -15,6 +15,12 @@ const PAGE: &str = "docs/settings.md";
 /// How the names of Falco's own variables begin.
 const OWN: &str = "FALCO_";
 
+/// How names begin that a provider's own tools read.
+const OTHERS: [&str; 1] = ["WHISK_"];
+
+/// Amazon's variables are in Amazon's documentation, and the page of settings names the important ones.
+const DOCUMENTED_ELSEWHERE: &str = "aws";
+
 /// Types whose setters are settings, besides every builder of a platform's configuration and its waits.
 const TYPES: &[&str] = &[
     "ClientConfig",
@@ -37,6 +43,9 @@ const LEFT_OUT: &[&str] = &["falco-bench", "falco-examples", "falco-fakes", "fal
 pub(crate) fn check(metadata: &Metadata, root: &Path) -> anyhow::Result<()> {
     let page = fs::read_to_string(root.join(PAGE)).context(PAGE)?;
     let mut sources = Sources::default();
+    let names = metadata.platforms().map(|platform| platform.name.trim_start_matches("falco-"));
+    let names = names.filter(|name| *name != DOCUMENTED_ELSEWHERE);
+    sources.read_by_config = names.map(|name| name.to_ascii_uppercase() + "_").collect();
     for package in metadata.members().filter(|one| !LEFT_OUT.contains(&one.name.as_str())) {
         sources.read(&package.folder.join("src"))?;
     }
@@ -78,6 +87,8 @@ struct Sources {
     variables: BTreeSet<String>,
     /// All variables of Falco's own, and beginnings of their names.
     own: BTreeSet<String>,
+    /// How the names of variables begin that configurations read, besides [`OWN`] and [`OTHERS`]: as their platforms.
+    read_by_config: Vec<String>,
 }
 
 impl Sources {
@@ -132,7 +143,8 @@ impl Sources {
         }
         if is_config {
             let quoted = text.split('"').skip(1).step_by(2);
-            let own = [OWN, "OPENFAAS_", "WHISK_"];
+            let own = self.read_by_config.iter().map(String::as_str).chain([OWN]).chain(OTHERS);
+            let own: Vec<&str> = own.collect();
             let variables = quoted.filter(|text| {
                 own.iter().any(|own| text.starts_with(own) && text.len() > own.len())
                     && text.chars().all(|c| c.is_ascii_uppercase() || c == '_')

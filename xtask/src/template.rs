@@ -30,6 +30,9 @@ fn inside(copy: &Path) -> anyhow::Result<()> {
     step("new-platform", &mut cargo_in(copy, &["xtask", "new-platform", "fission"]))?;
     step("its lint", &mut cargo_in(copy, &["xtask", "lint", "--package", "falco-fission"]))?;
     check("its tests", || tests_give_directions(copy, &["--package", "falco-fission"]))?;
+    let features = ["--no-default-features", "--features", "falco/fission,falco-cli/fission"];
+    let check_listed = ["check", "--quiet", "--package", "falco", "--package", "falco-cli"];
+    step("facade and flags", &mut cargo_in(copy, &[&check_listed[..], &features].concat()))?;
     check("its holes", || fill_in(&copy.join("falco-fission")))?;
     let test = ["test", "--quiet", "--package", "falco-fission", "--test", "it"];
     step("its tests, with the holes filled in", &mut cargo_in(copy, &test))?;

@@ -131,7 +131,10 @@ async fn permissions(flags: &DoctorFlags) -> Check {
                     PlatformName::Openfaas => {
                         "the gateway accepts the password, which permits everything"
                     }
-                    _ => "the key is accepted, and opens everything in its namespace",
+                    PlatformName::Openwhisk => {
+                        "the key is accepted, and opens everything in its namespace"
+                    }
+                    _ => "the platform accepts the credentials, and reports no permissions",
                 },
             )
         }

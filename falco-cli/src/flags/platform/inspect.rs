@@ -44,7 +44,7 @@ pub(super) fn setting(flag: Option<&String>, name: &str, variables: &[&str]) -> 
 }
 
 /// How far this machine's clock is from that of the server at `endpoint`.
-#[cfg(any(feature = "openwhisk", feature = "aws", feature = "gcp", feature = "openfaas"))]
+#[cfg(feature = "remote")]
 pub(super) async fn clock_skew(endpoint: &str, insecure: bool) -> anyhow::Result<Duration> {
     use anyhow::Context;
     use falco_http::ClientConfig;
@@ -62,7 +62,7 @@ pub(super) async fn clock_skew(endpoint: &str, insecure: bool) -> anyhow::Result
 }
 
 /// Without any remote platform nobody's clock matters.
-#[cfg(not(any(feature = "openwhisk", feature = "aws", feature = "gcp", feature = "openfaas")))]
+#[cfg(not(feature = "remote"))]
 pub(super) async fn clock_skew(_: &str, _: bool) -> anyhow::Result<Duration> {
     anyhow::bail!("this program was built without a remote platform")
 }

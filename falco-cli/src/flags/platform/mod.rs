@@ -212,12 +212,9 @@ impl PlatformFlags {
     /// The highest cost of one invocation, in US dollars, at the provider's list prices; none where Falco knows no price.
     pub fn price(&self, busy: Duration, memory_mib: u32) -> Option<f64> {
         match self.name() {
-            PlatformName::Local
-            | PlatformName::Docker
-            | PlatformName::Openwhisk
-            | PlatformName::Openfaas => None,
             PlatformName::Aws => aws::price(busy, memory_mib),
             PlatformName::Gcp => gcp::price(busy, memory_mib),
+            _ => None,
         }
     }
 }
