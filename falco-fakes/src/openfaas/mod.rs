@@ -7,6 +7,7 @@
     reason = "a fake that cannot go on is a test that fails"
 )]
 
+mod in_flight;
 mod watchdog;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use falco_testkit::conformance;
 use serde_json::{Value, json};
 
 use crate::http::{Fault, HttpFake, Provider, Reply, Request, lock};
+use in_flight::InFlight;
 pub use watchdog::FakeFunctions;
 
 /// The password that a fake takes.
@@ -41,6 +43,9 @@ pub struct FakeOpenFaas(HttpFake<World>);
 pub struct World {
     functions: FakeFunctions,
     deployed: Mutex<BTreeMap<String, Deployed>>,
+    /// The variables that the image of functions sets.
+    image: Mutex<BTreeMap<String, String>>,
+    in_flight: InFlight,
     calls: AtomicU64,
 }
 
@@ -61,8 +66,9 @@ impl FakeOpenFaas {
 
     /// Starts a fake that runs its functions so.
     pub fn with(functions: FakeFunctions) -> Self {
-        let (deployed, calls) = (Mutex::default(), AtomicU64::new(0));
-        Self(HttpFake::start(World { functions, deployed, calls }))
+        let (deployed, image, calls) = (Mutex::default(), Mutex::default(), AtomicU64::new(0));
+        let in_flight = InFlight::default();
+        Self(HttpFake::start(World { functions, deployed, image, in_flight, calls }))
     }
 
     /// A configuration for it, which does not wait long for new code.
@@ -97,6 +103,12 @@ impl FakeOpenFaas {
             _ => return false,
         });
         true
+    }
+
+    /// Sets a variable in the image of functions, as `ENV` in its Dockerfile does, for what the watchdog reads of it:
+    /// `max_inflight`, `exec_timeout`. A variable that is deployed with a function wins over it.
+    pub fn set_image_variable(&self, name: &str, value: &str) {
+        lock(&self.provider().image).insert(name.to_owned(), value.to_owned());
     }
 
     /// The specification of a function.
@@ -203,10 +215,31 @@ impl World {
             None => Reply::new(404, format!("error finding function {name}: 404")),
             Some(None) => Reply::new(503, format!("No endpoints available for: {name}."))
                 .with_header("x-openfaas-internal", "proxy"),
-            Some(Some(specification)) => {
-                watchdog::run(self.functions, &specification, request).await
-            }
+            Some(Some(specification)) => self.run(name, specification, request).await,
         }
+    }
+
+    /// Runs a function in the one replica that it has. A caller that goes away ends nothing.
+    async fn run(&self, name: &str, mut specification: Value, request: &Request) -> Reply {
+        let variables = specification["envVars"].as_object_mut().unwrap();
+        for (name, value) in lock(&self.image).iter() {
+            variables.entry(name).or_insert_with(|| json!(value));
+        }
+        let most = variables.get("max_inflight").and_then(Value::as_str);
+        let most = most.map(|most| most.parse().unwrap()).filter(|most| *most > 0);
+        let Some(slot) = self.in_flight.enter(name, most) else {
+            // `concurrency_limiter.go` in faas-middleware.
+            let most = most.unwrap_or_default();
+            let text =
+                format!("Concurrent request limit exceeded. Max concurrent requests: {most}\n");
+            return Reply::new(429, text);
+        };
+        let (functions, request) = (self.functions, request.clone());
+        let running = tokio::spawn(async move {
+            let _slot = slot;
+            watchdog::run(functions, &specification, &request).await
+        });
+        running.await.unwrap()
     }
 
     /// The version that answers a request to `name`: `Some(None)` while its first instance starts.

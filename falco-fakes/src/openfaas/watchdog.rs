@@ -10,7 +10,7 @@ use falco_core::{Bytes, Code, Environment};
 use falco_testkit::fixture::{Ending, Fixture};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 use tokio::time::Instant;
 
@@ -36,25 +36,34 @@ pub(super) async fn run(
     let limit = env["exec_timeout"]
         .as_str()
         .map(|text| Duration::from_millis(text.strip_suffix("ms").unwrap().parse().unwrap()));
+    // Zero switches it off.
+    let limit = limit.filter(|limit| !limit.is_zero()).unwrap_or(Duration::MAX);
     let begun = Instant::now();
-    let answer = async {
-        match functions {
-            FakeFunctions::Processes => process(specification, request).await,
-            FakeFunctions::Emulated => emulated(env, body).await,
+    let answer = match functions {
+        FakeFunctions::Processes => process(specification, request, limit).await,
+        FakeFunctions::Emulated => {
+            let killed = |_| Err(String::new());
+            tokio::time::timeout(limit, emulated(env, body)).await.unwrap_or_else(killed)
         }
     };
-    // Zero switches it off.
-    match tokio::time::timeout(limit.unwrap_or(Duration::MAX), answer).await {
-        Err(_) => Reply::new(408, "Killed process.\n"),
-        Ok(Err(text)) => Reply::new(500, text),
-        Ok(Ok(out)) => {
+    match answer {
+        // Children that outlived the process may have held up the answer of one that ended well.
+        _ if begun.elapsed() >= limit => Reply::new(408, "Killed process.\n"),
+        Err(text) => Reply::new(500, text),
+        Ok(out) => {
             let duration = format!("{:.6}", begun.elapsed().as_secs_f64());
             Reply::new(200, out).with_header("x-duration-seconds", &duration)
         }
     }
 }
 
-async fn process(specification: &Value, request: &Request) -> Result<Vec<u8>, String> {
+/// Runs a process, which is killed after `limit`. Its children are not, and the answer waits until the last of them has closed
+/// both streams: `exec.Cmd` reads them to their ends (`handler.go`).
+async fn process(
+    specification: &Value,
+    request: &Request,
+    limit: Duration,
+) -> Result<Vec<u8>, String> {
     let command = specification["envProcess"].as_str().unwrap();
     let mut parts = command.split(' ');
     let program = if parts.next() == Some("python3") { python() } else { panic!("{command}") };
@@ -72,18 +81,30 @@ async fn process(specification: &Value, request: &Request) -> Result<Vec<u8>, St
             child.env(name, value.to_str().unwrap_or_default());
         }
     }
-    child.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    child.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = child.spawn().map_err(|error| error.to_string())?;
     let mut stdin = child.stdin.take().unwrap();
     let body = request.body.clone();
     tokio::spawn(async move { stdin.write_all(&body).await });
-    let output = child.wait_with_output().await.map_err(|error| error.to_string())?;
-    match output.status.code() {
-        Some(0) => Ok(output.stdout),
-        Some(status) => {
-            Err(format!("exit status {status}\n{}", String::from_utf8_lossy(&output.stdout)))
+    let (mut out, mut log) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+    let (mut printed, mut sink) = (Vec::new(), tokio::io::sink());
+    let ended = async {
+        match tokio::time::timeout(limit, child.wait()).await {
+            Ok(status) => status,
+            Err(_) => {
+                child.start_kill()?;
+                child.wait().await
+            }
         }
-        None => Err(format!("signal: {}\n", signal(output.status.signal()))),
+    };
+    let read =
+        async { tokio::join!(out.read_to_end(&mut printed), tokio::io::copy(&mut log, &mut sink)) };
+    let (status, _) = tokio::join!(ended, read);
+    let status = status.map_err(|error| error.to_string())?;
+    match status.code() {
+        Some(0) => Ok(printed),
+        Some(status) => Err(format!("exit status {status}\n{}", String::from_utf8_lossy(&printed))),
+        None => Err(format!("signal: {}\n", signal(status.signal()))),
     }
 }
 

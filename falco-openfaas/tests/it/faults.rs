@@ -1,5 +1,6 @@
 //! Tests of answers that only this provider gives, and of those that no HTTP fake can give.
 
+use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
 use falco_core::{
@@ -168,4 +169,88 @@ async fn an_answer_says_where_and_when_it_ran() {
     assert_eq!(activation.container.as_deref(), Some("pod-1"));
     assert_eq!(activation.code_version.as_deref(), Some("v1"));
     assert_eq!(activation.attribute("runtime"), Some("python 3.12"));
+}
+
+/// Waits until a function has made a file.
+async fn made(path: &Path) {
+    while !path.exists() {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_replica_that_is_busy_refuses_a_call_before_it_runs_and_takes_one_when_it_is_free() {
+    if !has_python() {
+        return;
+    }
+    let fake = FakeOpenFaas::start();
+    fake.set_image_variable("max_inflight", "1");
+    let platform = OpenFaas::connect(fake.config().build().unwrap()).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let source = "
+import os, time
+def main(args):
+    open(args['runs'], 'a').write('ran ')
+    while not os.path.exists(args['go']):
+        time.sleep(0.01)
+    return {}";
+    let function = Deployable::from_source("f", "python:3".parse().unwrap(), source);
+    let deployment = platform.deploy(&function).await.unwrap();
+    let (runs, go) = (folder.path().join("runs"), folder.path().join("go"));
+    let argument = Payload::json(&serde_json::json!({"runs": runs, "go": go})).unwrap();
+    let call = || Invocation::new("run", "stage", "1", argument.clone());
+    let first = call();
+    let busy = async {
+        made(&runs).await;
+        let refused = platform.invoke(&deployment, &call()).await;
+        std::fs::write(&go, "").unwrap();
+        refused
+    };
+    let (first, refused) = tokio::join!(platform.invoke(&deployment, &first), busy);
+    let error = refused.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Throttled, "{error}");
+    assert!(error.is_retryable() && !error.may_have_run(), "{error:?}");
+    assert!(first.unwrap().outcome.is_ok());
+    let again = platform.invoke(&deployment, &call()).await.unwrap();
+    assert!(again.outcome.is_ok(), "{again:?}");
+    assert_eq!(std::fs::read_to_string(runs).unwrap(), "ran ran ");
+}
+
+#[tokio::test]
+async fn a_child_that_outlives_the_timeout_holds_up_the_answer_which_is_a_timeout_nevertheless() {
+    if !has_python() {
+        return;
+    }
+    let fake = FakeOpenFaas::start();
+    let platform = OpenFaas::connect(fake.config().build().unwrap()).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    // The child sees that its parent has been killed, and closes its streams a moment later.
+    let source = "
+import os, time
+def main(args):
+    parent = os.getpid()
+    if os.fork() == 0:
+        while os.getppid() == parent:
+            time.sleep(0.01)
+        time.sleep(0.2)
+        open(args['outlived'], 'w').close()
+        os._exit(0)
+    open(args['started'], 'w').close()
+    time.sleep(600)";
+    let (started, outlived) = (folder.path().join("started"), folder.path().join("outlived"));
+    let argument = serde_json::json!({"started": started, "outlived": outlived});
+    // The first is enough, unless the machine takes longer to start Python.
+    for seconds in [1, 5, 25] {
+        let scaling = Scaling::default().with_timeout(Duration::from_secs(seconds));
+        let function = Deployable::from_source("f", "python:3".parse().unwrap(), source);
+        let deployment = platform.deploy(&function.with_scaling(scaling)).await.unwrap();
+        let invocation = Invocation::new("run", "stage", "1", Payload::json(&argument).unwrap());
+        let error = platform.invoke(&deployment, &invocation).await.unwrap().outcome.unwrap_err();
+        assert_eq!(error.kind, FunctionErrorKind::Timeout, "{error:?}");
+        if started.exists() {
+            assert!(outlived.exists(), "the answer came before the child had ended");
+            return;
+        }
+    }
+    panic!("the function did not start within 25 seconds");
 }
