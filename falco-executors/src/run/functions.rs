@@ -117,6 +117,9 @@ fn is_same(left: &Deployable, right: &Deployable) -> bool {
         && left.runtime == right.runtime
         && left.entry_point_or_main() == right.entry_point_or_main()
         && left.code == right.code
+        && left.image == right.image
+        && left.folders == right.folders
+        && left.is_plain == right.is_plain
         && left.code_version == right.code_version
         && left.scaling == right.scaling
         && left.env == right.env
@@ -131,6 +134,10 @@ fn clash(left: &Deployable, right: &Deployable) -> Error {
         "entry points"
     } else if left.code != right.code {
         "code"
+    } else if left.image != right.image {
+        "images"
+    } else if left.folders != right.folders {
+        "folders"
     } else if left.code_version != right.code_version {
         "code versions"
     } else if left.arguments != right.arguments {
@@ -158,6 +165,36 @@ mod tests {
         assert_ne!(names[0], names[1]);
         for name in names {
             assert!(name.len() <= MAX_NAME && name.ends_with(run), "{name}");
+        }
+    }
+
+    #[test]
+    fn functions_that_differ_in_anything_do_not_share_a_deployment() {
+        use falco_core::{Folder, Payload, Scaling};
+        let function = Deployable::python("f", "x").with_image("science:1");
+        let functions = Functions::default();
+        let entry = |function: &Deployable| functions.entry(function, || Ok("f-run".to_owned()));
+        entry(&function).unwrap();
+        entry(&function.clone().with_entry_point("main")).unwrap();
+        let mut without_image = function.clone();
+        without_image.image = None;
+        let read_only = function.clone().with_folder(Folder::read_only("/data"));
+        for (other, difference) in [
+            (without_image, "images"),
+            (function.clone().with_image("science:2"), "images"),
+            (read_only, "folders"),
+            (function.clone().plain(), "settings"),
+            (function.clone().with_scaling(Scaling::default().with_memory_mib(512)), "settings"),
+            (function.clone().with_env("KEY", ""), "settings"),
+            (function.clone().with_arguments(Payload::empty()), "arguments"),
+            (function.clone().with_code_version("2"), "code versions"),
+            (function.clone().with_entry_point("start"), "entry points"),
+        ] {
+            let Err(error) = entry(&other) else { panic!("another function: {other:?}") };
+            assert!(
+                error.to_string().contains(&format!("differ in their {difference}")),
+                "{error}"
+            );
         }
     }
 
