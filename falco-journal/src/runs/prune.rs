@@ -29,7 +29,8 @@ pub struct Keeping {
     pub finished: Duration,
     /// How long all others stay: 30 days.
     pub others: Duration,
-    /// How many bytes all of them have together, at most: 2 GiB. The oldest goes first.
+    /// How many bytes those that stay have together, at most: 2 GiB. Runs that can go on come before those that succeeded or
+    /// were abandoned, and among them the newest first; one that does not fit is removed and takes no room from the others.
     pub bytes: u64,
 }
 
@@ -54,7 +55,7 @@ impl Keeping {
         self
     }
 
-    /// Sets how many bytes all journals have together, at most.
+    /// Sets how many bytes the journals that stay have together, at most.
     #[must_use]
     pub fn with_bytes(mut self, bytes: u64) -> Self {
         self.bytes = bytes;
@@ -68,6 +69,15 @@ impl Keeping {
         };
         let age = SystemTime::now().duration_since(run.begun_at()).unwrap_or_default();
         age <= longest
+    }
+}
+
+/// The order in which runs get room: those that stay in any case, those that can go on, and those that are over.
+fn rank(state: RunState) -> u8 {
+    match state {
+        RunState::Running | RunState::Damaged => 0,
+        RunState::Suspended | RunState::Interrupted | RunState::Failed => 1,
+        RunState::Succeeded | RunState::Abandoned => 2,
     }
 }
 
@@ -89,12 +99,13 @@ impl RunJournal {
     pub fn prune(config: &JournalConfig, keeping: &Keeping) -> Result<Pruned> {
         let mut pruned = Pruned::default();
         let mut left = keeping.bytes;
-        // The newest first: the room is theirs.
-        for run in Self::list(config)? {
-            let fits = run.bytes <= left;
-            left = left.saturating_sub(run.bytes);
+        let mut runs = Self::list(config)?;
+        // The newest of each rank remain the first: the room is theirs.
+        runs.sort_by_key(|run| rank(run.state));
+        for run in runs {
             let stays = matches!(run.state, RunState::Running | RunState::Damaged);
-            if stays || (fits && keeping.keeps(&run)) {
+            if stays || (run.bytes <= left && keeping.keeps(&run)) {
+                left = left.saturating_sub(run.bytes);
                 continue;
             }
             let directory = config.directory_of(&run.run)?;

@@ -95,6 +95,40 @@ fn pruning_keeps_what_is_young_and_what_runs() {
     drop(running);
 }
 
+#[test]
+fn pruning_by_size_takes_no_run_that_can_go_on_for_one_that_is_over_or_does_not_fit() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = config(directory.path());
+    // The size is that of a file without content.
+    let run = |id: &'static str, kib: u64, is_over: bool| {
+        let journal = RunJournal::create(&config, id.into()).unwrap();
+        if is_over {
+            finish(&journal, None);
+        }
+        drop(journal);
+        let long = config.directory().join(id).join("long");
+        std::fs::File::create(long).unwrap().set_len(kib << 10).unwrap();
+        // Runs of one millisecond are in the order of their ids.
+        id
+    };
+    let oldest = run("6553f100-00000001", 400, false);
+    let older = run("6553f200-00000001", 700, false);
+    let old_and_over = run("6553f300-00000001", 2_000, true);
+    let over = run("6553f400-00000001", 600, true);
+    let newest = run("6553f500-00000001", 2_000, false);
+    let prune = |kib: u64| {
+        let keeping = Keeping::default().with_bytes(kib << 10);
+        let pruned = RunJournal::prune(&config, &keeping).unwrap().runs;
+        let mut pruned: Vec<_> = pruned.iter().map(|it| it.run.to_string()).collect();
+        pruned.sort();
+        pruned
+    };
+    assert_eq!(prune(1_500), [old_and_over, over, newest], "the other two fit, and both can go on");
+    assert_eq!(prune(1_000), [oldest], "the newer one has the room");
+    assert_eq!(prune(1_000), Vec::<String>::new());
+    assert!(config.directory().join(older).exists());
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn no_secret_is_in_any_file_and_only_the_owner_can_read_them() {
