@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use falco_core::{Completion, Invocation, Result};
+use falco_core::{Activation, Completion, Invocation, Outcome, Result};
 
 use crate::head::{head, kind_of};
 use crate::index::{Entry, Index, Position, hash_of};
@@ -68,8 +68,19 @@ impl Reused {
         // A result that is missing beside the log is computed again, and so is one that refers to objects.
         let completion = Done { record, base: self.reader.base(at) };
         let completion = completion.completion(&self.directory, invocation).ok();
-        Ok(completion.filter(|it| it.result().is_some_and(|it| !it.as_str().contains(REFERENCE))))
+        let completion =
+            completion.filter(|it| it.result().is_some_and(|it| !it.as_str().contains(REFERENCE)));
+        Ok(completion.map(without_expenses))
     }
+}
+
+/// The completion without the provider's times and costs: the other run has paid them.
+fn without_expenses(mut completion: Completion) -> Completion {
+    completion.cost = None;
+    if let Outcome::Succeeded(activation) = &mut completion.outcome {
+        *activation = Activation::new(activation.id.clone(), activation.outcome.clone());
+    }
+    completion
 }
 
 /// The key of a record, if it is a success.

@@ -1,6 +1,6 @@
 //! A run that a budget stops, and that another process goes on with under a higher one.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use falco_core::{Driver, ExecutionPlan, Platform, Prices, Result, Stage, UsDollars};
@@ -9,7 +9,7 @@ use falco_journal::RunJournal;
 use falco_layers::{Budget, Part, Share, Spread, Stack};
 use falco_testkit::{InMemory, Latency, Settings};
 
-use crate::support::{close, create, function, payload, resume};
+use crate::support::{RUN, close, config, create, function, payload, resume};
 
 #[derive(Debug)]
 struct Twenty;
@@ -76,6 +76,63 @@ async fn a_run_that_ends_for_money_goes_on_with_a_higher_budget_and_pays_for_not
         assert_eq!(platform.counters().started, 20);
         assert!(platform.list_deployments().await.unwrap().is_empty());
     }
+}
+
+/// Stages whose results other runs may use, with so many inputs.
+#[derive(Debug)]
+struct Pure(usize);
+
+impl Driver for Pure {
+    fn name(&self) -> &str {
+        "pure"
+    }
+
+    fn plan(&self) -> Result<ExecutionPlan> {
+        let scaling = falco_core::Scaling::default().with_timeout(Duration::from_secs(2));
+        let echo = function("def main(args): return args").with_scaling(scaling);
+        let map = Stage::from_fn_sized("map", echo, self.0, |index| Ok(payload(index as u64)));
+        ExecutionPlan::new(vec![map.pure()])
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_does_not_pay_for_the_results_that_it_takes_from_another() {
+    let directory = tempfile::tempdir().unwrap();
+    let platform = platform();
+    let sequential = || ParallelExecutor::with_concurrency(1).unwrap();
+    let go = async |journal: Arc<RunJournal>, inputs: usize, budget: Budget| {
+        let options = RunOptions::from(platform.clone()).with_strategy(sequential());
+        let options = options.with_journal(journal.clone()).with_budget(budget);
+        let outcome = Pure(inputs).run(options).await.unwrap();
+        close(journal).await;
+        outcome
+    };
+    let whole = go(create(directory.path()), 10, Budget::new(UsDollars(20.0)).unwrap()).await;
+    assert_eq!(whole.report.budget.unwrap().spent, UsDollars(10.0));
+
+    // Two calls, of which the second needs room for a whole timeout.
+    let reusing = config(directory.path()).with_reuse(RUN);
+    let other = "6553f101-0000beef";
+    let journal = RunJournal::create(&reusing, other.into()).unwrap();
+    let shown = Arc::new(Mutex::new(Vec::new()));
+    let lines = shown.clone();
+    let show = move |line: &str| lines.lock().unwrap().push(line.to_owned());
+    let budget = Budget::new(UsDollars(3.5)).unwrap().with_sample(1, show).unwrap();
+    let second = go(journal, 12, budget).await;
+    assert!(second.is_success(), "{:?}", second.error());
+    let report = second.report.budget.unwrap();
+    assert_eq!((report.spent, report.stages[0].completed), (UsDollars(2.0), 12));
+    let shown = shown.lock().unwrap().clone();
+    assert!(shown.len() == 1 && shown[0].contains("about $2.00"), "{shown:?}");
+    let summary = |run: &str| RunJournal::summary(&reusing, &run.into()).unwrap();
+    assert_eq!((summary(other).invocations.done, summary(other).cost), (12, None));
+
+    // Two of four new inputs are paid for, and say what the others cost.
+    let journal = RunJournal::create(&reusing, "6553f102-0000beef".into()).unwrap();
+    let suspended = go(journal, 14, Budget::new(UsDollars(3.0)).unwrap()).await;
+    assert!(suspended.is_suspended(), "{:?}", suspended.error());
+    let report = suspended.report.budget.unwrap();
+    assert_eq!((report.spent, report.to_finish()), (UsDollars(2.0), Some(UsDollars(2.0))));
 }
 
 /// Runs over two platforms, four calls at once, until it is done or stopped.

@@ -272,7 +272,8 @@ impl Monitor for Budget {
                     let sample = ledger.sample;
                     let stage = ledger.stage(&completion.stage);
                     stage.completed += u64::from(completion.outcome.activation().is_some());
-                    stage.completed == sample.min(stage.total.unwrap_or(u64::MAX))
+                    let total = stage.total.unwrap_or(u64::MAX);
+                    stage.measured() == sample.min(total.saturating_sub(stage.without_cost))
                 });
                 if is_sampled && completion.outcome.activation().is_some() {
                     self.show_estimate(&completion.stage);
@@ -282,7 +283,7 @@ impl Monitor for Budget {
                 let size = deployment.scaling.clone();
                 self.ledger(|ledger| ledger.stage(stage).size = size);
             }
-            // An earlier process of the run has paid it.
+            // An earlier process of the run has paid it. What another run has paid comes without a cost.
             Event::Recalled { completion } => {
                 let activation = completion.outcome.activation();
                 let prices = activation.and_then(|activation| self.prices_of(&activation.id));
@@ -291,18 +292,22 @@ impl Monitor for Budget {
                     let settled = activation
                         .zip(prices)
                         .map(|(activation, prices)| paid(&prices, activation, size));
-                    let (cost, doubt) = match (completion.cost, settled) {
+                    let paid = match (completion.cost, settled) {
                         (cost, Some(Settlement::Paid(last, doubt))) => {
-                            (cost.map_or(last, pico), doubt)
+                            Some((cost.map_or(last, pico), doubt))
                         }
-                        (cost, _) => (cost.map_or(0, pico), 0),
+                        (cost, _) => cost.map(|cost| (pico(cost), 0)),
                     };
-                    ledger.spent += cost;
-                    ledger.uncertainty += doubt;
                     let stage = ledger.stage(&completion.stage);
                     stage.completed += u64::from(activation.is_some());
+                    let Some((cost, doubt)) = paid else {
+                        stage.without_cost += u64::from(activation.is_some());
+                        return;
+                    };
                     stage.spent += cost;
                     stage.calls.note(dollars(cost).0);
+                    ledger.spent += cost;
+                    ledger.uncertainty += doubt;
                 });
             }
             // An earlier process has sent it, and this one pays.

@@ -60,9 +60,7 @@ impl BudgetReport {
                 invocations: total.map(|total| total.max(stage.completed)),
                 completed: stage.completed,
                 spent: dollars(stage.spent),
-                estimate: total
-                    .zip(stage.mean())
-                    .map(|(total, mean)| UsDollars(mean * total.max(stage.completed) as f64)),
+                estimate: total.and_then(|total| stage.estimate(total)).map(UsDollars),
                 estimate_error: left.and_then(|left| stage.error_of(left)).map(UsDollars),
             }
         });
