@@ -217,6 +217,7 @@ impl Batches {
         let mark = format!("{:08x}", fastrand::u32(..));
         let envelope = self.envelope(&inputs, &mark);
         let submits = matches!(&inputs[0].reply, Reply::Submitted(_));
+        let is_batch = inputs.len() > 1;
         Box::pin(async move {
             let sending = async {
                 match (envelope, submits) {
@@ -228,13 +229,14 @@ impl Batches {
                     (Ok(sent), false) => {
                         let call = async { platform.invoke(&deployment, &sent).await };
                         End::Invoked(match caught(&*platform, "invoke", call).await {
-                            Ok(batch) => {
+                            Ok(batch) if is_batch => {
                                 let (platform, deployment) = (&*platform, &*deployment);
                                 let running =
                                     running::running_input(platform, deployment, &batch, &mark);
                                 let running = running.await;
                                 Ok((Box::new(batch), running))
                             }
+                            Ok(single) => Ok((Box::new(single), None)),
                             Err(error) => Err(error),
                         })
                     }

@@ -53,6 +53,7 @@ impl Batches {
             caught(platform, "collect", collecting).await?;
         let mut divided =
             Collected::new(Vec::new(), Vec::new(), poll_after).with_from_memory(is_from_memory);
+        let mut batches = Vec::new();
         for activation in finished {
             let indices = asked.get(&activation.id).map_or(&[][..], |(_, indices)| indices);
             let known = self.lock().submitted.get_mut(&activation.id).map(|batch| {
@@ -70,7 +71,13 @@ impl Batches {
             let (inputs, is_idempotent, mark, _) = known.unwrap_or_else(|| {
                 (in_result(&activation).max(last + 1), false, String::new(), false)
             });
-            let running = running::running_input(platform, deployment, &activation, &mark).await;
+            batches.push((activation, indices, inputs, is_idempotent, mark));
+        }
+        let marked: Vec<_> = batches.iter().map(|(batch, .., mark)| (batch, &**mark)).collect();
+        let running = running::running_inputs(platform, deployment, &marked).await;
+        for ((activation, indices, inputs, is_idempotent, _), running) in
+            batches.into_iter().zip(running)
+        {
             let id = activation.id.clone();
             let unpacked = unpack(activation, inputs, is_idempotent, running);
             for (index, Unpacked { answer, at_most }) in unpacked.into_iter().enumerate() {
