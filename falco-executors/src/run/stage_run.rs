@@ -99,6 +99,15 @@ impl StageRun {
         next
     }
 
+    /// What is left of completions of an earlier process once the strategy has ended.
+    fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<Option<Completion>> {
+        if let Poll::Ready(Some(completion)) = self.poll_recalled(cx) {
+            return Poll::Ready(Some(completion));
+        }
+        self.check_conservation();
+        Poll::Ready(None)
+    }
+
     /// Checks, when the strategy has ended, that each invocation has left it once.
     fn check_conservation(&self) {
         let (entered, delivered) = (self.control.entered.load(SeqCst), self.delivered);
@@ -120,7 +129,8 @@ impl Stream for StageRun {
         if let Poll::Ready(Some(completion)) = this.poll_recalled(cx) {
             return Poll::Ready(Some(completion));
         }
-        let Some(completions) = &mut this.completions else { return Poll::Ready(None) };
+        // It has ended, and nothing says that it may be polled again.
+        let Some(completions) = &mut this.completions else { return this.poll_rest(cx) };
         let what = || format!("the strategy of stage {:?}", this.control.stage);
         match guard(what, || completions.as_mut().poll_next(cx)) {
             Ok(Poll::Pending) => Poll::Pending,
@@ -130,16 +140,12 @@ impl Stream for StageRun {
                 Poll::Ready(Some(completion))
             }
             Ok(Poll::Ready(None)) => {
+                this.completions = None;
                 // The strategy takes nothing more, so that no more are recalled: what is there comes first.
                 if let Some(recalled) = &mut this.recalled {
                     recalled.close();
-                    if let Poll::Ready(Some(completion)) = this.poll_recalled(cx) {
-                        return Poll::Ready(Some(completion));
-                    }
                 }
-                this.check_conservation();
-                this.completions = None;
-                Poll::Ready(None)
+                this.poll_rest(cx)
             }
             Err(panic) => {
                 this.control.fail(panic);
@@ -153,5 +159,43 @@ impl Stream for StageRun {
 impl fmt::Debug for StageRun {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StageRun").field("stage", &self.control.stage).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use falco_core::{Attempts, Invocation, Outcome, Payload};
+    use futures_util::StreamExt as _;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_strategy_that_has_ended_is_not_polled_again_for_completions_of_an_earlier_process() {
+        let (sender, recalled) = mpsc::channel(3);
+        // It hands over what is recalled as it ends, and panics when it is polled after that, as many streams may.
+        let strategy = futures_util::stream::unfold(sender, |sender| async move {
+            for id in ["1", "2", "3"] {
+                let invocation = Invocation::new("run", "stage", id, Payload::empty());
+                let (attempts, now) = (Attempts::new(1), SystemTime::now());
+                let outcome = Outcome::Cancelled;
+                let completion = invocation.complete(outcome, attempts, now, Duration::ZERO);
+                sender.try_send(completion).unwrap();
+            }
+            None
+        });
+        let mut stage = StageRun {
+            completions: Some(strategy.boxed()),
+            recalled: Some(recalled),
+            control: Arc::new(StageControl::new("stage".into(), &CancellationToken::new())),
+            hub: Arc::new(Hub::new(Vec::new(), None, false)),
+            logs: None,
+            delivered: 0,
+        };
+        stage.control.entered.store(3, SeqCst);
+        let completions = stage.by_ref().count().await;
+        assert_eq!((completions, stage.control.has_failed()), (3, false));
     }
 }
