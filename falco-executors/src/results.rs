@@ -11,6 +11,7 @@ use falco_core::{Activation, Completion, Error, ErrorKind, Payload, Result};
 use serde::Serialize;
 
 use crate::report::Failure;
+use crate::run::number_of;
 
 /// A file, or whatever else can be written to, that gets a JSON line for each invocation as soon as its outcome is known.
 ///
@@ -146,7 +147,7 @@ impl<'a> Line<'a> {
         Self {
             stage: completion.stage.as_str(),
             id,
-            input: id.parse().ok().map(|number: u64| number.saturating_add(1)),
+            input: number_of(id).map(|number| number.saturating_add(1)),
             outcome: completion.outcome.as_str(),
             result: completion.result(),
             error: Reason::of(completion),
@@ -180,4 +181,26 @@ impl<'a> Provider<'a> {
 
 fn millis(time: Duration) -> f64 {
     time.as_micros() as f64 / 1_000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use falco_core::{Attempts, Invocation, Outcome};
+
+    use super::*;
+
+    #[test]
+    fn only_inputs_that_the_stage_numbers_have_a_number() {
+        for (id, input) in
+            [("00000000", Some(1)), ("00000041", Some(42)), ("41", None), ("a", None)]
+        {
+            let invocation = Invocation::new("run", "stage", id, Payload::empty());
+            let (attempts, now) = (Attempts::new(1), SystemTime::now());
+            let outcome = Outcome::Cancelled;
+            let completion = invocation.complete(outcome, attempts, now, Duration::ZERO);
+            assert_eq!(Line::of(&completion).input, input, "{id}");
+        }
+    }
 }
