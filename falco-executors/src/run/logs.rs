@@ -119,7 +119,8 @@ impl Shared {
     /// Asks until all are there.
     async fn fetch(&self, of: &Deployment, stage: &StageName, mut wanted: Vec<ActivationId>) {
         let mut pauses = PAUSES.into_iter();
-        let until = Instant::now() + self.policy.patience;
+        // None for a patience that is longer than clocks reach.
+        let until = Instant::now().checked_add(self.policy.patience);
         loop {
             let logs = match activation_log(&*self.platform, of, &wanted).await {
                 Ok(logs) => logs,
@@ -134,7 +135,8 @@ impl Shared {
             }
             let Some(pause) = pauses.next() else { return };
             // A run that was stopped does not wait for what comes late.
-            if wanted.is_empty() || self.hub.is_stopped() || Instant::now() + pause >= until {
+            let is_late = until.is_some_and(|until| Instant::now() + pause >= until);
+            if wanted.is_empty() || self.hub.is_stopped() || is_late {
                 return;
             }
             tokio::select! {

@@ -1,6 +1,7 @@
 //! Tests of the results of a stage that did not succeed.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use falco_core::{FunctionError, FunctionErrorKind, OnFailure, StagePolicy};
 use falco_executors::{DriverExt, LogPolicy, ParallelExecutor, RunOptions, RunOutcome};
@@ -113,6 +114,16 @@ async fn the_table_shows_the_traceback_and_the_last_lines_printed() {
         let is_without = table.contains("line 7") && !table.contains("step 299");
         assert!(is_without && seen.is_empty(), "{table}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn logs_are_waited_for_however_long_patience_is() {
+    let policy = LogPolicy::all().with_patience(Duration::MAX);
+    let plan = Plan(vec![numbers("work", 1).with_policy(going_on())]);
+    let options = RunOptions::new(printing(), Arc::new(ParallelExecutor::new()));
+    let outcome = plan.run(options.with_failed_logs(policy)).await.unwrap();
+    let log = outcome.report.stages[0].failures[0].log.as_deref();
+    assert_eq!(log.map(str::len), Some(299), "{:?}", outcome.report);
 }
 
 /// Fails each call of `work` after it has printed 300 bytes.
