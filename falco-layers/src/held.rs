@@ -1,6 +1,6 @@
 //! The layer that makes submit and collect out of held-open invokes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -16,6 +16,9 @@ use tracing::Instrument;
 
 /// The attribute of a held activation that has the id that the platform gave it.
 const PLATFORM_ID: &str = "platform_activation_id";
+
+/// Failed calls whose ids of the platform are kept after their release, for their logs: the last ones.
+const KEPT_FAILURES: usize = 1024;
 
 /// How many calls are held open, and how `submit` distinguishes a refusal from an acceptance.
 ///
@@ -57,7 +60,7 @@ impl Default for HeldPolicy {
 ///   ([`HeldPolicy::acceptance`]) for a refusal, which it returns. `collect` reports a call that fails later as gone,
 ///   with its error. Dropped, it ends the call.
 /// - Results wait in memory until they are released; until then `collect` reports them each time. So memory is
-///   bounded by what the caller has pending.
+///   bounded by what the caller has pending. The logs of failed calls can be asked for after that, too: of the last 1,024.
 /// - `release` as abandoned ends the call and closes its connection. So does dropping the last clone.
 /// - A call belongs to this value and its clones, and ends with the process: what another one has submitted is gone.
 ///
@@ -108,11 +111,31 @@ impl<P> Drop for Owner<P> {
 struct Shared<P> {
     platform: P,
     calls: Mutex<HashMap<ActivationId, Call>>,
+    /// The ids of the platform, of failed calls that were released.
+    failures: Mutex<VecDeque<(ActivationId, ActivationId)>>,
 }
 
 impl<P> Shared<P> {
     fn calls(&self) -> MutexGuard<'_, HashMap<ActivationId, Call>> {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn failures(&self) -> MutexGuard<'_, VecDeque<(ActivationId, ActivationId)>> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps the platform's id of a call that is released, if it failed.
+    fn keep_failure(&self, id: &ActivationId, call: &Call) {
+        let Call::Finished(activation) = call else { return };
+        if activation.outcome.is_ok() {
+            return;
+        }
+        let Some(platform_id) = platform_id(activation) else { return };
+        let mut failures = self.failures();
+        if failures.len() == KEPT_FAILURES {
+            failures.pop_front();
+        }
+        failures.push_back((id.clone(), platform_id));
     }
 }
 
@@ -137,7 +160,11 @@ impl<P: AsyncPlatform> Held<P> {
     pub fn new(platform: P, policy: HeldPolicy) -> Self {
         let slots = (policy.max_calls.max(1) as usize).min(Semaphore::MAX_PERMITS);
         Self(Arc::new(Owner {
-            shared: Arc::new(Shared { platform, calls: Mutex::default() }),
+            shared: Arc::new(Shared {
+                platform,
+                calls: Mutex::default(),
+                failures: Mutex::default(),
+            }),
             slots: Arc::new(Semaphore::new(slots)),
             policy,
             prefix: format!("held-{:016x}-", fastrand::u64(..)),
@@ -197,6 +224,11 @@ fn renamed(mut activation: Activation, id: &ActivationId) -> Activation {
     let platform_id = std::mem::replace(&mut activation.id, id.clone());
     activation.attributes.insert(PLATFORM_ID.to_owned(), platform_id.as_str().to_owned());
     activation
+}
+
+/// The id that the platform gave a held activation.
+fn platform_id(activation: &Activation) -> Option<ActivationId> {
+    activation.attributes.get(PLATFORM_ID).map(|id| id.as_str().into())
 }
 
 /// Ends a call whose `submit` was dropped: nobody knows its id.
@@ -308,6 +340,7 @@ impl<P: AsyncPlatform> AsyncPlatform for Held<P> {
         for id in activations {
             let call = self.0.shared.calls().remove(id);
             if let Some(call) = call {
+                self.0.shared.keep_failure(id, &call);
                 call.abort();
             }
         }
@@ -319,15 +352,14 @@ impl<P: AsyncPlatform> AsyncPlatform for Held<P> {
         activations: &[ActivationId],
     ) -> Result<Vec<ActivationLog>> {
         let names: Vec<(ActivationId, ActivationId)> = {
-            let calls = self.0.shared.calls();
-            let platform_id = |id: &ActivationId| match calls.get(id)? {
-                Call::Finished(activation) => activation.attributes.get(PLATFORM_ID).cloned(),
-                _ => None,
+            let (calls, failures) = (self.0.shared.calls(), self.0.shared.failures());
+            let released: HashMap<_, _> = failures.iter().map(|(id, of)| (id, of)).collect();
+            let of = |id: &ActivationId| match calls.get(id) {
+                Some(Call::Finished(activation)) => platform_id(activation),
+                Some(_) => None,
+                None => released.get(id).map(|id| (*id).clone()),
             };
-            activations
-                .iter()
-                .filter_map(|id| Some((platform_id(id)?.into(), id.clone())))
-                .collect()
+            activations.iter().filter_map(|id| Some((of(id)?, id.clone()))).collect()
         };
         let asked: Vec<ActivationId> =
             names.iter().map(|(platform_id, _)| platform_id.clone()).collect();

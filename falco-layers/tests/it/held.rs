@@ -148,6 +148,29 @@ async fn logs_are_found_by_the_held_id() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_logs_of_calls_that_failed_can_be_asked_for_after_their_release() {
+    let platform = Arc::new(InMemory::default().with_function("python:3", |call| {
+        let error = FunctionError::new(FunctionErrorKind::Raised, "bad luck");
+        falco_testkit::Reply::failed(error).printing(call.payload().as_str())
+    }));
+    let (held, d) = held(platform, 5).await;
+    let mut ids = Vec::new();
+    // One more than are kept.
+    for number in 0..1_025 {
+        let payload = Payload::json(&serde_json::json!({ "n": number })).unwrap();
+        let invocation = invocation("a").with_payload(payload);
+        let pending = held.submit(&d, &invocation).await.unwrap();
+        assert_eq!(collect(&held, &d, std::slice::from_ref(&pending)).await.finished.len(), 1);
+        held.release(&d, std::slice::from_ref(&pending.id), Release::Taken);
+        ids.push(pending.id);
+    }
+    let asked = [ids[0].clone(), ids[1].clone(), ids[1_024].clone()];
+    let logs = held.activation_log(&d, &asked).await.unwrap();
+    let logs: Vec<_> = logs.iter().map(|log| (&log.id, log.lines[0].text.as_str())).collect();
+    assert_eq!(logs, [(&ids[1], r#"{"n":1}"#), (&ids[1_024], r#"{"n":1024}"#)]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn calls_to_functions_in_turns_each_reach_their_own() {
     let platform = Arc::new(InMemory::default().with_function("python:3", |call| {
         let is_g = serde_json::json!({"is_g": call.env.get("G").is_some()});
