@@ -13,6 +13,9 @@ use crate::machine::{boot, host};
 
 /// A lease that was not renewed for so long is over.
 const LEASE: Duration = Duration::from_secs(60);
+/// How often a lock that is held is tried again, and how long after: somebody may have looked at it only.
+const LOOKS: u32 = 10;
+const LOOK: Duration = Duration::from_millis(10);
 /// How often it is renewed.
 pub(crate) const RENEW_EVERY: Duration = Duration::from_secs(10);
 
@@ -56,7 +59,7 @@ impl Lock {
     fn take_by(
         directory: &Path,
         take_over: bool,
-        try_lock: impl FnOnce(&File) -> Result<(), TryLockError>,
+        try_lock: impl Fn(&File) -> Result<(), TryLockError>,
     ) -> Result<Self> {
         let path = directory.join("lock");
         let failed = |error: io::Error| {
@@ -64,7 +67,7 @@ impl Lock {
             Error::new(ErrorKind::Other, message).with_source(&error)
         };
         let file = open(&path).map_err(failed)?;
-        match try_lock(&file) {
+        match patiently(|| try_lock(&file)) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(held(directory, false)),
             Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
@@ -102,10 +105,22 @@ impl Drop for Lock {
     }
 }
 
+/// Tries for a moment: a process that lists runs holds each lock while it looks.
+fn patiently(mut try_lock: impl FnMut() -> Result<(), TryLockError>) -> Result<(), TryLockError> {
+    for _ in 0..LOOKS {
+        match try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOOK),
+            locked => return locked,
+        }
+    }
+    try_lock()
+}
+
 /// Whether a process works on the run now.
 pub(crate) fn is_held(directory: &Path) -> bool {
     let Ok(file) = open(&directory.join("lock")) else { return false };
-    match file.try_lock() {
+    // Shared, so that two who look do not take each other for its owner.
+    match file.try_lock_shared() {
         Ok(()) => false,
         Err(TryLockError::WouldBlock) => true,
         Err(TryLockError::Error(_)) => read_owner(directory)
@@ -115,7 +130,8 @@ pub(crate) fn is_held(directory: &Path) -> bool {
 
 fn open(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(false);
+    // Readable, too: some network file systems share a lock among readers only.
+    options.read(true).write(true).create(true).truncate(false);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options.open(path)
@@ -158,6 +174,25 @@ mod tests {
         drop(lock);
         assert!(!is_held(directory.path()));
         Lock::take(directory.path(), false).unwrap();
+    }
+
+    #[test]
+    fn those_who_look_whether_a_run_is_held_neither_see_each_other_nor_keep_a_process_out() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lock");
+        let looking = open(&path).unwrap();
+        looking.try_lock_shared().unwrap();
+        assert!(!is_held(directory.path()));
+        let looks = std::cell::Cell::new(0);
+        let lock = Lock::take_by(directory.path(), false, |file| {
+            looks.set(looks.get() + 1);
+            if looks.get() == 3 {
+                looking.unlock().unwrap();
+            }
+            file.try_lock()
+        });
+        lock.unwrap();
+        assert_eq!(looks.get(), 3);
     }
 
     #[test]
