@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use falco_core::{Error, ErrorKind, Payload, Result};
 use sha2::{Digest, Sha256};
@@ -14,6 +15,9 @@ pub(crate) const LONGEST_INLINE: usize = 64 * 1024;
 
 /// The directory of long results of a run.
 const DIRECTORY: &str = "blobs";
+
+/// Distinguishes the files that this process writes before they have their names.
+static NEXT_PARTIAL: AtomicU64 = AtomicU64::new(0);
 
 /// A result that was stored, to be synced before the record that names it.
 pub(crate) struct Blob {
@@ -41,7 +45,10 @@ pub(crate) fn store(disk: &dyn Disk, run: &Path, payload: &Payload) -> Result<Bl
     };
     let directory = path.parent().unwrap_or(run);
     create_directory(directory).map_err(failed)?;
-    let partial = path.with_extension(format!("{}.partial", std::process::id()));
+    // Two stages may have the same result at the same time.
+    let number = NEXT_PARTIAL.fetch_add(1, Ordering::Relaxed);
+    let partial = path.with_extension(format!("{}-{number}.partial", std::process::id()));
+    // A process of this id may have left it behind.
     let _ = std::fs::remove_file(&partial);
     let written = (|| {
         let file = disk.create(&partial)?;
@@ -83,4 +90,45 @@ fn missing(path: &Path) -> Error {
 
 fn path(run: &Path, hash: &str) -> PathBuf {
     run.join(DIRECTORY).join(hash.get(..2).unwrap_or("xx")).join(hash)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::Barrier;
+
+    use super::*;
+    use crate::disk::Files;
+
+    /// A disk on which two files are renamed at the same time, when both are written.
+    #[derive(Debug)]
+    struct AtOnce(Barrier);
+
+    impl Disk for AtOnce {
+        fn create(&self, path: &Path) -> io::Result<Box<dyn Appender>> {
+            Files.create(path)
+        }
+
+        fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+            self.0.wait();
+            Files.rename(from, to)
+        }
+
+        fn sync_directory(&self, path: &Path) -> io::Result<()> {
+            Files.sync_directory(path)
+        }
+    }
+
+    #[test]
+    fn two_stages_store_the_same_result_at_the_same_time() {
+        let run = tempfile::tempdir().unwrap();
+        let payload = Payload::json(&"x".repeat(LONGEST_INLINE)).unwrap();
+        let disk = AtOnce(Barrier::new(2));
+        let store = || store(&disk, run.path(), &payload).map(|blob| blob.hash);
+        let [one, other] = std::thread::scope(|scope| {
+            [scope.spawn(store), scope.spawn(store)].map(|it| it.join().unwrap().unwrap())
+        });
+        assert_eq!(one, other);
+        assert_eq!(read(run.path(), &one).unwrap(), payload);
+    }
 }
