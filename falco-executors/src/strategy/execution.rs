@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use falco_core::{AsyncPlatform, BoxStream, Completion, Invocation, OnFailure, Target};
-use futures_util::StreamExt as _;
+use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::Semaphore;
 
 use super::admission::Admission;
@@ -101,6 +101,11 @@ async fn drive(execution: Execution, target: Target, invocations: BoxStream<'sta
         progress
     })
     .await;
+    // A stop ends the invocations early, and another process may ask for those that were left.
+    let is_whole = execution.ended().is_none() && target.stopped().now_or_never().is_none();
+    if let Some(batches) = execution.batches.as_ref().filter(|_| is_whole) {
+        batches.let_go_of_earlier();
+    }
 }
 
 /// The outcome of a round.

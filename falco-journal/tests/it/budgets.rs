@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use falco_core::{Driver, ExecutionPlan, Platform, Prices, Result, Stage, UsDollars};
+use falco_core::{Batch, Driver, ExecutionPlan, Platform, Prices, Result, Stage, UsDollars};
 use falco_executors::{AsyncExecutor, DriverExt, ParallelExecutor, RunOptions, RunOutcome};
 use falco_journal::RunJournal;
 use falco_layers::{Budget, Part, Share, Spread, Stack};
@@ -133,6 +133,43 @@ async fn a_run_does_not_pay_for_the_results_that_it_takes_from_another() {
     assert!(suspended.is_suspended(), "{:?}", suspended.error());
     let report = suspended.report.budget.unwrap();
     assert_eq!((report.spent, report.to_finish()), (UsDollars(2.0), Some(UsDollars(2.0))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_pays_once_for_a_batch_that_an_earlier_process_had_in_flight() {
+    let directory = tempfile::tempdir().unwrap();
+    let platform = platform();
+    let go = async |journal: Arc<RunJournal>, budget: Budget, stop_after: Duration| {
+        let options = RunOptions::from(platform.clone())
+            .with_strategy(AsyncExecutor::with_window(1).unwrap())
+            .with_batch(Batch::of(3))
+            .with_journal(journal.clone())
+            .with_budget(budget)
+            .with_stop(tokio::time::sleep(stop_after));
+        let outcome = tokio::time::timeout(Duration::from_secs(600), Twenty.run(options)).await;
+        close(journal).await;
+        outcome.expect("it ends").unwrap()
+    };
+    let half = Duration::from_millis(500);
+    let first = go(create(directory.path()), Budget::new(UsDollars(40.0)).unwrap(), half).await;
+    assert!(first.is_suspended(), "{:?}", first.error());
+    assert_eq!((platform.counters().submits, platform.counters().unreleased), (1, 1));
+
+    let hour = Duration::from_secs(3_600);
+    // Neither the sample nor the limit waits for what stays reserved.
+    let budget = Budget::new(UsDollars(8.5)).unwrap().with_sample(4, |_| ()).unwrap();
+    let second = go(resume(directory.path()), budget, hour).await;
+    assert!(second.is_success(), "{:?}", second.error());
+    let report = second.report.budget.unwrap();
+    let nothing = UsDollars(0.0);
+    let submits = platform.counters().submits;
+    assert_eq!(
+        (report.spent, report.reserved, report.in_doubt),
+        (UsDollars(submits as f64), nothing, nothing)
+    );
+    // The provider deletes its results.
+    let counters = platform.counters();
+    assert_eq!((counters.unreleased, counters.taken), (0, submits));
 }
 
 /// Runs over two platforms, four calls at once, until it is done or stopped.

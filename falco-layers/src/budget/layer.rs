@@ -159,9 +159,7 @@ impl Intercept for Budgeted {
     fn release(&self, deployment: &Deployment, activations: &[ActivationId], release: Release) {
         self.budget.ledger(|ledger| {
             for id in activations {
-                let id = self.whole(id);
-                ledger.settle_pending(&id, Settlement::Unknown);
-                ledger.pending.remove(&id);
+                ledger.release(&self.whole(id));
             }
         });
         self.inner.release(deployment, activations, release);

@@ -1,24 +1,11 @@
-//! The bookkeeping of a budget: plain arithmetic, in whole picodollars so that sums are exact.
+//! The bookkeeping of a budget: plain arithmetic.
 
 use std::collections::HashMap;
 
-use falco_core::{Activation, ActivationId, Prices, Scaling, StageName, UsDollars};
+use falco_core::{Activation, ActivationId, Prices, Scaling, StageName};
 
-use super::variation::Variation;
-
-/// Amounts in 10⁻¹² US dollars.
-pub(super) type Pico = u128;
-
-const PICO: f64 = 1e12;
-
-/// An amount, rounded up.
-pub(super) fn pico(UsDollars(amount): UsDollars) -> Pico {
-    (amount * PICO).ceil() as Pico
-}
-
-pub(super) fn dollars(amount: Pico) -> UsDollars {
-    UsDollars(amount as f64 / PICO)
-}
+use super::amount::{Pico, dollars, pico};
+use super::stage::StageEntry;
 
 /// Expenses so far, and what is reserved.
 #[derive(Debug, Default)]
@@ -40,25 +27,6 @@ pub(super) struct Ledger {
     pub(super) pending: HashMap<ActivationId, Held>,
     /// In the order in which they begin.
     pub(super) stages: Vec<StageEntry>,
-}
-
-/// A stage's part.
-#[derive(Clone, Debug)]
-pub(super) struct StageEntry {
-    pub(super) name: StageName,
-    pub(super) total: Option<u64>,
-    pub(super) completed: u64,
-    /// Of the completed ones those without a known cost, such as results of another run: no estimate follows from them.
-    pub(super) without_cost: u64,
-    pub(super) spent: Pico,
-    /// The size of its function.
-    pub(super) size: Scaling,
-    pub(super) is_finished: bool,
-    /// Inputs that were sent, and of these those whose calls are over.
-    sent: u64,
-    settled: u64,
-    /// The costs of its calls.
-    pub(super) calls: Variation,
 }
 
 /// A reservation.
@@ -115,18 +83,7 @@ impl Ledger {
         let at = match self.stages.iter().position(|stage| stage.name == *name) {
             Some(at) => at,
             None => {
-                self.stages.push(StageEntry {
-                    name: name.clone(),
-                    total: None,
-                    completed: 0,
-                    without_cost: 0,
-                    spent: 0,
-                    size: Scaling::default(),
-                    is_finished: false,
-                    sent: 0,
-                    settled: 0,
-                    calls: Variation::default(),
-                });
+                self.stages.push(StageEntry::new(name.clone()));
                 self.stages.len() - 1
             }
         };
@@ -162,6 +119,26 @@ impl Ledger {
         self.stage(&held.stage).sent += held.inputs;
     }
 
+    /// Reserves for an input that an earlier process sent, once for all inputs of a batch: they are one call.
+    pub(super) fn reserve_sent(&mut self, id: &ActivationId, held: Held) {
+        let call = id.member().map_or_else(|| id.clone(), |(batch, _)| batch);
+        let Some(batch) = self.pending.get_mut(&call) else {
+            self.reserve(&held);
+            self.pending.insert(call, held);
+            return;
+        };
+        let is_settled = batch.is_settled;
+        if !is_settled {
+            batch.inputs += held.inputs;
+        }
+        let stage = self.stage(&held.stage);
+        stage.sent += held.inputs;
+        if is_settled {
+            stage.settled += held.inputs;
+            self.ends += 1;
+        }
+    }
+
     pub(super) fn settle(&mut self, held: &Held, settlement: Settlement) {
         self.reserved -= held.amount;
         self.ends += 1;
@@ -184,9 +161,25 @@ impl Ledger {
         stage.settled += held.inputs;
     }
 
+    /// The id by which a submission is reserved: its own, or that of the batch that it is an input of.
+    fn reserved_as(&self, id: &ActivationId) -> Option<ActivationId> {
+        let is_there = |id: &ActivationId| self.pending.contains_key(id);
+        let batch = || id.member().map(|(batch, _)| batch);
+        if is_there(id) { Some(id.clone()) } else { batch().filter(is_there) }
+    }
+
+    /// Forgets a submission that is released. One that has not been settled stays in doubt.
+    pub(super) fn release(&mut self, id: &ActivationId) {
+        self.settle_pending(id, Settlement::Unknown);
+        if let Some(id) = self.reserved_as(id) {
+            self.pending.remove(&id);
+        }
+    }
+
     /// Settles a submission, once.
     pub(super) fn settle_pending(&mut self, id: &ActivationId, settlement: Settlement) -> bool {
-        let Some(held) = self.pending.get_mut(id).filter(|held| !held.is_settled) else {
+        let held = self.reserved_as(id).and_then(|id| self.pending.get_mut(&id));
+        let Some(held) = held.filter(|held| !held.is_settled) else {
             return false;
         };
         held.is_settled = true;
@@ -196,40 +189,11 @@ impl Ledger {
     }
 }
 
-impl StageEntry {
-    /// How many are completed from which an estimate follows.
-    pub(super) fn measured(&self) -> u64 {
-        self.completed.saturating_sub(self.without_cost)
-    }
-
-    /// The cost of an input, on average.
-    pub(super) fn mean(&self) -> Option<f64> {
-        let measured = self.measured();
-        (measured > 0).then(|| self.spent as f64 / PICO / measured as f64)
-    }
-
-    /// The cost of all `total` invocations, as far as that is known.
-    pub(super) fn estimate(&self, total: u64) -> Option<f64> {
-        match self.mean() {
-            Some(mean) => {
-                Some(mean * total.max(self.completed).saturating_sub(self.without_cost) as f64)
-            }
-            // Nothing is left to pay for.
-            None if self.completed > 0 && self.completed >= total => Some(0.0),
-            None => None,
-        }
-    }
-
-    /// How far the cost of `left` more invocations may be from the mean's, with a confidence of 95 %.
-    pub(super) fn error_of(&self, left: u64) -> Option<f64> {
-        let each = self.calls.count() as f64 / self.measured().max(1) as f64;
-        self.calls.error_of_sum(left as f64 * each)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use falco_core::UsDollars;
 
     use super::*;
 
@@ -343,6 +307,28 @@ mod tests {
         assert!(!ledger.settle_pending(&"a".into(), Settlement::Paid(2, 1)));
         assert!(!ledger.settle_pending(&"b".into(), Settlement::Paid(2, 1)));
         assert_eq!((ledger.spent, ledger.reserved, ledger.uncertainty), (2, 0, 1));
+    }
+
+    #[test]
+    fn the_inputs_of_a_batch_of_an_earlier_process_are_one_call() {
+        let mut ledger = Ledger { sample: 3, ..ledger(10) };
+        for index in 0..2 {
+            ledger.reserve_sent(&ActivationId::from("a").of_member(index), held(5));
+        }
+        assert_eq!(ledger.reserved, 5);
+        assert!(ledger.settle_pending(&"a".into(), Settlement::Paid(2, 0)));
+        assert_eq!((ledger.spent, ledger.reserved), (2, 0));
+        // One that follows is paid already, and counts for the sample.
+        ledger.reserve_sent(&ActivationId::from("a").of_member(2), held(5));
+        assert_eq!((ledger.spent, ledger.reserved), (2, 0));
+        assert_eq!(ledger.admit(&held(1)), Admission::Granted);
+        ledger.release(&"a".into());
+        assert!(ledger.pending.is_empty());
+
+        // Where its stage travels in no batches any more, nobody answers for it.
+        ledger.reserve_sent(&ActivationId::from("b").of_member(0), held(5));
+        ledger.release(&ActivationId::from("b").of_member(0));
+        assert_eq!((ledger.in_doubt, ledger.pending.len()), (5, 0));
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! A limit on what a run may cost.
 
+mod amount;
 mod layer;
 mod ledger;
 mod report;
+mod stage;
 mod variation;
 
 use std::fmt;
@@ -15,8 +17,9 @@ use falco_core::{
 };
 use tokio::sync::Notify;
 
+use self::amount::{dollars, pico};
 use self::layer::Budgeted;
-use self::ledger::{Held, Ledger, Settlement, dollars, paid, pico};
+use self::ledger::{Held, Ledger, Settlement, paid};
 pub use self::report::{BudgetReport, StageCost};
 use crate::layer::Intercepted;
 
@@ -319,8 +322,7 @@ impl Monitor for Budget {
                     self.ledger(|ledger| {
                         let size = ledger.stage(&stage).size.clone();
                         let held = Held::new(stage, &prices, &size, 1);
-                        ledger.reserve(&held);
-                        ledger.pending.insert(pending.id.clone(), held);
+                        ledger.reserve_sent(&pending.id, held);
                     });
                 }
             }

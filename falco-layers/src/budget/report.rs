@@ -5,7 +5,8 @@ use std::fmt;
 use falco_core::{StageName, UsDollars};
 use serde::{Deserialize, Serialize};
 
-use super::ledger::{Ledger, dollars};
+use super::amount::dollars;
+use super::ledger::Ledger;
 
 /// A budget in numbers: what was spent for what, and what the rest of the run would take.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

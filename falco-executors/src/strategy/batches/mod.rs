@@ -3,6 +3,7 @@
 //! To the attempts above it is the platform, and each of their invocations gets its own answer. To the layers and the
 //! platform beneath, a batch is one invocation. docs/batches.md says why it is here.
 
+mod earlier;
 mod envelope;
 mod logs;
 mod marks;
@@ -30,6 +31,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Sleep, sleep};
 
 use super::caught::caught;
+use earlier::Earlier;
 use envelope::Limits;
 pub(crate) use logs::activation_log;
 pub(super) use queue::Supply;
@@ -73,6 +75,8 @@ struct State {
     queue: Queue,
     calls: FuturesUnordered<BoxFuture<'static, Sent>>,
     submitted: HashMap<falco_core::ActivationId, Submitted>,
+    /// Those that earlier processes submitted.
+    earlier: HashMap<falco_core::ActivationId, Earlier>,
     /// The most inputs of the next batch of what is sent again because of its neighbours.
     at_most: HashMap<InvocationId, usize>,
     /// Inputs that may be in flight.
@@ -113,6 +117,7 @@ impl Batches {
             queue: Queue::default(),
             calls: FuturesUnordered::new(),
             submitted: HashMap::new(),
+            earlier: HashMap::new(),
             at_most: HashMap::new(),
             granted: slots,
             linger: None,

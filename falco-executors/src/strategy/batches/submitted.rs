@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use falco_core::{ActivationId, Collected, InvocationId, Pending, Release, Result};
+use falco_core::{Activation, ActivationId, Collected, InvocationId, Pending, Release, Result};
 
 use super::unpack::{Unpacked, unpack};
-use super::{Batches, running};
+use super::{Batches, State, running};
 use crate::strategy::caught::caught;
 
 /// A batch at the platform, until each of its inputs is released.
@@ -46,6 +46,15 @@ impl Batches {
             let holder = || (Pending::new(id.clone(), pending.submitted_at), Vec::new());
             asked.entry(id.clone()).or_insert_with(holder).1.extend(index);
         }
+        {
+            let state = &mut *self.lock();
+            for (id, (_, indices)) in asked.iter().filter(|(_, (_, indices))| !indices.is_empty()) {
+                if !state.submitted.contains_key(id) {
+                    let earlier = state.earlier.entry(id.clone()).or_default();
+                    indices.iter().for_each(|index| earlier.ask(*index));
+                }
+            }
+        }
         let holders: Vec<Pending> = asked.values().map(|(pending, _)| pending.clone()).collect();
         let (platform, deployment) = (&*self.platform, &*self.deployment);
         let collecting = async { platform.collect(deployment, &holders).await };
@@ -69,7 +78,9 @@ impl Batches {
             };
             // What an earlier process submitted is only known by what the journal says of its inputs.
             let (inputs, is_idempotent, mark, _) = known.unwrap_or_else(|| {
-                (in_result(&activation).max(last + 1), false, String::new(), false)
+                let answers = in_result(&activation);
+                self.end_earlier(&activation.id, answers);
+                (answers.unwrap_or_default().max(last + 1), false, String::new(), false)
             });
             batches.push((activation, indices, inputs, is_idempotent, mark));
         }
@@ -94,6 +105,7 @@ impl Batches {
             }
         }
         for (id, error) in gone {
+            self.end_earlier(&id, None);
             let indices = asked.get(&id).map_or(&[][..], |(_, indices)| indices);
             match indices {
                 [] => divided.gone.push((id, error)),
@@ -103,6 +115,13 @@ impl Batches {
             }
         }
         Ok(divided)
+    }
+
+    /// Takes note of what became of the batch of an earlier process.
+    fn end_earlier(&self, batch: &ActivationId, answers: Option<usize>) {
+        if let Some(earlier) = self.lock().earlier.get_mut(batch) {
+            earlier.end(answers);
+        }
     }
 
     /// Limits the next batch that an input travels in.
@@ -119,33 +138,44 @@ impl Batches {
         for id in ids {
             let holder = self.holder(id);
             let (batch, index) = holder.unwrap_or_else(|| (id.clone(), 0));
-            let mut state = self.lock();
-            let done = match state.submitted.get_mut(&batch) {
-                Some(submitted) => {
-                    submitted.released.insert(index);
-                    submitted.is_abandoned |= release == Release::Abandoned;
-                    submitted.released.len() >= submitted.inputs.len()
-                }
-                None if batch == *id => true,
-                // An earlier process submitted it, and other inputs of it may still be asked for.
-                None => false,
-            };
-            if !done {
-                continue;
+            let released = self.lock().let_go(&batch, index, batch == *id, release);
+            if let Some(release) = released {
+                self.platform.release(&self.deployment, std::slice::from_ref(&batch), release);
             }
-            let submitted = state.submitted.remove(&batch);
-            drop(state);
-            let release = match submitted {
-                Some(submitted) if submitted.is_abandoned => Release::Abandoned,
-                _ => release,
-            };
-            self.platform.release(&self.deployment, std::slice::from_ref(&batch), release);
         }
     }
 }
 
+impl State {
+    /// Lets go of an input of a batch, or of one that is a call by itself. Returns how the call is released, if it is.
+    fn let_go(
+        &mut self,
+        batch: &ActivationId,
+        index: usize,
+        is_call: bool,
+        release: Release,
+    ) -> Option<Release> {
+        if let Some(submitted) = self.submitted.get_mut(batch) {
+            submitted.released.insert(index);
+            submitted.is_abandoned |= release == Release::Abandoned;
+            if submitted.released.len() < submitted.inputs.len() {
+                return None;
+            }
+            let is_abandoned = self.submitted.remove(batch)?.is_abandoned;
+            return Some(if is_abandoned { Release::Abandoned } else { release });
+        }
+        if is_call {
+            return Some(release);
+        }
+        let earlier = self.earlier.get_mut(batch)?;
+        earlier.let_go(index, release);
+        let release = earlier.release(false)?;
+        self.earlier.remove(batch);
+        Some(release)
+    }
+}
+
 /// How many answers the result of a batch holds.
-fn in_result(batch: &falco_core::Activation) -> usize {
-    let result = batch.outcome.as_ref().ok();
-    result.and_then(super::envelope::count).unwrap_or_default()
+fn in_result(batch: &Activation) -> Option<usize> {
+    batch.outcome.as_ref().ok().and_then(super::envelope::count)
 }
