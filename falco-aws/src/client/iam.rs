@@ -181,6 +181,27 @@ impl Client {
         self.query(Service::Iam, "PutRolePolicy", &parameters).await.map(drop)
     }
 
+    /// A policy that is written into a role, percent-encoded as IAM returns it.
+    pub(crate) async fn get_role_policy(
+        &self,
+        role: &str,
+        policy: &str,
+    ) -> Result<String, RequestError> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Answer {
+            get_role_policy_result: Policy,
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Policy {
+            policy_document: String,
+        }
+        let parameters = [("RoleName", role), ("PolicyName", policy)];
+        let reply = self.query(Service::Iam, "GetRolePolicy", &parameters).await?;
+        Ok(from_xml::<Answer>(&reply)?.get_role_policy_result.policy_document)
+    }
+
     pub(crate) async fn delete_role_policy(
         &self,
         role: &str,

@@ -28,7 +28,7 @@ use credentials::CredentialsCache;
 use encoding::canonical_query;
 use sign::{Signable, Signer};
 
-pub(crate) use encoding::hex;
+pub(crate) use encoding::{encode, hex};
 pub(crate) use lambda::{
     AccountSettings, CodeSource, Configuration, EventInvokeConfig, Function, InvokeReply,
     NewFunction, Reserved, Start, Variables,

@@ -97,6 +97,7 @@ impl AwsLambda {
             == Some(&content_tag(&wanted.content, &there.code_sha256))
             && Readiness::of(there) == Readiness::Ready
             && there.architectures == [self.config.architecture.as_str()]
+            && (self.config.role.is_some() || self.is_own_role(&there.function_name, &there.role))
             && !matches!(&wanted.artefact, Artefact::Image(image) if image_differs(image, function))
             && !configuration_differs(&self.new_function(wanted, &there.role), function)
             && (wanted.sizes.reserved.is_none() || function.reserved() == wanted.sizes.reserved)

@@ -40,7 +40,8 @@ impl AwsLambda {
         Ok(found.into_values().collect())
     }
 
-    /// Without `iam:ListRoles`, Falco cannot have created roles: they were configured.
+    /// Roles of this region whose function is not there. Without `iam:ListRoles`, Falco cannot have created roles: they
+    /// were configured.
     async fn lone_roles(
         &self,
         found: &BTreeMap<String, Deployment>,
@@ -50,14 +51,34 @@ impl AwsLambda {
             roles => roles?,
         };
         let mut lone = Vec::new();
-        for role in roles.into_iter().filter(|role| !found.contains_key(&role.role_name)) {
+        for role in roles {
+            let is_old = role.path == ROLE_PATH;
+            let function = match names::function_of_role(&role.path, &self.client.region) {
+                Some(function) => function,
+                None if is_old => &role.role_name,
+                None => continue,
+            };
+            if found.contains_key(function)
+                || (is_old && !self.is_known_to_be_ours(&role.role_name).await?)
+            {
+                continue;
+            }
             match self.client.role_tags(&role.role_name).await {
-                Ok(tags) => lone.push((role.role_name, tags.into_iter().collect())),
+                Ok(tags) => lone.push((function.to_owned(), tags.into_iter().collect())),
                 Err(failure) if failure.is_not_found() => {}
                 Err(failure) => return Err(failure),
             }
         }
         Ok(lone)
+    }
+
+    /// Whether a role that an earlier version of Falco has made is of this region. One whose policy may not be read
+    /// may serve a function of another region.
+    async fn is_known_to_be_ours(&self, role: &str) -> Result<bool, RequestError> {
+        match self.is_of_this_region(role).await {
+            Err(failure) if failure.is_forbidden() => Ok(false),
+            is_ours => is_ours,
+        }
     }
 
     async fn lone_queues(

@@ -40,8 +40,8 @@ use queue::Queues;
 ///
 /// # What it makes
 ///
-/// For a function `f`: the function `f`; unless a role is set the execution role `f` under the path `/falco/`; once
-/// something is submitted the queue `falco-f`, which the results of submitted invocations arrive in; the log group
+/// For a function `f`: the function `f`; unless a role is set the execution role `f.REGION` under the path
+/// `/falco/REGION/f/`, since IAM is one for all regions; once something is submitted the queue `falco-f`, which the results of submitted invocations arrive in; the log group
 /// `/aws/lambda/f`. All of it carries tags with run, owner and expiry; [`remove`](Platform::remove) removes all of it.
 ///
 /// # One queue for each function

@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 use std::time::{Duration, UNIX_EPOCH};
 
 use falco_core::{Deployable, Deployment, Ownership, RunId, RuntimeName};
+use sha2::{Digest, Sha256};
 
-/// Where Falco's roles are: what is there may be removed.
+use crate::client::hex;
+
+/// The path above all of Falco's roles: a role below it may be removed.
 pub(super) const ROLE_PATH: &str = "/falco/";
 
 /// The beginning of the names of Falco's queues.
@@ -25,6 +28,31 @@ pub(super) const CONTENT: &str = "falco:content";
 
 pub(super) fn queue(function: &str) -> String {
     format!("{QUEUE_PREFIX}{function}")
+}
+
+/// The path of a function's own role. IAM is global, so it names the region as well.
+pub(super) fn role_path(function: &str, region: &str) -> String {
+    format!("{ROLE_PATH}{region}/{function}/")
+}
+
+/// The name of a function's own role, which an account has once for all regions and paths. A digest replaces the end
+/// of a long function name: IAM takes 64 characters.
+pub(super) fn role(function: &str, region: &str) -> String {
+    const LONGEST: usize = 64;
+    let name = format!("{function}.{region}");
+    if name.len() <= LONGEST {
+        return name;
+    }
+    let mut digest = hex(&Sha256::digest(function));
+    digest.truncate(12);
+    let room = LONGEST.saturating_sub(region.len() + digest.len() + 2);
+    let start: String = function.chars().take(room).collect();
+    format!("{start}-{digest}.{region}")
+}
+
+/// The function that a role belongs to, if the role is one of Falco's in this region.
+pub(super) fn function_of_role<'a>(path: &'a str, region: &str) -> Option<&'a str> {
+    path.strip_prefix(ROLE_PATH)?.strip_prefix(region)?.strip_prefix('/')?.strip_suffix('/')
 }
 
 pub(super) fn log_group(function: &str) -> String {
@@ -123,6 +151,26 @@ mod tests {
             Some("arn:aws-cn:sqs:cn-north-1:123456789012:falco-f")
         );
         assert_eq!(queue_arn("f", "f"), None);
+    }
+
+    #[test]
+    fn a_role_of_the_longest_function_name_is_one_that_iam_takes() {
+        assert_eq!(role("f", "eu-central-1"), "f.eu-central-1");
+        let (one, other) = ("x".repeat(62) + "1", "x".repeat(62) + "2");
+        let (one, other) = (role(&one, "ap-southeast-1"), role(&other, "ap-southeast-1"));
+        assert_eq!((one.len(), other.len()), (64, 64));
+        assert_ne!(one, other);
+        assert!(one.ends_with(".ap-southeast-1"), "{one}");
+    }
+
+    #[test]
+    fn the_path_of_a_role_says_which_function_it_belongs_to() {
+        let path = role_path("f", "eu-central-1");
+        assert_eq!(function_of_role(&path, "eu-central-1"), Some("f"));
+        for region in ["eu-central-2", "eu-central", "eu-central-1/f"] {
+            assert_eq!(function_of_role(&path, region), None, "{region}");
+        }
+        assert_eq!(function_of_role(ROLE_PATH, "eu-central-1"), None);
     }
 
     #[test]

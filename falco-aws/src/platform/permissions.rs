@@ -80,7 +80,13 @@ const GROUPS: &[Group] = &[
     },
     Group {
         purpose: "find what runs left behind",
-        actions: &["iam:ListRoles", "iam:ListRoleTags", "sqs:ListQueues", "sqs:ListQueueTags"],
+        actions: &[
+            "iam:ListRoles",
+            "iam:ListRoleTags",
+            "iam:GetRolePolicy",
+            "sqs:ListQueues",
+            "sqs:ListQueueTags",
+        ],
         is_required: |_| false,
     },
     Group {
@@ -142,7 +148,11 @@ impl AwsLambda {
         let role = match &self.config.role {
             Some(role) if role.starts_with("arn:") => role.clone(),
             Some(role) => format!("arn:{partition}:iam::{account}:role/{role}"),
-            None => format!("arn:{partition}:iam::{account}:role{}{function}", names::ROLE_PATH),
+            None => {
+                let path = names::role_path(function, region);
+                let name = names::role(function, region);
+                format!("arn:{partition}:iam::{account}:role{path}{name}")
+            }
         };
         let mut resources = vec![
             own("lambda", &format!("function:{function}")),

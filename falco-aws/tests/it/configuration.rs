@@ -145,7 +145,7 @@ async fn long_code_goes_through_the_bucket_and_leaves_nothing_there() {
     let config = fake.config().limits(limits).bucket("uploads").build().unwrap();
     let platform = AwsLambda::connect(config).await.unwrap();
     platform.deploy(&function).await.unwrap();
-    assert_eq!(fake.leftovers(), ["function f", "role f", "log group /aws/lambda/f"]);
+    assert_eq!(fake.leftovers(), ["function f", "role f.eu-central-1", "log group /aws/lambda/f"]);
     let first = fake.code_of("f").unwrap();
     assert!(first.len() > 500);
     // An unchanged function is not uploaded again.

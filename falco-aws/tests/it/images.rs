@@ -30,7 +30,10 @@ async fn an_image_is_created_with_its_role_architecture_and_entry_point() {
     assert_eq!(created["ImageConfig"], json!({"Command": ["app.handler"]}));
     assert_eq!(created["Architectures"], json!(["x86_64"]));
     assert_eq!(created["Environment"], json!({"Variables": {"AB": "c"}}));
-    assert_eq!(created["Role"], "arn:aws:iam::123456789012:role/falco/f");
+    assert_eq!(
+        created["Role"],
+        "arn:aws:iam::123456789012:role/falco/eu-central-1/f/f.eu-central-1"
+    );
     assert!(created["Runtime"].is_null() && created["Handler"].is_null(), "{created}");
     let activation = aws.platform.invoke(&deployment, &invocation(json!({"n": 1}))).await.unwrap();
     assert_eq!(activation.outcome.unwrap().parse::<Value>().unwrap(), json!({"n": 1}));

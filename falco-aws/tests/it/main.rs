@@ -23,6 +23,7 @@ mod lifecycle;
 mod naive;
 mod native;
 mod partial;
+mod regions;
 mod requests;
 mod reuse;
 mod runtimes;

@@ -294,7 +294,10 @@ async fn n12_nothing_is_left_behind() {
     collect(&aws, &deployment, &pending).await;
     let mut made = aws.fake.leftovers();
     made.sort();
-    assert_eq!(made, ["function f", "log group /aws/lambda/f", "queue falco-f", "role f"]);
+    assert_eq!(
+        made,
+        ["function f", "log group /aws/lambda/f", "queue falco-f", "role f.eu-central-1"]
+    );
     aws.platform.remove(&deployment).await.unwrap();
     assert!(aws.fake.leftovers().is_empty(), "{:?}", aws.fake.leftovers());
     let again = aws.platform.remove(&deployment).await.unwrap_err();
@@ -316,7 +319,7 @@ async fn n12_what_cannot_be_removed_is_named_and_the_rest_goes() {
     assert_eq!(error.kind(), ErrorKind::Forbidden);
     assert!(error.message().contains("left behind: role f"), "{error}");
     assert!(error.message().contains("iam:DeleteRole"), "{error}");
-    assert_eq!(aws.fake.leftovers(), ["role f"]);
+    assert_eq!(aws.fake.leftovers(), ["role f.eu-central-1"]);
     // It is found again, and goes when it may.
     let listed = aws.platform.list_deployments().await.unwrap();
     assert_eq!(listed[0].name, "f");

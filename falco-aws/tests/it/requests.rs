@@ -99,7 +99,7 @@ async fn every_request_to_lambda_is_as_the_contract_has_it() {
             "/2015-03-31/functions".into(),
             json!({
                 "FunctionName": "f", "Description": "Deployed by Falco", "Runtime": "python3.14",
-                "Handler": "falco_handler.main", "Role": "arn:aws:iam::123456789012:role/falco/f",
+                "Handler": "falco_handler.main", "Role": "arn:aws:iam::123456789012:role/falco/eu-central-1/f/f.eu-central-1",
                 "MemorySize": 256, "Timeout": 60, "EphemeralStorage": {"Size": 512},
                 "Environment": {"Variables": {"AB": "c"}}, "Architectures": ["x86_64"], "PackageType": "Zip",
                 "Code": {"ZipFile": "a zip"}, "Tags": {"falco:runtime": "python:3"},
@@ -117,7 +117,7 @@ async fn every_request_to_lambda_is_as_the_contract_has_it() {
             function("/configuration"),
             json!({
                 "Description": "Deployed by Falco", "Runtime": "python3.14", "Handler": "falco_handler.main",
-                "Role": "arn:aws:iam::123456789012:role/falco/f", "MemorySize": 256, "Timeout": 60,
+                "Role": "arn:aws:iam::123456789012:role/falco/eu-central-1/f/f.eu-central-1", "MemorySize": 256, "Timeout": 60,
                 "EphemeralStorage": {"Size": 512}, "Environment": {"Variables": {}},
             }),
         ),
@@ -297,13 +297,13 @@ async fn every_request_to_iam_and_sts_is_as_the_contract_has_it() {
         r#"{"Action":"sqs:SendMessage","Effect":"Allow","#,
         r#""Resource":"arn:aws:sqs:eu-central-1:123456789012:falco-f"}],"Version":"2012-10-17"}"#,
     );
-    let role = ("RoleName", "f");
+    let role = ("RoleName", "f.eu-central-1");
     let expected: [(&str, &[(&str, &str)]); 8] = [
         (
             "CreateRole",
             &[
                 role,
-                ("Path", "/falco/"),
+                ("Path", "/falco/eu-central-1/f/"),
                 ("AssumeRolePolicyDocument", TRUST),
                 ("Tags.member.1.Key", "falco:runtime"),
                 ("Tags.member.1.Value", "python:3"),

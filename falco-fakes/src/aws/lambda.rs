@@ -6,10 +6,9 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use super::REGION;
 use super::reply::lambda_error;
 use super::world::{ACCOUNT, Function, GIVEN_ROLE, World};
-use crate::http::{Reply, Request};
+use crate::http::{Reply, Request, lock};
 use crate::unpacked::Unpacked;
 
 const MEMBERS: [&str; 9] = [
@@ -34,8 +33,8 @@ pub(super) fn handle(world: &mut World, request: &Request) -> Reply {
         "TagResource" => tag(world, name, &request.json()),
         "" => lambda_error(404, "UnknownOperationException", "no such operation"),
         _ if !world.functions.contains_key(name) => {
-            let message =
-                format!("Function not found: arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}");
+            let arn = arn(world, name);
+            let message = format!("Function not found: {arn}");
             lambda_error(404, "ResourceNotFoundException", &message)
         }
         "GetFunction" => get(world, name),
@@ -50,6 +49,10 @@ pub(super) fn handle(world: &mut World, request: &Request) -> Reply {
         "DeleteFunctionEventInvokeConfig" => delete_event_config(world, name),
         other => lambda_error(400, "InvalidParameterValueException", other),
     }
+}
+
+fn arn(world: &World, name: &str) -> String {
+    format!("arn:aws:lambda:{}:{ACCOUNT}:function:{name}", world.region)
 }
 
 fn account(world: &World) -> Reply {
@@ -94,8 +97,7 @@ fn create(world: &mut World, body: &Value) -> Reply {
         configuration.insert(member.to_owned(), body[member].clone());
     }
     configuration.insert("FunctionName".into(), name.clone().into());
-    let arn = format!("arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}");
-    configuration.insert("FunctionArn".into(), arn.into());
+    configuration.insert("FunctionArn".into(), arn(world, &name).into());
     configuration.insert("Architectures".into(), body["Architectures"].clone());
     configuration.insert("PackageType".into(), if is_image { "Image" } else { "Zip" }.into());
     configuration.insert("Version".into(), "$LATEST".into());
@@ -129,10 +131,11 @@ pub(super) fn place(world: &mut World, name: &str) {
 }
 
 /// A role that IAM does not know everywhere yet looks like one that can never be assumed.
-fn check_role(world: &mut World, arn: &str) -> Result<(), Reply> {
+fn check_role(world: &World, arn: &str) -> Result<(), Reply> {
     let name = arn.rsplit('/').next().unwrap_or_default();
     let refused = Err(invalid("The role defined for the function cannot be assumed by Lambda."));
-    match world.roles.get_mut(name) {
+    match lock(&world.roles).get_mut(name) {
+        Some(role) if !arn.ends_with(&format!(":role{}{name}", role.path)) => refused,
         Some(role) if role.unknown_for > 0 => {
             role.unknown_for -= 1;
             refused

@@ -47,7 +47,7 @@ use tokio::sync::{Notify, Semaphore};
 use crate::http::{Fault, HttpFake, Provider, Reply, Request, lock};
 pub use reply::{json_error, lambda_error, xml_error};
 pub use settings::{Emulated, FakeSettings};
-use world::World;
+use world::{Role, World};
 
 /// The access key that a fake takes.
 pub const FAKE_ACCESS_KEY: &str = "AKIDFAKE";
@@ -81,7 +81,7 @@ pub struct Shared {
 
 /// The limits of this machine.
 const INSTANCES: usize = 8;
-/// The region of everything that the fake holds.
+/// The region of a fake that is not started [beside](FakeAws::beside) another.
 const REGION: &str = "eu-central-1";
 
 /// A fake AWS. Dropped, it ends with all its functions.
@@ -104,9 +104,25 @@ impl FakeAws {
     ///
     /// When no port of loopback can be had.
     pub fn with(settings: FakeSettings) -> Self {
-        let is_strict = settings.is_strict;
+        Self::with_world(World { settings, region: REGION.to_owned(), ..World::default() })
+    }
+
+    /// Starts a fake of another region of the same account, which shares the roles: IAM is global.
+    ///
+    /// # Panics
+    ///
+    /// When no port of loopback can be had.
+    pub fn beside(&self, region: &str) -> Self {
+        let world = self.world();
+        let (settings, roles) = (world.settings.clone(), world.roles.clone());
+        drop(world);
+        Self::with_world(World { settings, region: region.to_owned(), roles, ..World::default() })
+    }
+
+    fn with_world(world: World) -> Self {
+        let is_strict = world.settings.is_strict;
         let fake = Self(HttpFake::start(Shared {
-            world: Mutex::new(World { settings, ..World::default() }),
+            world: Mutex::new(world),
             arrival: Notify::new(),
             instances: Semaphore::new(INSTANCES),
         }));
@@ -119,7 +135,7 @@ impl FakeAws {
     /// A configuration that uses it, and is as impatient as a test.
     pub fn config(&self) -> AwsConfigBuilder {
         AwsConfig::builder()
-            .region(REGION)
+            .region(self.world().region.clone())
             .static_credentials(FAKE_ACCESS_KEY, FAKE_SECRET, Some("fake-session-token".into()))
             .endpoint_for_all(self.url())
             .http(ClientConfig::new("falco-aws/fake").with_plain_http_only(true))
@@ -158,6 +174,13 @@ impl FakeAws {
     /// Makes a function that somebody else has deployed, without any tags.
     pub fn place_function(&self, name: &str) {
         lambda::place(&mut self.world(), name);
+    }
+
+    /// Makes a role that was there before, without any tags.
+    pub fn place_role(&self, path: &str, name: &str, policies: &[(&str, &str)]) {
+        let inline = policies.iter().map(|(name, policy)| ((*name).into(), (*policy).into()));
+        let role = Role { path: path.into(), inline: inline.collect(), ..Role::default() };
+        lock(&self.world().roles).insert(name.into(), role);
     }
 
     /// The requests of one operation so far.

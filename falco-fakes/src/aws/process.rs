@@ -9,7 +9,6 @@ use std::time::Duration;
 use falco_package::Archive;
 use tokio::process::{Child, Command};
 
-use super::REGION;
 use crate::unpacked::Unpacked;
 
 /// Stands in for Lambda's runtime of Python where `awslambdaric` is not installed.
@@ -24,6 +23,7 @@ pub(super) const LONGEST_START: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug)]
 pub(super) struct Blueprint {
     pub(super) function: String,
+    pub(super) region: String,
     pub(super) runtime: String,
     pub(super) handler: String,
     pub(super) zip: bytes::Bytes,
@@ -124,7 +124,7 @@ fn spawn(
         .env("AWS_LAMBDA_RUNTIME_API", api.to_string())
         .env("_HANDLER", &blueprint.handler)
         .env("LAMBDA_TASK_ROOT", task_root)
-        .env("AWS_REGION", REGION)
+        .env("AWS_REGION", &blueprint.region)
         .env("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand")
         .env("AWS_LAMBDA_FUNCTION_NAME", &blueprint.function)
         .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -9,7 +10,8 @@ use tokio::time::Instant;
 
 use super::environment::Environment;
 use super::process::Blueprint;
-use super::{FakeBill, FakeSettings, REGION};
+use super::{FakeBill, FakeSettings};
+use crate::http::lock;
 use crate::unpacked::Unpacked;
 
 pub(super) const ACCOUNT: &str = "123456789012";
@@ -17,11 +19,16 @@ pub(super) const ACCOUNT: &str = "123456789012";
 /// In the ARNs of roles that are there without having been created, and may do anything.
 pub(super) const GIVEN_ROLE: &str = "role/given";
 
+/// The roles of an account, by name: IAM has them once for all regions, and each name once for all paths.
+pub(super) type Roles = Arc<Mutex<BTreeMap<String, Role>>>;
+
 #[derive(Debug, Default)]
 pub(super) struct World {
     pub(super) settings: FakeSettings,
+    /// The region of everything but the roles.
+    pub(super) region: String,
     pub(super) functions: BTreeMap<String, Function>,
-    pub(super) roles: BTreeMap<String, Role>,
+    pub(super) roles: Roles,
     pub(super) queues: BTreeMap<String, Queue>,
     pub(super) logs: BTreeMap<String, Vec<LogEntry>>,
     pub(super) objects: BTreeMap<(String, String), Bytes>,
@@ -104,7 +111,8 @@ impl World {
     /// Lambda creates a group that is missing, also one that was deleted a moment ago.
     pub(super) fn log(&mut self, function: &str, role: &str, stream: &str, messages: Vec<String>) {
         let group = format!("/aws/lambda/{function}");
-        let resource = format!("arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{group}:log-stream:s");
+        let region = &self.region;
+        let resource = format!("arn:aws:logs:{region}:{ACCOUNT}:log-group:{group}:log-stream:s");
         let allows = |action: &str| self.allows(role, action, &resource);
         if !allows("logs:CreateLogStream") || !allows("logs:PutLogEvents") {
             return;
@@ -128,7 +136,8 @@ impl World {
             return true;
         }
         let name = role.rsplit('/').next().unwrap_or_default();
-        let Some(role) = self.roles.get(name) else { return false };
+        let roles = lock(&self.roles);
+        let Some(role) = roles.get(name) else { return false };
         let statements = role.inline.values().flat_map(|document| {
             let document: Value = serde_json::from_str(document).unwrap_or_default();
             document["Statement"].as_array().cloned().unwrap_or_default()
@@ -151,7 +160,7 @@ impl World {
     pub(super) fn leftovers(&self) -> Vec<String> {
         let mut left: Vec<String> = Vec::new();
         left.extend(self.functions.keys().map(|name| format!("function {name}")));
-        left.extend(self.roles.keys().map(|name| format!("role {name}")));
+        left.extend(lock(&self.roles).keys().map(|name| format!("role {name}")));
         left.extend(self.queues.keys().map(|name| format!("queue {name}")));
         left.extend(self.logs.keys().map(|name| format!("log group {name}")));
         left.extend(self.objects.keys().map(|(bucket, key)| format!("s3://{bucket}/{key}")));
@@ -176,6 +185,7 @@ impl Function {
             .map(|(name, value)| (name.clone(), value.as_str().unwrap_or_default().to_owned()));
         Blueprint {
             function: self.text("FunctionName"),
+            region: self.text("FunctionArn").split(':').nth(3).unwrap_or_default().to_owned(),
             runtime: self.text("Runtime"),
             handler: self.text("Handler"),
             zip: self.zip.clone(),
