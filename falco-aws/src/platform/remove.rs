@@ -80,7 +80,7 @@ impl AwsLambda {
             Err(failure) if failure.is_forbidden() && self.config.role.is_some() => Ok(false),
             removed => removed,
         };
-        left.note(format!("role {name}"), removed);
+        left.note(format!("role {}", names::role(name, &client.region)), removed);
         let group = names::log_group(name);
         let there = client.delete_log_group(&group).await.is_ok();
         let removed = self.when_idle(|| client.delete_function(name)).await;

@@ -317,7 +317,7 @@ async fn n12_what_cannot_be_removed_is_named_and_the_rest_goes() {
     aws.fake.script("DeleteRole", denied);
     let error = aws.platform.remove(&deployment).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Forbidden);
-    assert!(error.message().contains("left behind: role f"), "{error}");
+    assert!(error.message().contains("left behind: role f.eu-central-1"), "{error}");
     assert!(error.message().contains("iam:DeleteRole"), "{error}");
     assert_eq!(aws.fake.leftovers(), ["role f.eu-central-1"]);
     // It is found again, and goes when it may.
