@@ -4,7 +4,7 @@
 //! time and has a stream of its own: what a stream holds between `START` and `END` is that activation's. So the
 //! logs of any number of activations come from one pass over the time in which they ran.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use falco_core::{
@@ -50,7 +50,7 @@ impl AwsLambda {
                 None => return Ok(Vec::new()),
             }
         }
-        let mut logs = Grouped::default();
+        let mut logs = Grouped::of(activations);
         self.for_each_event(&group, None, span, |event| logs.add(event)).await?;
         Ok(logs.into_logs(activations))
     }
@@ -180,34 +180,40 @@ fn milliseconds(time: SystemTime) -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Lines by activation, as they come.
+/// Lines by activation, as they come. Not all activations are kept, so that a log of millions fits into memory.
 struct Grouped {
     logs: HashMap<ActivationId, Vec<LogLine>>,
+    /// The activations that are kept, if they were named.
+    wanted: Option<HashSet<ActivationId>>,
     /// The newest activations, the oldest of them first.
     begun: VecDeque<ActivationId>,
-    /// How many activations are kept, so that a log of millions fits into memory.
+    /// How many activations are kept.
     most: usize,
-    /// The activation that each stream's instance is running.
+    /// The activation that each stream's instance is running, if it is kept.
     running: BTreeMap<String, ActivationId>,
 }
 
-impl Default for Grouped {
-    fn default() -> Self {
-        Self::keeping(usize::MAX)
-    }
-}
-
 impl Grouped {
+    /// Keeps these activations.
+    fn of(activations: &[ActivationId]) -> Self {
+        let wanted = Some(activations.iter().cloned().collect());
+        Self { wanted, ..Self::keeping(usize::MAX) }
+    }
+
     /// Keeps the newest `most` activations.
     fn keeping(most: usize) -> Self {
         let (logs, begun, running) = (HashMap::new(), VecDeque::new(), BTreeMap::new());
-        Self { logs, begun, most, running }
+        Self { logs, wanted: None, begun, most, running }
     }
 
     fn add(&mut self, event: LogEvent) {
         let LogEvent { log_stream_name: stream, timestamp, message } = event;
         let message = message.trim_end_matches(['\n', '\r']);
         if let Some(id) = request_of(message, "START RequestId: ") {
+            if self.wanted.as_ref().is_some_and(|wanted| !wanted.contains(&id)) {
+                self.running.remove(&stream);
+                return;
+            }
             if self.logs.insert(id.clone(), Vec::new()).is_none() {
                 self.begun.push_back(id.clone());
             }
@@ -271,7 +277,7 @@ mod tests {
     #[test]
     fn lines_belong_to_what_their_stream_runs() {
         let ids: Vec<ActivationId> = ["a", "b", "c"].map(Into::into).into();
-        let mut grouped = Grouped::default();
+        let mut grouped = Grouped::of(&ids);
         for event in [
             event("s1", 1, "INIT_START Runtime Version: python"),
             event("s1", 1, "START RequestId: a Version: $LATEST\n"),
@@ -289,6 +295,20 @@ mod tests {
         assert_eq!(texts(&logs[0]), ["one"]);
         assert_eq!(texts(&logs[1]), ["two", "three"]);
         assert_eq!(logs[0].lines[0].at, Some(UNIX_EPOCH + Duration::from_millis(2)));
+    }
+
+    #[test]
+    fn of_a_log_of_millions_only_the_activations_asked_for_are_kept() {
+        let mut grouped = Grouped::of(&["b".into()]);
+        for id in ["a", "b", "c"] {
+            grouped.add(event("s1", 1, &format!("START RequestId: {id} Version: $LATEST\n")));
+            grouped.add(event("s1", 1, &format!("of {id}\n")));
+            // Killed activations have no line that ends them.
+        }
+        assert_eq!(grouped.logs.keys().map(ActivationId::as_str).collect::<Vec<_>>(), ["b"]);
+        assert!(grouped.begun.len() == 1 && grouped.running.is_empty());
+        let logs = grouped.into_logs(&["a", "b", "c"].map(Into::into));
+        assert_eq!(logs.iter().flat_map(texts).collect::<Vec<_>>(), ["of b"]);
     }
 
     #[test]
