@@ -112,9 +112,7 @@ impl AwsLambda {
         let role = self.ensure_role(name, &wanted.tags).await?;
         let there = match there {
             Some(function) => match Readiness::of(&function.configuration) {
-                Readiness::Failed(_)
-                    if function.configuration.state.as_deref() == Some("Failed") =>
-                {
+                Readiness::Failed(_) => {
                     // What could not be created cannot be updated either.
                     self.client.delete_function(name).await?;
                     false
@@ -133,7 +131,8 @@ impl AwsLambda {
         }
         // Behind the function: a deployment that stops here is listed, and removed with its log group.
         self.ensure_log_group(name, &wanted.tags, role.is_ours).await?;
-        let function = self.wait_until_ready(name).await?;
+        // The last change to it may have failed: this deployment repairs it.
+        let function = self.wait_until_settled(name).await?;
         self.converge(wanted, &role, function).await
     }
 
@@ -193,12 +192,14 @@ impl AwsLambda {
         mut function: Function,
     ) -> Result<Deployment> {
         let name = &wanted.function.name;
-        if self.code_differs(wanted, &function)? {
+        // After a failed change Lambda does not say which of it the function has: all of it is sent again.
+        let is_broken = Readiness::of(&function.configuration) != Readiness::Ready;
+        if is_broken || self.code_differs(wanted, &function)? {
             self.update_code(wanted).await?;
             function = self.wait_until_ready(name).await?;
         }
         let description = self.new_function(wanted, &role.arn);
-        if configuration_differs(&description, &function) {
+        if is_broken || configuration_differs(&description, &function) {
             self.when_idle(|| self.client.update_function_configuration(&description)).await?;
             function = self.wait_until_ready(name).await?;
         }

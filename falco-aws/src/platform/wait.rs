@@ -15,8 +15,10 @@ pub(super) enum Readiness {
     Ready,
     /// It is being created or updated.
     Busy,
-    /// Creating or updating it has failed, and why.
+    /// It could not be created, and why.
     Failed(String),
+    /// The last change to it has failed, and why: it still is what it was before.
+    NotUpdated(String),
 }
 
 impl Readiness {
@@ -32,7 +34,7 @@ impl Readiness {
         }
         match configuration.last_update_status.as_deref() {
             Some("InProgress") => Self::Busy,
-            Some("Failed") => Self::Failed(reason(&configuration.last_update_status_reason)),
+            Some("Failed") => Self::NotUpdated(reason(&configuration.last_update_status_reason)),
             _ => Self::Ready,
         }
     }
@@ -61,20 +63,26 @@ where
 }
 
 impl AwsLambda {
-    /// Waits until a function is neither being created nor updated.
+    /// Waits until a function has been created, and its last change has succeeded.
     ///
     /// Each update needs it: while one is in progress, the next is refused.
     pub(super) async fn wait_until_ready(&self, name: &str) -> Result<Function> {
+        let function = self.wait_until_settled(name).await?;
+        match Readiness::of(&function.configuration) {
+            Readiness::NotUpdated(reason) => Err(not_ready(&reason)),
+            _ => Ok(function),
+        }
+    }
+
+    /// Waits until a function has been created, and its last change has succeeded or failed.
+    pub(super) async fn wait_until_settled(&self, name: &str) -> Result<Function> {
         let waits = &self.config.waits;
         let deadline = Instant::now() + waits.state_timeout;
         loop {
             let state = match self.client.get_function(name).await {
                 Ok(function) => match Readiness::of(&function.configuration) {
-                    Readiness::Ready => return Ok(function),
-                    Readiness::Failed(reason) => {
-                        let message = format!("Lambda could not make the function ready: {reason}");
-                        return Err(Error::invalid_input(message).with_platform(crate::NAME));
-                    }
+                    Readiness::Ready | Readiness::NotUpdated(_) => return Ok(function),
+                    Readiness::Failed(reason) => return Err(not_ready(&reason)),
                     Readiness::Busy => "is still being created or updated",
                 },
                 // Reads right after writes may not see them yet, and the control plane's rate is low.
@@ -110,6 +118,11 @@ impl AwsLambda {
     }
 }
 
+fn not_ready(reason: &str) -> Error {
+    let message = format!("Lambda could not make the function ready: {reason}");
+    Error::invalid_input(message).with_platform(crate::NAME)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,6 +154,6 @@ mod tests {
             last_update_status_reason: Some("ImageDeleted".into()),
             ..Configuration::default()
         };
-        assert_eq!(Readiness::of(&configuration), Readiness::Failed("ImageDeleted".into()));
+        assert_eq!(Readiness::of(&configuration), Readiness::NotUpdated("ImageDeleted".into()));
     }
 }

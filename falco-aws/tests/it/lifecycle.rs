@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use falco_aws::AwsLambda;
-use falco_core::{ErrorKind, Platform, Scaling};
+use falco_core::{Deployable, ErrorKind, Platform, Scaling};
 use falco_fakes::aws::{FakeAws, FakeSettings};
 use falco_fakes::http::Reply;
 use serde_json::json;
@@ -93,6 +93,36 @@ async fn a_function_that_could_not_be_created_is_created_anew() {
     let operations: Vec<_> = aws.fake.requests().into_iter().map(|r| r.operation).collect();
     let place = |name: &str| operations.iter().position(|operation| operation == name).unwrap();
     assert!(place("DeleteFunction") < place("CreateFunction"), "{operations:?}");
+}
+
+/// A function `f` whose change to `to` Lambda has taken and could not apply.
+async fn with_a_failed_update(to: &Deployable) -> Aws {
+    let aws = Aws::with(echoing()).await;
+    aws.deploy(&echo("f")).await;
+    aws.fake.change(|settings| settings.update_failure = Some("the image is gone".into()));
+    let error = aws.platform.deploy(to).await.unwrap_err();
+    assert!(error.message().contains("the image is gone"), "{error}");
+    aws.fake.change(|settings| settings.update_failure = None);
+    aws
+}
+
+#[tokio::test]
+async fn a_failed_update_is_repaired_by_deploying_again_or_by_going_back() {
+    let code = "def main(args):\n    return {}\n";
+    let other = Deployable::from_source("f", "python:3".parse().unwrap(), code);
+    let larger = echo("f").with_scaling(Scaling::default().with_memory_mib(512));
+    for failed in [&other, &larger] {
+        for next in [failed, &echo("f")] {
+            let aws = with_a_failed_update(failed).await;
+            aws.deploy(next).await;
+            aws.fake.forget_requests();
+            let deployment = aws.deploy(next).await;
+            let operations: Vec<_> =
+                aws.fake.requests().into_iter().map(|request| request.operation).collect();
+            assert_eq!(operations, ["GetFunction"], "all of it has been applied");
+            aws.platform.invoke(&deployment, &invocation(json!({}))).await.unwrap();
+        }
+    }
 }
 
 #[tokio::test]

@@ -113,6 +113,7 @@ fn create(world: &mut World, body: &Value) -> Reply {
         event_config: None,
         pending: world.settings.looks_while_pending,
         updating: 0,
+        failure: None,
         revision: world.next_id(),
         idle: Vec::new(),
     };
@@ -184,12 +185,19 @@ fn digest(zip: &[u8]) -> String {
 fn described(function: &Function) -> Value {
     let mut configuration = function.configuration.clone();
     let state = if function.pending > 0 { "Pending" } else { "Active" };
-    let update = if function.updating > 0 { "InProgress" } else { "Successful" };
+    let update = match &function.failure {
+        _ if function.updating > 0 => "InProgress",
+        Some(_) => "Failed",
+        None => "Successful",
+    };
     if let Some(config) = configuration.get("ImageConfig").filter(|config| config.is_object()) {
         configuration["ImageConfigResponse"] = json!({"ImageConfig": config});
     }
     configuration["State"] = state.into();
     configuration["LastUpdateStatus"] = update.into();
+    if let Some(reason) = function.failure.as_ref().filter(|_| update == "Failed") {
+        configuration["LastUpdateStatusReason"] = reason.as_str().into();
+    }
     configuration
 }
 
@@ -253,11 +261,15 @@ pub(super) fn busy(function: &Function) -> Option<Reply> {
 fn changed(world: &mut World, name: &str, change: impl FnOnce(&mut Function)) -> Reply {
     let revision = world.next_id();
     let looks = world.settings.looks_while_updating;
+    let failure = world.settings.update_failure.clone();
     let Some(function) = world.functions.get_mut(name) else { return Reply::new(404, "") };
     if let Some(conflict) = busy(function) {
         return conflict;
     }
-    change(function);
+    if failure.is_none() {
+        change(function);
+    }
+    function.failure = failure;
     function.updating = looks;
     function.revision = revision;
     function.idle.clear();

@@ -19,6 +19,8 @@ pub struct FakeSettings {
     pub looks_while_pending: u32,
     /// Looks at an updated function that still find the update in progress.
     pub looks_while_updating: u32,
+    /// The reason that changes to a function fail with, once Lambda has taken them.
+    pub update_failure: Option<String>,
     /// Uses of a new role that are refused, since IAM does not know it everywhere.
     pub role_unknown_for: u32,
     /// Longest archive that can be uploaded directly, in bytes.
@@ -58,6 +60,7 @@ impl Default for FakeSettings {
             concurrency: 1000,
             looks_while_pending: 1,
             looks_while_updating: 1,
+            update_failure: None,
             role_unknown_for: 1,
             direct_upload: 50 << 20,
             longest_message: 1 << 20,

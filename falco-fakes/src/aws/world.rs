@@ -52,6 +52,8 @@ pub(super) struct Function {
     /// Looks at it that still say `Pending`, or `InProgress`.
     pub(super) pending: u32,
     pub(super) updating: u32,
+    /// The reason that the last change failed with.
+    pub(super) failure: Option<String>,
     pub(super) revision: u64,
     pub(super) idle: Vec<Environment>,
 }
