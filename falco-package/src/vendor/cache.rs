@@ -9,23 +9,19 @@ use sha2::{Digest, Sha256};
 
 /// The folder of what `parts` describe; `install` fills a new one if there is none yet.
 ///
-/// Two processes that install the same at once each fill a folder of their own, and the first one stays.
+/// Threads and processes that install the same at once each fill a folder of their own, and the first one stays.
 pub(super) fn folder_for(
     cache: &Path,
     parts: &[&str],
     install: impl FnOnce(&Path) -> Result<()>,
 ) -> Result<PathBuf> {
-    let mut hash = Sha256::new();
-    for part in parts {
-        hash.update(part.len().to_le_bytes());
-        hash.update(part);
-    }
-    let key: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let key = digest(parts.iter().map(|part| part.as_bytes()));
     let folder = cache.join(&key);
     if folder.is_dir() {
         return Ok(folder);
     }
-    let being_made = cache.join(format!("{key}.{}", std::process::id()));
+    // Threads share a process, and containers that share the cache may have equal numbers of processes.
+    let being_made = cache.join(format!("{key}.{:016x}", fastrand::u64(..)));
     let failed = |error: io::Error| {
         let message = format!("cannot write to {}", being_made.display());
         Error::new(ErrorKind::Other, message).with_source(&error)
@@ -36,10 +32,20 @@ pub(super) fn folder_for(
         renamed => renamed.map_err(failed),
     });
     if being_made.exists() {
-        // What is left of it is of no use, and is replaced by the next attempt of this process.
+        // What is left of it is of no use to anybody.
         let _ = fs::remove_dir_all(&being_made);
     }
     filled.map(|()| folder)
+}
+
+/// A hash of all parts, in hexadecimal digits.
+pub(super) fn digest<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update(part.len().to_le_bytes());
+        hash.update(part);
+    }
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
@@ -60,5 +66,27 @@ mod tests {
         let failed = folder_for(cache.path(), &["x"], |_| Err(Error::invalid_input("no")));
         assert!(failed.is_err());
         assert_eq!(fs::read_dir(cache.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn threads_that_install_the_same_at_once_all_get_a_whole_folder() {
+        let cache = tempfile::tempdir().unwrap();
+        let all = std::sync::Barrier::new(8);
+        std::thread::scope(|scope| {
+            for thread in 0..8 {
+                let (cache, all) = (cache.path(), &all);
+                scope.spawn(move || {
+                    let folder = folder_for(cache, &["numpy"], |folder| {
+                        all.wait();
+                        // A file that is there already is another thread's.
+                        fs::File::create_new(folder.join("a")).unwrap();
+                        all.wait();
+                        Ok(())
+                    });
+                    assert!(folder.unwrap().join("a").is_file(), "{thread}");
+                });
+            }
+        });
+        assert_eq!(fs::read_dir(cache.path()).unwrap().count(), 1);
     }
 }

@@ -120,8 +120,9 @@ impl WithPackages for Deployable {
             archive = archive.with_directory(npm::install(folder, target)?)?;
         }
         let mut own = Archive::from_directory(folder)?;
-        for made_again in ["package.json", "package-lock.json", "requirements.txt"] {
-            own.remove(made_again);
+        // The configuration of npm may hold a password for its registry.
+        for left_out in ["package.json", "package-lock.json", "requirements.txt", ".npmrc"] {
+            own.remove(left_out);
         }
         let paths: Vec<String> = own.paths().map(str::to_owned).collect();
         for path in paths.iter().filter(|path| !path.starts_with("node_modules/")) {

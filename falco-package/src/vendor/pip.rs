@@ -1,11 +1,14 @@
 //! Packages for Python, by pip.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use falco_core::{Error, Result};
 
 use super::{PackageTarget, cache, cache_folder, read, tool};
+use crate::archive::Archive;
+use crate::directory::unreadable;
 use crate::requirements::Machine;
 
 const MISSING: &str =
@@ -17,6 +20,7 @@ const SYSTEMS: [&str; 3] = ["manylinux_2_28", "manylinux_2_17", "manylinux2014"]
 /// Installs the packages that a file names, and returns their folder.
 pub(super) fn install(file: &Path, target: &PackageTarget) -> Result<PathBuf> {
     let requirements = with_included(file, &mut Vec::new())?;
+    let local = local_packages(&requirements)?;
     let mut command = Command::new(interpreter(target));
     command.args([
         "-m",
@@ -36,11 +40,11 @@ pub(super) fn install(file: &Path, target: &PackageTarget) -> Result<PathBuf> {
     let described = format!("pip {options:?} {}", target.runtime);
     let here = std::env::consts::ARCH;
     let about = if target.machine.is_some() { described } else { format!("{described} {here}") };
-    cache::folder_for(&cache_folder()?, &[&about, &requirements], |folder| {
+    cache::folder_for(&cache_folder()?, &[&about, &requirements, &local], |folder| {
         command.arg("--target").arg(folder).arg("--requirement").arg(file);
         tool::run(&mut command, MISSING)?;
         // Scripts start with the path of this machine's interpreter, and no function calls them.
-        let _ = std::fs::remove_dir_all(folder.join("bin"));
+        let _ = fs::remove_dir_all(folder.join("bin"));
         Ok(())
     })
 }
@@ -57,6 +61,25 @@ fn with_included(file: &Path, seen: &mut Vec<PathBuf>) -> Result<String> {
         }
     }
     Ok(all)
+}
+
+/// A hash of each package that requirements name by its path, which pip takes from the current folder.
+fn local_packages(requirements: &str) -> Result<String> {
+    let mut hashes = String::new();
+    for line in requirements.lines() {
+        let line = line.split(" #").next().unwrap_or_default();
+        let named = line.split_once('@').map_or(line, |(_, location)| location);
+        let named = named.split([';', '[']).next().unwrap_or_default().trim();
+        let path = Path::new(named.strip_prefix("file://").unwrap_or(named));
+        let content = match fs::metadata(path) {
+            Ok(found) if found.is_dir() => Archive::from_directory(path)?.to_zip()?,
+            Ok(_) => fs::read(path).map_err(|error| unreadable(path, &error))?.into(),
+            // A name, a URL or an option.
+            Err(_) => continue,
+        };
+        hashes.push_str(&cache::digest([&content[..]]));
+    }
+    Ok(hashes)
 }
 
 /// The file that a line of requirements includes, as requirements or as constraints; pip itself fetches those at URLs.
@@ -104,8 +127,7 @@ mod tests {
     #[test]
     fn a_change_in_a_file_that_requirements_include_is_a_change() {
         let folder = tempfile::tempdir().unwrap();
-        let write =
-            |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
         write(
             "all.txt",
             "six\n-r more.txt  # the rest\n--constraint=pins.txt\n-r https://host/x.txt\n",
@@ -121,6 +143,27 @@ mod tests {
         write("more.txt", "-r none.txt\n");
         let error = with_included(&folder.path().join("all.txt"), &mut Vec::new()).unwrap_err();
         assert!(error.to_string().contains("none.txt"), "{error}");
+    }
+
+    #[test]
+    fn a_change_in_a_package_of_this_machine_is_a_change() {
+        let folder = tempfile::tempdir().unwrap();
+        let package = folder.path().join("lib");
+        fs::create_dir(&package).unwrap();
+        let wheel = folder.path().join("a.whl");
+        let of = |lib: &str, bytes: &str| {
+            fs::write(package.join("__init__.py"), lib).unwrap();
+            fs::write(&wheel, bytes).unwrap();
+            let (package, wheel) = (package.display(), wheel.display());
+            let named =
+                format!("six\n{package}[all]  # ours\na @ file://{wheel} ; python_version > '3'\n");
+            local_packages(&named).unwrap()
+        };
+        let before = of("a = 1", "1");
+        assert_eq!(before, of("a = 1", "1"));
+        assert_ne!(before, of("a = 2", "1"));
+        assert_ne!(before, of("a = 1", "2"));
+        assert_eq!(local_packages("six==1.0\n--no-index\nb @ https://host/b.whl\n").unwrap(), "");
     }
 
     #[test]
