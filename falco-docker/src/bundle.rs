@@ -6,7 +6,7 @@ use bollard::models::{ImageConfig, ImageInspect};
 use bytes::Bytes;
 use falco_core::{Code, Deployable, Environment, Error, Image, Result};
 use falco_package::{
-    Archive, NATIVE_EXECUTABLE, System, lambda as handlers, native, openwhisk, shim,
+    Archive, Machine, NATIVE_EXECUTABLE, System, lambda as handlers, native, openwhisk, shim,
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -106,14 +106,15 @@ pub(crate) fn pack(
     base: &ImageInspect,
 ) -> Result<Bundle> {
     let config = base.config.as_ref();
+    let system = system_of(base);
     let variables = function.env.iter().map(|(name, value)| format!("{name}={value}"));
     let variables: Vec<_> = variables.collect();
     let mut bundle = match (protocol, &function.code) {
         (Protocol::Pipe, Code::Image(image)) => image_with_streams(function, image, config)?,
-        (Protocol::Pipe, _) => code_with_streams(function)?,
-        (Protocol::Action, _) => of_action(function, config)?,
+        (Protocol::Pipe, _) => code_with_streams(function, &system)?,
+        (Protocol::Action, _) => of_action(function, &system, config)?,
         (Protocol::Lambda, Code::Image(image)) => of_lambda_image(function, image),
-        (Protocol::Lambda, _) => of_lambda(function)?,
+        (Protocol::Lambda, _) => of_lambda(function, &system)?,
     };
     if protocol != Protocol::Action {
         // OpenWhisk's runtimes hand on only those variables that they get with the code.
@@ -128,7 +129,7 @@ pub(crate) fn pack(
             // Reports and traces show the version, and so it says nothing of the variables' values.
             let mut without = function.clone();
             without.env = Environment::default();
-            of_action(&without, config)?.tar
+            of_action(&without, &system, config)?.tar
         }
         _ => bundle.tar.clone(),
     };
@@ -156,8 +157,15 @@ impl Bundle {
     }
 }
 
-fn code_with_streams(function: &Deployable) -> Result<Bundle> {
-    let files = files(function)?;
+/// The system that executables start on. The daemon may be one of another machine; where its image does not say which
+/// processor it is made for, that of this machine is assumed.
+fn system_of(base: &ImageInspect) -> System {
+    let named = base.architecture.as_deref().and_then(Machine::named);
+    System::new("the image", named.unwrap_or_else(Machine::current), None)
+}
+
+fn code_with_streams(function: &Deployable, system: &System) -> Result<Bundle> {
+    let files = files(function, system)?;
     let directory = format!("{ROOT}/{}", shim::FUNCTION);
     let entry_point = function.entry_point_or_main();
     let own = |program: &str, file: &str| {
@@ -235,12 +243,12 @@ fn acknowledgement(function: &Deployable, dialogue: Dialogue) -> Vec<String> {
     ]
 }
 
-fn files(function: &Deployable) -> Result<Archive> {
+fn files(function: &Deployable, system: &System) -> Result<Archive> {
     if matches!(function.runtime.family(), "python" | "nodejs") {
         return shim::wrap(function);
     }
     let code = shim::native(function)?;
-    code.check_native_on(&System::current())?;
+    code.check_native_on(system)?;
     let mut files = Archive::new();
     for (path, file) in code.files() {
         files.insert(format!("{}/{path}", shim::FUNCTION), file.clone())?;
@@ -249,7 +257,11 @@ fn files(function: &Deployable) -> Result<Archive> {
 }
 
 /// The archive that `falco-openwhisk` uploads, for the image's runtime to unpack.
-fn of_action(function: &Deployable, config: Option<&ImageConfig>) -> Result<Bundle> {
+fn of_action(
+    function: &Deployable,
+    system: &System,
+    config: Option<&ImageConfig>,
+) -> Result<Bundle> {
     let has_shim = matches!(function.runtime.family(), "python" | "nodejs");
     let (code, arguments) = match &function.code {
         Code::Image(image) => (None, &image.arguments[..]),
@@ -258,7 +270,7 @@ fn of_action(function: &Deployable, config: Option<&ImageConfig>) -> Result<Bund
             let variables = config.and_then(|config| config.env.as_deref()).unwrap_or_default();
             let made_for = variables.iter().find_map(|v| v.strip_prefix("OW_EXECUTION_ENV="));
             let environment = made_for.unwrap_or(NATIVE_ENVIRONMENT);
-            (Some(openwhisk::native(function, &System::current(), environment)?), &[][..])
+            (Some(openwhisk::native(function, system, environment)?), &[][..])
         }
     };
     let init = action::init(function, code.as_ref())?;
@@ -273,8 +285,8 @@ fn of_action(function: &Deployable, config: Option<&ImageConfig>) -> Result<Bund
 }
 
 /// The archive that `falco-aws` uploads, unpacked as Lambda does it.
-fn of_lambda(function: &Deployable) -> Result<Bundle> {
-    let (archive, handler) = handlers::wrap(function, &System::current())?;
+fn of_lambda(function: &Deployable, system: &System) -> Result<Bundle> {
+    let (archive, handler) = handlers::wrap(function, system)?;
     let mut builder = tar::Builder::new(Vec::new());
     tarball::add(&mut builder, lambda::TASK_ROOT, &archive)?;
     if function.runtime.family() == "native" {

@@ -22,6 +22,7 @@ use tokio::sync::oneshot::{self, error::TryRecvError};
 use tokio::sync::watch;
 
 use crate::bundle::{Dialogue, INIT_FILE};
+use crate::driver::DRIVER;
 use crate::events::{End, Ends};
 use crate::heard::Heard;
 use crate::http::Connection;
@@ -105,7 +106,7 @@ impl Container {
             env: (!start.environment.is_empty()).then_some(start.environment),
             user: start.user,
             exposed_ports: has_port.then(|| vec![PORT.to_owned()]),
-            labels: Some(HashMap::from([(sweep::DRIVER.to_owned(), start.driver.to_owned())])),
+            labels: Some(HashMap::from([(DRIVER.to_owned(), start.driver.to_owned())])),
             attach_stdin: Some(true),
             attach_stdout: Some(true),
             attach_stderr: Some(true),
@@ -229,6 +230,8 @@ impl Container {
         }
         // What it printed since the last call has no end of its own.
         self.heard.begin_log();
+        // That events broke off before this call says nothing of an end that comes now.
+        self.breaks.mark_unchanged();
         self.end.as_mut().is_some_and(|end| !matches!(end.try_recv(), Err(TryRecvError::Empty)))
     }
 

@@ -30,7 +30,7 @@ pub(crate) fn has_ended(driver: &str) -> bool {
     is_here && pid.parse().is_ok_and(|pid| !is_running(pid))
 }
 
-/// What the names of one platform's activations begin with: the driver, and digits that no other platform of it has.
+/// The prefix of the names of one platform's activations: the driver, and digits that no other platform of it has.
 pub(crate) fn activations_of(driver: &str) -> String {
     format!("{driver}.{:08x}", fastrand::u32(..))
 }
@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn a_process_that_this_user_may_not_signal_runs() {
-        // Whoever the tests run as, process 1 is there.
+        // It belongs to another user, unless the tests run as root.
         assert!(is_running(1));
     }
 }

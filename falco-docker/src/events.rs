@@ -69,7 +69,12 @@ impl Ends {
         self.lock().get(container).is_some_and(|expected| expected.out_of_memory)
     }
 
-    fn hear(&self, event: &EventMessage) {
+    /// Notes that the daemon's events have broken off.
+    pub(crate) fn broke_off(&self) {
+        self.breaks.send_modify(|breaks| *breaks += 1);
+    }
+
+    pub(crate) fn hear(&self, event: &EventMessage) {
         let Some(actor) = &event.actor else { return };
         let Some(container) = &actor.id else { return };
         let mut expected = self.lock();
@@ -117,7 +122,7 @@ pub(crate) async fn listen(docker: Docker, driver: String, ends: Weak<Ends>) {
             }
         }
         match Weak::upgrade(&ends) {
-            Some(ends) => ends.breaks.send_modify(|breaks| *breaks += 1),
+            Some(ends) => ends.broke_off(),
             None => return,
         }
         tokio::time::sleep(PAUSE).await;
@@ -125,7 +130,7 @@ pub(crate) async fn listen(docker: Docker, driver: String, ends: Weak<Ends>) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use bollard::models::EventActor;
 
     use super::*;
@@ -137,6 +142,11 @@ mod tests {
             actor: Some(EventActor { id: Some(container.into()), attributes }),
             ..EventMessage::default()
         }
+    }
+
+    /// The event of a container's end.
+    pub(crate) fn died(container: &str, status: i32) -> EventMessage {
+        event("die", container, Some(&status.to_string()))
     }
 
     #[tokio::test]

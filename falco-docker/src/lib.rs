@@ -8,6 +8,7 @@ mod config;
 mod connection;
 mod container;
 mod context;
+mod driver;
 mod events;
 mod failed;
 mod functions;
@@ -27,6 +28,7 @@ mod refusal;
 mod sweep;
 mod tarball;
 mod tls;
+mod turns;
 mod worker;
 
 pub use config::{DockerConfig, DockerConfigBuilder, Pull};

@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use crate::NAME;
 use crate::config::DockerConfig;
 use crate::connection::connect;
+use crate::driver;
 use crate::events::{self, Ends};
 use crate::functions::Functions;
 use crate::images::Images;
@@ -24,6 +25,7 @@ use crate::pool::{Pool, Shared};
 use crate::protocol::Protocol;
 use crate::refusal::refusal;
 use crate::sweep;
+use crate::turns::Turns;
 
 /// Functions in containers, on any image.
 ///
@@ -55,6 +57,7 @@ struct Inner {
     functions: Functions,
     submissions: Arc<Submissions>,
     ids: ActivationIds,
+    deploying: Turns,
     listener: tokio::task::JoinHandle<()>,
 }
 
@@ -73,17 +76,18 @@ impl DockerPlatform {
         let docker = docker.negotiate_version().await.map_err(refused)?;
         let architecture = docker.version().await.map_err(refused)?.arch.unwrap_or_default();
         sweep::sweep(&docker).await.map_err(refused)?;
-        let (driver, ends) = (sweep::driver(), Arc::<Ends>::default());
-        let label = format!("{}={driver}", sweep::DRIVER);
+        let (driver, ends) = (driver::driver(), Arc::<Ends>::default());
+        let label = format!("{}={driver}", driver::DRIVER);
         let listener = events::listen(docker.clone(), label, Arc::downgrade(&ends));
         let listener = tokio::spawn(listener);
         let logs = Logs::new(config.workers.retained_logs);
         let images = Images { docker, host: config.host.clone() };
-        let ids = ActivationIds::new(format!("{:08x}", fastrand::u32(..)));
+        let ids = ActivationIds::new(driver::activations_of(&driver));
         Ok(Self(Arc::new(Inner {
             functions: Functions::new(Shared { config, images, ends, driver, logs }, architecture),
             submissions: Arc::default(),
             ids,
+            deploying: Turns::default(),
             listener,
         })))
     }
@@ -133,6 +137,9 @@ impl DockerPlatform {
         let (sender, receiver) = oneshot::channel();
         tokio::spawn(async move {
             let name = deployment.name.clone();
+            // Another deployment of this name begins once this one is done or removed again.
+            let turn = inner.deploying.of(&name);
+            let _turn = turn.lock().await;
             let before = inner.functions.shared.images.load(&name).await;
             let was_there = !before.is_err_and(|error| error.kind() == ErrorKind::NotFound);
             let deployed = inner.functions.deploy(&function, deployment, &reference).await;
@@ -239,8 +246,8 @@ impl AsyncPlatform for DockerPlatform {
 
     async fn collect(&self, deployment: &Deployment, pending: &[Pending]) -> Result<Collected> {
         let operation = Operation::new(NAME, "collect").on(&deployment.name);
-        // Results live as long as the platform that took the submission: of others' ids nothing is known.
-        let are_lost = |id: &ActivationId| self.0.ids.contains(id);
+        // Results live as long as the platform that took the submission.
+        let are_lost = |id: &ActivationId| self.0.ids.contains(id) || driver::has_ended_with(id);
         Ok(self.0.submissions.collect(pending, operation, are_lost))
     }
 

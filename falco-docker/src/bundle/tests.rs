@@ -104,3 +104,23 @@ fn variables_stand_in_the_image_or_go_with_the_code() {
     assert!(action.environment.is_empty());
     assert!(String::from_utf8_lossy(&action.tar).contains(r#""env":{"KEY":"value"}"#));
 }
+
+#[test]
+fn an_executable_has_to_fit_the_image_and_not_this_machine() {
+    let program = std::fs::read("/bin/sh").unwrap();
+    let code = Archive::new().with_executable(NATIVE_EXECUTABLE, program).unwrap();
+    let function = Deployable::from_archive("f", "native".parse().unwrap(), code.to_zip().unwrap());
+    let (own, another) = match Machine::current() {
+        Machine::Aarch64 => ("arm64", "amd64"),
+        _ => ("amd64", "arm64"),
+    };
+    let on = |architecture: &str, protocol| {
+        let base = ImageInspect { architecture: Some(architecture.into()), ..Default::default() };
+        pack(&function, protocol, &base)
+    };
+    for protocol in [Protocol::Pipe, Protocol::Lambda, Protocol::Action] {
+        assert!(on(own, protocol).is_ok(), "{protocol:?}");
+        let error = on(another, protocol).err().unwrap().to_string();
+        assert!(error.contains("the image runs on"), "{protocol:?}: {error}");
+    }
+}

@@ -3,6 +3,7 @@
 use futures_util::stream;
 
 use super::*;
+use crate::events::tests::died;
 
 /// A container whose output is here already, and which goes on.
 fn with_output(pieces: &[&'static str]) -> Container {
@@ -29,4 +30,28 @@ async fn an_answer_that_came_between_two_calls_is_seen_before_the_next_one() {
     let log = &mut Capture::new(0);
     assert!(!with_output(&[]).has_unasked_answer(log));
     assert!(with_output(&["{}", "\n"]).has_unasked_answer(log));
+}
+
+#[tokio::test]
+async fn events_that_broke_off_before_a_call_say_nothing_of_its_container() {
+    let ends = Arc::<Ends>::default();
+    let container = |id: &str| {
+        let mut container = with_output(&[]);
+        container.id = id.to_owned();
+        container.end = Some(ends.expect(id));
+        container.breaks = ends.breaks();
+        container
+    };
+    let (mut before, mut during) = (container("before"), container("during"));
+    ends.broke_off();
+    let log = &mut Capture::new(0);
+    assert!(!before.has_ended(log) && !during.has_ended(log));
+    let died = async {
+        tokio::task::yield_now().await;
+        ends.hear(&died("before", 3));
+    };
+    let (end, ()) = tokio::join!(before.end(), died);
+    assert_eq!(end.and_then(|end| end.status), Some(3));
+    ends.broke_off();
+    assert_eq!(during.end().await, None, "the daemon ended during its call");
 }

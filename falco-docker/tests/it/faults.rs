@@ -6,12 +6,13 @@ use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bollard::Docker;
 use bollard::query_parameters::{ListContainersOptionsBuilder, RemoveImageOptionsBuilder};
 use falco_core::{
-    AsyncPlatform, Deployable, Deployment, ErrorKind, Invocation, Payload, Platform, Scaling,
+    ActivationId, AsyncPlatform, Deployable, Deployment, ErrorKind, Invocation, Payload, Pending,
+    Platform, Scaling,
 };
 use falco_docker::{DockerPlatform, Isolation, Mount, WorkerLimits};
 use falco_testkit::{Line, TcpProxy};
@@ -203,6 +204,31 @@ async fn an_image_that_is_removed_under_its_containers_is_not_found_once_they_ar
     let _ = platform.remove(&deployment).await;
     until("the end of the containers", async || containers_of(&docker, "docker-gone").await == 0)
         .await;
+}
+
+#[tokio::test]
+async fn a_submission_to_a_driver_that_has_ended_is_known_to_be_lost() {
+    let Some(host) = daemon::host() else { return };
+    let platform =
+        DockerPlatform::connect(daemon::config(&host).await.build().unwrap()).await.unwrap();
+    let deployment = platform.deploy(&Deployable::python("docker-lost", ECHO)).await.unwrap();
+    let own = platform.submit(&deployment, &invocation(&json!({}))).await.unwrap();
+    let mut child =
+        Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    // Its id, as another driver on this machine would have given it.
+    let [machine, _, number] = *own.id.as_str().split('.').collect::<Vec<_>>() else {
+        panic!("{}", own.id);
+    };
+    let of_child = ActivationId::new(format!("{machine}.{}.{number}", child.id()));
+    let lost = [Pending::new(of_child.clone(), SystemTime::now())];
+    let collected = platform.collect(&deployment, &lost).await.unwrap();
+    assert!(collected.gone.is_empty(), "its driver runs: {collected:?}");
+    drop(child.stdin.take());
+    child.wait().unwrap();
+    let collected = platform.collect(&deployment, &lost).await.unwrap();
+    let gone: Vec<_> = collected.gone.iter().map(|(id, error)| (id, error.kind())).collect();
+    assert_eq!(gone, [(&of_child, ErrorKind::Lost)]);
+    platform.remove(&deployment).await.unwrap();
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use bollard::models::ContainerCreateBody;
 use falco_core::{Deployable, ErrorKind, Folder, Image, Invocation, Payload, Platform};
 use falco_docker::DockerPlatform;
+use futures_util::FutureExt;
 use serde_json::{Value, json};
 
 use crate::{daemon, image};
@@ -117,6 +118,17 @@ async fn deploying_the_same_again_makes_no_other_image() {
     let deployment = platform.deploy(&function.with_env("KEY", "value")).await.unwrap();
     assert_ne!(id().await, first);
     platform.remove(&deployment).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_deployment_that_was_given_up_takes_nothing_from_the_next_one_of_its_name() {
+    let Some(host) = daemon::host() else { return };
+    let config = daemon::config(&host).await.build().unwrap();
+    let platform = DockerPlatform::connect(config).await.unwrap();
+    let function = Deployable::python("docker-again", "def main(args): return args");
+    // It goes on in a task of its own, and removes what it makes.
+    assert!(platform.deploy(&function).now_or_never().is_none());
+    assert_eq!(called(&platform, &function, json!({"n": 1})).await, json!({"n": 1}));
 }
 
 #[tokio::test]
