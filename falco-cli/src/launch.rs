@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use falco_core::{
     AsyncPlatform, Capabilities, Completion, Deployable, Driver, ExecutionPlan, ExecutionStrategy,
-    Platform, Stage, Verdict,
+    Platform, RuntimeName, Stage, Verdict,
 };
 use falco_executors::session::Session;
 use falco_executors::{
@@ -137,15 +137,10 @@ impl<'a> Launch<'a> {
         &*self.strategy
     }
 
-    /// How many bytes of text an input should hold, so that it fits the platform's limit: a quarter of it leaves room for
-    /// what JSON adds.
-    pub fn chunk_size(&self) -> usize {
-        let capabilities = self.capabilities();
-        let submits = capabilities.submit && self.strategy.submits();
-        let limit =
-            if submits { capabilities.max_submit_payload } else { capabilities.max_payload };
-        let quarter = usize::try_from(limit.unwrap_or(u64::MAX) / 4).unwrap_or(usize::MAX);
-        quarter.min(LARGEST_CHUNK)
+    /// How many bytes of text an input of a function in this runtime should hold, so that it fits the platform's limit: a
+    /// quarter of it leaves room for what JSON adds.
+    pub fn chunk_size(&self, runtime: &RuntimeName) -> usize {
+        chunk_size(&self.capabilities().for_runtime(runtime), self.strategy.submits())
     }
 
     /// Says of which stages the results are kept.
@@ -239,6 +234,16 @@ fn shower(progress: Option<Arc<Progress>>) -> Box<dyn Fn(&str) + Send + Sync> {
     }
 }
 
+/// A quarter of the longest argument, and no more than [`LARGEST_CHUNK`].
+fn chunk_size(capabilities: &Capabilities, strategy_submits: bool) -> usize {
+    let limit = match capabilities.submit && strategy_submits {
+        true => capabilities.max_submit_payload,
+        false => capabilities.max_payload,
+    };
+    let quarter = usize::try_from(limit.unwrap_or(u64::MAX) / 4).unwrap_or(usize::MAX);
+    quarter.min(LARGEST_CHUNK)
+}
+
 /// A driver with the plan that it has made, and the packages in it.
 #[derive(Debug)]
 struct Planned<'a> {
@@ -261,5 +266,31 @@ impl Driver for Planned<'_> {
 
     fn on_completion(&self, completion: &Completion) -> Verdict {
         self.driver.on_completion(completion)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use falco_core::RuntimeLimits;
+
+    use super::*;
+
+    #[test]
+    fn chunks_fit_the_limit_of_the_way_in_which_calls_go_and_of_the_runtime() {
+        let narrow = RuntimeLimits::default().with_max_payload(400).with_max_submit_payload(800);
+        let all = Capabilities::default()
+            .with_submit(true)
+            .with_max_payload(4000)
+            .with_max_submit_payload(8000)
+            .with_runtime_limits("nodejs", narrow);
+        let size = |capabilities: &Capabilities, runtime, submits| {
+            chunk_size(&capabilities.for_runtime(&runtime), submits)
+        };
+        let (python, nodejs) = (RuntimeName::python, RuntimeName::nodejs);
+        assert_eq!([false, true].map(|submits| size(&all, python(), submits)), [1000, 2000]);
+        assert_eq!([false, true].map(|submits| size(&all, nodejs(), submits)), [100, 200]);
+        let invokes = all.with_submit(false);
+        assert_eq!(size(&invokes, python(), true), 1000);
+        assert_eq!(chunk_size(&Capabilities::default(), true), LARGEST_CHUNK);
     }
 }

@@ -94,7 +94,7 @@ async fn count_words(
 
     let launch = Launch::connect(&flags).await?;
     let mut pipeline = Pipeline::new("wordcount-rs");
-    let chunk = launch.chunk_size();
+    let chunk = launch.chunk_size(&map.deployable().runtime);
     let counts = pipeline.inputs_from("map", &map, move || {
         read_chunks(files.clone(), chunk).map(|text| text.map(|text| Text { text }))
     });

@@ -98,7 +98,7 @@ async fn count_words(arguments: Arguments) -> anyhow::Result<bool> {
         include_str!("../../functions/wordcount_reduce.py"),
     )?;
     let launch = Launch::connect(&flags).await?;
-    let chunk = launch.chunk_size();
+    let chunk = launch.chunk_size(&map.runtime);
     let outcome = launch.run(&WordCount { files, chunk, map, reduce, reducers }).await?;
     finish(&flags.output, &outcome.report, &outcome.leftovers, || {
         let partitions: Vec<Partition> = outcome.results_as("reduce")?;

@@ -108,7 +108,7 @@ impl Batches {
         slots: usize,
         submits: bool,
     ) -> Self {
-        let capabilities = platform.capabilities();
+        let capabilities = platform.capabilities().for_runtime(&deployment.runtime);
         let submitted = capabilities.max_submit_payload.filter(|_| submits);
         let timeout = deployment.scaling.timeout.unwrap_or(USUAL_TIMEOUT);
         let bytes = capabilities.max_result.map(|most| most.saturating_sub(AROUND_RESULT));

@@ -1,6 +1,8 @@
 //! The parts of batches that a run does not show by itself.
 
-use falco_core::{ActivationId, Capabilities, FunctionError, FunctionErrorKind, Payload};
+use falco_core::{
+    ActivationId, Capabilities, FunctionError, FunctionErrorKind, Payload, RuntimeLimits,
+};
 use falco_testkit::{Fate, Fates, InMemory, Operation, Settings};
 use futures_util::FutureExt as _;
 use serde_json::json;
@@ -69,6 +71,25 @@ async fn limits_are_those_of_the_way_in_which_calls_go() {
         let wide = |it: Capabilities| it.with_max_payload(None).with_max_result(most);
         let (batches, _) = batches(Batch::of(2), 1, false, wide).await;
         assert_eq!((batches.room, batches.limits.bytes), (u64::MAX, LONGEST_RESULT));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn limits_of_the_functions_runtime_narrow_those_of_the_platform() {
+    let limits = RuntimeLimits::default()
+        .with_max_payload(1000)
+        .with_max_submit_payload(2000)
+        .with_max_result(50_000);
+    for (family, narrow) in [("python", true), ("nodejs", false)] {
+        for (submits, room) in [(false, 1000), (true, 2000)] {
+            let limited = |it: Capabilities| {
+                let it = it.with_max_payload(70_000).with_max_submit_payload(70_000);
+                it.with_max_result(70_000).with_runtime_limits(family, limits)
+            };
+            let (batches, _) = batches(Batch::of(2), 1, submits, limited).await;
+            let wanted = if narrow { (room, 50_000) } else { (70_000, 70_000) };
+            assert_eq!((batches.room, batches.limits.bytes + AROUND_RESULT), wanted, "{family}");
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use falco_core::{
     Batch, Capabilities, Completion, Driver, ErrorKind, ExecutionPlan, ExecutionStrategy,
-    FunctionError, FunctionErrorKind, OnFailure, Scaling, Stage, Verdict,
+    FunctionError, FunctionErrorKind, OnFailure, RuntimeLimits, Scaling, Stage, Verdict,
 };
 use falco_executors::{
     AsyncExecutor, DriverExt, ExecutionOptions, LogPolicy, ParallelExecutor, RepeatPolicy,
@@ -207,8 +207,12 @@ async fn batches_keep_the_limits_of_arguments_and_of_results() {
         capabilities: change(Settings::default().capabilities),
         ..Settings::default()
     };
-    let limits: [fn(Capabilities) -> Capabilities; 2] =
-        [|it| it.with_max_payload(300), |it| it.with_max_result(4096 + 500)];
+    let limits: [fn(Capabilities) -> Capabilities; 4] = [
+        |it| it.with_max_payload(300),
+        |it| it.with_max_result(4096 + 500),
+        |it| it.with_runtime_limits("python", RuntimeLimits::default().with_max_payload(300)),
+        |it| it.with_runtime_limits("python", RuntimeLimits::default().with_max_result(4096 + 500)),
+    ];
     for change in limits {
         let (platform, runs) = squares(capabilities(change), MILLI, never);
         let stage = numbers("s", 200).with_batch(Batch::of(200));
