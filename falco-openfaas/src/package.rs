@@ -2,18 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use falco_core::{Deployable, Deployment, Error, ErrorKind, Ownership, Result, Scaling};
-use falco_package::shim;
+use falco_core::{Bounds, Deployable, Deployment, Error, ErrorKind, Result, Scaling};
+use falco_package::{marks, shim};
 use sha2::{Digest, Sha256};
 
+use crate::client::{LONGEST_RUN, MARGIN};
 use crate::wire::{FunctionDeployment, FunctionStatus, Resources};
 
 /// The runtimes that there are.
 pub(crate) const RUNTIMES: [&str; 1] = ["python:3"];
+
+/// The timeouts that a function may have.
+pub(crate) const TIMEOUTS: Bounds<Duration> =
+    Bounds { min: Duration::from_millis(1), max: LONGEST_RUN };
 
 /// The longest archive, in bytes. It travels as one environment variable in base64, and Linux takes 128 KiB for a
 /// variable with its name (`MAX_ARG_STRLEN`).
@@ -69,14 +74,13 @@ pub(crate) fn package(function: &Deployable, image: &str) -> Result<(FunctionDep
     set("combine_output", "false".to_owned());
     // By default it hands the request's headers to the function, the gateway's password among them.
     set("cgi_headers", "false".to_owned());
-    if let Some(timeout) = function.scaling.timeout {
-        // Zero would switch it off.
-        set("exec_timeout", format!("{}ms", timeout.as_millis().max(1)));
-        // Else it cuts the connection after 30 seconds, whatever the function may.
-        let whole = format!("{}ms", (timeout + Duration::from_secs(5)).as_millis());
-        set("read_timeout", whole.clone());
-        set("write_timeout", whole);
-    }
+    let timeout = function.scaling.timeout.unwrap_or(LONGEST_RUN);
+    // Zero would switch it off.
+    set("exec_timeout", format!("{}ms", timeout.as_millis().max(1)));
+    // Else it cuts the connection after 30 seconds, whatever the function may.
+    let whole = format!("{}ms", (timeout + MARGIN).as_millis());
+    set("read_timeout", whole.clone());
+    set("write_timeout", whole);
     let version = version(&env);
     env.insert("FALCO_VERSION".to_owned(), version.clone());
     let memory = function.scaling.memory_mib;
@@ -85,7 +89,8 @@ pub(crate) fn package(function: &Deployable, image: &str) -> Result<(FunctionDep
         image: image.to_owned(),
         env_process: PROCESS,
         env_vars: env,
-        annotations: annotations(function),
+        // Labels of Kubernetes take 63 characters of a small alphabet, and annotations take anything.
+        annotations: marks::of(function),
         limits: memory.map(|mib| Resources { memory: format!("{mib}Mi") }),
     };
     Ok((deployment, version))
@@ -118,6 +123,10 @@ fn check(function: &Deployable) -> Result<()> {
         return Err(Error::unsupported("of all sizes, this crate sets memory and timeout only")
             .with_hint("leave the others out"));
     }
+    if let Some(timeout) = function.scaling.timeout.filter(|timeout| *timeout > TIMEOUTS.max) {
+        let message = format!("a timeout of {timeout:?} is over the longest, {:?}", TIMEOUTS.max);
+        return Err(Error::invalid_input(message).with_hint("divide the work into shorter calls"));
+    }
     Ok(())
 }
 
@@ -141,47 +150,10 @@ fn version(env: &BTreeMap<String, String>) -> String {
     })
 }
 
-/// Labels of Kubernetes take 63 characters of a small alphabet, and annotations take anything.
-fn annotations(function: &Deployable) -> BTreeMap<String, String> {
-    let scaling = &function.scaling;
-    let ownership = function.ownership.as_ref();
-    let expiry = ownership.map(|o| o.expires_at.duration_since(UNIX_EPOCH).unwrap_or_default());
-    [
-        ("falco.runtime", Some(function.runtime.to_string())),
-        ("falco.memory-mib", scaling.memory_mib.map(|mib| mib.to_string())),
-        ("falco.timeout-ms", scaling.timeout.map(|timeout| timeout.as_millis().to_string())),
-        ("falco.run", ownership.map(|o| o.run.to_string())),
-        ("falco.owner", ownership.map(|o| o.owner.clone())),
-        ("falco.expires", expiry.map(|expiry| expiry.as_secs().to_string())),
-        ("falco.epoch", ownership.map(|o| o.epoch.to_string())),
-    ]
-    .into_iter()
-    .filter_map(|(name, value)| Some((name.to_owned(), value?)))
-    .collect()
-}
-
 /// The deployment that a function's annotations describe; `None` for a function that is not Falco's.
 pub(crate) fn deployment(status: &FunctionStatus) -> Option<Deployment> {
-    let annotation = |name: &str| status.annotations.as_ref()?.get(name).map(String::as_str);
-    let runtime = annotation("falco.runtime")?.parse().ok()?;
-    let seconds = |name| annotation(name)?.parse().ok().map(Duration::from_secs);
-    let ownership = || {
-        let ownership = Ownership::new(
-            annotation("falco.run")?,
-            annotation("falco.owner")?,
-            UNIX_EPOCH.checked_add(seconds("falco.expires")?)?,
-        );
-        let epoch = annotation("falco.epoch").and_then(|epoch| epoch.parse().ok());
-        Some(ownership.with_epoch(epoch.unwrap_or_default()))
-    };
-    let scaling = Scaling::default()
-        .with_memory_mib(annotation("falco.memory-mib").and_then(|mib| mib.parse().ok()))
-        .with_timeout(
-            annotation("falco.timeout-ms")
-                .and_then(|ms| ms.parse().ok().map(Duration::from_millis)),
-        );
-    let deployment = Deployment::new(&status.name, runtime).with_platform(crate::NAME);
-    Some(deployment.with_scaling(scaling).with_ownership(ownership()))
+    let deployment = marks::deployment(&status.name, status.annotations.as_ref()?)?;
+    Some(deployment.with_platform(crate::NAME))
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use crate::answer::{Instance, activation};
 use crate::client::Api;
 use crate::config::OpenFaasConfig;
-use crate::package::{MAX_CODE, RUNTIMES, deployment, package};
+use crate::package::{MAX_CODE, RUNTIMES, TIMEOUTS, deployment, package};
 use crate::refusal::refusal;
 use crate::waits::OpenFaasWaits;
 use crate::wire::{DeleteFunctionRequest, FunctionDeployment, FunctionStatus};
@@ -94,15 +94,11 @@ impl OpenFaas {
 
     /// The version that is in service.
     async fn answering(&self, name: &str) -> Result<String> {
-        let reply = self.call(name, b"null".to_vec()).await?;
+        let reply = self.api.call(name, b"null".to_vec()).await?;
         match reply.status {
             StatusCode::OK if !reply.body.is_empty() => Ok(Instance::of(&reply)?.version),
             _ => Err(refusal(&reply)),
         }
-    }
-
-    async fn call(&self, name: &str, argument: Vec<u8>) -> Result<falco_http::Reply> {
-        self.api.send(Method::POST, &["function", name], Some(argument)).await
     }
 }
 
@@ -116,6 +112,7 @@ impl Platform for OpenFaas {
         Capabilities::default()
             .with_adopt(true)
             .with_max_code(MAX_CODE)
+            .with_timeout(TIMEOUTS)
             .with_shim(true)
             .with_wants_layers(true)
             .with_runtimes(RUNTIMES)
@@ -184,7 +181,7 @@ impl Platform for OpenFaas {
             // No header reaches the function: the context of the trace travels beside the argument.
             let trace = invocation.trace_context();
             let envelope = format!("{{\"args\":{},\"trace\":\"{trace}\"}}", payload.as_str());
-            let reply = self.call(&deployment.name, envelope.into_bytes()).await?;
+            let reply = self.api.call(&deployment.name, envelope.into_bytes()).await?;
             let mut activation = activation(&reply)?;
             activation.memory_mib = deployment.scaling.memory_mib;
             Ok(activation)

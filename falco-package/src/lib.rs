@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod lambda;
+pub mod marks;
 pub mod native;
 pub mod openwhisk;
 pub mod shim;

@@ -113,11 +113,33 @@ async fn what_the_gateway_would_refuse_is_refused_before_it_is_sent() {
         (of_runtime("nodejs"), ErrorKind::Unsupported),
         (sized(Scaling::default().with_cpus(1.0_f32)), ErrorKind::Unsupported),
         (sized(Scaling::default().with_min_instances(1)), ErrorKind::Unsupported),
+        (sized(Scaling::default().with_timeout(Duration::from_secs(901))), ErrorKind::InvalidInput),
     ] {
         let error = platform.deploy(&wrong).await.unwrap_err();
         assert_eq!(error.kind(), kind, "{error}");
         assert!(error.hint().is_some(), "{error}");
         assert!(fake.specification(&wrong.name).is_none(), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn the_watchdog_waits_longer_than_the_function_may_run_with_a_timeout_and_without() {
+    let fake = FakeOpenFaas::with(FakeFunctions::Emulated);
+    let platform = OpenFaas::connect(fake.config().build().unwrap()).await.unwrap();
+    let longest = platform.capabilities().timeout.unwrap().max;
+    let function = Deployable::from_source("f", "python:3".parse().unwrap(), "x = 1");
+    for timeout in [None, Some(Duration::from_secs(40)), Some(longest)] {
+        let sized = function.clone().with_scaling(Scaling::default().with_timeout(timeout));
+        let deployment = platform.deploy(&sized).await.unwrap();
+        let variables = fake.specification(&deployment.name).unwrap()["envVars"].clone();
+        let of = |name: &str| {
+            let ms = variables[name].as_str().unwrap().strip_suffix("ms").unwrap();
+            Duration::from_millis(ms.parse().unwrap())
+        };
+        assert_eq!(of("exec_timeout"), timeout.unwrap_or(longest));
+        // The watchdog would cut the connection after 30 seconds of its own.
+        assert!(of("write_timeout") > of("exec_timeout"), "{variables}");
+        assert!(of("read_timeout") > of("exec_timeout"), "{variables}");
     }
 }
 
