@@ -286,7 +286,8 @@ macro_rules! __conformance_cases {
                  by which process it is submitted: what was being sent when a driver died is sent again."
             a_submission_whose_answer_was_lost_is_found:
                 "find_submitted returns the activation of a submission whose answer was lost, and none for what was never \
-                 sent: a resumed run goes on with the one, and must not call the other one known."
+                 sent: a resumed run goes on with the one, and must not call the other one known. submit does not send it \
+                 again by itself."
             a_platform_that_cannot_submit_says_so:
                 "Without capabilities().submit, submit and collect are Unsupported, so that executors fall back."
         }
@@ -299,7 +300,8 @@ macro_rules! __conformance_cases {
             a_throttled_submission_is_sent_once:
                 "submit does not repeat a throttled call by itself either: its refusals are what congestion control counts."
             a_call_whose_answer_was_lost_may_have_run:
-                "A call whose connection breaks before the answer may have run, and says so: sent again, it pays twice."
+                "A call whose connection breaks before the answer may have run, and says so; the platform does not send it \
+                 again by itself, since it would run, and be paid for, twice."
             wrong_credentials_are_unauthorized:
                 "Credentials that are not accepted are Unauthorized or Forbidden, not retryable, and say what to \
                  do, since only the user can."

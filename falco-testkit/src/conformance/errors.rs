@@ -63,11 +63,20 @@ fn calls(subject: &Subject) -> Result<u64, Skip> {
 pub(super) async fn a_call_whose_answer_was_lost_may_have_run(subject: &Subject) -> Verdict {
     let deployment = subject.deployed().await?;
     let platform = subject.provoke(Fault::LostAnswer).await?;
+    let before = subject.harness.calls();
     let invocation = subject.invocation(json!({"do": "nothing"}));
     let invoked = platform.invoke(&deployment, &invocation).await;
     let error = refused("a call whose answer is lost", invoked);
     assert!(error.may_have_run(), "the function has run: {error:?}");
+    sent_once(subject, before);
     Ok(())
+}
+
+/// Fails when more than one call has reached the provider, where the harness counts them.
+pub(super) fn sent_once(subject: &Subject, before: Option<u64>) {
+    if let (Some(before), Some(after)) = (before, subject.harness.calls()) {
+        assert_eq!(after - before, 1, "sent again, the function runs twice");
+    }
 }
 
 pub(super) async fn wrong_credentials_are_unauthorized(subject: &Subject) -> Verdict {

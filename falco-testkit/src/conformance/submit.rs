@@ -11,6 +11,7 @@ use futures_util::{StreamExt, stream};
 use serde_json::json;
 use tokio::time::{sleep, timeout};
 
+use super::errors::sent_once;
 use super::harness::{Fault, Skip, Verdict};
 use super::invoke::{payload_of, small_limit};
 use super::subject::{Subject, ids, refused_as, served, unthrottled, value};
@@ -335,10 +336,12 @@ pub(super) async fn a_submission_whose_answer_was_lost_is_found(subject: &Subjec
     let losing = subject.provoke(Fault::LostAnswer).await?;
     let sent = subject.invocation(json!({"do": "echo", "value": "sent"}));
     let never = subject.invocation(json!({"do": "echo", "value": "never sent"}));
+    let before = subject.harness.calls();
     let Err(error) = losing.submit(&deployment, &sent).await else {
         return Err(Skip::new("the fault loses no answer of a submission"));
     };
     assert!(error.may_have_run(), "it may have run: {error}");
+    sent_once(subject, before);
     let found = losing.find_submitted(&deployment, std::slice::from_ref(&sent)).await;
     let found = served("find_submitted", found);
     let Some((id, pending)) = found.first() else {

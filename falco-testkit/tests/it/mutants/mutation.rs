@@ -117,6 +117,8 @@ pub(super) enum Mutation {
     TakesThrottlingForAFault,
     RepeatsThrottledCalls,
     RepeatsThrottledSubmissions,
+    RepeatsLostCalls,
+    RepeatsLostSubmissions,
     SaysThatALostCallDidNotRun,
     TakesARefusalForAFault,
     NamesNoPlatform,

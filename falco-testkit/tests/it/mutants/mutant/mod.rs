@@ -42,6 +42,11 @@ fn is_throttled<T>(outcome: &Result<T>) -> bool {
     outcome.as_ref().is_err_and(|error| error.kind() == ErrorKind::Throttled)
 }
 
+/// Whether nobody knows what became of the call.
+fn is_in_doubt<T>(outcome: &Result<T>) -> bool {
+    outcome.as_ref().is_err_and(Error::may_have_run)
+}
+
 impl Mutant {
     pub(super) fn new(
         mutation: Mutation,

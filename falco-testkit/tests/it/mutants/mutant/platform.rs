@@ -10,7 +10,7 @@ use falco_core::{
 use falco_testkit::fixture;
 use tokio::time::{Instant, sleep};
 
-use super::{LateDeploy, Mutant, is_throttled};
+use super::{LateDeploy, Mutant, is_in_doubt, is_throttled};
 use crate::mutants::mutation::Mutation;
 
 #[async_trait]
@@ -210,6 +210,9 @@ impl Platform for Mutant {
         let mut result = self.inner.invoke(deployment, invocation).await;
         self.leave();
         if self.is(Mutation::RepeatsThrottledCalls) && is_throttled(&result) {
+            result = self.inner.invoke(deployment, invocation).await;
+        }
+        if self.is(Mutation::RepeatsLostCalls) && is_in_doubt(&result) {
             result = self.inner.invoke(deployment, invocation).await;
         }
         if self.is(Mutation::NamesNoOperationOfInvoke) {

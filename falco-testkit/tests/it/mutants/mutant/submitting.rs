@@ -8,7 +8,7 @@ use falco_core::{
 };
 use tokio::time::sleep;
 
-use super::{Mutant, is_throttled};
+use super::{Mutant, is_in_doubt, is_throttled};
 use crate::mutants::mutation::Mutation;
 
 #[async_trait]
@@ -27,6 +27,9 @@ impl AsyncPlatform for Mutant {
         let mut submission = self.inner.submit(deployment, invocation).await;
         self.leave();
         if self.is(Mutation::RepeatsThrottledSubmissions) && is_throttled(&submission) {
+            submission = self.inner.submit(deployment, invocation).await;
+        }
+        if self.is(Mutation::RepeatsLostSubmissions) && is_in_doubt(&submission) {
             submission = self.inner.submit(deployment, invocation).await;
         }
         let pending = match self.changed(submission) {
