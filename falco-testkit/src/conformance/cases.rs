@@ -306,7 +306,8 @@ macro_rules! __conformance_cases {
                 "Credentials that are not accepted are Unauthorized or Forbidden, not retryable, and say what to \
                  do, since only the user can."
             an_error_says_where_it_comes_from:
-                "Errors name platform, operation and function, so that a line in a log is enough."
+                "Errors name platform, operation and function, also those that are made before anything is sent, so that a \
+                 line in a log is enough."
             every_operation_names_itself_in_its_errors:
                 "Whichever operation the provider refuses, its error names the platform, the trait's method and the \
                  function: a log of a thousand calls is read by them."

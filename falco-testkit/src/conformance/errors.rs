@@ -100,14 +100,11 @@ pub(super) async fn wrong_credentials_are_unauthorized(subject: &Subject) -> Ver
 pub(super) async fn an_error_says_where_it_comes_from(subject: &Subject) -> Verdict {
     let mut function = subject.function()?;
     let error = refused("fetch", subject.platform.fetch_deployment(&function.name).await);
-    assert_eq!(error.platform(), Some(subject.platform.name()), "{error:?}");
-    assert_eq!(error.function(), Some(function.name.as_str()), "{error:?}");
-    assert_eq!(error.operation(), Some("fetch_deployment"), "{error:?}");
+    subject.says_where(&error, "fetch_deployment", &function.name);
 
     function.code = falco_core::Code::Source(" ".into());
     let error = refused("deploy", subject.platform.deploy(&function).await);
-    assert_eq!(error.function(), Some(function.name.as_str()), "{error:?}");
-    assert_eq!(error.operation(), Some("deploy"), "{error:?}");
+    subject.says_where(&error, "deploy", &function.name);
 
     let deployment = subject.deployed().await?;
     served("remove", subject.platform.remove(&deployment).await);
@@ -125,10 +122,7 @@ pub(super) async fn an_error_says_where_it_comes_from(subject: &Subject) -> Verd
         }
     }
     for (operation, error) in errors {
-        let shown = (error.platform(), error.operation(), error.function());
-        let platform = subject.platform.name();
-        let wanted = (Some(platform), Some(operation), Some(deployment.name.as_str()));
-        assert_eq!(shown, wanted, "{error:?}");
+        subject.says_where(&error, operation, &deployment.name);
     }
     Ok(())
 }
@@ -144,7 +138,12 @@ pub(super) async fn every_operation_names_itself_in_its_errors(subject: &Subject
     let invocation = subject.invocation(json!({"do": "nothing"}));
     let scaling = Scaling::default().with_timeout(shortest_timeout(subject));
     let listed = refused("list_deployments", platform.list_deployments().await);
-    assert_eq!(listed.operation(), Some("list_deployments"), "{listed:?}");
+    let mut of_all = vec![("list_deployments", listed)];
+    of_all.extend(platform.account().await.err().map(|error| ("account", error)));
+    for (operation, error) in of_all {
+        let shown = (error.platform(), error.operation());
+        assert_eq!(shown, (Some(platform.name()), Some(operation)), "{error:?}");
+    }
     let mut errors = vec![
         ("deploy", &function.name, refused("deploy", platform.deploy(&function).await)),
         (
@@ -174,9 +173,7 @@ pub(super) async fn every_operation_names_itself_in_its_errors(subject: &Subject
         errors.extend(error.map(|error| (operation, &deployment.name, error)));
     }
     for (operation, function, error) in errors {
-        let shown = (error.platform(), error.operation(), error.function());
-        let wanted = (Some(platform.name()), Some(operation), Some(function.as_str()));
-        assert_eq!(shown, wanted, "{error:?}");
+        subject.says_where(&error, operation, function);
     }
     Ok(())
 }

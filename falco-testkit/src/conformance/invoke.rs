@@ -79,6 +79,7 @@ pub(super) async fn a_payload_over_the_limit_is_refused(subject: &Subject) -> Ve
         let invoked = subject.platform.invoke(&deployment, &invocation).await;
         let error = refused_as("one byte more", invoked, &[ErrorKind::PayloadTooLarge]);
         assert!(!error.may_have_run() && !error.is_retryable(), "{error:?}");
+        subject.says_where(&error, "invoke", &deployment.name);
     }
     Ok(())
 }
@@ -89,10 +90,12 @@ pub(super) async fn an_argument_that_is_no_object_is_refused(subject: &Subject) 
         let payload = served("JSON", Payload::from_bytes(json));
         let invocation = subject.invocation_of(payload);
         let invoked = subject.platform.invoke(&deployment, &invocation).await;
-        refused_as(json, invoked, &[ErrorKind::InvalidInput]);
+        let error = refused_as(json, invoked, &[ErrorKind::InvalidInput]);
+        subject.says_where(&error, "invoke", &deployment.name);
         if subject.capabilities.submit {
             let submitted = subject.platform.submit(&deployment, &invocation).await;
-            refused_as(json, submitted, &[ErrorKind::InvalidInput]);
+            let error = refused_as(json, submitted, &[ErrorKind::InvalidInput]);
+            subject.says_where(&error, "submit", &deployment.name);
         }
     }
     Ok(())

@@ -297,11 +297,12 @@ pub(super) async fn what_is_no_function_is_refused(subject: &Subject) -> Verdict
     let function = subject.function()?;
     let bad_name = function.clone().with_name("no/function name");
     let deployed = subject.platform.deploy(&bad_name).await;
-    refused_as("a bad name", deployed, &[ErrorKind::InvalidInput]);
+    let error = refused_as("a bad name", deployed, &[ErrorKind::InvalidInput]);
+    subject.says_where(&error, "deploy", &bad_name.name);
     let blank = Deployable::from_source(&function.name, function.runtime.clone(), " \n");
     let deployed = subject.platform.deploy(&blank).await;
     let error = refused_as("empty code", deployed, &[ErrorKind::InvalidInput]);
-    assert!(error.to_string().contains(&function.name), "it has to name the function: {error}");
+    subject.says_where(&error, "deploy", &function.name);
     Ok(())
 }
 
@@ -310,6 +311,7 @@ pub(super) async fn an_unknown_runtime_is_unsupported(subject: &Subject) -> Verd
     let function = Deployable::from_source(subject.name(), runtime, "IDENTIFICATION DIVISION.");
     let deployed = subject.platform.deploy(&function).await;
     let error = refused_as("an unknown runtime", deployed, &[ErrorKind::Unsupported]);
+    subject.says_where(&error, "deploy", &function.name);
     let families = subject.capabilities.runtimes.iter().map(|r| r.split(':').next().unwrap_or(r));
     let shown = error.to_string();
     for family in families {
@@ -330,6 +332,7 @@ pub(super) async fn an_image_is_refused_where_none_is_run(subject: &Subject) -> 
         let error = refused_as("an image", deployed, &[ErrorKind::Unsupported]);
         assert!(error.to_string().contains(IMAGE), "it has to name the image: {error}");
         assert!(error.hint().is_some(), "it has to say what to do: {error}");
+        subject.says_where(&error, "deploy", &function.name);
     }
     Ok(())
 }

@@ -171,6 +171,14 @@ impl Subject {
         deployment
     }
 
+    /// Fails where an error does not name the platform, the trait's method and the function.
+    #[track_caller]
+    pub(super) fn says_where(&self, error: &Error, operation: &str, function: &str) {
+        let shown = (error.platform(), error.operation(), error.function());
+        let wanted = (Some(self.platform.name()), Some(operation), Some(function));
+        assert_eq!(shown, wanted, "{error:?}");
+    }
+
     /// Sees to it that a deployment is removed after the case.
     pub(super) fn will_remove(&self, deployment: &Deployment) {
         let mut deployed = self.deployed.lock().unwrap_or_else(PoisonError::into_inner);

@@ -225,6 +225,7 @@ pub(super) async fn submitted_payloads_have_their_limit(subject: &Subject) -> Ve
         let submitted = subject.platform.submit(&deployment, &invocation).await;
         let error = refused_as("one byte more", submitted, &[ErrorKind::PayloadTooLarge]);
         assert!(!error.may_have_run() && !error.is_retryable(), "{error:?}");
+        subject.says_where(&error, "submit", &deployment.name);
     }
     Ok(())
 }
@@ -387,10 +388,12 @@ pub(super) async fn a_platform_that_cannot_submit_says_so(subject: &Subject) -> 
     let deployment = subject.deployed().await?;
     let invocation = subject.invocation(json!({"do": "nothing"}));
     let submitted = subject.platform.submit(&deployment, &invocation).await;
-    refused_as("submit", submitted, &[ErrorKind::Unsupported]);
+    let error = refused_as("submit", submitted, &[ErrorKind::Unsupported]);
+    subject.says_where(&error, "submit", &deployment.name);
     let pending = [Pending::new("unknown", SystemTime::now())];
     let collected = subject.platform.collect(&deployment, &pending).await;
-    refused_as("collect", collected, &[ErrorKind::Unsupported]);
+    let error = refused_as("collect", collected, &[ErrorKind::Unsupported]);
+    subject.says_where(&error, "collect", &deployment.name);
     subject.platform.release(&deployment, &ids(&pending), Release::Abandoned);
     Ok(())
 }

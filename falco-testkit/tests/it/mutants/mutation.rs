@@ -123,6 +123,8 @@ pub(super) enum Mutation {
     TakesARefusalForAFault,
     NamesNoPlatform,
     NamesNoFunction,
+    NamesNothingBeforeSending,
+    NamesNoOperationOfTheAccount,
     NamesNoOperation,
     NamesNoOperationOfInvoke,
     NamesNoOperationOfListing,

@@ -103,6 +103,15 @@ impl Mutant {
             (Mutation::NamesNoImage, ErrorKind::Unsupported) => {
                 Error::unsupported("it runs no images").with_hint("leave the image out")
             }
+            (
+                Mutation::NamesNothingBeforeSending,
+                kind @ (ErrorKind::InvalidInput
+                | ErrorKind::PayloadTooLarge
+                | ErrorKind::Unsupported),
+            ) => {
+                let hint = error.hint().unwrap_or_default().to_owned();
+                Error::new(kind, error.message()).with_hint(hint)
+            }
             (Mutation::NamesNoOperation, kind) => Error::new(kind, error.message()),
             (Mutation::NamesNoPlatform, kind) => Error::new(kind, error.message())
                 .with_operation(error.operation().unwrap_or_default())

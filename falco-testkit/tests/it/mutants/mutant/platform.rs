@@ -28,6 +28,13 @@ impl Platform for Mutant {
         capabilities
     }
 
+    async fn account(&self) -> Result<Option<String>> {
+        if self.is(Mutation::NamesNoOperationOfTheAccount) {
+            return Err(Error::new(ErrorKind::Unauthorized, "401").with_platform(self.name()));
+        }
+        self.inner.account().await
+    }
+
     async fn deploy(&self, function: &Deployable) -> Result<Deployment> {
         let mut function = function.clone();
         match self.mutation {
@@ -162,7 +169,7 @@ impl Platform for Mutant {
         }
         match self.inner.scale(deployment, &to).await {
             Err(_) if self.is(Mutation::ScalesToAnything) => Ok(deployment.clone()),
-            other => other,
+            other => self.changed(other),
         }
     }
 
