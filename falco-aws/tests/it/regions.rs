@@ -36,7 +36,7 @@ async fn a_function_keeps_its_role_when_one_of_its_name_comes_and_goes_in_anothe
     let pending = [submit(&here, &first, json!({"n": 1})).await];
     assert_eq!(collect(&here, &first, &pending).await.len(), 1);
     let found = there.platform.list_deployments().await.unwrap();
-    assert_eq!(found, [second.clone()]);
+    assert_eq!(found, std::slice::from_ref(&second));
     there.platform.remove(&second).await.unwrap();
     assert!(
         there.platform.list_deployments().await.unwrap().is_empty(),
