@@ -102,7 +102,7 @@ async fn drive(execution: Execution, target: Target, invocations: BoxStream<'sta
     })
     .await;
     // A stop ends the invocations early, and another process may ask for those that were left.
-    let is_whole = execution.ended().is_none() && target.stopped().now_or_never().is_none();
+    let is_whole = execution.ended().is_none() && end.now_or_never().is_none();
     if let Some(batches) = execution.batches.as_ref().filter(|_| is_whole) {
         batches.let_go_of_earlier();
     }

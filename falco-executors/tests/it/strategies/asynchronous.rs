@@ -3,15 +3,20 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use falco_core::{AsyncPlatform, Completion, Error, ErrorKind, ExecutionStrategy, Pending};
+use falco_core::{
+    AsyncPlatform, Batch, Completion, Error, ErrorKind, ExecutionStrategy, Payload, Pending,
+    StagePolicy,
+};
 use falco_executors::{AsyncExecutor, ExecutionOptions, OnFailure, ParallelExecutor, Patience};
 use falco_testkit::{Fate, Fates, InMemory, Latency, Operation, Settings};
-use futures_util::{StreamExt, stream};
+use futures_util::{FutureExt as _, StreamExt, stream};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
 
 use super::fixture::{
     Journal, count, deployed, error, executors, idempotent, invocation, invocations, ms, platform,
-    target, target_of,
+    target, target_of, until,
 };
 use super::spy::Spy;
 
@@ -73,6 +78,37 @@ async fn an_activation_is_released_after_its_completion_was_reported() {
             "released Taken"
         ],
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_of_an_earlier_process_is_taken_unless_a_stop_has_kept_back_inputs() {
+    for (is_stopped, taken) in [(false, 1), (true, 0)] {
+        let platform = platform(Settings::default());
+        let target = target(&platform).await;
+        let members = vec![invocation(0), invocation(1)];
+        let limits = r#"{"ms": 15000, "bytes": 100000, "mark": "0a1b2c3d"}"#;
+        let batch = format!(r#"{{"falco:batch": [{{}}, {{}}], "falco:limits": {limits}}}"#);
+        let batch = members[0].clone().with_payload(Payload::from_bytes(batch).unwrap());
+        let batch = batch.with_members(members);
+        let batch = platform.submit(&target.deployment, &batch).await.unwrap();
+        // Nobody asks for the second input.
+        let first = Pending::new(batch.id.of_member(0), batch.submitted_at);
+        let (end, ends) = oneshot::channel::<()>();
+        let token = CancellationToken::new();
+        let stop = token.clone();
+        let inputs = stream::iter([invocation(0).with_submitted(first)]);
+        // A run that is stopped takes in no more inputs, as if there were none.
+        let end_of_inputs = stream::once(ends.map(move |_| is_stopped.then(|| stop.cancel())));
+        let inputs = inputs.chain(end_of_inputs.filter_map(|_| async { None }));
+        let policy = StagePolicy::default().with_batch(Batch::of(2));
+        let target = until(target.with_policy(policy), &token);
+        let mut completions = AsyncExecutor::new().execute(target, inputs.boxed());
+        assert!(completions.next().await.unwrap().is_success());
+        end.send(()).unwrap();
+        assert!(completions.next().await.is_none());
+        let counters = platform.counters();
+        assert_eq!((counters.taken, counters.unreleased), (taken, 1 - taken), "{is_stopped}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
