@@ -99,7 +99,7 @@ impl StageRun {
         next
     }
 
-    /// What is left of completions of an earlier process once the strategy has ended.
+    /// The completions of an earlier process that are left once the strategy has ended.
     fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<Option<Completion>> {
         if let Poll::Ready(Some(completion)) = self.poll_recalled(cx) {
             return Poll::Ready(Some(completion));

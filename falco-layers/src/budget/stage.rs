@@ -11,7 +11,7 @@ pub(super) struct StageEntry {
     pub(super) name: StageName,
     pub(super) total: Option<u64>,
     pub(super) completed: u64,
-    /// Of the completed ones those without a known cost, such as results of another run: no estimate follows from them.
+    /// Completed ones without a known cost, such as results of another run: no estimate follows from them.
     pub(super) without_cost: u64,
     pub(super) spent: Pico,
     /// The size of its function.
