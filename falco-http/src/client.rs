@@ -8,6 +8,7 @@ use reqwest::header::{HeaderValue, USER_AGENT};
 use reqwest::{Method, RequestBuilder, redirect};
 
 use crate::finish::finish;
+use crate::transport::{in_time, no_answer};
 use crate::{Reply, Secret, transport_error};
 
 /// A connection on which nothing arrives is probed after this time, so many times at this interval: one that a firewall
@@ -16,9 +17,13 @@ const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const KEEPALIVE_PROBES: u32 = 3;
 
+/// The slowest sending of a long body that is waited for, in bytes per second: half a megabit.
+const SLOWEST: usize = 64 << 10;
+
 /// How an HTTP client is made.
 ///
-/// The defaults: ten seconds to connect, ninety without a byte, TCP keepalive probes after fifteen, connections idle for fifty seconds are closed before
+/// The defaults: ten seconds to connect, ninety without a byte (and one more for each 64 KiB that a request sends), TCP
+/// keepalive probes after fifteen, connections idle for fifty seconds are closed before
 /// the usual server does so (reusing one that the server is closing leaves open whether a request was taken),
 /// TLS is verified, redirects are not followed (credentials go to no host that was not named), and the proxy is
 /// what `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` say.
@@ -78,13 +83,16 @@ impl ClientConfig {
     }
 
     /// Limits the time in which nothing at all arrives. It has to be longer than the longest call that is held open.
+    ///
+    /// Nothing arrives while a request is sent: a request has one second more for each 64 KiB of its body.
     #[must_use]
     pub fn with_read_timeout(mut self, timeout: Duration) -> Self {
         self.read_timeout = timeout;
         self
     }
 
-    /// Limits a whole exchange, from connecting to the last byte; a request's own timeout overrides it.
+    /// Limits a whole exchange, from connecting to the last byte; a request's own timeout overrides it, and is extended by
+    /// one second for each 64 KiB of its body.
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
@@ -164,17 +172,18 @@ impl ClientConfig {
         let user_agent = HeaderValue::from_str(&self.user_agent).map_err(|e| {
             Error::invalid_input("the user agent is not a valid header").with_source(&e)
         })?;
+        // The settings of an injected client are its own.
+        let read_timeout = self.injected.is_none().then_some(self.read_timeout);
         let inner = match self.injected {
             Some(client) => client,
             None => self.build_reqwest()?,
         };
-        Ok(Client { inner, user_agent })
+        Ok(Client { inner, read_timeout, user_agent })
     }
 
     fn build_reqwest(self) -> Result<reqwest::Client> {
         let mut builder = reqwest::Client::builder()
             .connect_timeout(self.connect_timeout)
-            .read_timeout(self.read_timeout)
             .pool_idle_timeout(self.pool_idle_timeout)
             .tcp_keepalive(KEEPALIVE_IDLE)
             .tcp_keepalive_interval(KEEPALIVE_INTERVAL)
@@ -239,6 +248,7 @@ impl ClientConfig {
 #[derive(Clone)]
 pub struct Client {
     inner: reqwest::Client,
+    read_timeout: Option<Duration>,
     user_agent: HeaderValue,
 }
 
@@ -252,6 +262,9 @@ impl Client {
     ///
     /// Any status is `Ok`: what it means is the platform's to say. Dropped, the server may have taken the request; an
     /// answer that comes within 30 seconds is then read and thrown away, so that the connection is not closed before.
+    ///
+    /// The timeouts are those of a request that is sent at once: both, the client's for reading and the request's own, are
+    /// extended by one second for each 64 KiB of its body.
     ///
     /// # Errors
     ///
@@ -267,13 +280,28 @@ impl Client {
     /// As [`transport_error`] says.
     pub async fn execute(&self, mut request: reqwest::Request, limit: u64) -> Result<Reply> {
         request.headers_mut().entry(USER_AGENT).or_insert_with(|| self.user_agent.clone());
+        let sending = time_to_send(&request);
+        if let Some(timeout) = request.timeout_mut() {
+            *timeout = timeout.saturating_add(sending);
+        }
+        let origin = request.url().origin().ascii_serialization();
+        // reqwest's own read timeout begins with the request, so that a long one would never get through.
+        let read_timeout = self.read_timeout;
+        let answered = read_timeout.map(|timeout| timeout.saturating_add(sending));
         let exchange = self.inner.execute(request);
         finish(async move {
-            let response = exchange.await.map_err(transport_error)?;
-            Ok(Reply::read(response, limit).await)
+            let response = in_time(answered, exchange).await.ok_or_else(|| no_answer(&origin))?;
+            let response = response.map_err(transport_error)?;
+            Ok(Reply::read(response, limit, read_timeout).await)
         })
         .await
     }
+}
+
+/// The time that sending a request may take, beyond what each request takes.
+fn time_to_send(request: &reqwest::Request) -> Duration {
+    let bytes = request.body().and_then(reqwest::Body::as_bytes).map_or(0, <[u8]>::len);
+    Duration::from_secs((bytes / SLOWEST) as u64)
 }
 
 /// The user agent only: default headers of an injected client may hold credentials.

@@ -8,6 +8,7 @@ use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
 use serde::Deserialize;
 
+use crate::transport::{in_time, no_answer};
 use crate::{excerpt, retry_after, transport_error};
 
 /// A reply whose body was read up to a limit.
@@ -40,10 +41,15 @@ pub enum BodyEnd {
 }
 
 impl Reply {
-    pub(crate) async fn read(mut response: reqwest::Response, limit: u64) -> Self {
+    /// Reads a reply that nothing may be missing of for longer than `timeout`.
+    pub(crate) async fn read(
+        mut response: reqwest::Response,
+        limit: u64,
+        timeout: Option<Duration>,
+    ) -> Self {
         let status = response.status();
         let headers = std::mem::take(response.headers_mut());
-        let (body, end) = read_body(&mut response, limit).await;
+        let (body, end) = read_body(&mut response, limit, timeout).await;
         Self { status, headers, body, end }
     }
 
@@ -96,11 +102,19 @@ impl Reply {
     }
 }
 
-async fn read_body(response: &mut reqwest::Response, limit: u64) -> (Bytes, BodyEnd) {
+async fn read_body(
+    response: &mut reqwest::Response,
+    limit: u64,
+    timeout: Option<Duration>,
+) -> (Bytes, BodyEnd) {
     let capacity = usize::try_from(limit).unwrap_or(usize::MAX);
     let mut body = BytesMut::new();
     loop {
-        match response.chunk().await {
+        let Some(chunk) = in_time(timeout, response.chunk()).await else {
+            let origin = response.url().origin().ascii_serialization();
+            return (body.freeze(), BodyEnd::Broken(no_answer(&origin)));
+        };
+        match chunk {
             Ok(None) => return (body.freeze(), BodyEnd::Complete),
             Ok(Some(chunk)) if chunk.len() > capacity - body.len() => {
                 body.extend_from_slice(&chunk[..capacity - body.len()]);

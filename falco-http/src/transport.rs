@@ -1,6 +1,8 @@
 //! Failed exchanges, and their meaning for the caller.
 
 use std::error::Error as StdError;
+use std::future::Future;
+use std::time::Duration;
 
 use falco_core::{Error, ErrorKind};
 
@@ -34,7 +36,7 @@ pub fn transport_error(error: reqwest::Error) -> Error {
             .with_unreachable(true)
             .with_hint("check the host and port, and the proxy if there is one")
     } else if error.is_timeout() {
-        Error::new(ErrorKind::Timeout, format!("no answer from {at} in time"))
+        no_answer(at)
     } else if error.is_body() || error.is_decode() {
         Error::new(ErrorKind::Unavailable, format!("the answer of {at} broke off"))
             .with_unreachable(true)
@@ -45,6 +47,19 @@ pub fn transport_error(error: reqwest::Error) -> Error {
             .with_may_have_run(true)
     };
     described.with_source(&error)
+}
+
+/// An answer, or its next bytes, did not come in time.
+pub(crate) fn no_answer(origin: &str) -> Error {
+    Error::new(ErrorKind::Timeout, format!("no answer from {origin} in time"))
+}
+
+/// The output of `future`, unless it takes longer than `limit`.
+pub(crate) async fn in_time<F: Future>(limit: Option<Duration>, future: F) -> Option<F::Output> {
+    match limit {
+        Some(limit) => tokio::time::timeout(limit, future).await.ok(),
+        None => Some(future.await),
+    }
 }
 
 /// Whether TLS failed for a certificate. The TLS library's error types are not among our dependencies, so it is found out

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use falco_core::{Error, ErrorKind};
 use falco_http::reqwest::{Method, Url};
-use falco_http::{BodyEnd, ClientConfig, Reply};
+use falco_http::{BodyEnd, Client, ClientConfig, Reply};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -41,6 +41,33 @@ async fn call(url: Url) -> Result<Reply, Error> {
         .build()
         .unwrap();
     client.send(client.request(Method::POST, url), 1000).await
+}
+
+/// Takes a request of 1 MiB in more time than any timeout of the test, and answers it.
+async fn take_slowly(mut stream: TcpStream) {
+    const BODY: usize = 1 << 20;
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    let mut part = vec![0; BODY / 4];
+    for _ in 0..4 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        stream.read_exact(&mut part).await.unwrap();
+    }
+    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_long_request_may_take_longer_to_send_than_an_answer_may_to_come() {
+    let url = peer(take_slowly).await;
+    let short = Duration::from_millis(100);
+    let config = || ClientConfig::new("falco-test/1").with_plain_http_only(true);
+    let reading = config().with_read_timeout(short).build().unwrap();
+    let own = config().build().unwrap();
+    let put = |client: &Client| client.request(Method::PUT, url.clone()).body(vec![b'x'; 1 << 20]);
+    assert_eq!(reading.send(put(&reading), 10).await.unwrap().body, "{}");
+    assert_eq!(own.send(put(&own).timeout(short), 10).await.unwrap().body, "{}");
 }
 
 /// Kind, retryable, may have run, unreachable; and no error shows what stands behind the origin of the URL.
