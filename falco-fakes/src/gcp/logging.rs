@@ -44,11 +44,14 @@ pub(super) fn list(world: &World, seen: &Request) -> Reply {
     }
     let filter = body["filter"].as_str().unwrap_or_default();
     let state = world.state();
-    let hits: Vec<&Value> = state
+    let mut hits: Vec<&Value> = state
         .log
         .iter()
         .filter(|entry| filter.split(" AND ").all(|term| passes(entry, term)))
         .collect();
+    if body["orderBy"] == "timestamp desc" {
+        hits.reverse();
+    }
     // An empty page in front, as it may be, a short one, and long ones.
     let Some(from) = body["pageToken"].as_str() else {
         return reply::ok(&json!({"nextPageToken": "0"}));

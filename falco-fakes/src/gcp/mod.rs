@@ -238,6 +238,11 @@ impl FakeGcp {
         self.provider().state().queues.insert(name.to_owned(), queue);
     }
 
+    /// Writes a line into the log of a function, as its process would: as an entry if it is JSON.
+    pub fn print(&self, service: &str, line: &str) {
+        logging::store(self.provider(), service, line);
+    }
+
     /// The tasks that wait or run.
     pub fn tasks(&self) -> Vec<String> {
         let state = self.provider().state();

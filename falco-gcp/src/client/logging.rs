@@ -27,7 +27,7 @@ struct Page {
 }
 
 impl Api {
-    /// The entries that pass `filter`, oldest first.
+    /// The entries that pass `filter`, the oldest first.
     pub(crate) async fn list_entries(
         &self,
         operation: &'static str,
@@ -37,24 +37,37 @@ impl Api {
         let mut all = Vec::new();
         let mut token = String::new();
         loop {
-            let mut body = json!({
-                "resourceNames": [format!("projects/{}", self.project)],
-                "orderBy": "timestamp asc",
-                "pageSize": 1000,
-                "filter": filter,
-            });
-            if !token.is_empty() {
-                body["pageToken"] = json!(token);
+            let (entries, next) =
+                self.page_of_entries(operation, function, filter, "timestamp asc", &token).await?;
+            all.extend(entries);
+            match next {
+                Some(next) => token = next,
+                None => return Ok(all),
             }
-            let call =
-                Call::new(operation, Method::POST, &self.endpoints.logging, "v2/entries:list")?;
-            let page: Page = self.fetch(call.about(function).json(&body)?).await?;
-            all.extend(page.entries);
-            // A page without entries may still have a next one.
-            if page.next_page_token.is_empty() || page.next_page_token == token {
-                return Ok(all);
-            }
-            token = page.next_page_token;
         }
+    }
+
+    /// A page of the entries that pass `filter`, and the token of the next page. A page without entries may have one.
+    pub(crate) async fn page_of_entries(
+        &self,
+        operation: &'static str,
+        function: &str,
+        filter: &str,
+        order: &str,
+        token: &str,
+    ) -> Result<(Vec<Entry>, Option<String>)> {
+        let mut body = json!({
+            "resourceNames": [format!("projects/{}", self.project)],
+            "orderBy": order,
+            "pageSize": 1000,
+            "filter": filter,
+        });
+        if !token.is_empty() {
+            body["pageToken"] = json!(token);
+        }
+        let call = Call::new(operation, Method::POST, &self.endpoints.logging, "v2/entries:list")?;
+        let page: Page = self.fetch(call.about(function).json(&body)?).await?;
+        let next = page.next_page_token;
+        Ok((page.entries, Some(next).filter(|next| !next.is_empty() && next != token)))
     }
 }

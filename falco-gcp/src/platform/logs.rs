@@ -1,6 +1,6 @@
 //! The output of activations.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, SystemTime};
 
 use falco_core::{ActivationId, ActivationLog, Deployment, LogLine, LogStream, Result};
@@ -21,6 +21,15 @@ impl Inner {
         deployment: &Deployment,
         activations: &[ActivationId],
     ) -> Result<Vec<ActivationLog>> {
+        self.logs_of("activation_log", deployment, activations).await
+    }
+
+    async fn logs_of(
+        &self,
+        operation: &'static str,
+        deployment: &Deployment,
+        activations: &[ActivationId],
+    ) -> Result<Vec<ActivationLog>> {
         let service = self.service_of(deployment);
         // Ids of other shapes are nobody's, and would end up in the filter as they are.
         let ours: Vec<(&str, SystemTime)> = activations
@@ -33,8 +42,7 @@ impl Inner {
             let ids: Vec<String> = batch.iter().map(|(id, _)| format!("\"{id}\"")).collect();
             let which = format!("labels.falco_activation=({})", ids.join(" OR "));
             let filter = self.filter(service, first, &which);
-            let entries =
-                self.api.list_entries("activation_log", self.id_of(deployment), &filter).await;
+            let entries = self.api.list_entries(operation, self.id_of(deployment), &filter).await;
             for entry in entries.map_err(|e| e.with_function(&deployment.name))? {
                 let Some(id) = entry.labels.get("falco_activation") else { continue };
                 lines.entry(id.clone()).or_default().push(line(&entry));
@@ -47,7 +55,10 @@ impl Inner {
         Ok(activations.iter().filter_map(log).collect())
     }
 
-    /// The logs of the newest activations that began since `since`.
+    /// The logs of the activations that have printed last since `since`, the oldest first.
+    ///
+    /// The log is read from its end, and no further than needed to know them: a long one does not fit into memory, and
+    /// each minute allows sixty pages.
     pub(super) async fn recent_logs(
         &self,
         deployment: &Deployment,
@@ -56,19 +67,31 @@ impl Inner {
     ) -> Result<Vec<ActivationLog>> {
         // Every line that the pool of processes writes for an activation has the label.
         let filter = self.filter(self.service_of(deployment), since, "labels.falco_activation:*");
-        let entries = self.api.list_entries("recent_logs", self.id_of(deployment), &filter).await;
-        let mut begun: VecDeque<ActivationLog> = VecDeque::new();
-        for entry in entries.map_err(|e| e.with_function(&deployment.name))? {
-            let Some(id) = entry.labels.get("falco_activation") else { continue };
-            match begun.iter_mut().rev().find(|log| log.id.as_str() == id) {
-                Some(log) => log.lines.push(line(&entry)),
-                None => begun.push_back(ActivationLog::new(id.as_str(), vec![line(&entry)])),
+        let mut newest: HashSet<ActivationId> = HashSet::new();
+        let mut token = String::new();
+        while newest.len() < most {
+            let page = self.api.page_of_entries(
+                "recent_logs",
+                self.id_of(deployment),
+                &filter,
+                "timestamp desc",
+                &token,
+            );
+            let (entries, next) = page.await.map_err(|e| e.with_function(&deployment.name))?;
+            for id in entries.iter().filter_map(|entry| entry.labels.get("falco_activation")) {
+                if newest.len() < most {
+                    newest.insert(id.as_str().into());
+                }
             }
-            if begun.len() > most {
-                begun.pop_front();
+            match next {
+                Some(next) => token = next,
+                None => break,
             }
         }
-        Ok(begun.into())
+        let newest: Vec<ActivationId> = newest.into_iter().collect();
+        let mut logs = self.logs_of("recent_logs", deployment, &newest).await?;
+        logs.sort_by_key(|log| log.lines.first().and_then(|line| line.at));
+        Ok(logs)
     }
 
     /// The service's name is the function's, unless Google says otherwise.
@@ -79,7 +102,9 @@ impl Inner {
     }
 
     fn filter(&self, service: &str, first: SystemTime, which: &str) -> String {
-        let since = first.checked_sub(SKEW).unwrap_or(SystemTime::UNIX_EPOCH);
+        // An id may say that it was made at the epoch, and no time before it can be written.
+        let epoch = SystemTime::UNIX_EPOCH;
+        let since = first.checked_sub(SKEW).map_or(epoch, |since| since.max(epoch));
         let since = humantime::format_rfc3339_seconds(since);
         format!(
             "resource.type=\"cloud_run_revision\" AND resource.labels.service_name=\"{service}\" \

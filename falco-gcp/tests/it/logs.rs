@@ -1,0 +1,45 @@
+//! The log of a function, which may be longer than what fits into memory.
+
+use std::time::{Duration, SystemTime};
+
+use falco_core::AsyncPlatform;
+use falco_fakes::gcp::FakeGcp;
+use serde_json::json;
+
+use crate::support::{deployed, echoing};
+
+const LINES: usize = 4000;
+
+fn id(number: usize) -> String {
+    format!("{number:032x}")
+}
+
+fn print(fake: &FakeGcp, number: usize, text: &str) {
+    let labels = json!({"falco_activation": id(number), "falco_stream": "stdout"});
+    let line = json!({"message": text, "logging.googleapis.com/labels": labels});
+    fake.print("echo", &line.to_string());
+}
+
+#[tokio::test]
+async fn the_newest_activations_of_a_long_log_are_found_from_its_end() {
+    let fake = echoing();
+    let (platform, deployment) = deployed(&fake).await;
+    print(&fake, LINES, "began first");
+    for number in 0..LINES {
+        print(&fake, number, "some other");
+    }
+    print(&fake, LINES, "ended last");
+    fake.forget_requests();
+    let since = SystemTime::now() - Duration::from_secs(3600);
+    let logs = platform.recent_logs(&deployment, since, 3).await.unwrap();
+    let found: Vec<_> = logs.iter().map(|log| log.id.as_str().to_owned()).collect();
+    assert_eq!(found, [id(LINES), id(LINES - 2), id(LINES - 1)], "the oldest first");
+    let texts: Vec<_> = logs[0].lines.iter().map(|line| line.text.as_str()).collect();
+    assert_eq!(texts, ["began first", "ended last"], "all lines of it");
+    let requests = fake.requests_to("entries:list").len();
+    assert!(requests <= 4, "{requests} requests for three activations");
+    assert!(platform.recent_logs(&deployment, since, 0).await.unwrap().is_empty());
+    fake.forget_requests();
+    let all = platform.recent_logs(&deployment, since, usize::MAX).await.unwrap();
+    assert_eq!(all.len(), LINES + 1, "there are no more");
+}
