@@ -89,10 +89,19 @@ pub(crate) fn is_task_of(task: &str, function: &str) -> bool {
 }
 
 const FALCO: &str = "falco";
-const NAME: &str = "falco-name";
 const RUNTIME: &str = "falco-runtime";
-const RUN: &str = "falco-run";
-const OWNER: &str = "falco-owner";
+/// The labels of texts that may be longer than a label, in the order in which they are filled: each holds 63 characters
+/// of the encoded text.
+const NAME: [&str; 3] = ["falco-name", "falco-name-2", "falco-name-3"];
+const RUN: [&str; 4] = ["falco-run", "falco-run-2", "falco-run-3", "falco-run-4"];
+const OWNER: [&str; 6] = [
+    "falco-owner",
+    "falco-owner-2",
+    "falco-owner-3",
+    "falco-owner-4",
+    "falco-owner-5",
+    "falco-owner-6",
+];
 const EXPIRES: &str = "falco-expires";
 const EPOCH: &str = "falco-epoch";
 const QUEUE: &str = "falco-queue";
@@ -110,13 +119,13 @@ pub(crate) fn labels(
 ) -> BTreeMap<&'static str, String> {
     let mut labels = BTreeMap::from([
         (FALCO, "1".to_owned()),
-        (NAME, encode(name)),
-        (RUNTIME, encode(&runtime.to_string())),
+        (RUNTIME, encode(&runtime.to_string(), MAX_LABEL)),
     ]);
+    label_long(&mut labels, &NAME, name);
     if let Some(ownership) = ownership {
         let expires = ownership.expires_at.duration_since(UNIX_EPOCH).unwrap_or_default();
-        labels.insert(RUN, encode(ownership.run.as_str()));
-        labels.insert(OWNER, encode(&ownership.owner));
+        label_long(&mut labels, &RUN, ownership.run.as_str());
+        label_long(&mut labels, &OWNER, &ownership.owner);
         labels.insert(EXPIRES, expires.as_secs().to_string());
         if ownership.epoch > 0 {
             labels.insert(EPOCH, ownership.epoch.to_string());
@@ -125,10 +134,29 @@ pub(crate) fn labels(
     labels
 }
 
+/// Writes `text` into as many of `names` as it takes. What exceeds all of them is cut.
+fn label_long(labels: &mut BTreeMap<&'static str, String>, names: &[&'static str], text: &str) {
+    let mut rest = encode(text, MAX_LABEL * names.len());
+    for (index, name) in names.iter().enumerate() {
+        let next = rest.split_off(rest.len().min(MAX_LABEL));
+        if index == 0 || !rest.is_empty() {
+            labels.insert(name, rest);
+        }
+        rest = next;
+    }
+}
+
+/// The text of labels that [`label_long`] has written.
+fn read_long(function: &Function, names: &[&str]) -> Option<String> {
+    function.labels.get(names[0])?;
+    let parts = names.iter().map_while(|name| function.labels.get(*name));
+    Some(decode(&parts.map(String::as_str).collect::<String>()))
+}
+
 /// Notes where a function's tasks and results are, for the process that removes it. A name that is too long is left out.
 pub(crate) fn label_shared(labels: &mut BTreeMap<&'static str, String>, queue: &str, bucket: &str) {
     for (label, name) in [(QUEUE, queue), (BUCKET, bucket)] {
-        let encoded = encode(name);
+        let encoded = encode(name, MAX_LABEL);
         if decode(&encoded) == name {
             labels.insert(label, encoded);
         }
@@ -172,7 +200,7 @@ pub(crate) fn is_falcos(function: &Function) -> bool {
 /// The name that a function was deployed under, or its id when nothing better is known.
 pub(crate) fn name_of(function: &Function) -> String {
     let id = function.name.rsplit('/').next().unwrap_or_default();
-    let name = function.labels.get(NAME).map(|label| decode(label));
+    let name = read_long(function, &NAME);
     name.filter(|name| function_id(name) == id).unwrap_or_else(|| id.to_owned())
 }
 
@@ -185,24 +213,25 @@ pub(crate) fn runtime_of(function: &Function) -> Option<RuntimeName> {
 pub(crate) fn ownership_of(function: &Function) -> Option<Ownership> {
     let expires = function.labels.get(EXPIRES)?.parse().ok()?;
     let ownership = Ownership::new(
-        RunId::new(decode(function.labels.get(RUN)?)),
-        function.labels.get(OWNER).map(|owner| decode(owner)).unwrap_or_default(),
+        RunId::new(read_long(function, &RUN)?),
+        read_long(function, &OWNER).unwrap_or_default(),
         UNIX_EPOCH.checked_add(Duration::from_secs(expires))?,
     );
     let epoch = function.labels.get(EPOCH).and_then(|epoch| epoch.parse().ok());
     Some(ownership.with_epoch(epoch.unwrap_or_default()))
 }
 
-/// Labels hold lower-case letters, digits, `-` and `_`: everything else becomes `_` and its code in hexadecimal.
-fn encode(text: &str) -> String {
-    let mut label = String::with_capacity(text.len());
+/// Labels hold lower-case letters, digits, `-` and `_`: everything else becomes `_` and its code in hexadecimal. What
+/// exceeds `most` characters is cut.
+fn encode(text: &str, most: usize) -> String {
+    let mut label = String::with_capacity(text.len().min(most));
     for byte in text.bytes() {
         let encoded = if byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' {
             char::from(byte).to_string()
         } else {
             format!("_{byte:02x}")
         };
-        if label.len() + encoded.len() > MAX_LABEL {
+        if label.len() + encoded.len() > most {
             break;
         }
         label.push_str(&encoded);
@@ -252,7 +281,7 @@ mod tests {
 
         #[test]
         fn labels_give_back_what_fits_and_never_break_googles_rules(text in "\\PC{0,80}") {
-            let label = encode(&text);
+            let label = encode(&text, MAX_LABEL);
             prop_assert!(label.len() <= 63);
             prop_assert!(label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_".contains(&b)));
             prop_assert!(text.len() > 21 || decode(&label) == text);
@@ -281,6 +310,34 @@ mod tests {
         {
             assert!(activation_time(other).is_none(), "{other}");
         }
+    }
+
+    fn labelled(owner: &str) -> Function {
+        let ownership = Ownership::new("RUN-of_Ada-".repeat(6), owner, UNIX_EPOCH);
+        let name = "F".repeat(63);
+        let labels = labels(&name, &"python:3".parse().unwrap(), Some(&ownership));
+        assert!(labels.values().all(|label| label.len() <= MAX_LABEL));
+        let labels = labels.into_iter().map(|(name, label)| (name.to_owned(), label)).collect();
+        let name = format!("projects/p/locations/l/functions/{}", function_id(&name));
+        Function { name, labels, ..Function::default() }
+    }
+
+    #[test]
+    fn owners_runs_and_names_that_are_longer_than_a_label_are_read_whole() {
+        for owner in ["ada", &"x".repeat(63), &"\u{e4}@x".repeat(30), ""] {
+            let function = labelled(owner);
+            let found = ownership_of(&function).unwrap();
+            assert_eq!(found.owner, owner);
+            assert_eq!(found.run.as_str(), "RUN-of_Ada-".repeat(6));
+            assert_eq!(name_of(&function), "F".repeat(63));
+        }
+    }
+
+    #[test]
+    fn a_label_that_an_earlier_version_has_cut_is_read_as_far_as_it_goes() {
+        let mut function = labelled(&"x".repeat(100));
+        function.labels.remove(OWNER[1]);
+        assert_eq!(ownership_of(&function).unwrap().owner, "x".repeat(63));
     }
 
     #[test]
