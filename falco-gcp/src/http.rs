@@ -6,7 +6,8 @@ use falco_core::{Operation, Result};
 use falco_http::{Client, Reply};
 use reqwest::{Method, RequestBuilder, Url};
 
-/// The longest reply of an API that is read: a page of a thousand functions or log entries is far below it.
+/// The longest reply of an API that is read. Most pages are far below it; a page of a thousand log entries, which may have
+/// 256 KiB each, can exceed it and is then an error.
 const API_REPLY: u64 = 64 << 20;
 const API_TIMEOUT: Duration = Duration::from_secs(60);
 

@@ -27,7 +27,8 @@ pub struct TimeoutPolicy {
     pub invoke: Option<Duration>,
     /// The time that an `invoke` may take besides the function's own timeout: cold start, queue and network.
     pub margin: Duration,
-    /// One `submit`, `collect`, `activation_log`, `fetch_deployment` or `list_deployments`.
+    /// One `account`, `submit`, `collect`, `activation_log`, `find_submitted`, `recent_logs`, `fetch_deployment` or
+    /// `list_deployments`.
     pub call: Duration,
     /// One `deploy`, `scale` or `remove`, which wait until the provider has done it.
     pub deploy: Duration,

@@ -92,7 +92,7 @@ impl Client {
         Ok(reply.json::<Answer>()?.tags)
     }
 
-    /// AwsWaits up to `wait` for messages, and takes at most [`BATCH`] of them.
+    /// Waits up to `wait` for messages, and takes at most [`BATCH`] of them.
     pub(crate) async fn receive(
         &self,
         url: &str,

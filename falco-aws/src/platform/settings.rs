@@ -88,7 +88,7 @@ fn out_of_bounds(what: &str, value: u32, bounds: Bounds<u32>, unit: &str) -> Err
 }
 
 /// Names that Lambda sets itself, and refuses.
-const RESERVED: [&str; 16] = [
+const RESERVED: [&str; 18] = [
     "_HANDLER",
     "_X_AMZN_TRACE_ID",
     "AWS_DEFAULT_REGION",
@@ -105,6 +105,8 @@ const RESERVED: [&str; 16] = [
     "AWS_SECRET_ACCESS_KEY",
     "AWS_SESSION_TOKEN",
     "AWS_LAMBDA_RUNTIME_API",
+    "LAMBDA_RUNTIME_DIR",
+    "LAMBDA_TASK_ROOT",
 ];
 
 /// The environment as Lambda takes it.
@@ -174,6 +176,7 @@ mod tests {
             ("A", "marked"),
             ("A-B", "marked"),
             ("AWS_REGION", "marked"),
+            ("LAMBDA_TASK_ROOT", "marked"),
             ("LONG", &"marked".repeat(999)),
         ] {
             let env = Environment::from_iter([(name, value)]);
