@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+mod api;
 mod client;
 mod excerpt;
 mod finish;
@@ -11,6 +12,7 @@ mod secret;
 mod transport;
 mod url;
 
+pub use api::JsonApi;
 pub use client::{Client, ClientConfig};
 pub use excerpt::excerpt;
 pub use inbox::{Delivery, Inbox};

@@ -5,11 +5,11 @@ use falco_core::{
     Platform, Result, Scaling, async_trait, invoke_only,
 };
 use falco_http::reqwest::{Method, StatusCode};
-use serde_json::to_vec;
+use falco_http::{JsonApi, Reply};
 use tokio::time::{Instant, sleep};
 
 use crate::answer::{Instance, activation};
-use crate::client::Api;
+use crate::client::{REQUEST, api, wanted};
 use crate::config::OpenFaasConfig;
 use crate::package::{MAX_CODE, RUNTIMES, TIMEOUTS, deployment, package};
 use crate::refusal::refusal;
@@ -21,7 +21,10 @@ const FUNCTIONS: &[&str] = &["system", "functions"];
 /// Falco on OpenFaaS.
 #[derive(Debug)]
 pub struct OpenFaas {
-    api: Api,
+    /// Requests that run no function.
+    api: JsonApi,
+    /// Invocations, which stay open for as long as the function runs.
+    calls: JsonApi,
     image: String,
     waits: OpenFaasWaits,
 }
@@ -43,32 +46,26 @@ impl OpenFaas {
     /// `Unauthorized` when the gateway does not accept the password; `Unavailable` when it cannot be reached.
     pub async fn connect(config: OpenFaasConfig) -> Result<Self> {
         let named = |error: Error| error.at(Operation::new(crate::NAME, "connect"));
-        let api = Api::new(&config).map_err(named)?;
-        let info = api.ask(Method::GET, &["system", "info"], None, StatusCode::OK);
-        info.await.map_err(named)?;
-        Ok(Self { api, image: config.image, waits: config.waits })
+        let calls = api(&config).map_err(named)?;
+        let api = calls.clone().with_timeout(REQUEST);
+        let info = api.send(Method::GET, &["system", "info"], None).await;
+        info.and_then(|info| wanted(info, StatusCode::OK)).map_err(named)?;
+        Ok(Self { api, calls, image: config.image, waits: config.waits })
     }
 
     async fn status(&self, name: &str) -> Result<FunctionStatus> {
-        let path = ["system", "function", name];
-        self.api.ask(Method::GET, &path, None, StatusCode::OK).await?.json()
+        let reply = self.api.send(Method::GET, &["system", "function", name], None).await?;
+        wanted(reply, StatusCode::OK)?.json()
     }
 
     /// Updates the function, or makes it: `PUT` says 404 of one that is not there, and `POST` says 500 of one that
     /// is, which would not distinguish it from a fault.
     async fn store(&self, function: &FunctionDeployment) -> Result<()> {
-        let body = to_vec(function).map_err(|e| unwritable(&e))?;
-        let accepted = StatusCode::ACCEPTED;
-        let update = self.api.ask(Method::PUT, FUNCTIONS, Some(body.clone()), accepted);
-        match update.await {
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                self.api.ask(Method::POST, FUNCTIONS, Some(body), accepted).await?;
-            }
-            other => {
-                other?;
-            }
+        let mut reply = self.api.send_json(Method::PUT, FUNCTIONS, function).await?;
+        if reply.status == StatusCode::NOT_FOUND {
+            reply = self.api.send_json(Method::POST, FUNCTIONS, function).await?;
         }
-        Ok(())
+        wanted(reply, StatusCode::ACCEPTED).map(drop)
     }
 
     /// Waits until `version` answers. The gateway accepts first and starts then, and until the new instance is ready
@@ -94,12 +91,21 @@ impl OpenFaas {
 
     /// The version that is in service.
     async fn answering(&self, name: &str) -> Result<String> {
-        let reply = self.api.call(name, b"null".to_vec()).await?;
+        let reply = self.call(name, b"null".to_vec()).await?;
         match reply.status {
             StatusCode::OK if !reply.body.is_empty() => Ok(Instance::of(&reply)?.version),
             _ => Err(refusal(&reply)),
         }
     }
+
+    async fn call(&self, function: &str, argument: Vec<u8>) -> Result<Reply> {
+        self.calls.send(Method::POST, &["function", function], Some(argument)).await
+    }
+}
+
+/// Says of an error, whatever it is, where it comes from.
+fn about(operation: &'static str, function: &str) -> impl FnOnce(Error) -> Error {
+    move |error| error.at(Operation::new(crate::NAME, operation).on(function))
 }
 
 #[async_trait]
@@ -119,7 +125,7 @@ impl Platform for OpenFaas {
     }
 
     async fn account(&self) -> Result<Option<String>> {
-        Ok(Some(self.api.url().to_owned()))
+        Ok(Some(self.api.url().to_string()))
     }
 
     async fn deploy(&self, function: &Deployable) -> Result<Deployment> {
@@ -128,27 +134,25 @@ impl Platform for OpenFaas {
             self.store(&stored).await?;
             self.wait_for(&function.name, &version).await
         };
-        deploy.await.map_err(|e| e.at(Operation::new(crate::NAME, "deploy").on(&function.name)))?;
-        let name = function.name.as_str();
-        Ok(Deployment::new(name, function.runtime.clone())
+        deploy.await.map_err(about("deploy", &function.name))?;
+        Ok(Deployment::new(&function.name, function.runtime.clone())
             .with_platform(crate::NAME)
             .with_scaling(function.scaling.clone())
             .with_ownership(function.ownership.clone()))
     }
 
     async fn fetch_deployment(&self, name: &str) -> Result<Deployment> {
-        let fail =
-            |error: Error| error.at(Operation::new(crate::NAME, "fetch_deployment").on(name));
-        let status = self.status(name).await.map_err(fail)?;
-        deployment(&status).ok_or_else(|| {
-            fail(Error::new(ErrorKind::NotFound, "the function there was not deployed by Falco"))
-        })
+        let found = self.status(name).await.and_then(|status| {
+            let strangers = "the function there was not deployed by Falco";
+            deployment(&status).ok_or_else(|| Error::new(ErrorKind::NotFound, strangers))
+        });
+        found.map_err(about("fetch_deployment", name))
     }
 
     async fn list_deployments(&self) -> Result<Vec<Deployment>> {
         let list = async {
-            let reply = self.api.ask(Method::GET, FUNCTIONS, None, StatusCode::OK).await?;
-            let functions: Vec<FunctionStatus> = reply.json()?;
+            let reply = self.api.send(Method::GET, FUNCTIONS, None).await?;
+            let functions: Vec<FunctionStatus> = wanted(reply, StatusCode::OK)?.json()?;
             Ok(functions.iter().filter_map(deployment).collect())
         };
         list.await.map_err(|error: Error| error.at(Operation::new(crate::NAME, "list_deployments")))
@@ -158,20 +162,16 @@ impl Platform for OpenFaas {
         let message = "OpenFaaS takes a function's whole specification, and does not report the \
                        environment that would have to be in it";
         let error = Error::unsupported(message).with_hint("deploy the function with other sizes");
-        Err(error.at(Operation::new(crate::NAME, "scale").on(&deployment.name)))
+        Err(about("scale", &deployment.name)(error))
     }
 
     async fn remove(&self, deployment: &Deployment) -> Result<()> {
         let remove = async {
             let request = DeleteFunctionRequest { function_name: &deployment.name };
-            let body = to_vec(&request).map_err(|e| unwritable(&e))?;
-            let accepted = StatusCode::ACCEPTED;
-            self.api.ask(Method::DELETE, FUNCTIONS, Some(body), accepted).await
+            let reply = self.api.send_json(Method::DELETE, FUNCTIONS, &request).await?;
+            wanted(reply, StatusCode::ACCEPTED).map(drop)
         };
-        remove
-            .await
-            .map(drop)
-            .map_err(|e| e.at(Operation::new(crate::NAME, "remove").on(&deployment.name)))
+        remove.await.map_err(about("remove", &deployment.name))
     }
 
     async fn invoke(&self, deployment: &Deployment, invocation: &Invocation) -> Result<Activation> {
@@ -181,21 +181,15 @@ impl Platform for OpenFaas {
             // No header reaches the function: the context of the trace travels beside the argument.
             let trace = invocation.trace_context();
             let envelope = format!("{{\"args\":{},\"trace\":\"{trace}\"}}", payload.as_str());
-            let reply = self.api.call(&deployment.name, envelope.into_bytes()).await?;
+            let reply = self.call(&deployment.name, envelope.into_bytes()).await?;
             let mut activation = activation(&reply)?;
             activation.memory_mib = deployment.scaling.memory_mib;
             Ok(activation)
         };
-        invoke
-            .await
-            .map_err(|e: Error| e.at(Operation::new(crate::NAME, "invoke").on(&deployment.name)))
+        invoke.await.map_err(about("invoke", &deployment.name))
     }
 }
 
 // `/async-function/NAME` answers to a URL that the gateway has to reach, and a driver behind a firewall has none.
 // `falco_layers::Held` makes submit and collect of open calls.
 invoke_only!(OpenFaas);
-
-fn unwritable(error: &serde_json::Error) -> Error {
-    Error::invalid_input("the request cannot be written").with_source(error)
-}

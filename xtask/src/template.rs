@@ -45,25 +45,25 @@ const MOST_LINES: usize = 900;
 /// The code for each hole of the template, for the gateway that its fake is.
 const FILLED: &[(&str, &str)] = &[
     (
-        "let _: Vec<u8> = stored;\n            Err::<(), _>(next(\"deploy\"))",
+        "let _ = stored;\n            Err::<(), _>(next(\"deploy\"))",
         "let path = [\"functions\", function.name.as_str()];\n            \
-         self.api.ask(Method::PUT, &path, Some(stored)).await.map(drop)",
+         success(self.api.send_json(Method::PUT, &path, &stored).await?).map(drop)",
     ),
     (
         "Err(next(\"fetch_deployment\"))",
-        "let reply = self.api.ask(Method::GET, &[\"functions\", name], None).await?;\n            \
+        "let reply = self.api.send(Method::GET, &[\"functions\", name], None).await?;\n            \
          let strangers = || Error::new(ErrorKind::NotFound, \"the function there is not Falco's\");\n            \
-         deployment(&reply.json()?).ok_or_else(strangers)",
+         deployment(&success(reply)?.json()?).ok_or_else(strangers)",
     ),
     (
         "Err(next(\"list_deployments\"))",
-        "let reply = self.api.ask(Method::GET, &[\"functions\"], None).await?;\n            \
-         Ok(reply.json::<Vec<Function>>()?.iter().filter_map(deployment).collect())",
+        "let reply = self.api.send(Method::GET, &[\"functions\"], None).await?;\n            \
+         Ok(success(reply)?.json::<Vec<Function>>()?.iter().filter_map(deployment).collect())",
     ),
     (
         "Err(next(\"remove\"))",
         "let path = [\"functions\", deployment.name.as_str()];\n            \
-         self.api.ask(Method::DELETE, &path, None).await.map(drop)",
+         success(self.api.send(Method::DELETE, &path, None).await?).map(drop)",
     ),
     (
         "Err(next(\"invoke\"))",
@@ -80,7 +80,10 @@ const FILLED: &[(&str, &str)] = &[
         "use crate::package::{RUNTIMES, package};",
         "use crate::package::{RUNTIMES, deployment, package};\nuse crate::wire::Function;",
     ),
-    ("use crate::client::Api;", "use crate::answer::activation;\nuse crate::client::Api;"),
+    (
+        "use crate::client::{api, success};",
+        "use crate::answer::activation;\nuse crate::client::{api, success};",
+    ),
 ];
 
 /// Writes the methods that the template leaves open, as its reader does.

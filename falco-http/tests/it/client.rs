@@ -2,11 +2,11 @@ use std::time::Duration;
 
 use falco_core::ErrorKind;
 use falco_http::reqwest::{Method, StatusCode};
-use falco_http::{BodyEnd, Client, ClientConfig};
+use falco_http::{BodyEnd, Client, ClientConfig, JsonApi, Secret};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
-use wiremock::matchers::{header, method};
+use wiremock::matchers::{body_string, header, method, path};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
 fn client() -> Client {
@@ -146,4 +146,31 @@ async fn read_request(socket: &mut TcpStream) {
             Err(_) => return,
         }
     }
+}
+
+#[tokio::test]
+async fn an_api_escapes_names_and_sends_credentials_and_json() {
+    let server = MockServer::start().await;
+    Mock::given(method("PUT"))
+        .and(path("/prefix/functions/..%2Fother"))
+        .and(header("authorization", "Bearer marked-token"))
+        .and(header("content-type", "application/json"))
+        .and(body_string(r#"{"a":1}"#))
+        .respond_with(ResponseTemplate::new(409).set_body_string("0123456789"))
+        .expect(1)
+        .mount(&server)
+        .await;
+    let url = format!("{}/prefix", server.uri()).parse().unwrap();
+    let api = JsonApi::new(client(), url).with_longest_reply(4);
+    let api = api.with_authorization("Bearer ", &Secret::from("marked-token")).unwrap();
+    assert!(!format!("{api:?}").contains("marked"), "{api:?}");
+    let body = serde_json::json!({"a": 1});
+    let reply = api.send_json(Method::PUT, &["functions", "../other"], &body).await.unwrap();
+    assert_eq!((reply.status, &*reply.body), (StatusCode::CONFLICT, &b"0123"[..]));
+    let unwritable = std::collections::BTreeMap::from([([1], 1)]);
+    let error = api.send_json(Method::PUT, &["functions"], &unwritable).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+    let wrong = JsonApi::new(client(), server.uri().parse().unwrap())
+        .with_authorization("Bearer ", &Secret::from("marked\ntoken"));
+    assert_eq!(wrong.unwrap_err().kind(), ErrorKind::InvalidInput);
 }

@@ -1,12 +1,11 @@
 //! From a function to what the provider stores, and back.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use falco_core::{Deployable, Deployment, Error, Ownership, Result, Scaling};
-use falco_package::shim;
+use falco_core::{Deployable, Deployment, Error, Result};
+use falco_package::{marks, shim};
 
 use crate::wire::Function;
 
@@ -35,44 +34,13 @@ pub(crate) fn package(function: &Deployable) -> Result<Function> {
         name: function.name.clone(),
         code: BASE64.encode(archive.to_zip()?),
         env,
-        labels: labels(function),
+        // By them another process finds the function, its owner and its sizes.
+        labels: marks::of(function),
         timeout_ms: timeout.and_then(|timeout| u64::try_from(timeout).ok()),
     })
 }
 
-/// The marks by which another process finds the function, its owner and its sizes.
-fn labels(function: &Deployable) -> BTreeMap<String, String> {
-    let ownership = function.ownership.as_ref();
-    let expiry = ownership.map(|o| o.expires_at.duration_since(UNIX_EPOCH).unwrap_or_default());
-    [
-        ("falco.runtime", Some(function.runtime.to_string())),
-        ("falco.memory-mib", function.scaling.memory_mib.map(|mib| mib.to_string())),
-        ("falco.run", ownership.map(|o| o.run.to_string())),
-        ("falco.owner", ownership.map(|o| o.owner.clone())),
-        (
-            "falco.epoch",
-            ownership.map(|o| o.epoch).filter(|epoch| *epoch > 0).map(|epoch| epoch.to_string()),
-        ),
-        ("falco.expires", expiry.map(|expiry| expiry.as_secs().to_string())),
-    ]
-    .into_iter()
-    .filter_map(|(name, value)| Some((name.to_owned(), value?)))
-    .collect()
-}
-
 /// The deployment that a function's labels describe; none for a function that is not Falco's.
 pub(crate) fn deployment(function: &Function) -> Option<Deployment> {
-    let label = |name: &str| function.labels.get(name).map(String::as_str);
-    let ownership = || {
-        let expires = Duration::from_secs(label("falco.expires")?.parse().ok()?);
-        let expires = UNIX_EPOCH.checked_add(expires)?;
-        let epoch = label("falco.epoch").and_then(|epoch| epoch.parse().ok()).unwrap_or_default();
-        let ownership = Ownership::new(label("falco.run")?, label("falco.owner")?, expires);
-        Some(ownership.with_epoch(epoch))
-    };
-    let scaling = Scaling::default()
-        .with_memory_mib(label("falco.memory-mib").and_then(|mib| mib.parse().ok()))
-        .with_timeout(function.timeout_ms.map(Duration::from_millis));
-    let deployment = Deployment::new(&function.name, label("falco.runtime")?.parse().ok()?);
-    Some(deployment.with_platform(crate::NAME).with_scaling(scaling).with_ownership(ownership()))
+    Some(marks::deployment(&function.name, &function.labels)?.with_platform(crate::NAME))
 }

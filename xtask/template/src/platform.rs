@@ -4,16 +4,17 @@ use falco_core::{
     Activation, Capabilities, Deployable, Deployment, Error, Invocation, Operation, Platform,
     Result, Scaling, async_trait, invoke_only,
 };
+use falco_http::JsonApi;
 use falco_http::reqwest::Method;
 
-use crate::client::Api;
+use crate::client::{api, success};
 use crate::config::{{Name}}Config;
 use crate::package::{RUNTIMES, package};
 
 /// Falco on {{Name}}.
 #[derive(Debug)]
 pub struct {{Name}} {
-    api: Api,
+    api: JsonApi,
 }
 
 impl {{Name}} {
@@ -33,8 +34,9 @@ impl {{Name}} {
     /// `Unauthorized` when the token is not accepted; `Unavailable` when the provider cannot be reached.
     pub async fn connect(config: {{Name}}Config) -> Result<Self> {
         let named = |error: Error| error.at(Operation::new(crate::NAME, "connect"));
-        let api = Api::new(config).map_err(named)?;
-        api.ask(Method::GET, &["functions"], None).await.map_err(named)?;
+        let api = api(config).map_err(named)?;
+        let functions = api.send(Method::GET, &["functions"], None).await;
+        functions.and_then(success).map_err(named)?;
         Ok(Self { api })
     }
 }
@@ -63,12 +65,10 @@ impl Platform for {{Name}} {
 
     async fn deploy(&self, function: &Deployable) -> Result<Deployment> {
         let deploy = async {
-            // As JSON. It holds the marks of ownership, which belong into the first request.
-            let stored = serde_json::to_vec(&package(function)?).map_err(|error| {
-                Error::invalid_input("the function cannot be written").with_source(&error)
-            })?;
+            // It holds the marks of ownership, which belong into the first request.
+            let stored = package(function)?;
             // Send it, update what is there already, and go on when the new code answers.
-            let _: Vec<u8> = stored;
+            let _ = stored;
             Err::<(), _>(next("deploy"))
         };
         deploy.await.map_err(about("deploy", &function.name))?;
