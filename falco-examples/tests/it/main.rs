@@ -30,6 +30,8 @@ mod languages;
 mod layers;
 mod montecarlo;
 mod openfaas;
+mod openfaas_escalation;
+mod openfaas_kills;
 mod openwhisk;
 mod outages;
 mod printing;

@@ -2,9 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod conformance;
-mod escalation;
 mod faults;
-mod kills;
 
 /// Whether there is a Python here.
 fn has_python() -> bool {

@@ -11,8 +11,6 @@ use falco_layers::{Escalation, Ladder, Stack};
 use falco_openfaas::OpenFaas;
 use serde_json::json;
 
-use crate::has_python;
-
 /// Takes longer than it may at first.
 const SLEEP: &str = "
 import time
@@ -70,9 +68,6 @@ async fn failures(function: Deployable, ladder: Ladder) -> (u64, u64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_invocation_that_needs_more_time_gets_it() {
-    if !has_python() {
-        return;
-    }
     let scaling = Scaling::default().with_timeout(Duration::from_secs(1));
     // Enough for a slow machine.
     let ladder = Ladder::timeouts([Duration::from_secs(50)]).unwrap();
@@ -82,9 +77,6 @@ async fn an_invocation_that_needs_more_time_gets_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_invocation_that_is_killed_for_memory_gets_more() {
-    if !has_python() {
-        return;
-    }
     let ladder = Ladder::memory([256, 512]).unwrap();
     assert_eq!(failures(Deployable::python("eat", EAT), ladder).await, (1, 0));
 }

@@ -21,8 +21,6 @@ use falco_layers::{HeldPolicy, Stack};
 use falco_openfaas::{OpenFaas, OpenFaasConfig, OpenFaasWaits};
 use serde_json::json;
 
-use crate::has_python;
-
 /// Says to this program that it is the driver: the gateway's address.
 const GATEWAY: &str = "FALCO_TEST_GATEWAY";
 /// The folder of the run: its journal, and the file in which the function notes its runs.
@@ -111,7 +109,7 @@ fn until_done(gateway: &str, folder: &Path, is_held: bool, points: &[u64]) -> u3
         assert!(process < 20, "it comes to no end");
         let mut driver = Command::new(std::env::current_exe().unwrap());
         driver
-            .args(["--exact", "kills::the_driver_of_the_other_tests", "--nocapture"])
+            .args(["--exact", "openfaas_kills::the_driver_of_the_other_tests", "--nocapture"])
             .env(GATEWAY, gateway)
             .env(FOLDER, folder)
             .stdin(Stdio::null());
@@ -137,9 +135,6 @@ fn until_done(gateway: &str, folder: &Path, is_held: bool, points: &[u64]) -> u3
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_whose_driver_is_killed_loses_and_doubles_nothing() {
-    if !has_python() {
-        return;
-    }
     let fake = FakeOpenFaas::start();
     let mut kills = 0;
     // Each death is somewhere else in each run of the test; the last processes run to their end.
