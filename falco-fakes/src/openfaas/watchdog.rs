@@ -16,6 +16,9 @@ use tokio::time::Instant;
 
 use crate::http::{Reply, Request};
 
+/// The time after which the watchdog closes a connection of which nobody has said more.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// The means that run the functions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -33,11 +36,7 @@ pub(super) async fn run(
 ) -> Reply {
     let body = &request.body;
     let env = &specification["envVars"];
-    let limit = env["exec_timeout"]
-        .as_str()
-        .map(|text| Duration::from_millis(text.strip_suffix("ms").unwrap().parse().unwrap()));
-    // Zero switches it off.
-    let limit = limit.filter(|limit| !limit.is_zero()).unwrap_or(Duration::MAX);
+    let limit = timeout(env, "exec_timeout").unwrap_or(Duration::MAX);
     let begun = Instant::now();
     let answer = match functions {
         FakeFunctions::Processes => process(specification, request, limit).await,
@@ -47,6 +46,11 @@ pub(super) async fn run(
         }
     };
     match answer {
+        _ if is_cut_off(env, begun.elapsed()) => {
+            let name = specification["service"].as_str().unwrap_or_default();
+            Reply::new(500, format!("Can't reach service for: {name}."))
+                .with_header("x-openfaas-internal", "proxy")
+        }
         // Children that outlived the process may have held up the answer of one that ended well.
         _ if begun.elapsed() >= limit => Reply::new(408, "Killed process.\n"),
         Err(text) => Reply::new(500, text),
@@ -55,6 +59,23 @@ pub(super) async fn run(
             Reply::new(200, out).with_header("x-duration-seconds", &duration)
         }
     }
+}
+
+/// A timeout among a function's variables, in milliseconds. Zero switches it off.
+fn timeout(env: &Value, name: &str) -> Option<Duration> {
+    let ms = env[name].as_str()?.strip_suffix("ms").unwrap().parse().unwrap();
+    Some(Duration::from_millis(ms)).filter(|timeout| !timeout.is_zero())
+}
+
+/// Whether the watchdog has closed the connection before the answer came, since its `write_timeout` is shorter than the function
+/// may run. The gateway then cannot reach it. Where it is not shorter, the fake does not count: a busy machine may take longer.
+fn is_cut_off(env: &Value, took: Duration) -> bool {
+    let limit = timeout(env, "exec_timeout").unwrap_or(Duration::MAX);
+    let write = match env["write_timeout"].is_null() {
+        true => WRITE_TIMEOUT,
+        false => timeout(env, "write_timeout").unwrap_or(Duration::MAX),
+    };
+    write < limit && took > write
 }
 
 /// Runs a process, which is killed after `limit`. Its children are not, and the answer waits until the last of them has closed
@@ -156,4 +177,21 @@ async fn emulated(env: &Value, body: &Bytes) -> Result<Vec<u8>, String> {
         Ending::Exited(status) => return Err(format!("exit status {status}\n")),
     };
     Ok(format!("{instance}\n{line}").into_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_function_is_cut_off_where_the_watchdog_waits_for_less_time_than_it_may_run() {
+        let cut_off = |env: Value, seconds| is_cut_off(&env, Duration::from_secs(seconds));
+        let longer = json!({"exec_timeout": "60000ms"});
+        assert!(cut_off(json!({}), 31) && !cut_off(json!({}), 29));
+        assert!(cut_off(longer.clone(), 31) && !cut_off(longer, 29));
+        let told = json!({"exec_timeout": "60000ms", "write_timeout": "65000ms"});
+        assert!(!cut_off(told, 66), "the process was killed before");
+        let off = json!({"write_timeout": "0ms"});
+        assert!(!cut_off(off, 100_000));
+    }
 }
