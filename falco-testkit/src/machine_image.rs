@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 /// Parts of Python's library that no test needs.
 const LEFT_OUT: [&str; 6] =
@@ -76,9 +77,12 @@ pub fn which(program: &str) -> Option<PathBuf> {
     found.canonicalize().ok()
 }
 
-/// The path of Python itself: what stands on PATH may be a version manager's script.
-fn python() -> Option<PathBuf> {
-    said_by("python3", &["-I", "-c", "import os, sys; print(os.path.realpath(sys.executable))"])
+/// The path of Python itself, if there is one: what stands on PATH may be a version manager's script, which needs the
+/// environment that functions lack.
+pub fn python() -> Option<PathBuf> {
+    static PYTHON: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let script = "import os, sys; print(os.path.realpath(sys.executable))";
+    PYTHON.get_or_init(|| said_by("python3", &["-I", "-c", script])).clone()
 }
 
 fn standard_library(python: &Path) -> Option<PathBuf> {

@@ -17,7 +17,7 @@ use anyhow::{Context, bail, ensure};
 use crate::docker::{self, Daemon};
 use crate::shell::{Verdicts, check, program_exists, root};
 use crate::test_programs::{self, Built};
-use crate::{docs, lint, packages, runtimes, test, units};
+use crate::{docs, lint, packages, runtimes, template, test, units};
 
 /// Runs all stages; of some crates only, where they are named.
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
@@ -25,7 +25,13 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     let lints = build_environment()?;
     println!("{}", test::tools());
     let mut verdicts = Verdicts::default();
-    let built = build_beside_the_rest(&options, &lints, &mut verdicts);
+    let mut built = build_beside_the_rest(&options, &lints, &mut verdicts);
+    if let Some(built) = built.as_mut().filter(|_| options.includes_template()) {
+        verdicts.run("template", || {
+            built.programs.push(template::build(&program_of_toolchain("clippy-driver")?)?);
+            Ok(())
+        });
+    }
     let environment = vec![(runtimes::VARIABLE, OsString::from(runtimes::home()?))];
     let selection = options.selection();
     match built {
@@ -219,6 +225,11 @@ impl Options {
         Ok(options)
     }
 
+    /// Whether the template is tried: it needs crates that are not named.
+    fn includes_template(&self) -> bool {
+        self.crates.is_empty()
+    }
+
     /// The arguments that select these crates for cargo.
     fn selection(&self) -> Vec<&str> {
         if self.crates.is_empty() {
@@ -244,6 +255,7 @@ mod tests {
         let some = options(&["-p", "falco-core", "--install", "--package", "falco-http"]).unwrap();
         assert_eq!(some.selection(), ["--package", "falco-core", "--package", "falco-http"]);
         assert!(some.installs && !options(&[]).unwrap().installs);
+        assert!(options(&[]).unwrap().includes_template() && !some.includes_template());
         assert!(options(&["--package"]).is_err());
         assert!(options(&["falco-core"]).is_err());
     }

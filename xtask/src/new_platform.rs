@@ -40,7 +40,8 @@ const DEV_DEPENDENCIES: &[&str] = &["falco-fakes", "falco-testkit"];
 /// Crates that are not Falco's, with the versions and features of the workspace.
 const OTHERS: &[&str] = &["base64", "serde", "serde_json"];
 const DEV_OTHERS: &[&str] = &["tempfile"];
-const TOKIO: &str = r#"["io-util", "macros", "process", "rt-multi-thread", "time"]"#;
+const TOKIO: &str = r#"["time"]"#;
+const DEV_TOKIO: &str = r#"["io-util", "macros", "process", "rt-multi-thread", "time"]"#;
 const USAGE: &str = "usage: cargo xtask new-platform NAME [--path DIR]
 
 Makes the crate falco-NAME, whose tests say what to write next (docs/add-a-platform.md).
@@ -118,7 +119,14 @@ fn members(metadata: Option<&Metadata>) -> Vec<String> {
     metadata.into_iter().flat_map(Metadata::members).map(|package| package.name.clone()).collect()
 }
 
-fn write(folder: &Path, name: &str, outside: bool) -> anyhow::Result<()> {
+/// The crates that a platform depends on, its tests included.
+pub(crate) fn dependencies() -> impl Iterator<Item = &'static str> {
+    let listed = [DEPENDENCIES, DEV_DEPENDENCIES, OTHERS, DEV_OTHERS].into_iter().flatten();
+    listed.copied().chain(["tokio"])
+}
+
+/// Writes the files of a platform; those of the workspace stay as they are.
+pub(crate) fn write(folder: &Path, name: &str, outside: bool) -> anyhow::Result<()> {
     let more = if outside { OUTSIDE } else { &[] };
     for (path, text) in FILES.iter().chain(more) {
         let text = fill(text, name, outside)?;
@@ -168,11 +176,12 @@ fn member_manifest() -> Manifest {
         // By this table the lint knows that the crate is a platform; the name is for documents.
         lints: "[package.metadata.falco]\nplatform = \"{{Name}}\"\n\n[lints]\nworkspace = true\n\n"
             .to_owned(),
-        dependencies: lines(&[DEPENDENCIES, OTHERS].concat(), |name| {
-            format!("{name}.workspace = true")
-        }),
+        dependencies: format!(
+            "{}\ntokio = {{ workspace = true, features = {TOKIO} }}",
+            lines(&[DEPENDENCIES, OTHERS].concat(), |name| format!("{name}.workspace = true")),
+        ),
         dev_dependencies: format!(
-            "{}\n{}\ntokio = {{ workspace = true, features = {TOKIO} }}",
+            "{}\n{}\ntokio = {{ workspace = true, features = {DEV_TOKIO} }}",
             lines(DEV_DEPENDENCIES, |name| format!("{name} = {{ path = \"../{name}\" }}")),
             lines(DEV_OTHERS, |name| format!("{name}.workspace = true")),
         ),
@@ -208,9 +217,14 @@ fn outside_manifest() -> anyhow::Result<Manifest> {
             lines(&all, patched),
         ),
         lints: lints.context("no lints in Cargo.toml")? + "\n",
-        dependencies: format!("{}\n{}", lines(DEPENDENCIES, of_falco), as_in(&root, OTHERS)?),
-        dev_dependencies: format!(
+        dependencies: format!(
             "{}\n{}\ntokio = {{ version = {:?}, features = {TOKIO} }}",
+            lines(DEPENDENCIES, of_falco),
+            as_in(&root, OTHERS)?,
+            version("tokio")?,
+        ),
+        dev_dependencies: format!(
+            "{}\n{}\ntokio = {{ version = {:?}, features = {DEV_TOKIO} }}",
             lines(DEV_DEPENDENCIES, of_falco),
             as_in(&root, DEV_OTHERS)?,
             version("tokio")?,
@@ -287,6 +301,9 @@ mod tests {
         let metadata = ["metadata", "--no-deps", "--format-version", "1", "--manifest-path"];
         let output = cargo(&metadata).arg(manifest).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let mut format = cargo(&["fmt", "--check"]);
+        let output = format.current_dir(&crate_of_its_own).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
         let error = run(&arguments).unwrap_err();
         assert!(error.to_string().contains("there already"), "{error}");
     }

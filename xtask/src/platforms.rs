@@ -161,7 +161,8 @@ const PLACES: &[Place] = &[
         "\nEach method's documentation has the exact values.",
         "`{{Name}}Config::builder()",
         "| **{{title}}** | | |\n\
-         | endpoint, token | `{{Name}}Config::builder()`: `endpoint`, `token`; or `{{NAME}}_ENDPOINT`, `{{NAME}}_TOKEN` | |\n",
+         | endpoint, token | `{{Name}}Config::builder()`: `endpoint`, `token`; or `{{NAME}}_ENDPOINT`, `{{NAME}}_TOKEN` | |\n\
+         | how often and how long `deploy` asks for the new code | `.waits({{Name}}Waits)`: `with_rollout_interval`, `with_rollout_timeout` | twice a second, two minutes |\n",
     ),
     before(
         "CHANGELOG.md",

@@ -41,9 +41,13 @@ impl Program {
     }
 
     /// A program that cargo has not built.
-    #[cfg(test)]
-    pub(crate) fn new(name: &str, executable: PathBuf, folder: &Path) -> Self {
-        Self { name: name.to_owned(), executable, folder: folder.to_owned(), size: 0 }
+    ///
+    /// # Errors
+    ///
+    /// When it is not there.
+    pub(crate) fn of(name: &str, executable: PathBuf, folder: &Path) -> anyhow::Result<Self> {
+        let size = executable.metadata().with_context(|| executable.display().to_string())?.len();
+        Ok(Self { name: name.to_owned(), executable, folder: folder.to_owned(), size })
     }
 
     /// The crate and the target, such as `falco-core tests/it/main.rs`.

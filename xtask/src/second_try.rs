@@ -110,7 +110,7 @@ mod tests {
         let mut permissions = std::fs::metadata(&path).unwrap().permissions();
         std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o755);
         std::fs::set_permissions(&path, permissions).unwrap();
-        Program::new("x tests/it/main.rs", path, folder.path())
+        Program::of("x tests/it/main.rs", path, folder.path()).unwrap()
     }
 
     fn failure(program: Program, tests: &[&str]) -> Failure {

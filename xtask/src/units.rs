@@ -4,6 +4,8 @@
 //! them is there already, and only cargo knows in which files. So this program takes the compiler's place in the build of the
 //! tests: it keeps the arguments of each call, and becomes clippy's driver, which lints and compiles.
 
+mod sibling;
+
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -14,6 +16,7 @@ use serde_json::{Value, json};
 
 use crate::metadata::{self, target_directory};
 use crate::shell::root;
+pub(crate) use sibling::Sibling;
 
 /// Names the folder of the calls. Where it is set, this program takes the compiler's place.
 pub(crate) const VARIABLE: &str = "FALCO_UNITS";

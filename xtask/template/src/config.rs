@@ -1,6 +1,8 @@
-//! Where the platform is, and who asks.
+//! Where the platform is, who asks, and how long this crate waits.
 
-use falco_core::{Error, Operation, Result};
+use std::time::Duration;
+
+use falco_core::{Error, Operation, Result, setters};
 use falco_http::reqwest::Url;
 use falco_http::{ClientConfig, Secret, base_url};
 
@@ -20,7 +22,34 @@ use falco_http::{ClientConfig, Secret, base_url};
 pub struct {{Name}}Config {
     pub(crate) endpoint: Url,
     pub(crate) token: Option<Secret>,
+    pub(crate) waits: {{Name}}Waits,
     pub(crate) http: ClientConfig,
+}
+
+/// How `deploy` waits until the new code answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct {{Name}}Waits {
+    /// How often `deploy` asks whether the new code answers; twice a second by default.
+    pub rollout_interval: Duration,
+    /// How long `deploy` waits for the new code; two minutes by default.
+    pub rollout_timeout: Duration,
+}
+
+impl Default for {{Name}}Waits {
+    fn default() -> Self {
+        let (rollout_interval, rollout_timeout) = (Duration::from_millis(500), Duration::from_secs(120));
+        Self { rollout_interval, rollout_timeout }
+    }
+}
+
+impl {{Name}}Waits {
+    setters! {
+        /// Sets how often `deploy` asks whether the new code answers.
+        with_rollout_interval(rollout_interval: Duration);
+        /// Sets how long `deploy` waits for the new code.
+        with_rollout_timeout(rollout_timeout: Duration);
+    }
 }
 
 impl {{Name}}Config {
@@ -29,6 +58,7 @@ impl {{Name}}Config {
         {{Name}}ConfigBuilder {
             endpoint: None,
             token: None,
+            waits: {{Name}}Waits::default(),
             http: ClientConfig::new(concat!("falco-{{name}}/", env!("CARGO_PKG_VERSION"))),
         }
     }
@@ -49,6 +79,7 @@ impl {{Name}}Config {
 pub struct {{Name}}ConfigBuilder {
     endpoint: Option<String>,
     token: Option<Secret>,
+    waits: {{Name}}Waits,
     http: ClientConfig,
 }
 
@@ -65,6 +96,12 @@ impl {{Name}}ConfigBuilder {
         self
     }
 
+    /// How `deploy` waits for the new code.
+    pub fn waits(mut self, waits: {{Name}}Waits) -> Self {
+        self.waits = waits;
+        self
+    }
+
     /// Replaces timeouts, proxy, certificates, or the whole HTTP client.
     pub fn http(mut self, http: ClientConfig) -> Self {
         self.http = http;
@@ -77,7 +114,7 @@ impl {{Name}}ConfigBuilder {
     ///
     /// `InvalidInput` for an endpoint that is missing or not a URL of http or https.
     pub fn build(self) -> Result<{{Name}}Config> {
-        let Self { endpoint, token, http } = self;
+        let Self { endpoint, token, waits, http } = self;
         let invalid = |error: Error| {
             error
                 .at(Operation::new(crate::NAME, "configure"))
@@ -88,7 +125,7 @@ impl {{Name}}ConfigBuilder {
         // The error does not show the text, which may hold a password.
         let endpoint =
             base_url(&endpoint).map_err(|error| invalid(error.context("the endpoint")))?;
-        Ok({{Name}}Config { endpoint, token, http })
+        Ok({{Name}}Config { endpoint, token, waits, http })
     }
 
     /// As [`build`](Self::build), with the environment's values for what is not set; see [`{{Name}}Config::from_env`].

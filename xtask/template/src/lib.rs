@@ -10,7 +10,7 @@ mod platform;
 mod refusal;
 mod wire;
 
-pub use config::{{{Name}}Config, {{Name}}ConfigBuilder};
+pub use config::{{{Name}}Config, {{Name}}ConfigBuilder, {{Name}}Waits};
 pub use falco_http::ClientConfig;
 pub use platform::{{Name}};
 

@@ -1,20 +1,24 @@
 //! The platform: write one method after the other, and let the conformance tests say which is next.
 
+use std::time::Duration;
+
 use falco_core::{
-    Activation, Capabilities, Deployable, Deployment, Error, Invocation, Operation, Platform,
+    Activation, Bounds, Capabilities, Deployable, Deployment, Error, ErrorKind, Invocation, Operation, Platform,
     Result, Scaling, async_trait, invoke_only,
 };
 use falco_http::JsonApi;
 use falco_http::reqwest::Method;
+use tokio::time::{Instant, sleep};
 
-use crate::client::{api, success};
-use crate::config::{{Name}}Config;
+use crate::client::{LONGEST_RUN, api, success};
+use crate::config::{{{Name}}Config, {{Name}}Waits};
 use crate::package::{RUNTIMES, package};
 
 /// Falco on {{Name}}.
 #[derive(Debug)]
 pub struct {{Name}} {
     api: JsonApi,
+    waits: {{Name}}Waits,
 }
 
 impl {{Name}} {
@@ -34,10 +38,31 @@ impl {{Name}} {
     /// `Unauthorized` when the token is not accepted; `Unavailable` when the provider cannot be reached.
     pub async fn connect(config: {{Name}}Config) -> Result<Self> {
         let named = |error: Error| error.at(Operation::new(crate::NAME, "connect"));
+        let waits = config.waits;
         let api = api(config).map_err(named)?;
         let functions = api.send(Method::GET, &["functions"], None).await;
         functions.and_then(success).map_err(named)?;
-        Ok(Self { api })
+        Ok(Self { api, waits })
+    }
+
+    /// Waits until `version` answers: a provider that accepts first and starts then lets the old code answer meanwhile.
+    async fn wait_for(&self, name: &str, version: &str) -> Result<()> {
+        let end = Instant::now() + self.waits.rollout_timeout;
+        loop {
+            let path = ["functions", name];
+            let reply = self.api.send(Method::POST, &path, Some(b"null".to_vec())).await;
+            let last = match reply.and_then(success) {
+                Ok(reply) if reply.body == version => return Ok(()),
+                Ok(_) => "an older version".to_owned(),
+                Err(error) if error.kind() == ErrorKind::Unauthorized => return Err(error),
+                Err(error) => error.to_string(),
+            };
+            if Instant::now() >= end {
+                let message = format!("the new version does not answer yet; the last answer: {last}");
+                return Err(Error::new(ErrorKind::Timeout, message));
+            }
+            sleep(self.waits.rollout_interval).await;
+        }
     }
 }
 
@@ -60,16 +85,21 @@ impl Platform for {{Name}} {
 
     fn capabilities(&self) -> Capabilities {
         // With the limits that your provider states: the suite holds you to each.
-        Capabilities::default().with_wants_layers(true).with_shim(true).with_runtimes(RUNTIMES)
+        Capabilities::default()
+            .with_wants_layers(true)
+            .with_shim(true)
+            .with_runtimes(RUNTIMES)
+            .with_timeout(Bounds { min: Duration::from_millis(1), max: LONGEST_RUN })
     }
 
     async fn deploy(&self, function: &Deployable) -> Result<Deployment> {
         let deploy = async {
             // It holds the marks of ownership, which belong into the first request.
-            let stored = package(function)?;
-            // Send it, update what is there already, and go on when the new code answers.
+            let (stored, version) = package(function)?;
+            // Send it, and update what is there already.
             let _ = stored;
-            Err::<(), _>(next("deploy"))
+            Err::<(), _>(next("deploy"))?;
+            self.wait_for(&function.name, &version).await
         };
         deploy.await.map_err(about("deploy", &function.name))?;
         Ok(Deployment::new(&function.name, function.runtime.clone())

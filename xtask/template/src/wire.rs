@@ -16,5 +16,5 @@ pub(crate) struct Function {
     #[serde(default)]
     pub(crate) labels: BTreeMap<String, String>,
     #[serde(default)]
-    pub(crate) timeout_ms: Option<u64>,
+    pub(crate) timeout_ms: u64,
 }

@@ -10,7 +10,7 @@ use base64::Engine as _;
 use falco_core::async_trait;
 use falco_fakes::http::{Fault, HttpFake, Provider, Reply, Request};
 use falco_testkit::conformance;
-use falco_{{name}}::{{Name}}Config;
+use falco_{{name}}::{{{Name}}Config, {{Name}}Waits};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt as _;
@@ -25,8 +25,15 @@ pub(crate) struct Fake {
 /// The memory of the gateway.
 #[derive(Default)]
 pub(crate) struct World {
-    functions: Mutex<BTreeMap<String, Value>>,
+    functions: Mutex<BTreeMap<String, Deployed>>,
     calls: AtomicU64,
+}
+
+/// A function, and the code that is on its way out, which answers so many calls more.
+struct Deployed {
+    function: Value,
+    before: Option<Value>,
+    rollout: u32,
 }
 
 impl Fake {
@@ -34,13 +41,17 @@ impl Fake {
         Self { http: HttpFake::start(World::default()) }
     }
 
-    pub(crate) fn config(&self) -> {{Name}}Config {
-        {{Name}}Config::builder().endpoint(self.http.url()).token(TOKEN).build().unwrap()
+    /// A configuration with which `deploy` waits so long for new code.
+    pub(crate) fn config(&self, rollout: Duration) -> {{Name}}Config {
+        let waits = {{Name}}Waits::default()
+            .with_rollout_interval(Duration::from_millis(5))
+            .with_rollout_timeout(rollout);
+        let config = {{Name}}Config::builder().endpoint(self.http.url()).token(TOKEN);
+        config.waits(waits).build().unwrap()
     }
 
     /// Misbehaves so from now on, if it can. Teach it the others as your provider shows them.
     pub(crate) fn misbehave(&self, fault: conformance::Fault) -> bool {
-        self.http.heal();
         self.http.inject(match fault {
             conformance::Fault::Silent => Fault::silence(""),
             conformance::Fault::Unauthorized => Fault::answer("", 401, "unknown token"),
@@ -59,7 +70,8 @@ impl Fake {
     /// Puts a function of somebody else there.
     pub(crate) fn place(&self, name: &str) {
         let mut functions = self.http.provider().functions.lock().unwrap();
-        functions.insert(name.to_owned(), json!({"name": name}));
+        let function = json!({"name": name});
+        functions.insert(name.to_owned(), Deployed { function, before: None, rollout: 0 });
     }
 }
 
@@ -77,8 +89,10 @@ impl Provider for World {
                 Reply::json(200, &functions().values().map(without_code).collect())
             }
             ("PUT", ["functions", name]) => {
-                functions().insert((*name).to_owned(), request.json());
-                Reply::new(200, "")
+                let before = functions().remove(*name).map(|deployed| deployed.function);
+                let deployed = Deployed { function: request.json(), before, rollout: 2 };
+                functions().insert((*name).to_owned(), deployed);
+                Reply::new(202, "")
             }
             ("GET", ["functions", name]) => match functions().get(*name) {
                 Some(function) => Reply::json(200, &without_code(function)),
@@ -89,8 +103,10 @@ impl Provider for World {
                 None => Reply::new(404, ""),
             },
             ("POST", ["functions", name]) => {
-                let function = functions().get(*name).cloned();
-                let Some(function) = function else { return Reply::new(404, "") };
+                let function = match self.serving(name) {
+                    Ok(function) => function,
+                    Err(status) => return Reply::new(status, ""),
+                };
                 let id = format!("call-{}", self.calls.fetch_add(1, Ordering::Relaxed));
                 run(&function, &request).await.with_header("x-call-id", &id)
             }
@@ -99,8 +115,22 @@ impl Provider for World {
     }
 }
 
-fn without_code(function: &Value) -> Value {
-    let mut shown = function.clone();
+impl World {
+    /// The code that answers a call. An update takes a while, as a rollout does: without that, a `deploy` that returns too
+    /// early would pass.
+    fn serving(&self, name: &str) -> Result<Value, u16> {
+        let mut functions = self.functions.lock().unwrap();
+        let deployed = functions.get_mut(name).ok_or(404_u16)?;
+        if deployed.rollout == 0 {
+            return Ok(deployed.function.clone());
+        }
+        deployed.rollout -= 1;
+        deployed.before.clone().ok_or(503)
+    }
+}
+
+fn without_code(deployed: &Deployed) -> Value {
+    let mut shown = deployed.function.clone();
     shown.as_object_mut().unwrap().remove("code");
     shown
 }
@@ -110,12 +140,8 @@ async fn run(function: &Value, request: &Request) -> Reply {
     let folder = TempDir::new().unwrap();
     let code = function["code"].as_str().unwrap_or_default();
     let zip = base64::engine::general_purpose::STANDARD.decode(code).unwrap();
-    for (path, file) in falco_package::Archive::from_zip(&zip).unwrap().files() {
-        let path = folder.path().join(path);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, &file.content).unwrap();
-    }
-    let mut process = Command::new(python());
+    falco_package::Archive::from_zip(&zip).unwrap().unpack_to(folder.path()).unwrap();
+    let mut process = Command::new(falco_testkit::machine_image::python().unwrap());
     process.arg(folder.path().join("transport.py")).env_clear().kill_on_drop(true);
     for (name, value) in function["env"].as_object().into_iter().flatten() {
         process.env(name, value.as_str().unwrap());
@@ -125,7 +151,7 @@ async fn run(function: &Value, request: &Request) -> Reply {
     let mut stdin = process.stdin.take().unwrap();
     let body = request.body.clone();
     tokio::spawn(async move { stdin.write_all(&body).await });
-    let limit = function["timeout_ms"].as_u64().map_or(Duration::MAX, Duration::from_millis);
+    let limit = Duration::from_millis(function["timeout_ms"].as_u64().unwrap());
     match tokio::time::timeout(limit, process.wait_with_output()).await {
         Err(_) => Reply::new(408, "the function ran too long"),
         Ok(ended) => match ended.unwrap() {
@@ -133,11 +159,4 @@ async fn run(function: &Value, request: &Request) -> Reply {
             ended => Reply::new(500, format!("exit status {}", ended.status.code().unwrap_or(-1))),
         },
     }
-}
-
-/// The interpreter's own path: what is on PATH may be a script that needs the environment which functions lack.
-fn python() -> String {
-    let ask = ["-c", "import sys; print(sys.executable)"];
-    let output = std::process::Command::new("python3").args(ask).output().unwrap();
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
