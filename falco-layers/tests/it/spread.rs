@@ -260,7 +260,13 @@ impl Harness for Two {
     }
 
     fn calls(&self) -> Option<u64> {
-        Some(self.parts.iter().map(|part| part.counters().invokes).sum())
+        Some(
+            self.parts
+                .iter()
+                .map(|part| part.counters())
+                .map(|all| all.invokes + all.submits)
+                .sum(),
+        )
     }
 }
 
