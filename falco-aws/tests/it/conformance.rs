@@ -34,7 +34,9 @@ async fn connect(fake: &FakeAws, url: &str) -> Arc<AwsLambda> {
 #[async_trait]
 impl Harness for Fake {
     async fn start() -> Self {
-        let fake = FakeAws::with(FakeSettings::default());
+        // A log comes after its function may have been removed.
+        let log_delay = Duration::from_millis(100);
+        let fake = FakeAws::with(FakeSettings { log_delay, ..FakeSettings::default() });
         let platform = connect(&fake, fake.url()).await;
         Self { fake, platform }
     }

@@ -145,8 +145,8 @@ macro_rules! __conformance_cases {
             functions_of_strangers_are_left_out:
                 "list_deployments reports what Falco has deployed and nothing else: cleanup removes what it lists."
             a_deploy_that_is_cut_off_after_any_request_can_be_removed:
-                "Ownership goes with the first request that makes anything, and remove finds all that deploy has made \
-                 until then: a driver may die after every request."
+                "Ownership goes with the first request that makes anything, so that list_deployments shows it, and remove \
+                 finds all that deploy has made until then: a driver may die after every request."
             nothing_is_left_after_remove:
                 "After remove the provider holds nothing of the function, also when a log comes late: roles, queues and \
                  logs cost money and hold data."
@@ -170,8 +170,8 @@ macro_rules! __conformance_cases {
             the_drivers_environment_stays_outside:
                 "A function sees only what its settings name: the driver's environment holds its credentials."
             another_entry_point_is_called:
-                "The function that the deployable names is called, not always main: one file often holds \
-                 several."
+                "The function that the deployable names is called, not always main, also where main was deployed under the \
+                 name before: one file often holds several."
             an_archive_of_several_modules_runs:
                 "Modules of an archive find each other: real functions are more than one file."
             code_that_cannot_be_loaded_is_said_to_be_so:
@@ -193,8 +193,8 @@ macro_rules! __conformance_cases {
                 "Arguments and results are JSON of any depth in any script, and pass unchanged: Falco hands them \
                  on unread."
             what_a_function_prints_is_no_part_of_its_answer:
-                "Lines on stdout and stderr never become part of an answer, whatever they look like, also where there \
-                 are no logs: libraries print."
+                "Lines on stdout and stderr never become part of an answer, whatever they look like, also those that are \
+                 printed while the code is loaded, and where there are no logs: libraries print."
             an_empty_result_is_an_empty_object:
                 "{} is a result like any other: functions that work by side effects return nothing else."
             a_payload_at_the_limit_is_taken:
@@ -232,7 +232,8 @@ macro_rules! __conformance_cases {
             a_result_over_the_limit_is_a_bad_result:
                 "A result over the limit is the function's fault, and never arrives truncated."
             running_too_long_is_a_timeout:
-                "A function that exceeds its timeout is ended and named as such: it is not retried blindly."
+                "A function that exceeds its timeout is ended and named as such, invoked or submitted: it is not retried \
+                 blindly."
             a_function_that_was_timed_out_does_not_run_on:
                 "A function that was ended for its time stops: what runs on costs money, and writes into what the next \
                  attempt has begun."

@@ -83,7 +83,9 @@ pub(super) async fn another_entry_point_is_called(subject: &Subject) -> Verdict 
     // An executable has one entry only.
     let runtimes = subject.runtimes()?.into_iter().filter(|runtime| runtime.family() != "native");
     for runtime in runtimes {
-        let function = subject.function_for(&runtime)?.with_entry_point("other");
+        let main = subject.function_for(&runtime)?;
+        subject.deploy(&main).await;
+        let function = main.with_entry_point("other");
         let deployment = subject.deploy(&function).await;
         let answer = subject.value(&deployment, json!({"do": "version"})).await;
         assert_eq!(answer, json!({"entry": "other"}), "{runtime}");
@@ -126,16 +128,25 @@ pub(super) async fn code_that_cannot_be_loaded_is_said_to_be_so(subject: &Subjec
 }
 
 pub(super) async fn code_over_the_limit_is_refused(subject: &Subject) -> Verdict {
-    let limit = limit_below(subject.capabilities.max_code, LARGEST_CODE)?;
-    let runtime = subject.runtimes()?.swap_remove(0);
-    let name = subject.name();
-    let function = fixture::padded(&name, &runtime, limit).ok_or_else(|| no_fixture(&runtime))?;
-    let deployed = subject.platform.deploy(&function).await;
-    let error = refused_as("code over the limit", deployed, &[ErrorKind::PayloadTooLarge]);
-    assert!(!error.is_retryable(), "{error:?}");
-    subject.says_where(&error, "deploy", &name);
-    let fetched = subject.platform.fetch_deployment(&name).await;
-    refused_as("fetching what was refused", fetched, &[ErrorKind::NotFound]);
+    let mut tried = Vec::new();
+    for runtime in subject.runtimes_of_different_limits()? {
+        let max_code = subject.capabilities.for_runtime(&runtime).max_code;
+        let limit = limit_below(max_code, LARGEST_CODE)?;
+        // Code of many megabytes is not made again for the same limit.
+        if tried.contains(&limit) {
+            continue;
+        }
+        tried.push(limit);
+        let name = subject.name();
+        let function =
+            fixture::padded(&name, &runtime, limit).ok_or_else(|| no_fixture(&runtime))?;
+        let deployed = subject.platform.deploy(&function).await;
+        let error = refused_as("code over the limit", deployed, &[ErrorKind::PayloadTooLarge]);
+        assert!(!error.is_retryable(), "{error:?}");
+        subject.says_where(&error, "deploy", &name);
+        let fetched = subject.platform.fetch_deployment(&name).await;
+        refused_as("fetching what was refused", fetched, &[ErrorKind::NotFound]);
+    }
     Ok(())
 }
 
@@ -213,7 +224,7 @@ fn needs_scaling(subject: &Subject) -> Result<(), Skip> {
 }
 
 /// Two sizes that every provider offers, if the bounds allow both.
-fn two_memories(subject: &Subject) -> Result<(u32, u32), Skip> {
+pub(super) fn two_memories(subject: &Subject) -> Result<(u32, u32), Skip> {
     let (small, large) = (256, 512);
     match subject.capabilities.memory_mib {
         Some(bounds) if !(bounds.contains(small) && bounds.contains(large)) => {

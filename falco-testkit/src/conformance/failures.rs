@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use falco_core::{Deployment, FunctionErrorKind, Scaling};
+use futures_util::future::{join, join_all};
 use serde_json::json;
 use tokio::time::sleep;
 
@@ -69,7 +70,17 @@ pub(super) async fn running_too_long_is_a_timeout(subject: &Subject) -> Verdict 
         let function = subject.function_for(&runtime)?.with_scaling(scaling);
         let deployment = subject.deploy(&function).await;
         let seconds = (timeout + Duration::from_secs(5)).as_secs_f64();
-        let error = subject.failure(&deployment, json!({"do": "sleep", "seconds": seconds})).await;
+        let slow = json!({"do": "sleep", "seconds": seconds});
+        let submitted = async {
+            if subject.capabilities.submit {
+                let pending = [subject.submit(&deployment, slow.clone()).await];
+                let outcome = subject.collect(&deployment, &pending).await.swap_remove(0).outcome;
+                let kind = outcome.as_ref().err().map(|error| error.kind);
+                assert_eq!(kind, Some(FunctionErrorKind::Timeout), "submitted: {outcome:?}");
+            }
+        };
+        let invoked = subject.failure(&deployment, slow.clone());
+        let (error, ()) = join(invoked, submitted).await;
         assert_eq!(error.kind, FunctionErrorKind::Timeout, "{error}");
         answers_again(subject, &deployment).await;
     }
@@ -82,17 +93,27 @@ pub(super) async fn a_function_that_was_timed_out_does_not_run_on(subject: &Subj
     }
     let timeout = shortest_timeout(subject);
     let scaling = Scaling::default().with_timeout(timeout);
-    let deployment = subject.deploy(&subject.function()?.with_scaling(scaling)).await;
-    let path = std::env::temp_dir().join(subject.name());
     // Late enough that even a busy machine has ended the function by then.
     let later = timeout + Duration::from_millis(1_500);
-    let args = json!({"do": "touch", "path": path, "seconds": later.as_secs_f64()});
-    let error = subject.failure(&deployment, args).await;
-    assert_eq!(error.kind, FunctionErrorKind::Timeout, "{error}");
+    let mut calls = Vec::new();
+    for runtime in subject.runtimes()? {
+        let function = subject.function_for(&runtime)?.with_scaling(scaling.clone());
+        let deployment = subject.deploy(&function).await;
+        let path = std::env::temp_dir().join(subject.name());
+        calls.push(async move {
+            let args = json!({"do": "touch", "path": path, "seconds": later.as_secs_f64()});
+            let error = subject.failure(&deployment, args).await;
+            assert_eq!(error.kind, FunctionErrorKind::Timeout, "{error}");
+            (deployment, path)
+        });
+    }
+    let ended = join_all(calls).await;
     sleep(Duration::from_secs(3)).await;
-    let ran_on = path.exists();
-    let _ = std::fs::remove_file(path);
-    assert!(!ran_on, "the function has written a file after its timeout");
+    for (deployment, path) in ended {
+        let ran_on = path.exists();
+        let _ = std::fs::remove_file(path);
+        assert!(!ran_on, "{} has written a file after its timeout", deployment.runtime);
+    }
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use falco_core::{Deployable, Deployment, ErrorKind, FunctionErrorKind, Ownership
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
-use super::configuration::shortest_timeout;
+use super::configuration::{shortest_timeout, two_memories};
 use super::harness::{Skip, Verdict};
 use super::secret::MARKED_SECRET;
 use super::subject::{Subject, no_fixture, refused_as, served, value};
@@ -137,7 +137,7 @@ pub(super) async fn deployments_are_listed_with_their_owner(subject: &Subject) -
 pub(super) async fn a_dropped_deploy_leaves_nothing_once_it_is_removed(
     subject: &Subject,
 ) -> Verdict {
-    let mut names = Vec::new();
+    let mut begun = Vec::new();
     for polls in 1..=4 {
         let function = subject.function()?.with_env("SECRET", MARKED_SECRET);
         let mut deploying = subject.platform.deploy(&function);
@@ -148,30 +148,34 @@ pub(super) async fn a_dropped_deploy_leaves_nothing_once_it_is_removed(
             if left == 0 { Poll::Ready(()) } else { polled }
         })
         .await;
-        names.push(function.name.clone());
+        begun.push(by_name(subject, &function));
     }
     // Sockets and threads are at work after some time.
     for patience in [1, 5, 20] {
         let function = subject.function()?.with_env("SECRET", MARKED_SECRET);
         let _ = timeout(Duration::from_millis(patience), subject.platform.deploy(&function)).await;
-        names.push(function.name);
+        begun.push(by_name(subject, &function));
     }
+    let names: Vec<_> = begun.iter().map(|deployment| deployment.name.clone()).collect();
     // What is on its way to the provider when its caller goes may arrive a little later.
     for pause in [0, 150, 500] {
         sleep(Duration::from_millis(pause)).await;
         let all = served("list_deployments", subject.platform.list_deployments().await);
-        for deployment in all.iter().filter(|deployment| names.contains(&deployment.name)) {
+        let all = all.into_iter().filter(|deployment| names.contains(&deployment.name));
+        for deployment in all.collect::<Vec<_>>().iter().chain(&begun) {
             // Gone already, or not yet in a state to be removed.
             let _ = subject.platform.remove(deployment).await;
         }
     }
     sleep(Duration::from_millis(700)).await;
     // A platform that removes it itself may need longer on a busy machine; what stays, stays.
-    let mut left = Vec::new();
+    let mut left: Vec<_> = Vec::new();
     for _ in 0..100 {
         let all = served("list_deployments", subject.platform.list_deployments().await);
         left = all.into_iter().map(|deployment| deployment.name).collect();
         left.retain(|name| names.contains(name));
+        let held = subject.harness.leftovers().unwrap_or_default();
+        left.extend(held.into_iter().filter(|held| names.iter().any(|name| held.contains(name))));
         if left.is_empty() {
             return Ok(());
         }
@@ -182,17 +186,25 @@ pub(super) async fn a_dropped_deploy_leaves_nothing_once_it_is_removed(
 
 pub(super) async fn a_redeploy_is_in_force_when_deploy_returns(subject: &Subject) -> Verdict {
     let timeout = shortest_timeout(subject);
+    let memories = two_memories(subject).ok();
+    let old_sizes = Scaling::default().with_memory_mib(memories.map(|(small, _)| small));
+    let new_sizes = Scaling::default().with_memory_mib(memories.map(|(_, large)| large));
     for runtime in subject.runtimes()? {
         let function = subject.function_for(&runtime)?;
         let old = function.clone().with_env("FALCO_STAYS", "old").with_env("FALCO_GOES", "old");
-        let old = old.with_scaling(Scaling::default().with_timeout(timeout * 20));
+        let old = old.with_scaling(old_sizes.clone().with_timeout(timeout * 20));
         let deployment = subject.deploy(&old).await;
         let first = subject.value(&deployment, json!({"do": "env", "name": "FALCO_GOES"})).await;
         assert_eq!(first, json!({"value": "old"}));
 
-        let scaling = Scaling::default().with_timeout(timeout);
+        let scaling = new_sizes.clone().with_timeout(timeout);
         let new = function.with_env("FALCO_STAYS", "new").with_scaling(scaling);
         let deployment = subject.deploy(&new).await;
+        let fetched = served("fetch", subject.platform.fetch_deployment(&deployment.name).await);
+        for reported in [&deployment, &fetched] {
+            let memory = reported.scaling.memory_mib;
+            assert!(memories.is_none() || memory == new_sizes.memory_mib, "{reported:?}");
+        }
         for (name, value) in [("FALCO_STAYS", json!("new")), ("FALCO_GOES", json!(null))] {
             let answer = in_time(subject, &deployment, json!({"do": "env", "name": name})).await;
             assert_eq!(answer, json!({"value": value}), "{name} on {runtime}");
@@ -248,6 +260,26 @@ pub(super) async fn a_deploy_that_is_cut_off_after_any_request_can_be_removed(
     Ok(())
 }
 
+/// What another process can say of a function whose deploy has not returned.
+fn by_name(subject: &Subject, function: &Deployable) -> Deployment {
+    let deployment = Deployment::new(function.name.as_str(), function.runtime.clone());
+    deployment.with_platform(subject.platform.name())
+}
+
+/// Fails where the provider holds something of a function, before and after it is asked, and it is not listed.
+async fn is_listed(subject: &Subject, name: &str, requests: u64) {
+    let held = || {
+        let all = subject.harness.leftovers().unwrap_or_default();
+        all.into_iter().filter(|held| held.contains(name)).collect::<Vec<_>>()
+    };
+    let before = held();
+    if before.is_empty() || !listed(subject, name).await.is_empty() {
+        return;
+    }
+    let after = held();
+    assert!(after.is_empty(), "cut off after {requests} requests, these are not listed: {after:?}");
+}
+
 /// Removes what a deploy has left, by what is listed and by its name, until nothing is there.
 async fn remove_all_of(
     subject: &Subject,
@@ -256,8 +288,8 @@ async fn remove_all_of(
     requests: u64,
 ) {
     let name = function.name.as_str();
-    let by_name =
-        Deployment::new(name, function.runtime.clone()).with_platform(subject.platform.name());
+    let by_name = by_name(subject, function);
+    is_listed(subject, name, requests).await;
     // What is on its way when its caller goes may arrive a little later.
     for _ in 0..50 {
         let listed = listed(subject, name).await;

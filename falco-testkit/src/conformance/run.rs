@@ -77,6 +77,6 @@ pub async fn check<H: Harness>(name: &str) {
     let log = log.text();
     for line in log.lines() {
         let is_shown = secrets.iter().any(|secret| line.contains(secret.as_str()));
-        assert!(!is_shown, "a secret is in the log: {line}");
+        assert!(!is_shown, "{name}, on {}: a secret is in the log: {line}", harness.name());
     }
 }

@@ -144,16 +144,23 @@ impl Subject {
         Ok(all)
     }
 
+    /// The first runtime, and each other one that has narrower limits of its own.
+    pub(super) fn runtimes_of_different_limits(&self) -> Result<Vec<RuntimeName>, Skip> {
+        let mut runtimes = self.runtimes()?;
+        let others = runtimes.split_off(1).into_iter();
+        let limits = &self.capabilities.runtime_limits;
+        runtimes.extend(others.filter(|runtime| limits.contains_key(runtime.family())));
+        Ok(runtimes)
+    }
+
     /// Deploys the fixture for the first runtime, and for each other one that has narrower limits of its own.
     pub(super) async fn deployed_in_runtimes_of_different_limits(
         &self,
     ) -> Result<Vec<Deployment>, Skip> {
         let mut all = Vec::new();
-        for (at, runtime) in self.runtimes()?.into_iter().enumerate() {
-            if at == 0 || self.capabilities.runtime_limits.contains_key(runtime.family()) {
-                let function = self.function_for(&runtime)?;
-                all.push(self.deploy(&function).await);
-            }
+        for runtime in self.runtimes_of_different_limits()? {
+            let function = self.function_for(&runtime)?;
+            all.push(self.deploy(&function).await);
         }
         Ok(all)
     }

@@ -123,7 +123,8 @@ pub(super) fn check(function: &Deployable, capabilities: &Capabilities) -> Resul
         return Err(Error::unsupported(format!("there is no runtime {}", function.runtime))
             .with_hint(format!("use one of {have}")));
     }
-    if let Some(limit) = capabilities.max_code.filter(|max| function.code.len() as u64 > *max) {
+    let max_code = capabilities.for_runtime(&function.runtime).max_code;
+    if let Some(limit) = max_code.filter(|max| function.code.len() as u64 > *max) {
         let words = format!("the code has {} bytes, and {limit} are allowed", function.code.len());
         return Err(Error::new(ErrorKind::PayloadTooLarge, words));
     }

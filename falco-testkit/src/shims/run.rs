@@ -119,7 +119,8 @@ pub async fn check<H: Harness>(family: &str, section: Section) {
         Section::AtOnce | Section::Idle | Section::Endless => {}
     }
     let wrong = suite.wrong.join("\n");
-    assert!(wrong.is_empty(), "wrong in {family} on {}:\n{wrong}", platform.name());
+    let (platform, name) = (platform.name(), harness.name());
+    assert!(wrong.is_empty(), "wrong in {family} on {platform} ({name}):\n{wrong}");
 }
 
 struct Suite<'a> {
@@ -174,7 +175,8 @@ impl Suite<'_> {
         let Some(right) = case.right(self.family) else { return };
         let (mut argument, mut right) = (case.argument.clone(), right.clone());
         if let Right::Length(length) = &mut right {
-            let most = self.platform.capabilities().max_result.unwrap_or(u64::MAX);
+            let limits = self.platform.capabilities().for_runtime(&deployment.runtime);
+            let most = limits.max_result.unwrap_or(u64::MAX);
             let most = usize::try_from(most.saturating_sub(MARGIN)).unwrap_or(usize::MAX);
             *length = most.min(*length);
             argument["length"] = json!(*length);

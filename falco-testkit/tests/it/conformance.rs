@@ -3,10 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use falco_core::{AsyncPlatform, Capabilities, Error, RuntimeLimits, RuntimeName, async_trait};
+use falco_core::{
+    AsyncPlatform, Capabilities, Error, Platform, RuntimeLimits, RuntimeName, async_trait,
+};
 use falco_testkit::conformance::{Fault, Harness, Skip};
 use falco_testkit::fixture::Fixture;
 use falco_testkit::{Fate, Fates, FunctionCall, InMemory, Settings, conformance_tests};
+use futures_util::FutureExt;
 use tokio::sync::Notify;
 
 pub(crate) struct Memory {
@@ -55,7 +58,8 @@ impl Harness for Memory {
                     RuntimeLimits::default()
                         .with_max_payload(40 << 10)
                         .with_max_submit_payload(30 << 10)
-                        .with_max_result(20 << 10),
+                        .with_max_result(20 << 10)
+                        .with_max_code(100 << 10),
                 ),
             capacity: Some(20),
             ..defaults
@@ -119,7 +123,9 @@ impl Harness for Memory {
     }
 
     fn leftovers(&self) -> Option<Vec<String>> {
-        Some(Vec::new())
+        // It answers at once, unless it was told not to.
+        let listed = self.platform.list_deployments().now_or_never()?.ok()?;
+        Some(listed.into_iter().map(|deployment| deployment.name).collect())
     }
 }
 

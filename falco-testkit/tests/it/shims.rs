@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use falco_core::{
     Activation, AsyncPlatform, Deployment, FunctionError, FunctionErrorKind, Invocation, Payload,
-    Platform, Result, RuntimeName, async_trait, forward,
+    Platform, Result, RuntimeLimits, RuntimeName, async_trait, forward,
 };
 use falco_testkit::conformance::{Fault, Harness, Skip};
 use falco_testkit::shims::{Case, Right, Section, cases, check};
@@ -40,10 +40,16 @@ thread_local! {
 }
 
 /// The limit of results, so that the longest text of the suite is quickly made.
-const MAX_RESULT: u64 = 100 << 10;
+const MAX_RESULT: u64 = 200 << 10;
+
+/// That of Node.js: less than the longest text of the others.
+const MAX_RESULT_IN_NODE: u64 = 100 << 10;
 
 /// The longest text: the suite leaves 64 KiB to the provider.
-const LONGEST: u64 = MAX_RESULT - (64 << 10);
+fn longest(family: &str) -> u64 {
+    let limit = if family == "nodejs" { MAX_RESULT_IN_NODE } else { MAX_RESULT };
+    limit - (64 << 10)
+}
 
 /// The platform in memory, which runs no code: it answers from the table.
 #[derive(Debug)]
@@ -82,7 +88,9 @@ impl Harness for Table {
     async fn start() -> Self {
         let wrong = WRONG.get();
         let defaults = Settings::default();
+        let in_node = RuntimeLimits::default().with_max_result(MAX_RESULT_IN_NODE);
         let capabilities = defaults.capabilities.clone().with_max_result(MAX_RESULT);
+        let capabilities = capabilities.with_runtime_limits("nodejs", in_node);
         let mut inner = InMemory::new(Settings { capabilities, ..defaults });
         for family in ["python", "nodejs", "native"] {
             // Whether the call before did anything but return the object, which every innocent call does.
@@ -129,7 +137,8 @@ fn reply(call: &FunctionCall<'_>, family: &str, wrong: Wrong, is_spoilt: &Atomic
             case.right(family).unwrap().clone()
         }
     };
-    Reply::from(answer(&right, wrong))
+    let length = argument["length"].as_u64().unwrap_or_default();
+    Reply::from(answer(&right, wrong, length as usize))
 }
 
 fn endless(wrong: Wrong) -> Reply {
@@ -144,8 +153,12 @@ fn endless(wrong: Wrong) -> Reply {
     }
 }
 
-/// The right answer, or one that is wrong in this way.
-fn answer(right: &Right, wrong: Wrong) -> std::result::Result<Payload, FunctionError> {
+/// The right answer, with a text of this length where it is one, or an answer that is wrong in this way.
+fn answer(
+    right: &Right,
+    wrong: Wrong,
+    length: usize,
+) -> std::result::Result<Payload, FunctionError> {
     use FunctionErrorKind::{BadResult, Crashed, Raised, Timeout};
     let value = |value: Value| Ok(Payload::json(&value).unwrap());
     let failed = |kind, message: &str| Err(FunctionError::new(kind, message));
@@ -170,14 +183,12 @@ fn answer(right: &Right, wrong: Wrong) -> std::result::Result<Payload, FunctionE
         (Right::Text(_), Wrong::LosesDetails) => {
             value(json!({"value": 1.234_567_890_123_456_8e29}))
         }
-        (Right::Length(_), Wrong::LosesDetails) => {
-            value(json!({"value": "x".repeat(LONGEST as usize - 1)}))
-        }
+        (Right::Length(_), Wrong::LosesDetails) => value(json!({"value": "x".repeat(length - 1)})),
         (Right::BadResult(_), Wrong::LosesDetails) => failed(BadResult, "?"),
         (Right::Crashed, Wrong::LosesDetails) => failed(Timeout, "it has ended"),
         (Right::Value(right), _) => value(right.clone()),
         (Right::Text(text), _) => Ok(Payload::from_bytes(format!("{{\"value\":{text}}}")).unwrap()),
-        (Right::Length(_), _) => value(json!({"value": "x".repeat(LONGEST as usize)})),
+        (Right::Length(_), _) => value(json!({"value": "x".repeat(length)})),
         (Right::BadResult(message), _) => failed(BadResult, message),
         (Right::Crashed, _) => failed(Crashed, "it has ended"),
         (Right::Raised(kind, message, trace), wrong) => {
@@ -208,10 +219,10 @@ async fn found(family: &str, section: Section, wrong: Wrong) -> String {
 }
 
 /// The case's argument, as the suite shows it.
-fn shown(case: &Case) -> String {
+fn shown(case: &Case, family: &str) -> String {
     let mut argument = case.argument.clone();
     if case.name == "big" {
-        argument["length"] = json!(LONGEST);
+        argument["length"] = json!(longest(family));
     }
     argument.to_string()
 }
@@ -229,7 +240,7 @@ async fn every_case_of_the_table_finds_each_wrong_answer() {
                 if wrong == Wrong::NamesAnotherType && !matches!(right, Right::Raised(..)) {
                     continue;
                 }
-                let line = format!("\n  {}: ", shown(&case));
+                let line = format!("\n  {}: ", shown(&case, family));
                 assert!(found.contains(&line), "{family}: {} passes with {wrong:?}", case.name);
             }
         }
@@ -242,7 +253,7 @@ async fn a_call_that_spoils_the_next_one_is_found_after_each_case() {
         let found = found(family, Section::Calls, Wrong::SpoilsTheNextCall).await;
         let spoiling = cases().into_iter().filter(|case| case.name != "object");
         for case in spoiling.filter(|case| case.right(family).is_some()) {
-            let line = format!("\n  the call after {}: ", shown(&case));
+            let line = format!("\n  the call after {}: ", shown(&case, family));
             assert!(found.contains(&line), "{family}: {} may spoil the next call", case.name);
         }
     }

@@ -3,6 +3,7 @@
 mod platform;
 mod submitting;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -36,6 +37,10 @@ pub(super) struct Mutant {
     /// Calls that have begun and not ended; a dropped one never does.
     open: AtomicU32,
     deploys: AtomicU32,
+    /// Functions whose deploy has begun and has not returned.
+    unfinished: Mutex<BTreeSet<String>>,
+    /// Functions that print while they are loaded, and were not called yet.
+    talkative: Mutex<BTreeSet<String>>,
 }
 
 fn is_throttled<T>(outcome: &Result<T>) -> bool {
@@ -69,6 +74,8 @@ impl Mutant {
             first_log: Mutex::default(),
             open: AtomicU32::new(0),
             deploys: AtomicU32::new(0),
+            unfinished: Mutex::default(),
+            talkative: Mutex::default(),
         }
     }
 
@@ -130,6 +137,10 @@ impl Mutant {
                 Mutation::SwallowsUnicode => {
                     let ascii = result.as_str().replace(|c| !char::is_ascii(&c), "?");
                     *result = Payload::from_bytes(ascii)?;
+                }
+                Mutation::RoundsNumbers => {
+                    let rounded = result.as_str().replace("9007199254740991", "9007199254740992");
+                    *result = Payload::from_bytes(rounded)?;
                 }
                 Mutation::CallsEmptyNull if result.as_str() == "{}" => {
                     *result = Payload::from_bytes("null")?;

@@ -21,7 +21,8 @@ impl Platform for Mutant {
 
     fn capabilities(&self) -> Capabilities {
         let mut capabilities = self.inner.capabilities();
-        capabilities.submit &= !self.is(Mutation::SubmitsInSecret);
+        let in_secret = [Mutation::SubmitsInSecret, Mutation::CollectsInSecret];
+        capabilities.submit &= !in_secret.contains(&self.mutation);
         if self.is(Mutation::HidesLimitsOfRuntimes) {
             capabilities.runtime_limits.clear();
         }
@@ -68,6 +69,29 @@ impl Platform for Mutant {
                 }
                 function.env = old.clone();
             }
+            Mutation::KeepsOldMemory => {
+                if let Ok(there) = self.inner.fetch_deployment(&function.name).await {
+                    function.scaling.memory_mib = there.scaling.memory_mib;
+                }
+            }
+            Mutation::KeepsOldEntryPoint => {
+                if self.inner.fetch_deployment(&function.name).await.is_ok() {
+                    function.entry_point = None;
+                }
+            }
+            Mutation::ForgetsADroppedDeploy => {
+                self.unfinished.lock().unwrap().insert(function.name.clone());
+                self.inner.deploy(&function).await?;
+                sleep(Duration::from_millis(30)).await;
+                self.unfinished.lock().unwrap().remove(&function.name);
+            }
+            Mutation::AnswersWithWhatIsPrintedWhileLoading => {
+                if let Code::Source(text) = &function.code
+                    && text.contains("loaded")
+                {
+                    self.talkative.lock().unwrap().insert(function.name.clone());
+                }
+            }
             Mutation::KeepsOldSizes => {
                 if let Ok(there) = self.inner.fetch_deployment(&function.name).await {
                     function.scaling = there.scaling;
@@ -87,7 +111,7 @@ impl Platform for Mutant {
             Mutation::LetsStoredArgumentsWin => {
                 *self.arguments.lock().unwrap() = function.arguments.clone();
             }
-            Mutation::TagsInASecondRequest => {
+            Mutation::TagsInASecondRequest | Mutation::MarksInASecondRequest => {
                 let mut untagged = function.clone();
                 untagged.ownership = None;
                 self.inner.deploy(&untagged).await?;
@@ -116,14 +140,23 @@ impl Platform for Mutant {
                 }
                 _ => self.is(Mutation::DeploysAnything) || self.is(Mutation::DeploysAnyName),
             },
-            ErrorKind::PayloadTooLarge => self.is(Mutation::TakesAnyLength),
+            ErrorKind::PayloadTooLarge => {
+                let is_node = function.runtime.family() == "nodejs";
+                self.is(Mutation::TakesAnyLength)
+                    || (is_node && self.is(Mutation::TakesAnyLengthInNode))
+            }
             _ => false,
         });
         if takes_it {
             let name = function.name.as_str();
             return Ok(Deployment::new(name, function.runtime.clone()).with_platform(self.name()));
         }
-        self.changed(deployed)
+        match self.mutation {
+            Mutation::ServesOnlyWhatWasFetched => {
+                deployed.map(|deployment| deployment.with_attribute("handle", "gone"))
+            }
+            _ => self.changed(deployed),
+        }
     }
 
     async fn fetch_deployment(&self, name: &str) -> Result<Deployment> {
@@ -147,6 +180,11 @@ impl Platform for Mutant {
         if self.is(Mutation::ListsTheRemoved) {
             listed.extend(self.removed.lock().unwrap().iter().cloned());
         }
+        if self.is(Mutation::MarksInASecondRequest) {
+            listed.retain(|deployment| deployment.ownership.is_some());
+        }
+        let unfinished = self.unfinished.lock().unwrap().clone();
+        listed.retain(|deployment| !unfinished.contains(&deployment.name));
         if self.is(Mutation::ListsNothing) {
             listed.clear();
         }
@@ -179,6 +217,9 @@ impl Platform for Mutant {
         if self.is(Mutation::RemovesNothing) {
             return Ok(());
         }
+        if self.unfinished.lock().unwrap().contains(&deployment.name) {
+            return self.changed(Err(Error::new(ErrorKind::NotFound, "it was never deployed")));
+        }
         match self.inner.remove(deployment).await {
             Err(_) if self.is(Mutation::RemovesTwice) => Ok(()),
             other => self.changed(other),
@@ -201,6 +242,9 @@ impl Platform for Mutant {
         let limit = self.inner.capabilities().for_runtime(&deployment.runtime).max_payload;
         if self.is_at_the_limit(invocation, limit) {
             return Err(Error::new(ErrorKind::PayloadTooLarge, "it is too long"));
+        }
+        if deployment.attribute("handle").is_some() {
+            return Err(Error::new(ErrorKind::NotFound, "the handle is gone"));
         }
         if self.just_deployed.swap(false, Ordering::Relaxed) {
             return Err(Error::new(ErrorKind::NotFound, "it is still starting"));
@@ -234,6 +278,11 @@ impl Platform for Mutant {
             (Mutation::AnswersWithWhatIsPrintedAsAnError, _) if args["stderr"].is_array() => {
                 Some(serde_json::json!({"err": args["stderr"]}))
             }
+            (Mutation::AnswersWithWhatIsPrintedWhileLoading, _)
+                if self.talkative.lock().unwrap().remove(&deployment.name) =>
+            {
+                Some(serde_json::json!({"loaded": true}))
+            }
             (Mutation::WritesNullForInfinity, Some("infinity")) => {
                 Some(serde_json::json!({"value": null}))
             }
@@ -249,7 +298,9 @@ impl Platform for Mutant {
             let raised = FunctionError::new(FunctionErrorKind::Raised, "not this one");
             activation.outcome = Err(raised);
         }
-        if self.is(Mutation::RunsOnAfterATimeout)
+        let is_node = deployment.runtime.family() == "nodejs";
+        let runs_on = self.is(Mutation::RunsOnInNode) && is_node;
+        if (runs_on || self.is(Mutation::RunsOnAfterATimeout))
             && let Some(path) = args["path"].as_str()
         {
             std::fs::write(path, "").unwrap();

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use falco_core::{
     ActivationId, ActivationLog, AsyncPlatform, Collected, Deployment, Error, ErrorKind,
-    Invocation, InvocationId, Payload, Pending, Release, Result, async_trait,
+    FunctionErrorKind, Invocation, InvocationId, Payload, Pending, Release, Result, async_trait,
 };
 use tokio::time::sleep;
 
@@ -17,6 +17,13 @@ impl AsyncPlatform for Mutant {
         let limit = self.inner.capabilities().for_runtime(&deployment.runtime).max_submit_payload;
         if self.is_at_the_limit(invocation, limit) {
             return Err(Error::new(ErrorKind::PayloadTooLarge, "it is too long"));
+        }
+        if self.is(Mutation::CollectsInSecret) {
+            let error = Error::unsupported("it cannot submit").with_platform(self.inner.name());
+            return Err(error.with_operation("submit").with_function(&*deployment.name));
+        }
+        if self.is(Mutation::SubmitsAnyArgument) && !invocation.payload().is_object() {
+            return Ok(Pending::new("a", SystemTime::now()));
         }
         self.enter().await?;
         let is_unique = invocation.is_unique() && !self.is(Mutation::RunsAnAttemptTwice);
@@ -31,6 +38,9 @@ impl AsyncPlatform for Mutant {
         }
         if self.is(Mutation::RepeatsLostSubmissions) && is_in_doubt(&submission) {
             submission = self.inner.submit(deployment, invocation).await;
+        }
+        if self.is(Mutation::SaysThatNoSubmissionRan) {
+            submission = submission.map_err(|error| error.with_may_have_run(false));
         }
         let pending = match self.changed(submission) {
             Err(_) if self.is(Mutation::TakesAnySubmission) => {
@@ -84,6 +94,13 @@ impl AsyncPlatform for Mutant {
                     activation.outcome = Ok(Payload::empty());
                 }
             }
+            Mutation::CallsSubmittedTimeoutsCrashes => {
+                for activation in &mut collected.finished {
+                    if let Err(error) = &mut activation.outcome {
+                        error.kind = FunctionErrorKind::Crashed;
+                    }
+                }
+            }
             Mutation::CallsFailuresSuccesses => {
                 for activation in collected.finished.iter_mut().filter(|a| !a.is_success()) {
                     activation.outcome = Ok(Payload::empty());
@@ -104,6 +121,17 @@ impl AsyncPlatform for Mutant {
             Mutation::NamesNoOperationOfTheGone => {
                 for (_, error) in &mut collected.gone {
                     *error = Error::new(error.kind(), error.message());
+                }
+            }
+            Mutation::CollectsUnderAnotherId => {
+                for activation in &mut collected.finished {
+                    activation.id = "another".into();
+                }
+            }
+            Mutation::AsksToCollectAtOnce => collected.poll_after = Duration::ZERO,
+            Mutation::ChangesDuplicates => {
+                for activation in collected.finished.iter_mut().skip(1) {
+                    activation.outcome = Ok(Payload::empty());
                 }
             }
             Mutation::FailsOnDuplicates => {
