@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use falco_core::*;
-use falco_layers::{Held, HeldPolicy};
-use falco_testkit::{Fate, Fates, InMemory, Latency, Settings};
+use falco_layers::{Held, HeldPolicy, Part, Share, Spread, Stack};
+use falco_testkit::{Fate, Fates, InMemory, Latency, Line, Outages, Settings};
 use tokio::time::Instant;
 
 use crate::support::*;
@@ -219,5 +219,29 @@ fn a_runtime_that_is_shut_down_takes_the_calls_with_it() {
         assert_eq!(counted.counters().running, 50);
         drop(runtime);
         assert_eq!(counted.counters().running, 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_part_of_a_spread_that_was_away_is_back_when_it_accepts_a_call_but_not_when_it_holds_one()
+{
+    for (stack, line, next) in [
+        (Stack::new(), Line::Up, "a"),
+        (Stack::new().with_held(HeldPolicy::default()), Line::Hung, "b"),
+    ] {
+        let part = Arc::new(Outages::new(InMemory::default()));
+        let parts = [Part::new(part.clone()).named("a"), Part::new(slow(secs(1))).named("b")];
+        let spread = Spread::with_stack(Share::Overflow, parts, &stack).unwrap();
+        let deployment = deployed(&spread).await;
+        let place_of = async |id: &str| {
+            let pending = spread.submit(&deployment, &invocation(id)).await.unwrap();
+            pending.id.as_str()[..1].to_owned()
+        };
+        part.set(Line::Cut);
+        assert_eq!(place_of("0").await, "b");
+        part.set(line);
+        tokio::time::sleep(millis(600)).await;
+        assert_eq!(place_of("1").await, "a", "it tries whether the part is back");
+        assert_eq!(place_of("2").await, next, "{line:?}");
     }
 }

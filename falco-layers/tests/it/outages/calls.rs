@@ -252,3 +252,24 @@ async fn a_held_call_that_is_open_does_not_end_an_outage_and_an_accepted_submiss
         assert_eq!(layer.gate().state().paused.is_some(), holds_calls);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn submissions_that_are_gone_are_an_outage_only_where_nobody_has_answered_them() {
+    let lost = Error::new(ErrorKind::Lost, "no record of it");
+    let away = Error::new(ErrorKind::Unavailable, "no route").with_unreachable(true);
+    for (error, patience, is_outage) in
+        [(&away, secs(60), true), (&away, Duration::ZERO, false), (&lost, secs(60), false)]
+    {
+        let fates = Fates::sequence([0, 1, 2].map(|_| Fate::FailLate(error.clone())));
+        let layer = CongestionControl::new(fated(fates), Gate::new(Fixed::unlimited()))
+            .with_outage_patience(patience);
+        let deployment = deployed(&layer).await;
+        let mut pending = Vec::new();
+        for n in 0..3 {
+            pending.push(layer.submit(&deployment, &invocation(&n.to_string())).await.unwrap());
+        }
+        sleep(secs(1)).await;
+        assert_eq!(layer.collect(&deployment, &pending).await.unwrap().gone.len(), 3);
+        assert_eq!(layer.gate().state().paused.is_some(), is_outage, "{error}, {patience:?}");
+    }
+}
