@@ -134,7 +134,7 @@ pub trait Harness: Send + Sync + 'static {
     }
 
     /// Everything that the provider holds, in words: functions, roles, queues, logs. `None` where the harness cannot look.
-    /// What belongs to a function has its name in it: the suite looks for what a deploy that was cut off has left.
+    /// The words about a part of a function hold its name: the suite looks for what a deploy that was cut off has left.
     fn leftovers(&self) -> Option<Vec<String>> {
         self.fake().map(Fake::leftovers)
     }

@@ -260,7 +260,7 @@ pub(super) async fn a_deploy_that_is_cut_off_after_any_request_can_be_removed(
     Ok(())
 }
 
-/// What another process can say of a function whose deploy has not returned.
+/// The deployment of a function whose deploy has not returned, by its name alone.
 fn by_name(subject: &Subject, function: &Deployable) -> Deployment {
     let deployment = Deployment::new(function.name.as_str(), function.runtime.clone());
     deployment.with_platform(subject.platform.name())
