@@ -39,7 +39,12 @@ pub fn below<'a>(base: &Url, segments: impl IntoIterator<Item = &'a str>) -> Url
     let mut url = base.clone();
     // Only URLs without a host have no segments, and `base_url` admits none of those.
     if let Ok(mut path) = url.path_segments_mut() {
-        path.pop_if_empty().extend(segments);
+        // `url` leaves these two out, so that the path of one function would be that of all of them.
+        path.pop_if_empty().extend(segments.into_iter().map(|segment| match segment {
+            "." => "%2E",
+            ".." => "%2E%2E",
+            name => name,
+        }));
     }
     url
 }
@@ -61,6 +66,12 @@ mod tests {
             let error = base_url(wrong).unwrap_err();
             assert!(!format!("{error:?}").contains("marked"), "{error:?}");
         }
+    }
+
+    #[test]
+    fn a_name_of_dots_is_not_left_out() {
+        let url = below(&base_url("http://h/x").unwrap(), ["functions", "..", "."]);
+        assert_eq!(url.as_str(), "http://h/x/functions/%252E%252E/%252E");
     }
 
     #[test]
