@@ -128,6 +128,15 @@ macro_rules! __conformance_cases {
                  and resumed runs are other processes."
             an_unknown_name_is_not_found:
                 "Fetching what is not there is NotFound, so that callers can distinguish absence from failure."
+            a_name_leads_nowhere_else:
+                "A name with '/', '?', '#' or '%' is not the function that a path of it would lead to: it is NotFound or \
+                 InvalidInput."
+            sizes_are_fetched_with_the_function:
+                "deploy, fetch_deployment and list_deployments report the timeout that was deployed: another process waits \
+                 for a call as long as its function may run."
+            a_list_is_read_to_its_end:
+                "list_deployments reads every page: what stands behind the functions of strangers costs money, too, and \
+                 cleanup removes what it lists."
             a_removed_function_is_gone:
                 "After remove the function is neither found, nor listed, nor invoked: what is left costs money \
                  and holds code."

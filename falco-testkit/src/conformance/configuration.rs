@@ -19,6 +19,7 @@ const VARIABLES: &[(&str, &str)] = &[
     ("FALCO_PLAIN", "plain"),
     ("FALCO_SECRET", MARKED_SECRET),
     ("FALCO_SIGNS", "a b=c \"d\" 'e' $HOME %PATH% \\n {x}"),
+    ("FALCO_BLANKS", "  at both ends "),
     ("FALCO_SCRIPT", "Grüße, 世界 🦅"),
 ];
 

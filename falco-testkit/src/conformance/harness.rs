@@ -95,6 +95,18 @@ pub trait Harness: Send + Sync + 'static {
         Ok("stranger".to_owned())
     }
 
+    /// Puts so many functions that Falco has not deployed beside those of the suite; by their names they come first.
+    ///
+    /// # Errors
+    ///
+    /// A [`Skip`] where the harness cannot do that.
+    async fn place_strangers(&self, count: usize) -> Result<(), Skip> {
+        let fake = self.fake();
+        let fake = fake.ok_or_else(|| Skip::new("the harness places no functions of strangers"))?;
+        (0..count).for_each(|n| fake.place_stranger(&format!("a-stranger-{n}")));
+        Ok(())
+    }
+
     /// Lets the provider take so many requests more. It does what the last of them asks without answering it, and answers
     /// nothing else until [`go_on`](Self::go_on).
     ///

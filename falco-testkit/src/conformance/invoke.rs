@@ -27,6 +27,7 @@ pub(super) async fn nested_and_non_ascii_json_passes_unchanged(subject: &Subject
     let values = json!({
         "scripts": ["Grüße", "Ελλάδα", "世界", "مرحبا", "🦅👩‍👩‍👧", "e\u{301}", "\u{2028}"],
         "signs": "quote \" backslash \\ slash / line\nbreak tab\t null-ish \u{1} </script>",
+        "ends": [" blank ", "line break\n", "\n", "\t", "\r\n"],
         "ключ": {"键": [null, true, false, {}, [], ""]},
         "numbers": [0, -1, 1.5, -2.25e-7, 9_007_199_254_740_991_i64, -9_007_199_254_740_991_i64],
         "deep": deep,
@@ -34,6 +35,12 @@ pub(super) async fn nested_and_non_ascii_json_passes_unchanged(subject: &Subject
     for deployment in subject.deployed_in_each_runtime().await? {
         let answer = subject.value(&deployment, json!({"do": "echo", "value": values})).await;
         assert_eq!(answer["value"], values, "{}", deployment.runtime);
+        // JavaScript has no integers above 2^53.
+        if deployment.runtime.family() != "nodejs" {
+            let large = json!([9_007_199_254_740_993_i64, i64::MIN, u64::MAX]);
+            let answer = subject.value(&deployment, json!({"do": "echo", "value": large})).await;
+            assert_eq!(answer["value"], large, "{}", deployment.runtime);
+        }
     }
     Ok(())
 }

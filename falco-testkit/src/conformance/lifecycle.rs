@@ -97,6 +97,48 @@ pub(super) async fn an_unknown_name_is_not_found(subject: &Subject) -> Verdict {
     Ok(())
 }
 
+pub(super) async fn a_name_leads_nowhere_else(subject: &Subject) -> Verdict {
+    let name = subject.deployed().await?.name;
+    let mut escaped = name.clone();
+    // The first letter, as URLs may write it.
+    let first = escaped.remove(0);
+    let escaped = format!("%{:02x}{escaped}", u32::from(first));
+    for path in [format!("x/../{name}"), format!("{name}?x=y"), format!("{name}#x"), escaped] {
+        let fetched = subject.platform.fetch_deployment(&path).await;
+        refused_as(&path, fetched, &[ErrorKind::NotFound, ErrorKind::InvalidInput]);
+    }
+    Ok(())
+}
+
+pub(super) async fn sizes_are_fetched_with_the_function(subject: &Subject) -> Verdict {
+    let timeout = Some(shortest_timeout(subject) * 2);
+    let function = subject.function()?.with_scaling(Scaling::default().with_timeout(timeout));
+    let deployed = subject.deploy(&function).await;
+    let fetched = served("fetch", subject.platform.fetch_deployment(&function.name).await);
+    let listed = listed(subject, &function.name).await;
+    assert_eq!(listed.len(), 1, "it has to be listed once");
+    for (by, deployment) in [("deploy", &deployed), ("fetch", &fetched), ("list", &listed[0])] {
+        assert_eq!(deployment.scaling.timeout, timeout, "{by} has to report it");
+    }
+    Ok(())
+}
+
+/// More functions than providers list on one page, but for those whose pages have a thousand.
+const STRANGERS: usize = 210;
+
+pub(super) async fn a_list_is_read_to_its_end(subject: &Subject) -> Verdict {
+    // Wherever a provider begins, strangers stand before one of the two.
+    let first = subject.deployed().await?;
+    subject.harness.place_strangers(STRANGERS).await?;
+    let last = subject.deployed().await?;
+    let all = served("list_deployments", subject.platform.list_deployments().await);
+    let names: Vec<_> = all.iter().map(|deployment| deployment.name.as_str()).collect();
+    for deployment in [&first, &last] {
+        assert!(names.contains(&deployment.name.as_str()), "{}: {names:?}", deployment.name);
+    }
+    Ok(())
+}
+
 pub(super) async fn a_removed_function_is_gone(subject: &Subject) -> Verdict {
     let deployment = subject.deployed().await?;
     served("remove", subject.platform.remove(&deployment).await);

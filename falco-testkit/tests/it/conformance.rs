@@ -90,6 +90,10 @@ impl Harness for Memory {
         Ok("stranger".to_owned())
     }
 
+    async fn place_strangers(&self, _: usize) -> Result<(), Skip> {
+        Ok(())
+    }
+
     async fn stop_after(&self, requests: u64) -> Result<(), Skip> {
         self.stop.left.store(requests, Ordering::SeqCst);
         let stop = self.stop.clone();

@@ -29,6 +29,11 @@ const CAUGHT: &[(&str, Mutation)] = &[
     ("a_deployment_is_found_by_its_name", Mutation::FetchesAnotherId),
     ("a_deployment_is_found_by_its_name", Mutation::ServesOnlyWhatWasFetched),
     ("an_unknown_name_is_not_found", Mutation::CallsAbsenceAFailure),
+    ("a_name_leads_nowhere_else", Mutation::FollowsAName),
+    ("sizes_are_fetched_with_the_function", Mutation::FetchesNoSizes),
+    ("sizes_are_fetched_with_the_function", Mutation::ListsNoSizes),
+    ("a_list_is_read_to_its_end", Mutation::ListsTheFirstPage),
+    ("a_list_is_read_to_its_end", Mutation::ListsNothing),
     ("a_removed_function_is_gone", Mutation::CallsAbsenceAFailure),
     ("a_removed_function_is_gone", Mutation::ListsTheRemoved),
     ("removing_twice_is_not_found", Mutation::RemovesTwice),
@@ -61,6 +66,7 @@ const CAUGHT: &[(&str, Mutation)] = &[
     ("an_image_is_refused_where_none_is_run", Mutation::NamesNothingBeforeSending),
     ("environment_variables_reach_the_function", Mutation::DropsEnvironment),
     ("environment_variables_reach_the_function", Mutation::SwallowsUnicode),
+    ("environment_variables_reach_the_function", Mutation::TrimsVariables),
     ("environment_variables_reach_the_function", Mutation::SetsMoreVariables),
     ("stored_arguments_lie_beneath_each_payload", Mutation::DropsArguments),
     ("stored_arguments_lie_beneath_each_payload", Mutation::LetsStoredArgumentsWin),
@@ -82,6 +88,8 @@ const CAUGHT: &[(&str, Mutation)] = &[
     ("sizes_out_of_bounds_are_refused", Mutation::NamesNothingBeforeSending),
     ("nested_and_non_ascii_json_passes_unchanged", Mutation::SwallowsUnicode),
     ("nested_and_non_ascii_json_passes_unchanged", Mutation::RoundsNumbers),
+    ("nested_and_non_ascii_json_passes_unchanged", Mutation::RoundsLargeIntegers),
+    ("nested_and_non_ascii_json_passes_unchanged", Mutation::CutsOffLineBreaks),
     ("what_a_function_prints_is_no_part_of_its_answer", Mutation::AnswersWithWhatIsPrinted),
     (
         "what_a_function_prints_is_no_part_of_its_answer",
@@ -248,6 +256,10 @@ impl Harness for Mutated {
         self.inner.place_stranger().await
     }
 
+    async fn place_strangers(&self, count: usize) -> Result<(), Skip> {
+        self.inner.place_strangers(count).await
+    }
+
     async fn stop_after(&self, requests: u64) -> Result<(), Skip> {
         self.inner.stop_after(requests).await
     }
@@ -340,6 +352,7 @@ const ONE_SIDED: &[&str] = &[
     "a_deployed_function_answers",
     "the_same_deployed_again_keeps_its_instances",
     "an_unknown_name_is_not_found",
+    "a_name_leads_nowhere_else",
     "the_drivers_environment_stays_outside",
     "an_archive_of_several_modules_runs",
     "a_scaled_timeout_is_in_force",

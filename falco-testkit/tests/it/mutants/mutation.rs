@@ -12,6 +12,10 @@ pub(super) enum Mutation {
     ListsTwice,
     FetchesAnotherId,
     ServesOnlyWhatWasFetched,
+    FollowsAName,
+    FetchesNoSizes,
+    ListsNoSizes,
+    ListsTheFirstPage,
     CallsAbsenceAFailure,
     RemovesTwice,
     ForgetsOwners,
@@ -42,6 +46,7 @@ pub(super) enum Mutation {
 
     // Configuring.
     DropsEnvironment,
+    TrimsVariables,
     DropsArguments,
     LetsStoredArgumentsWin,
     SetsMoreVariables,
@@ -60,6 +65,8 @@ pub(super) enum Mutation {
     // Invoking.
     SwallowsUnicode,
     RoundsNumbers,
+    RoundsLargeIntegers,
+    CutsOffLineBreaks,
     AnswersWithWhatIsPrinted,
     AnswersWithWhatIsPrintedAsAnError,
     AnswersWithWhatIsPrintedWhileLoading,

@@ -142,6 +142,13 @@ impl Mutant {
                     let rounded = result.as_str().replace("9007199254740991", "9007199254740992");
                     *result = Payload::from_bytes(rounded)?;
                 }
+                Mutation::RoundsLargeIntegers => {
+                    let rounded = result.as_str().replace("9007199254740993", "9007199254740992");
+                    *result = Payload::from_bytes(rounded)?;
+                }
+                Mutation::CutsOffLineBreaks => {
+                    *result = Payload::from_bytes(result.as_str().replace("\\n\"", "\""))?;
+                }
                 Mutation::CallsEmptyNull if result.as_str() == "{}" => {
                     *result = Payload::from_bytes("null")?;
                 }

@@ -53,6 +53,11 @@ impl Platform for Mutant {
             Mutation::IgnoresImages => function.image = None,
             Mutation::SetsMoreVariables => function.env.set("FALCO_UNSET", "set"),
             Mutation::DropsEnvironment => function.env = Environment::default(),
+            Mutation::TrimsVariables => {
+                for (name, value) in std::mem::take(&mut function.env).iter() {
+                    function.env.set(name, value.trim());
+                }
+            }
             Mutation::DropsArguments => function.arguments = None,
             Mutation::UploadsTheSameAgain => {
                 let number = self.deploys.fetch_add(1, Ordering::Relaxed);
@@ -75,9 +80,8 @@ impl Platform for Mutant {
                 }
             }
             Mutation::KeepsOldEntryPoint => {
-                if self.inner.fetch_deployment(&function.name).await.is_ok() {
-                    function.entry_point = None;
-                }
+                let there = self.inner.fetch_deployment(&function.name).await;
+                function.entry_point = function.entry_point.filter(|_| there.is_err());
             }
             Mutation::ForgetsADroppedDeploy => {
                 self.unfinished.lock().unwrap().insert(function.name.clone());
@@ -160,7 +164,15 @@ impl Platform for Mutant {
     }
 
     async fn fetch_deployment(&self, name: &str) -> Result<Deployment> {
+        let name = match self.mutation {
+            // As a path does.
+            Mutation::FollowsAName => name.rsplit('/').next().unwrap_or(name),
+            _ => name,
+        };
         let mut fetched = self.changed(self.inner.fetch_deployment(name).await)?;
+        if self.is(Mutation::FetchesNoSizes) {
+            fetched.scaling = Scaling::default();
+        }
         if self.is(Mutation::FetchesAnotherId) {
             fetched.id.push('2');
         }
@@ -185,6 +197,12 @@ impl Platform for Mutant {
         }
         let unfinished = self.unfinished.lock().unwrap().clone();
         listed.retain(|deployment| !unfinished.contains(&deployment.name));
+        if self.is(Mutation::ListsNoSizes) {
+            listed.iter_mut().for_each(|deployment| deployment.scaling = Scaling::default());
+        }
+        if self.is(Mutation::ListsTheFirstPage) {
+            listed.truncate(1);
+        }
         if self.is(Mutation::ListsNothing) {
             listed.clear();
         }
