@@ -178,11 +178,14 @@ impl Images {
 
     /// Looks a deployment up by its name.
     pub(crate) async fn load(&self, name: &str) -> Result<Stored> {
+        let unknown = || Error::new(ErrorKind::NotFound, "there is no such function");
+        // The client writes names into paths as they are: another character could lead to another image.
+        if !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_') {
+            return Err(unknown());
+        }
         let image = self.docker.inspect_image(&format!("{REPOSITORY}:{name}")).await;
         let image = image.map_err(|error| match self.refusal(&error) {
-            error if error.kind() == ErrorKind::NotFound => {
-                Error::new(ErrorKind::NotFound, "there is no such function")
-            }
+            error if error.kind() == ErrorKind::NotFound => unknown(),
             error => error,
         })?;
         let config = image.config.unwrap_or_default();

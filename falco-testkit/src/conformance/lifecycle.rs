@@ -103,7 +103,9 @@ pub(super) async fn a_name_leads_nowhere_else(subject: &Subject) -> Verdict {
     // The first letter, as URLs may write it.
     let first = escaped.remove(0);
     let escaped = format!("%{:02x}{escaped}", u32::from(first));
-    for path in [format!("x/../{name}"), format!("{name}?x=y"), format!("{name}#x"), escaped] {
+    let dots = [".".to_owned(), "..".to_owned()];
+    let others = [format!("x/../{name}"), format!("{name}?x=y"), format!("{name}#x"), escaped];
+    for path in dots.into_iter().chain(others) {
         let fetched = subject.platform.fetch_deployment(&path).await;
         refused_as(&path, fetched, &[ErrorKind::NotFound, ErrorKind::InvalidInput]);
     }

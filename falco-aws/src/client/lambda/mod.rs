@@ -24,6 +24,12 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// A path with a function's name or ARN in it, whose `:` are encoded.
 fn path(date: &str, name: &str, rest: &str) -> String {
+    // URLs leave these two out, and the path of one function would be that of all of them.
+    let name = match name {
+        "." => "%2E",
+        ".." => "%2E%2E",
+        name => name,
+    };
     format!("/{date}/functions/{}{rest}", encode(name, ""))
 }
 
