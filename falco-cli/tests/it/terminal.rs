@@ -2,13 +2,32 @@
 
 use std::process::{Command, Stdio};
 
+use serde_json::json;
+
 use crate::program::{Machine, Printed, has};
 
-/// Starts `arguments` in a pseudo-terminal and copies what is shown in it.
+/// Starts `arguments` in a pseudo-terminal and copies what is shown in it. The file that `FALCO_TEST_DRAWN` names is made once
+/// something is drawn.
 const TERMINAL: &str = "
 import os, pty, sys
-status = pty.spawn(sys.argv[1:])
+drawn = os.environ.get('FALCO_TEST_DRAWN')
+def read(terminal):
+    part = os.read(terminal, 65536)
+    if drawn and b'\\x1b[' in part:
+        open(drawn, 'w').close()
+    return part
+status = pty.spawn(sys.argv[1:], read)
 sys.exit(os.waitstatus_to_exitcode(status))
+";
+
+/// A function that raises for 0, and that runs until something is drawn, for half a minute at most.
+const RUNS_UNTIL_DRAWN: &str = "
+import os, time
+def main(args):
+    end = time.monotonic() + 30
+    while not os.path.exists(args['drawn']) and time.monotonic() < end:
+        time.sleep(0.01)
+    return {'n': 1 // args['n']}
 ";
 
 /// Types Ctrl-C once the command has shown that something runs, and copies what is shown.
@@ -55,9 +74,12 @@ fn a_terminal_shows_bars_and_whole_lines_of_failures() {
         return;
     }
     let machine = Machine::new();
-    let function = machine.file("f.py", "def main(args): return {'n': 1 // args['n']}");
-    let inputs = machine.file("inputs.jsonl", "{\"n\": 1}\n{\"n\": 0}\n");
-    let shown = in_terminal(&machine, &["map", "-f", &function, &inputs], &[]);
+    let function = machine.file("f.py", RUNS_UNTIL_DRAWN);
+    let drawn = machine.path("drawn").display().to_string();
+    let inputs = [1, 0].map(|n| json!({"n": n, "drawn": drawn}).to_string()).join("\n");
+    let inputs = machine.file("inputs.jsonl", &inputs);
+    let environment = [("FALCO_TEST_DRAWN", &*drawn)];
+    let shown = in_terminal(&machine, &["map", "-f", &function, &inputs], &environment);
     assert_eq!(shown.code, Some(1));
     assert!(shown.stdout.contains("\u{1b}["), "bars are drawn: {}", shown.stdout);
     assert!(shown.stdout.contains("{\"n\":1}"), "{}", shown.stdout);
