@@ -189,8 +189,8 @@ mod tests {
         let longer = json!({"exec_timeout": "60000ms"});
         assert!(cut_off(json!({}), 31) && !cut_off(json!({}), 29));
         assert!(cut_off(longer.clone(), 31) && !cut_off(longer, 29));
-        let told = json!({"exec_timeout": "60000ms", "write_timeout": "65000ms"});
-        assert!(!cut_off(told, 66), "the process was killed before");
+        let enough = json!({"exec_timeout": "60000ms", "write_timeout": "65000ms"});
+        assert!(!cut_off(enough, 66), "exec_timeout comes first, and ends the process");
         let off = json!({"write_timeout": "0ms"});
         assert!(!cut_off(off, 100_000));
     }

@@ -4,7 +4,7 @@ use futures_util::future::BoxFuture;
 
 use super::harness::Verdict;
 use super::subject::Subject;
-use super::{configuration, errors, failures, invoke, lifecycle, logs, submit};
+use super::{configuration, errors, failures, invoke, lifecycle, logs, refusals, submit};
 
 /// One thing that every platform has to do.
 ///
@@ -159,6 +159,8 @@ macro_rules! __conformance_cases {
             nothing_is_left_after_remove:
                 "After remove the provider holds nothing of the function, also when a log comes late: roles, queues and \
                  logs cost money and hold data."
+        }
+        refusals {
             what_is_no_function_is_refused:
                 "A bad name and empty code are InvalidInput before anything is sent, so that nothing is \
                  half-made."

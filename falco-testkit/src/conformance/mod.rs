@@ -25,6 +25,7 @@ mod failures;
 mod invoke;
 mod lifecycle;
 mod logs;
+mod refusals;
 mod submit;
 
 pub use cases::{CASES, Case};

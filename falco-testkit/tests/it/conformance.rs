@@ -127,7 +127,7 @@ impl Harness for Memory {
     }
 
     fn leftovers(&self) -> Option<Vec<String>> {
-        // It answers at once, unless it was told not to.
+        // Ready at once, unless the case has made the platform silent.
         let listed = self.platform.list_deployments().now_or_never()?.ok()?;
         Some(listed.into_iter().map(|deployment| deployment.name).collect())
     }
